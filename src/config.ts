@@ -1,0 +1,204 @@
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { CodedError } from './errors.ts'
+import { Secret } from './secret.ts'
+
+/** Where a listener binds. Port 0 picks a free one. */
+export interface Listen {
+  readonly host: string
+  readonly port: number
+}
+
+/** Which database role to log in as. Each has a URL of its own in a hardened installation. */
+export interface DatabaseUrls {
+  /** Owns the tables and runs the migrations; nothing serves with it. */
+  readonly owner: Secret<string>
+  /** Serves: portal, admin plane, vault. */
+  readonly app: Secret<string>
+  /** Serves the bastion face: can read no secret table. */
+  readonly bastion: Secret<string>
+}
+
+/** What `serve` needs and `up` makes for itself where it is not given. */
+export interface Datastores {
+  readonly database: DatabaseUrls
+  readonly redisUrl: Secret<string> | undefined
+  /** `file:PATH` so far. */
+  readonly kek: string
+  /** `dir:PATH` so far. */
+  readonly recordings: string
+}
+
+export interface Config {
+  readonly home: string
+  readonly ssh: Listen
+  readonly portal: Listen
+  readonly admin: Listen
+  /** What people type into a browser; undefined means the portal's own address. */
+  readonly publicUrl: string | undefined
+  readonly logLevel: string
+  /** How long live sessions may go on after SIGTERM. */
+  readonly drainMs: number
+  readonly limits: BastionLimits
+  /** Only what was given: `up` fills the rest. */
+  readonly given: {
+    readonly databaseUrl: string | undefined
+    readonly ownerDatabaseUrl: string | undefined
+    readonly bastionDatabaseUrl: string | undefined
+    readonly redisUrl: string | undefined
+    readonly kek: string | undefined
+    readonly recordings: string | undefined
+  }
+}
+
+/** Limits of the SSH face. Each has a safe default, and each can be set. */
+export interface BastionLimits {
+  readonly loginGraceMs: number
+  /** Connections that have not proved who they are, in all. */
+  readonly unauthenticatedMax: number
+  /** The same from one source address. */
+  readonly unauthenticatedPerSourceMax: number
+  /** New connections a second from one source address. */
+  readonly startsPerSecondMax: number
+  readonly authTriesMax: number
+  readonly channelsPerConnectionMax: number
+}
+
+export class ConfigInvalid extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_CONFIG_INVALID'
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(
+      `${problems.length === 1 ? 'a setting is' : `${problems.length} settings are`} missing or wrong:\n` +
+        problems.map((problem) => `  ${problem}`).join('\n'),
+    )
+    this.problems = problems
+  }
+}
+
+const listen = (fallback: string) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context): Listen => {
+      const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text)
+      const port = Number(parts?.[3])
+      if (parts === null || port > 65535) {
+        context.addIssue(`is not HOST:PORT (for example ${fallback}): ${JSON.stringify(text)}`)
+        return z.NEVER
+      }
+      return { host: parts[1] ?? parts[2] ?? '', port }
+    })
+
+const count = (fallback: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'is not a whole number')
+    .transform(Number)
+    .pipe(z.number().min(1).max(max))
+    .default(fallback)
+
+const postgresUrl = z.string().regex(/^postgres(ql)?:\/\//, 'is not a postgres:// URL')
+
+const environment = z.object({
+  VAULTTERM_HOME: z.string().min(1, 'is empty').default('./.vaultterm'),
+  VAULTTERM_SSH_LISTEN: listen('127.0.0.1:2222'),
+  VAULTTERM_PORTAL_LISTEN: listen('127.0.0.1:4000'),
+  VAULTTERM_ADMIN_LISTEN: listen('127.0.0.1:4100'),
+  VAULTTERM_PUBLIC_URL: z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).optional(),
+  DATABASE_URL: postgresUrl.optional(),
+  VAULTTERM_OWNER_DATABASE_URL: postgresUrl.optional(),
+  VAULTTERM_BASTION_DATABASE_URL: postgresUrl.optional(),
+  REDIS_URL: z
+    .string()
+    .regex(/^(rediss?|unix):\/\//, 'is not a redis:// URL')
+    .optional(),
+  VAULTTERM_KEK: z
+    .string()
+    .regex(/^file:.+/, 'must be file:PATH')
+    .optional(),
+  VAULTTERM_RECORDINGS: z
+    .string()
+    .regex(/^dir:.+/, 'must be dir:PATH')
+    .optional(),
+  VAULTTERM_LOG: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
+      error: 'must be one of trace, debug, info, warn, error, fatal, silent',
+    })
+    .default('info'),
+  VAULTTERM_DRAIN_SECONDS: count(30, 86_400),
+  VAULTTERM_LOGIN_GRACE_SECONDS: count(60, 3600),
+  VAULTTERM_UNAUTHENTICATED_MAX: count(100, 100_000),
+  VAULTTERM_UNAUTHENTICATED_PER_SOURCE_MAX: count(100, 100_000),
+  VAULTTERM_STARTS_PER_SECOND_MAX: count(200, 100_000),
+  VAULTTERM_AUTH_TRIES_MAX: count(6, 100),
+  VAULTTERM_CHANNELS_PER_CONNECTION_MAX: count(64, 1000),
+})
+
+/** Reads the settings of an environment. Names every wrong one at once. */
+export function parseConfig(env: NodeJS.ProcessEnv): Config {
+  // A setting given as the empty string is one not given: that is how shells and compose files unset.
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const parsed = environment.safeParse(given)
+  if (!parsed.success) {
+    throw new ConfigInvalid(
+      parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`),
+    )
+  }
+  const values = parsed.data
+  return Object.freeze({
+    home: resolve(values.VAULTTERM_HOME),
+    ssh: values.VAULTTERM_SSH_LISTEN,
+    portal: values.VAULTTERM_PORTAL_LISTEN,
+    admin: values.VAULTTERM_ADMIN_LISTEN,
+    publicUrl: values.VAULTTERM_PUBLIC_URL?.replace(/\/+$/, ''),
+    logLevel: values.VAULTTERM_LOG,
+    drainMs: values.VAULTTERM_DRAIN_SECONDS * 1000,
+    limits: {
+      loginGraceMs: values.VAULTTERM_LOGIN_GRACE_SECONDS * 1000,
+      unauthenticatedMax: values.VAULTTERM_UNAUTHENTICATED_MAX,
+      unauthenticatedPerSourceMax: values.VAULTTERM_UNAUTHENTICATED_PER_SOURCE_MAX,
+      startsPerSecondMax: values.VAULTTERM_STARTS_PER_SECOND_MAX,
+      authTriesMax: values.VAULTTERM_AUTH_TRIES_MAX,
+      channelsPerConnectionMax: values.VAULTTERM_CHANNELS_PER_CONNECTION_MAX,
+    },
+    given: {
+      databaseUrl: values.DATABASE_URL,
+      ownerDatabaseUrl: values.VAULTTERM_OWNER_DATABASE_URL,
+      bastionDatabaseUrl: values.VAULTTERM_BASTION_DATABASE_URL,
+      redisUrl: values.REDIS_URL,
+      kek: values.VAULTTERM_KEK,
+      recordings: values.VAULTTERM_RECORDINGS,
+    },
+  })
+}
+
+/** What production needs and embeds nothing for. Names all that is missing at once. */
+export function requireDatastores({ given }: Config): Datastores {
+  const missing = [
+    given.databaseUrl ?? 'DATABASE_URL is missing: the Postgres server, as postgres://…',
+    given.redisUrl ?? 'REDIS_URL is missing: the Redis server, as redis://…',
+    given.kek ?? 'VAULTTERM_KEK is missing: the key-encryption key, as file:PATH',
+    given.recordings ?? 'VAULTTERM_RECORDINGS is missing: where recordings go, as dir:PATH',
+  ].filter((problem) => problem.includes(' is missing: '))
+  const { databaseUrl, kek, recordings } = given
+  if (databaseUrl === undefined || kek === undefined || recordings === undefined || missing.length)
+    throw new ConfigInvalid(missing)
+  return {
+    database: databaseUrls(given, databaseUrl),
+    redisUrl: given.redisUrl === undefined ? undefined : new Secret(given.redisUrl),
+    kek,
+    recordings,
+  }
+}
+
+/** One login may serve for all three roles, which it then takes on by `set role`. */
+export function databaseUrls(given: Config['given'], databaseUrl: string): DatabaseUrls {
+  return {
+    owner: new Secret(given.ownerDatabaseUrl ?? databaseUrl),
+    app: new Secret(databaseUrl),
+    bastion: new Secret(given.bastionDatabaseUrl ?? databaseUrl),
+  }
+}
