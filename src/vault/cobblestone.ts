@@ -1,0 +1,144 @@
+/**
+ * Committing authenticated encryption of one message: C2SP chunked-encryption@v1 in its
+ * instantiation Cobblestone-256 (HKDF-Expand-SHA-512, AES-256-GCM, chunks of 16 KiB).
+ *
+ * AES-GCM alone does not commit to its key: one ciphertext can be made that opens under two keys.
+ * Here the commitment is derived beside the key and compared before anything is decrypted.
+ */
+
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto'
+
+export const keyBytes = 32
+export const saltBytes = 24
+export const commitmentBytes = 32
+
+const nonceBytes = 12
+const tagBytes = 16
+const chunkBytes = 16 * 1024
+const sealedChunkBytes = chunkBytes + tagBytes
+
+/** Far above any key pair or wrapped key; keeps a wrong length from becoming a wrong allocation. */
+export const plaintextBytesMax = 1024 * 1024
+
+/** `salt || commitment || chunks`. The salt is random unless a test vector gives one. */
+export function encrypt(
+  key: Uint8Array,
+  context: Uint8Array,
+  plaintext: Uint8Array,
+  salt: Uint8Array = randomBytes(saltBytes),
+): Buffer {
+  if (plaintext.length > plaintextBytesMax) throw new RangeError('plaintext is too long to seal')
+  if (salt.length !== saltBytes) throw new RangeError('a salt has 24 bytes')
+  const derived = derive(key, salt, context)
+  try {
+    const parts: Uint8Array[] = [salt, derived.commitment]
+    // The last chunk is always shorter than the others, be it empty: a cut at a chunk's edge shows.
+    for (let start = 0, number = 0; start <= plaintext.length; start += chunkBytes, number++) {
+      const cipher = createCipheriv('aes-256-gcm', derived.key, chunkNonce(derived.nonce, number))
+      parts.push(cipher.update(plaintext.subarray(start, start + chunkBytes)))
+      parts.push(cipher.final(), cipher.getAuthTag())
+    }
+    return Buffer.concat(parts)
+  } finally {
+    derived.wipe()
+  }
+}
+
+/**
+ * The plaintext, or undefined when key, context or any byte is not what was sealed.
+ *
+ * The reason is not told, and nothing is decrypted before the commitment has matched. The caller
+ * owns the plaintext and wipes it.
+ */
+export function decrypt(
+  key: Uint8Array,
+  context: Uint8Array,
+  sealed: Uint8Array,
+): Buffer | undefined {
+  const body = sealed.subarray(saltBytes + commitmentBytes)
+  const tail = body.length % sealedChunkBytes
+  if (tail < tagBytes || body.length > plaintextBytesMax + plaintextBytesMax / 64) return undefined
+  const derived = derive(key, sealed.subarray(0, saltBytes), context)
+  try {
+    const commitment = sealed.subarray(saltBytes, saltBytes + commitmentBytes)
+    if (!timingSafeEqual(commitment, derived.commitment)) return undefined
+    return openChunks(derived, body)
+  } finally {
+    derived.wipe()
+  }
+}
+
+/** HKDF-Expand over SHA-512: RFC 5869 section 2.3. Node has it only together with Extract. */
+export function hkdfExpand(key: Uint8Array, info: Uint8Array, length: number): Buffer {
+  const blocks: Buffer[] = []
+  for (let have = 0, block: Buffer = Buffer.alloc(0); have < length; have += block.length) {
+    const hmac = createHmac('sha512', key).update(block).update(info)
+    block = hmac.update(Buffer.of(blocks.length + 1)).digest()
+    blocks.push(block)
+  }
+  const output = secretBuffer(length)
+  Buffer.concat(blocks, length).copy(output)
+  for (const block of blocks) block.fill(0)
+  return output
+}
+
+/** A buffer for key material: never a slice of Node's shared pool, which other code may see. */
+export function secretBuffer(length: number): Buffer {
+  return Buffer.allocUnsafeSlow(length).fill(0)
+}
+
+interface Derived {
+  readonly key: Buffer
+  readonly nonce: Buffer
+  readonly commitment: Buffer
+  wipe(): void
+}
+
+const infoPrefix = Buffer.from('c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0')
+
+function derive(key: Uint8Array, salt: Uint8Array, context: Uint8Array): Derived {
+  if (key.length !== keyBytes) throw new RangeError('a key has 32 bytes')
+  const info = Buffer.concat([infoPrefix, salt, context])
+  const bytes = hkdfExpand(key, info, keyBytes + nonceBytes + commitmentBytes)
+  return {
+    key: bytes.subarray(0, keyBytes),
+    nonce: bytes.subarray(keyBytes, keyBytes + nonceBytes),
+    commitment: bytes.subarray(keyBytes + nonceBytes),
+    wipe: () => bytes.fill(0),
+  }
+}
+
+function openChunks(derived: Derived, body: Uint8Array): Buffer | undefined {
+  const chunks = Math.floor(body.length / sealedChunkBytes) + 1
+  const plaintext = secretBuffer(body.length - chunks * tagBytes)
+  for (let number = 0; number < chunks; number++) {
+    const chunk = body.subarray(number * sealedChunkBytes, (number + 1) * sealedChunkBytes)
+    const nonce = chunkNonce(derived.nonce, number)
+    const cipher = createDecipheriv('aes-256-gcm', derived.key, nonce, { authTagLength: tagBytes })
+    cipher.setAuthTag(chunk.subarray(chunk.length - tagBytes))
+    const opened = cipher.update(chunk.subarray(0, chunk.length - tagBytes))
+    opened.copy(plaintext, number * chunkBytes)
+    opened.fill(0)
+    try {
+      cipher.final()
+    } catch {
+      // The only failure of final() here is a tag that does not fit.
+      plaintext.fill(0)
+      return undefined
+    }
+  }
+  return plaintext
+}
+
+/** The base nonce with the chunk's number, big-endian, xored into its end. */
+function chunkNonce(base: Buffer, number: number): Buffer {
+  const nonce = Buffer.from(base)
+  nonce.writeUInt32BE((nonce.readUInt32BE(8) ^ number) >>> 0, 8)
+  return nonce
+}
