@@ -1,0 +1,238 @@
+import type { ChildProcess } from 'node:child_process'
+import { access, mkdir, open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
+import type { Log } from '../log.ts'
+import { Secret } from '../secret.ts'
+import { PostgresServerFailed } from './postgres-failed.ts'
+import { clearOrphans } from './postgres-orphans.ts'
+import { choosePosture, type Posture } from './postgres-posture.ts'
+import { createScratch, removeScratch } from './scratch.ts'
+import { followLines, goneFrom, isGone, type StopStep, stopProcess } from './server-process.ts'
+
+/** Who logs in where. */
+export interface PostgresLogin {
+  readonly login: string
+  readonly password: Secret<string>
+  readonly database: string
+}
+
+/** A Postgres server of our own: a child process that listens on a unix socket and nowhere else. */
+export interface PostgresServer {
+  readonly pid: number
+  /** The superuser's connection to the database `postgres`. */
+  readonly superuserUrl: Secret<string>
+  /** A connection string for a login; that the login exists is the caller's affair. */
+  url(login: PostgresLogin): Secret<string>
+  /** Resolves when the server is gone, asked for or not. */
+  readonly exited: Promise<void>
+  /** Ends open connections, writes everything out, and returns when no process is left. */
+  stop(): Promise<void>
+}
+
+export interface PostgresServerOptions {
+  /** Everything the server keeps is below it. One server at a time: the caller holds the lock. */
+  readonly directory: string
+  /** Where the unix socket goes; chosen when not given. */
+  readonly socketDirectory?: string
+  /** Counts on the first start only, when the cluster is made. */
+  readonly superuserPassword: Secret<string>
+  readonly log: Log
+  /** More server settings, by name. `fsync: 'off'` is for tests. */
+  readonly settings?: Readonly<Record<string, string>>
+  /** How to run the programs, in place of the first way that works here. */
+  readonly posture?: Posture['name']
+}
+
+const superuser = 'postgres'
+const socketName = '.s.PGSQL.5432'
+/** sun_path holds 108 bytes with the closing zero. */
+const socketPathMax = 107
+const readyMs = 60_000
+/** After a crash the server replays its log before it lets anyone in, and that may take its time. */
+const recoveryMs = 600_000
+/** Fast, then immediate (the next start replays the log), then by force. */
+const stopSteps: readonly StopStep[] = [
+  ['SIGINT', 30_000],
+  ['SIGQUIT', 10_000],
+  ['SIGKILL', 10_000],
+]
+
+/**
+ * Starts the server in options.directory, making the cluster on the first start.
+ *
+ * Call it from the main thread: the server ends with the thread that started it, kill -9 included.
+ */
+export async function startPostgres(options: PostgresServerOptions): Promise<PostgresServer> {
+  const { directory } = options
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await removeScratch(directory)
+  try {
+    return await start(options)
+  } catch (err) {
+    await removeScratch(directory)
+    throw err
+  }
+}
+
+async function start(options: PostgresServerOptions): Promise<PostgresServer> {
+  const { directory } = options
+  const log = options.log.child({ module: 'local', part: 'postgres' })
+  const started = performance.now()
+  const data = join(directory, 'data')
+  const posture = await choosePosture({
+    directory,
+    only: options.posture,
+    makeScratch: () => createScratch(directory),
+  })
+  if (await isMissing(join(data, 'PG_VERSION'))) await createCluster(posture, options, data)
+  await clearOrphans(data, log)
+  await posture.own(data)
+  const socketDirectory =
+    options.socketDirectory ?? (await createSocketDirectory(directory, posture))
+  const url = (login: PostgresLogin) => new Secret(formatUrl(login, socketDirectory))
+  const password = options.superuserPassword
+  const superuserUrl = url({ login: superuser, password, database: 'postgres' })
+
+  const child = posture.spawn('postgres', flags(socketDirectory, options), data)
+  const lastLines = followLog(child, log)
+  const exited = goneFrom(child)
+  const stop = async () => {
+    await stopProcess(child, exited, stopSteps)
+    await removeScratch(directory)
+  }
+  try {
+    await ready(child, exited, superuserUrl, lastLines)
+  } catch (err) {
+    await stop()
+    throw err
+  }
+  const tookMs = Math.round(performance.now() - started)
+  log.info({ posture: posture.name, pid: child.pid, tookMs }, 'postgres is up')
+  return { pid: child.pid ?? 0, superuserUrl, url, exited, stop }
+}
+
+function formatUrl({ login, password, database }: PostgresLogin, socketDirectory: string): string {
+  const [user, secret, host, name] = [login, password.reveal(), socketDirectory, database].map(
+    encodeURIComponent,
+  )
+  return `postgres://${user}:${secret}@${host}/${name}`
+}
+
+function flags(socketDirectory: string, { settings }: PostgresServerOptions): string[] {
+  const all = {
+    listen_addresses: '',
+    unix_socket_directories: socketDirectory,
+    // A statement may hold what a log must not.
+    log_min_error_statement: 'panic',
+    log_error_verbosity: 'terse',
+    log_line_prefix: '',
+    ...settings,
+  }
+  return Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+}
+
+async function createCluster(
+  posture: Posture,
+  { directory, superuserPassword, settings }: PostgresServerOptions,
+  data: string,
+): Promise<void> {
+  // Made aside and renamed: a crash on the way leaves nothing that looks like a cluster.
+  const draft = join(directory, 'data.new')
+  await rm(draft, { recursive: true, force: true })
+  await mkdir(draft, { mode: 0o700 })
+  await posture.own(draft)
+  const passwordFile = join(directory, 'password.new')
+  const password = await open(passwordFile, 'w', 0o600)
+  try {
+    await password.writeFile(`${superuserPassword.reveal()}\n`)
+    await posture.own(passwordFile)
+    // From here on the password has no name in the file system; the child has it as a descriptor.
+    await rm(passwordFile)
+    const wanted = [
+      ...['--username', superuser, '--auth', 'scram-sha-256', '--pwfile', '/proc/self/fd/3'],
+      ...['--encoding', 'UTF8', '--locale', 'C', '--data-checksums'],
+      ...['--locale-provider', 'builtin', '--builtin-locale', 'C.UTF-8'],
+      ...(settings?.fsync === 'off' ? ['--no-sync'] : []),
+    ]
+    const child = posture.spawn('initdb', wanted, draft, password.fd)
+    const lastLines = followLines(child)
+    await goneFrom(child)
+    if (child.exitCode !== 0) throw new PostgresServerFailed('could not be set up:', lastLines)
+  } finally {
+    await password.close()
+  }
+  await rename(draft, data)
+}
+
+/** Waits until a login succeeds: only then is the server past its start and its recovery. */
+async function ready(
+  child: ChildProcess,
+  exited: Promise<void>,
+  url: Secret<string>,
+  lastLines: readonly string[],
+): Promise<void> {
+  const started = performance.now()
+  let waitMs = readyMs
+  for (;;) {
+    const problem = await tryLogin(url)
+    if (problem === undefined) return
+    if (isGone(child)) {
+      await exited
+      throw new PostgresServerFailed('ended at its start:', lastLines, problem)
+    }
+    const code = 'code' in problem ? problem.code : undefined
+    if (code === '57P03') waitMs = recoveryMs // "the database system is starting up"
+    if (code === '28P01')
+      throw new PostgresServerFailed('does not know the password kept beside it', [], problem)
+    if (performance.now() - started > waitMs)
+      throw new PostgresServerFailed(`is not ready after ${waitMs} ms:`, lastLines, problem)
+    await delay(25)
+  }
+}
+
+async function tryLogin(url: Secret<string>): Promise<Error | undefined> {
+  const client = new pg.Client({
+    connectionString: url.reveal(),
+    connectionTimeoutMillis: 10_000,
+  })
+  // An error after the answer is the server's end, which `exited` reports.
+  client.on('error', () => undefined)
+  try {
+    await client.connect()
+    return undefined
+  } catch (err) {
+    return err instanceof Error ? err : new Error(String(err))
+  } finally {
+    await client.end().catch(() => undefined)
+  }
+}
+
+function followLog(child: ChildProcess, log: Log): readonly string[] {
+  return followLines(child, (line) => {
+    if (/^(PANIC|WARNING):/.test(line)) log.warn({ line }, 'postgres said')
+    else log.debug({ line }, 'postgres said')
+  })
+}
+
+async function isMissing(path: string): Promise<boolean> {
+  return access(path).then(
+    () => false,
+    (err: NodeJS.ErrnoException) => {
+      if (err.code === 'ENOENT') return true
+      throw err
+    },
+  )
+}
+
+/** The socket lies with the rest where its path is short enough, and aside where it is not. */
+async function createSocketDirectory(directory: string, posture: Posture): Promise<string> {
+  const near = join(directory, 'socket')
+  const fits = Buffer.byteLength(join(near, socketName)) <= socketPathMax
+  // Nobody cannot go through a directory of root's, so its socket cannot lie there.
+  const path = fits && posture.name !== 'nobody' ? near : await createScratch(directory)
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  await posture.own(path)
+  return path
+}
