@@ -1,0 +1,216 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Secret } from '../secret.ts'
+import { DatabaseRoleWrong, DatabaseUnavailable, isRetryable } from './errors.ts'
+import { Listener, type Listening, type OnPayload } from './listener.ts'
+import { type DatabaseMetrics, databaseMetrics } from './metrics.ts'
+import {
+  connectionConfig,
+  connectReason,
+  defaultLimits,
+  openPool,
+  type PoolLimits,
+} from './pool.ts'
+import { isTenantId, type TenantId } from './tenant-id.ts'
+import { type ReadTx, Transaction, type WriteTx } from './transaction.ts'
+
+export type { Listening } from './listener.ts'
+export type { PoolLimits } from './pool.ts'
+
+export interface Database {
+  /** Runs work in a read-only transaction that sees one tenant's rows. */
+  read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T>
+  /**
+   * Runs work in a transaction of one tenant; its effects are durable once this returns, and none
+   * remain when it throws (with DatabaseUnavailable from the commit itself: unknown).
+   *
+   * With retry, work that lost a deadlock or a serialization race is run again, at most three
+   * times in all: it must then do nothing but use tx.
+   */
+  write<T>(
+    tenant: TenantId,
+    work: (tx: WriteTx) => Promise<T>,
+    options?: { readonly retry?: boolean },
+  ): Promise<T>
+  /**
+   * Runs work with no tenant, in the role that may look across them: vaultterm_system for
+   * vaultterm_app; for vaultterm_bastion only vaultterm_directory, which can find tenants and do
+   * nothing else. Few callers should need it.
+   */
+  system<T>(work: (tx: WriteTx) => Promise<T>): Promise<T>
+  /** Resolves when the database answers and can be written. */
+  ping(): Promise<void>
+  /**
+   * Calls back for each notification on a channel. A payload of undefined means that some may have
+   * been missed while the connection was lost: look at the tables. Rejects when the first
+   * connection fails; afterwards it reconnects by itself until closed.
+   */
+  listen(channel: string, onPayload: OnPayload): Promise<Listening>
+  /** Waits for running transactions, then closes every connection. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** Which role looks across tenants for each role that serves. */
+const acrossTenants = {
+  vaultterm_app: 'vaultterm_system',
+  vaultterm_bastion: 'vaultterm_directory',
+} as const
+
+type Role = keyof typeof acrossTenants
+type Kind = 'read' | 'write' | 'system'
+
+const attemptsMax = 3
+
+/** Opens a pool in one role. It connects when first used: ping() says whether it can. */
+export function openDatabase(options: {
+  readonly url: Secret<string>
+  readonly role: Role
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly poolMax?: number
+  readonly limits?: Partial<PoolLimits>
+}): Database {
+  return new PooledDatabase(options)
+}
+
+class PooledDatabase implements Database {
+  readonly #pool: pg.Pool
+  readonly #role: Role
+  readonly #limits: PoolLimits
+  readonly #listener: Listener
+  readonly #metrics: DatabaseMetrics
+
+  constructor({ url, role, log, metrics, poolMax, limits }: Parameters<typeof openDatabase>[0]) {
+    const scoped = log.child({ module: 'postgres', role })
+    this.#role = role
+    this.#limits = {
+      ...defaultLimits,
+      ...(poolMax === undefined ? {} : { connectionsMax: poolMax }),
+      ...limits,
+    }
+    this.#metrics = databaseMetrics(metrics)
+    this.#pool = openPool(url, role, acrossTenants[role], this.#limits)
+    // An idle connection that the server ends is replaced when it is next needed.
+    this.#pool.on('error', (err) =>
+      scoped.warn({ err: connectReason(err) }, 'idle connection lost'),
+    )
+    this.#listener = new Listener(connectionConfig(url, this.#limits), scoped)
+  }
+
+  read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
+    return this.#transact('read', `begin read only; ${settingOf(tenant)}`, work)
+  }
+
+  async write<T>(
+    tenant: TenantId,
+    work: (tx: WriteTx) => Promise<T>,
+    { retry = false }: { readonly retry?: boolean } = {},
+  ): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#transact('write', `begin; ${settingOf(tenant)}`, work)
+      } catch (err) {
+        if (!retry || attempt === attemptsMax || !isRetryable(err)) throw err
+        await sleep(Math.random() * 20 * attempt)
+      }
+    }
+  }
+
+  system<T>(work: (tx: WriteTx) => Promise<T>): Promise<T> {
+    const begin = `begin; ${noTenant}; set local role ${acrossTenants[this.#role]}`
+    return this.#transact('system', begin, work)
+  }
+
+  async ping(): Promise<void> {
+    const state = await this.#transact('read', `begin read only; ${noTenant}`, (tx) =>
+      tx.one<{ standby: boolean; readOnly: boolean }>(
+        `select pg_is_in_recovery() as standby,
+           current_setting('default_transaction_read_only')::boolean as "readOnly"`,
+      ),
+    )
+    if (state.standby || state.readOnly) throw new DatabaseUnavailable('it is read-only')
+  }
+
+  listen(channel: string, onPayload: OnPayload): Promise<Listening> {
+    return this.#listener.listen(channel, onPayload)
+  }
+
+  async close(): Promise<void> {
+    await this.#listener.close()
+    if (!this.#pool.ending) await this.#pool.end()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #transact<T>(kind: Kind, begin: string, work: (tx: WriteTx) => Promise<T>): Promise<T> {
+    const client = await this.#connect()
+    const stop = this.#metrics.transactionSeconds.startTimer({ role: this.#role, kind })
+    const tx = new Transaction(client, kind !== 'read')
+    let clean = false
+    try {
+      // A server that stands still must be noticed within the time a login may wait.
+      await tx.control(begin, this.#limits.waitMs)
+      const result = await work(tx)
+      await tx.end()
+      const [committed] = await tx.control('commit')
+      // Postgres answers COMMIT with ROLLBACK when a statement failed and work went on regardless.
+      if (committed?.command !== 'COMMIT') throw new Error('work went on after a statement failed')
+      clean = true
+      return result
+    } catch (err) {
+      await tx.end()
+      clean = !tx.broken && (await rollback(tx))
+      throw err
+    } finally {
+      // A connection of which the state is not known is destroyed, never shared.
+      client.release(!clean)
+      stop()
+      this.#measure()
+    }
+  }
+
+  async #connect(): Promise<pg.PoolClient> {
+    if (this.#pool.waitingCount >= this.#limits.waitingMax) {
+      throw new DatabaseUnavailable('too many transactions wait for a connection')
+    }
+    try {
+      return await this.#pool.connect()
+    } catch (err) {
+      if (err instanceof DatabaseRoleWrong) throw err
+      throw new DatabaseUnavailable(connectReason(err), err)
+    } finally {
+      this.#measure()
+    }
+  }
+
+  #measure(): void {
+    const { totalCount, idleCount, waitingCount } = this.#pool
+    const role = this.#role
+    this.#metrics.connections.set({ role, state: 'used' }, totalCount - idleCount)
+    this.#metrics.connections.set({ role, state: 'idle' }, idleCount)
+    this.#metrics.waiting.set({ role }, waitingCount)
+  }
+}
+
+async function rollback(tx: Transaction): Promise<boolean> {
+  try {
+    await tx.control('rollback')
+    return true
+  } catch {
+    return false
+  }
+}
+
+const noTenant = "select set_config('app.tenant_id', '', true)"
+
+/** Transaction-local: after the end of the transaction the connection is no tenant's. */
+function settingOf(tenant: TenantId): string {
+  // The brand is a promise of the compiler; this text is the boundary between customers.
+  if (!isTenantId(tenant)) throw new TypeError('not a tenant id')
+  return `select set_config('app.tenant_id', ${pg.escapeLiteral(tenant)}, true)`
+}

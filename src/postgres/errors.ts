@@ -1,0 +1,111 @@
+import pg from 'pg'
+import { CodedError } from '../errors.ts'
+
+/**
+ * The database did not answer, not in time, or not as one that can be written. Whether a
+ * transaction that was being committed took hold is then unknown.
+ */
+export class DatabaseUnavailable extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_DATABASE_UNAVAILABLE'
+
+  constructor(reason: string, cause?: unknown) {
+    super(`the database is unavailable: ${reason}`, { cause })
+  }
+}
+
+/** The login may not take on the role it must serve with, or that role could pass row security by. */
+export class DatabaseRoleWrong extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_DATABASE_ROLE'
+
+  constructor(role: string, reason: string, cause?: unknown) {
+    super(`the database role ${role} ${reason}`, { cause })
+  }
+}
+
+/** The database lacks migrations that this program needs. */
+export class SchemaBehind extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_SCHEMA_BEHIND'
+
+  constructor(missing: readonly string[]) {
+    super(`the database lacks ${missing.join(', ')}: run \`vaultterm migrate\``)
+  }
+}
+
+/** A newer program has changed the database in a way that this one cannot work with. */
+export class SchemaAhead extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_SCHEMA_AHEAD'
+
+  constructor(unknown: readonly string[]) {
+    super(`the database has ${unknown.join(', ')}, which this version cannot work with: upgrade it`)
+  }
+}
+
+/** A migration file is no longer what was applied under its name. */
+export class MigrationEdited extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_SCHEMA_EDITED'
+
+  constructor(name: string) {
+    super(
+      `migration ${name} was applied with other contents: restore it and add a new file instead`,
+    )
+  }
+}
+
+/** A constraint said no: an expected answer, which a caller may turn into one of its own. */
+export interface Violation {
+  readonly kind: 'unique' | 'foreign-key' | 'check'
+  readonly constraint: string
+}
+
+const violations: { readonly [sqlState: string]: Violation['kind'] } = {
+  '23505': 'unique',
+  '23503': 'foreign-key',
+  '23514': 'check',
+}
+
+/** Which constraint an error of a statement names; undefined when it is another failure. */
+export function violation(err: unknown): Violation | undefined {
+  if (!(err instanceof pg.DatabaseError)) return undefined
+  const kind = violations[err.code ?? '']
+  return kind && { kind, constraint: err.constraint ?? '' }
+}
+
+/** Whether the same transaction may succeed when it is run again: a deadlock, a lost race. */
+export function isRetryable(err: unknown): boolean {
+  return err instanceof pg.DatabaseError && (err.code === '40001' || err.code === '40P01')
+}
+
+/** An outage becomes DatabaseUnavailable; what the statement itself did wrong stays as it is. */
+export function translate(err: unknown, writing: boolean): unknown {
+  // What has no SQLSTATE did not come from the server: the connection broke or a time ran out.
+  if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)
+  const reason = outage(err.code ?? '', writing)
+  return reason === undefined ? err : new DatabaseUnavailable(reason, err)
+}
+
+/** The connection cannot be used again, not even to roll back. */
+export function isBroken(err: unknown): boolean {
+  return !(err instanceof pg.DatabaseError) || err.severity === 'FATAL'
+}
+
+function outage(sqlState: string, writing: boolean): string | undefined {
+  if (sqlState === '57014') return 'a statement took too long'
+  if (sqlState === '55P03') return 'a lock was not free in time'
+  if (sqlState === '25P03') return 'a transaction was idle for too long'
+  if (sqlState === '25006') return writing ? 'it is read-only' : undefined
+  if (sqlState === '53300') return 'it has no connection free'
+  if (sqlState.startsWith('53')) return 'it is out of resources'
+  if (sqlState.startsWith('57P') || sqlState.startsWith('08')) return 'it is going down or starting'
+  return undefined
+}
+
+/** Of a failure below SQL only the code is told: messages may hold parts of the URL. */
+export function transportReason(err: unknown): string {
+  if (err instanceof Error && 'code' in err && typeof err.code === 'string') return err.code
+  return 'the connection ended or did not come about in time'
+}

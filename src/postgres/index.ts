@@ -1,0 +1,22 @@
+/**
+ * The ground under everything that must not be lost: Postgres, one pool for each role.
+ *
+ * The tenant is in the transaction and the transaction is in the signature: nothing reaches a
+ * tenant's row without that tenant's setting, and row security, not the caller, holds it. A pool
+ * whose role could get around row security does not open.
+ */
+
+export { type Database, type Listening, openDatabase, type PoolLimits } from './database.ts'
+export {
+  DatabaseRoleWrong,
+  DatabaseUnavailable,
+  MigrationEdited,
+  SchemaAhead,
+  SchemaBehind,
+  type Violation,
+  violation,
+} from './errors.ts'
+export { migrate } from './migrate.ts'
+export { requireSchema, type SchemaState, schemaState } from './schema.ts'
+export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'
+export type { ReadTx, WriteTx } from './transaction.ts'

@@ -1,0 +1,124 @@
+import pg from 'pg'
+import type { Secret } from '../secret.ts'
+import { DatabaseRoleWrong, transportReason } from './errors.ts'
+
+/** How long things may take, and how many may wait. */
+export interface PoolLimits {
+  /** Connections to the server. */
+  readonly connectionsMax: number
+  /** For a connection to come about, or for one of the pool to become free. */
+  readonly waitMs: number
+  /** Transactions waiting for a connection; one more is refused at once. */
+  readonly waitingMax: number
+  readonly statementMs: number
+  readonly lockMs: number
+  /** Between two statements of a transaction. */
+  readonly idleInTransactionMs: number
+}
+
+export const defaultLimits: PoolLimits = {
+  connectionsMax: 10,
+  waitMs: 2000,
+  waitingMax: 100,
+  statementMs: 15_000,
+  lockMs: 10_000,
+  idleInTransactionMs: 15_000,
+}
+
+/** How much longer than the server we wait for the server's own time-out to speak. */
+const serverGraceMs = 2000
+
+/** What every connection has in common, pooled or not. */
+export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.ClientConfig {
+  return {
+    connectionString: url.reveal(),
+    application_name: 'vaultterm',
+    connectionTimeoutMillis: limits.waitMs,
+    // The server's time-out cancels the statement. Ours is for a server that does not answer at all.
+    query_timeout: limits.statementMs + serverGraceMs,
+    keepAlive: true,
+    types: { getTypeParser: typeParser },
+  }
+}
+
+/** A pool whose every connection has taken on the role and proved that row security binds it. */
+export function openPool(
+  url: Secret<string>,
+  role: string,
+  acrossTenants: string,
+  limits: PoolLimits,
+): pg.Pool {
+  return new pg.Pool({
+    ...connectionConfig(url, limits),
+    max: limits.connectionsMax,
+    idleTimeoutMillis: 30_000,
+    onConnect: (client) => takeOnRole(client, role, acrossTenants, limits),
+  })
+}
+
+/**
+ * Narrows the connection to role, whatever the login could do, and refuses one that is not bound:
+ * a superuser, a role with BYPASSRLS and the owner of a table are not held by its policies.
+ */
+async function takeOnRole(
+  client: pg.ClientBase,
+  role: string,
+  acrossTenants: string,
+  limits: PoolLimits,
+): Promise<void> {
+  try {
+    await client.query(
+      `set role ${pg.escapeIdentifier(role)};
+       set statement_timeout = ${limits.statementMs};
+       set lock_timeout = ${limits.lockMs};
+       set idle_in_transaction_session_timeout = ${limits.idleInTransactionMs}`,
+    )
+  } catch (err) {
+    if (!(err instanceof pg.DatabaseError)) throw err
+    throw new DatabaseRoleWrong(
+      role,
+      `cannot be taken on (${err.code}): run \`vaultterm migrate\``,
+      err,
+    )
+  }
+  const { rows } = await client.query<Standing>(standing, [acrossTenants])
+  const [found] = rows
+  if (found?.name !== role) throw new DatabaseRoleWrong(role, 'was not taken on')
+  if (found.privileged) throw new DatabaseRoleWrong(role, 'is a superuser or bypasses row security')
+  if (found.owns) throw new DatabaseRoleWrong(role, 'is, or is a member of, an owner of tables')
+  if (!found.mayLookAcross) {
+    throw new DatabaseRoleWrong(acrossTenants, 'is not granted to the login')
+  }
+}
+
+interface Standing {
+  readonly name: string
+  readonly privileged: boolean
+  readonly owns: boolean
+  readonly mayLookAcross: boolean
+}
+
+const standing = `
+  select current_user as name, r.rolsuper or r.rolbypassrls as privileged,
+    exists (select from pg_class c
+      where c.relnamespace = 'public'::regnamespace
+        and pg_has_role(r.oid, c.relowner, 'member')) as owns,
+    pg_has_role(session_user, $1, 'member') as "mayLookAcross"
+  from pg_roles r where r.rolname = current_user`
+
+/** Why no connection came about, without anything of the URL. */
+export function connectReason(err: unknown): string {
+  return err instanceof pg.DatabaseError ? err.message : transportReason(err)
+}
+
+function typeParser(oid: number, format?: 'text' | 'binary'): (text: string) => unknown {
+  if (oid === pg.types.builtins.INT8 && format !== 'binary') return parseBigint
+  return pg.types.getTypeParser(oid, format)
+}
+
+/** A bigint is a number here, and one that a number cannot hold is a fault, never a rounding. */
+function parseBigint(text: string): number {
+  const n = Number(text)
+  if (!Number.isSafeInteger(n)) throw new RangeError(`bigint out of range: ${text}`)
+  return n
+}

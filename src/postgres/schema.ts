@@ -1,0 +1,54 @@
+import type { Database } from './database.ts'
+import { SchemaAhead, SchemaBehind } from './errors.ts'
+import { type MigrationFile, readMigrations } from './migration-file.ts'
+
+/** What a database's schema is, seen from this program. */
+export interface SchemaState {
+  readonly state: 'current' | 'behind' | 'ahead'
+  /** The last migration applied; undefined before the first. */
+  readonly version: string | undefined
+  /** Known here and not applied. */
+  readonly missing: readonly string[]
+  /** Applied, not known here, and marked as breaking. */
+  readonly unknown: readonly string[]
+}
+
+export interface AppliedMigration {
+  readonly name: string
+  readonly checksum: string
+  readonly breaking: boolean
+}
+
+/** Compares the migrations that a database had with those that this program knows. */
+export async function schemaState(database: Database, directory: string): Promise<SchemaState> {
+  const files = await readMigrations(directory)
+  const applied = await database.system((tx) =>
+    tx.many<AppliedMigration>(
+      'select name, checksum, breaking from schema_migration order by name',
+    ),
+  )
+  return compareSchema(files, applied)
+}
+
+/** Throws SchemaBehind or SchemaAhead unless this program can work with the database as it is. */
+export async function requireSchema(database: Database, directory: string): Promise<SchemaState> {
+  const found = await schemaState(database, directory)
+  if (found.state === 'behind') throw new SchemaBehind(found.missing)
+  if (found.state === 'ahead') throw new SchemaAhead(found.unknown)
+  return found
+}
+
+/** A newer schema is no obstacle as long as none of its steps is marked as breaking. */
+export function compareSchema(
+  files: readonly MigrationFile[],
+  applied: readonly AppliedMigration[],
+): SchemaState {
+  const known = new Set(files.map(({ name }) => name))
+  const done = new Set(applied.map(({ name }) => name))
+  const missing = files.filter(({ name }) => !done.has(name)).map(({ name }) => name)
+  const unknown = applied
+    .filter(({ name, breaking }) => breaking && !known.has(name))
+    .map(({ name }) => name)
+  const state = unknown.length > 0 ? 'ahead' : missing.length > 0 ? 'behind' : 'current'
+  return { state, version: applied.at(-1)?.name, missing, unknown }
+}
