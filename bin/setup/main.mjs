@@ -1,0 +1,108 @@
+/**
+ * Makes a checkout ready to run, and prints the path of the Node to run it on.
+ *
+ * It runs on any Node from 20 on, before anything is installed, so it is plain JavaScript without
+ * dependencies. Each step can be interrupted and done again: what says "ready" is written last.
+ */
+
+import { createHash } from 'node:crypto'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { buildBinding } from './binding.mjs'
+import { withLock } from './lock.mjs'
+import { findNode } from './node.mjs'
+import { installDependencies } from './npm.mjs'
+import { applyPatches } from './patches.mjs'
+import { fail, step } from './step.mjs'
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+const state = join(root, 'node_modules', '.vaultterm')
+
+const major = Number(process.versions.node.split('.')[0])
+if (major < 20) fail(`Node ${process.versions.node} is too old: install Node 20 or later, with npm`)
+
+const isBuilt =
+  !existsSync(join(root, 'src', 'main.ts')) && existsSync(join(root, 'dist', 'main.js'))
+if (isBuilt) {
+  // A packaged copy was set up when it was made, and may lie where nobody may write.
+  process.stdout.write(findNode(root).path)
+} else {
+  if (readyNode() === undefined) await withLock(`${root}/.setup-lock`, setUp)
+  process.stdout.write(readyNode() ?? fail('set-up did not finish: run it again'))
+}
+
+async function setUp() {
+  // Another launcher may have done it all while this one waited for the lock.
+  if (readyNode() !== undefined) return
+  const dependencies = dependenciesKey()
+  if (readState('dependencies') !== dependencies) {
+    await step('installing dependencies (npm ci)', () => installDependencies(root))
+    writeState('dependencies', dependencies)
+  }
+  const node = findNode(root)
+  await applyPatches({ root, state, node })
+  const binding = await buildBinding({ root, state, node })
+  if (binding.built) step.say(`ssh2: native ciphers ${binding.how}`)
+  else
+    step.say(
+      `ssh2: ciphers in JavaScript, at about half the speed: ${binding.why}. ` +
+        'All works; to build them, see to that and remove node_modules/.vaultterm',
+    )
+  writeState('ready', JSON.stringify({ key: readyKey(node.version), node: node.path }))
+}
+
+/** The Node of a finished set-up that fits what lies here now, or undefined. */
+function readyNode() {
+  try {
+    const { key, node } = JSON.parse(readState('ready') ?? '{}')
+    if (typeof node !== 'string' || !existsSync(node)) return undefined
+    return key === readyKey(findNode(root, node).version) ? node : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function dependenciesKey() {
+  return digest([
+    `${process.platform}-${process.arch}`,
+    readFileSync(join(root, 'package-lock.json')),
+  ])
+}
+
+function readyKey(nodeVersion) {
+  const patches = join(root, 'patches')
+  const names = existsSync(patches)
+    ? readdirSync(patches).filter((name) => name.endsWith('.patch'))
+    : []
+  const contents = names.sort().flatMap((name) => [name, readFileSync(join(patches, name))])
+  return digest([dependenciesKey(), nodeVersion, ...contents])
+}
+
+function digest(parts) {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(`${part.length}:`).update(part)
+  return hash.digest('hex')
+}
+
+function readState(name) {
+  try {
+    return readFileSync(join(state, name), 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+function writeState(name, text) {
+  mkdirSync(state, { recursive: true })
+  const draft = join(state, `${name}.new`)
+  writeFileSync(draft, text)
+  renameSync(draft, join(state, name))
+}

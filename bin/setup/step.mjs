@@ -1,0 +1,71 @@
+import { spawn } from 'node:child_process'
+import { constants } from 'node:os'
+
+/** Says what happens while it happens, on stderr, and how long it took. */
+export async function step(what, work) {
+  const started = performance.now()
+  process.stderr.write(`vaultterm: ${what}… `)
+  const result = await work()
+  process.stderr.write(`done in ${((performance.now() - started) / 1000).toFixed(1)} s\n`)
+  return result
+}
+
+step.say = (line) => process.stderr.write(`vaultterm: ${line}\n`)
+
+/** Ends set-up with one line that says what to do. */
+export function fail(line) {
+  process.stderr.write(`vaultterm: ${line} (ERR_SETUP)\n`)
+  process.exit(1)
+}
+
+const running = new Set()
+
+/** Runs a program to its end, with its output kept. It ends with us, whichever way we end. */
+export function run(file, args, options = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...options,
+      // A process group of its own, so that its children can be ended with it.
+      detached: true,
+    })
+    running.add(child)
+    let output = ''
+    const keep = (chunk) => {
+      output = (output + chunk).slice(-20_000)
+    }
+    child.stdout.on('data', keep)
+    child.stderr.on('data', keep)
+    child.on('error', (err) => {
+      running.delete(child)
+      resolve({ status: 1, output: String(err.message) })
+    })
+    child.on('close', (status) => {
+      running.delete(child)
+      resolve({ status: status ?? 1, output: output.trim() })
+    })
+  })
+}
+
+function endAll() {
+  for (const child of running)
+    try {
+      process.kill(-child.pid, 'SIGKILL')
+    } catch {
+      // It ended by itself.
+    }
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+  process.on(signal, () => {
+    endAll()
+    process.stderr.write('\nvaultterm: set-up was interrupted: run it again to go on\n')
+    process.exit(128 + constants.signals[signal])
+  })
+process.on('exit', endAll)
+
+// The launcher is a shell that waits for us, and passes no signal on: see when it is gone.
+const parent = process.ppid
+setInterval(() => {
+  if (process.ppid !== parent) process.exit(1)
+}, 300).unref()
