@@ -20,8 +20,15 @@ export type { Listening } from './listener.ts'
 export type { PoolLimits } from './pool.ts'
 
 export interface Database {
-  /** Runs work in a read-only transaction that sees one tenant's rows. */
-  read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T>
+  /**
+   * Runs work in a read-only transaction that sees one tenant's rows. Each statement sees what is
+   * committed when it begins; with snapshot, all of them see what was when the first began.
+   */
+  read<T>(
+    tenant: TenantId,
+    work: (tx: ReadTx) => Promise<T>,
+    options?: { readonly snapshot?: boolean },
+  ): Promise<T>
   /**
    * Runs work in a transaction of one tenant; its effects are durable once this returns, and none
    * remain when it throws (with DatabaseUnavailable from the commit itself: unknown).
@@ -100,8 +107,13 @@ class PooledDatabase implements Database {
     this.#listener = new Listener(connectionConfig(url, this.#limits), scoped)
   }
 
-  read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
-    return this.#transact('read', `begin read only; ${settingOf(tenant)}`, work)
+  async read<T>(
+    tenant: TenantId,
+    work: (tx: ReadTx) => Promise<T>,
+    { snapshot = false }: { readonly snapshot?: boolean } = {},
+  ): Promise<T> {
+    const isolation = snapshot ? 'isolation level repeatable read ' : ''
+    return this.#transact('read', `begin ${isolation}read only; ${settingOf(tenant)}`, work)
   }
 
   async write<T>(

@@ -33,6 +33,8 @@ export interface TestDatabase {
   createTenant(slug?: string): Promise<TenantId>
   /** A statement as a superuser: to read the catalogue, or to play the attacker. */
   superuser<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
+  /** The same as who owns the tables, in a tenant's transaction: grants do not bind the owner. */
+  owner(tenant: TenantId, text: string): Promise<void>
   /** One more database object with other limits; closed after the file. */
   open(
     role: 'vaultterm_app' | 'vaultterm_bastion',
@@ -90,6 +92,17 @@ export async function openTestDatabase(): Promise<TestDatabase> {
         tx.run('insert into tenant (tenant_id, slug, name) values ($1, $2, $2)', [tenant, slug]),
       )
       return tenant
+    },
+    async owner(tenant, text) {
+      const client = new pg.Client({ connectionString: urlOf(name, logins.owner) })
+      await client.connect()
+      try {
+        await client.query(`begin; select set_config('app.tenant_id', '${tenant}', true)`)
+        await client.query(text)
+        await client.query('commit')
+      } finally {
+        await client.end()
+      }
     },
     superuser: (text, values = []) =>
       asSuperuser(name, async (client) => (await client.query(text, [...values])).rows),

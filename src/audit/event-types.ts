@@ -1,0 +1,150 @@
+/**
+ * What is logged, and which keys each event may have: one table, so that a name or an address
+ * cannot end up where it can never be erased.
+ *
+ * `public` goes into the leaf and stays for ever: only opaque ids, enumerations, hashes and counts.
+ * `private` is what people are called and what they typed: the leaf holds a commitment to it.
+ */
+export const eventTypes = {
+  'tenant.create': { public: ['tenant'], private: ['slug', 'name'] },
+  'tenant.suspend': { public: ['tenant'], private: ['slug', 'name'] },
+  'tenant.resume': { public: ['tenant'], private: ['slug', 'name'] },
+  'user.add': { public: ['user', 'role'], private: ['name', 'email'] },
+  'user.remove': { public: ['user', 'role'], private: ['name', 'email'] },
+  'key.add': {
+    public: ['user', 'key', 'fingerprint', 'type', 'expiresAt'],
+    private: ['name', 'comment'],
+  },
+  'key.remove': { public: ['user', 'key', 'fingerprint', 'type'], private: ['name', 'comment'] },
+  'target.add': {
+    public: ['target', 'hostKey', 'auth'],
+    private: ['name', 'host', 'port', 'logins'],
+  },
+  'target.remove': {
+    public: ['target', 'hostKey', 'auth'],
+    private: ['name', 'host', 'port', 'logins'],
+  },
+  'grant.add': {
+    public: ['grant', 'user', 'role', 'target', 'allow', 'until'],
+    private: ['userName', 'targetName', 'logins'],
+  },
+  'grant.remove': {
+    public: ['grant', 'user', 'role', 'target', 'allow', 'until'],
+    private: ['userName', 'targetName', 'logins'],
+  },
+  'login.success': {
+    public: ['user', 'method', 'fingerprint', 'algorithm', 'connection'],
+    private: ['name'],
+  },
+  'login.failure': {
+    public: ['user', 'method', 'fingerprint', 'algorithm', 'connection', 'code', 'count'],
+    private: ['name'],
+  },
+  'session.start': {
+    public: [
+      'session',
+      'connection',
+      'authorization',
+      'user',
+      'target',
+      'grant',
+      'kind',
+      'pty',
+      'recording',
+      'fingerprint',
+      'expiresAt',
+    ],
+    private: ['userName', 'targetName', 'login', 'host', 'port', 'command', 'clientIdent'],
+  },
+  'session.open': {
+    public: ['session', 'user', 'target', 'hostKey', 'lease'],
+    private: ['targetName', 'login', 'host', 'port', 'upstreamIdent'],
+  },
+  'session.refused': {
+    public: ['session', 'connection', 'user', 'target', 'kind', 'denied', 'code', 'fingerprint'],
+    private: ['userName', 'targetName', 'login', 'command'],
+  },
+  'session.end': {
+    public: [
+      'session',
+      'connection',
+      'user',
+      'target',
+      'kind',
+      'ended',
+      'code',
+      'exitStatus',
+      'bytes',
+      'bytesIn',
+      'bytesOut',
+      'durationMs',
+      'recording',
+      'recordingDigest',
+      'recordingBytes',
+      'recordingEvents',
+    ],
+    private: ['userName', 'targetName', 'login', 'exitSignal'],
+  },
+  'session.kill': { public: ['session', 'user', 'target'], private: ['userName', 'targetName'] },
+  'key.create': {
+    public: ['secret', 'secretName', 'key', 'version', 'fingerprint', 'algorithm'],
+    private: ['path'],
+  },
+  'key.use': {
+    public: [
+      'secret',
+      'secretName',
+      'key',
+      'version',
+      'lease',
+      'session',
+      'fingerprint',
+      'algorithm',
+      'purpose',
+    ],
+    private: ['path', 'login'],
+  },
+  'recording.recovered': {
+    public: ['session', 'recordingDigest', 'recordingBytes', 'recordingEvents', 'truncated'],
+    private: [],
+  },
+  'recording.open': { public: ['session', 'user', 'via'], private: ['userName'] },
+  'web.link': { public: ['user', 'link', 'role', 'expiresAt'], private: ['name'] },
+  'web.login': { public: ['user', 'link', 'webSession', 'role', 'expiresAt'], private: ['name'] },
+  'web.logout': { public: ['user', 'webSession', 'role', 'ended'], private: ['name'] },
+  'vault.seal': { public: ['provider', 'kek', 'ended'], private: [] },
+  'vault.unseal': { public: ['provider', 'kek'], private: [] },
+  checkpoint: { public: ['origin', 'size', 'root'], private: [] },
+} as const
+
+/** Keys that every event may have: who did it, from where, and why. */
+export const commonKeys = {
+  public: ['actor', 'actorKind', 'node', 'request'],
+  private: ['actorName', 'source', 'reason'],
+} as const
+
+export type AuditEventType = keyof typeof eventTypes
+type Keys<T extends AuditEventType, P extends 'public' | 'private'> =
+  | (typeof eventTypes)[T][P][number]
+  | (typeof commonKeys)[P][number]
+
+/** Numbers are written as decimal strings: JSON's are not exact. A value of undefined is left out. */
+export type EventValue = string | boolean | readonly string[]
+export type EventValues<Key extends string = string> = {
+  readonly [K in Key]?: EventValue | undefined
+}
+
+/** Something that happened, to be written to the log of the tenant it happened to. */
+export type AuditEvent = {
+  [T in AuditEventType]: {
+    readonly type: T
+    readonly public: EventValues<Keys<T, 'public'>>
+    readonly private?: EventValues<Keys<T, 'private'>> | undefined
+  }
+}[AuditEventType]
+
+/** Whether the table has the key for events of the type. */
+export function isAllowed(type: AuditEventType, part: 'public' | 'private', key: string): boolean {
+  const keys: readonly string[] = [...eventTypes[type][part], ...commonKeys[part]]
+  return keys.includes(key)
+}

@@ -1,0 +1,161 @@
+import { createHmac } from 'node:crypto'
+import { type Canonical, decodeCanonical, encodeCanonical } from './canonical.ts'
+import { EventRefused } from './errors.ts'
+import { eventId, eventIdBytes } from './event-id.ts'
+import {
+  type AuditEvent,
+  type EventValue,
+  type EventValues,
+  eventTypes,
+  isAllowed,
+} from './event-types.ts'
+
+/** An event as it is stored: the leaf, and what the leaf only commits to. */
+export interface EncodedEvent {
+  readonly id: string
+  readonly leaf: Buffer
+  readonly private?: { readonly salt: Buffer; readonly payload: Buffer }
+}
+
+/** A leaf, read back. */
+export interface Leaf {
+  readonly id: string
+  readonly log: string
+  readonly at: string
+  readonly type: string
+  readonly public: { readonly [key: string]: Canonical }
+  readonly commitment: Buffer | undefined
+}
+
+const schema = 'bastion.audit.event/v1'
+const commitmentDomain = 'bastion.audit.priv/v1\0'
+
+/** A leaf is one record of a tlog-tiles entry bundle at most; ours are far smaller. */
+const leafBytesMax = 8192
+const publicLengthMax = 256
+const privateLengthMax = 4096
+const listMax = 64
+
+/** Encodes an event for one log. Throws EventRefused on what its type does not allow. */
+export function encodeEvent(
+  event: AuditEvent,
+  { log, now, random }: { log: string; now: Date; random: (size: number) => Buffer },
+): EncodedEvent {
+  if (!Object.hasOwn(eventTypes, event.type)) throw new EventRefused(event.type, 'no such type')
+  const id = eventId(now, random(10))
+  const hidden = privatePart(event)
+  const secret =
+    hidden === undefined ? undefined : { salt: random(32), payload: encodeCanonical(hidden) }
+  const leaf = encodeCanonical({
+    $: schema,
+    id,
+    log,
+    ts: now.toISOString(),
+    typ: event.type,
+    pub: publicPart(event),
+    ...(secret && { pc: commit(id, secret.salt, secret.payload).toString('base64url') }),
+  })
+  if (leaf.length > leafBytesMax) throw new EventRefused(event.type, `${leaf.length} bytes`)
+  return { id, leaf, ...(secret && { private: secret }) }
+}
+
+/** Reads a leaf; undefined when it is not one, byte for byte as encodeEvent writes it. */
+export function decodeLeaf(bytes: Uint8Array): Leaf | undefined {
+  const value = decodeCanonical(bytes)
+  if (bytes.length > leafBytesMax || !isRecord(value)) return undefined
+  const { $, id, log, ts, typ, pub, pc, ...others } = value
+  if ($ !== schema || Object.keys(others).length > 0) return undefined
+  if (typeof id !== 'string' || eventIdBytes(id) === undefined) return undefined
+  if (typeof log !== 'string' || typeof typ !== 'string' || !isRecord(pub)) return undefined
+  if (typeof ts !== 'string' || !isInstant(ts)) return undefined
+  const commitment = pc === undefined ? undefined : decodeCommitment(pc)
+  if (commitment === undefined && pc !== undefined) return undefined
+  return { id, log, at: ts, type: typ, public: pub, commitment }
+}
+
+/** Reads a private payload; undefined when it is not one. */
+export function decodePrivate(
+  payload: Uint8Array,
+): { readonly [key: string]: Canonical } | undefined {
+  const value = decodeCanonical(payload)
+  return isRecord(value) ? value : undefined
+}
+
+/**
+ * Commits to a private payload without showing it: the salt hides it, even one that can be guessed,
+ * and without the salt nothing links it to the leaf.
+ */
+export function commit(id: string, salt: Uint8Array, payload: Uint8Array): Buffer {
+  const idBytes = eventIdBytes(id)
+  if (idBytes === undefined || salt.length !== 32) throw new TypeError('not an event id and a salt')
+  return createHmac('sha256', salt)
+    .update(commitmentDomain)
+    .update(idBytes)
+    .update(payload)
+    .digest()
+}
+
+function publicPart(event: AuditEvent): { [key: string]: Canonical } {
+  return part(event, 'public', event.public, (text) => {
+    // Ids, enumerations, hashes. A name or a message has no business here, and mostly a space.
+    if (/^[\x21-\x7e]+$/.test(text) && text.length <= publicLengthMax) return text
+    throw new EventRefused(event.type, 'a public value is not an id, a name of ours or a hash')
+  })
+}
+
+function privatePart(event: AuditEvent): { [key: string]: Canonical } | undefined {
+  const values = part(event, 'private', event.private ?? {}, storable)
+  return Object.keys(values).length === 0 ? undefined : values
+}
+
+function part(
+  { type }: AuditEvent,
+  name: 'public' | 'private',
+  values: EventValues,
+  check: (text: string) => string,
+): { [key: string]: Canonical } {
+  const kept: { [key: string]: Canonical } = {}
+  for (const [key, value] of Object.entries(values)) {
+    if (value === undefined) continue
+    if (!isAllowed(type, name, key)) throw new EventRefused(type, `no ${name} key ${key}`)
+    if (!isEventValue(value))
+      throw new EventRefused(type, `${name} ${key} is no text, list or flag`)
+    if (typeof value === 'boolean') kept[key] = value
+    else if (typeof value === 'string') kept[key] = check(value)
+    else kept[key] = value.slice(0, listMax).map(check)
+  }
+  return kept
+}
+
+/**
+ * Text from outside must never be able to make an append fail: it is cut where it is too long, and
+ * what cannot be stored everywhere (a lone surrogate, U+0000) shows as a replacement character.
+ */
+function storable(text: string): string {
+  const cut =
+    text.length <= privateLengthMax
+      ? text
+      : `${text.slice(0, privateLengthMax)}… (${text.length} in all)`
+  return cut.toWellFormed().replaceAll('\0', '\ufffd')
+}
+
+function isEventValue(value: unknown): value is EventValue {
+  if (Array.isArray(value)) return value.every((item) => typeof item === 'string')
+  return typeof value === 'string' || typeof value === 'boolean'
+}
+
+function isRecord(value: Canonical | undefined): value is { readonly [key: string]: Canonical } {
+  return typeof value === 'object' && !Array.isArray(value)
+}
+
+/** Exactly what Date prints, so that a date has one form. */
+function isInstant(text: string): boolean {
+  const at = new Date(text)
+  return !Number.isNaN(at.getTime()) && at.toISOString() === text
+}
+
+function decodeCommitment(value: Canonical): Buffer | undefined {
+  if (typeof value !== 'string' || !/^[A-Za-z0-9_-]{43}$/.test(value)) return undefined
+  const bytes = Buffer.from(value, 'base64url')
+  return bytes.toString('base64url') === value ? bytes : undefined
+}

@@ -1,0 +1,29 @@
+/**
+ * The audit log: one append-only, tamper-evident log per tenant.
+ *
+ * An event commits together with the act it records. Leaves are never changed or deleted; a signed
+ * checkpoint commits to every leaf before it, and is only given to a log that continues what was
+ * signed before. What people are called and what they typed is kept beside the leaf, which commits
+ * to it.
+ */
+
+export { type Audit, createAudit } from './audit.ts'
+export type { Canonical } from './canonical.ts'
+export { type Checkpoint, formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
+export { EventRefused, LogInconsistent, NoteInvalid, SignerFailed } from './errors.ts'
+export type { AuditEvent, AuditEventType } from './event-types.ts'
+export { appendEvent, type Receipt } from './log.ts'
+export {
+  formatNote,
+  formatVerifierKey,
+  type Note,
+  type NoteSignature,
+  parseNote,
+  parseVerifierKey,
+  type VerifierKey,
+  verifierKey,
+  verifyNote,
+} from './note.ts'
+export type { CheckpointSigner } from './signer.ts'
+export type { AuditEntry } from './tail.ts'
+export type { Fault, FaultKind, VerifyReport } from './verify.ts'

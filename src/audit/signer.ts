@@ -1,0 +1,44 @@
+import { type Checkpoint, formatCheckpoint } from './checkpoint.ts'
+import { NoteInvalid, SignerFailed } from './errors.ts'
+import {
+  formatNote,
+  parseVerifierKey,
+  type VerifierKey,
+  verifierKey,
+  verifySignature,
+} from './note.ts'
+
+/**
+ * Signs the heads of all logs of an installation. The vault implements it: the private key is a
+ * secret like any other, and never comes here.
+ */
+export interface CheckpointSigner {
+  /** The name of the key itself, such as `vaultterm/checkpoints`. */
+  readonly name: string
+  /** The C2SP verifier key under that name. Available while the vault is sealed. */
+  readonly verifierKey: string
+  /** The 64 bytes of an Ed25519 signature over the text. May be asked for the same text again. */
+  sign(text: Buffer): Promise<Buffer>
+}
+
+/**
+ * The key as it signs for one log. C2SP wants a checkpoint's key named like the log's origin, so
+ * that any verifier of notes works: the same public key stands under the name of each log.
+ */
+export function keyOf(signer: Pick<CheckpointSigner, 'verifierKey'>, origin: string): VerifierKey {
+  return verifierKey(origin, parseVerifierKey(signer.verifierKey).publicKey)
+}
+
+/** A signed note over a checkpoint. What the signer returns is verified before it is believed. */
+export async function signCheckpoint(
+  signer: CheckpointSigner,
+  checkpoint: Checkpoint,
+): Promise<string> {
+  const text = formatCheckpoint(checkpoint)
+  const { name, keyId, publicKey } = keyOf(signer, checkpoint.origin)
+  const signature = await signer.sign(Buffer.from(text))
+  if (!verifySignature(publicKey, text, signature)) {
+    throw new SignerFailed('its own key does not verify what it returned', new NoteInvalid(name))
+  }
+  return formatNote({ text, signatures: [{ name, keyId, signature }] })
+}
