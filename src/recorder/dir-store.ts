@@ -1,0 +1,159 @@
+import { constants } from 'node:fs'
+import { type FileHandle, lstat, mkdir, open, rm, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import type { TenantId } from '../postgres/index.ts'
+import { parseSessionId, type SessionId } from './session-id.ts'
+import type { Store, StoredFile } from './store.ts'
+
+const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants
+const readBytes = 256 * 1024
+/** No line is longer: an event is cut to pieces far below. */
+const lineBytesMax = 1024 * 1024
+
+/** Recordings in a directory: `<tenant>/<session>.cast`, for their owner's eyes only. */
+export async function openDirStore(directory: string): Promise<Store> {
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const tenantDirectory = (tenant: TenantId) => join(directory, name(tenant))
+  const path = (tenant: TenantId, session: SessionId) =>
+    join(tenantDirectory(tenant), `${name(session)}.cast`)
+
+  return {
+    async create(tenant, session) {
+      const parents = [tenantDirectory(tenant)]
+      const made = await mkdir(tenantDirectory(tenant), { recursive: true, mode: 0o700 })
+      if (made !== undefined) parents.push(directory)
+      await refuseLink(tenantDirectory(tenant))
+      const flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW
+      return new DirFile(await open(path(tenant, session), flags, 0o600), parents)
+    },
+
+    async reopen(tenant, session) {
+      await refuseLink(tenantDirectory(tenant))
+      const handle = await openIfThere(path(tenant, session), O_RDWR | O_APPEND | O_NOFOLLOW)
+      return handle === undefined ? undefined : new DirFile(handle, [])
+    },
+
+    async read(tenant, session) {
+      await refuseLink(tenantDirectory(tenant))
+      const handle = await openIfThere(path(tenant, session), O_RDONLY | O_NOFOLLOW)
+      if (handle === undefined) return undefined
+      try {
+        const length = await wholeLines(handle)
+        if (length > 0) return handle.createReadStream({ start: 0, end: length - 1 })
+        await handle.close()
+        return Readable.from([])
+      } catch (err) {
+        await handle.close()
+        throw err
+      }
+    },
+
+    async remove(tenant, session) {
+      await refuseLink(tenantDirectory(tenant))
+      await rm(path(tenant, session), { force: true })
+    },
+
+    async space() {
+      const { bavail, blocks, bsize } = await statfs(directory)
+      return { freeBytes: bavail * bsize, totalBytes: blocks * bsize }
+    },
+  }
+}
+
+class DirFile implements StoredFile {
+  readonly #handle: FileHandle
+  /** Directories whose entries are new and not yet durable. */
+  #parents: readonly string[]
+
+  constructor(handle: FileHandle, parents: readonly string[]) {
+    this.#handle = handle
+    this.#parents = parents
+  }
+
+  async append(bytes: Buffer): Promise<void> {
+    let rest = bytes
+    // A disk that runs full takes a part first, and says so on the next write.
+    while (rest.length > 0) {
+      const { bytesWritten } = await this.#handle.write(rest)
+      rest = rest.subarray(bytesWritten)
+    }
+  }
+
+  async sync(): Promise<void> {
+    await this.#handle.datasync()
+    const parents = this.#parents
+    this.#parents = []
+    for (const parent of parents) await syncDirectory(parent)
+  }
+
+  async truncate(bytes: number): Promise<void> {
+    await this.#handle.truncate(bytes)
+  }
+
+  async *read(): AsyncIterable<Buffer> {
+    for (let position = 0; ; ) {
+      const { buffer, bytesRead } = await this.#handle.read({
+        buffer: Buffer.allocUnsafe(readBytes),
+        position,
+      })
+      if (bytesRead === 0) return
+      position += bytesRead
+      yield buffer.subarray(0, bytesRead)
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close()
+  }
+}
+
+/** Ids come from the database and from parsers, yet a path is made of nothing that is not one. */
+function name(id: string): string {
+  if (parseSessionId(id) === undefined) throw new Error('the name of a recording is not a uuid')
+  return id
+}
+
+/** O_NOFOLLOW looks at the last name of a path only. */
+async function refuseLink(directory: string): Promise<void> {
+  const facts = await ifThere(lstat(directory))
+  if (facts !== undefined && !facts.isDirectory()) {
+    throw new Error('a directory of recordings is not a directory')
+  }
+}
+
+async function openIfThere(path: string, flags: number): Promise<FileHandle | undefined> {
+  const handle = await ifThere(open(path, flags))
+  if (handle === undefined || (await handle.stat()).isFile()) return handle
+  await handle.close()
+  throw new Error('a recording is not a file')
+}
+
+async function ifThere<T>(promise: Promise<T>): Promise<T | undefined> {
+  try {
+    return await promise
+  } catch (err) {
+    if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return undefined
+    throw err
+  }
+}
+
+/** Bytes up to the end of the last whole line: a live file may be seen in the middle of a write. */
+async function wholeLines(handle: FileHandle): Promise<number> {
+  const { size } = await handle.stat()
+  const length = Math.min(size, lineBytesMax)
+  const { buffer, bytesRead } = await handle.read({
+    buffer: Buffer.alloc(length),
+    position: size - length,
+  })
+  return size - length + buffer.subarray(0, bytesRead).lastIndexOf(0x0a) + 1
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, O_RDONLY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,54 @@
+import { CodedError } from '../errors.ts'
+
+/** There is too little room to begin a recording, and so no session begins. */
+export class RecorderFull extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_RECORDER_FULL'
+
+  constructor(freeBytes: number, floorBytes: number) {
+    super(
+      `no room to record: ${mebibytes(freeBytes)} MiB free, ${mebibytes(floorBytes)} MiB needed; ` +
+        'the operator must make room where recordings are kept',
+    )
+  }
+}
+
+/** What was seen could not be put on record. */
+export class RecordingFailed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_RECORDER_FAILED'
+  readonly reason: 'full' | 'hung' | 'io'
+
+  constructor(reason: 'full' | 'hung' | 'io', cause?: unknown) {
+    super(failures[reason], { cause })
+    this.reason = reason
+  }
+}
+
+/** There is no such recording, or none that this tenant has. */
+export class RecordingMissing extends CodedError {
+  readonly kind = 'missing'
+  readonly code = 'ERR_RECORDING_MISSING'
+
+  constructor(cause?: unknown) {
+    super('there is no recording of this session', { cause })
+  }
+}
+
+const failures = {
+  full: 'the recording could not be written: no room is left where recordings are kept',
+  hung: 'the recording could not be written: the storage does not answer',
+  io: 'the recording could not be written: the storage failed',
+}
+
+/** The failure that an error of the operating system means. */
+export function recordingFailed(err: unknown): RecordingFailed {
+  if (err instanceof RecordingFailed) return err
+  const code = err instanceof Error && 'code' in err ? err.code : undefined
+  const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG'
+  return new RecordingFailed(full ? 'full' : 'io', err)
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 1048576)
+}

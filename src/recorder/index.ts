@@ -1,0 +1,27 @@
+/**
+ * The recorder: keeps what was seen in a session, as asciicast v3.
+ *
+ * Output is in the file before it is shown to anyone, on the disk within a second of that, and
+ * when it cannot be written the session is told so once, and nothing more is let through.
+ */
+
+export {
+  type Cast,
+  type CastEvent,
+  type CastHeader,
+  CastInvalid,
+  outputBytes,
+  parseCast,
+} from './asciicast.ts'
+export { openDirStore } from './dir-store.ts'
+export { RecorderFull, RecordingFailed, RecordingMissing } from './errors.ts'
+export {
+  createRecorder,
+  type Recorder,
+  type RecorderOptions,
+  type RecordingStart,
+} from './recorder.ts'
+export type { Recording, RecordingDigest, StreamDigest } from './recording.ts'
+export type { Recovered, Unended } from './recovery.ts'
+export { parseSessionId, type SessionId } from './session-id.ts'
+export type { Store, StoredFile } from './store.ts'

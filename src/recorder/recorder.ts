@@ -1,0 +1,180 @@
+import type { Readable } from 'node:stream'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { TenantId } from '../postgres/index.ts'
+import { RecorderFull, type RecordingFailed, RecordingMissing, recordingFailed } from './errors.ts'
+import { answered, Journal } from './journal.ts'
+import { createRecorderMetrics } from './metrics.ts'
+import { JournalRecording, type Kept, type Recording } from './recording.ts'
+import { type Recovered, recoverRecording, type Unended } from './recovery.ts'
+import type { SessionId } from './session-id.ts'
+import type { Store } from './store.ts'
+
+/** What a recording begins with. Text is as the client or the target gave it. */
+export interface RecordingStart {
+  readonly tenant: TenantId
+  readonly session: SessionId
+  /** Without a terminal (exec), output beyond a limit is digested and not kept. */
+  readonly kind: 'terminal' | 'exec'
+  readonly cols: number
+  readonly rows: number
+  /** The terminal's type, as TERM has it. */
+  readonly term?: string
+  readonly title?: string
+  readonly command?: string
+  /** TERM and SHELL are kept, and nothing else. */
+  readonly env?: { readonly [name: string]: string }
+  /** Called at most once, when something cannot be put on record: the session must end now. */
+  onFailure(err: RecordingFailed): void
+}
+
+export interface Recorder {
+  /** Resolves when the recording's first line is in its file. Rejects with RecorderFull or RecordingFailed. */
+  start(start: RecordingStart): Promise<Recording>
+  /** The whole recording, of a live session up to now. Rejects with RecordingMissing. */
+  open(tenant: TenantId, session: SessionId): Promise<Readable>
+  /** Mends what a dead process left of these sessions, before new ones start. */
+  recover(unended: Iterable<Unended>): Promise<Recovered[]>
+  remove(tenant: TenantId, session: SessionId): Promise<void>
+  /** Recordings being written now. */
+  readonly live: number
+  /** Ends what is still open, durable. */
+  close(): Promise<void>
+}
+
+export interface RecorderOptions {
+  readonly store: Store
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Below so much room no session starts; the default is 500 MiB, or 5 % of a small storage. */
+  readonly floorBytes?: number
+  readonly kept?: Kept
+}
+
+const tickMs = 250
+const floorBytesDefault = 500 * 1048576
+const floorShare = 0.05
+const spaceFreshMs = 1000
+const keptDefault: Kept = { firstBytes: 8 * 1048576, lastBytes: 64 * 1024 }
+
+export function createRecorder({
+  store,
+  log,
+  metrics: registry,
+  ...options
+}: RecorderOptions): Recorder {
+  const live = new Map<Journal, Recording>()
+  const metrics = createRecorderMetrics(registry, {
+    recordings: () => live.size,
+    lagMs: () => {
+      const nowMs = performance.now()
+      return Math.max(0, ...[...live.keys()].map((journal) => journal.lagMs(nowMs)))
+    },
+  })
+  const ticker = setInterval(() => {
+    const nowMs = performance.now()
+    for (const journal of live.keys()) journal.tick(nowMs)
+  }, tickMs).unref()
+
+  let space: { readonly atMs: number; readonly answer: ReturnType<Store['space']> } | undefined
+  /** Asked at most once a second, however many sessions start. */
+  async function requireSpace(): Promise<void> {
+    const nowMs = performance.now()
+    if (space === undefined || nowMs - space.atMs > spaceFreshMs) {
+      space = { atMs: nowMs, answer: store.space() }
+    }
+    const { freeBytes, totalBytes } = await answered(space.answer)
+    const floorBytes = options.floorBytes ?? Math.min(floorBytesDefault, totalBytes * floorShare)
+    if (freeBytes < floorBytes) throw new RecorderFull(freeBytes, floorBytes)
+  }
+
+  async function start(begin: RecordingStart): Promise<Recording> {
+    const { tenant, session } = begin
+    const scope = log.child({ tenant, session })
+    try {
+      await requireSpace()
+      const file = await answered(store.create(tenant, session))
+      const first = Promise.withResolvers<void>()
+      let started = false
+      const journal = new Journal(file, {
+        written: (bytes) => metrics.bytes.inc(bytes),
+        failure: (err) => {
+          if (!started) return first.reject(err)
+          metrics.failures.inc({ reason: err.reason })
+          scope.error({ err }, 'recording failed')
+          begin.onFailure(err)
+        },
+      })
+      const { term, ...rest } = begin
+      const recording = new JournalRecording(
+        journal,
+        {
+          ...rest,
+          startedAtMs: Date.now(),
+          // A terminal always has a type, so that a reader can tell it from a command's output.
+          ...(begin.kind === 'terminal' ? { term: term || 'unknown' } : {}),
+        },
+        {
+          kept: begin.kind === 'exec' ? (options.kept ?? keptDefault) : undefined,
+          async onEnd({ empty }) {
+            live.delete(journal)
+            if (!empty) return
+            await store.remove(tenant, session).catch((err: unknown) => {
+              scope.warn({ err }, 'empty recording could not be removed')
+            })
+          },
+        },
+      )
+      live.set(journal, recording)
+      journal.append(undefined, first.resolve)
+      try {
+        await first.promise
+      } catch (err) {
+        live.delete(journal)
+        await journal.close()
+        await store.remove(tenant, session).catch(() => undefined)
+        throw err
+      }
+      started = true
+      return recording
+    } catch (err) {
+      const failure = err instanceof RecorderFull ? err : recordingFailed(err)
+      const reason = failure instanceof RecorderFull ? 'full' : failure.reason
+      metrics.failures.inc({ reason })
+      scope.error({ err: failure }, 'recording could not start')
+      throw failure
+    }
+  }
+
+  return {
+    start,
+
+    async open(tenant, session) {
+      const stream = await store.read(tenant, session)
+      if (stream === undefined) throw new RecordingMissing()
+      return stream
+    },
+
+    async recover(unended) {
+      const mended: Recovered[] = []
+      for (const one of unended) {
+        const recovered = await recoverRecording(store, one)
+        if (recovered === undefined) continue
+        mended.push(recovered)
+        log.warn({ ...recovered }, 'interrupted recording mended')
+      }
+      return mended
+    },
+
+    remove: (tenant, session) => store.remove(tenant, session),
+
+    get live() {
+      return live.size
+    },
+
+    async close() {
+      await Promise.all([...live.values()].map((recording) => recording.end()))
+      clearInterval(ticker)
+    },
+  }
+}

@@ -1,0 +1,239 @@
+import { createHash, type Hash } from 'node:crypto'
+import {
+  type CastFacts,
+  clampSize,
+  EventFormat,
+  formatHeader,
+  label,
+  type Size,
+} from './asciicast.ts'
+import type { Journal, JournalDigest } from './journal.ts'
+import { OutputDecoder, type OutputText } from './output-text.ts'
+import { Tail } from './tail.ts'
+
+/** Of a stream's every byte, those not kept in the recording among them. */
+export interface StreamDigest {
+  readonly bytes: number
+  /** In hex. */
+  readonly sha256: string
+}
+
+/** What a recording was when it ended. */
+export interface RecordingDigest extends JournalDigest {
+  readonly events: number
+  readonly durationMs: number
+  /** Nothing was output and nothing typed: the file is not kept. */
+  readonly empty: boolean
+  /** Of a command without a terminal only: there, output beyond a limit is digested, not kept. */
+  readonly streams?: { readonly output: StreamDigest; readonly errorOutput: StreamDigest }
+}
+
+/** One session's record, while it runs. */
+export interface Recording {
+  /**
+   * Something came from the target. `written` runs, in the order of the calls and never before the
+   * call's bytes are in the file; the bytes may reach the user then, and not before. After a
+   * failure it does not run. Hand over more than a window's worth only when it has run.
+   */
+  output(chunk: Buffer, written: () => void): void
+  errorOutput(chunk: Buffer, written: () => void): void
+  /** The user sent something. What it was is not recorded. */
+  inputSeen(): void
+  resize(cols: number, rows: number): void
+  marker(text: string): void
+  /** The exit status as digits, or the name of the signal. */
+  exit(status: string): void
+  /** Resolves when all of it is durable, or when a failure says that it will not be. Never rejects. */
+  end(): Promise<RecordingDigest>
+}
+
+/** Of a command without a terminal, so much output is kept from its beginning and from its end. */
+export interface Kept {
+  readonly firstBytes: number
+  readonly lastBytes: number
+}
+
+/** A chunk is cut into events no longer than this, which any reader takes. */
+const eventBytesMax = 64 * 1024
+
+/** A recording in a journal. */
+export class JournalRecording implements Recording {
+  readonly #journal: Journal
+  readonly #format: EventFormat
+  readonly #onEnd: (digest: RecordingDigest) => Promise<void>
+  readonly #startedMs = performance.now()
+  readonly #decoders = { output: new OutputDecoder(), errorOutput: new OutputDecoder() }
+  readonly #command: CommandOutput | undefined
+  #events = 0
+  #size: Size
+  #resizing = false
+  #touched = false
+  #ended: Promise<RecordingDigest> | undefined
+
+  constructor(
+    journal: Journal,
+    facts: CastFacts,
+    options: {
+      /** Undefined keeps everything. */
+      readonly kept: Kept | undefined
+      onEnd(digest: RecordingDigest): Promise<void>
+    },
+  ) {
+    this.#journal = journal
+    this.#onEnd = options.onEnd
+    this.#command = options.kept === undefined ? undefined : new CommandOutput(options.kept)
+    this.#size = clampSize(facts.cols, facts.rows)
+    journal.append(formatHeader(facts))
+    this.#format = new EventFormat(() => performance.now() * 1000)
+  }
+
+  output(chunk: Buffer, written: () => void): void {
+    this.#out('output', chunk, written)
+  }
+
+  errorOutput(chunk: Buffer, written: () => void): void {
+    this.#out('errorOutput', chunk, written)
+  }
+
+  inputSeen(): void {
+    this.#touched = true
+  }
+
+  resize(cols: number, rows: number): void {
+    if (this.#over) return
+    const size = clampSize(cols, rows, this.#size)
+    if (size.cols === this.#size.cols && size.rows === this.#size.rows) return
+    this.#size = size
+    // A client may send these without end and waits for nothing: one a write, the latest.
+    if (this.#resizing) return
+    this.#resizing = true
+    this.#journal.append(() => {
+      this.#resizing = false
+      this.#events++
+      return this.#format.line('r', `${this.#size.cols}x${this.#size.rows}`)
+    })
+  }
+
+  marker(text: string): void {
+    if (!this.#over) this.#event('m', label(text))
+  }
+
+  exit(status: string): void {
+    if (this.#over) return
+    this.#showTail()
+    this.#event('x', label(status))
+  }
+
+  end(): Promise<RecordingDigest> {
+    this.#ended ??= this.#finish()
+    return this.#ended
+  }
+
+  get #over(): boolean {
+    return this.#ended !== undefined || this.#journal.failed
+  }
+
+  #out(stream: 'output' | 'errorOutput', chunk: Buffer, written: () => void): void {
+    if (this.#over) return
+    this.#touched = true
+    const shown = this.#command === undefined ? chunk : this.#command.take(stream, chunk)
+    for (let at = 0; at < shown.length; at += eventBytesMax) {
+      this.#text(this.#decoders[stream].decode(shown.subarray(at, at + eventBytesMax)))
+    }
+    this.#journal.append(undefined, written)
+  }
+
+  #text({ text, exact }: OutputText): void {
+    this.#event('o', text)
+    if (exact === undefined) return
+    this.#events++
+    this.#journal.append(this.#format.line('b', exact.toString('base64'), 'same instant'))
+  }
+
+  #event(code: 'o' | 'm' | 'x', data: string): void {
+    this.#events++
+    this.#journal.append(this.#format.line(code, data))
+  }
+
+  /** Ends the characters that were begun, and shows the end of an output of which too much came. */
+  #showTail(): void {
+    for (const decoder of [this.#decoders.output, this.#decoders.errorOutput]) {
+      const rest = decoder.end()
+      if (rest !== undefined) this.#text(rest)
+    }
+    const hidden = this.#command?.endHidden()
+    if (hidden === undefined) return
+    this.#event('m', hidden.note)
+    const decoder = new OutputDecoder()
+    this.#text(decoder.decode(hidden.tail))
+    const rest = decoder.end()
+    if (rest !== undefined) this.#text(rest)
+  }
+
+  async #finish(): Promise<RecordingDigest> {
+    if (!this.#journal.failed) this.#showTail()
+    const digest: RecordingDigest = {
+      ...(await this.#journal.close()),
+      events: this.#events,
+      durationMs: Math.round(performance.now() - this.#startedMs),
+      empty: !this.#touched,
+      ...(this.#command === undefined ? {} : { streams: this.#command.digests() }),
+    }
+    await this.#onEnd(digest)
+    return digest
+  }
+}
+
+/** The output of a command without a terminal: any amount of it, of which a part is kept. */
+class CommandOutput {
+  readonly #firstBytes: number
+  readonly #tail: Tail
+  readonly #streams = { output: new StreamCount(), errorOutput: new StreamCount() }
+  #taken = 0
+  #noted = false
+
+  constructor({ firstBytes, lastBytes }: Kept) {
+    this.#firstBytes = firstBytes
+    this.#tail = new Tail(lastBytes)
+  }
+
+  /** What of this chunk is to be kept now. */
+  take(stream: 'output' | 'errorOutput', chunk: Buffer): Buffer {
+    this.#streams[stream].count(chunk)
+    const room = this.#firstBytes - this.#taken
+    if (room >= chunk.length) {
+      this.#taken += chunk.length
+      return chunk
+    }
+    this.#taken = this.#firstBytes
+    this.#tail.push(chunk.subarray(room))
+    return chunk.subarray(0, room)
+  }
+
+  /** The end of what take() left out, and a note of how much is missing before it. Once. */
+  endHidden(): { readonly note: string; readonly tail: Buffer } | undefined {
+    if (this.#noted || this.#tail.total === 0) return undefined
+    this.#noted = true
+    const tail = this.#tail.bytes()
+    return { note: `${this.#tail.total - tail.length} bytes not shown`, tail }
+  }
+
+  digests(): { output: StreamDigest; errorOutput: StreamDigest } {
+    const { output, errorOutput } = this.#streams
+    return { output: output.digest(), errorOutput: errorOutput.digest() }
+  }
+}
+
+class StreamCount {
+  #bytes = 0
+  readonly #hash: Hash = createHash('sha256')
+
+  count(chunk: Buffer): void {
+    this.#bytes += chunk.length
+    this.#hash.update(chunk)
+  }
+
+  digest(): StreamDigest {
+    return { bytes: this.#bytes, sha256: this.#hash.digest('hex') }
+  }
+}

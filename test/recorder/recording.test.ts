@@ -1,0 +1,250 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { access, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { outputBytes } from '../../src/recorder/asciicast.ts'
+import { OutputDecoder } from '../../src/recorder/output-text.ts'
+import { Tail } from '../../src/recorder/tail.ts'
+import { newSession, newTenant, testRecorder } from '../support/recording.ts'
+
+test('output is in the file before its callback runs, in order', async () => {
+  await using fixture = await testRecorder()
+  const { recording, path, check } = await fixture.begin()
+  const order: number[] = []
+  await Promise.all(
+    Array.from({ length: 200 }, (_, number) => {
+      return new Promise<void>((done) => {
+        recording.output(Buffer.from(`line ${number}\r\n`), () => {
+          expect(readFileSync(path, 'utf8')).toContain(`line ${number}\\r\\n`)
+          order.push(number)
+          done()
+        })
+      })
+    }),
+  )
+  expect(order).toEqual(Array.from({ length: 200 }, (_, number) => number))
+  await check()
+})
+
+test('a session with output, sizes, a marker and an exit reads back as it was', async () => {
+  await using fixture = await testRecorder()
+  const { recording, output, check } = await fixture.begin({
+    cols: 4_294_967_295,
+    rows: 30,
+    term: 'xterm-256color',
+    title: 'demo on web1 as root',
+  })
+  await output('hello')
+  recording.resize(132, 43)
+  await output('world')
+  recording.resize(132, 43)
+  recording.marker('sftp started')
+  recording.exit('0')
+  const { cast, digest } = await check()
+  expect(cast.header.term).toEqual({ cols: 1000, rows: 30, type: 'xterm-256color' })
+  expect(cast.header.title).toBe('demo on web1 as root')
+  expect(cast.events.map(({ code, data }) => [code, data])).toEqual([
+    ['o', 'hello'],
+    ['r', '132x43'],
+    ['o', 'world'],
+    ['m', 'sftp started'],
+    ['x', '0'],
+  ])
+  expect(digest.empty).toBe(false)
+  expect(digest.streams).toBeUndefined()
+})
+
+test('a client that resizes without end cannot fill the memory or the disk', async () => {
+  await using fixture = await testRecorder()
+  const { recording, output, check } = await fixture.begin()
+  for (let cols = 1; cols <= 1000; cols++) recording.resize(cols, 10)
+  await output('x')
+  const sizes = (await check()).cast.events.filter(({ code }) => code === 'r')
+  expect(sizes.map(({ data }) => data)).toEqual(['1000x10'])
+})
+
+test('one chunk of a hundred megabytes is many events that any reader takes', async () => {
+  await using fixture = await testRecorder()
+  const { output, check } = await fixture.begin()
+  await output(Buffer.alloc(8 * 1048576, 'x'))
+  const { cast } = await check()
+  expect(Math.max(...cast.events.map(({ data }) => data.length))).toBeLessThanOrEqual(65536)
+})
+
+test('RF-12: what the user types is not recorded', async () => {
+  await using fixture = await testRecorder()
+  const { recording, output, check } = await fixture.begin()
+  await output('Password: ')
+  recording.inputSeen()
+  const { cast } = await check()
+  expect(cast.events.map(({ code }) => code)).toEqual(['o'])
+})
+
+test('a session in which nothing was seen is not kept', async () => {
+  await using fixture = await testRecorder()
+  const { recording, session, path } = await fixture.begin()
+  recording.exit('0')
+  expect((await recording.end()).empty).toBe(true)
+  await expect(access(path)).rejects.toThrow('ENOENT')
+  await expect(fixture.recorder.open(fixture.tenant, session)).rejects.toMatchObject({
+    code: 'ERR_RECORDING_MISSING',
+  })
+})
+
+test('a live recording can be opened, up to its last whole line', async () => {
+  await using fixture = await testRecorder()
+  const { output, session, path, check } = await fixture.begin()
+  await output('so far')
+  const open = async () =>
+    Buffer.concat(await (await fixture.recorder.open(fixture.tenant, session)).toArray()).toString()
+  expect(await open()).toMatch(/"so far"\]\n$/)
+  await writeFile(path, '[0,"o","half', { flag: 'a' })
+  expect(await open()).toMatch(/"so far"\]\n$/)
+  await fixture.recorder.remove(fixture.tenant, session)
+  await check().catch(() => undefined)
+})
+
+describe('a command without a terminal', () => {
+  const kept = { firstBytes: 1000, lastBytes: 100 }
+
+  test('keeps short output whole, of both streams, and digests each', async () => {
+    await using fixture = await testRecorder({ kept })
+    const { recording, output, check } = await fixture.begin({ kind: 'exec', command: 'make' })
+    await output('out')
+    await new Promise<void>((written) => recording.errorOutput(Buffer.from('err'), written))
+    const { cast, digest } = await check()
+    expect(cast.header).toMatchObject({ command: 'make' })
+    expect(cast.header.term.type).toBeUndefined()
+    expect(outputBytes(cast.events).toString()).toBe('outerr')
+    expect(digest.streams).toEqual({
+      output: { bytes: 3, sha256: sha256('out') },
+      errorOutput: { bytes: 3, sha256: sha256('err') },
+    })
+  })
+
+  test('keeps the beginning and the end of long output, and says what is missing', async () => {
+    await using fixture = await testRecorder({ kept })
+    const { recording, output, check } = await fixture.begin({ kind: 'exec', command: 'cat big' })
+    const bytes = randomBytes(5000)
+    for (let at = 0; at < bytes.length; at += 300) await output(bytes.subarray(at, at + 300))
+    recording.exit('0')
+    const { cast, digest } = await check()
+    const note = cast.events.findIndex(({ code }) => code === 'm')
+    expect(cast.events[note]?.data).toBe('3900 bytes not shown')
+    expect(outputBytes(cast.events.slice(0, note))).toEqual(bytes.subarray(0, 1000))
+    expect(outputBytes(cast.events.slice(note))).toEqual(bytes.subarray(4900))
+    expect(cast.events.at(-1)).toMatchObject({ code: 'x', data: '0' })
+    expect(digest.streams?.output).toEqual({ bytes: 5000, sha256: sha256(bytes) })
+  })
+
+  test('RF-08: gigabytes cost neither memory nor disk', async () => {
+    await using fixture = await testRecorder()
+    const { recording, path, check } = await fixture.begin({ kind: 'exec' })
+    const chunk = Buffer.alloc(1048576, 'y\n')
+    const before = process.memoryUsage().rss
+    for (let count = 0; count < 1024; count++) {
+      await new Promise<void>((written) => recording.output(chunk, written))
+    }
+    expect(process.memoryUsage().rss - before).toBeLessThan(128 * 1048576)
+    const { digest } = await check()
+    expect(digest.streams?.output.bytes).toBe(1024 * 1048576)
+    expect(statSync(path).size).toBeLessThan(16 * 1048576)
+  })
+})
+
+describe('the tail', () => {
+  test('is the last bytes, whatever the chunks', () => {
+    const tail = new Tail(10)
+    const all: Buffer[] = []
+    for (let length = 0; length < 35; length = length * 2 + 1) {
+      const chunk = randomBytes(length)
+      all.push(chunk)
+      tail.push(chunk)
+      expect(tail.bytes()).toEqual(Buffer.concat(all).subarray(-10))
+    }
+  })
+
+  test('is not changed by what its owner does to a chunk later', () => {
+    const chunk = Buffer.from('before')
+    const tail = new Tail(10)
+    tail.push(chunk)
+    chunk.fill('x')
+    expect(tail.bytes().toString()).toBe('before')
+  })
+})
+
+test('an unfinished character at the end is marked', () => {
+  const decoder = new OutputDecoder()
+  expect(decoder.decode(Buffer.of(0xe2, 0x82))).toEqual({ text: '', exact: Buffer.of(0xe2, 0x82) })
+  expect(decoder.end()).toEqual({ text: '\ufffd', exact: Buffer.alloc(0) })
+  expect(decoder.end()).toBeUndefined()
+})
+
+describe('names', () => {
+  test('a second recording of one session is refused, and the first is untouched', async () => {
+    await using fixture = await testRecorder()
+    const first = await fixture.begin()
+    await first.output('first')
+    await expect(fixture.begin({ session: first.session })).rejects.toMatchObject({
+      code: 'ERR_RECORDER_FAILED',
+    })
+    expect((await first.check()).text).toContain('"first"')
+  })
+
+  test('a symbolic link is neither written nor read, as file or as directory', async () => {
+    await using fixture = await testRecorder()
+    const { recorder, directory, tenant } = fixture
+    const outside = join(directory, 'outside')
+    await mkdir(outside)
+    await writeFile(join(outside, 'secret'), 'secret\n')
+    const session = newSession()
+    await mkdir(join(directory, tenant))
+    await symlink(join(outside, 'secret'), join(directory, tenant, `${session}.cast`))
+    await expect(recorder.open(tenant, session)).rejects.toThrow('ELOOP')
+    await expect(fixture.begin({ session })).rejects.toMatchObject({ code: 'ERR_RECORDER_FAILED' })
+    const linked = newTenant()
+    await symlink(outside, join(directory, linked))
+    await expect(fixture.begin({ tenant: linked })).rejects.toMatchObject({
+      code: 'ERR_RECORDER_FAILED',
+    })
+    await expect(recorder.open(linked, session)).rejects.toThrow('not a directory')
+    expect(readFileSync(join(outside, 'secret'), 'utf8')).toBe('secret\n')
+  })
+
+  test('only the owner may read a recording', async () => {
+    await using fixture = await testRecorder()
+    const { path, output } = await fixture.begin()
+    await output('x')
+    expect(statSync(path).mode & 0o777).toBe(0o600)
+    expect(statSync(join(path, '..')).mode & 0o777).toBe(0o700)
+  })
+
+  test('one tenant does not find the recording of another', async () => {
+    await using fixture = await testRecorder()
+    const { session, output } = await fixture.begin()
+    await output('x')
+    const foreign = fixture.recorder.open(newTenant(), session)
+    const missing = fixture.recorder.open(fixture.tenant, newSession())
+    const [a, b] = await Promise.allSettled([foreign, missing])
+    expect(a).toEqual(b)
+    expect(a).toMatchObject({ status: 'rejected', reason: { code: 'ERR_RECORDING_MISSING' } })
+  })
+})
+
+test('metrics count bytes, open recordings and failures', async () => {
+  await using fixture = await testRecorder()
+  const { output, check } = await fixture.begin()
+  await output('x')
+  expect(await fixture.metrics.metrics()).toMatch(/^bastion_recordings_open 1$/m)
+  const { digest } = await check()
+  const text = await fixture.metrics.metrics()
+  expect(text).toMatch(new RegExp(`^bastion_recorder_bytes_total ${digest.bytes}$`, 'm'))
+  expect(text).toMatch(/^bastion_recordings_open 0$/m)
+  expect(text).toMatch(/^bastion_recorder_lag_seconds 0$/m)
+  expect(text).toMatch(/^bastion_recorder_failures_total\{reason="full"\} 0$/m)
+})
+
+function sha256(bytes: Buffer | string): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
