@@ -42,7 +42,7 @@ export async function buildBinding({ root, state, node }) {
   if (nodeGyp === undefined) return away('this npm comes without node-gyp')
 
   const output = await step('building the native ciphers of ssh2', () =>
-    build({ ssh2, state, node, nodeGyp }),
+    build({ root, ssh2, state, node, nodeGyp }),
   )
   if (!existsSync(built)) {
     writeFileSync(join(state, 'binding.log'), output)
@@ -55,7 +55,7 @@ export async function buildBinding({ root, state, node }) {
 }
 
 /** By ssh2's own install script, which tells the compiler which OpenSSL this Node holds. */
-async function build({ ssh2, state, node, nodeGyp }) {
+async function build({ root, ssh2, state, node, nodeGyp }) {
   const shim = join(state, 'bin')
   mkdirSync(shim, { recursive: true })
   writeFileSync(
@@ -64,7 +64,7 @@ async function build({ ssh2, state, node, nodeGyp }) {
   )
   chmodSync(join(shim, 'node-gyp'), 0o755)
   const env = {
-    ...environment(node.path),
+    ...environment(root, node.path),
     VAULTTERM_NODE: node.path,
     VAULTTERM_NODE_GYP: nodeGyp,
     // The headers that came with the Node we run on, whatever the user's own setting says.

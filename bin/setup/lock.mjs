@@ -1,29 +1,41 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fail, step } from './step.mjs'
+import { fail, say } from './step.mjs'
 
 const waitMs = 15 * 60_000
+/** Between making the lock and writing a name into it there is an instant, not more. */
+const namelessMs = 5000
 
-/** Does work while no other launcher of this checkout does its own. A dead one's lock is taken over. */
+/**
+ * Does work while no other launcher of this checkout does its own.
+ *
+ * The lock is a directory with a file for each process that is at work. When all of them are gone,
+ * whoever finds it takes it over: a killed launcher may leave its npm running, and is waited for.
+ */
 export async function withLock(path, work) {
-  const deadline = performance.now() + waitMs
+  const started = performance.now()
+  let nameless
   let told = false
   while (!acquire(path)) {
-    const owner = readOwner(path)
-    if (owner !== undefined && !isAlive(owner)) {
-      takeAway(path, owner)
+    const owners = readOwners(path)
+    if (owners.length > 0) nameless = undefined
+    else nameless ??= performance.now()
+    const isDead =
+      owners.length > 0 ? !owners.some(isAlive) : performance.now() - nameless > namelessMs
+    if (isDead) {
+      takeAway(path, owners)
       continue
     }
-    if (!told) step.say(`another set-up is at work (process ${owner?.pid ?? '?'}): waiting for it`)
+    if (!told) say('another set-up is at work: waiting for it')
     told = true
-    if (performance.now() > deadline)
+    if (performance.now() - started > waitMs)
       fail(`set-up waited too long: if no other is at work, remove ${path}`)
     await delay(200)
   }
   const release = () => rmSync(path, { recursive: true, force: true })
   process.on('exit', release)
-  await work()
+  await work((pid) => addOwner(path, pid))
   process.removeListener('exit', release)
   release()
 }
@@ -35,35 +47,39 @@ function acquire(path) {
     if (err.code === 'EEXIST') return false
     fail(`set-up cannot write here: ${err.message}`)
   }
-  writeFileSync(
-    join(path, 'owner'),
-    JSON.stringify({ pid: process.pid, start: startOf(process.pid) }),
-  )
+  addOwner(path, process.pid)
   return true
 }
 
-function readOwner(path) {
+function addOwner(path, pid) {
+  writeFileSync(join(path, `${pid}-${startOf(pid)}`), '')
+}
+
+function readOwners(path) {
   try {
-    return JSON.parse(readFileSync(join(path, 'owner'), 'utf8'))
+    return readdirSync(path).sort()
   } catch {
-    return undefined // Just made, or just gone.
+    return [] // Gone in the meantime.
   }
 }
 
 /** A process id comes round again, so the start time goes with it where the system tells it. */
-function isAlive({ pid, start }) {
+function isAlive(owner) {
+  const [pid, start] = owner.split('-')
   try {
-    process.kill(pid, 0)
+    process.kill(Number(pid), 0)
   } catch (err) {
-    return err.code === 'EPERM'
+    if (err.code !== 'EPERM') return false
   }
   return startOf(pid) === start
 }
 
+/** When a process started, in ticks since boot; '' for one that is gone, or where none of this is told. */
 function startOf(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+    const [state, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return state === 'Z' ? 'ended' : (rest[18] ?? '')
   } catch {
     return ''
   }
@@ -71,14 +87,12 @@ function startOf(pid) {
 
 /** Of two that find the same dead lock, one renames it; what it renamed is looked at once more. */
 function takeAway(path, dead) {
-  const aside = `${path}.${process.pid}`
+  const aside = `${path}-${process.pid}`
   try {
     renameSync(path, aside)
   } catch {
     return
   }
-  const owner = readOwner(aside)
-  if (owner?.pid === dead.pid && owner.start === dead.start)
-    rmSync(aside, { recursive: true, force: true })
+  if (readOwners(aside).join() === dead.join()) rmSync(aside, { recursive: true, force: true })
   else renameSync(aside, path)
 }

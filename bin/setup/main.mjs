@@ -21,7 +21,7 @@ import { withLock } from './lock.mjs'
 import { findNode } from './node.mjs'
 import { installDependencies } from './npm.mjs'
 import { applyPatches } from './patches.mjs'
-import { fail, step } from './step.mjs'
+import { announceStarts, fail, say, step } from './step.mjs'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const state = join(root, 'node_modules', '.vaultterm')
@@ -39,7 +39,8 @@ if (isBuilt) {
   process.stdout.write(readyNode() ?? fail('set-up did not finish: run it again'))
 }
 
-async function setUp() {
+async function setUp(addOwner) {
+  announceStarts(addOwner)
   // Another launcher may have done it all while this one waited for the lock.
   if (readyNode() !== undefined) return
   const dependencies = dependenciesKey()
@@ -50,9 +51,9 @@ async function setUp() {
   const node = findNode(root)
   await applyPatches({ root, state, node })
   const binding = await buildBinding({ root, state, node })
-  if (binding.built) step.say(`ssh2: native ciphers ${binding.how}`)
+  if (binding.built) say(`ssh2: native ciphers ${binding.how}`)
   else
-    step.say(
+    say(
       `ssh2: ciphers in JavaScript, at about half the speed: ${binding.why}. ` +
         'All works; to build them, see to that and remove node_modules/.vaultterm',
     )

@@ -47,7 +47,10 @@ async function npmCi(root, node, npm) {
     ...['--no-audit', '--no-fund', '--no-progress', '--loglevel=error'],
     ...(cache === undefined ? [] : ['--cache', cache]),
   ]
-  const { status, output } = await run(node, [npm, ...args], { cwd: root, env: environment(node) })
+  const { status, output } = await run(node, [npm, ...args], {
+    cwd: root,
+    env: environment(root, node),
+  })
   if (cache !== undefined) rmSync(cache, { recursive: true, force: true })
   if (status !== 0) {
     process.stderr.write(`failed\n${output}\n`)
@@ -71,7 +74,7 @@ export function findNpm() {
 }
 
 /** Our environment without what an outer npm says about itself, and with the home npm would guess wrong. */
-export function environment(node) {
+export function environment(root, node) {
   const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ''}` }
   for (const name of Object.keys(env))
     if (
@@ -82,12 +85,16 @@ export function environment(node) {
       delete env[name]
   // An empty HOME would put npm's cache into the working directory; without one npm asks the system.
   if (env.HOME === '') delete env.HOME
+  // A user without a name has none, and npm does not start without. This one is nobody else's.
+  if (env.HOME === undefined && systemHome() === undefined) env.HOME = join(root, 'node_modules')
   return env
 }
 
 /** A cache for this run only, where npm's own cannot be written; undefined where it can. */
 function temporaryCache() {
-  let path = process.env.npm_config_cache || join(process.env.HOME || systemHome(), '.npm')
+  let path =
+    process.env.npm_config_cache ||
+    join(process.env.HOME || (systemHome() ?? '/nonexistent'), '.npm')
   while (!existsSync(path)) path = dirname(path)
   try {
     accessSync(path, constants.W_OK)
@@ -103,7 +110,7 @@ function systemHome() {
   try {
     return homedir()
   } catch {
-    return '/nonexistent'
+    return undefined
   } finally {
     if (HOME !== undefined) process.env.HOME = HOME
   }

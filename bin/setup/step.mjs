@@ -10,17 +10,26 @@ export async function step(what, work) {
   return result
 }
 
-step.say = (line) => process.stderr.write(`vaultterm: ${line}\n`)
+/** One line on stderr. */
+export function say(line) {
+  process.stderr.write(`vaultterm: ${line}\n`)
+}
 
 /** Ends set-up with one line that says what to do. */
 export function fail(line) {
-  process.stderr.write(`vaultterm: ${line} (ERR_SETUP)\n`)
+  say(`${line} (ERR_SETUP)`)
   process.exit(1)
 }
 
 const running = new Set()
+let onStart = () => undefined
 
-/** Runs a program to its end, with its output kept. It ends with us, whichever way we end. */
+/** Has every program that run() starts from now on made known by its process id. */
+export function announceStarts(listener) {
+  onStart = listener
+}
+
+/** Runs a program to its end, with its output kept. It is ended when we are, unless by kill -9. */
 export function run(file, args, options = {}) {
   return new Promise((resolve) => {
     const child = spawn(file, args, {
@@ -30,6 +39,7 @@ export function run(file, args, options = {}) {
       detached: true,
     })
     running.add(child)
+    if (child.pid !== undefined) onStart(child.pid)
     let output = ''
     const keep = (chunk) => {
       output = (output + chunk).slice(-20_000)
