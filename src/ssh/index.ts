@@ -1,0 +1,29 @@
+/**
+ * SSH: its wire formats, and the connections of both roles.
+ *
+ * The formats take bytes from strangers: they refuse what is not exactly right, never read past an
+ * end, and know nothing of connections. Keys are compared as whole blobs. Text parsers are for what
+ * people give; nothing from the network goes through them.
+ */
+
+export { keyTypeNames, signatureAlgorithms } from './key-types.ts'
+export {
+  formatHostKeyLine,
+  type HostKeyLine,
+  matchesHost,
+  type ParsedHostKeys,
+  parseHostKeyLines,
+} from './known-hosts.ts'
+export { formatOpenSshPrivateKey } from './private-key.ts'
+export {
+  fingerprint,
+  formatPublicKey,
+  type ParsedPublicKey,
+  type PublicKey,
+  parsePublicKey,
+  parsePublicKeyBlob,
+  publicKeyBlob,
+} from './public-key.ts'
+export { type UserSignature, verifyUserSignature } from './signature.ts'
+export { encodeUserauthRequest, parseUserauthRequest, type UserauthRequest } from './userauth.ts'
+export { Reader, WireError, Writer } from './wire.ts'
