@@ -228,7 +228,7 @@ next()
 describe('RF-02: a disk that fills up in the middle of a session', () => {
   const mounts = process.getuid?.() === 0 && spawnSync('unshare', ['--mount', 'true']).status === 0
 
-  test.for([
+  test.for<[string, boolean, string]>([
     // The mount is in a namespace of the child's own and goes away with it.
     [
       'a full file system',
