@@ -1,9 +1,12 @@
 /**
  * A whole installation on one machine: where its state lies and who holds it, and the servers
- * (Postgres, Redis) that `up` runs for itself. Nothing of it is used by `serve`.
+ * (Postgres, Redis) that `up` runs for itself. Everything it starts ends with the process that
+ * started it, kill -9 included. Nothing of it is used by `serve`.
  */
 
-export { PostgresServerFailed } from './postgres-failed.ts'
+export { HomeInUse, HomeMissing, HomeUnusable, PostgresServerFailed } from './errors.ts'
+export { claimHome, type Home, type HomePaths, homePaths } from './home.ts'
+export { hasLocalDatabase, type LocalDatabase, startLocalDatabase } from './local-database.ts'
 export {
   type PostgresLogin,
   type PostgresServer,
@@ -11,3 +14,5 @@ export {
   startPostgres,
 } from './postgres-server.ts'
 export { type RedisServer, startRedis } from './redis-server.ts'
+export { type Run, type RunFacts, readRun } from './run-file.ts'
+export { type Visit, visitHome } from './visit.ts'

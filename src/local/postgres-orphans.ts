@@ -2,7 +2,7 @@ import { readdir, readlink, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '../log.ts'
-import { PostgresServerFailed } from './postgres-failed.ts'
+import { PostgresServerFailed } from './errors.ts'
 
 const goneMs = 60_000
 

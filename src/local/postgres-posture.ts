@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { PostgresServerFailed } from './postgres-failed.ts'
+import { PostgresServerFailed } from './errors.ts'
 
 /**
  * How the server programs run here. They refuse to run as root, so root has to look for a way:

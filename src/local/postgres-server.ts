@@ -2,10 +2,10 @@ import type { ChildProcess } from 'node:child_process'
 import { access, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import pg from 'pg'
 import type { Log } from '../log.ts'
+import { administer } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
-import { PostgresServerFailed } from './postgres-failed.ts'
+import { PostgresServerFailed } from './errors.ts'
 import { clearOrphans } from './postgres-orphans.ts'
 import { choosePosture, type Posture } from './postgres-posture.ts'
 import { createScratch, removeScratch } from './scratch.ts'
@@ -193,19 +193,11 @@ async function ready(
 }
 
 async function tryLogin(url: Secret<string>): Promise<Error | undefined> {
-  const client = new pg.Client({
-    connectionString: url.reveal(),
-    connectionTimeoutMillis: 10_000,
-  })
-  // An error after the answer is the server's end, which `exited` reports.
-  client.on('error', () => undefined)
   try {
-    await client.connect()
+    await administer(url, async () => undefined)
     return undefined
   } catch (err) {
     return err instanceof Error ? err : new Error(String(err))
-  } finally {
-    await client.end().catch(() => undefined)
   }
 }
 

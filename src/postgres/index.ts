@@ -6,6 +6,7 @@
  * whose role could get around row security does not open.
  */
 
+export { type Administration, administer } from './administration.ts'
 export { type Database, type Listening, openDatabase, type PoolLimits } from './database.ts'
 export {
   DatabaseRoleWrong,

@@ -1,0 +1,209 @@
+import { type ChildProcess, spawn as spawnChild } from 'node:child_process'
+import { constants } from 'node:os'
+import { Duplex, type Readable } from 'node:stream'
+import { spawn as spawnPty } from 'node-pty'
+
+/** How a process ended: RFC 4254 section 6.10. */
+export type Ending = { readonly exitStatus: number } | { readonly exitSignal: string }
+
+/** Where a process's output goes. It is read on only as far as `taken` has been called. */
+export interface Output {
+  output(chunk: Buffer, taken: () => void): void
+  errorOutput(chunk: Buffer, taken: () => void): void
+}
+
+/** A process that a session runs. */
+export interface DemoProcess {
+  /** `taken` runs when the process has the bytes, or never will. */
+  write(chunk: Buffer, taken: () => void): void
+  /** No more input follows. */
+  end(): void
+  resize(cols: number, rows: number): void
+  /** A signal by its name without SIG, to the whole process group. */
+  signal(name: string): void
+  /** Hangs up on the process group, and kills it when it stays. */
+  hangUp(): void
+  /** Settles once, after the last of the output. */
+  readonly done: Promise<Ending>
+}
+
+export interface Place {
+  readonly cwd: string
+  readonly env: { readonly [name: string]: string }
+}
+
+const hangUpMs = 1000
+const inFlightBytesMax = 256 * 1024
+
+/** Runs a program with three pipes. */
+export function runWithPipes(
+  file: string,
+  args: readonly string[],
+  { cwd, env }: Place,
+  output: Output,
+): DemoProcess {
+  // Detached: a process group of its own, so that all of it can be signalled.
+  const child = spawnChild(file, args, { cwd, env, detached: true, stdio: 'pipe' })
+  const pumps = [
+    pump(child.stdout, (chunk, taken) => output.output(chunk, taken)),
+    pump(child.stderr, (chunk, taken) => output.errorOutput(chunk, taken)),
+  ]
+  // What a process does not read is lost, as with any pipe: the writer is told by the exit status.
+  child.stdin.on('error', () => {})
+  const group = processGroup(child.pid)
+  const done = endingOf(child).finally(group.over)
+  return {
+    write: (chunk, taken) => void child.stdin.write(chunk, () => taken()),
+    end: () => void child.stdin.end(),
+    resize: () => {},
+    signal: group.signal,
+    hangUp: () => {
+      for (const one of pumps) one.discard()
+      child.stdin.destroy()
+      group.hangUp()
+    },
+    done,
+  }
+}
+
+/** Runs a program as the leader of a session on a new terminal. */
+export function runOnTerminal(
+  file: string,
+  args: readonly string[],
+  { cwd, env }: Place,
+  terminal: { readonly term: string; readonly cols: number; readonly rows: number },
+  output: Output,
+): DemoProcess {
+  const { term: name, cols, rows } = terminal
+  const pty = spawnPty(file, args, { name, cols, rows, cwd, env, encoding: null })
+  const group = processGroup(pty.pid)
+  const input = inputOf(pty)
+  let inFlight = 0
+  let discarding = false
+  let watch: NodeJS.Timeout | undefined
+  const resume = () => {
+    clearInterval(watch)
+    watch = undefined
+    pty.resume()
+  }
+  pty.onData((chunk) => {
+    if (discarding) return
+    inFlight += chunk.length
+    if (inFlight > inFlightBytesMax && watch === undefined) {
+      pty.pause()
+      // node-pty throws away what is unread 200 ms after the end: read it then, it is not much.
+      watch = setInterval(() => !group.isAlive() && resume(), 50)
+    }
+    output.output(chunk, () => {
+      inFlight -= chunk.length
+      if (watch !== undefined && inFlight <= inFlightBytesMax / 2) resume()
+    })
+  })
+  const { promise: done, resolve } = Promise.withResolvers<Ending>()
+  pty.onExit(({ exitCode, signal }) => {
+    clearInterval(watch)
+    group.over()
+    resolve(signal ? { exitSignal: signalName(signal) } : { exitStatus: exitCode })
+  })
+  return {
+    write: (chunk, taken) => void input.write(chunk, () => taken()),
+    // A terminal has no end of input: whoever means one sends the character for it.
+    end: () => {},
+    resize: (newCols, newRows) => group.isAlive() && pty.resize(newCols, newRows),
+    signal: group.signal,
+    hangUp: () => {
+      discarding = true
+      resume()
+      group.hangUp()
+    },
+    done,
+  }
+}
+
+/** node-pty does not tell when input was taken; the stream below it does. */
+function inputOf(pty: object): Duplex {
+  const socket: unknown = Reflect.get(pty, '_socket')
+  if (!(socket instanceof Duplex)) throw new Error('this node-pty has no stream below it')
+  return socket
+}
+
+function pump(from: Readable, write: (chunk: Buffer, taken: () => void) => void) {
+  let inFlight = 0
+  let discarding = false
+  from.on('data', (chunk: Buffer) => {
+    if (discarding) return
+    inFlight += chunk.length
+    if (inFlight > inFlightBytesMax) from.pause()
+    write(chunk, () => {
+      inFlight -= chunk.length
+      if (inFlight <= inFlightBytesMax / 2) from.resume()
+    })
+  })
+  from.on('error', () => {})
+  return {
+    discard: () => {
+      discarding = true
+      from.resume()
+    },
+  }
+}
+
+function endingOf(child: ChildProcess): Promise<Ending> {
+  const { promise, resolve } = Promise.withResolvers<Ending>()
+  // What cannot be run at all ends as a shell would say it.
+  child.on('error', () => resolve({ exitStatus: 127 }))
+  // 'close' comes after the last of stdout and stderr; 'exit' may come before.
+  child.on('close', (status, signal) =>
+    resolve(
+      signal === null ? { exitStatus: status ?? 255 } : { exitSignal: signal.replace(/^SIG/, '') },
+    ),
+  )
+  return promise
+}
+
+/** The group that a process leads, until it has ended and its number may be another's. */
+function processGroup(pid: number | undefined) {
+  let over = pid === undefined
+  let last: NodeJS.Timeout | undefined
+  const send = (signal: NodeJS.Signals) => {
+    if (over || pid === undefined) return
+    try {
+      process.kill(-pid, signal)
+    } catch {
+      // ESRCH: the group is gone already.
+    }
+  }
+  return {
+    isAlive: () => {
+      try {
+        return !over && pid !== undefined && process.kill(pid, 0)
+      } catch {
+        return false
+      }
+    },
+    signal: (name: string) => {
+      const signal = Object.keys(constants.signals).find((one) => one === `SIG${name}`)
+      if (isSignal(signal)) send(signal)
+    },
+    hangUp: () => {
+      send('SIGHUP')
+      last ??= setTimeout(() => send('SIGKILL'), hangUpMs)
+    },
+    over: () => {
+      // Whatever the leader left in its group goes with it.
+      if (last !== undefined) send('SIGKILL')
+      clearTimeout(last)
+      over = true
+    },
+  }
+}
+
+function isSignal(name: string | undefined): name is NodeJS.Signals {
+  return name !== undefined && name in constants.signals
+}
+
+function signalName(number: number): string {
+  const [name = 'SIGKILL'] =
+    Object.entries(constants.signals).find(([, value]) => value === number) ?? []
+  return name.replace(/^SIG/, '')
+}

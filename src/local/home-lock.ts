@@ -1,0 +1,102 @@
+import { link, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { z } from 'zod'
+import { HomeInUse } from './errors.ts'
+import { isAlive, ownProcessId, type ProcessId } from './process-id.ts'
+
+/** Who holds a home: the process, and what it is for people to recognise. */
+export interface Holder extends ProcessId {
+  readonly what: string
+}
+
+const holder = z.object({ pid: z.int().positive(), start: z.string(), what: z.string() })
+
+/** Between making the file and writing into it there is an instant, not more. */
+const namelessMs = 5000
+
+/**
+ * Takes the lock at path for this process, waiting at most waitMs while another has it.
+ * A dead process's lock is taken over. Gives what releases it.
+ */
+export async function takeLock(
+  path: string,
+  { what, waitMs }: { readonly what: string; readonly waitMs: number },
+): Promise<() => Promise<void>> {
+  const started = performance.now()
+  const own = { ...ownProcessId(), what }
+  while (!(await tryTake(path, own))) {
+    const current = await readLock(path)
+    if (current.text !== undefined && isDead(current)) await takeAway(path, current.text)
+    else if (performance.now() - started >= waitMs) throw new HomeInUse(path, current.holder)
+    else await delay(50)
+  }
+  return async () => {
+    // Only while it is ours: taken away by mistake, it is another's now.
+    if ((await readLock(path)).text === JSON.stringify(own)) await rm(path, { force: true })
+  }
+}
+
+/** Who holds the lock at path, if anybody alive does. */
+export async function findHolder(path: string): Promise<Holder | undefined> {
+  const current = await readLock(path)
+  return isDead(current) ? undefined : current.holder
+}
+
+interface Lock {
+  readonly text?: string
+  readonly holder?: Holder
+  readonly ageMs?: number
+}
+
+async function tryTake(path: string, own: Holder): Promise<boolean> {
+  try {
+    const file = await open(path, 'wx', 0o600)
+    await file.writeFile(JSON.stringify(own))
+    await file.close()
+    return true
+  } catch (err) {
+    if (err instanceof Error && 'code' in err && err.code === 'EEXIST') return false
+    throw err
+  }
+}
+
+async function readLock(path: string): Promise<Lock> {
+  try {
+    const text = await readFile(path, 'utf8')
+    const ageMs = Date.now() - (await stat(path)).mtimeMs
+    const parsed = holder.safeParse(parseJson(text))
+    return { text, ageMs, ...(parsed.success && { holder: parsed.data }) }
+  } catch (err) {
+    if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return {}
+    throw err
+  }
+}
+
+function isDead({ text, holder, ageMs = 0 }: Lock): boolean {
+  if (text === undefined) return true
+  return holder === undefined ? ageMs > namelessMs : !isAlive(holder)
+}
+
+/** Of two that find the same dead lock, one moves it; what it moved is looked at once more. */
+async function takeAway(path: string, dead: string): Promise<void> {
+  const aside = `${path}-${process.pid}`
+  try {
+    await rename(path, aside)
+    if ((await readFile(aside, 'utf8')) !== dead) await link(aside, path)
+    await rm(aside, { force: true })
+  } catch (err) {
+    // The other one was faster: look again.
+    if (
+      !(err instanceof Error && 'code' in err && (err.code === 'ENOENT' || err.code === 'EEXIST'))
+    )
+      throw err
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

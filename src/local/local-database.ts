@@ -1,0 +1,56 @@
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DatabaseUrls } from '../config.ts'
+import type { Log } from '../log.ts'
+import { migrate } from '../postgres/index.ts'
+import type { Home, HomePaths } from './home.ts'
+import { createLogins, databaseName, grantRoles, keepPasswords, logins } from './logins.ts'
+import { startPostgres } from './postgres-server.ts'
+
+/** The embedded database of a home: migrated, and with a login for each role. */
+export interface LocalDatabase {
+  readonly urls: DatabaseUrls
+  /** Resolves when the server is gone, asked for or not. */
+  readonly exited: Promise<void>
+  stop(): Promise<void>
+}
+
+/** Starts the home's Postgres, making on the first start all that is in it. Call it from the main thread. */
+export async function startLocalDatabase(options: {
+  readonly home: Home
+  /** Where the migrations lie. */
+  readonly migrations: string
+  readonly log: Log
+}): Promise<LocalDatabase> {
+  const { home, migrations, log } = options
+  const passwords = await keepPasswords(home.paths.logins)
+  const server = await startPostgres({
+    directory: home.paths.postgres,
+    superuserPassword: passwords.superuser,
+    log,
+  })
+  try {
+    const url = (login: keyof typeof logins) =>
+      server.url({
+        login: logins[login].name,
+        password: passwords[login],
+        database: databaseName,
+      })
+    const urls = { owner: url('owner'), app: url('app'), bastion: url('bastion') }
+    await createLogins(server.superuserUrl, passwords)
+    await migrate({ url: urls.owner, directory: migrations, log })
+    await grantRoles(server.superuserUrl)
+    return { urls, exited: server.exited, stop: () => server.stop() }
+  } catch (err) {
+    await server.stop()
+    throw err
+  }
+}
+
+/** Whether a database was ever made in a home. */
+export function hasLocalDatabase(paths: HomePaths): Promise<boolean> {
+  return access(join(paths.postgres, 'data', 'PG_VERSION')).then(
+    () => true,
+    () => false,
+  )
+}

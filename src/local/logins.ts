@@ -1,0 +1,81 @@
+import { randomBytes } from 'node:crypto'
+import { z } from 'zod'
+import { administer } from '../postgres/index.ts'
+import { Secret } from '../secret.ts'
+import { HomeUnusable } from './errors.ts'
+import { readIfThere, writePrivateFile } from './private-file.ts'
+
+/** The embedded database's logins, each with the roles it may take on, and no way to another's. */
+export const logins = {
+  /** Owns the tables, makes the roles, migrates. Serves nothing. */
+  owner: { name: 'local_owner', roles: [], attributes: 'createrole' },
+  app: { name: 'local_app', roles: ['vaultterm_app', 'vaultterm_system'], attributes: '' },
+  /** Can read no secret table, in whichever of its roles. */
+  bastion: {
+    name: 'local_bastion',
+    roles: ['vaultterm_bastion', 'vaultterm_directory'],
+    attributes: '',
+  },
+} as const
+
+export const databaseName = 'vaultterm'
+
+export type LoginName = keyof typeof logins
+
+export type Passwords = Readonly<Record<LoginName | 'superuser', Secret<string>>>
+
+const hidden = z
+  .string()
+  .min(1)
+  .transform((text) => new Secret(text))
+const content = z.object({ superuser: hidden, owner: hidden, app: hidden, bastion: hidden })
+
+/** The passwords kept in a file, made on the first use. The file is there before any login is. */
+export async function keepPasswords(path: string): Promise<Passwords> {
+  const text = await readIfThere(path)
+  if (text !== undefined) return parsePasswords(path, text)
+  const password = () => randomBytes(24).toString('base64url')
+  const made = {
+    superuser: password(),
+    owner: password(),
+    app: password(),
+    bastion: password(),
+  }
+  await writePrivateFile(path, `${JSON.stringify(made, undefined, 2)}\n`)
+  return content.parse(made)
+}
+
+function parsePasswords(path: string, text: string): Passwords {
+  try {
+    return content.parse(JSON.parse(text))
+  } catch (err) {
+    throw new HomeUnusable(path, 'does not hold the logins of its database any more', err)
+  }
+}
+
+/** Makes the database and its logins where they are not there. Safe to be interrupted and done again. */
+export function createLogins(superuser: Secret<string>, passwords: Passwords): Promise<void> {
+  return administer(superuser, async (server) => {
+    for (const login of ['owner', 'app', 'bastion'] as const) {
+      const { name, attributes } = logins[login]
+      const known = await server.many('select from pg_roles where rolname = $1', [name])
+      if (known.length > 0) continue
+      const password = server.literal(passwords[login].reveal())
+      await server.many(`create role ${name} login nosuperuser password ${password} ${attributes}`)
+    }
+    const known = await server.many('select from pg_database where datname = $1', [databaseName])
+    if (known.length === 0)
+      await server.many(`create database ${databaseName} owner ${logins.owner.name}`)
+    await server.many(`revoke connect on database ${databaseName}, postgres, template1 from public`)
+    const names = Object.values(logins).map(({ name }) => name)
+    await server.many(`grant connect on database ${databaseName} to ${names.join(', ')}`)
+  })
+}
+
+/** Lets the logins take on their roles, which the first migration makes. */
+export function grantRoles(superuser: Secret<string>): Promise<void> {
+  return administer(superuser, async (server) => {
+    for (const { name, roles } of Object.values(logins))
+      if (roles.length > 0) await server.many(`grant ${roles.join(', ')} to ${name}`)
+  })
+}
