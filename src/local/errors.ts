@@ -43,3 +43,13 @@ export class HomeMissing extends CodedError {
     )
   }
 }
+
+/** A host key in the home is there and cannot serve. Making another would look like an attack. */
+export class HostKeyUnusable extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_HOST_KEY_UNUSABLE'
+
+  constructor(path: string, why: string, cause?: unknown) {
+    super(`the host key ${path} ${why}`, { cause })
+  }
+}

@@ -12,6 +12,8 @@ export interface HomePaths {
   readonly logins: string
   readonly postgres: string
   readonly kek: string
+  readonly hostKeys: string
+  readonly node: string
   readonly recordings: string
   readonly demo: string
 }
@@ -32,6 +34,8 @@ export function homePaths(home: string): HomePaths {
     logins: join(home, 'logins.json'),
     postgres: join(home, 'postgres'),
     kek: join(home, 'kek'),
+    hostKeys: join(home, 'hostkeys'),
+    node: join(home, 'node'),
     recordings: join(home, 'recordings'),
     demo: join(home, 'demo'),
   }

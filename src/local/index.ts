@@ -1,12 +1,23 @@
 /**
  * A whole installation on one machine: where its state lies and who holds it, and the servers
  * (Postgres, Redis) that `up` runs for itself. Everything it starts ends with the process that
- * started it, kill -9 included. Nothing of it is used by `serve`.
+ * started it, kill -9 included. `serve` keeps its name and its host keys here, and nothing else.
  */
 
-export { HomeInUse, HomeMissing, HomeUnusable, PostgresServerFailed } from './errors.ts'
+export { type BootstrapDeps, type Demo, startDemo } from './bootstrap.ts'
+export type { BastionAddress } from './demo-client.ts'
+export {
+  HomeInUse,
+  HomeMissing,
+  HomeUnusable,
+  HostKeyUnusable,
+  PostgresServerFailed,
+} from './errors.ts'
 export { claimHome, type Home, type HomePaths, homePaths } from './home.ts'
+export { type HostKeyPair, keepHostKeys } from './host-keys.ts'
+export { keepKekFile } from './kek-file.ts'
 export { hasLocalDatabase, type LocalDatabase, startLocalDatabase } from './local-database.ts'
+export { keepNodeName } from './node-name.ts'
 export {
   type PostgresLogin,
   type PostgresServer,

@@ -79,11 +79,18 @@ export function sttyArguments(modes: Buffer): string[] {
 function settingOf(opcode: number, value: number): string[] {
   const character = characters.get(opcode)
   if (character !== undefined) {
-    return [character, value === disabled || value > 255 ? 'undef' : String(value)]
+    return [character, formatCharacter(value)]
   }
   const flag = flags.get(opcode)
   if (flag === undefined) return []
   // A size of characters is chosen, not switched off.
   if (flag.startsWith('cs')) return value === 0 ? [] : [flag]
   return [value === 0 ? `-${flag}` : flag]
+}
+
+/** A number of one digit would be that digit to stty. */
+function formatCharacter(value: number): string {
+  if (value >= disabled) return 'undef'
+  if (value === 127) return '^?'
+  return value < 32 ? `^${String.fromCharCode(value + 64)}` : String(value)
 }

@@ -1,0 +1,157 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Access, Target } from '../access/index.ts'
+import type { Actor, Auth } from '../auth/index.ts'
+import type { Log } from '../log.ts'
+import type { TenantId } from '../postgres/index.ts'
+import { fingerprint, parsePublicKey } from '../ssh/index.ts'
+import type { Tenant, Tenants } from '../tenant/index.ts'
+import type { Vault } from '../vault/index.ts'
+import { type BastionAddress, keepDemoKey, writeClientFiles } from './demo-client.ts'
+import { type DemoTarget, startDemoTarget } from './demo-target.ts'
+import { readIfThere, writePrivateFile } from './private-file.ts'
+
+/** What the first start of an installation makes it with. */
+export interface BootstrapDeps {
+  readonly tenants: Pick<Tenants, 'create' | 'resolve'>
+  readonly auth: Pick<Auth, 'addUser' | 'listUsers' | 'addKey' | 'listKeys'>
+  readonly access: Pick<
+    Access,
+    'addTarget' | 'findTarget' | 'removeTarget' | 'addGrant' | 'listGrants'
+  >
+  readonly vault: Pick<Vault, 'createSshKeys' | 'describe'>
+  readonly log: Log
+}
+
+/** The demo, as it runs. */
+export interface Demo {
+  readonly tenant: TenantId
+  readonly slug: string
+  readonly user: string
+  /** Makes the demo's ssh_config lead to the bastion. */
+  pointTo(bastion: BastionAddress): Promise<void>
+  close(): Promise<void>
+}
+
+const slug = 'acme'
+const user = 'demo'
+const targetName = 'web1'
+const actor: Actor = { kind: 'system', id: 'up', name: 'vaultterm up' }
+
+/**
+ * Makes the demo where it was not made: tenant, user, key, target, grant. Then starts its target.
+ *
+ * Each step finds what an earlier, killed start left of it. Once all is made, what an operator
+ * takes away stays away: undefined when the demo's tenant is no more.
+ */
+export async function startDemo(directory: string, deps: BootstrapDeps): Promise<Demo | undefined> {
+  const { tenants, vault } = deps
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const madePath = join(directory, 'made')
+  const isMade = (await readIfThere(madePath)) !== undefined
+  const tenant =
+    (await tenants.resolve(slug)) ??
+    (isMade ? undefined : await tenants.create({ slug, name: 'Acme' }, actor))
+  if (tenant === undefined) return undefined
+  // A start that was killed while it made them; nothing to do when they are there.
+  if (!isMade) await vault.createSshKeys(tenant.id)
+  const target = await startTarget(directory, tenant, deps)
+  try {
+    if (isMade) await followTarget(tenant, target, deps)
+    else {
+      await makeUser(directory, tenant, deps)
+      await makeTarget(tenant, target, deps)
+      await writePrivateFile(madePath, `${new Date().toISOString()}\n`)
+    }
+  } catch (err) {
+    await target.close()
+    throw err
+  }
+  return {
+    tenant: tenant.id,
+    slug,
+    user,
+    pointTo: (bastion) => writeClientFiles(directory, slug, bastion),
+    close: () => target.close(),
+  }
+}
+
+async function startTarget(
+  directory: string,
+  tenant: Tenant,
+  { vault, log }: BootstrapDeps,
+): Promise<DemoTarget> {
+  const { publicKey } = await vault.describe(tenant.id, 'admin_ssh')
+  return startDemoTarget({ directory, accepts: keyOf(publicKey), log })
+}
+
+async function makeUser(directory: string, tenant: Tenant, { auth }: BootstrapDeps) {
+  const users = await auth.listUsers(tenant.id)
+  if (!users.some(({ name }) => name === user))
+    await auth.addUser(tenant.id, { name: user, role: 'owner' }, actor)
+  const line = await keepDemoKey(directory)
+  const keys = await auth.listKeys(tenant.id, user)
+  if (!keys.some((key) => key.fingerprint === fingerprint(keyOf(line))))
+    await auth.addKey(tenant.id, user, line, {}, actor)
+}
+
+async function makeTarget(tenant: Tenant, target: DemoTarget, deps: BootstrapDeps) {
+  const { access } = deps
+  if ((await access.findTarget(tenant.id, targetName)) === undefined)
+    await addTarget(tenant, target, deps)
+  else await followTarget(tenant, target, deps)
+  const grants = await access.listGrants(tenant.id)
+  if (!grants.some((grant) => grant.user === user && grant.target === targetName))
+    await access.addGrant(tenant.id, { user, target: targetName }, actor)
+}
+
+/** Another start's target may lie elsewhere: its port was taken, or its host key lost. */
+async function followTarget(tenant: Tenant, target: DemoTarget, deps: BootstrapDeps) {
+  const { access, log } = deps
+  const known = await access.findTarget(tenant.id, targetName)
+  // An operator's own web1 is left alone.
+  if (known === undefined || known.host !== target.host || isSame(known, target)) return
+  const grants = await access.listGrants(tenant.id)
+  await access.removeTarget(tenant.id, targetName, actor)
+  await addTarget(tenant, target, deps)
+  for (const grant of grants) {
+    if (grant.target !== targetName) continue
+    const { user, role, logins, allow, until } = grant
+    await access.addGrant(
+      tenant.id,
+      {
+        target: targetName,
+        logins,
+        allow,
+        ...(user !== undefined && { user }),
+        ...(role !== undefined && { role }),
+        ...(until !== undefined && { until }),
+      },
+      actor,
+    )
+  }
+  log.info({ port: target.port }, 'demo target moved')
+}
+
+async function addTarget(tenant: Tenant, target: DemoTarget, { access }: BootstrapDeps) {
+  const { host, port, login, hostKeys } = target
+  await access.addTarget(
+    tenant.id,
+    { name: targetName, host, port, logins: [login], hostKeys },
+    actor,
+  )
+}
+
+function isSame(known: Target, { port, hostKeys }: DemoTarget): boolean {
+  return (
+    known.port === port &&
+    known.hostKeys.length === hostKeys.length &&
+    hostKeys.every(({ blob }) => known.hostKeys.some((one) => one.blob.equals(blob)))
+  )
+}
+
+function keyOf(line: string): Buffer {
+  const parsed = parsePublicKey(line)
+  if ('problem' in parsed) throw new Error(`a key of our own is wrong: ${parsed.problem}`)
+  return parsed.key.blob
+}

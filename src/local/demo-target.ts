@@ -1,0 +1,111 @@
+import { timingSafeEqual } from 'node:crypto'
+import { createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
+import type { Log } from '../log.ts'
+import { createSshServer, verifyUserSignature } from '../ssh/index.ts'
+import { demoAccount } from './demo-place.ts'
+import { serveSession } from './demo-session.ts'
+import { type HostKeyPair, keepHostKeys } from './host-keys.ts'
+import { readIfThere, writePrivateFile } from './private-file.ts'
+
+/** The server behind the demo: a real shell, as whoever runs this program, for the bastion alone. */
+export interface DemoTarget {
+  readonly host: string
+  readonly port: number
+  readonly login: string
+  readonly hostKeys: readonly HostKeyPair[]
+  /** Hangs up on what runs there. */
+  close(): Promise<void>
+}
+
+const host = '127.0.0.1'
+const connectionsMax = 1000
+
+/**
+ * Starts the demo target. It lets in whoever holds the private key of `accepts`, which is the
+ * tenant's own and never leaves the vault. Its host keys and, where it is free, its port are those
+ * of the last time: they lie in the directory.
+ */
+export async function startDemoTarget(options: {
+  readonly directory: string
+  /** A public key, RFC 4253. */
+  readonly accepts: Buffer
+  readonly log: Log
+}): Promise<DemoTarget> {
+  const { directory, accepts } = options
+  const log = options.log.child({ module: 'local', part: 'demo target' })
+  const account = demoAccount()
+  const hostKeys = await keepHostKeys(join(directory, 'web1'))
+  const ssh = createSshServer({
+    hostKeys,
+    ident: 'VaultTerm_demo',
+    authTriesMax: 6,
+    channelsMax: 100,
+    loginGraceMs: 20_000,
+    log,
+  })
+  const sockets = new Set<Socket>()
+  const server = createServer({ noDelay: true })
+  server.maxConnections = connectionsMax
+  server.on('error', (err) => log.error({ err }, 'listener error'))
+  server.on('connection', (socket) => {
+    sockets.add(socket)
+    socket.on('error', () => socket.destroy())
+    socket.once('close', () => sockets.delete(socket))
+    const from = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }
+    ssh.serve(socket, from, {
+      authenticate: async ({ user, algorithm, key, signature, signedData: data }) =>
+        user === account.login &&
+        key.length === accepts.length &&
+        timingSafeEqual(key, accepts) &&
+        verifyUserSignature({ key, algorithm, signature, data }),
+      ready: (connection) => {
+        connection.onChannelOpen = (open) => {
+          if (open.type === 'session') serveSession(open.accept(), account, log)
+          else open.reject(administrativelyProhibited, 'the demo target has sessions only')
+        }
+      },
+    })
+  })
+  const port = await listenAsBefore(server, join(directory, 'port'))
+  log.info({ port }, 'demo target is up')
+  return {
+    host,
+    port,
+    login: account.login,
+    hostKeys,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      for (const socket of sockets) socket.destroy()
+      await ssh.close()
+      await closed
+    },
+  }
+}
+
+/** RFC 4254 section 5.1. */
+const administrativelyProhibited = 1
+
+/** On the port of the last time, so that the target's address stays; on another when it is taken. */
+async function listenAsBefore(server: Server, path: string): Promise<number> {
+  const before = Number((await readIfThere(path)) ?? 0)
+  const isPort = Number.isInteger(before) && before > 1023 && before < 65_536
+  const port = await listen(server, isPort ? before : 0).catch((err: unknown) => {
+    if (err instanceof Error && 'code' in err && err.code === 'EADDRINUSE') return listen(server, 0)
+    throw err
+  })
+  if (port !== before) await writePrivateFile(path, `${port}\n`)
+  return port
+}
+
+function listen(server: Server, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port, backlog: 512 }, () => {
+      server.off('error', reject)
+      const address = server.address()
+      if (address === null || typeof address === 'string') reject(new Error('no address'))
+      else resolve(address.port)
+    })
+  })
+}

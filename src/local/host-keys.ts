@@ -1,0 +1,67 @@
+import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { mkdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parsePublicKeyBlob, publicKeyBlob } from '../ssh/index.ts'
+import { HostKeyUnusable } from './errors.ts'
+import { readIfThere, writePrivateFile } from './private-file.ts'
+
+/** A key that a server shows to whoever connects. */
+export interface HostKeyPair {
+  readonly type: string
+  /** The public key, RFC 4253. */
+  readonly blob: Buffer
+  /** PKCS#8 in PEM. */
+  readonly privateKey: string
+}
+
+/** Best first. The second is for clients that know no Ed25519, and for those in FIPS mode. */
+const kinds: readonly { readonly file: string; readonly generate: () => KeyObject }[] = [
+  {
+    file: 'ssh_host_ed25519_key',
+    generate: () => generateKeyPairSync('ed25519').privateKey,
+  },
+  {
+    file: 'ssh_host_ecdsa_key',
+    generate: () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey,
+  },
+]
+
+/** The host keys in a directory, made where they are missing. What was there is never replaced. */
+export async function keepHostKeys(directory: string): Promise<readonly HostKeyPair[]> {
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const pairs: HostKeyPair[] = []
+  for (const { file, generate } of kinds) {
+    const path = join(directory, file)
+    pairs.push((await readPair(path)) ?? (await makePair(path, generate())))
+  }
+  return pairs
+}
+
+async function makePair(path: string, key: KeyObject): Promise<HostKeyPair> {
+  const text = key.export({ format: 'pem', type: 'pkcs8' }).toString()
+  await writePrivateFile(path, text)
+  return pairOf(path, text)
+}
+
+async function readPair(path: string): Promise<HostKeyPair | undefined> {
+  const text = await readIfThere(path)
+  if (text === undefined) return undefined
+  const { mode } = await stat(path)
+  if ((mode & 0o077) !== 0) {
+    throw new HostKeyUnusable(
+      path,
+      `can be read by others (mode ${(mode & 0o777).toString(8)}): chmod 600 it`,
+    )
+  }
+  return pairOf(path, text)
+}
+
+function pairOf(path: string, privateKey: string): HostKeyPair {
+  try {
+    const parsed = parsePublicKeyBlob(publicKeyBlob(createPrivateKey(privateKey)))
+    if ('problem' in parsed) throw new TypeError(parsed.problem)
+    return { type: parsed.key.type, blob: parsed.key.blob, privateKey }
+  } catch (err) {
+    throw new HostKeyUnusable(path, 'does not hold a private key in PKCS#8 form', err)
+  }
+}

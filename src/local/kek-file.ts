@@ -1,0 +1,17 @@
+import { link, rm } from 'node:fs/promises'
+import { createKekFile } from '../vault/index.ts'
+
+/** Makes the key-encryption key at path unless one is there; whole or not at all. */
+export async function keepKekFile(path: string): Promise<void> {
+  const draft = `${path}.new`
+  await rm(draft, { force: true })
+  await createKekFile(draft)
+  try {
+    await link(draft, path)
+  } catch (err) {
+    // There is one, which stays: everything in the vault is sealed under it.
+    if (!(err instanceof Error && 'code' in err && err.code === 'EEXIST')) throw err
+  } finally {
+    await rm(draft, { force: true })
+  }
+}

@@ -1,0 +1,44 @@
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { keepHostKeys } from '../../src/local/index.ts'
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'hostkeys-'))
+})
+afterEach(() => rmSync(directory, { recursive: true }))
+
+test('makes an Ed25519 and an ECDSA key that only their owner can read', async () => {
+  const keys = await keepHostKeys(join(directory, 'new'))
+  expect(keys.map(({ type }) => type)).toEqual(['ssh-ed25519', 'ecdsa-sha2-nistp256'])
+  for (const name of readdirSync(join(directory, 'new')))
+    expect(statSync(join(directory, 'new', name)).mode & 0o777, name).toBe(0o600)
+  expect(statSync(join(directory, 'new')).mode & 0o777).toBe(0o700)
+})
+
+test('gives the same keys at every start', async () => {
+  const first = await keepHostKeys(directory)
+  expect(await keepHostKeys(directory)).toEqual(first)
+})
+
+test('makes the missing key after a start that was killed between the two', async () => {
+  const [first] = await keepHostKeys(directory)
+  rmSync(join(directory, 'ssh_host_ecdsa_key'))
+  const again = await keepHostKeys(directory)
+  expect(again[0]).toEqual(first)
+  expect(again).toHaveLength(2)
+})
+
+test('refuses a key that others can read, rather than use or replace it', async () => {
+  await keepHostKeys(directory)
+  chmodSync(join(directory, 'ssh_host_ed25519_key'), 0o640)
+  await expect(keepHostKeys(directory)).rejects.toMatchObject({ code: 'ERR_HOST_KEY_UNUSABLE' })
+})
+
+test('refuses a damaged key, rather than show clients a new one', async () => {
+  await keepHostKeys(directory)
+  writeFileSync(join(directory, 'ssh_host_ecdsa_key'), 'garbage', { mode: 0o600 })
+  await expect(keepHostKeys(directory)).rejects.toMatchObject({ code: 'ERR_HOST_KEY_UNUSABLE' })
+})
