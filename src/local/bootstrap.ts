@@ -134,19 +134,17 @@ async function followTarget(tenant: Tenant, target: DemoTarget, deps: BootstrapD
 }
 
 async function addTarget(tenant: Tenant, target: DemoTarget, { access }: BootstrapDeps) {
-  const { host, port, login, hostKeys } = target
-  await access.addTarget(
-    tenant.id,
-    { name: targetName, host, port, logins: [login], hostKeys },
-    actor,
-  )
+  const { host, port, login } = target
+  const hostKeys = target.hostKeys.map(({ publicKey: { type, blob } }) => ({ type, blob }))
+  const wish = { name: targetName, host, port, logins: [login], hostKeys }
+  await access.addTarget(tenant.id, wish, actor)
 }
 
 function isSame(known: Target, { port, hostKeys }: DemoTarget): boolean {
   return (
     known.port === port &&
     known.hostKeys.length === hostKeys.length &&
-    hostKeys.every(({ blob }) => known.hostKeys.some((one) => one.blob.equals(blob)))
+    hostKeys.every((key) => known.hostKeys.some(({ blob }) => blob.equals(key.publicKey.blob)))
   )
 }
 

@@ -6,16 +6,16 @@ import {
   formatOpenSshPrivateKey,
   formatPublicKey,
   publicKeyBlob,
+  type ServerHostKey,
 } from '../ssh/index.ts'
 import { HomeUnusable } from './errors.ts'
-import type { HostKeyPair } from './host-keys.ts'
 import { readIfThere, writePrivateFile } from './private-file.ts'
 
 /** Where the bastion listens, as a client on this machine dials it. */
 export interface BastionAddress {
   readonly host: string
   readonly port: number
-  readonly hostKeys: readonly HostKeyPair[]
+  readonly hostKeys: readonly ServerHostKey[]
 }
 
 const keyName = 'demo_ed25519'
@@ -58,9 +58,9 @@ export async function writeClientFiles(
   // Of an earlier start, and as good as new ones: they are made again when they are asked for.
   for (const name of await readdir(hosts)) await rm(join(hosts, name))
   const { host, port, hostKeys } = bastion
-  const known = hostKeys.flatMap((key) => [
-    formatHostKeyLine(host, port, key),
-    formatHostKeyLine(alias, 22, key),
+  const known = hostKeys.flatMap(({ publicKey }) => [
+    formatHostKeyLine(host, port, publicKey),
+    formatHostKeyLine(alias, 22, publicKey),
   ])
   await writePrivateFile(join(directory, 'known_hosts'), `${known.join('\n')}\n`)
   await writePrivateFile(join(directory, 'host-block'), hostBlock)

@@ -2,10 +2,15 @@ import { timingSafeEqual } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Log } from '../log.ts'
-import { createSshServer, verifyUserSignature } from '../ssh/index.ts'
+import {
+  createSshServer,
+  openFailure,
+  type ServerHostKey,
+  verifyUserSignature,
+} from '../ssh/index.ts'
 import { demoAccount } from './demo-place.ts'
 import { serveSession } from './demo-session.ts'
-import { type HostKeyPair, keepHostKeys } from './host-keys.ts'
+import { keepHostKeys } from './host-keys.ts'
 import { readIfThere, writePrivateFile } from './private-file.ts'
 
 /** The server behind the demo: a real shell, as whoever runs this program, for the bastion alone. */
@@ -13,7 +18,7 @@ export interface DemoTarget {
   readonly host: string
   readonly port: number
   readonly login: string
-  readonly hostKeys: readonly HostKeyPair[]
+  readonly hostKeys: readonly ServerHostKey[]
   /** Hangs up on what runs there. */
   close(): Promise<void>
 }
@@ -52,8 +57,7 @@ export async function startDemoTarget(options: {
     sockets.add(socket)
     socket.on('error', () => socket.destroy())
     socket.once('close', () => sockets.delete(socket))
-    const from = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }
-    ssh.serve(socket, from, {
+    ssh.serve(socket, {
       authenticate: async ({ user, algorithm, key, signature, signedData: data }) =>
         user === account.login &&
         key.length === accepts.length &&
@@ -62,7 +66,8 @@ export async function startDemoTarget(options: {
       ready: (connection) => {
         connection.onChannelOpen = (open) => {
           if (open.type === 'session') serveSession(open.accept(), account, log)
-          else open.reject(administrativelyProhibited, 'the demo target has sessions only')
+          else
+            open.reject(openFailure.administrativelyProhibited, 'the demo target has sessions only')
         }
       },
     })
@@ -77,14 +82,10 @@ export async function startDemoTarget(options: {
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       for (const socket of sockets) socket.destroy()
-      await ssh.close()
       await closed
     },
   }
 }
-
-/** RFC 4254 section 5.1. */
-const administrativelyProhibited = 1
 
 /** On the port of the last time, so that the target's address stays; on another when it is taken. */
 async function listenAsBefore(server: Server, path: string): Promise<number> {

@@ -1,18 +1,14 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parsePublicKeyBlob, publicKeyBlob } from '../ssh/index.ts'
+import {
+  formatOpenSshPrivateKey,
+  parsePublicKeyBlob,
+  publicKeyBlob,
+  type ServerHostKey,
+} from '../ssh/index.ts'
 import { HostKeyUnusable } from './errors.ts'
 import { readIfThere, writePrivateFile } from './private-file.ts'
-
-/** A key that a server shows to whoever connects. */
-export interface HostKeyPair {
-  readonly type: string
-  /** The public key, RFC 4253. */
-  readonly blob: Buffer
-  /** PKCS#8 in PEM. */
-  readonly privateKey: string
-}
 
 /** Best first. The second is for clients that know no Ed25519, and for those in FIPS mode. */
 const kinds: readonly { readonly file: string; readonly generate: () => KeyObject }[] = [
@@ -27,9 +23,9 @@ const kinds: readonly { readonly file: string; readonly generate: () => KeyObjec
 ]
 
 /** The host keys in a directory, made where they are missing. What was there is never replaced. */
-export async function keepHostKeys(directory: string): Promise<readonly HostKeyPair[]> {
+export async function keepHostKeys(directory: string): Promise<readonly ServerHostKey[]> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
-  const pairs: HostKeyPair[] = []
+  const pairs: ServerHostKey[] = []
   for (const { file, generate } of kinds) {
     const path = join(directory, file)
     pairs.push((await readPair(path)) ?? (await makePair(path, generate())))
@@ -37,13 +33,13 @@ export async function keepHostKeys(directory: string): Promise<readonly HostKeyP
   return pairs
 }
 
-async function makePair(path: string, key: KeyObject): Promise<HostKeyPair> {
+async function makePair(path: string, key: KeyObject): Promise<ServerHostKey> {
   const text = key.export({ format: 'pem', type: 'pkcs8' }).toString()
   await writePrivateFile(path, text)
   return pairOf(path, text)
 }
 
-async function readPair(path: string): Promise<HostKeyPair | undefined> {
+async function readPair(path: string): Promise<ServerHostKey | undefined> {
   const text = await readIfThere(path)
   if (text === undefined) return undefined
   const { mode } = await stat(path)
@@ -56,12 +52,19 @@ async function readPair(path: string): Promise<HostKeyPair | undefined> {
   return pairOf(path, text)
 }
 
-function pairOf(path: string, privateKey: string): HostKeyPair {
+function pairOf(path: string, text: string): ServerHostKey {
   try {
-    const parsed = parsePublicKeyBlob(publicKeyBlob(createPrivateKey(privateKey)))
+    const key = createPrivateKey(text)
+    const parsed = parsePublicKeyBlob(publicKeyBlob(key))
     if ('problem' in parsed) throw new TypeError(parsed.problem)
-    return { type: parsed.key.type, blob: parsed.key.blob, privateKey }
+    return { privateKey: formatForSsh(key), publicKey: parsed.key }
   } catch (err) {
     throw new HostKeyUnusable(path, 'does not hold a private key in PKCS#8 form', err)
   }
+}
+
+/** The transport reads each type in the form that OpenSSH once gave it. */
+function formatForSsh(key: KeyObject): string {
+  if (key.asymmetricKeyType === 'ed25519') return formatOpenSshPrivateKey(key)
+  return key.export({ format: 'pem', type: 'sec1' }).toString()
 }

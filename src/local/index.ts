@@ -14,7 +14,7 @@ export {
   PostgresServerFailed,
 } from './errors.ts'
 export { claimHome, type Home, type HomePaths, homePaths } from './home.ts'
-export { type HostKeyPair, keepHostKeys } from './host-keys.ts'
+export { keepHostKeys } from './host-keys.ts'
 export { keepKekFile } from './kek-file.ts'
 export { hasLocalDatabase, type LocalDatabase, startLocalDatabase } from './local-database.ts'
 export { keepNodeName } from './node-name.ts'
