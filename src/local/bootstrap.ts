@@ -28,6 +28,9 @@ export interface Demo {
   readonly tenant: TenantId
   readonly slug: string
   readonly user: string
+  readonly target: string
+  /** What `ssh -F` takes. */
+  readonly sshConfig: string
   /** Makes the demo's ssh_config lead to the bastion. */
   pointTo(bastion: BastionAddress): Promise<void>
   close(): Promise<void>
@@ -71,6 +74,8 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
     tenant: tenant.id,
     slug,
     user,
+    target: targetName,
+    sshConfig: join(directory, 'ssh_config'),
     pointTo: (bastion) => writeClientFiles(directory, slug, bastion),
     close: () => target.close(),
   }
