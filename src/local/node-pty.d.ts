@@ -5,6 +5,7 @@ declare module 'node-pty' {
     onData(listener: (data: Buffer) => void): void
     /** After the last data. */
     onExit(listener: (exit: { exitCode: number; signal?: number }) => void): void
+    write(data: string): void
     resize(cols: number, rows: number): void
     pause(): void
     resume(): void

@@ -1,0 +1,75 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { claimHome, startLocalDatabase, visitHome } from '../../src/local/index.ts'
+import { administer } from '../../src/postgres/index.ts'
+import { silent } from '../support/postgres.ts'
+
+const base = mkdtempSync(join(tmpdir(), 'localdb-'))
+afterAll(() => rmSync(base, { recursive: true }))
+const path = join(base, 'home')
+const migrations = 'migrations'
+
+/** Processes that work in the home's cluster. */
+function servers(): string[] {
+  return readdirSync('/proc').filter((name) => {
+    try {
+      return /^\d+$/.test(name) && readlinkSync(`/proc/${name}/cwd`).startsWith(path)
+    } catch {
+      return false
+    }
+  })
+}
+
+test('makes a database whose logins have their own roles and no other', async () => {
+  const home = await claimHome(path, { what: 'a test' })
+  const database = await startLocalDatabase({ home, migrations, log: silent })
+  const as = (login: 'owner' | 'app' | 'bastion', role: string) =>
+    administer(database.urls[login], (server) => server.many(`set role ${role}`))
+  await as('app', 'vaultterm_app')
+  await as('bastion', 'vaultterm_bastion')
+  for (const role of ['vaultterm_app', 'vaultterm_system', 'local_owner', 'postgres'])
+    await expect(as('bastion', role), role).rejects.toMatchObject({ code: '42501' })
+  await expect(as('app', 'local_owner')).rejects.toMatchObject({ code: '42501' })
+  const [row] = await administer(database.urls.owner, (server) =>
+    server.many<{ super: boolean; bypass: boolean }>(
+      `select bool_or(rolsuper) as super, bool_or(rolbypassrls) as bypass
+       from pg_roles where rolname like 'local\\_%' or rolname like 'vaultterm\\_%'`,
+    ),
+  )
+  expect(row).toEqual({ super: false, bypass: false })
+  await database.stop()
+  await home.release()
+  expect(servers()).toEqual([])
+}, 120_000)
+
+test('is there for a command while nothing runs, and gone after it', async () => {
+  const visit = await visitHome({ path, what: 'a test', migrations, log: silent })
+  expect(visit.run).toBeUndefined()
+  const rows = await administer(visit.database.app, (server) => server.many('select 1'))
+  expect(rows).toHaveLength(1)
+  await visit.close()
+  expect(servers()).toEqual([])
+}, 120_000)
+
+test('ends with its process when that is killed, and starts again after', async () => {
+  const script = `
+    import { claimHome, startLocalDatabase } from '${resolve('src/local/index.ts')}'
+    import { createLog } from '${resolve('src/log.ts')}'
+    const home = await claimHome(${JSON.stringify(path)}, { what: 'a test' })
+    await startLocalDatabase({ home, migrations: 'migrations', log: createLog('silent') })
+    console.log('up')
+    setInterval(() => {}, 1000)`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await once(child.stdout, 'data')
+  expect(servers()).not.toEqual([])
+  child.kill('SIGKILL')
+  await expect.poll(servers, { timeout: 20_000 }).toEqual([])
+  const visit = await visitHome({ path, what: 'a test', migrations, log: silent })
+  await visit.close()
+}, 120_000)
