@@ -1,4 +1,5 @@
 import { link, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { HomeInUse } from './errors.ts'
@@ -15,8 +16,8 @@ const holder = z.object({ pid: z.int().positive(), start: z.string(), what: z.st
 const namelessMs = 5000
 
 /**
- * Takes the lock at path for this process, waiting at most waitMs while another has it.
- * A dead process's lock is taken over. Gives what releases it.
+ * Takes the lock at path for this process, waiting at most waitMs while another has it. It lies in
+ * the home that it is for. A dead process's lock is taken over. Gives what releases it.
  */
 export async function takeLock(
   path: string,
@@ -27,7 +28,8 @@ export async function takeLock(
   while (!(await tryTake(path, own))) {
     const current = await readLock(path)
     if (current.text !== undefined && isDead(current)) await takeAway(path, current.text)
-    else if (performance.now() - started >= waitMs) throw new HomeInUse(path, current.holder)
+    else if (performance.now() - started >= waitMs)
+      throw new HomeInUse(dirname(path), current.holder)
     else await delay(50)
   }
   return async () => {

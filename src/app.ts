@@ -1,0 +1,214 @@
+import { resolve } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import { type Access, createAccess } from './access/index.ts'
+import { createAdmin } from './admin/index.ts'
+import { type Audit, createAudit } from './audit/index.ts'
+import { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth/index.ts'
+import { type Bastion, createBastion, createBastionMetrics } from './bastion/index.ts'
+import type { Config, Datastores, Listen } from './config.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import { createPortal } from './portal/index.ts'
+import { type Database, openDatabase, requireSchema } from './postgres/index.ts'
+import { createRecorder, openDirStore, type Recorder } from './recorder/index.ts'
+import { type Coordination, openCoordination } from './redis/index.ts'
+import type { ServerHostKey } from './ssh/index.ts'
+import { createTenants, type Tenants } from './tenant/index.ts'
+import { createVault, openKek, type Vault, VaultSealed } from './vault/index.ts'
+
+/** Everything that the faces stand on. */
+export interface Product {
+  readonly tenants: Tenants
+  readonly auth: Auth
+  readonly adminAuth: AdminAuth
+  readonly access: Access
+  readonly vault: Vault
+  readonly audit: Audit
+  readonly recorder: Recorder
+  readonly coordination: Coordination
+  readonly database: Database
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Ends what is open, in reverse. */
+  close(): Promise<void>
+}
+
+/** Where it accepts connections. */
+export interface Ready {
+  readonly ssh: Listen
+  readonly portal: Listen
+  readonly admin: Listen
+}
+
+/** A running bastion with its pages. */
+export interface App {
+  readonly ready: Ready
+  /** Sessions open now. */
+  readonly sessions: number
+  /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
+  drain(withinMs: number): Promise<boolean>
+  /** Ends what is left. The product stays open: it is the caller's. */
+  close(): Promise<void>
+}
+
+/** From src/ and from dist/ alike. */
+export const migrations = resolve(import.meta.dirname, '../migrations')
+
+/** Builds every module in the order in which they need each other. Serves nothing yet. */
+export async function openProduct(
+  datastores: Datastores,
+  { log, metrics }: { readonly log: Log; readonly metrics: Metrics },
+): Promise<Product> {
+  const closing = new AsyncDisposableStack()
+  try {
+    const database = openDatabase({
+      url: datastores.database.app,
+      role: 'vaultterm_app',
+      log,
+      metrics,
+    })
+    closing.defer(() => database.close())
+    await requireSchema(database, migrations)
+    const kek = await openKek(datastores.kek)
+    const vault = createVault({ database, kek, log, metrics })
+    closing.defer(() => vault.close())
+    const signer = () => vault.checkpointSigner()
+    const audit = createAudit({ database, log, metrics, signer })
+    closing.defer(() => audit.close())
+    const store = await openDirStore(resolve(datastores.recordings.replace(/^dir:/, '')))
+    const recorder = createRecorder({ store, log, metrics })
+    closing.defer(() => recorder.close())
+    const coordination = await openCoordination(datastores.redisUrl, log, metrics)
+    closing.defer(() => coordination.close())
+    const auth = createAuth({ database, log, metrics })
+    const adminAuth = createAdminAuth({ database, log, metrics })
+    const tenants = createTenants({ database, vault, log })
+    const { registry } = coordination
+    const access = createAccess({ database, vault, registry, log, metrics })
+    const close = closing.move()
+    return {
+      tenants,
+      auth,
+      adminAuth,
+      access,
+      vault,
+      audit,
+      recorder,
+      coordination,
+      database,
+      log,
+      metrics,
+      close: () => close.disposeAsync(),
+    }
+  } catch (err) {
+    await closing.disposeAsync()
+    throw err
+  }
+}
+
+/**
+ * Starts to serve: first mends what this node's last process left behind, then opens the bastion and
+ * the pages. Resolves when all of them accept connections.
+ */
+export async function startApp(options: {
+  readonly config: Config
+  readonly datastores: Datastores
+  readonly product: Product
+  readonly hostKeys: readonly ServerHostKey[]
+  /** The name of this process among those of the deployment, at every start the same. */
+  readonly node: string
+}): Promise<App> {
+  const { config, datastores, product, hostKeys, node } = options
+  const { access, recorder, audit, log } = product
+  const closing = new AsyncDisposableStack()
+  try {
+    await access.recoverSessions(node, (unended) => recorder.recover(unended))
+    audit.startPublisher()
+    const bastion = await openBastion(datastores, product, { hostKeys, node, config }, closing)
+    const checks = readiness(product)
+    const publicUrl = config.publicUrl
+    const portal = await createPortal({ ...product, publicUrl, checks })
+    closing.defer(() => portal.close())
+    const admin = await createAdmin({ ...product, publicUrl: undefined, checks })
+    closing.defer(() => admin.close())
+    // The SSH face last: what it prints may lead to the pages.
+    const ready = {
+      portal: await listenHttp(portal, config.portal),
+      admin: await listenHttp(admin, config.admin),
+      ssh: await bastion.listen(config.ssh),
+    }
+    log.info({ ...ready, node }, 'accepting connections')
+    const close = closing.move()
+    return {
+      ready,
+      get sessions() {
+        return bastion.sessions
+      },
+      drain: (withinMs) => bastion.drain(withinMs),
+      close: () => close.disposeAsync(),
+    }
+  } catch (err) {
+    await closing.disposeAsync()
+    throw err
+  }
+}
+
+/** What serves strangers looks tenants up as a role that can read no secret. */
+async function openBastion(
+  datastores: Datastores,
+  product: Product,
+  serving: {
+    readonly hostKeys: readonly ServerHostKey[]
+    readonly node: string
+    readonly config: Config
+  },
+  closing: AsyncDisposableStack,
+): Promise<Bastion> {
+  const { auth, access, vault, recorder, metrics } = product
+  const log = product.log.child({ module: 'bastion' })
+  const database = openDatabase({
+    url: datastores.database.bastion,
+    role: 'vaultterm_bastion',
+    log,
+    metrics,
+  })
+  closing.defer(() => database.close())
+  await database.ping()
+  const createSshKeys = () => Promise.reject(new Error('the bastion makes no keys'))
+  const tenants = createTenants({ database, vault: { createSshKeys }, log })
+  const bastion = await createBastion({
+    tenants,
+    auth,
+    access,
+    vault,
+    recorder,
+    metrics: createBastionMetrics(metrics),
+    limits: serving.config.limits,
+    hostKeys: serving.hostKeys,
+    node: serving.node,
+    log,
+  })
+  closing.defer(() => bastion.close())
+  return bastion
+}
+
+/** What must be well for this process to be sent people. */
+function readiness({ database, coordination, vault }: Product) {
+  return {
+    database: () => database.ping(),
+    schema: async () => void (await requireSchema(database, migrations)),
+    redis: () => coordination.ping(),
+    kek: async () => {
+      const { sealed } = await vault.status()
+      if (sealed) throw new VaultSealed()
+    },
+  }
+}
+
+/** The address is the one that it was given: with port 0, a free one is found. */
+async function listenHttp(server: FastifyInstance, { host, port }: Listen): Promise<Listen> {
+  await server.listen({ host, port })
+  const address = server.server.address()
+  if (address === null || typeof address === 'string') throw new Error('no address')
+  return { host, port: address.port }
+}

@@ -1,0 +1,40 @@
+import { migrations } from './app.ts'
+import { type CliDeps, runCli } from './cli/index.ts'
+import { databaseUrls, parseConfig, requireDatastores } from './config.ts'
+import { createLog } from './log.ts'
+import { open } from './main/open.ts'
+import { serve } from './main/serve.ts'
+import { up } from './main/up.ts'
+import { migrate } from './postgres/index.ts'
+
+/** Left open by a mistake, something must not keep a finished command from ending. */
+const lingerMs = 5000
+
+const { env, stdin, stdout, stderr } = process
+
+const print = (text: string) => void stdout.write(text)
+
+/** Commands say what they did themselves; their logs are for when something is wrong. */
+const quietLog = () => createLog(env.VAULTTERM_LOG || 'warn')
+
+const deps: CliDeps = {
+  open: (what) => open(what, parseConfig(env), quietLog()),
+  up: ({ json }) => {
+    const config = parseConfig(env)
+    // Before the page, people at a terminal want no lines of JSON, unless they asked for them.
+    const log = json || stderr.isTTY !== true ? createLog(config.logLevel) : quietLog()
+    return up({ config, log, json, print })
+  },
+  serve: ({ json }) => {
+    const config = parseConfig(env)
+    return serve({ config, log: createLog(config.logLevel), json, print })
+  },
+  async migrate() {
+    const config = parseConfig(env)
+    const { owner } = requireDatastores(config).database
+    return migrate({ url: owner, directory: migrations, log: quietLog() })
+  },
+}
+
+process.exitCode = await runCli(process.argv.slice(2), { stdin, stdout, stderr, env }, deps)
+setTimeout(() => process.exit(), lingerMs).unref()

@@ -1,0 +1,60 @@
+import { migrations, openProduct, type Product } from '../app.ts'
+import { type Config, databaseUrls } from '../config.ts'
+import { homePaths, visitHome } from '../local/index.ts'
+import type { Log } from '../log.ts'
+import { createMetrics } from '../metrics.ts'
+import { formatUrl, localAddress } from './address.ts'
+import { datastoresIn } from './datastores.ts'
+
+/** The product as a command has it, and where the pages of the running one are. */
+export interface Opened extends Product {
+  readonly run: {
+    readonly portal: string
+    readonly admin: string
+    /** What goes into links for people. */
+    readonly publicUrl: string
+    /** Whether the commands that act on live sessions have something to act on. */
+    readonly live: boolean
+  }
+}
+
+/**
+ * Opens the installation that the settings name: the one of DATABASE_URL, or that of the home,
+ * whether its `up` runs or not. `what` is for whoever finds the home taken meanwhile.
+ */
+export async function open(what: string, config: Config, log: Log): Promise<Opened> {
+  const paths = homePaths(config.home)
+  const { databaseUrl } = config.given
+  const portal = formatUrl(localAddress(config.portal))
+  const admin = formatUrl(localAddress(config.admin))
+  if (databaseUrl !== undefined) {
+    const urls = databaseUrls(config.given, databaseUrl)
+    const datastores = datastoresIn(config, paths, urls, undefined)
+    const product = await openProduct(datastores, { log, metrics: createMetrics() })
+    const publicUrl = config.publicUrl ?? portal
+    return { ...product, run: { portal, admin, publicUrl, live: true } }
+  }
+  const visit = await visitHome({ path: config.home, what, migrations, log })
+  try {
+    const { run } = visit
+    const settled = datastoresIn(config, paths, visit.database, run?.redisUrl)
+    const datastores = run === undefined ? settled : { ...settled, ...run }
+    const product = await openProduct(datastores, { log, metrics: createMetrics() })
+    return {
+      ...product,
+      run: {
+        portal: run?.portal ?? portal,
+        admin: run?.admin ?? admin,
+        publicUrl: run?.publicUrl ?? config.publicUrl ?? portal,
+        live: run !== undefined,
+      },
+      async close() {
+        await product.close()
+        await visit.close()
+      },
+    }
+  } catch (err) {
+    await visit.close()
+    throw err
+  }
+}

@@ -1,0 +1,39 @@
+import { openProduct, startApp } from '../app.ts'
+import { type Config, requireDatastores } from '../config.ts'
+import { claimHome, keepHostKeys, keepNodeName } from '../local/index.ts'
+import type { Log } from '../log.ts'
+import { createMetrics } from '../metrics.ts'
+import { formatAddress, formatUrl } from './address.ts'
+import { runUntilStopped } from './run.ts'
+
+/**
+ * Serves in production, on the datastores that the settings name and on no others. In its home lie
+ * the host keys, which nodes behind one address share, and the node's name, which they do not.
+ */
+export async function serve(options: {
+  readonly config: Config
+  readonly log: Log
+  readonly json: boolean
+  readonly print: (text: string) => void
+}): Promise<number> {
+  const { config, log, json, print } = options
+  const datastores = requireDatastores(config)
+  return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
+    const home = await claimHome(config.home, { what: 'vaultterm serve' })
+    closing.defer(() => home.release())
+    const product = await openProduct(datastores, { log, metrics: createMetrics() })
+    closing.defer(() => product.close())
+    throwIfStopped()
+    const hostKeys = await keepHostKeys(home.paths.hostKeys)
+    const node = await keepNodeName(home.paths.node)
+    const app = await startApp({ config, datastores, product, hostKeys, node })
+    closing.defer(() => app.close())
+    const ready = {
+      ssh: formatAddress(app.ready.ssh),
+      portal: formatUrl(app.ready.portal),
+      admin: formatUrl(app.ready.admin),
+    }
+    if (json) print(`${JSON.stringify({ event: 'ready', ...ready, home: home.paths.home })}\n`)
+    return app
+  })
+}
