@@ -1,0 +1,49 @@
+import { randomUUID } from 'node:crypto'
+import type { TenantId } from '../postgres/index.ts'
+import { LeasesExhausted } from './errors.ts'
+
+/** What one signature may be made for. Plain data; the vault keeps it and gives out its id. */
+export interface Lease {
+  readonly id: string
+  readonly tenant: TenantId
+  readonly name: string
+  readonly path: string
+  readonly version: number
+  readonly login: string
+  readonly session: string
+  readonly publicKey: Buffer
+  readonly algorithms: readonly string[]
+  /** The target's host key, when the caller knows it: a host-bound login must then name it. */
+  readonly hostKey: Buffer | undefined
+  readonly expiresAtMs: number
+}
+
+const leasesMax = 10_000
+
+/** Leases that wait for their one signature. They are this process's own and end with it. */
+export class Leases {
+  readonly #waiting = new Map<string, Lease>()
+
+  add(lease: Omit<Lease, 'id'>, nowMs: number): Lease {
+    for (const [id, { expiresAtMs }] of this.#waiting) {
+      // Oldest first, and no lease lives much longer than another: the first live one ends it.
+      if (expiresAtMs > nowMs) break
+      this.#waiting.delete(id)
+    }
+    if (this.#waiting.size >= leasesMax) throw new LeasesExhausted()
+    const added = { ...lease, id: randomUUID() }
+    this.#waiting.set(added.id, added)
+    return added
+  }
+
+  /** Gives a lease out for good, before anything is checked: whatever comes of it, it is spent. */
+  take(id: string, nowMs: number): Lease | undefined {
+    const lease = this.#waiting.get(id)
+    this.#waiting.delete(id)
+    return lease !== undefined && lease.expiresAtMs > nowMs ? lease : undefined
+  }
+
+  clear(): void {
+    this.#waiting.clear()
+  }
+}

@@ -1,0 +1,108 @@
+/** Row-level security narrows every statement here, but those on vault_state, to the tenant of the transaction. */
+
+import type { ReadTx, WriteTx } from '../postgres/index.ts'
+import type { SealedRecord, WrappedKek } from './keyring.ts'
+
+export interface StateRow {
+  readonly sealed: boolean
+  readonly kekId: string
+  readonly sealCheck: Buffer
+}
+
+/** A version of a secret: the fields of the tree, with the private key sealed. */
+export interface SecretRow extends SealedRecord {
+  readonly version: number
+  readonly publicKey: string
+  readonly createdAt: Date
+  readonly lastRotated: Date
+  readonly rotationPolicy: string
+  readonly wrappedKek: Buffer
+}
+
+export interface NewSecret extends SealedRecord {
+  readonly path: string
+  readonly version: number
+  readonly publicKey: string
+  readonly rotationPolicy: string
+}
+
+export function findState(tx: ReadTx): Promise<StateRow | undefined> {
+  return tx.maybe('select sealed, kek_id as "kekId", seal_check as "sealCheck" from vault_state')
+}
+
+/** The first process to come makes the row; the others find it. */
+export function insertState(tx: WriteTx, kekId: string, sealCheck: Buffer): Promise<number> {
+  return tx.run(
+    'insert into vault_state (kek_id, seal_check) values ($1, $2) on conflict do nothing',
+    [kekId, sealCheck],
+  )
+}
+
+/** 0 when it already was so. */
+export function setSealed(tx: WriteTx, sealed: boolean): Promise<number> {
+  return tx.run(
+    'update vault_state set sealed = $1, changed_at = now() where sealed is distinct from $1',
+    [sealed],
+  )
+}
+
+/** Delivered when the transaction commits, to every process that listens. */
+export async function notifySealed(tx: WriteTx, channel: string): Promise<void> {
+  await tx.run("select pg_notify($1, '')", [channel])
+}
+
+export function findNewestKek(tx: ReadTx): Promise<WrappedKek | undefined> {
+  return tx.maybe('select version, wrapped from vault_kek order by version desc limit 1')
+}
+
+/** 0 when another transaction has made that version. */
+export function insertKek(tx: WriteTx, { version, wrapped }: WrappedKek): Promise<number> {
+  return tx.run('insert into vault_kek (version, wrapped) values ($1, $2) on conflict do nothing', [
+    version,
+    wrapped,
+  ])
+}
+
+const secretColumns = `s.version, s.kek_version as "kekVersion", s.dek, s.private_key as sealed,
+  s.public_key as "publicKey", s.created_at as "createdAt", s.last_rotated as "lastRotated",
+  s.rotation_policy as "rotationPolicy", k.wrapped as "wrappedKek"`
+
+export function findNewestSecret(tx: ReadTx, path: string): Promise<SecretRow | undefined> {
+  return tx.maybe(
+    `select ${secretColumns} from vault_secret s
+       join vault_kek k on k.tenant_id = s.tenant_id and k.version = s.kek_version
+       where s.path = $1 order by s.version desc limit 1`,
+    [path],
+  )
+}
+
+export function findSecret(
+  tx: ReadTx,
+  path: string,
+  version: number,
+): Promise<SecretRow | undefined> {
+  return tx.maybe(
+    `select ${secretColumns} from vault_secret s
+       join vault_kek k on k.tenant_id = s.tenant_id and k.version = s.kek_version
+       where s.path = $1 and s.version = $2`,
+    [path, version],
+  )
+}
+
+/** 0 when another transaction has made that version. */
+export function insertSecret(tx: WriteTx, secret: NewSecret): Promise<number> {
+  return tx.run(
+    `insert into vault_secret
+       (path, version, kek_version, dek, private_key, public_key, rotation_policy)
+     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
+    [
+      secret.path,
+      secret.version,
+      secret.kekVersion,
+      secret.dek,
+      secret.sealed,
+      secret.publicKey,
+      secret.rotationPolicy,
+    ],
+  )
+}

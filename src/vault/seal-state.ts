@@ -1,0 +1,103 @@
+import { type Database, type Listening, type ReadTx, systemTenant } from '../postgres/index.ts'
+import type { Place } from './envelope.ts'
+import { KekWrong, VaultSealed } from './errors.ts'
+import type { Kek } from './kek.ts'
+import { findState, insertState, type StateRow } from './queries.ts'
+
+/** Where a process hears that another one has sealed the vault. */
+export const sealChannel = 'vaultterm_vault_seal'
+
+const sealCheckText = Buffer.from('vaultterm seal check'.padEnd(32))
+const sealCheckPlace: Place = {
+  tenant: systemTenant,
+  path: 'vault/seal-check',
+  version: 1,
+  kind: 'sealCheck',
+}
+
+/**
+ * Whether keys may be used now. The row in Postgres decides, for every process alike; what a
+ * process holds of the operator's key follows it.
+ */
+export class SealState {
+  readonly #database: Database
+  readonly #kek: Kek
+  #listening: Promise<Listening> | undefined
+  #made: Promise<void> | undefined
+  /** The key in memory has passed the seal check since it was loaded. */
+  #checked = false
+  #forgotten = false
+
+  constructor(database: Database, kek: Kek) {
+    this.#database = database
+    this.#kek = kek
+  }
+
+  /** Makes the state on the vault's first use ever; afterwards does nothing. */
+  async ready(): Promise<void> {
+    this.#made ??= this.#make().catch((err: unknown) => {
+      this.#made = undefined
+      throw err
+    })
+    await this.#made
+  }
+
+  /** Throws unless the vault is unsealed and the key of this process is the right one. */
+  async require(tx: ReadTx): Promise<void> {
+    const state = await this.find(tx)
+    if (state.sealed) {
+      this.forget()
+      throw new VaultSealed()
+    }
+    if (this.#forgotten) await this.load()
+    if (!this.#checked) await this.check(state)
+  }
+
+  async find(tx: ReadTx): Promise<StateRow> {
+    const state = await findState(tx)
+    if (state === undefined) throw new Error('the vault has no state: ready() has not run')
+    return state
+  }
+
+  /** Reads the key again from its provider. */
+  async load(): Promise<void> {
+    this.#checked = false
+    await this.#kek.load()
+    this.#forgotten = false
+  }
+
+  /** Throws KekWrong when the key is not the one that this database was sealed with. */
+  async check({ kekId, sealCheck }: StateRow): Promise<void> {
+    const text = await this.#kek.unwrap(sealCheck, sealCheckPlace)
+    if (text === undefined || !text.equals(sealCheckText)) throw new KekWrong(this.#kek.id, kekId)
+    this.#checked = true
+  }
+
+  /** Wipes the key from this process. It is read again when the vault is next used unsealed. */
+  forget(): void {
+    this.#kek.forget()
+    this.#checked = false
+    this.#forgotten = true
+  }
+
+  async close(): Promise<void> {
+    this.forget()
+    const listening = await this.#listening?.catch(() => undefined)
+    await listening?.close()
+  }
+
+  async #make(): Promise<void> {
+    // Also called when notifications may have been missed: the next use asks the row.
+    this.#listening ??= this.#database.listen(sealChannel, () => this.forget())
+    try {
+      await this.#listening
+    } catch (err) {
+      this.#listening = undefined
+      throw err
+    }
+    const known = await this.#database.read(systemTenant, findState)
+    if (known !== undefined) return
+    const sealCheck = await this.#kek.wrap(sealCheckText, sealCheckPlace)
+    await this.#database.write(systemTenant, (tx) => insertState(tx, this.#kek.id, sealCheck))
+  }
+}

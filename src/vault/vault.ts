@@ -1,0 +1,257 @@
+import { type AuditEvent, appendEvent, type CheckpointSigner } from '../audit/index.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import { type Database, systemTenant, type TenantId, type WriteTx } from '../postgres/index.ts'
+import { formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
+import { openCheckpointSigner } from './checkpoint-key.ts'
+import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
+import type { Kek } from './kek.ts'
+import { generateRsaKeyPair, rsaAlgorithms, rsaBlob, signRsa } from './key-pair.ts'
+import { type Lease, Leases } from './lease.ts'
+import { vaultMetrics } from './metrics.ts'
+import { findNewestSecret, findSecret, notifySealed, type SecretRow, setSealed } from './queries.ts'
+import { SealState, sealChannel } from './seal-state.ts'
+import { envelopeId, SecretStore } from './secrets.ts'
+import { type Refusal, refuseRequest } from './signature-request.ts'
+import {
+  rotationPolicy,
+  type SshKeyDescription,
+  type SshKeyName,
+  sshKeyComment,
+  sshKeyNames,
+  sshKeyPath,
+} from './ssh-key.ts'
+
+/** What the holder of a lease needs to know of the key that will sign for it. */
+export interface KeyLease {
+  readonly id: string
+  /** RFC 4253 blob. */
+  readonly publicKey: Buffer
+  /** Best first. */
+  readonly algorithms: readonly string[]
+}
+
+/** What a lease is wanted for. Who may have one is decided by access, before. */
+export interface LeaseWish {
+  readonly name: 'admin_ssh'
+  readonly login: string
+  readonly session: string
+  readonly purpose: 'upstream'
+  readonly expiresInMs: number
+  /** The target's host key blob: a host-bound login request must then name this one. */
+  readonly hostKey?: Buffer
+}
+
+export interface VaultStatus {
+  readonly sealed: boolean
+  readonly provider: string
+  readonly kekId: string
+}
+
+export interface Vault {
+  /** Makes admin_ssh and tenant_ssh where they are missing; audited. Takes seconds, off the main thread. */
+  createSshKeys(tenant: TenantId): Promise<void>
+  /** What may be known of a key pair. Needs no key, so it answers while the vault is sealed. */
+  describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription>
+  /** Promises one signature, for one login of one session, for at most a minute. */
+  lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease>
+  /**
+   * Signs the login request that was leased: RFC 4252 section 7, or its host-bound form.
+   *
+   * The use is in the tenant's audit log before the key is opened. The lease is spent whether or
+   * not it signs. Gives the whole signature blob of RFC 4253: algorithm, then signature.
+   */
+  sign(leaseId: string, data: Buffer, algorithm: string): Promise<Buffer>
+  /** Signs checkpoints of the audit log with a key of the platform, made on first use. */
+  checkpointSigner(): Promise<CheckpointSigner>
+  /** Throws KekWrong when the operator's key is not the one this database was sealed with. */
+  status(): Promise<VaultStatus>
+  /** Takes the keys out of use on every node, and wipes what this process holds. Audited. */
+  seal(): Promise<void>
+  /** Reads the operator's key again and, when it is the right one, opens the vault on every node. */
+  unseal(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface VaultDeps {
+  readonly database: Database
+  readonly kek: Kek
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+export const leaseMsMax = 60_000
+
+export function createVault({ database, kek, log, metrics: registry }: VaultDeps): Vault {
+  const scoped = log.child({ module: 'vault' })
+  const metrics = vaultMetrics(registry)
+  const state = new SealState(database, kek)
+  const secrets = new SecretStore(database, kek, state, metrics)
+  const leases = new Leases()
+
+  async function createSshKeys(tenant: TenantId): Promise<void> {
+    await secrets.create(
+      tenant,
+      sshKeyNames.map((name) => ({
+        name,
+        algorithm: 'ssh-rsa',
+        path: sshKeyPath(tenant, name),
+        rotationPolicy,
+        generate: async () => {
+          const pair = await generateRsaKeyPair()
+          const key = { type: 'ssh-rsa', blob: rsaBlob(pair.publicKey) }
+          const publicKey = formatPublicKey(key, sshKeyComment(tenant, name))
+          const { fingerprint } = readPublicKey(publicKey, name)
+          return { privateKey: pair.privateKey, publicKey, fingerprint }
+        },
+      })),
+    )
+  }
+
+  async function describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription> {
+    const row = await database.read(tenant, (tx) => findNewestSecret(tx, sshKeyPath(tenant, name)))
+    if (row === undefined) throw new KeyMissing(name)
+    return {
+      publicKey: row.publicKey,
+      fingerprint: readPublicKey(row.publicKey, name).fingerprint,
+      createdAt: row.createdAt.toISOString(),
+      lastRotated: row.lastRotated.toISOString(),
+      rotationPolicy: row.rotationPolicy,
+      version: row.version,
+    }
+  }
+
+  async function lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease> {
+    const path = sshKeyPath(tenant, wish.name)
+    const row = await secrets.read(tenant, (tx) => findNewestSecret(tx, path))
+    if (row === undefined) throw new KeyMissing(wish.name)
+    const now = Date.now()
+    const { id, publicKey, algorithms } = leases.add(
+      {
+        tenant,
+        name: wish.name,
+        path,
+        version: row.version,
+        login: wish.login,
+        session: wish.session,
+        publicKey: readPublicKey(row.publicKey, wish.name).blob,
+        algorithms: rsaAlgorithms,
+        hostKey: wish.hostKey,
+        expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
+      },
+      now,
+    )
+    return { id, publicKey, algorithms }
+  }
+
+  async function sign(leaseId: string, data: Buffer, algorithm: string): Promise<Buffer> {
+    const held = leases.take(leaseId, Date.now())
+    if (held === undefined) throw refused('lease')
+    const refusal = refuseRequest(held, data, algorithm)
+    if (refusal !== undefined) throw refused(refusal, held)
+    // Intent first: once this has committed, the key is opened and the signature made.
+    const row = await secrets.write(held.tenant, async (tx) => {
+      const found = await findSecret(tx, held.path, held.version)
+      if (found === undefined) throw new KeyMissing(held.name)
+      await appendEvent(tx, keyUsed(held, found, algorithm))
+      return found
+    })
+    const signature = await secrets.use(held, row, (privateKey) =>
+      signRsa(privateKey, data, algorithm),
+    )
+    if (!signature.publicBlob.equals(held.publicKey)) throw new SecretDamaged(held.path)
+    metrics.signatures.inc({ purpose: 'upstream' })
+    return signature.blob
+  }
+
+  function refused(reason: Refusal, held?: Lease): VaultRefused {
+    metrics.refusals.inc({ reason })
+    scoped.warn({ reason, tenant: held?.tenant, session: held?.session }, 'signature refused')
+    return new VaultRefused(reason)
+  }
+
+  let signer: Promise<CheckpointSigner> | undefined
+  function checkpointSigner(): Promise<CheckpointSigner> {
+    signer ??= openCheckpointSigner(database, secrets, metrics).catch((err: unknown) => {
+      signer = undefined
+      throw err
+    })
+    return signer
+  }
+
+  async function status(): Promise<VaultStatus> {
+    await state.ready()
+    const row = await database.read(systemTenant, (tx) => state.find(tx))
+    if (!row.sealed) await secrets.read(systemTenant, async () => {})
+    return { sealed: row.sealed, provider: kek.provider, kekId: row.kekId }
+  }
+
+  async function seal(): Promise<void> {
+    try {
+      await state.ready()
+      await changeState(true, async (tx) => {
+        await notifySealed(tx, sealChannel)
+      })
+    } finally {
+      // Also when the database did not answer: then the row still says what this process may do.
+      state.forget()
+      leases.clear()
+    }
+    scoped.warn('vault sealed')
+  }
+
+  async function unseal(): Promise<void> {
+    await state.ready()
+    await state.load()
+    await state.check(await database.read(systemTenant, (tx) => state.find(tx)))
+    await changeState(false)
+    scoped.warn('vault unsealed')
+  }
+
+  async function changeState(sealed: boolean, also?: (tx: WriteTx) => Promise<void>) {
+    await database.write(systemTenant, async (tx) => {
+      if ((await setSealed(tx, sealed)) === 0) return
+      await also?.(tx)
+      const type = sealed ? 'vault.seal' : 'vault.unseal'
+      await appendEvent(tx, { type, public: { provider: kek.provider, kek: kek.id } })
+    })
+  }
+
+  return {
+    createSshKeys,
+    describe,
+    lease,
+    sign,
+    checkpointSigner,
+    status,
+    seal,
+    unseal,
+    close: async () => {
+      leases.clear()
+      await state.close()
+    },
+  }
+}
+
+function keyUsed(lease: Lease, row: SecretRow, algorithm: string): AuditEvent {
+  return {
+    type: 'key.use',
+    public: {
+      secret: envelopeId(row),
+      secretName: lease.name,
+      version: String(lease.version),
+      lease: lease.id,
+      session: lease.session,
+      algorithm,
+      purpose: 'upstream',
+    },
+    private: { path: lease.path, login: lease.login },
+  }
+}
+
+/** The public half is not sealed, so what it says is checked again against what signs. */
+function readPublicKey(line: string, name: string): PublicKey {
+  const parsed = parsePublicKey(line)
+  if ('problem' in parsed) throw new SecretDamaged(name, new Error(parsed.problem))
+  return parsed.key
+}

@@ -1,0 +1,21 @@
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { encodePrivateKeyPem } from '../../src/vault/pem.ts'
+
+test.each(['rsa', 'ed25519'] as const)('prints an %s key as Node prints it', (type) => {
+  const { privateKey } =
+    type === 'rsa' ? generateKeyPairSync('rsa', { modulusLength: 2048 }) : generateKeyPairSync(type)
+  const der = privateKey.export({ type: 'pkcs8', format: 'der' })
+  const pem = encodePrivateKeyPem(der)
+  expect(pem.toString()).toBe(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  expect(createPrivateKey({ key: pem, format: 'pem' }).equals(privateKey)).toBe(true)
+})
+
+test('encodes every length as base64 in lines of 64', () => {
+  for (let length = 0; length <= 200; length++) {
+    const bytes = randomBytes(length)
+    const lines = bytes.toString('base64').match(/.{1,64}/g) ?? []
+    const text = encodePrivateKeyPem(bytes).toString().split('\n').slice(1, -2)
+    expect(text, `${length} bytes`).toEqual(lines)
+  }
+})
