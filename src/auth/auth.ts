@@ -1,0 +1,87 @@
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import { type Database, systemTenant, type TenantId, violation } from '../postgres/index.ts'
+import type { Actor } from './actor.ts'
+import { UserNameInvalid } from './errors.ts'
+import type { Identity } from './identity.ts'
+import { createKeys, type Keys } from './keys.ts'
+import { authMetrics } from './metrics.ts'
+import { findUser, insertUser } from './queries.ts'
+import { type SshLogin, SshLogins } from './ssh-login.ts'
+import { createUsers, requireUser, type Users } from './users.ts'
+import { type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
+
+/** Who people are, in each tenant. */
+export interface Auth extends Users, Keys {
+  /** Who a signed login request proves somebody to be; undefined for nobody. On the log either way. */
+  authenticateSsh(login: SshLogin): Promise<Identity | undefined>
+  /** A link that signs a user in to the portal, once. Throws UserMissing. */
+  createLoginLink(tenant: TenantId, user: string, actor: Actor): Promise<LoginLink>
+  readonly web: WebLogins
+}
+
+/** Who administers the platform: people of no tenant. */
+export interface AdminAuth extends WebLogins {
+  /** Makes the administrator on first use. Whoever may run commands here is one anyhow. */
+  createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
+}
+
+interface AuthDeps {
+  /** In the application's role. */
+  readonly database: Database
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+export function createAuth({ database, log, metrics }: AuthDeps): Auth {
+  const logins = new SshLogins(database, log.child({ module: 'auth' }))
+  const web = new WebLogin(database, (tenant) => tenant !== systemTenant)
+  const { attempts } = authMetrics(metrics)
+  return {
+    ...createUsers(database),
+    ...createKeys(database),
+    async authenticateSsh(login) {
+      const identity = await logins.authenticate(login)
+      attempts.inc({
+        method: 'publickey',
+        outcome: identity === undefined ? 'refused' : 'accepted',
+      })
+      return identity
+    },
+    createLoginLink: (tenant, user, actor) =>
+      web.createLink(tenant, (tx) => requireUser(tx, user), actor),
+    web,
+  }
+}
+
+const operator: Actor = { kind: 'operator', id: 'cli', name: 'operator' }
+const adminName = /^[a-z0-9][a-z0-9-]{0,31}$/
+
+export function createAdminAuth({ database }: AuthDeps): AdminAuth {
+  const web = new WebLogin(database, (tenant) => tenant === systemTenant)
+  return {
+    async createLoginLink(name, actor = operator) {
+      if (!adminName.test(name)) throw new UserNameInvalid(name)
+      const create = () =>
+        web.createLink(
+          systemTenant,
+          async (tx) => {
+            const known = await findUser(tx, name)
+            if (known === undefined) await insertUser(tx, { name, role: 'owner', email: undefined })
+            return requireUser(tx, name)
+          },
+          actor,
+        )
+      try {
+        return await create()
+      } catch (err) {
+        // Somebody else made the same administrator at the same moment.
+        if (violation(err)?.kind === 'unique') return create()
+        throw err
+      }
+    },
+    redeem: (token) => web.redeem(token),
+    session: (cookie) => web.session(cookie),
+    end: (cookie) => web.end(cookie),
+  }
+}

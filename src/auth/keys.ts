@@ -1,0 +1,113 @@
+import { appendEvent } from '../audit/index.ts'
+import { type Database, type TenantId, violation } from '../postgres/index.ts'
+import { parsePublicKey } from '../ssh/index.ts'
+import { type Actor, actorKeys } from './actor.ts'
+import { KeyExists, KeyMissing, KeyRefused } from './errors.ts'
+import { deleteKey, findKey, insertKey, type KeyRow, listKeys } from './queries.ts'
+import { requireUser } from './users.ts'
+
+/** A public key that somebody may log in with. */
+export interface UserKey {
+  readonly fingerprint: string
+  readonly type: string
+  /** Whose it is, by name. */
+  readonly user: string
+  readonly comment: string
+  /** RFC 3339, UTC. */
+  readonly createdAt: string
+  readonly expiresAt: string | undefined
+}
+
+export interface Keys {
+  /** Takes one line of a `.pub` file. Throws KeyRefused with the reason, KeyExists, UserMissing. */
+  addKey(
+    tenant: TenantId,
+    user: string,
+    line: string,
+    options: { readonly expiresAt?: string },
+    actor: Actor,
+  ): Promise<UserKey>
+  listKeys(tenant: TenantId, user?: string): Promise<readonly UserKey[]>
+  /** Throws KeyMissing. */
+  removeKey(tenant: TenantId, fingerprint: string, actor: Actor): Promise<UserKey>
+}
+
+export function createKeys(database: Database): Keys {
+  return {
+    async addKey(tenant, userName, line, { expiresAt }, actor) {
+      const parsed = parsePublicKey(line)
+      if ('problem' in parsed) throw new KeyRefused(parsed.problem)
+      const { type, blob, fingerprint, comment } = parsed.key
+      const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
+      if (expires !== undefined && !(expires.getTime() > Date.now())) {
+        throw new KeyRefused('this key would have expired already')
+      }
+      try {
+        return await database.write(tenant, async (tx) => {
+          const user = await requireUser(tx, userName)
+          await insertKey(tx, {
+            userId: user.id,
+            type,
+            blob,
+            fingerprint,
+            comment,
+            expiresAt: expires,
+          })
+          const row = await findKey(tx, fingerprint)
+          if (row === undefined) throw new KeyMissing(fingerprint)
+          await appendEvent(tx, {
+            type: 'key.add',
+            public: {
+              user: user.id,
+              key: row.id,
+              fingerprint,
+              type,
+              expiresAt: expires?.toISOString(),
+              ...actorKeys(actor),
+            },
+            private: { name: userName, comment, actorName: actor.name },
+          })
+          return fromRow(row)
+        })
+      } catch (err) {
+        if (violation(err)?.kind === 'unique') throw new KeyExists(fingerprint)
+        throw err
+      }
+    },
+    async listKeys(tenant, user) {
+      return database.read(tenant, async (tx) => {
+        if (user !== undefined) await requireUser(tx, user)
+        return (await listKeys(tx, user)).map(fromRow)
+      })
+    },
+    removeKey: (tenant, fingerprint, actor) =>
+      database.write(tenant, async (tx) => {
+        const row = await findKey(tx, fingerprint)
+        if (row === undefined) throw new KeyMissing(fingerprint)
+        await deleteKey(tx, row.id)
+        await appendEvent(tx, {
+          type: 'key.remove',
+          public: {
+            user: row.userId,
+            key: row.id,
+            fingerprint,
+            type: row.type,
+            ...actorKeys(actor),
+          },
+          private: { name: row.user, comment: row.comment, actorName: actor.name },
+        })
+        return fromRow(row)
+      }),
+  }
+}
+
+function fromRow({ fingerprint, type, user, comment, createdAt, expiresAt }: KeyRow): UserKey {
+  return {
+    fingerprint,
+    type,
+    user,
+    comment,
+    createdAt: createdAt.toISOString(),
+    expiresAt: expiresAt?.toISOString(),
+  }
+}

@@ -1,0 +1,192 @@
+/** Row-level security narrows every statement here to the tenant of the transaction. */
+
+import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
+import type { Person, Role, UserId } from './identity.ts'
+
+export interface UserRow extends Person {
+  readonly email: string | null
+  readonly createdAt: Date
+}
+
+export interface KeyRow {
+  readonly id: string
+  readonly user: string
+  readonly userId: UserId
+  readonly type: string
+  readonly fingerprint: string
+  readonly comment: string
+  readonly createdAt: Date
+  readonly expiresAt: Date | null
+}
+
+export interface NewKey {
+  readonly userId: UserId
+  readonly type: string
+  readonly blob: Buffer
+  readonly fingerprint: string
+  readonly comment: string
+  readonly expiresAt: Date | undefined
+}
+
+const userColumns = `id, name, role, email, created_at as "createdAt"`
+
+export function insertUser(
+  tx: WriteTx,
+  user: { readonly name: string; readonly role: Role; readonly email: string | undefined },
+): Promise<UserRow> {
+  return tx.one(
+    `insert into app_user (name, role, email) values ($1, $2, $3) returning ${userColumns}`,
+    [user.name, user.role, user.email ?? null],
+  )
+}
+
+export function findUser(tx: ReadTx, name: string): Promise<UserRow | undefined> {
+  return tx.maybe(`select ${userColumns} from app_user where name = $1`, [name])
+}
+
+export function listUsers(tx: ReadTx): Promise<UserRow[]> {
+  return tx.many(`select ${userColumns} from app_user order by name`)
+}
+
+export function deleteUser(tx: WriteTx, id: UserId): Promise<number> {
+  return tx.run('delete from app_user where id = $1', [id])
+}
+
+const keyColumns = `k.id, u.name as user, u.id as "userId", k.type, k.fingerprint, k.comment,
+  k.created_at as "createdAt", k.expires_at as "expiresAt"`
+const keyTables = 'user_key k join app_user u on u.tenant_id = k.tenant_id and u.id = k.user_id'
+
+export async function insertKey(tx: WriteTx, key: NewKey): Promise<void> {
+  await tx.run(
+    `insert into user_key (user_id, type, blob, fingerprint, comment, expires_at)
+       values ($1, $2, $3, $4, $5, $6)`,
+    [key.userId, key.type, key.blob, key.fingerprint, key.comment, key.expiresAt ?? null],
+  )
+}
+
+export function findKey(tx: ReadTx, fingerprint: string): Promise<KeyRow | undefined> {
+  return tx.maybe(`select ${keyColumns} from ${keyTables} where k.fingerprint = $1`, [fingerprint])
+}
+
+export function listKeys(tx: ReadTx, userName: string | undefined): Promise<KeyRow[]> {
+  return tx.many(
+    `select ${keyColumns} from ${keyTables}
+       where $1::text is null or u.name = $1 order by u.name, k.created_at, k.id`,
+    [userName ?? null],
+  )
+}
+
+export function deleteKey(tx: WriteTx, id: string): Promise<number> {
+  return tx.run('delete from user_key where id = $1', [id])
+}
+
+/** Whose key this is, if it may still be used and its tenant is not suspended. */
+export function findHolder(
+  tx: ReadTx,
+  blob: Buffer,
+): Promise<(Person & { readonly tenantSlug: string; readonly fingerprint: string }) | undefined> {
+  return tx.maybe(
+    `select u.id, u.name, u.role, k.fingerprint, t.slug as "tenantSlug"
+       from ${keyTables} join tenant t on t.tenant_id = k.tenant_id
+       where k.blob = $1 and (k.expires_at is null or k.expires_at > now())
+         and t.suspended_at is null`,
+    [blob],
+  )
+}
+
+export interface Grant {
+  readonly id: string
+  readonly expiresAt: Date
+}
+
+export function insertLink(
+  tx: WriteTx,
+  user: UserId,
+  tokenHash: Buffer,
+  seconds: number,
+): Promise<Grant> {
+  return tx.one(
+    `insert into login_link (user_id, token_hash, expires_at)
+       values ($1, $2, now() + make_interval(secs => $3)) returning id, expires_at as "expiresAt"`,
+    [user, tokenHash, seconds],
+  )
+}
+
+/** Removes a link that may be used: of several who try at once, one gets it. */
+export function takeLink(
+  tx: WriteTx,
+  tokenHash: Buffer,
+): Promise<(Person & { readonly link: string }) | undefined> {
+  return tx.maybe(
+    `with taken as (
+       delete from login_link where token_hash = $1 and expires_at > now() returning id, user_id)
+     select u.id, u.name, u.role, taken.id as link from taken
+       join app_user u on u.id = taken.user_id
+       join tenant t on t.tenant_id = u.tenant_id and t.suspended_at is null`,
+    [tokenHash],
+  )
+}
+
+export function insertWebSession(
+  tx: WriteTx,
+  user: UserId,
+  cookieHash: Buffer,
+  seconds: number,
+): Promise<Grant> {
+  return tx.one(
+    `insert into web_session (user_id, cookie_hash, expires_at)
+       values ($1, $2, now() + make_interval(secs => $3)) returning id, expires_at as "expiresAt"`,
+    [user, cookieHash, seconds],
+  )
+}
+
+export interface WebSessionRow extends Person {
+  readonly session: string
+  readonly tenant: TenantId
+  readonly tenantSlug: string
+  /** It is time to write down that it is in use. */
+  readonly stale: boolean
+}
+
+export function findWebSession(
+  tx: ReadTx,
+  cookieHash: Buffer,
+  idleSeconds: number,
+): Promise<WebSessionRow | undefined> {
+  return tx.maybe(
+    `select u.id, u.name, u.role, s.id as session, t.tenant_id as tenant, t.slug as "tenantSlug",
+         s.seen_at < now() - interval '1 minute' as stale
+       from web_session s
+         join app_user u on u.tenant_id = s.tenant_id and u.id = s.user_id
+         join tenant t on t.tenant_id = s.tenant_id
+       where s.cookie_hash = $1 and s.expires_at > now() and t.suspended_at is null
+         and s.seen_at > now() - make_interval(secs => $2)`,
+    [cookieHash, idleSeconds],
+  )
+}
+
+export function touchWebSession(tx: WriteTx, id: string): Promise<number> {
+  return tx.run('update web_session set seen_at = now() where id = $1', [id])
+}
+
+export function deleteWebSession(
+  tx: WriteTx,
+  cookieHash: Buffer,
+): Promise<(Person & { readonly session: string }) | undefined> {
+  return tx.maybe(
+    `with ended as (delete from web_session where cookie_hash = $1 returning id, user_id)
+     select u.id, u.name, u.role, ended.id as session
+       from ended join app_user u on u.id = ended.user_id`,
+    [cookieHash],
+  )
+}
+
+/** What has run out is of no use to anybody; whoever signs in sweeps it away. */
+export async function sweep(tx: WriteTx, idleSeconds: number): Promise<void> {
+  await tx.run('delete from login_link where expires_at <= now()')
+  await tx.run(
+    `delete from web_session
+       where expires_at <= now() or seen_at <= now() - make_interval(secs => $1)`,
+    [idleSeconds],
+  )
+}

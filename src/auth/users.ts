@@ -1,0 +1,78 @@
+import { appendEvent } from '../audit/index.ts'
+import { type Database, type TenantId, violation, type WriteTx } from '../postgres/index.ts'
+import { type Actor, actorKeys } from './actor.ts'
+import { EmailInvalid, UserExists, UserMissing, UserNameInvalid } from './errors.ts'
+import type { Role, UserId } from './identity.ts'
+import { deleteUser, findUser, insertUser, listUsers, type UserRow } from './queries.ts'
+
+export interface User {
+  readonly id: UserId
+  readonly name: string
+  readonly role: Role
+  readonly email: string | undefined
+  /** RFC 3339, UTC. */
+  readonly createdAt: string
+}
+
+export interface NewUser {
+  readonly name: string
+  readonly role?: Role
+  readonly email?: string
+}
+
+export interface Users {
+  /** Throws UserNameInvalid, EmailInvalid, UserExists. */
+  addUser(tenant: TenantId, user: NewUser, actor: Actor): Promise<User>
+  listUsers(tenant: TenantId): Promise<readonly User[]>
+  /** With keys, grants and web sessions; what they did stays on record. Throws UserMissing. */
+  removeUser(tenant: TenantId, name: string, actor: Actor): Promise<User>
+}
+
+const namePattern = /^[a-z0-9][a-z0-9-]{0,31}$/
+const emailPattern = /^[^\s@]{1,64}@[^\s@]{1,189}$/
+
+export function createUsers(database: Database): Users {
+  return {
+    async addUser(tenant, { name, role = 'member', email }, actor) {
+      if (!namePattern.test(name)) throw new UserNameInvalid(name)
+      if (email !== undefined && !emailPattern.test(email)) throw new EmailInvalid(email)
+      try {
+        return await database.write(tenant, async (tx) => {
+          const user = fromRow(await insertUser(tx, { name, role, email }))
+          await appendEvent(tx, {
+            type: 'user.add',
+            public: { user: user.id, role, ...actorKeys(actor) },
+            private: { name, email, actorName: actor.name },
+          })
+          return user
+        })
+      } catch (err) {
+        if (violation(err)?.kind === 'unique') throw new UserExists(name)
+        throw err
+      }
+    },
+    listUsers: async (tenant) => (await database.read(tenant, listUsers)).map(fromRow),
+    removeUser: (tenant, name, actor) =>
+      database.write(tenant, async (tx) => {
+        const user = await requireUser(tx, name)
+        await deleteUser(tx, user.id)
+        await appendEvent(tx, {
+          type: 'user.remove',
+          public: { user: user.id, role: user.role, ...actorKeys(actor) },
+          private: { name, email: user.email, actorName: actor.name },
+        })
+        return user
+      }),
+  }
+}
+
+/** Throws UserMissing. */
+export async function requireUser(tx: Pick<WriteTx, 'maybe' | 'one' | 'many'>, name: string) {
+  const row = await findUser(tx, name)
+  if (row === undefined) throw new UserMissing(name)
+  return fromRow(row)
+}
+
+function fromRow({ id, name, role, email, createdAt }: UserRow): User {
+  return { id, name, role, email: email ?? undefined, createdAt: createdAt.toISOString() }
+}
