@@ -25,5 +25,30 @@ export {
   publicKeyBlob,
 } from './public-key.ts'
 export { type UserSignature, verifyUserSignature } from './signature.ts'
+export {
+  type AuthAttempt,
+  assertPatched,
+  type Channel,
+  type ChannelHandlers,
+  type ChannelOpen,
+  ChannelOpenRefused,
+  type ChannelRequest,
+  type Connection,
+  ConnectionClosed,
+  connectUpstream,
+  createSshServer,
+  disconnectReason,
+  type GlobalRequest,
+  generateHostKey,
+  LibraryUnpatched,
+  openFailure,
+  type ServerHandlers,
+  type ServerHostKey,
+  type SigningKey,
+  type SshServer,
+  type SshServerOptions,
+  scanHostKeys,
+  type UpstreamOptions,
+} from './ssh2/index.ts'
 export { encodeUserauthRequest, parseUserauthRequest, type UserauthRequest } from './userauth.ts'
 export { Reader, WireError, Writer } from './wire.ts'

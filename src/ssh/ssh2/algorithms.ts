@@ -1,0 +1,58 @@
+import type { Algorithms } from 'ssh2'
+
+const ciphers = [
+  'aes128-gcm@openssh.com',
+  'aes256-gcm@openssh.com',
+  'chacha20-poly1305@openssh.com',
+  'aes128-ctr',
+  'aes256-ctr',
+]
+
+const macs = [
+  'hmac-sha2-256-etm@openssh.com',
+  'hmac-sha2-512-etm@openssh.com',
+  'hmac-sha2-256',
+  'hmac-sha2-512',
+]
+
+const exchanges = [
+  'curve25519-sha256',
+  'curve25519-sha256@libssh.org',
+  'ecdh-sha2-nistp256',
+  'ecdh-sha2-nistp384',
+]
+
+/**
+ * What our server offers, best first: no SHA-1, no finite-field groups that cost milliseconds of
+ * everybody's time, and no compression, whose bombs would be met before the login.
+ */
+export function serverAlgorithms(hostKeyAlgorithms: readonly string[]): Algorithms {
+  return {
+    kex: exchanges,
+    serverHostKey: hostKeyAlgorithms,
+    cipher: ciphers,
+    hmac: macs,
+    compress: ['none'],
+  }
+}
+
+/** What we offer to a target: as strict, with the groups that older servers need. */
+export function clientAlgorithms(hostKeyTypes: readonly string[]): Algorithms {
+  return {
+    kex: [
+      ...exchanges,
+      'ecdh-sha2-nistp521',
+      'diffie-hellman-group16-sha512',
+      'diffie-hellman-group14-sha256',
+    ],
+    serverHostKey: hostKeyTypes.flatMap(hostKeyAlgorithms),
+    cipher: ciphers,
+    hmac: macs,
+    compress: ['none'],
+  }
+}
+
+/** The signature algorithms of a host key's type: RFC 8332 for RSA, where SHA-1 is never taken. */
+export function hostKeyAlgorithms(type: string): readonly string[] {
+  return type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type]
+}

@@ -1,0 +1,374 @@
+import type { Reader } from '../wire.ts'
+import { ProtocolBroken } from './errors.ts'
+import {
+  type ChannelTerms,
+  encodeChannelRequest,
+  encodeForChannel,
+  encodeWindowAdjust,
+  message,
+  readRequest,
+} from './messages.ts'
+
+/** What the other side asks of a channel. Reply once; replies leave in the order of the requests. */
+export interface ChannelRequest {
+  readonly name: string
+  readonly payload: Buffer
+  readonly wantReply: boolean
+  /** Does nothing when no reply is wanted or the channel has gone. */
+  reply(success: boolean): void
+}
+
+/** What happens on a channel, in the order in which the other side sent it. */
+export interface ChannelHandlers {
+  data(chunk: Buffer): void
+  extendedData(kind: number, chunk: Buffer): void
+  request(request: ChannelRequest): void
+  eof(): void
+  /** The last call, exactly once, also when the connection dies. */
+  close(): void
+}
+
+/** One channel: RFC 4254 section 5. */
+export interface Channel {
+  readonly type: string
+  readonly closed: boolean
+  /** Until then what happens is held, bounded by the window, and then told in order. */
+  handle(handlers: ChannelHandlers): void
+  /**
+   * Sends under the other side's window and as fast as the socket takes it. `sent` runs when the
+   * socket has the bytes, or never will.
+   */
+  write(chunk: Buffer, sent: () => void): void
+  writeExtended(kind: number, chunk: Buffer, sent: () => void): void
+  /** Gives that much of the receive window back: nothing else does. */
+  consumed(bytes: number): void
+  /** Ordered behind what was written. False when refused, or when the channel has gone. */
+  request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean>
+  /** Ordered behind what was written. */
+  eof(): void
+  /** Ordered behind what was written. */
+  close(): void
+  /** Drops what was written and not yet sent, and closes at once. */
+  abort(): void
+}
+
+/** What a channel needs of its connection. */
+export interface ChannelTransport {
+  /** False while the socket is full or keys are exchanged: then wait() leads to flush(). */
+  readonly ready: boolean
+  wait(channel: OpenChannel): void
+  send(payload: Buffer): void
+  sendData(recipient: number, chunk: Buffer): void
+  sendExtendedData(recipient: number, chunk: Buffer, kind: number): void
+  /** Both sides have closed. */
+  forget(channel: OpenChannel): void
+}
+
+/** How much the other side may send before we give back: OpenSSH's own figure. */
+export const receiveWindowBytes = 2 * 1024 * 1024
+/** The largest piece of data that we take, and the largest that we send. */
+export const packetBytesMax = 32 * 1024
+/** Below this a peer would have each byte cost a packet, and at nothing no byte would ever leave. */
+export const packetBytesMin = 256
+/** Smaller credits are kept back, so that they do not cost a packet each. */
+const creditBytesMin = 128 * 1024
+/** How many requests may be unanswered, or held before anybody listens. */
+const requestsMax = 128
+/** What one channel sends before the others get their turn. */
+const turnBytes = 2 * packetBytesMax
+const windowBytesMax = 0xffff_ffff
+
+type Outgoing =
+  | { readonly what: 'data'; chunk: Buffer; readonly kind: number; readonly sent: () => void }
+  | { readonly what: 'message'; readonly payload: Buffer; readonly after?: () => void }
+
+/** A channel that both sides have agreed on; the connection hands it its messages. */
+export class OpenChannel implements Channel {
+  readonly type: string
+  readonly localId: number
+  readonly #transport: ChannelTransport
+  readonly #remoteId: number
+  readonly #packetMax: number
+  #sendWindow: number
+  #receiveWindow = receiveWindowBytes
+  #credit = 0
+  #handlers: ChannelHandlers | undefined
+  #held: ((handlers: ChannelHandlers) => void)[] = []
+  #heldRequests = 0
+  #queue: Outgoing[] = []
+  /** Their requests whose reply is still due, in order. */
+  #replies: { success: boolean | undefined }[] = []
+  /** Our requests that they have not answered, in order. */
+  #asked: ((success: boolean) => void)[] = []
+  #eofSent = false
+  #eofSeen = false
+  /** CLOSE is queued: nothing of ours comes behind it. */
+  #closing = false
+  #closeSent = false
+  #closeSeen = false
+  #over = false
+
+  constructor(transport: ChannelTransport, type: string, localId: number, remote: ChannelTerms) {
+    this.#transport = transport
+    this.type = type
+    this.localId = localId
+    this.#remoteId = remote.sender
+    this.#sendWindow = remote.window
+    this.#packetMax = Math.min(remote.packetMax, packetBytesMax)
+  }
+
+  get closed(): boolean {
+    return this.#over || this.#closeSeen
+  }
+
+  handle(handlers: ChannelHandlers): void {
+    if (this.#handlers !== undefined) throw new Error('this channel has its handlers')
+    const held = this.#held
+    this.#held = []
+    this.#heldRequests = 0
+    this.#handlers = handlers
+    for (const tell of held) tell(handlers)
+  }
+
+  write(chunk: Buffer, sent: () => void): void {
+    this.#send({ what: 'data', chunk, kind: 0, sent })
+  }
+
+  writeExtended(kind: number, chunk: Buffer, sent: () => void): void {
+    this.#send({ what: 'data', chunk, kind, sent })
+  }
+
+  consumed(bytes: number): void {
+    if (this.#over || this.#closeSeen || this.#closeSent) return
+    this.#credit += bytes
+    if (this.#credit < creditBytesMin && this.#receiveWindow > receiveWindowBytes / 4) return
+    this.#receiveWindow += this.#credit
+    this.#transport.send(encodeWindowAdjust(this.#remoteId, this.#credit))
+    this.#credit = 0
+  }
+
+  request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    if (this.#isDone()) resolve(false)
+    else {
+      this.#send({
+        what: 'message',
+        payload: encodeChannelRequest(this.#remoteId, name, wantReply, payload),
+        after: () => {
+          if (wantReply && !this.#over && !this.#closeSeen) this.#asked.push(resolve)
+          else resolve(!wantReply)
+        },
+      })
+    }
+    return promise
+  }
+
+  eof(): void {
+    if (this.#eofSent || this.#isDone()) return
+    this.#eofSent = true
+    this.#send({
+      what: 'message',
+      payload: encodeForChannel(message.channelEof, this.#remoteId),
+    })
+  }
+
+  close(): void {
+    if (this.#isDone()) return
+    this.#closing = true
+    this.#queue.push({
+      what: 'message',
+      payload: encodeForChannel(message.channelClose, this.#remoteId),
+      after: () => this.#closeWent(),
+    })
+    this.flush()
+  }
+
+  abort(): void {
+    if (this.#over || this.#closeSent) return
+    this.#drop()
+    this.#closing = true
+    this.#transport.send(encodeForChannel(message.channelClose, this.#remoteId))
+    this.#closeWent()
+  }
+
+  /** Sends what may be sent now, at most one turn's worth. Asks for another turn when more is left. */
+  flush(): void {
+    let budget = turnBytes
+    for (;;) {
+      const next = this.#queue[0]
+      if (next === undefined) return
+      if (!this.#transport.ready || budget <= 0) return this.#transport.wait(this)
+      if (next.what === 'message') {
+        this.#queue.shift()
+        this.#transport.send(next.payload)
+        next.after?.()
+        continue
+      }
+      const bytes = Math.min(next.chunk.length, this.#sendWindow, this.#packetMax)
+      // Without window there is nothing to wait for but the other side's next adjustment.
+      if (bytes === 0 && next.chunk.length > 0) return
+      const whole = bytes === next.chunk.length
+      if (bytes > 0) {
+        const part = whole ? next.chunk : next.chunk.subarray(0, bytes)
+        this.#sendWindow -= bytes
+        budget -= bytes
+        if (next.kind === 0) this.#transport.sendData(this.#remoteId, part)
+        else this.#transport.sendExtendedData(this.#remoteId, part, next.kind)
+      }
+      if (whole) {
+        this.#queue.shift()
+        next.sent()
+      } else next.chunk = next.chunk.subarray(bytes)
+    }
+  }
+
+  /** A message of the other side's for this channel; the reader is behind the channel's number. */
+  received(number: number, reader: Reader): void {
+    if (this.#closeSeen) throw new ProtocolBroken('a message came behind the close of its channel')
+    switch (number) {
+      case message.channelWindowAdjust:
+        return this.#adjusted(reader.u32())
+      case message.channelData:
+        return this.#dataCame(reader.string(), 0)
+      case message.channelExtendedData: {
+        const kind = reader.u32()
+        return this.#dataCame(reader.string(), kind)
+      }
+      case message.channelEof:
+        if (this.#eofSeen) return
+        this.#eofSeen = true
+        return this.#tell((handlers) => handlers.eof())
+      case message.channelClose:
+        return this.#closeCame()
+      case message.channelRequest:
+        return this.#requestCame(reader)
+      case message.channelSuccess:
+        return this.#asked.shift()?.(true)
+      case message.channelFailure:
+        return this.#asked.shift()?.(false)
+      default:
+        throw new ProtocolBroken(`there is no channel message ${number}`)
+    }
+  }
+
+  /** The connection has gone. */
+  died(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#drop()
+    this.#tell((handlers) => handlers.close())
+  }
+
+  #isDone(): boolean {
+    return this.#over || this.#closeSeen || this.#closing
+  }
+
+  #send(item: Outgoing): void {
+    if (this.#isDone() || (item.what === 'data' && this.#eofSent)) {
+      // Whoever counts on its credit must get it.
+      if (item.what === 'data') item.sent()
+      else item.after?.()
+      return
+    }
+    this.#queue.push(item)
+    if (this.#queue.length === 1) this.flush()
+  }
+
+  #adjusted(bytes: number): void {
+    this.#sendWindow += bytes
+    if (this.#sendWindow > windowBytesMax)
+      throw new ProtocolBroken('a window grew beyond its limit')
+    this.flush()
+  }
+
+  #dataCame(chunk: Buffer, kind: number): void {
+    if (chunk.length > this.#receiveWindow) {
+      throw new ProtocolBroken('more data came than the window allows')
+    }
+    this.#receiveWindow -= chunk.length
+    if (this.#eofSeen) throw new ProtocolBroken('data came behind the end of its channel')
+    // What crosses our CLOSE on its way is for nobody.
+    if (this.#closeSent || chunk.length === 0) return
+    if (kind === 0) this.#tell((handlers) => handlers.data(chunk))
+    else this.#tell((handlers) => handlers.extendedData(kind, chunk))
+  }
+
+  #requestCame(reader: Reader): void {
+    const { name, wantReply, payload } = readRequest(reader)
+    if (this.#closeSent) return
+    if (this.#replies.length >= requestsMax || this.#heldRequests >= requestsMax) {
+      throw new ProtocolBroken('too many requests without a reply')
+    }
+    const slot: { success: boolean | undefined } = { success: undefined }
+    if (wantReply) this.#replies.push(slot)
+    if (this.#handlers === undefined) this.#heldRequests++
+    const request: ChannelRequest = {
+      name,
+      // A request may be kept for long, and its payload would keep all that came with it.
+      payload: Buffer.from(payload),
+      wantReply,
+      reply: (success) => {
+        if (!wantReply || slot.success !== undefined) return
+        slot.success = success
+        this.#sendReplies()
+      },
+    }
+    this.#tell((handlers) => handlers.request(request))
+  }
+
+  #sendReplies(): void {
+    for (;;) {
+      const success = this.#replies[0]?.success
+      if (success === undefined) return
+      this.#replies.shift()
+      if (this.#over || this.#closeSeen || this.#closeSent) continue
+      const number = success ? message.channelSuccess : message.channelFailure
+      this.#transport.send(encodeForChannel(number, this.#remoteId))
+    }
+  }
+
+  #closeCame(): void {
+    this.#closeSeen = true
+    this.#drop()
+    if (!this.#closeSent) {
+      this.#closeSent = true
+      this.#transport.send(encodeForChannel(message.channelClose, this.#remoteId))
+    }
+    this.#end()
+  }
+
+  #closeWent(): void {
+    this.#closeSent = true
+    if (this.#closeSeen) this.#end()
+  }
+
+  #end(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#transport.forget(this)
+    this.#tell((handlers) => handlers.close())
+  }
+
+  /** Gives up on what was not sent, and tells whoever waits for it. */
+  #drop(): void {
+    const queue = this.#queue
+    const asked = this.#asked
+    this.#queue = []
+    this.#asked = []
+    for (const item of queue) {
+      if (item.what === 'data') item.sent()
+      else item.after?.()
+    }
+    for (const answer of asked) answer(false)
+  }
+
+  #tell(tell: (handlers: ChannelHandlers) => void): void {
+    if (this.#handlers === undefined) this.#held.push(tell)
+    else tell(this.#handlers)
+  }
+}
+
+/** Whether a channel on such terms could move a byte. */
+export function areUsable(terms: ChannelTerms): boolean {
+  return terms.packetMax >= packetBytesMin
+}

@@ -1,0 +1,176 @@
+import type { Duplex } from 'node:stream'
+import ssh2, { type Client, type SignOptions } from 'ssh2'
+import type { CodedError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import { formatPublicKey, parsePublicKeyBlob } from '../public-key.ts'
+import { Reader } from '../wire.ts'
+import { clientAlgorithms } from './algorithms.ts'
+import { type Connection, SshConnection } from './connection.ts'
+import {
+  UpstreamAuth,
+  UpstreamClosed,
+  UpstreamHostKey,
+  UpstreamProtocol,
+  UpstreamTimeout,
+} from './errors.ts'
+import { assertPatched } from './library.ts'
+
+/** A key that signs, wherever its private half may be. */
+export interface SigningKey {
+  /** As the wire has it. */
+  readonly publicKey: Buffer
+  /** Signs the RFC 4252 section 7 data; the answer is the whole signature, with its algorithm. */
+  sign(data: Buffer, algorithm: string): Promise<Buffer>
+}
+
+export interface UpstreamOptions {
+  /** Connected, and ours from here on: it is destroyed when the login fails. */
+  readonly socket: Duplex
+  readonly user: string
+  /** Key types to ask for: those on record. */
+  readonly hostKeyTypes: readonly string[]
+  /** There is no login without a yes to the host key. */
+  readonly verifyHostKey: (blob: Buffer) => Promise<boolean>
+  readonly key: SigningKey
+  readonly handshakeMs: number
+  readonly log: Log
+}
+
+/** How many channels a target may open to us: none is ever accepted that we did not ask for. */
+const channelsMax = 16
+const ident = 'VaultTerm'
+
+/**
+ * Logs in to a target. Rejects with ERR_UPSTREAM_HOST_KEY, _AUTH, _TIMEOUT, _CLOSED or _PROTOCOL;
+ * the socket is destroyed then.
+ */
+export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
+  assertPatched()
+  const { socket, user, key, log } = options
+  const { promise, resolve, reject } = Promise.withResolvers<Connection>()
+  const client: Client = new ssh2.Client()
+  let connection: SshConnection | undefined
+  let phase: 'exchange' | 'login' | 'ready' | 'failed' = 'exchange'
+
+  const fail = (error: CodedError) => {
+    if (phase === 'ready' || phase === 'failed') return
+    phase = 'failed'
+    clearTimeout(timer)
+    socket.destroy()
+    reject(error)
+  }
+  const timer = setTimeout(() => fail(new UpstreamTimeout()), options.handshakeMs)
+
+  // The key that was accepted once is accepted again without asking, when keys are exchanged anew.
+  let accepted: Buffer | undefined
+  const hostVerifier = (blob: Buffer, answer: (accepted: boolean) => void) => {
+    if (accepted !== undefined) return answer(accepted.equals(blob))
+    options.verifyHostKey(blob).then(
+      (good) => {
+        if (phase !== 'exchange') return
+        if (!good) return fail(new UpstreamHostKey())
+        accepted = Buffer.from(blob)
+        try {
+          answer(true)
+        } catch (err) {
+          fail(new UpstreamClosed(err))
+        }
+      },
+      () => fail(new UpstreamHostKey()),
+    )
+  }
+
+  let signing: unknown
+  const agent = new (signerAgent(key, (err) => {
+    signing = err
+  }))()
+  let tried = false
+
+  client.on('error', (err: Error & { level?: string }) => {
+    log.debug({ err }, 'upstream error')
+    connection?.died(err)
+    if (err.level === 'client-authentication') fail(new UpstreamAuth(signing ?? err))
+    else if (phase === 'exchange' && (err.level === 'handshake' || err.level === 'protocol')) {
+      fail(new UpstreamProtocol(err))
+    } else fail(new UpstreamClosed(err))
+    socket.destroy()
+  })
+  client.on('close', () => fail(new UpstreamClosed()))
+  client.on('end', () => connection?.died())
+  client.on('handshake', () => {
+    if (phase !== 'exchange') return connection?.resume()
+    phase = 'login'
+    connection = new SshConnection({
+      protocol: client._protocol,
+      socket,
+      peerIdent: String(client._remoteVer ?? ''),
+      channelsMax,
+      log,
+    })
+  })
+  client.on('ready', () => {
+    if (phase !== 'login' || connection === undefined) return
+    phase = 'ready'
+    clearTimeout(timer)
+    resolve(connection)
+  })
+
+  try {
+    client.connect({
+      sock: socket,
+      username: user,
+      ident,
+      algorithms: clientAlgorithms(options.hostKeyTypes),
+      readyTimeout: 0,
+      keepaliveInterval: 0,
+      hostVerifier,
+      authHandler: (_methodsLeft, partialSuccess, next) => {
+        // A second factor is for people: there is none behind this login.
+        if (tried || partialSuccess) return next(false)
+        tried = true
+        next({ type: 'agent', username: user, agent })
+      },
+    })
+  } catch (err) {
+    fail(new UpstreamProtocol(err))
+  }
+  return promise
+}
+
+/** The agent that ssh2 asks for signatures: it never sees a private key. */
+function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
+  const parsed = parsePublicKeyBlob(key.publicKey)
+  if (!('key' in parsed)) throw new TypeError('the key to sign with is not a public key')
+  const { type } = parsed.key
+  const line = formatPublicKey(parsed.key)
+  return class extends ssh2.BaseAgent {
+    override getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void) {
+      done(undefined, [ssh2.utils.parseKey(line)])
+    }
+
+    override sign(
+      _key: unknown,
+      data: Buffer,
+      { hash }: SignOptions,
+      done: (err: Error | undefined, signature?: Buffer) => void,
+    ) {
+      // Without a hash it would be SHA-1: a target that cannot do better gets no signature.
+      if (type === 'ssh-rsa' && hash === undefined) {
+        return done(new Error('the target takes RSA signatures with SHA-1 only'))
+      }
+      const algorithm = type === 'ssh-rsa' ? `rsa-sha2-${hash?.replace('sha', '')}` : type
+      key.sign(data, algorithm).then(
+        (signature) => {
+          // ssh2 writes the algorithm itself.
+          const reader = new Reader(signature)
+          reader.string()
+          done(undefined, reader.string())
+        },
+        (err: unknown) => {
+          failed(err)
+          done(err instanceof Error ? err : new Error('the signature was refused'))
+        },
+      )
+    }
+  }
+}

@@ -1,0 +1,421 @@
+import type { Duplex } from 'node:stream'
+import type { Protocol } from 'ssh2'
+import type { Log } from '../../log.ts'
+import { Reader, WireError } from '../wire.ts'
+import {
+  areUsable,
+  type Channel,
+  type ChannelTransport,
+  OpenChannel,
+  packetBytesMax,
+  receiveWindowBytes,
+} from './channel.ts'
+import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
+import {
+  type ChannelTerms,
+  disconnectReason,
+  encodeDisconnect,
+  encodeForChannel,
+  encodeGlobalRequest,
+  encodeOpen,
+  encodeOpenConfirmation,
+  encodeOpenFailure,
+  message,
+  openFailure,
+  readRequest,
+  readTerms,
+} from './messages.ts'
+
+/** The other side asks for a channel: accept or reject it once, now or later. */
+export interface ChannelOpen {
+  readonly type: string
+  readonly payload: Buffer
+  accept(): Channel
+  /** With a reason of RFC 4254 section 5.1. */
+  reject(reason: number, text: string): void
+}
+
+/** The other side asks something of the connection. Replies leave in the order of the requests. */
+export interface GlobalRequest {
+  readonly name: string
+  readonly payload: Buffer
+  readonly wantReply: boolean
+  reply(success: boolean, payload?: Buffer): void
+}
+
+/** A connection after its login, of either role: RFC 4254. */
+export interface Connection {
+  /** The other side's identification, as it sent it. */
+  readonly peerIdent: string
+  readonly bytes: { readonly in: number; readonly out: number }
+  /** Settles once, after every channel was told. An error when it did not end on purpose. */
+  readonly done: Promise<{ readonly error?: Error }>
+  /** Without a handler every channel is refused. */
+  onChannelOpen: ((open: ChannelOpen) => void) | undefined
+  /** Without a handler every request is refused. */
+  onGlobalRequest: ((request: GlobalRequest) => void) | undefined
+  /** Rejects with ChannelOpenRefused or ConnectionClosed. */
+  openChannel(type: string, payload: Buffer): Promise<Channel>
+  /** The reply's payload, or false when refused. */
+  globalRequest(name: string, payload: Buffer, wantReply: boolean): Promise<Buffer | false>
+  /** Says why, and ends the connection. */
+  disconnect(reason: number, text: string): void
+  destroy(): void
+}
+
+export interface ConnectionOptions {
+  readonly protocol: Protocol
+  readonly socket: Duplex
+  readonly peerIdent: string
+  /** How many channels the other side may have open. */
+  readonly channelsMax: number
+  readonly log: Log
+}
+
+const keepaliveMs = 15_000
+/** Unanswered ones after which the other side counts as gone. */
+const keepalivesMax = 3
+/** Whoever takes nothing and goes on asking is cut off before its replies fill the memory. */
+const unsentBytesMax = 8 * 1024 * 1024
+const globalRequestsMax = 64
+const endMs = 500
+
+interface PendingOpen {
+  readonly type: string
+  resolve(channel: Channel): void
+  reject(err: Error): void
+}
+
+/** Our own layer of channels on the transport of ssh2, which hands us every message from 80 up. */
+export class SshConnection implements Connection, ChannelTransport {
+  readonly peerIdent: string
+  readonly done: Promise<{ readonly error?: Error }>
+  onChannelOpen: ((open: ChannelOpen) => void) | undefined
+  onGlobalRequest: ((request: GlobalRequest) => void) | undefined
+  readonly #protocol: Protocol
+  readonly #socket: Duplex
+  readonly #channelsMax: number
+  readonly #log: Log
+  readonly #channels = new Map<number, OpenChannel>()
+  readonly #opening = new Map<number, PendingOpen>()
+  /** Channels with something to send, each waiting for its turn. */
+  readonly #waiting = new Set<OpenChannel>()
+  /** Asked for by the other side and not answered. */
+  #openRequests = 0
+  readonly #theirs = new Set<OpenChannel>()
+  readonly #replies: { answer: Buffer | undefined }[] = []
+  readonly #asked: ((answer: Buffer | false) => void)[] = []
+  readonly #settle: (ending: { error?: Error }) => void
+  readonly #keepalive: NodeJS.Timeout
+  #silentFor = 0
+  #corked = false
+  #draining = false
+  #dead = false
+
+  constructor({ protocol, socket, peerIdent, channelsMax, log }: ConnectionOptions) {
+    this.#protocol = protocol
+    this.#socket = socket
+    this.peerIdent = peerIdent
+    this.#channelsMax = channelsMax
+    this.#log = log
+    const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
+    this.done = promise
+    this.#settle = resolve
+    protocol.takeConnection((payload) => this.#received(payload))
+    socket.on('drain', () => this.resume())
+    socket.once('close', () => this.died())
+    this.#keepalive = setInterval(() => this.#tick(), keepaliveMs)
+    this.#keepalive.unref()
+  }
+
+  get bytes(): { readonly in: number; readonly out: number } {
+    const { bytesRead = 0, bytesWritten = 0 } = Object(this.#socket)
+    return { in: Number(bytesRead), out: Number(bytesWritten) }
+  }
+
+  get ready(): boolean {
+    return !this.#dead && !this.#socket.writableNeedDrain && !this.#protocol.exchangingKeys
+  }
+
+  openChannel(type: string, payload: Buffer): Promise<Channel> {
+    const { promise, resolve, reject } = Promise.withResolvers<Channel>()
+    if (this.#dead) reject(new ConnectionClosed())
+    else {
+      const id = this.#freeId()
+      this.#opening.set(id, { type, resolve, reject })
+      this.send(encodeOpen(type, ourTerms(id), payload))
+    }
+    return promise
+  }
+
+  globalRequest(name: string, payload: Buffer, wantReply: boolean): Promise<Buffer | false> {
+    const { promise, resolve } = Promise.withResolvers<Buffer | false>()
+    if (this.#dead) resolve(false)
+    else {
+      if (wantReply) this.#asked.push(resolve)
+      else resolve(Buffer.alloc(0))
+      this.send(encodeGlobalRequest(name, wantReply, payload))
+    }
+    return promise
+  }
+
+  disconnect(reason: number, text: string): void {
+    if (this.#dead) return
+    this.#write(() => this.#protocol.sendPayload(encodeDisconnect(reason, text), true))
+    this.#finish()
+  }
+
+  destroy(): void {
+    this.died()
+    this.#socket.destroy()
+  }
+
+  /** Keys were exchanged, or the socket is empty again: whoever waited gets its turn. */
+  resume(): void {
+    if (this.#draining) return
+    this.#draining = true
+    try {
+      while (this.ready) {
+        const [next] = this.#waiting
+        if (next === undefined) break
+        this.#waiting.delete(next)
+        next.flush()
+      }
+    } finally {
+      this.#draining = false
+    }
+  }
+
+  /** The connection has ended, whoever ended it. */
+  died(error?: Error): void {
+    if (this.#dead) return
+    this.#dead = true
+    clearInterval(this.#keepalive)
+    this.#waiting.clear()
+    const channels = [...this.#channels.values()]
+    const opening = [...this.#opening.values()]
+    const asked = this.#asked.splice(0)
+    this.#channels.clear()
+    this.#opening.clear()
+    for (const channel of channels) this.#guard(() => channel.died())
+    for (const { reject } of opening) reject(new ConnectionClosed(error))
+    for (const answer of asked) answer(false)
+    this.#settle(error === undefined ? {} : { error })
+  }
+
+  // What channels need.
+
+  wait(channel: OpenChannel): void {
+    this.#waiting.add(channel)
+    // Its turn is over, but the socket takes more: the next turn comes once the others had theirs.
+    if (this.ready && !this.#draining) queueMicrotask(() => this.resume())
+  }
+
+  send(payload: Buffer): void {
+    this.#write(() => this.#protocol.sendPayload(payload))
+    if (this.#socket.writableLength > unsentBytesMax) {
+      this.#log.warn('a peer takes nothing and goes on asking; its connection is closed')
+      this.died(new ProtocolBroken('the other side does not read'))
+      this.#socket.destroy()
+    }
+  }
+
+  sendData(recipient: number, chunk: Buffer): void {
+    this.#write(() => this.#protocol.channelData(recipient, chunk))
+  }
+
+  sendExtendedData(recipient: number, chunk: Buffer, kind: number): void {
+    this.#write(() => this.#protocol.channelExtData(recipient, chunk, kind))
+  }
+
+  forget(channel: OpenChannel): void {
+    if (this.#channels.get(channel.localId) !== channel) return
+    this.#channels.delete(channel.localId)
+    this.#waiting.delete(channel)
+    this.#theirs.delete(channel)
+  }
+
+  /** Whatever is sent in one turn of the event loop leaves in one write. */
+  #write(write: () => void): void {
+    if (this.#dead || !this.#socket.writable) return
+    if (!this.#corked) {
+      this.#corked = true
+      this.#socket.cork()
+      process.nextTick(() => {
+        this.#corked = false
+        this.#socket.uncork()
+      })
+    }
+    try {
+      write()
+    } catch (err) {
+      // ssh2 throws when its transport has been torn down under us.
+      this.died(err instanceof Error ? err : undefined)
+      this.#socket.destroy()
+    }
+  }
+
+  #received(payload: Buffer): void {
+    if (this.#dead) return
+    this.#silentFor = 0
+    this.#guard(() => this.#dispatch(payload))
+  }
+
+  /** A handler that throws must not leave the connection half dead, or take the process along. */
+  #guard(act: () => void): void {
+    try {
+      act()
+    } catch (err) {
+      const known = err instanceof WireError || err instanceof ProtocolBroken
+      if (known) this.#log.info({ err }, 'a peer broke the protocol')
+      else this.#log.error({ err }, 'a channel handler failed')
+      if (this.#dead) return
+      this.disconnect(disconnectReason.protocolError, known ? err.message : 'internal error')
+      this.died(err instanceof Error ? err : undefined)
+    }
+  }
+
+  #dispatch(payload: Buffer): void {
+    const number = payload[0] ?? 0
+    const reader = new Reader(payload)
+    reader.u8()
+    switch (number) {
+      case message.globalRequest:
+        return this.#globalRequested(reader)
+      case message.requestSuccess:
+        return this.#asked.shift()?.(Buffer.from(reader.bytes(reader.left)))
+      case message.requestFailure:
+        return this.#asked.shift()?.(false)
+      case message.channelOpen:
+        return this.#openRequested(reader)
+      case message.channelOpenConfirmation:
+        return this.#opened(reader)
+      case message.channelOpenFailure:
+        return this.#refused(reader)
+    }
+    const channel = this.#channels.get(reader.u32())
+    if (channel !== undefined) return channel.received(number, reader)
+    throw new ProtocolBroken('a message came for a channel that is not open')
+  }
+
+  #openRequested(reader: Reader): void {
+    const type = reader.string().toString('latin1')
+    const terms = readTerms(reader)
+    const payload = Buffer.from(reader.bytes(reader.left))
+    let answered = false
+    const answer = (reply: Buffer) => {
+      if (answered) throw new Error('this channel was answered')
+      answered = true
+      this.#openRequests--
+      this.send(reply)
+    }
+    const reject = (reason: number, text: string) =>
+      answer(encodeOpenFailure(terms.sender, reason, text))
+    this.#openRequests++
+    if (!areUsable(terms)) return reject(openFailure.connectFailed, 'packets too small')
+    if (this.#theirs.size + this.#openRequests > this.#channelsMax) {
+      return reject(openFailure.resourceShortage, 'too many channels on this connection')
+    }
+    const handler = this.onChannelOpen
+    if (handler === undefined) return reject(openFailure.administrativelyProhibited, '')
+    handler({
+      type,
+      payload,
+      reject,
+      accept: () => {
+        const id = this.#freeId()
+        const channel = new OpenChannel(this, type, id, terms)
+        answer(encodeOpenConfirmation(terms.sender, ourTerms(id)))
+        if (this.#dead) channel.died()
+        else {
+          this.#channels.set(id, channel)
+          this.#theirs.add(channel)
+        }
+        return channel
+      },
+    })
+  }
+
+  #opened(reader: Reader): void {
+    const id = reader.u32()
+    const pending = this.#opening.get(id)
+    if (pending === undefined)
+      throw new ProtocolBroken('a channel was confirmed that nobody asked for')
+    const terms = readTerms(reader)
+    this.#opening.delete(id)
+    if (!areUsable(terms)) {
+      pending.reject(new ChannelOpenRefused(openFailure.connectFailed, 'packets too small'))
+      this.send(encodeForChannel(message.channelClose, terms.sender))
+      throw new ProtocolBroken('a channel was opened on unusable terms')
+    }
+    const channel = new OpenChannel(this, pending.type, id, terms)
+    this.#channels.set(id, channel)
+    pending.resolve(channel)
+  }
+
+  #refused(reader: Reader): void {
+    const id = reader.u32()
+    const pending = this.#opening.get(id)
+    if (pending === undefined)
+      throw new ProtocolBroken('a channel was refused that nobody asked for')
+    this.#opening.delete(id)
+    const reason = reader.u32()
+    // The text is the peer's own, and goes no further than a log that escapes it.
+    const text = reader.left > 0 ? reader.string().toString('utf8').slice(0, 200) : ''
+    pending.reject(new ChannelOpenRefused(reason, text))
+  }
+
+  #globalRequested(reader: Reader): void {
+    const { name, wantReply, payload } = readRequest(reader)
+    if (this.#replies.length >= globalRequestsMax) {
+      throw new ProtocolBroken('too many requests without a reply')
+    }
+    const slot: { answer: Buffer | undefined } = { answer: undefined }
+    if (wantReply) this.#replies.push(slot)
+    const reply = (success: boolean, answer: Buffer = Buffer.alloc(0)) => {
+      if (!wantReply || slot.answer !== undefined) return
+      slot.answer = success
+        ? Buffer.concat([Buffer.of(message.requestSuccess), answer])
+        : Buffer.of(message.requestFailure)
+      for (
+        let next = this.#replies[0]?.answer;
+        next !== undefined;
+        next = this.#replies[0]?.answer
+      ) {
+        this.#replies.shift()
+        this.send(next)
+      }
+    }
+    const handler = this.onGlobalRequest
+    // Any answer shows that we are alive, and this one is what OpenSSH gives.
+    if (handler === undefined || name === 'keepalive@openssh.com') return reply(false)
+    handler({ name, payload: Buffer.from(payload), wantReply, reply })
+  }
+
+  #tick(): void {
+    if (this.#silentFor > keepalivesMax) {
+      this.died(new ConnectionClosed(new Error('keepalives were not answered')))
+      this.#socket.destroy()
+      return
+    }
+    this.#silentFor++
+    void this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
+  }
+
+  /** Ends the socket once what was written has left, and not later than a moment from now. */
+  #finish(): void {
+    this.died()
+    this.#socket.end()
+    setTimeout(() => this.#socket.destroy(), endMs).unref()
+  }
+
+  #freeId(): number {
+    let id = 0
+    while (this.#channels.has(id) || this.#opening.has(id)) id++
+    return id
+  }
+}
+
+function ourTerms(sender: number): ChannelTerms {
+  return { sender, window: receiveWindowBytes, packetMax: packetBytesMax }
+}

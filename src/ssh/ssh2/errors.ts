@@ -1,0 +1,89 @@
+import { CodedError } from '../../errors.ts'
+
+/** The other side broke the connection protocol; the connection ends. */
+export class ProtocolBroken extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_SSH_PROTOCOL'
+}
+
+/** The connection ended while something was still asked of it. */
+export class ConnectionClosed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_SSH_CLOSED'
+
+  constructor(cause?: unknown) {
+    super('the SSH connection has ended', { cause })
+  }
+}
+
+/** The other side does not open such a channel: RFC 4254 section 5.1. */
+export class ChannelOpenRefused extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_SSH_CHANNEL_REFUSED'
+  readonly reason: number
+  readonly text: string
+
+  constructor(reason: number, text: string) {
+    super(`the channel was refused (reason ${reason})`)
+    this.reason = reason
+    this.text = text
+  }
+}
+
+/** The installed ssh2 does not carry our patches: it has faults that a stranger could use. */
+export class LibraryUnpatched extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_SSH2_UNPATCHED'
+
+  constructor() {
+    super('the installed ssh2 package does not carry the patch series; run bin/run to set up anew')
+  }
+}
+
+/** The target's host key was not accepted: nothing was proved to it. */
+export class UpstreamHostKey extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_UPSTREAM_HOST_KEY'
+
+  constructor() {
+    super('the host key is not one that is on record')
+  }
+}
+
+/** The target took no login with our key. */
+export class UpstreamAuth extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_UPSTREAM_AUTH'
+
+  constructor(cause?: unknown) {
+    super('the key was not accepted', { cause })
+  }
+}
+
+export class UpstreamTimeout extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_UPSTREAM_TIMEOUT'
+
+  constructor() {
+    super('the login took too long')
+  }
+}
+
+export class UpstreamClosed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_UPSTREAM_CLOSED'
+
+  constructor(cause?: unknown) {
+    super('the connection ended before the login was done', { cause })
+  }
+}
+
+/** The target does not speak SSH, or nothing of what both sides offer fits. */
+export class UpstreamProtocol extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_UPSTREAM_PROTOCOL'
+
+  constructor(cause?: unknown) {
+    super('the key exchange failed', { cause })
+  }
+}

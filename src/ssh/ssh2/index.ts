@@ -1,0 +1,20 @@
+/**
+ * Connections of both roles, on the transport of the ssh2 package and with our own layer of channels.
+ * Nothing else imports ssh2. What our patch series changes in it is in patches/, one concern a file.
+ */
+
+export type { Channel, ChannelHandlers, ChannelRequest } from './channel.ts'
+export { connectUpstream, type SigningKey, type UpstreamOptions } from './client.ts'
+export type { ChannelOpen, Connection, GlobalRequest } from './connection.ts'
+export { ChannelOpenRefused, ConnectionClosed, LibraryUnpatched } from './errors.ts'
+export { generateHostKey, type ServerHostKey } from './host-key.ts'
+export { assertPatched } from './library.ts'
+export { disconnectReason, openFailure } from './messages.ts'
+export { scanHostKeys } from './scan.ts'
+export {
+  type AuthAttempt,
+  createSshServer,
+  type ServerHandlers,
+  type SshServer,
+  type SshServerOptions,
+} from './server.ts'

@@ -1,0 +1,13 @@
+import ssh2 from 'ssh2'
+import { LibraryUnpatched } from './errors.ts'
+
+/** How many patches the series in patches/ has. */
+const patchSeries = 4
+
+// Keepalives are the connection's own, for both roles.
+ssh2.Server.KEEPALIVE_CLIENT_INTERVAL = 0
+
+/** Throws when the ssh2 that is installed is not the one that we mean. */
+export function assertPatched(): void {
+  if (ssh2.patchSeries !== patchSeries) throw new LibraryUnpatched()
+}

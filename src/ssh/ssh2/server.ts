@@ -1,0 +1,156 @@
+import type { Duplex } from 'node:stream'
+import ssh2, {
+  type AuthContext,
+  type IncomingClient,
+  type PublicKeyContext,
+  type Server,
+} from 'ssh2'
+import type { Log } from '../../log.ts'
+import { signatureAlgorithms } from '../key-types.ts'
+import { parsePublicKeyBlob } from '../public-key.ts'
+import { hostKeyAlgorithms, serverAlgorithms } from './algorithms.ts'
+import { type Connection, SshConnection } from './connection.ts'
+import type { ServerHostKey } from './host-key.ts'
+import { assertPatched } from './library.ts'
+
+/** A signed login request. Only the signature proves anything, and it is not verified here. */
+export interface AuthAttempt {
+  readonly user: string
+  /** As the request names it: `rsa-sha2-256`. */
+  readonly algorithm: string
+  /** The public key as the wire has it. */
+  readonly key: Buffer
+  /** The whole signature: its algorithm, and what that algorithm made. */
+  readonly signature: Buffer
+  /** What was signed: RFC 4252 section 7, over this connection's exchange hash. */
+  readonly signedData: Buffer
+}
+
+export interface SshServerOptions {
+  readonly hostKeys: readonly ServerHostKey[]
+  /** What we call ourselves, without a version: it would tell a stranger which faults to try. */
+  readonly ident: string
+  readonly loginGraceMs: number
+  readonly authTriesMax: number
+  readonly channelsMax: number
+  readonly log: Log
+}
+
+export interface ServerHandlers {
+  /** Verifies the signature, and says whether this is somebody. */
+  authenticate(attempt: AuthAttempt): Promise<boolean>
+  /** The login is done. Set the handlers of the connection before this returns. */
+  ready(connection: Connection): void
+}
+
+export interface SshServer {
+  /** Speaks SSH on a socket. Nothing is left of it once the socket has closed. */
+  serve(socket: Duplex, handlers: ServerHandlers): void
+}
+
+/** How long a disconnected client may take to read why. */
+const lastWordsMs = 200
+
+/**
+ * Our side of the server role. One method, public key: an offer is answered alike for every key that
+ * could be one, and decides nothing; a signed request is asked about, and its answer ends the try.
+ */
+export function createSshServer(options: SshServerOptions): SshServer {
+  assertPatched()
+  const { hostKeys, ident, log } = options
+  const server: Server = new ssh2.Server({
+    hostKeys: hostKeys.map(({ privateKey }) => privateKey),
+    ident,
+    algorithms: serverAlgorithms(
+      hostKeys.flatMap(({ publicKey }) => hostKeyAlgorithms(publicKey.type)),
+    ),
+    // Keepalives are the connection's.
+    keepaliveInterval: 0,
+  })
+  const waiting = new WeakMap<Duplex, ServerHandlers>()
+
+  server.on('connection', (client: IncomingClient, info: { header: { identRaw: string } }) => {
+    const socket = client._sock
+    const handlers = waiting.get(socket)
+    // A listener of its own, or an error of this client's would be everybody's.
+    client.on('error', (err: Error) => {
+      log.debug({ err }, 'ssh client error')
+      connection.died(err)
+      socket.end()
+      setTimeout(() => socket.destroy(), lastWordsMs).unref()
+    })
+    const connection = new SshConnection({
+      protocol: client._protocol,
+      socket,
+      peerIdent: printable(info.header.identRaw),
+      channelsMax: options.channelsMax,
+      log,
+    })
+    client.on('handshake', () => connection.resume())
+    client.on('end', () => connection.died())
+    if (handlers === undefined) return connection.destroy()
+
+    let tries = 0
+    const failed = (context: AuthContext) => {
+      if (++tries < options.authTriesMax) return context.reject(['publickey'])
+      log.info('too many failed logins on one connection')
+      connection.disconnect(2, 'Too many authentication failures')
+    }
+    client.on('authentication', (context: AuthContext | PublicKeyContext) => {
+      // Some clients ask first which methods there are: that is no try.
+      if (context.method === 'none') return context.reject(['publickey'])
+      if (!isPublicKey(context)) return failed(context)
+      const { rawSignature, blob, key, requestedAlgo } = context
+      if (!isAcceptable(key.data, requestedAlgo)) return failed(context)
+      // Yes to all: who asks with a key that is not theirs learns nothing.
+      if (rawSignature === undefined || blob === undefined) return context.accept()
+      const attempt: AuthAttempt = {
+        user: context.username,
+        algorithm: requestedAlgo,
+        key: key.data,
+        signature: rawSignature,
+        signedData: blob,
+      }
+      handlers.authenticate(attempt).then(
+        (accepted) => (accepted ? context.accept() : failed(context)),
+        (err: unknown) => {
+          log.error({ err }, 'a login could not be decided')
+          connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
+        },
+      )
+    })
+    client.once('ready', () => {
+      clearTimeout(grace.get(socket))
+      handlers.ready(connection)
+    })
+  })
+
+  const grace = new WeakMap<Duplex, NodeJS.Timeout>()
+
+  return {
+    serve(socket, handlers) {
+      waiting.set(socket, handlers)
+      // Counts from the first moment: a client that says nothing is cut off like one that stalls.
+      const timer = setTimeout(() => socket.destroy(), options.loginGraceMs)
+      grace.set(socket, timer)
+      socket.on('error', () => socket.destroy())
+      socket.once('close', () => clearTimeout(timer))
+      server.injectSocket(socket)
+    },
+  }
+}
+
+function isPublicKey(context: AuthContext): context is PublicKeyContext {
+  return context.method === 'publickey'
+}
+
+/** Whether anybody could have registered this key, and sign with it so. */
+function isAcceptable(blob: Buffer, algorithm: string): boolean {
+  const parsed = parsePublicKeyBlob(blob)
+  return 'key' in parsed && signatureAlgorithms(parsed.key.type).includes(algorithm)
+}
+
+/** An identification comes from a stranger, and goes to logs and to the record. */
+function printable(ident: string): string {
+  return ident.replace(/[^\x20-\x7e]/g, '').slice(0, 255)
+}

@@ -1,0 +1,111 @@
+/** The part of ssh2 that we use, with the faces that our patch series adds to it. */
+declare module 'ssh2' {
+  import type { EventEmitter } from 'node:events'
+  import type { Duplex } from 'node:stream'
+
+  /** The transport of one connection. */
+  export interface Protocol {
+    takeConnection(onMessage: (payload: Buffer) => void): void
+    readonly exchangingKeys: boolean
+    sendPayload(payload: Buffer, bypass?: boolean): void
+    channelData(channel: number, data: Buffer): void
+    channelExtData(channel: number, data: Buffer, kind: number): void
+    rekey(): void
+    cleanup(): void
+  }
+
+  export interface Algorithms {
+    readonly kex: readonly string[]
+    readonly serverHostKey: readonly string[]
+    readonly cipher: readonly string[]
+    readonly hmac: readonly string[]
+    readonly compress: readonly string[]
+  }
+
+  export interface AuthContext {
+    readonly username: string
+    readonly method: string
+    accept(): void
+    reject(methodsLeft?: readonly string[]): void
+  }
+
+  export interface PublicKeyContext extends AuthContext {
+    readonly method: 'publickey'
+    /** Undefined for an offer, which proves nothing. */
+    readonly signature: Buffer | undefined
+    /** The whole signature, as the wire has it: its algorithm, and what that algorithm made. */
+    readonly rawSignature: Buffer | undefined
+    /** What was signed: RFC 4252 section 7. */
+    readonly blob: Buffer | undefined
+    /** As the request names it. */
+    readonly requestedAlgo: string
+    readonly key: { readonly algo: string; readonly data: Buffer }
+  }
+
+  /** One connection to our server. */
+  export interface IncomingClient extends EventEmitter {
+    readonly _protocol: Protocol
+    readonly _sock: Duplex
+  }
+
+  export interface ServerConfig {
+    readonly hostKeys: readonly string[]
+    readonly ident: string
+    readonly algorithms: Algorithms
+    readonly keepaliveInterval: number
+  }
+
+  export class Server extends EventEmitter {
+    constructor(config: ServerConfig)
+    injectSocket(socket: Duplex): void
+    static KEEPALIVE_CLIENT_INTERVAL: number
+  }
+
+  export interface ClientConfig {
+    readonly sock: Duplex
+    readonly username: string
+    readonly ident: string
+    readonly algorithms: Algorithms
+    readonly readyTimeout: number
+    readonly keepaliveInterval: number
+    readonly hostVerifier: (key: Buffer, answer: (accepted: boolean) => void) => void
+    readonly authHandler: (
+      methodsLeft: readonly string[] | null,
+      partialSuccess: boolean,
+      next: (method: object | false) => void,
+    ) => void
+  }
+
+  export class Client extends EventEmitter {
+    readonly _protocol: Protocol
+    readonly _remoteVer: string | undefined
+    connect(config: ClientConfig): this
+  }
+
+  export interface SignOptions {
+    readonly hash?: string
+  }
+
+  /** An agent: names keys, and signs with them wherever they are. */
+  export class BaseAgent {
+    getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void): void
+    sign(
+      key: unknown,
+      data: Buffer,
+      options: SignOptions,
+      done: (err: Error | undefined, signature?: Buffer) => void,
+    ): void
+  }
+
+  export const patchSeries: number | undefined
+  export const utils: { parseKey(text: string): unknown }
+
+  const ssh2: {
+    readonly patchSeries: number | undefined
+    readonly Server: typeof Server
+    readonly Client: typeof Client
+    readonly BaseAgent: typeof BaseAgent
+    readonly utils: typeof utils
+  }
+  export default ssh2
+}
