@@ -1,0 +1,72 @@
+import type { FastifyInstance } from 'fastify'
+import type { AdminAuth, WebIdentity } from '../auth/index.ts'
+import {
+  type Asset,
+  type Check,
+  type CheckReport,
+  createHttp,
+  createSignIn,
+  readAssets,
+  runChecks,
+  serveAssets,
+} from '../http/index.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Tenants } from '../tenant/index.ts'
+import type { Vault } from '../vault/index.ts'
+import { overviewPage } from './overview-page.ts'
+
+export interface AdminDeps {
+  readonly adminAuth: AdminAuth
+  readonly tenants: Pick<Tenants, 'list'>
+  readonly vault: Pick<Vault, 'status'>
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly publicUrl: string | undefined
+  readonly checks: { readonly [name: string]: Check }
+}
+
+/** The admin plane, on a listener of its own: nothing of it answers on the product's. */
+export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
+  const { adminAuth, tenants, vault, metrics, log, publicUrl, checks } = deps
+  const app = createHttp({ listener: 'admin', publicUrl, log, metrics })
+  const web = new URL('../../web/shared/', import.meta.url)
+  const assets: readonly Asset[] = [
+    { path: '/assets/style.css', file: new URL('style.css', web) },
+    { path: '/assets/icon.svg', file: new URL('icon.svg', web) },
+    { path: '/assets/times.js', file: new URL('times.js', web) },
+  ]
+  serveAssets(app, await readAssets(assets))
+  const signIn = createSignIn<WebIdentity>({
+    sessions: adminAuth,
+    cookie: 'vaultterm-admin',
+    https: publicUrl?.startsWith('https:') ?? false,
+    howTo: 'vaultterm web-login --admin NAME',
+    console: 'Admin',
+  })
+  signIn.routes(app)
+
+  const report = (): Promise<CheckReport> => runChecks(checks)
+  app.get('/health', async () => ({ status: 'ok' }))
+  app.get(
+    '/',
+    signIn.guarded(async (person, _request, reply) => {
+      const [list, status, health] = await Promise.all([tenants.list(), vault.status(), report()])
+      const document = overviewPage(person, { tenants: list, vault: status, health })
+      return reply.type('text/html; charset=utf-8').send(document.toString())
+    }),
+  )
+  app.get(
+    '/api/v1/admin/tenants',
+    signIn.guarded(async () => tenants.list()),
+  )
+  app.get(
+    '/api/v1/admin/vault/health',
+    signIn.guarded(async (_person, _request, reply) => {
+      const { sealed, provider, kekId } = await vault.status()
+      const status = sealed ? 'sealed' : 'ok'
+      return reply.code(sealed ? 503 : 200).send({ status, sealed, provider, kekId })
+    }),
+  )
+  return app
+}

@@ -1,0 +1,37 @@
+/** Resolves when what it asks after is well; anything else, or nothing in time, means that it is not. */
+export type Check = () => Promise<void>
+
+export interface CheckReport {
+  readonly ready: boolean
+  readonly checks: { readonly [name: string]: { readonly ok: boolean; readonly code?: string } }
+}
+
+const answerMs = 2000
+
+/** Runs all checks at once. Who asks is a stranger: a failure is told by its code and no more. */
+export async function runChecks(
+  checks: { readonly [name: string]: Check },
+  waitMs = answerMs,
+): Promise<CheckReport> {
+  const results = await Promise.all(
+    Object.entries(checks).map(async ([name, check]) => [name, await run(check, waitMs)] as const),
+  )
+  return {
+    ready: results.every(([, { ok }]) => ok),
+    checks: Object.fromEntries(results),
+  }
+}
+
+async function run(check: Check, waitMs: number): Promise<{ ok: boolean; code?: string }> {
+  const late = Promise.withResolvers<'late'>()
+  const timer = setTimeout(() => late.resolve('late'), waitMs)
+  try {
+    const answer = await Promise.race([check(), late.promise])
+    return answer === 'late' ? { ok: false, code: 'ERR_TIMEOUT' } : { ok: true }
+  } catch (err) {
+    const coded = err instanceof Error && 'code' in err && String(err.code).startsWith('ERR_')
+    return { ok: false, code: coded ? String(err.code) : 'ERR_INTERNAL' }
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,51 @@
+import { CodedError } from '../errors.ts'
+
+/** Nothing is here, or nothing that this person may know of: the two are one answer. */
+export class RouteMissing extends CodedError {
+  readonly kind = 'missing'
+  readonly code = 'ERR_NOT_FOUND'
+
+  constructor() {
+    super('there is nothing here')
+  }
+}
+
+/** The request carries no live web session. */
+export class SignInRequired extends CodedError {
+  readonly kind = 'unauthenticated'
+  readonly code = 'ERR_SIGN_IN_REQUIRED'
+
+  constructor() {
+    super('sign in first')
+  }
+}
+
+/** A page of another site, or a form of it, made the browser send this. */
+export class CrossOriginRefused extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_CROSS_ORIGIN'
+
+  constructor() {
+    super('a request that changes something must come from our own pages')
+  }
+}
+
+/** The request names a host that we are not. */
+export class HostUnknown extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_HOST_UNKNOWN'
+
+  constructor() {
+    super('this server does not answer to that host name; set VAULTTERM_PUBLIC_URL if it should')
+  }
+}
+
+/** A sign-in link that was used, is too old, or never was one. */
+export class LinkSpent extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_LINK_SPENT'
+
+  constructor() {
+    super('this sign-in link was used already or is too old; ask for a new one')
+  }
+}

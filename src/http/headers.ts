@@ -1,0 +1,37 @@
+import type { FastifyReply } from 'fastify'
+
+const policy = (script: string) =>
+  [
+    "default-src 'none'",
+    `script-src ${script}`,
+    "style-src 'self'",
+    "img-src 'self' data:",
+    "font-src 'self'",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ].join('; ')
+
+/** What every reply carries, an error or a file among them. */
+export function securityHeaders(https: boolean): { readonly [name: string]: string } {
+  return {
+    'content-security-policy': policy("'self'"),
+    'x-content-type-options': 'nosniff',
+    'x-frame-options': 'DENY',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-opener-policy': 'same-origin',
+    'cross-origin-resource-policy': 'same-origin',
+    'cross-origin-embedder-policy': 'require-corp',
+    'permissions-policy':
+      'camera=(), microphone=(), geolocation=(), payment=(), usb=(), clipboard-read=(), clipboard-write=()',
+    // Pages and data are a person's. Files that are nobody's say otherwise themselves.
+    'cache-control': 'no-store',
+    ...(https ? { 'strict-transport-security': 'max-age=31536000' } : {}),
+  }
+}
+
+/** The terminal player is compiled to WebAssembly. Only its page may run any. */
+export function allowPlayer(reply: FastifyReply): void {
+  reply.header('content-security-policy', policy("'self' 'wasm-unsafe-eval'"))
+}

@@ -1,0 +1,15 @@
+/**
+ * How we speak HTTP: a Fastify server with our limits, headers and replies, and what pages are made of.
+ *
+ * It knows no routes. Every reply, a refusal and a file among them, carries the strict headers; every
+ * error is the contract's object or, for a browser, a page that says as much.
+ */
+
+export { type Asset, readAssets, serveAssets } from './assets.ts'
+export { type Check, type CheckReport, runChecks } from './checks.ts'
+export { RouteMissing, SignInRequired } from './errors.ts'
+export { allowPlayer } from './headers.ts'
+export { type Html, html } from './html.ts'
+export { type Page, page } from './page.ts'
+export { createHttp, type HttpOptions } from './server.ts'
+export { createSignIn, type SignIn, type SignInOptions, type WebSessions } from './sign-in.ts'

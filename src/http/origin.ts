@@ -1,0 +1,57 @@
+import { isIP } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import { CrossOriginRefused, HostUnknown } from './errors.ts'
+
+/**
+ * Refuses a request for a host that we are not: a browser that was led here under a stranger's name
+ * would treat our pages as the stranger's.
+ *
+ * We are the host of the public URL, and the very address and port that the connection came in on,
+ * which a name that an attacker controls can never spell.
+ */
+export function checkHost(request: FastifyRequest, publicHosts: readonly string[]): void {
+  const named = request.headers.host?.toLowerCase() ?? ''
+  // Both in an absolute request target and in a second header, a host is one too many.
+  const hosts = request.raw.rawHeaders.filter(
+    (name, index) => index % 2 === 0 && name.toLowerCase() === 'host',
+  )
+  const plainTarget = request.raw.url?.startsWith('/') ?? false
+  if (hosts.length !== 1 || !plainTarget || !isOurs(named, request, publicHosts)) {
+    throw new HostUnknown()
+  }
+}
+
+function isOurs(host: string, { socket }: FastifyRequest, publicHosts: readonly string[]): boolean {
+  if (publicHosts.includes(host)) return true
+  const address = socket.localAddress?.replace(/^::ffff:/, '')
+  if (address === undefined || isIP(address) === 0) return false
+  const names = [isIP(address) === 6 ? `[${address}]` : address]
+  if (address === '::1' || address.startsWith('127.')) names.push('localhost')
+  const port = socket.localPort
+  return names.some((name) => host === `${name}:${port}` || (port === 80 && host === name))
+}
+
+/**
+ * Refuses a request that changes something and was made by a page of another origin.
+ *
+ * Browsers say where a request comes from, in Sec-Fetch-Site or in Origin. What says neither is not
+ * a browser, and has no cookies that were not given to it on purpose.
+ */
+export function checkOrigin(request: FastifyRequest): void {
+  if (request.method === 'GET' || request.method === 'HEAD') return
+  const site = request.headers['sec-fetch-site']
+  if (site !== undefined) {
+    if (site === 'same-origin' || site === 'none') return
+    throw new CrossOriginRefused()
+  }
+  const { origin } = request.headers
+  // The host has been checked, and our pages are on one port only.
+  if (origin !== undefined && hostOf(origin) !== request.headers.host?.toLowerCase()) {
+    throw new CrossOriginRefused()
+  }
+}
+
+/** Host and port of a URL, as the Host header has them. */
+export function hostOf(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).host : undefined
+}

@@ -1,0 +1,85 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { CodedError, type ErrorCode, type ErrorKind } from '../errors.ts'
+import { HostUnknown } from './errors.ts'
+import { html } from './html.ts'
+import { page } from './page.ts'
+
+/** What a stranger is told of an error. */
+export interface Problem {
+  readonly status: number
+  readonly code: ErrorCode
+  readonly message: string
+}
+
+const statuses: { readonly [kind in ErrorKind]: number } = {
+  invalid: 400,
+  unauthenticated: 401,
+  denied: 403,
+  missing: 404,
+  conflict: 409,
+  limited: 429,
+  unavailable: 503,
+}
+
+const requestProblems: { readonly [status: number]: Omit<Problem, 'status'> } = {
+  400: { code: 'ERR_REQUEST_INVALID', message: 'the request is malformed' },
+  404: { code: 'ERR_NOT_FOUND', message: 'there is nothing here' },
+  413: { code: 'ERR_REQUEST_TOO_LARGE', message: 'the request is too large' },
+  414: { code: 'ERR_REQUEST_TOO_LARGE', message: 'the address is too long' },
+  415: {
+    code: 'ERR_REQUEST_TYPE',
+    message: 'the request has a content type that is not taken here',
+  },
+}
+
+/** The reply to an error. Of what is a bug or an outage it says nothing. */
+export function problemOf(err: unknown): Problem {
+  if (err instanceof HostUnknown) return { status: 421, code: err.code, message: err.message }
+  if (err instanceof CodedError) {
+    return { status: statuses[err.kind], code: err.code, message: err.message }
+  }
+  // Fastify's own refusals of a request; their messages can quote it.
+  if (isFastifyError(err) && err.statusCode !== undefined && err.statusCode < 500) {
+    const known = requestProblems[err.statusCode] ?? requestProblems[400]
+    if (known !== undefined) return { status: err.statusCode, ...known }
+  }
+  return { status: 500, code: 'ERR_INTERNAL', message: 'something went wrong here' }
+}
+
+function isFastifyError(err: unknown): err is FastifyError {
+  return err instanceof Error && 'code' in err && String(err.code).startsWith('FST_')
+}
+
+/** Whether a person in a browser will read the reply. */
+export function wantsPage(request: FastifyRequest): boolean {
+  return !request.url.startsWith('/api/') && (request.headers.accept ?? '').includes('text/html')
+}
+
+/** Sends an error: the contract's object, or a page. */
+export function sendProblem(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { status, code, message }: Problem,
+  console: string | undefined,
+): void {
+  reply.code(status)
+  const requestId = request.id
+  if (!wantsPage(request)) {
+    reply.type('application/json; charset=utf-8').send({ error: { code, message, requestId } })
+    return
+  }
+  const document = page({
+    title: status === 404 ? 'Not found' : 'Refused',
+    ...(console === undefined ? {} : { console }),
+    body: html`<section class="note">
+<h1>${sentence(message)}</h1>
+<p class="quiet">${code} · request <code>${requestId}</code></p>
+<p><a href="/">Back to the start</a></p>
+</section>`,
+  })
+  reply.type('text/html; charset=utf-8').send(document.toString())
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+}

@@ -1,0 +1,121 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import { RouteMissing } from './errors.ts'
+import { securityHeaders } from './headers.ts'
+import { httpMetrics } from './metrics.ts'
+import { checkHost, checkOrigin, hostOf } from './origin.ts'
+import { problemOf, sendProblem } from './problem.ts'
+
+export interface HttpOptions {
+  /** Which listener this is, in logs, metrics and on pages. */
+  readonly listener: 'portal' | 'admin'
+  /** What people type into a browser, beside the listener's own address. */
+  readonly publicUrl: string | undefined
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+const bodyBytesMax = 64 * 1024
+const headerBytesMax = 16 * 1024
+const headersMax = 100
+const requestMs = 15_000
+const headersMs = 10_000
+const idleMs = 60_000
+const keepAliveMs = 10_000
+const connectionsMax = 1024
+
+/** A server without routes. Register plugins, then listen; close() ends it with its connections. */
+export function createHttp({
+  listener,
+  publicUrl,
+  log,
+  metrics: registry,
+}: HttpOptions): FastifyInstance {
+  const scope: FastifyBaseLogger = log.child({ module: 'http', listener })
+  const metrics = httpMetrics(registry)
+  const publicHost = publicUrl === undefined ? undefined : hostOf(publicUrl)
+  const publicHosts = publicHost === undefined ? [] : [publicHost]
+  const headers = securityHeaders(publicUrl?.startsWith('https:') ?? false)
+  const console = listener === 'admin' ? 'Admin' : undefined
+
+  const app = fastify({
+    loggerInstance: scope,
+    // A sign-in link's token is in its address: addresses are not logged, routes are.
+    disableRequestLogging: true,
+    requestIdHeader: false,
+    genReqId: () => randomUUID(),
+    trustProxy: false,
+    exposeHeadRoutes: false,
+    bodyLimit: bodyBytesMax,
+    requestTimeout: requestMs,
+    connectionTimeout: idleMs,
+    keepAliveTimeout: keepAliveMs,
+    forceCloseConnections: true,
+    onProtoPoisoning: 'error',
+    onConstructorPoisoning: 'error',
+    routerOptions: { maxParamLength: 100, ignoreTrailingSlash: false },
+    http: { maxHeaderSize: headerBytesMax, headersTimeout: headersMs },
+    frameworkErrors(err, request, reply) {
+      reply.headers(headers)
+      sendProblem(request, reply, problemOf(err), console)
+    },
+    clientErrorHandler(_err, socket) {
+      refuseMalformed(socket)
+    },
+  })
+  app.server.maxHeadersCount = headersMax
+  app.server.maxConnections = connectionsMax
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers(headers)
+    reply.header('x-request-id', request.id)
+    checkHost(request, publicHosts)
+    checkOrigin(request)
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    const status = `${Math.floor(reply.statusCode / 100)}xx`
+    metrics.requests.inc({ listener, status })
+    metrics.seconds.observe({ listener }, reply.elapsedTime / 1000)
+    scope.debug(
+      {
+        request: request.id,
+        method: request.method,
+        route: request.routeOptions.url,
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime),
+      },
+      'request answered',
+    )
+  })
+  app.setErrorHandler((err, request, reply) => {
+    const problem = problemOf(err)
+    if (problem.status === 500) {
+      scope.error({ err, request: request.id, route: request.routeOptions.url }, 'request failed')
+    }
+    sendProblem(request, reply, problem, console)
+  })
+  app.setNotFoundHandler(async () => {
+    throw new RouteMissing()
+  })
+  // Forms, and they alone: JSON bodies come with the routes that take them.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string' },
+    async (_request: unknown, body: string) => new URLSearchParams(body),
+  )
+  return app
+}
+
+/** What is not HTTP never becomes a request; it gets the shortest of answers. */
+function refuseMalformed(socket: Socket): void {
+  if (!socket.writable) return void socket.destroy()
+  const body = '{"error":{"code":"ERR_REQUEST_INVALID","message":"the request is malformed"}}'
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n` +
+      `content-length: ${body.length}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n${body}`,
+  )
+}

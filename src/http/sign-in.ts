@@ -1,0 +1,140 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { LinkSpent, SignInRequired } from './errors.ts'
+import { html } from './html.ts'
+import { page } from './page.ts'
+import { wantsPage } from './problem.ts'
+
+/** Who is signed in where. Tokens and cookies are opaque here, and looked up anew on every request. */
+export interface WebSessions<Person> {
+  /** Trades a one-time token for the cookie of a new session; undefined when it is spent or unknown. */
+  redeem(token: string): Promise<string | undefined>
+  /** Whose live session this cookie is. */
+  session(cookie: string): Promise<Person | undefined>
+  end(cookie: string): Promise<void>
+}
+
+export interface SignInOptions<Person> {
+  readonly sessions: WebSessions<Person>
+  /** The cookie's name; on https it gets the prefix that binds it to this host. */
+  readonly cookie: string
+  readonly https: boolean
+  /** What to type to get a link, for the page that asks for one. */
+  readonly howTo: string
+  readonly console?: string
+}
+
+type Handler<Person> = (
+  person: Person,
+  request: FastifyRequest<{ Params: { id?: string } }>,
+  reply: FastifyReply,
+) => Promise<unknown>
+
+export interface SignIn<Person> {
+  /** A handler that runs for a signed-in person only: without one there is nothing to call it with. */
+  guarded(
+    handler: Handler<Person>,
+  ): (request: FastifyRequest<{ Params: { id?: string } }>, reply: FastifyReply) => Promise<unknown>
+  /** The sign-in page, its form, and the way out. */
+  routes(app: FastifyInstance): void
+}
+
+const tokenCharactersMax = 512
+
+/**
+ * Sign-in by one-time link.
+ *
+ * Opening the link shows a page with a button, and only the button spends the token: programs that
+ * look at links for people, in mail and chat, do not press buttons.
+ */
+export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Person> {
+  const { sessions, https } = options
+  const name = https ? `__Host-${options.cookie}` : options.cookie
+  const attributes = `Path=/; HttpOnly; SameSite=Strict${https ? '; Secure' : ''}`
+
+  const cookieOf = (request: FastifyRequest) => readCookie(request.headers.cookie, name)
+  const personOf = async (request: FastifyRequest) => {
+    const cookie = cookieOf(request)
+    return cookie === undefined ? undefined : sessions.session(cookie)
+  }
+
+  return {
+    guarded: (handler) => async (request, reply) => {
+      const person = await personOf(request)
+      if (person !== undefined) return handler(person, request, reply)
+      if (wantsPage(request)) return reply.redirect('/login', 303)
+      throw new SignInRequired()
+    },
+
+    routes(app) {
+      app.get<{ Querystring: { token?: unknown } }>('/login', async (request, reply) => {
+        const token = readToken(request.query.token)
+        if (token === undefined && (await personOf(request)) !== undefined) {
+          return reply.redirect('/', 303)
+        }
+        const document = page({
+          title: 'Sign in',
+          ...(options.console === undefined ? {} : { console: options.console }),
+          body: token === undefined ? askForLink(options.howTo) : pressButton(token),
+        })
+        return reply.type('text/html; charset=utf-8').send(document.toString())
+      })
+
+      app.post('/login', async (request, reply) => {
+        const token = readToken(readField(request.body, 'token'))
+        const cookie = token === undefined ? undefined : await sessions.redeem(token)
+        if (cookie === undefined) throw new LinkSpent()
+        // A browser has one session; the one it had before ends, whoever's it was.
+        const before = cookieOf(request)
+        if (before !== undefined) await sessions.end(before)
+        reply.header('set-cookie', `${name}=${cookie}; ${attributes}`)
+        return reply.redirect('/', 303)
+      })
+
+      app.post('/logout', async (request, reply) => {
+        const cookie = cookieOf(request)
+        if (cookie !== undefined) await sessions.end(cookie)
+        reply.header('set-cookie', `${name}=; ${attributes}; Max-Age=0`)
+        reply.header('clear-site-data', '"cache", "storage"')
+        return reply.redirect('/login', 303)
+      })
+    },
+  }
+}
+
+const pressButton = (token: string) => html`<section class="note">
+<h1>Sign in</h1>
+<p>This link signs you in once, in this browser.</p>
+<form method="post" action="/login">
+<input type="hidden" name="token" value="${token}">
+<button class="strong" autofocus>Sign in</button>
+</form>
+</section>`
+
+const askForLink = (howTo: string) => html`<section class="note">
+<h1>Sign in</h1>
+<p>Signing in takes a one-time link. Ask your operator for one; this prints it:</p>
+<pre><code>${howTo}</code></pre>
+</section>`
+
+/** A token as we make them: anything else is not looked up, and not put on a page. */
+function readToken(value: unknown): string | undefined {
+  if (typeof value !== 'string' || value.length > tokenCharactersMax) return undefined
+  return /^[\w.~-]+$/.test(value) ? value : undefined
+}
+
+function readField(body: unknown, name: string): string | undefined {
+  return body instanceof URLSearchParams ? (body.get(name) ?? undefined) : undefined
+}
+
+/** RFC 6265 section 5.4. Two cookies of one name are nobody's: one may have been planted. */
+function readCookie(header: string | undefined, name: string): string | undefined {
+  const values = (header ?? '')
+    .split(';')
+    .map((pair) => pair.trim())
+    .filter((pair) => pair.startsWith(`${name}=`))
+    .map((pair) => pair.slice(name.length + 1))
+  const [value] = values
+  return values.length === 1 && value !== undefined && /^[\w.~-]{1,512}$/.test(value)
+    ? value
+    : undefined
+}

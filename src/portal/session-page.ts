@@ -1,0 +1,34 @@
+import type { Session } from '../access/index.ts'
+import type { WebIdentity } from '../auth/index.ts'
+import { type Html, html, page } from '../http/index.ts'
+import { formatBytes, formatDuration, formatTime } from './format.ts'
+import { formatEnd } from './sessions-page.ts'
+
+/** One session, with its recording where there is one. */
+export function sessionPage(person: WebIdentity, session: Session): Html {
+  const recording = `/api/v1/sessions/${session.id}/recording.cast`
+  return page({
+    title: `${session.user} on ${session.target}`,
+    person: { name: person.user.name, detail: person.tenantSlug },
+    scripts: ['/assets/times.js', ...(session.recording ? ['/assets/replay.js'] : [])],
+    styles: session.recording ? ['/assets/player.css'] : [],
+    body: html`<p><a href="/">← Sessions</a></p>
+<h1>${session.user} on ${session.login}@${session.target}</h1>
+${session.command === null ? undefined : html`<pre><code>${session.command}</code></pre>`}
+<dl class="facts">
+<div><dt>Started</dt><dd>${formatTime(session.startedAt)}</dd></div>
+<div><dt>Duration</dt><dd>${formatDuration(session.startedAt, session.endedAt)}</dd></div>
+<div><dt>Ended</dt><dd>${formatEnd(session)}</dd></div>
+<div><dt>Kind</dt><dd>${session.kind}</dd></div>
+<div><dt>Bytes</dt><dd>${formatBytes(session.bytes)}</dd></div>
+<div><dt>From</dt><dd>${session.source}</dd></div>
+<div><dt>Session</dt><dd><code>${session.id}</code></dd></div>
+</dl>
+${session.recording ? player(recording) : html`<p class="quiet">Nothing was shown in this session, so there is no recording.</p>`}`,
+  })
+}
+
+const player = (
+  recording: string,
+) => html`<div id="player" class="player" data-recording="${recording}"></div>
+<p><a href="${recording}" download>Download the recording</a> <span class="quiet">asciicast v3, for <code>asciinema play</code></span></p>`
