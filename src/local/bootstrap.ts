@@ -1,11 +1,11 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Access, Target } from '../access/index.ts'
+import type { Access, Grant, NewGrant, Target } from '../access/index.ts'
 import type { Actor, Auth } from '../auth/index.ts'
 import type { Log } from '../log.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { fingerprint, parsePublicKey } from '../ssh/index.ts'
-import type { Tenant, Tenants } from '../tenant/index.ts'
+import type { TenantEntry, Tenants } from '../tenant/index.ts'
 import type { Vault } from '../vault/index.ts'
 import { type BastionAddress, keepDemoKey, writeClientFiles } from './demo-client.ts'
 import { type DemoTarget, startDemoTarget } from './demo-target.ts'
@@ -36,6 +36,9 @@ export interface Demo {
   close(): Promise<void>
 }
 
+/** Found or made, it is the same tenant. */
+type Found = Pick<TenantEntry, 'id'>
+
 const slug = 'acme'
 const user = 'demo'
 const targetName = 'web1'
@@ -60,10 +63,13 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
   if (!isMade) await vault.createSshKeys(tenant.id)
   const target = await startTarget(directory, tenant, deps)
   try {
-    if (isMade) await followTarget(tenant, target, deps)
-    else {
-      await makeUser(directory, tenant, deps)
+    const moved = isMade && (await hasMoved(tenant, target, deps))
+    // Killed from here on, the next start makes what is missing.
+    if (moved) await rm(madePath)
+    if (!isMade) await makeUser(directory, tenant, deps)
+    if (!isMade || moved) {
       await makeTarget(tenant, target, deps)
+      if (!isMade) await makeGrant(tenant, deps)
       await writePrivateFile(madePath, `${new Date().toISOString()}\n`)
     }
   } catch (err) {
@@ -83,14 +89,14 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
 
 async function startTarget(
   directory: string,
-  tenant: Tenant,
+  tenant: Found,
   { vault, log }: BootstrapDeps,
 ): Promise<DemoTarget> {
   const { publicKey } = await vault.describe(tenant.id, 'admin_ssh')
   return startDemoTarget({ directory, accepts: keyOf(publicKey), log })
 }
 
-async function makeUser(directory: string, tenant: Tenant, { auth }: BootstrapDeps) {
+async function makeUser(directory: string, tenant: Found, { auth }: BootstrapDeps) {
   const users = await auth.listUsers(tenant.id)
   if (!users.some(({ name }) => name === user))
     await auth.addUser(tenant.id, { name: user, role: 'owner' }, actor)
@@ -100,45 +106,51 @@ async function makeUser(directory: string, tenant: Tenant, { auth }: BootstrapDe
     await auth.addKey(tenant.id, user, line, {}, actor)
 }
 
-async function makeTarget(tenant: Tenant, target: DemoTarget, deps: BootstrapDeps) {
-  const { access } = deps
-  if ((await access.findTarget(tenant.id, targetName)) === undefined)
+async function makeTarget(tenant: Found, target: DemoTarget, deps: BootstrapDeps) {
+  const { access, log } = deps
+  const grants = (await access.listGrants(tenant.id)).filter(
+    (grant) => grant.target === targetName && !isOver(grant),
+  )
+  if (await hasMoved(tenant, target, deps)) {
+    await access.removeTarget(tenant.id, targetName, actor)
+    log.info({ port: target.port }, 'demo target moved')
+  }
+  if ((await access.findTarget(tenant.id, targetName)) === undefined) {
     await addTarget(tenant, target, deps)
-  else await followTarget(tenant, target, deps)
+    // They went with the one before.
+    for (const grant of grants) await access.addGrant(tenant.id, wishOf(grant), actor)
+  }
+}
+
+async function makeGrant(tenant: Found, { access }: BootstrapDeps) {
   const grants = await access.listGrants(tenant.id)
   if (!grants.some((grant) => grant.user === user && grant.target === targetName))
     await access.addGrant(tenant.id, { user, target: targetName }, actor)
 }
 
-/** Another start's target may lie elsewhere: its port was taken, or its host key lost. */
-async function followTarget(tenant: Tenant, target: DemoTarget, deps: BootstrapDeps) {
-  const { access, log } = deps
+/** Another start's target lay elsewhere: its port was taken, or its host keys are lost. */
+async function hasMoved(tenant: Found, target: DemoTarget, { access }: BootstrapDeps) {
   const known = await access.findTarget(tenant.id, targetName)
-  // An operator's own web1 is left alone.
-  if (known === undefined || known.host !== target.host || isSame(known, target)) return
-  const grants = await access.listGrants(tenant.id)
-  await access.removeTarget(tenant.id, targetName, actor)
-  await addTarget(tenant, target, deps)
-  for (const grant of grants) {
-    if (grant.target !== targetName) continue
-    const { user, role, logins, allow, until } = grant
-    await access.addGrant(
-      tenant.id,
-      {
-        target: targetName,
-        logins,
-        allow,
-        ...(user !== undefined && { user }),
-        ...(role !== undefined && { role }),
-        ...(until !== undefined && { until }),
-      },
-      actor,
-    )
-  }
-  log.info({ port: target.port }, 'demo target moved')
+  // Somewhere else altogether, it is an operator's own.
+  return known !== undefined && known.host === target.host && !isSame(known, target)
 }
 
-async function addTarget(tenant: Tenant, target: DemoTarget, { access }: BootstrapDeps) {
+function isOver({ until }: Grant): boolean {
+  return until !== undefined && Date.parse(until) <= Date.now()
+}
+
+function wishOf({ user, role, target, logins, allow, until }: Grant): NewGrant {
+  return {
+    target,
+    logins,
+    allow,
+    ...(user !== undefined && { user }),
+    ...(role !== undefined && { role }),
+    ...(until !== undefined && { until }),
+  }
+}
+
+async function addTarget(tenant: Found, target: DemoTarget, { access }: BootstrapDeps) {
   const { host, port, login } = target
   const hostKeys = target.hostKeys.map(({ publicKey: { type, blob } }) => ({ type, blob }))
   const wish = { name: targetName, host, port, logins: [login], hostKeys }

@@ -88,6 +88,8 @@ async function makePage(
   const admin = formatUrl(localAddress(pages.admin))
   const link = (base: string, token: string) => `${base}/login?token=${token}`
   const actor = { kind: 'system', id: 'up', name: 'vaultterm up' } as const
+  const users = demo === undefined ? [] : await auth.listUsers(demo.tenant)
+  const isThere = users.some(({ name }) => name === demo?.user)
   return formatPage({
     home: home.paths.home,
     admin: link(admin, (await adminAuth.createLoginLink('admin')).token),
@@ -96,7 +98,9 @@ async function makePage(
       tenant: demo.slug,
       target: demo.target,
       user: demo.user,
-      portal: link(portal, (await auth.createLoginLink(demo.tenant, demo.user, actor)).token),
+      portal: isThere
+        ? link(portal, (await auth.createLoginLink(demo.tenant, demo.user, actor)).token)
+        : portal,
     },
     portal,
   })
