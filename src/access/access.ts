@@ -1,0 +1,109 @@
+import type { Actor, Identity } from '../auth/index.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Database, TenantId } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { LiveRegistry } from '../redis/index.ts'
+import type { KeyLease, Vault } from '../vault/index.ts'
+import { type Authorization, Mint } from './authorization.ts'
+import { Authorizer } from './authorizer.ts'
+import type { Denial, Wish } from './denial.ts'
+import { createGrants, type Grants } from './grant.ts'
+import { type KillListener, type KillResult, Kills } from './kill.ts'
+import { LiveSessions } from './live-sessions.ts'
+import { accessMetrics } from './metrics.ts'
+import { type MendRecordings, recoverSessions } from './recovery.ts'
+import {
+  type Session,
+  type SessionList,
+  type SessionOutcome,
+  type SessionStart,
+  Sessions,
+} from './session.ts'
+import { createTargets, type Targets } from './target.ts'
+
+export interface Access extends Targets, Grants {
+  /**
+   * Decides whether somebody may open a target, from what the database says now. The only maker of
+   * an Authorization. A no is in the audit log, with why.
+   */
+  authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
+  /**
+   * Puts a session on record; nothing may happen on the target before this resolves. An authorization
+   * starts one session. Throws AuthorizationInvalid, and AccessRevoked when it holds no more.
+   */
+  startSession(
+    authorization: Authorization,
+    start: SessionStart,
+  ): Promise<{ readonly session: SessionId }>
+  /** Has the vault promise one signature, for this session's login. Throws AuthorizationInvalid. */
+  leaseKey(authorization: Authorization, session: SessionId): Promise<KeyLease>
+  /** The target accepted us. */
+  upstreamOpened(authorization: Authorization, session: SessionId): Promise<void>
+  /** Puts a session's end on record, once: whoever comes later changes nothing. */
+  endSession(session: SessionId, outcome: SessionOutcome): Promise<void>
+  /** Marks a session of whatever tenant to be ended, and tells the node that has it. */
+  killSession(session: string, actor: Actor, reason?: string): Promise<KillResult>
+  /**
+   * Calls back for each session of this process that must end: it was killed, or its user, key,
+   * target, grant or tenant gives no leave to go on. It may be called twice. Close it with the answer.
+   */
+  onKill(listener: KillListener): Promise<() => Promise<void>>
+  /** Newest first. */
+  sessions(tenant: TenantId, list?: SessionList): Promise<readonly Session[]>
+  session(tenant: TenantId, id: string): Promise<Session | undefined>
+  /** In whatever tenant: for operators only. */
+  findSession(id: string): Promise<Session | undefined>
+  /** At start: ends what an earlier process of this node left open. Answers how many. */
+  recoverSessions(node: string, mend: MendRecordings): Promise<number>
+}
+
+export interface AccessDeps {
+  readonly database: Database
+  readonly vault: Pick<Vault, 'lease'>
+  readonly registry: LiveRegistry | undefined
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+const leaseMs = 30_000
+
+export function createAccess({ database, vault, registry, ...rest }: AccessDeps): Access {
+  const log = rest.log.child({ module: 'access' })
+  const metrics = accessMetrics(rest.metrics)
+  const mint = new Mint()
+  const authorizer = new Authorizer(database, mint, metrics)
+  const live = new LiveSessions(registry, log, metrics)
+  const sessions = new Sessions({ database, mint, authorizer, live, log })
+  const kills = new Kills({ database, live, log, metrics })
+
+  async function leaseKey(given: Authorization, session: SessionId): Promise<KeyLease> {
+    const { tenant, login, target } = mint.checkSession(given, session).authorization
+    const [hostKey, ...others] = target.hostKeys
+    return vault.lease(tenant, {
+      name: 'admin_ssh',
+      login,
+      session,
+      purpose: 'upstream',
+      expiresInMs: leaseMs,
+      // With several on record, it is the dial that knows which one the target showed.
+      ...(hostKey !== undefined && others.length === 0 && { hostKey: hostKey.blob }),
+    })
+  }
+
+  return {
+    ...createTargets(database),
+    ...createGrants(database),
+    authorize: (identity, wish) => authorizer.authorize(identity, wish),
+    startSession: (authorization, start) => sessions.start(authorization, start),
+    leaseKey,
+    upstreamOpened: (authorization, session) => sessions.opened(authorization, session),
+    endSession: (session, outcome) => sessions.end(session, outcome),
+    killSession: (session, actor, reason) => kills.kill(session, actor, reason),
+    onKill: (listener) => kills.onKill(listener),
+    sessions: (tenant, list = {}) => sessions.list(tenant, list),
+    session: (tenant, id) => sessions.find(tenant, id),
+    findSession: (id) => sessions.findAnywhere(id),
+    recoverSessions: (node, mend) => recoverSessions({ database, live, log }, node, mend),
+  }
+}

@@ -1,0 +1,107 @@
+import { randomUUID } from 'node:crypto'
+import type { Identity } from '../auth/index.ts'
+import type { TenantId } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import { AuthorizationInvalid, AuthorizationsExhausted } from './errors.ts'
+import type { Target } from './target.ts'
+
+/**
+ * Leave to open one session on one target, now. Plain data, so that it can cross a process boundary;
+ * what makes it good is that access remembers having made it.
+ */
+export interface Authorization {
+  readonly id: string
+  readonly tenant: TenantId
+  readonly tenantSlug: string
+  readonly user: Identity['user']
+  readonly target: Target
+  readonly login: string
+  /** All that may be done with this login there. */
+  readonly allow: readonly ChannelKind[]
+  /** RFC 3339, UTC: until when a session may be started with it. */
+  readonly expiresAt: string
+  readonly keyFingerprint: string
+}
+
+/** An authorization as access keeps it, with what only access needs to know. */
+export interface Minted {
+  readonly authorization: Authorization
+  readonly identity: Identity
+  readonly kind: ChannelKind
+  readonly grant: string
+  /** Set when its one session was started. */
+  session: SessionId | undefined
+}
+
+const lifeMs = 60_000
+const mintedMax = 10_000
+
+/**
+ * The authorizations that were made here and are still good. Each is for one session; after that
+ * and until it expires, it only gets that session to its target.
+ */
+export class Mint {
+  readonly #minted = new Map<string, Minted>()
+  readonly #now: () => number
+
+  constructor(now: () => number = () => Date.now()) {
+    this.#now = now
+  }
+
+  /** Throws AuthorizationsExhausted. */
+  make(facts: {
+    readonly authorization: Omit<Authorization, 'id' | 'expiresAt'>
+    readonly identity: Identity
+    readonly kind: ChannelKind
+    readonly grant: string
+  }): Authorization {
+    this.#forgetExpired()
+    if (this.#minted.size >= mintedMax) throw new AuthorizationsExhausted()
+    const expiresAt = new Date(this.#now() + lifeMs).toISOString()
+    const authorization = { ...facts.authorization, id: randomUUID(), expiresAt }
+    this.#minted.set(authorization.id, { ...facts, authorization, session: undefined })
+    return authorization
+  }
+
+  /** What was made with this id, when nothing of it was changed. Throws AuthorizationInvalid. */
+  check(given: Authorization): Minted {
+    const minted = this.#minted.get(given.id)
+    if (minted === undefined || Date.parse(minted.authorization.expiresAt) <= this.#now()) {
+      throw new AuthorizationInvalid()
+    }
+    if (contents(minted.authorization) !== contents(given)) throw new AuthorizationInvalid()
+    return minted
+  }
+
+  /** The same, and the session is the one that was started with it. */
+  checkSession(given: Authorization, session: SessionId): Minted {
+    const minted = this.check(given)
+    if (minted.session !== session) throw new AuthorizationInvalid()
+    return minted
+  }
+
+  forget(id: string): void {
+    this.#minted.delete(id)
+  }
+
+  /** All live equally long, so the oldest expire first. */
+  #forgetExpired(): void {
+    for (const [id, { authorization }] of this.#minted) {
+      if (Date.parse(authorization.expiresAt) > this.#now()) return
+      this.#minted.delete(id)
+    }
+  }
+}
+
+/** Everything in it, as one text: the same for two that say the same. */
+function contents(authorization: Authorization): string {
+  const { id, tenant, tenantSlug, user, target, login, allow, expiresAt, keyFingerprint } =
+    authorization
+  return JSON.stringify([
+    [id, tenant, tenantSlug, user.id, user.name, user.role, login, allow, expiresAt],
+    [target.id, target.name, target.host, target.port, target.logins, target.auth],
+    target.hostKeys.map(({ type, blob }) => [type, Buffer.from(blob).toString('base64')]),
+    keyFingerprint,
+  ])
+}

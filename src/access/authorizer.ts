@@ -1,0 +1,166 @@
+import { appendEvent } from '../audit/index.ts'
+import type { Identity } from '../auth/index.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { Database, ReadTx } from '../postgres/index.ts'
+import type { Authorization, Mint, Minted } from './authorization.ts'
+import { type Circumstances, listReachable, readCircumstances } from './circumstances.ts'
+import { type Denial, denialOf, type Refusal, type Wish } from './denial.ts'
+import type { AccessMetrics } from './metrics.ts'
+import { type Allowed, decide, refusePerson } from './policy.ts'
+import { findTarget } from './queries.ts'
+import { RefusalLimit } from './refusal-limit.ts'
+import { type Target, targetOf } from './target.ts'
+
+interface Decided {
+  readonly answer:
+    | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })
+    | Refusal
+  readonly target: Target | undefined
+}
+
+/** Decides who may open what, from what the database says now; nothing is remembered in between. */
+export class Authorizer {
+  readonly #database: Database
+  readonly #mint: Mint
+  readonly #metrics: AccessMetrics
+  readonly #refusals = new RefusalLimit()
+
+  constructor(database: Database, mint: Mint, metrics: AccessMetrics) {
+    this.#database = database
+    this.#mint = mint
+    this.#metrics = metrics
+  }
+
+  async authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial> {
+    const { answer, target } = await this.#database.read(
+      identity.tenant,
+      (tx) => decideNow(tx, identity, wish),
+      { snapshot: true },
+    )
+    if ('why' in answer || target === undefined) {
+      const refusal: Refusal = 'why' in answer ? answer : { why: 'nothing' }
+      return this.#refuse(identity, wish, refusal, target)
+    }
+    const { user, tenantSlug, login, allow, grant } = answer
+    const { tenant, keyFingerprint } = identity
+    const authorization = this.#mint.make({
+      authorization: { tenant, tenantSlug, user, target, login, allow, keyFingerprint },
+      identity,
+      kind: wish.kind,
+      grant,
+    })
+    this.#metrics.authorizations.inc({ outcome: 'allowed' })
+    return authorization
+  }
+
+  /**
+   * Whether what was allowed still is. Call it after an append in the same transaction: who takes
+   * access away appends too, and so either waits for this transaction or is seen by it.
+   */
+  async holds(tx: ReadTx, { authorization, identity, kind }: Minted): Promise<boolean> {
+    const { target, login } = authorization
+    const wish = { target: target.name, login, kind }
+    const now = await decideNow(tx, identity, wish)
+    if ('why' in now.answer || now.target === undefined) return false
+    // A target that was removed and made anew under its name is another one.
+    return now.target.id === target.id
+  }
+
+  /** Puts on record that what was allowed was taken away before it was used. */
+  async refuseRevoked({ authorization, identity, kind }: Minted): Promise<void> {
+    const { target, login } = authorization
+    await this.#record(
+      identity,
+      { target: target.name, login, kind },
+      'revoked',
+      'ERR_ACCESS_REVOKED',
+      target,
+    )
+  }
+
+  async #refuse(
+    identity: Identity,
+    wish: Wish,
+    refusal: Refusal,
+    target: Target | undefined,
+  ): Promise<Denial> {
+    const denial = denialOf(refusal, identity, wish)
+    await this.#record(identity, wish, refusal.why, denial.code, target)
+    return denial
+  }
+
+  async #record(
+    { tenant, user, keyFingerprint }: Identity,
+    { target: targetName, login, kind }: Wish,
+    denied: string,
+    code: ErrorCode,
+    target: Target | undefined,
+  ): Promise<void> {
+    this.#metrics.authorizations.inc({ outcome: denied })
+    if (!this.#refusals.take(`${tenant} ${user.id}`, Date.now())) {
+      this.#metrics.refusalsUnlogged.inc()
+      return
+    }
+    await this.#database.write(tenant, (tx) =>
+      appendEvent(tx, {
+        type: 'session.refused',
+        public: {
+          user: user.id,
+          target: target?.id,
+          kind,
+          denied,
+          code,
+          fingerprint: keyFingerprint,
+        },
+        private: { userName: user.name, targetName, login },
+      }),
+    )
+  }
+}
+
+async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
+  const now = new Date()
+  const person = { id: identity.user.id, keyFingerprint: identity.keyFingerprint }
+  const circumstances = await readCircumstances(tx, [person])
+  const asker = circumstances.asker(person)
+  const refused = refusePerson(asker, now)
+  if (refused !== undefined || asker.user === undefined) {
+    return { answer: { why: refused ?? 'no-user' }, target: undefined }
+  }
+  const user = asker.user
+  if (wish.target === undefined) {
+    const reachable = await listReachable(tx, user, circumstances.rules, now)
+    const [only] = reachable
+    const targets = reachable.map(({ name }) => name)
+    if (only === undefined) return { answer: { why: 'nothing' }, target: undefined }
+    if (reachable.length > 1) return { answer: { why: 'choose', targets }, target: undefined }
+    return decideTarget(tx, user, only, circumstances, wish, now)
+  }
+  const row = await findTarget(tx, wish.target)
+  if (row !== undefined) return decideTarget(tx, user, targetOf(row), circumstances, wish, now)
+  const targets = (await listReachable(tx, user, circumstances.rules, now)).map(({ name }) => name)
+  return { answer: { why: 'no-target', targets }, target: undefined }
+}
+
+async function decideTarget(
+  tx: ReadTx,
+  user: Identity['user'],
+  target: Target,
+  { rules, tenantSlug }: Circumstances,
+  { login, kind }: Wish,
+  now: Date,
+): Promise<Decided> {
+  const decision = decide(user, target, rules, { login, kind }, now)
+  if (!('refused' in decision)) return { answer: { ...decision, user, tenantSlug }, target }
+  const { name } = target
+  switch (decision.refused) {
+    case 'no-grant': {
+      const targets = (await listReachable(tx, user, rules, now)).map((one) => one.name)
+      return { answer: { why: 'no-grant', targets }, target }
+    }
+    case 'no-kind':
+      return { answer: { why: 'no-kind', target: name }, target }
+    case 'no-login':
+      return { answer: { why: 'no-login', target: name, logins: decision.logins }, target }
+  }
+}

@@ -1,0 +1,110 @@
+import type { Identity } from '../auth/index.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import type { PersonRefusal } from './policy.ts'
+
+/** Why something may not be opened, as the person may know it. */
+export interface Denial {
+  readonly denied: string
+  readonly code: ErrorCode
+  /** What was wrong and what to do. */
+  readonly message: string
+  /** Targets that this person may open. */
+  readonly targets?: readonly string[]
+}
+
+/** Why, as it is: the log's and not the person's. */
+export type Refusal =
+  | { readonly why: PersonRefusal }
+  | { readonly why: 'no-target' | 'no-grant'; readonly targets: readonly string[] }
+  | { readonly why: 'choose'; readonly targets: readonly string[] }
+  | { readonly why: 'nothing' }
+  | { readonly why: 'no-kind'; readonly target: string }
+  | { readonly why: 'no-login'; readonly target: string; readonly logins: readonly string[] }
+
+export interface Wish {
+  readonly target?: string
+  readonly login?: string
+  readonly kind: ChannelKind
+}
+
+const namesShownMax = 20
+
+/**
+ * What the person is told. A target that is not there and one that they may not open are the same
+ * to them, or the refusal would tell what there is.
+ */
+export function denialOf(refusal: Refusal, { tenantSlug, user }: Identity, wish: Wish): Denial {
+  switch (refusal.why) {
+    case 'suspended':
+      return {
+        denied: 'suspended',
+        code: 'ERR_TENANT_SUSPENDED',
+        message: `${tenantSlug} is suspended; ask the operator of this bastion`,
+      }
+    case 'no-user':
+      return {
+        denied: 'no-user',
+        code: 'ERR_USER_REMOVED',
+        message: `${user.name} was removed from ${tenantSlug}; ask an administrator`,
+      }
+    case 'no-key':
+    case 'key-expired':
+      return {
+        denied: refusal.why,
+        code: 'ERR_KEY_REMOVED',
+        message: `the key you came in with is registered for ${user.name} no more; connect again with another, or ask an administrator`,
+      }
+    case 'no-target':
+    case 'no-grant':
+      return {
+        denied: 'no-grant',
+        code: 'ERR_NO_GRANT',
+        message: `${tenantSlug} has no target ${wish.target ?? ''} that you may open; ${instead(refusal.targets)}`,
+        targets: refusal.targets,
+      }
+    case 'nothing':
+      return {
+        denied: 'no-grant',
+        code: 'ERR_NO_GRANT',
+        message: `you may not open any target of ${tenantSlug} yet; ask an administrator for a grant (vaultterm grant add ${tenantSlug} --user ${user.name} …)`,
+        targets: [],
+      }
+    case 'choose':
+      return {
+        denied: 'choose',
+        code: 'ERR_TARGET_CHOICE',
+        message: `choose a target: connect as ${tenantSlug}+<target>, with one of ${listed(refusal.targets)}`,
+        targets: refusal.targets,
+      }
+    case 'no-kind':
+      return {
+        denied: 'no-kind',
+        code: 'ERR_KIND_NOT_GRANTED',
+        message: `you may open ${refusal.target}, but not for ${wish.kind}; ask an administrator for a grant that allows ${wish.kind}`,
+      }
+    case 'no-login':
+      return {
+        denied: 'no-login',
+        code: 'ERR_LOGIN_NOT_GRANTED',
+        message: `you may not log in to ${refusal.target}${wish.login === undefined ? '' : ` as ${wish.login}`}; ${loginsInstead(refusal.logins)}`,
+      }
+  }
+}
+
+function instead(targets: readonly string[]): string {
+  return targets.length === 0
+    ? 'ask an administrator for a grant'
+    : `choose one of ${listed(targets)}, or ask an administrator for a grant`
+}
+
+function loginsInstead(logins: readonly string[]): string {
+  return logins.length === 0
+    ? 'ask an administrator for a grant with one of its logins'
+    : `choose one of ${logins.join(', ')}`
+}
+
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, namesShownMax).join(', ')
+  return names.length > namesShownMax ? `${shown} and ${names.length - namesShownMax} more` : shown
+}

@@ -1,0 +1,84 @@
+import { CodedError } from '../errors.ts'
+
+/**
+ * An authorization that access did not make, that was changed, used before, or is too old.
+ *
+ * Never says which: whoever holds a good one has no need to know.
+ */
+export class AuthorizationInvalid extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_AUTHORIZATION'
+
+  constructor() {
+    super('this authorization is not valid any more: connect again')
+  }
+}
+
+/** What was allowed a moment ago is not any more. */
+export class AccessRevoked extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_ACCESS_REVOKED'
+
+  constructor() {
+    super('your access ended while the session was being opened; ask an administrator')
+  }
+}
+
+/** More authorizations wait for their session than a healthy process ever has. */
+export class AuthorizationsExhausted extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_ACCESS_BUSY'
+
+  constructor() {
+    super('too many sessions are being opened: try again')
+  }
+}
+
+/** A target that cannot be registered as it was given; the message says why. */
+export class TargetInvalid extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_TARGET_INVALID'
+}
+
+export class TargetExists extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_TARGET_EXISTS'
+
+  constructor(name: string) {
+    super(`there is a target ${name} already: remove it first, or choose another name`)
+  }
+}
+
+export class TargetMissing extends CodedError {
+  readonly kind = 'missing'
+  readonly code = 'ERR_TARGET_MISSING'
+
+  constructor(name: string) {
+    super(`there is no target ${JSON.stringify(name.slice(0, 64))} in this tenant`)
+  }
+}
+
+/** A grant that cannot be given as it was wished; the message says why. */
+export class GrantInvalid extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_GRANT_INVALID'
+}
+
+export class GrantMissing extends CodedError {
+  readonly kind = 'missing'
+  readonly code = 'ERR_GRANT_MISSING'
+
+  constructor(id: string) {
+    super(`there is no grant ${JSON.stringify(id.slice(0, 64))} in this tenant`)
+  }
+}
+
+/** The tenant has as many targets or grants as one may have. */
+export class AccessLimit extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_ACCESS_LIMIT'
+
+  constructor(what: string, max: number) {
+    super(`a tenant may have ${max} ${what}: remove some that are not used any more`)
+  }
+}

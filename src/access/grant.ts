@@ -1,0 +1,174 @@
+import { appendEvent } from '../audit/index.ts'
+import { type Actor, actorKeys, type Role, roles, UserMissing } from '../auth/index.ts'
+import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
+import { type ChannelKind, isChannelKind, kindsByDefault } from './channel-kind.ts'
+import { AccessLimit, GrantInvalid, GrantMissing } from './errors.ts'
+import {
+  countGrants,
+  deleteGrant,
+  findGrant,
+  findUserByName,
+  type GrantRow,
+  insertGrant,
+  listGrants,
+} from './queries.ts'
+import { isLogin, requireTarget } from './target.ts'
+
+export type GrantId = string & { readonly brand: 'GrantId' }
+
+/** A rule that lets a user, or everybody of a role, open a target, or every one. */
+export interface Grant {
+  readonly id: GrantId
+  /** By name. One of user and role is there. */
+  readonly user: string | undefined
+  readonly role: Role | undefined
+  /** By name, or '*' for every target. */
+  readonly target: string
+  /** None: each of the target's. */
+  readonly logins: readonly string[]
+  readonly allow: readonly ChannelKind[]
+  /** RFC 3339, UTC; from then on it gives nothing. */
+  readonly until: string | undefined
+  readonly createdAt: string
+}
+
+export interface NewGrant {
+  readonly user?: string
+  readonly role?: Role
+  readonly target: string
+  readonly logins?: readonly string[]
+  readonly allow?: readonly ChannelKind[]
+  readonly until?: string
+}
+
+export interface Grants {
+  /** Throws GrantInvalid with the reason, UserMissing, TargetMissing, AccessLimit. */
+  addGrant(tenant: TenantId, grant: NewGrant, actor: Actor): Promise<Grant>
+  /** Oldest first; those that have run out among them. */
+  listGrants(tenant: TenantId): Promise<readonly Grant[]>
+  /** Live sessions that stood on it alone end. Throws GrantMissing. */
+  removeGrant(tenant: TenantId, id: string, actor: Actor): Promise<Grant>
+}
+
+const grantsMax = 10_000
+const loginsMax = 32
+const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+export function createGrants(database: Database): Grants {
+  return {
+    async addGrant(tenant, wish, actor) {
+      const { logins, allow, until } = checkGrant(wish)
+      try {
+        return await database.write(tenant, async (tx) => {
+          if ((await countGrants(tx)) >= grantsMax) throw new AccessLimit('grants', grantsMax)
+          const user = wish.user === undefined ? null : await requireUser(tx, wish.user)
+          const target = wish.target === '*' ? null : await requireTarget(tx, wish.target)
+          const unknown = logins.find((login) => target?.logins.includes(login) === false)
+          if (unknown !== undefined) {
+            throw new GrantInvalid(
+              `${wish.target} has no login ${unknown}: it has ${target?.logins.join(', ')}`,
+            )
+          }
+          const id = await insertGrant(tx, {
+            userId: user?.id ?? null,
+            role: wish.role ?? null,
+            targetId: target?.id ?? null,
+            logins,
+            allow,
+            until,
+          })
+          const row = await requireGrant(tx, id)
+          await appendEvent(tx, { type: 'grant.add', ...eventOf(row, actor) })
+          return grantOf(row)
+        })
+      } catch (err) {
+        // The user or the target was removed in the same moment.
+        if (violation(err)?.kind === 'foreign-key') {
+          throw new GrantInvalid('the user or the target has just been removed')
+        }
+        throw err
+      }
+    },
+    listGrants: async (tenant) => (await database.read(tenant, listGrants)).map(grantOf),
+    removeGrant: (tenant, id, actor) =>
+      database.write(tenant, async (tx) => {
+        const row = await requireGrant(tx, id)
+        if ((await deleteGrant(tx, row.id)) === 0) throw new GrantMissing(id)
+        await appendEvent(tx, { type: 'grant.remove', ...eventOf(row, actor) })
+        return grantOf(row)
+      }),
+  }
+}
+
+async function requireUser(tx: ReadTx, name: string) {
+  const row = await findUserByName(tx, name)
+  if (row === undefined) throw new UserMissing(name)
+  return row
+}
+
+async function requireGrant(tx: ReadTx, id: string): Promise<GrantRow> {
+  const row = uuid.test(id) ? await findGrant(tx, id) : undefined
+  if (row === undefined) throw new GrantMissing(id)
+  return row
+}
+
+function checkGrant({ user, role, logins = [], allow = kindsByDefault, until }: NewGrant) {
+  if ((user === undefined) === (role === undefined)) {
+    throw new GrantInvalid('a grant names either a user or a role')
+  }
+  if (role !== undefined && !roles.includes(role)) {
+    throw new GrantInvalid(`there is no role ${shown(role)}: choose of ${roles.join(', ')}`)
+  }
+  const unknown = allow.find((kind) => !isChannelKind(kind))
+  if (unknown !== undefined) throw new GrantInvalid(`${shown(unknown)} is nothing to allow`)
+  if (allow.length === 0) throw new GrantInvalid('a grant allows at least one thing')
+  const wrong = logins.find((login) => !isLogin(login))
+  if (wrong !== undefined) throw new GrantInvalid(`${shown(wrong)} cannot be a login`)
+  if (logins.length > loginsMax) throw new GrantInvalid(`a grant names at most ${loginsMax} logins`)
+  const end = until === undefined ? null : new Date(until)
+  if (end !== null && Number.isNaN(end.getTime())) {
+    throw new GrantInvalid(`${shown(until ?? '')} is no time: write 2026-12-31T18:00:00Z`)
+  }
+  return { logins: [...new Set(logins)], allow: [...new Set(allow)], until: end }
+}
+
+function grantOf(row: GrantRow): Grant {
+  return {
+    id: grantId(row.id),
+    user: row.user ?? undefined,
+    role: row.role ?? undefined,
+    target: row.target ?? '*',
+    logins: row.logins,
+    allow: row.allow,
+    until: row.until?.toISOString(),
+    createdAt: row.createdAt.toISOString(),
+  }
+}
+
+function grantId(text: string): GrantId {
+  return text as GrantId
+}
+
+function eventOf(row: GrantRow, actor: Actor) {
+  return {
+    public: {
+      grant: row.id,
+      user: row.userId ?? undefined,
+      role: row.role ?? undefined,
+      target: row.targetId ?? '*',
+      allow: row.allow,
+      until: row.until?.toISOString(),
+      ...actorKeys(actor),
+    },
+    private: {
+      userName: row.user ?? undefined,
+      targetName: row.target ?? undefined,
+      logins: row.logins.length === 0 ? undefined : row.logins,
+      actorName: actor.name,
+    },
+  }
+}
+
+function shown(text: string): string {
+  return JSON.stringify(text.slice(0, 64))
+}

@@ -1,0 +1,28 @@
+/**
+ * Access: who may open which target, now, and who did.
+ *
+ * authorize() decides from what the database says at that moment, and is the only maker of an
+ * Authorization; a session starts with one, once, and is on record before anything happens on its
+ * target. What takes access away ends the sessions that stood on it.
+ */
+
+export { type Access, type AccessDeps, createAccess } from './access.ts'
+export type { Authorization } from './authorization.ts'
+export { type ChannelKind, channelKinds, isChannelKind } from './channel-kind.ts'
+export type { Denial, Wish } from './denial.ts'
+export {
+  AccessLimit,
+  AccessRevoked,
+  AuthorizationInvalid,
+  AuthorizationsExhausted,
+  GrantInvalid,
+  GrantMissing,
+  TargetExists,
+  TargetInvalid,
+  TargetMissing,
+} from './errors.ts'
+export type { Grant, GrantId, NewGrant } from './grant.ts'
+export type { KillListener, KillResult } from './kill.ts'
+export type { MendRecordings } from './recovery.ts'
+export type { Session, SessionList, SessionOutcome, SessionStart } from './session.ts'
+export type { HostKey, NewTarget, Target, TargetId } from './target.ts'

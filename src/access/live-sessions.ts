@@ -1,0 +1,85 @@
+import type { Log } from '../log.ts'
+import type { TenantId } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { LiveRegistry, LiveSession } from '../redis/index.ts'
+import type { AccessMetrics } from './metrics.ts'
+
+const renewMs = 20_000
+const ttlMs = 60_000
+
+interface Live {
+  readonly tenant: TenantId
+  readonly entry: LiveSession | undefined
+}
+
+/**
+ * The sessions that this process has started and not ended, and their entries in the registry, which
+ * other nodes read. The registry may fail: it is only a view.
+ */
+export class LiveSessions {
+  readonly #registry: LiveRegistry | undefined
+  readonly #log: Log
+  readonly #metrics: AccessMetrics
+  readonly #live = new Map<SessionId, Live>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(registry: LiveRegistry | undefined, log: Log, metrics: AccessMetrics) {
+    this.#registry = registry
+    this.#log = log
+    this.#metrics = metrics
+  }
+
+  /** From here on, who takes access away finds the session: call it before its row is committed. */
+  expect(tenant: TenantId, session: SessionId): void {
+    this.#live.set(session, { tenant, entry: undefined })
+    this.#metrics.live.set(this.#live.size)
+    this.#timer ??= setInterval(() => this.#renew(), renewMs).unref()
+  }
+
+  /** Enters it into the registry, once it is started; unless it has ended meanwhile. */
+  show(session: SessionId, entry: LiveSession): void {
+    const live = this.#live.get(session)
+    if (live === undefined) return
+    this.#live.set(session, { ...live, entry })
+    this.#put(entry)
+  }
+
+  remove(session: SessionId): void {
+    const live = this.#live.get(session)
+    if (live === undefined) return
+    this.#live.delete(session)
+    this.#metrics.live.set(this.#live.size)
+    if (live.entry !== undefined) this.#take(live.tenant, session)
+    if (this.#live.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  has(session: SessionId): boolean {
+    return this.#live.has(session)
+  }
+
+  tenants(): readonly TenantId[] {
+    return [...new Set([...this.#live.values()].map(({ tenant }) => tenant))]
+  }
+
+  of(tenant: TenantId): readonly SessionId[] {
+    return [...this.#live].filter(([, live]) => live.tenant === tenant).map(([id]) => id)
+  }
+
+  #renew(): void {
+    for (const { entry } of this.#live.values()) if (entry !== undefined) this.#put(entry)
+  }
+
+  #put(entry: LiveSession): void {
+    this.#registry
+      ?.put(entry, ttlMs)
+      .catch((err: unknown) => this.#log.warn({ err }, 'live session not shown to other nodes'))
+  }
+
+  #take(tenant: TenantId, session: SessionId): void {
+    this.#registry
+      ?.remove(tenant, session)
+      .catch((err: unknown) => this.#log.warn({ err }, 'ended session still shown to other nodes'))
+  }
+}

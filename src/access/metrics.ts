@@ -1,0 +1,37 @@
+import { Counter, Gauge } from 'prom-client'
+import type { Metrics } from '../metrics.ts'
+
+export interface AccessMetrics {
+  readonly authorizations: Counter<'outcome'>
+  readonly refusalsUnlogged: Counter
+  readonly live: Gauge
+  readonly kills: Counter<'why'>
+}
+
+export function accessMetrics(registry: Metrics): AccessMetrics {
+  const registers = [registry]
+  return {
+    authorizations: new Counter({
+      name: 'bastion_access_authorizations_total',
+      help: 'Wishes to open a target, by what was decided.',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    refusalsUnlogged: new Counter({
+      name: 'bastion_access_refusals_unlogged_total',
+      help: 'Refusals that are not in the audit log, because the same user had too many in a minute.',
+      registers,
+    }),
+    live: new Gauge({
+      name: 'bastion_access_sessions_live',
+      help: 'Sessions that this process has started and not ended.',
+      registers,
+    }),
+    kills: new Counter({
+      name: 'bastion_access_kills_total',
+      help: 'Sessions that were ended by somebody else than their user, by why.',
+      labelNames: ['why'],
+      registers,
+    }),
+  }
+}

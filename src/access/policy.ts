@@ -1,0 +1,101 @@
+import type { Role, UserId } from '../auth/index.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import type { Target, TargetId } from './target.ts'
+
+/** Who asks, as things are now and not as they were at the login. */
+export interface Asker {
+  readonly user: { readonly id: UserId; readonly role: Role } | undefined
+  /** Of the key that proved it: undefined when it is registered for that user no more. */
+  readonly key: { readonly expiresAt: Date | undefined } | undefined
+  readonly suspended: boolean
+}
+
+/** What policy needs to know of a grant. */
+export interface Rule {
+  readonly id: string
+  readonly userId: UserId | null
+  readonly role: Role | null
+  /** null: every target. */
+  readonly targetId: TargetId | null
+  /** None: each of the target's. */
+  readonly logins: readonly string[]
+  readonly allow: readonly ChannelKind[]
+  readonly until: Date | null
+}
+
+/** What is asked for. */
+export interface Request {
+  readonly login: string | undefined
+  readonly kind: ChannelKind
+}
+
+/** A yes, with the grant that says it. */
+export interface Allowed {
+  readonly login: string
+  readonly allow: readonly ChannelKind[]
+  readonly grant: string
+}
+
+/** A no that concerns the person, whatever they asked for. */
+export type PersonRefusal = 'suspended' | 'no-user' | 'no-key' | 'key-expired'
+
+/** A no that concerns the target. Where logins are listed, they are those that the person may use. */
+export type TargetRefusal =
+  | { readonly refused: 'no-grant' }
+  | { readonly refused: 'no-kind' }
+  | { readonly refused: 'no-login'; readonly logins: readonly string[] }
+
+/** Whether somebody may open anything at all. */
+export function refusePerson(asker: Asker, now: Date): PersonRefusal | undefined {
+  const gone = refuseStay(asker)
+  if (gone !== undefined) return gone
+  const expiresAt = asker.key?.expiresAt
+  return expiresAt !== undefined && expiresAt <= now ? 'key-expired' : undefined
+}
+
+/** Whether somebody must leave: a key that has only expired opens nothing new, and cuts nothing off. */
+export function refuseStay({ suspended, user, key }: Asker): PersonRefusal | undefined {
+  if (suspended) return 'suspended'
+  if (user === undefined) return 'no-user'
+  return key === undefined ? 'no-key' : undefined
+}
+
+/** Whether a rule gives this user something on this target now; null: on every target. */
+export function covers(
+  rule: Rule,
+  user: { readonly id: UserId; readonly role: Role },
+  target: TargetId | null,
+  now: Date,
+): boolean {
+  if (rule.userId === null ? rule.role !== user.role : rule.userId !== user.id) return false
+  if (rule.targetId !== null && rule.targetId !== target) return false
+  return rule.until === null || rule.until > now
+}
+
+/**
+ * Decides about one target. A login and a kind must come from the same grant: two grants that each
+ * give half of what is asked give none of it.
+ */
+export function decide(
+  user: { readonly id: UserId; readonly role: Role },
+  target: Pick<Target, 'id' | 'logins'>,
+  rules: readonly Rule[],
+  { login: wished, kind }: Request,
+  now: Date,
+): Allowed | TargetRefusal {
+  const covering = rules.filter((rule) => covers(rule, user, target.id, now))
+  if (covering.length === 0) return { refused: 'no-grant' }
+  const ofKind = covering.filter((rule) => rule.allow.includes(kind))
+  if (ofKind.length === 0) return { refused: 'no-kind' }
+  const logins = target.logins.filter((login) => ofKind.some((rule) => gives(rule, login)))
+  const login = wished ?? logins[0]
+  if (login === undefined || !logins.includes(login)) return { refused: 'no-login', logins }
+  const [grant] = ofKind.filter((rule) => gives(rule, login))
+  if (grant === undefined) return { refused: 'no-login', logins }
+  const allow = covering.filter((rule) => gives(rule, login)).flatMap((rule) => rule.allow)
+  return { login, allow: [...new Set(allow)], grant: grant.id }
+}
+
+function gives(rule: Rule, login: string): boolean {
+  return rule.logins.length === 0 || rule.logins.includes(login)
+}

@@ -1,0 +1,179 @@
+/** Row-level security narrows every statement here to the tenant of the transaction. */
+
+import type { Role, UserId } from '../auth/index.ts'
+import type { ReadTx, WriteTx } from '../postgres/index.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import type { Rule } from './policy.ts'
+import type { TargetId } from './target.ts'
+
+export interface TargetRow {
+  readonly id: TargetId
+  readonly name: string
+  readonly host: string
+  readonly port: number
+  readonly logins: readonly string[]
+  readonly auth: 'key'
+  readonly keyTypes: readonly string[]
+  readonly keyBlobs: readonly Buffer[]
+}
+
+export interface GrantRow extends Rule {
+  readonly user: string | null
+  readonly target: string | null
+  readonly createdAt: Date
+}
+
+/** Who asks; one row for each user that is asked about and still there. */
+export interface AskerRow {
+  readonly id: UserId
+  readonly name: string
+  readonly role: Role
+}
+
+export interface KeyRow {
+  readonly userId: UserId
+  readonly fingerprint: string
+  readonly expiresAt: Date | null
+}
+
+export function findOwnTenant(
+  tx: ReadTx,
+): Promise<{ readonly slug: string; readonly suspended: boolean }> {
+  return tx.one(
+    `select slug, suspended_at is not null as suspended from tenant
+       where tenant_id = app_tenant_id()`,
+  )
+}
+
+export function listAskers(tx: ReadTx, users: readonly UserId[]): Promise<AskerRow[]> {
+  return tx.many('select id, name, role from app_user where id = any($1)', [users])
+}
+
+export function listAskersKeys(tx: ReadTx, fingerprints: readonly string[]): Promise<KeyRow[]> {
+  return tx.many(
+    `select user_id as "userId", fingerprint, expires_at as "expiresAt" from user_key
+       where fingerprint = any($1)`,
+    [fingerprints],
+  )
+}
+
+const ruleColumns = `g.id, g.user_id as "userId", g.role, g.target_id as "targetId", g.logins,
+  g.allow, g.until`
+
+/** Every grant that names one of the users or one of the roles. */
+export function listRules(
+  tx: ReadTx,
+  users: readonly UserId[],
+  roles: readonly Role[],
+): Promise<Rule[]> {
+  return tx.many(
+    `select ${ruleColumns} from access_grant g
+       where g.user_id = any($1) or g.role = any($2) order by g.created_at, g.id`,
+    [users, roles],
+  )
+}
+
+// A union of arrays would lose the order; a target has few keys, and both lists have the same order.
+const targetColumns = `t.id, t.name, t.host, t.port, t.logins, t.auth,
+  array(select k.type from target_host_key k
+    where k.tenant_id = t.tenant_id and k.target_id = t.id order by k.type, k.blob) as "keyTypes",
+  array(select k.blob from target_host_key k
+    where k.tenant_id = t.tenant_id and k.target_id = t.id order by k.type, k.blob) as "keyBlobs"`
+
+export function findTarget(tx: ReadTx, name: string): Promise<TargetRow | undefined> {
+  return tx.maybe(`select ${targetColumns} from target t where t.name = $1`, [name])
+}
+
+export function listTargets(tx: ReadTx): Promise<TargetRow[]> {
+  return tx.many(`select ${targetColumns} from target t order by t.name`)
+}
+
+/** The targets with these ids, or with null all; no more than max of them. */
+export function listTargetsById(
+  tx: ReadTx,
+  ids: readonly TargetId[] | null,
+  max: number,
+): Promise<TargetRow[]> {
+  return tx.many(
+    `select ${targetColumns} from target t
+       where $1::uuid[] is null or t.id = any($1) order by t.name limit $2`,
+    [ids, max],
+  )
+}
+
+export async function countTargets(tx: ReadTx): Promise<number> {
+  return (await tx.one<{ count: number }>('select count(*) from target')).count
+}
+
+export async function insertTarget(
+  tx: WriteTx,
+  target: Pick<TargetRow, 'name' | 'host' | 'port' | 'logins'>,
+): Promise<TargetId> {
+  const { id } = await tx.one<{ id: TargetId }>(
+    'insert into target (name, host, port, logins) values ($1, $2, $3, $4) returning id',
+    [target.name, target.host, target.port, target.logins],
+  )
+  return id
+}
+
+export function insertHostKeys(
+  tx: WriteTx,
+  target: TargetId,
+  keys: readonly { readonly type: string; readonly blob: Buffer }[],
+): Promise<number> {
+  return tx.run(
+    `insert into target_host_key (target_id, type, blob)
+       select $1, k.type, k.blob from unnest($2::text[], $3::bytea[]) as k(type, blob)`,
+    [target, keys.map(({ type }) => type), keys.map(({ blob }) => blob)],
+  )
+}
+
+/** With its host keys and the grants that name it. */
+export function deleteTarget(tx: WriteTx, id: TargetId): Promise<number> {
+  return tx.run('delete from target where id = $1', [id])
+}
+
+const grantTables = `access_grant g
+  left join app_user u on u.tenant_id = g.tenant_id and u.id = g.user_id
+  left join target t on t.tenant_id = g.tenant_id and t.id = g.target_id`
+const grantColumns = `${ruleColumns}, u.name as user, t.name as target, g.created_at as "createdAt"`
+
+export function listGrants(tx: ReadTx): Promise<GrantRow[]> {
+  return tx.many(`select ${grantColumns} from ${grantTables} order by g.created_at, g.id`)
+}
+
+export function findGrant(tx: ReadTx, id: string): Promise<GrantRow | undefined> {
+  return tx.maybe(`select ${grantColumns} from ${grantTables} where g.id = $1`, [id])
+}
+
+export async function countGrants(tx: ReadTx): Promise<number> {
+  return (await tx.one<{ count: number }>('select count(*) from access_grant')).count
+}
+
+export async function insertGrant(
+  tx: WriteTx,
+  grant: {
+    readonly userId: UserId | null
+    readonly role: Role | null
+    readonly targetId: TargetId | null
+    readonly logins: readonly string[]
+    readonly allow: readonly ChannelKind[]
+    readonly until: Date | null
+  },
+): Promise<string> {
+  const { userId, role, targetId, logins, allow, until } = grant
+  const { id } = await tx.one<{ id: string }>(
+    `insert into access_grant (user_id, role, target_id, logins, allow, until)
+       values ($1, $2, $3, $4, $5, $6) returning id`,
+    [userId, role, targetId, logins, allow, until],
+  )
+  return id
+}
+
+export function deleteGrant(tx: WriteTx, id: string): Promise<number> {
+  return tx.run('delete from access_grant where id = $1', [id])
+}
+
+export function findUserByName(tx: ReadTx, name: string): Promise<AskerRow | undefined> {
+  return tx.maybe('select id, name, role from app_user where name = $1', [name])
+}

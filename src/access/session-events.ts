@@ -1,0 +1,98 @@
+import type { AuditEvent } from '../audit/index.ts'
+import { type Actor, actorKeys } from '../auth/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import { fingerprint } from '../ssh/index.ts'
+import type { Minted } from './authorization.ts'
+import type { SessionStart } from './session.ts'
+import type { SessionEnd, SessionRow } from './session-queries.ts'
+import type { Target } from './target.ts'
+
+export function sessionStarted(
+  session: SessionId,
+  { authorization, grant }: Minted,
+  { kind, command, source, clientIdent, node, recording }: SessionStart,
+): AuditEvent {
+  const { id, user, target, login, keyFingerprint } = authorization
+  return {
+    type: 'session.start',
+    public: {
+      session,
+      authorization: id,
+      user: user.id,
+      target: target.id,
+      grant,
+      kind,
+      recording,
+      fingerprint: keyFingerprint,
+      node: /^[\x21-\x7e]{1,128}$/.test(node) ? node : undefined,
+    },
+    private: {
+      userName: user.name,
+      targetName: target.name,
+      login,
+      host: target.host,
+      port: String(target.port),
+      command: command?.toString('utf8'),
+      clientIdent,
+      source,
+    },
+  }
+}
+
+export function sessionOpened(row: SessionRow, target: Target): AuditEvent {
+  return {
+    type: 'session.open',
+    public: {
+      session: row.id,
+      user: row.userId,
+      target: row.targetId,
+      hostKey: target.hostKeys.map(({ blob }) => fingerprint(Buffer.from(blob))),
+    },
+    private: {
+      targetName: row.target,
+      login: row.login,
+      host: target.host,
+      port: String(target.port),
+    },
+  }
+}
+
+export function sessionEnded(
+  row: SessionRow,
+  { reason, exitStatus, exitSignal, bytes, recording }: SessionEnd,
+): AuditEvent {
+  const durationMs = (row.endedAt ?? row.startedAt).getTime() - row.startedAt.getTime()
+  const isWord = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(reason)
+  return {
+    type: 'session.end',
+    public: {
+      session: row.id,
+      user: row.userId,
+      target: row.targetId,
+      kind: row.kind,
+      ended: isWord ? reason : 'other',
+      exitStatus: exitStatus === undefined ? undefined : String(exitStatus),
+      bytes: String(bytes),
+      durationMs: String(durationMs),
+      recording: recording !== undefined,
+      recordingDigest: recording && `sha256:${recording.sha256}`,
+      recordingBytes: recording && String(recording.bytes),
+      recordingEvents: recording && String(recording.events),
+    },
+    private: {
+      userName: row.user,
+      targetName: row.target,
+      login: row.login,
+      exitSignal,
+      reason: isWord ? undefined : reason,
+    },
+  }
+}
+
+export function sessionKilled(row: SessionRow, reason: string, actor: Actor): AuditEvent {
+  return {
+    type: 'session.kill',
+    public: { session: row.id, user: row.userId, target: row.targetId, ...actorKeys(actor) },
+    private: { userName: row.user, targetName: row.target, actorName: actor.name, reason },
+  }
+}

@@ -1,0 +1,221 @@
+/** Row-level security narrows every statement here, but those marked, to the tenant of the transaction. */
+
+import type { UserId } from '../auth/index.ts'
+import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import type { TargetId } from './target.ts'
+
+export interface SessionRow {
+  readonly id: SessionId
+  readonly tenantId: TenantId
+  readonly tenant: string
+  readonly userId: UserId
+  readonly user: string
+  readonly keyFingerprint: string
+  readonly targetId: TargetId
+  readonly target: string
+  readonly login: string
+  readonly kind: ChannelKind
+  readonly command: Buffer | null
+  readonly source: string
+  readonly clientIdent: string
+  readonly node: string
+  readonly startedAt: Date
+  readonly endedAt: Date | null
+  readonly reason: string | null
+  readonly exitStatus: number | null
+  readonly exitSignal: string | null
+  readonly bytes: number
+  readonly recording: boolean
+  readonly recordingSha256: Buffer | null
+  readonly recordingBytes: number | null
+  readonly killedAt: Date | null
+  readonly killReason: string | null
+}
+
+export type NewSession = Pick<
+  SessionRow,
+  | 'id'
+  | 'userId'
+  | 'user'
+  | 'keyFingerprint'
+  | 'targetId'
+  | 'target'
+  | 'login'
+  | 'kind'
+  | 'command'
+  | 'source'
+  | 'clientIdent'
+  | 'node'
+  | 'recording'
+>
+
+/** What a recording was when it ended, as it is kept beside its session. */
+export interface KeptDigest {
+  readonly bytes: number
+  readonly sha256: string
+  readonly events: number
+  readonly complete: boolean
+}
+
+export interface SessionEnd {
+  readonly reason: string
+  readonly exitStatus: number | undefined
+  readonly exitSignal: string | undefined
+  readonly bytes: number
+  readonly recording: KeptDigest | undefined
+}
+
+const columns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
+  s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
+  s.target_name as target, s.login, s.kind, s.command, s.source, s.client_ident as "clientIdent",
+  s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
+  s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.recording,
+  s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
+  s.killed_at as "killedAt", s.kill_reason as "killReason"`
+const tables = 'session s join tenant t on t.tenant_id = s.tenant_id'
+
+/** Newest first. */
+export function listSessions(
+  tx: ReadTx,
+  which: {
+    readonly live: boolean | undefined
+    readonly before: SessionId | undefined
+    readonly limit: number
+  },
+): Promise<SessionRow[]> {
+  return tx.many(
+    `select ${columns} from ${tables}
+       where ($1::uuid is null or s.id < $1)
+         and ($2::boolean is null or (s.ended_at is null) = $2)
+       order by s.id desc limit $3`,
+    [which.before ?? null, which.live ?? null, which.limit],
+  )
+}
+
+export function findSession(tx: ReadTx, id: SessionId): Promise<SessionRow | undefined> {
+  return tx.maybe(`select ${columns} from ${tables} where s.id = $1`, [id])
+}
+
+export async function insertSession(tx: WriteTx, session: NewSession): Promise<Date> {
+  const { startedAt } = await tx.one<{ startedAt: Date }>(
+    `insert into session (id, user_id, user_name, key_fingerprint, target_id, target_name, login,
+       kind, command, source, client_ident, node, recording)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+     returning started_at as "startedAt"`,
+    [
+      session.id,
+      session.userId,
+      session.user,
+      session.keyFingerprint,
+      session.targetId,
+      session.target,
+      session.login,
+      session.kind,
+      session.command,
+      session.source,
+      session.clientIdent,
+      session.node,
+      session.recording,
+    ],
+  )
+  return startedAt
+}
+
+/** 0 when it was open before, or has ended. */
+export function setOpened(tx: WriteTx, id: SessionId): Promise<number> {
+  return tx.run(
+    'update session set opened_at = now() where id = $1 and opened_at is null and ended_at is null',
+    [id],
+  )
+}
+
+/** undefined when it has ended already, or is not there. */
+export function setEnded(
+  tx: WriteTx,
+  id: SessionId,
+  { reason, exitStatus, exitSignal, bytes, recording }: SessionEnd,
+): Promise<SessionRow | undefined> {
+  return tx.maybe(
+    `update session s set ended_at = now(), reason = $2, exit_status = $3, exit_signal = $4,
+       bytes = $5, recording = $6::bytea is not null, recording_sha256 = $6, recording_bytes = $7,
+       recording_events = $8, recording_complete = $9
+     from tenant t
+     where s.id = $1 and s.ended_at is null and t.tenant_id = s.tenant_id
+     returning ${columns}`,
+    [
+      id,
+      reason,
+      exitStatus ?? null,
+      exitSignal ?? null,
+      bytes,
+      recording === undefined ? null : Buffer.from(recording.sha256, 'hex'),
+      recording?.bytes ?? null,
+      recording?.events ?? null,
+      recording?.complete ?? null,
+    ],
+  )
+}
+
+/** Marks live sessions to be ended, with why; those that were marked before keep their reason. */
+export function setKilled(
+  tx: WriteTx,
+  ids: readonly SessionId[],
+  reason: string,
+): Promise<SessionRow[]> {
+  return tx.many(
+    `update session s set killed_at = now(), kill_reason = $2
+     from tenant t
+     where s.id = any($1) and s.ended_at is null and s.killed_at is null
+       and t.tenant_id = s.tenant_id
+     returning ${columns}`,
+    [ids, reason],
+  )
+}
+
+/** Of some sessions, those that were marked and have not ended. */
+export function listKilled(
+  tx: ReadTx,
+  ids: readonly SessionId[],
+): Promise<{ readonly id: SessionId; readonly reason: string }[]> {
+  return tx.many(
+    `select id, coalesce(kill_reason, '') as reason from session
+       where id = any($1) and ended_at is null and killed_at is not null`,
+    [ids],
+  )
+}
+
+/** Of some sessions, those that go on and were not marked. */
+export function listUnmarked(tx: ReadTx, ids: readonly SessionId[]): Promise<SessionRow[]> {
+  return tx.many(
+    `select ${columns} from ${tables}
+       where s.id = any($1) and s.ended_at is null and s.killed_at is null`,
+    [ids],
+  )
+}
+
+/** Delivered when the transaction commits, to every process that listens. */
+export async function notify(tx: WriteTx, channel: string, payload: string): Promise<void> {
+  await tx.run('select pg_notify($1, $2)', [channel, payload])
+}
+
+/** Across tenants. */
+export function findSessionTenant(
+  tx: ReadTx,
+  id: SessionId,
+): Promise<{ readonly tenant: TenantId } | undefined> {
+  return tx.maybe('select tenant_id as tenant from session where id = $1', [id])
+}
+
+/** Across tenants: what a node has open, as far as the database knows. */
+export function listUnended(
+  tx: ReadTx,
+  node: string,
+): Promise<{ readonly tenant: TenantId; readonly session: SessionId }[]> {
+  return tx.many(
+    `select tenant_id as tenant, id as session from session
+       where node = $1 and ended_at is null order by id`,
+    [node],
+  )
+}

@@ -1,0 +1,247 @@
+import { randomBytes } from 'node:crypto'
+import { appendEvent } from '../audit/index.ts'
+import type { Log } from '../log.ts'
+import type { Database, TenantId } from '../postgres/index.ts'
+import { parseSessionId, type RecordingDigest, type SessionId } from '../recorder/index.ts'
+import type { Authorization, Mint } from './authorization.ts'
+import type { Authorizer } from './authorizer.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
+import type { LiveSessions } from './live-sessions.ts'
+import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
+import {
+  findSession,
+  findSessionTenant,
+  insertSession,
+  listSessions,
+  type SessionRow,
+  setEnded,
+  setOpened,
+} from './session-queries.ts'
+import { storedText } from './stored-text.ts'
+
+/** One visit of one user to one target. Names are those of its time. */
+export interface Session {
+  readonly id: SessionId
+  /** Its slug. */
+  readonly tenant: string
+  readonly tenantId: TenantId
+  readonly user: string
+  readonly target: string
+  readonly login: string
+  readonly kind: ChannelKind
+  /** With a replacement character for what is no UTF-8. */
+  readonly command?: string
+  readonly source: string
+  readonly clientIdent: string
+  readonly node: string
+  /** RFC 3339, UTC. */
+  readonly startedAt: string
+  readonly endedAt: string | null
+  /** How it ended, in one word: ended, client-gone, killed, interrupted, or a code. */
+  readonly reason: string | null
+  readonly exitStatus: number | null
+  readonly exitSignal: string | null
+  readonly bytes: number
+  /** Whether there is something to watch. */
+  readonly recording: boolean
+  /** Of the whole recording, in hex; null while it is written, and where there is none. */
+  readonly recordingSha256: string | null
+  readonly live: boolean
+}
+
+/** What a session begins with. Text and bytes are as the client sent them. */
+export interface SessionStart {
+  readonly kind: ChannelKind
+  readonly command?: Buffer
+  readonly source: string
+  readonly clientIdent: string
+  readonly node: string
+  readonly recording: boolean
+}
+
+export interface SessionOutcome {
+  readonly tenant: TenantId
+  readonly exitStatus?: number
+  readonly exitSignal?: string
+  readonly bytes: number
+  /** In one word, or a code. */
+  readonly reason: string
+  /** Absent when nothing was recorded, or what was recorded was empty. */
+  readonly recording?: RecordingDigest
+}
+
+export interface SessionList {
+  readonly live?: boolean
+  /** 100 unless told; 1000 at most. */
+  readonly limit?: number
+  /** Those that started before this one. */
+  readonly before?: SessionId
+}
+
+const commandBytesMax = 262_144
+const textMax = 256
+const limitMax = 1000
+
+/** Puts sessions on record: their start before anything happens, and their end once. */
+export class Sessions {
+  readonly #database: Database
+  readonly #mint: Mint
+  readonly #authorizer: Authorizer
+  readonly #live: LiveSessions
+  readonly #log: Log
+
+  constructor(deps: {
+    readonly database: Database
+    readonly mint: Mint
+    readonly authorizer: Authorizer
+    readonly live: LiveSessions
+    readonly log: Log
+  }) {
+    this.#database = deps.database
+    this.#mint = deps.mint
+    this.#authorizer = deps.authorizer
+    this.#live = deps.live
+    this.#log = deps.log
+  }
+
+  async start(given: Authorization, facts: SessionStart): Promise<{ readonly session: SessionId }> {
+    const minted = this.#mint.check(given)
+    const { authorization, kind } = minted
+    if (minted.session !== undefined || facts.kind !== kind) throw new AuthorizationInvalid()
+    const session = newSessionId()
+    // Taken before anything is awaited: one authorization starts one session, also when asked twice at once.
+    minted.session = session
+    const { tenant, user, target, login } = authorization
+    this.#live.expect(tenant, session)
+    try {
+      const startedAt = await this.#database.write(tenant, async (tx) => {
+        const at = await insertSession(tx, {
+          id: session,
+          userId: user.id,
+          user: user.name,
+          keyFingerprint: authorization.keyFingerprint,
+          targetId: target.id,
+          target: target.name,
+          login,
+          kind,
+          command: facts.command?.subarray(0, commandBytesMax) ?? null,
+          source: storedText(facts.source, textMax),
+          clientIdent: storedText(facts.clientIdent, textMax),
+          node: facts.node,
+          recording: facts.recording,
+        })
+        await appendEvent(tx, sessionStarted(session, minted, facts))
+        if (!(await this.#authorizer.holds(tx, minted))) throw new AccessRevoked()
+        return at
+      })
+      this.#live.show(session, {
+        tenant,
+        session,
+        node: facts.node,
+        user: user.name,
+        target: target.name,
+        login,
+        kind,
+        startedAt: startedAt.toISOString(),
+      })
+    } catch (err) {
+      this.#mint.forget(authorization.id)
+      this.#live.remove(session)
+      if (err instanceof AccessRevoked) await this.#authorizer.refuseRevoked(minted)
+      throw err
+    }
+    return { session }
+  }
+
+  async opened(given: Authorization, session: SessionId): Promise<void> {
+    const { tenant } = given
+    await this.#database.write(tenant, async (tx) => {
+      const row = await findSession(tx, session)
+      if (row === undefined || row.targetId !== given.target.id) throw new AuthorizationInvalid()
+      if ((await setOpened(tx, session)) === 0) return
+      await appendEvent(tx, sessionOpened(row, given.target))
+    })
+  }
+
+  async end(session: SessionId, outcome: SessionOutcome): Promise<void> {
+    const { tenant, exitStatus, exitSignal, bytes, recording } = outcome
+    const end = {
+      reason: storedText(outcome.reason, textMax),
+      exitStatus: exitStatus === undefined ? undefined : exitStatus >>> 0,
+      exitSignal: exitSignal === undefined ? undefined : storedText(exitSignal, textMax),
+      bytes,
+      recording,
+    }
+    try {
+      await this.#database.write(tenant, async (tx) => {
+        const row = await setEnded(tx, session, end)
+        if (row !== undefined) await appendEvent(tx, sessionEnded(row, end))
+        else this.#log.debug({ session }, 'session had ended already')
+      })
+    } finally {
+      // Ended it has, whether or not that could be written: nobody needs to end it again.
+      this.#live.remove(session)
+    }
+  }
+
+  async list(tenant: TenantId, { live, limit = 100, before }: SessionList) {
+    const rows = await this.#database.read(tenant, (tx) =>
+      listSessions(tx, { live, before, limit: Math.min(Math.max(1, limit), limitMax) }),
+    )
+    return rows.map(sessionOf)
+  }
+
+  async find(tenant: TenantId, id: string): Promise<Session | undefined> {
+    const session = parseSessionId(id)
+    if (session === undefined) return undefined
+    const row = await this.#database.read(tenant, (tx) => findSession(tx, session))
+    return row && sessionOf(row)
+  }
+
+  async findAnywhere(id: string): Promise<Session | undefined> {
+    const session = parseSessionId(id)
+    if (session === undefined) return undefined
+    const found = await this.#database.system((tx) => findSessionTenant(tx, session))
+    return found && this.find(found.tenant, session)
+  }
+}
+
+function sessionOf(row: SessionRow): Session {
+  const { id, tenant, tenantId, user, target, login, kind, command } = row
+  const { source, clientIdent, node, reason, exitStatus, exitSignal, bytes, recording } = row
+  return {
+    id,
+    tenant,
+    tenantId,
+    user,
+    target,
+    login,
+    kind,
+    ...(command !== null && { command: command.toString('utf8') }),
+    source,
+    clientIdent,
+    node,
+    startedAt: row.startedAt.toISOString(),
+    endedAt: row.endedAt?.toISOString() ?? null,
+    reason,
+    exitStatus,
+    exitSignal,
+    bytes,
+    recording,
+    recordingSha256: row.recordingSha256?.toString('hex') ?? null,
+    live: row.endedAt === null,
+  }
+}
+
+/** UUID version 7 (RFC 9562 section 5.7), so that sessions sort by their start. */
+function newSessionId(): SessionId {
+  const bytes = randomBytes(16)
+  bytes.writeUIntBE(Date.now(), 0, 6)
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x70, 6)
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
+  const text = bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+  const id = parseSessionId(text)
+  if (id === undefined) throw new Error('a UUID is a session id')
+  return id
+}
