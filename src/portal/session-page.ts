@@ -14,7 +14,7 @@ export function sessionPage(person: WebIdentity, session: Session): Html {
     styles: session.recording ? ['/assets/player.css'] : [],
     body: html`<p><a href="/">← Sessions</a></p>
 <h1>${session.user} on ${session.login}@${session.target}</h1>
-${session.command === null ? undefined : html`<pre><code>${session.command}</code></pre>`}
+${session.command === undefined ? undefined : html`<pre><code>${session.command}</code></pre>`}
 <dl class="facts">
 <div><dt>Started</dt><dd>${formatTime(session.startedAt)}</dd></div>
 <div><dt>Duration</dt><dd>${formatDuration(session.startedAt, session.endedAt)}</dd></div>

@@ -32,7 +32,7 @@ const row = (session: Session) => html`<tr>
 <td>${formatTime(session.startedAt)}</td>
 <td>${session.user}</td>
 <td>${session.login}@${session.target}</td>
-<td class="wide">${session.command === null ? session.kind : html`<code>${session.command}</code>`}</td>
+<td class="wide">${session.command === undefined ? session.kind : html`<code>${session.command}</code>`}</td>
 <td>${formatEnd(session)}</td>
 <td class="number">${formatDuration(session.startedAt, session.endedAt)}</td>
 <td class="number">${formatBytes(session.bytes)}</td>

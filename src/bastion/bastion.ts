@@ -1,0 +1,161 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Access } from '../access/index.ts'
+import type { Auth } from '../auth/index.ts'
+import type { BastionLimits, Listen } from '../config.ts'
+import type { Log } from '../log.ts'
+import type { Recorder } from '../recorder/index.ts'
+import { createSshServer, type ServerHostKey } from '../ssh/index.ts'
+import type { Tenants } from '../tenant/index.ts'
+import type { Vault } from '../vault/index.ts'
+import { Admission } from './admission.ts'
+import { ClientConnection, type ClientFacts } from './connection.ts'
+import { Draining, SessionKilled } from './errors.ts'
+import { login } from './login.ts'
+import type { BastionMetrics } from './metrics.ts'
+import { socketBytes } from './upstream.ts'
+
+/**
+ * What the bastion asks of the side that holds the secrets. Every call is asynchronous with plain
+ * data in and out, so that each of them can cross a process boundary.
+ */
+export interface BastionDeps {
+  readonly tenants: Pick<Tenants, 'resolve'>
+  readonly auth: Pick<Auth, 'authenticateSsh'>
+  readonly access: Pick<
+    Access,
+    'authorize' | 'startSession' | 'leaseKey' | 'upstreamOpened' | 'endSession' | 'onKill'
+  >
+  readonly vault: Pick<Vault, 'sign'>
+  readonly recorder: Pick<Recorder, 'start'>
+  readonly metrics: BastionMetrics
+  readonly limits: BastionLimits
+  readonly hostKeys: readonly ServerHostKey[]
+  /** The name of this process among those of the deployment. */
+  readonly node: string
+  readonly log: Log
+}
+
+export interface Bastion {
+  /** Starts to accept; the answer is where it really listens. */
+  listen(listen: Listen): Promise<Listen>
+  /** Live sessions now. */
+  readonly sessions: number
+  /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
+  drain(withinMs: number): Promise<boolean>
+  /** Ends what is left, each session with a line for its user, and closes every socket. */
+  close(): Promise<void>
+}
+
+const drainPollMs = 100
+/** How long sessions get to write their end on record before the sockets go. */
+const farewellMs = 1500
+
+export async function createBastion(deps: BastionDeps): Promise<Bastion> {
+  const { limits, metrics, log } = deps
+  const admission = new Admission(limits)
+  const clients = new Set<ClientConnection>()
+  const sockets = new Set<Socket>()
+  const server = createServer({ noDelay: true, keepAlive: true, highWaterMark: socketBytes })
+  let draining = false
+
+  const ssh = createSshServer({
+    hostKeys: deps.hostKeys,
+    ident: 'VaultTerm',
+    authTriesMax: limits.authTriesMax,
+    channelsMax: limits.channelsPerConnectionMax,
+    loginGraceMs: limits.loginGraceMs,
+    log,
+  })
+
+  server.on('connection', (socket) => accept(socket))
+  // A listener's own errors (too many open files) must not end the process.
+  server.on('error', (err) => log.error({ err }, 'listener error'))
+
+  const stopListeningForKills = await deps.access.onKill((session, reason) => {
+    for (const client of clients) {
+      client.endSessions((id) => id === session, new SessionKilled(reason), 'killed')
+    }
+  })
+
+  function accept(socket: Socket): void {
+    const source = socket.remoteAddress ?? 'unknown'
+    // Until somebody else listens, an error here would be uncaught.
+    socket.on('error', () => socket.destroy())
+    const admitted = draining ? 'draining' : admission.admit(source, () => socket.destroy())
+    if (typeof admitted === 'string') {
+      metrics.turnedAway.inc({ reason: admitted })
+      socket.destroy()
+      return
+    }
+    sockets.add(socket)
+    metrics.connections.inc()
+    const stopTimer = metrics.handshakeSeconds.startTimer()
+    let facts: ClientFacts | undefined
+    ssh.serve(socket, {
+      authenticate: async (attempt) => {
+        facts = await login(deps, attempt, source)
+        return facts !== undefined
+      },
+      ready: (connection) => {
+        admitted.release()
+        stopTimer()
+        if (facts === undefined) return connection.destroy()
+        const client = new ClientConnection(
+          deps,
+          connection,
+          facts,
+          log.child({ tenant: facts.identity.tenant, user: facts.identity.user.id, source }),
+        )
+        clients.add(client)
+        void connection.done.then(() => clients.delete(client))
+      },
+    })
+    socket.once('close', () => {
+      admitted.release()
+      sockets.delete(socket)
+      metrics.connections.dec()
+    })
+  }
+
+  const sessions = () => [...clients].reduce((sum, client) => sum + client.sessions, 0)
+
+  return {
+    listen: (listen) => listenOn(server, listen),
+    get sessions() {
+      return sessions()
+    },
+    async drain(withinMs) {
+      draining = true
+      server.close()
+      const deadline = performance.now() + withinMs
+      while (sessions() > 0 && performance.now() < deadline) await wait(drainPollMs)
+      return sessions() === 0
+    },
+    async close() {
+      draining = true
+      server.close()
+      await stopListeningForKills()
+      for (const client of clients) client.endSessions(() => true, new Draining(), 'drained')
+      const deadline = performance.now() + farewellMs
+      while (sessions() > 0 && performance.now() < deadline) await wait(20)
+      for (const client of clients) client.disconnect('the bastion is stopping')
+      for (const socket of sockets) socket.destroy()
+    },
+  }
+}
+
+function listenOn(server: Server, { host, port }: Listen): Promise<Listen> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port, backlog: 512 }, () => {
+      server.off('error', reject)
+      const address = server.address()
+      if (address === null || typeof address === 'string') return reject(new Error('no address'))
+      resolve({ host, port: address.port })
+    })
+  })
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,0 +1,129 @@
+import { randomBytes } from 'node:crypto'
+import type { Authorization } from '../access/index.ts'
+import type { Identity } from '../auth/index.ts'
+import type { CodedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { Channel, ChannelOpen, Connection } from '../ssh/index.ts'
+import type { BastionDeps } from './bastion.ts'
+import { SessionChannel } from './session.ts'
+import { dial } from './upstream.ts'
+import type { Wish } from './username.ts'
+
+/** RFC 4254 section 5.1. */
+const administrativelyProhibited = 1
+const unknownChannelType = 3
+
+export interface ClientFacts {
+  readonly identity: Identity
+  readonly wish: Wish
+  readonly source: string
+}
+
+/** One client's connection after its login: its sessions, and the targets it has open. */
+export class ClientConnection {
+  readonly #deps: BastionDeps
+  readonly #connection: Connection
+  readonly #client: ClientFacts
+  readonly #log: Log
+  readonly #sessions = new Set<SessionChannel>()
+  /** One upstream connection a target and login, shared by the sessions of this client there. */
+  readonly #upstreams = new Map<string, Promise<Connection>>()
+  #closed = false
+
+  constructor(deps: BastionDeps, connection: Connection, client: ClientFacts, log: Log) {
+    this.#deps = deps
+    this.#connection = connection
+    this.#client = client
+    this.#log = log
+    connection.onChannelOpen = (open) => this.#opened(open)
+    // Forwards are refused by the facade's default; `no-more-sessions` needs no answer but a yes.
+    connection.onGlobalRequest = (request) =>
+      request.reply(request.name === 'no-more-sessions@openssh.com')
+    void connection.done.then(() => this.#end())
+  }
+
+  get sessions(): number {
+    return this.#sessions.size
+  }
+
+  /** Ends the sessions that match, each with a line for its user. */
+  endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
+    for (const channel of this.#sessions) {
+      if (channel.session !== undefined && matches(channel.session)) channel.end(reason, outcome)
+    }
+  }
+
+  /** Closes the connection, with its reason for clients that show it. */
+  disconnect(text: string): void {
+    this.#connection.disconnect(11, text)
+  }
+
+  #opened(open: ChannelOpen): void {
+    if (open.type !== 'session') {
+      this.#log.info({ type: open.type }, 'channel refused')
+      const known = open.type === 'direct-tcpip' || open.type.startsWith('direct-streamlocal')
+      return known
+        ? open.reject(administrativelyProhibited, 'vaultterm: forwarding is not granted')
+        : open.reject(unknownChannelType, 'vaultterm: no such channel')
+    }
+    const session = new SessionChannel(
+      open.accept(),
+      {
+        deps: this.#deps,
+        log: this.#log,
+        source: this.#client.source,
+        clientIdent: this.#connection.peerIdent,
+        // Asked for each session anew: what was allowed an hour ago may not be now.
+        authorize: (kind) =>
+          this.#deps.access.authorize(this.#client.identity, {
+            ...(this.#client.wish.target === undefined ? {} : { target: this.#client.wish.target }),
+            ...(this.#client.wish.login === undefined ? {} : { login: this.#client.wish.login }),
+            kind,
+          }),
+        openTarget: (authorization, id) => this.#openTarget(authorization, id),
+        requestId: () => randomBytes(6).toString('hex'),
+      },
+      () => this.#sessions.delete(session),
+    )
+    this.#sessions.add(session)
+  }
+
+  async #openTarget(authorization: Authorization, session: SessionId): Promise<Channel> {
+    const upstream = await this.#upstream(authorization, session)
+    const channel = await upstream.openChannel('session', Buffer.alloc(0))
+    await this.#deps.access.upstreamOpened(authorization, session)
+    return channel
+  }
+
+  #upstream(authorization: Authorization, session: SessionId): Promise<Connection> {
+    const place = `${authorization.target.id} ${authorization.login}`
+    const open = this.#upstreams.get(place)
+    if (open !== undefined) return open
+    const dialled = dial(this.#deps, authorization, session, this.#log)
+    this.#upstreams.set(place, dialled)
+    const forget = () => {
+      if (this.#upstreams.get(place) === dialled) this.#upstreams.delete(place)
+    }
+    dialled.then((connection) => {
+      this.#deps.metrics.upstreams.inc()
+      void connection.done.then(() => {
+        this.#deps.metrics.upstreams.dec()
+        forget()
+      })
+      // The client may have gone while we dialled: an upstream must not outlive it.
+      if (this.#closed) connection.destroy()
+    }, forget)
+    return dialled
+  }
+
+  #end(): void {
+    this.#closed = true
+    for (const dialled of this.#upstreams.values()) {
+      dialled.then(
+        (connection) => connection.disconnect(11, 'the client has gone'),
+        () => {},
+      )
+    }
+  }
+}

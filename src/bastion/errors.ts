@@ -1,0 +1,70 @@
+import { CodedError } from '../errors.ts'
+
+/** The target could not be reached: nothing answered at its address. */
+export class TargetUnreachable extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_TARGET_UNREACHABLE'
+}
+
+/** The target answered with another host key than the one on record. */
+export class TargetHostKeyChanged extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_TARGET_HOST_KEY'
+}
+
+/** The target did not accept the key that the vault holds for it. */
+export class TargetRefusedKey extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_TARGET_REFUSED_KEY'
+}
+
+/** The target accepted the login and then would not do what was asked. */
+export class TargetRefused extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_TARGET_REFUSED'
+}
+
+/** The target took too long, or broke the protocol. */
+export class TargetFailed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_TARGET_FAILED'
+}
+
+/** The session's recording could no longer be written, so the session ended. */
+export class RecorderFailed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_RECORDER_FAILED'
+
+  constructor(cause: unknown) {
+    super(
+      'this session ended because its recording could not be written; ask the operator to look at the disk of the recordings',
+      { cause },
+    )
+  }
+}
+
+/** Somebody with the right to do so ended the session. */
+export class SessionKilled extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_SESSION_KILLED'
+
+  constructor(reason: string) {
+    super(reason)
+  }
+}
+
+/** The bastion is stopping and its time for live sessions is up. */
+export class Draining extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_DRAINING'
+
+  constructor() {
+    super('the bastion is restarting; connect again in a moment')
+  }
+}
+
+/** A request that this kind of channel does not carry. */
+export class NotCarried extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_NOT_CARRIED'
+}

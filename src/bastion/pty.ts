@@ -1,0 +1,69 @@
+import { Reader, Writer } from '../ssh/index.ts'
+
+/** The terminal that a client asks for: RFC 4254 section 6.2. */
+export interface Pty {
+  readonly term: string
+  readonly cols: number
+  readonly rows: number
+  readonly widthPx: number
+  readonly heightPx: number
+  /** Encoded terminal modes, carried as they came. */
+  readonly modes: Buffer
+}
+
+export type Size = Pick<Pty, 'cols' | 'rows' | 'widthPx' | 'heightPx'>
+
+const termName = /^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$/
+const modesBytesMax = 1024
+
+/** Reads a `pty-req` payload; throws WireError when it is malformed. */
+export function parsePty(payload: Buffer): Pty {
+  const reader = new Reader(payload)
+  const term = reader.string().toString('latin1')
+  const size = readSize(reader)
+  const modes = reader.string()
+  reader.end()
+  return {
+    // A name with escapes in it would reach the target's terminfo and the recording's header.
+    term: termName.test(term) ? term : 'dumb',
+    ...size,
+    modes: modes.length <= modesBytesMax ? modes : Buffer.of(0),
+  }
+}
+
+export function encodePty(pty: Pty): Buffer {
+  return new Writer()
+    .text(pty.term)
+    .u32(pty.cols)
+    .u32(pty.rows)
+    .u32(pty.widthPx)
+    .u32(pty.heightPx)
+    .string(pty.modes)
+    .build()
+}
+
+/** Reads a `window-change` payload: RFC 4254 section 6.7. */
+export function parseSize(payload: Buffer): Size {
+  const reader = new Reader(payload)
+  const size = readSize(reader)
+  reader.end()
+  return size
+}
+
+export function encodeSize(size: Size): Buffer {
+  return new Writer().u32(size.cols).u32(size.rows).u32(size.widthPx).u32(size.heightPx).build()
+}
+
+// A client may say four thousand million columns; whoever allocates a screen of that size is gone.
+function readSize(reader: Reader): Size {
+  return {
+    cols: clamp(reader.u32(), 1000),
+    rows: clamp(reader.u32(), 500),
+    widthPx: clamp(reader.u32(), 65_535, 0),
+    heightPx: clamp(reader.u32(), 65_535, 0),
+  }
+}
+
+function clamp(value: number, max: number, min = 1): number {
+  return Math.min(Math.max(value, min), max)
+}

@@ -1,0 +1,372 @@
+import type { Authorization, ChannelKind, Denial } from '../access/index.ts'
+import { CodedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Recording, SessionId } from '../recorder/index.ts'
+import { type Channel, type ChannelRequest, Reader, WireError, Writer } from '../ssh/index.ts'
+import type { BastionDeps } from './bastion.ts'
+import { environmentMax, mayCarry } from './environment.ts'
+import { RecorderFailed, TargetFailed, TargetRefused } from './errors.ts'
+import { encodePty, encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
+import { type Refusal, refusalLine, refusalOf } from './refusal.ts'
+import { type Exit, Relay } from './relay.ts'
+
+/** What the connection around a session knows and lends. */
+export interface Visit {
+  readonly deps: BastionDeps
+  readonly log: Log
+  /** Who and from where, for the record. */
+  readonly source: string
+  readonly clientIdent: string
+  authorize(kind: ChannelKind): Promise<Authorization | Denial>
+  /** The connection to the target: dialled once, then shared by this client's sessions there. */
+  openTarget(authorization: Authorization, session: SessionId): Promise<Channel>
+  /** A short name of this refusal or session start, for the person and the log. */
+  requestId(): string
+}
+
+/** What a client wants to run. */
+interface Start {
+  readonly kind: 'shell' | 'exec' | 'sftp'
+  readonly request: ChannelRequest
+  readonly command: Buffer | undefined
+}
+
+const earlyRequestsMax = 64
+
+/** How long a client may take to accept the last line before its channel is simply closed. */
+const farewellMs = 1000
+/** How long a target may take to end what it runs once the client has gone. */
+const lingerMs = 5000
+
+/**
+ * One session channel of a client's: what it asks for before it starts, the start itself, the relay,
+ * and the end. Whatever happens, the client gets one clear line or an exit status, and the log an end.
+ */
+export class SessionChannel {
+  readonly #channel: Channel
+  readonly #visit: Visit
+  readonly #over: () => void
+  readonly #environment: [name: string, value: string][] = []
+  #pty: Pty | undefined
+  #phase: 'asking' | 'starting' | 'relaying' | 'over' = 'asking'
+  /** What came while the target was being dialled: no more than a window of data. */
+  readonly #early: Buffer[] = []
+  #earlyEof = false
+  readonly #earlyRequests: ChannelRequest[] = []
+  #clientGone = false
+  #relay: Relay | undefined
+  #target: Channel | undefined
+  #recording: Recording | undefined
+  #session: SessionId | undefined
+  #authorization: Authorization | undefined
+  #exit: Exit = {}
+  #kind: Start['kind'] = 'shell'
+
+  /** over is called exactly once, when nothing of the session is left. */
+  constructor(channel: Channel, visit: Visit, over: () => void) {
+    this.#channel = channel
+    this.#visit = visit
+    this.#over = over
+    channel.handle({
+      data: (chunk) => {
+        if (this.#relay !== undefined) this.#relay.client.data(chunk)
+        // Not given back to the window: the client can send no more than one of it until we start.
+        else if (this.#phase !== 'over') this.#early.push(chunk)
+      },
+      extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+      request: (request) => this.#requested(request),
+      eof: () => {
+        if (this.#relay !== undefined) this.#relay.client.eof()
+        else this.#earlyEof = true
+      },
+      close: () => {
+        this.#clientGone = true
+        if (this.#relay !== undefined) {
+          this.#relay.client.close()
+          // A target that does not answer must not keep the session of somebody who has left.
+          setTimeout(() => void this.#close('client-gone'), lingerMs).unref()
+        } else if (this.#phase === 'asking') this.#finish()
+      },
+    })
+  }
+
+  get session(): SessionId | undefined {
+    return this.#session
+  }
+
+  get live(): boolean {
+    return this.#phase === 'starting' || this.#phase === 'relaying'
+  }
+
+  /** Ends a live session with a line for its user. */
+  end(reason: CodedError, outcome: string): void {
+    if (this.#phase === 'over') return
+    this.#farewell(refusalOf(reason))
+    void this.#close(outcome)
+  }
+
+  #requested(request: ChannelRequest): void {
+    try {
+      if (this.#phase === 'asking') this.#ask(request)
+      else if (this.#phase === 'relaying') this.#duringRelay(request)
+      else if (this.#phase === 'starting' && this.#earlyRequests.length < earlyRequestsMax)
+        this.#earlyRequests.push(request)
+      else request.reply(false)
+    } catch (err) {
+      // A payload that its own RFC does not allow: the request fails, the session goes on.
+      if (!(err instanceof WireError)) this.#visit.log.error({ err }, 'channel request failed')
+      request.reply(false)
+    }
+  }
+
+  /** Before the start. Answered at once: some clients wait for each answer before they go on. */
+  #ask(request: ChannelRequest): void {
+    switch (request.name) {
+      case 'pty-req':
+        this.#pty = parsePty(request.payload)
+        return request.reply(true)
+      case 'window-change':
+        if (this.#pty !== undefined) this.#pty = { ...this.#pty, ...parseSize(request.payload) }
+        return request.reply(true)
+      case 'env':
+        return request.reply(this.#setEnvironment(request.payload))
+      case 'shell':
+        return this.#begin({ kind: 'shell', request, command: undefined })
+      case 'exec':
+        return this.#begin({ kind: 'exec', request, command: readString(request.payload) })
+      case 'subsystem': {
+        const name = readString(request.payload).toString('latin1')
+        if (name === 'sftp') return this.#begin({ kind: 'sftp', request, command: undefined })
+        return request.reply(false)
+      }
+      default:
+        // Agent and X11 forwarding among them: refused on purpose until grants name them.
+        return request.reply(false)
+    }
+  }
+
+  #setEnvironment(payload: Buffer): boolean {
+    const reader = new Reader(payload)
+    const name = reader.string().toString('latin1')
+    const value = reader.string().toString('latin1')
+    reader.end()
+    if (this.#environment.length >= environmentMax || !mayCarry(name, value)) return false
+    this.#environment.push([name, value])
+    return true
+  }
+
+  #duringRelay(request: ChannelRequest): void {
+    const target = this.#target
+    switch (request.name) {
+      case 'window-change': {
+        const size = parseSize(request.payload)
+        this.#recording?.resize(size.cols, size.rows)
+        void target?.request('window-change', encodeSize(size), false)
+        return request.reply(true)
+      }
+      case 'signal':
+      case 'break':
+      case 'eow@openssh.com':
+        void target
+          ?.request(request.name, request.payload, request.wantReply)
+          .then((success) => request.reply(success))
+        return
+      default:
+        // RFC 4254 section 6.5: only one shell, exec or subsystem a channel; env comes before it.
+        return request.reply(false)
+    }
+  }
+
+  #begin(start: Start): void {
+    this.#phase = 'starting'
+    this.#kind = start.kind
+    this.#start(start).catch((err: unknown) => this.#fail(start, err))
+  }
+
+  async #start(start: Start): Promise<void> {
+    const { deps } = this.#visit
+    const answer = await this.#visit.authorize(start.kind)
+    if ('denied' in answer) return this.#refuse(start, answer)
+    this.#authorization = answer
+
+    // Committed before anything happens on the target: invariant 3.
+    const { session } = await deps.access.startSession(answer, {
+      kind: start.kind,
+      ...(start.command === undefined ? {} : { command: start.command }),
+      source: this.#visit.source,
+      clientIdent: this.#visit.clientIdent,
+      node: deps.node,
+      recording: true,
+    })
+    this.#session = session
+    deps.metrics.sessions.inc({ kind: start.kind })
+    const recording = await deps.recorder.start({
+      tenant: answer.tenant,
+      session,
+      kind: this.#pty === undefined ? 'exec' : 'terminal',
+      cols: this.#pty?.cols ?? 80,
+      rows: this.#pty?.rows ?? 24,
+      ...(this.#pty === undefined ? {} : { term: this.#pty.term }),
+      title: `${answer.user.name} on ${answer.target.name} as ${answer.login}`,
+      ...(start.command === undefined ? {} : { command: start.command.toString('utf8') }),
+      onFailure: (err) => {
+        this.#visit.log.error({ err, session }, 'recording failed')
+        this.end(new RecorderFailed(err), 'recorder-failed')
+      },
+    })
+    // Ended while it was being opened: nobody else knows of it yet.
+    if (this.#phase === 'over') return void (await recording.end())
+    this.#recording = recording
+    if (this.#clientGone) return this.#close('client-gone')
+
+    const target = await this.#visit.openTarget(answer, session)
+    if (this.#gone()) target.close()
+    this.#target = target
+    if (this.#clientGone) return this.#close('client-gone')
+    await this.#startOnTarget(start, target, answer)
+  }
+
+  async #startOnTarget(
+    start: Start,
+    target: Channel,
+    { target: { name } }: Authorization,
+  ): Promise<void> {
+    for (const [variable, value] of this.#environment) {
+      void target.request('env', new Writer().text(variable).text(value).build(), false)
+    }
+    if (this.#pty !== undefined && !(await target.request('pty-req', encodePty(this.#pty), true))) {
+      throw new TargetRefused(`${name} refused to open a terminal`)
+    }
+    const [request, payload] =
+      start.kind === 'sftp'
+        ? ['subsystem', new Writer().text('sftp').build()]
+        : [start.kind, start.request.payload]
+    if (!(await target.request(request, payload, true))) {
+      throw new TargetRefused(
+        `${name} refused to start ${start.kind === 'exec' ? 'the command' : start.kind}`,
+      )
+    }
+    if (this.#clientGone) return this.#close('client-gone')
+    if (this.#phase === 'over') return
+    start.request.reply(true)
+    this.#join(target)
+  }
+
+  /** From here on the two channels talk. */
+  #join(target: Channel): void {
+    const recording = this.#recording
+    if (recording === undefined) throw new Error('no relay without a recording')
+    this.#phase = 'relaying'
+    const relay = new Relay(this.#channel, target, recording, {
+      clientRequest: (request) => this.#duringRelay(request),
+      exit: (exit) => {
+        this.#exit = exit
+      },
+      lost: () => this.end(new TargetFailed('the target broke off the connection'), 'target-gone'),
+      over: () => {
+        const ended = this.#exit.status !== undefined || this.#exit.signal !== undefined
+        void this.#close(ended || !this.#clientGone ? 'ended' : 'client-gone')
+      },
+    })
+    this.#relay = relay
+    target.handle(relay.target)
+    for (const chunk of this.#early.splice(0)) relay.client.data(chunk)
+    for (const request of this.#earlyRequests.splice(0)) this.#requested(request)
+    if (this.#earlyEof) relay.client.eof()
+  }
+
+  /** The client left, or the session was ended, while something was awaited. */
+  #gone(): boolean {
+    return this.#clientGone || this.#phase === 'over'
+  }
+
+  #fail(start: Start, err: unknown): void {
+    if (this.#phase === 'over') return
+    const refusal = refusalOf(err)
+    if (!(err instanceof CodedError)) this.#visit.log.error({ err }, 'session failed to start')
+    if (this.#session === undefined) return this.#refuse(start, refusal)
+    start.request.reply(true)
+    this.#farewell(refusal)
+    void this.#close(refusal.code)
+  }
+
+  /** There was no session: the person is told why, and so is the log where one is due. */
+  #refuse(start: Start, refusal: Refusal): void {
+    start.request.reply(true)
+    this.#visit.deps.metrics.sessionsTotal.inc({ kind: start.kind, outcome: 'refused' })
+    this.#farewell(refusal)
+    this.#finish()
+  }
+
+  /** One line on stderr, exit status 255, and the end of the channel. */
+  #farewell(refusal: Refusal): void {
+    const request = this.#visit.requestId()
+    this.#visit.log.info({ request, code: refusal.code, session: this.#session }, 'session refused')
+    if (this.#clientGone) return
+    const line = `${refusalLine(refusal, request)}${this.#pty === undefined ? '\n' : '\r\n'}`
+    this.#channel.writeExtended(1, Buffer.from(line), () => {})
+    void this.#channel.request('exit-status', Buffer.of(0, 0, 0, 255), false)
+    this.#channel.eof()
+    this.#channel.close()
+    // A client that takes nothing, not even this line, is not waited for.
+    setTimeout(() => this.#channel.abort(), farewellMs).unref()
+  }
+
+  /** Ends what there is, and puts the end on the log. */
+  async #close(outcome: string): Promise<void> {
+    if (this.#phase === 'over') return
+    const relay = this.#relay
+    this.#finish()
+    const { deps, log } = this.#visit
+    const session = this.#session
+    if (session === undefined || this.#authorization === undefined) return
+    try {
+      const digest = await this.#endRecording()
+      await deps.access.endSession(session, {
+        tenant: this.#authorization.tenant,
+        ...(this.#exit.status === undefined ? {} : { exitStatus: this.#exit.status }),
+        ...(this.#exit.signal === undefined ? {} : { exitSignal: this.#exit.signal }),
+        bytes: (relay?.bytes.up ?? 0) + (relay?.bytes.down ?? 0),
+        reason: outcome,
+        ...(digest === undefined ? {} : { recording: digest }),
+      })
+    } catch (err) {
+      // The row stays open and recovery ends it; what was recorded is on disk.
+      log.error({ err, session }, 'session end could not be put on record')
+    } finally {
+      deps.metrics.sessions.dec({ kind: this.#kind })
+      deps.metrics.sessionsTotal.inc({ kind: this.#kind, outcome: outcomeLabel(outcome) })
+      deps.metrics.relayBytes.inc({ direction: 'up' }, relay?.bytes.up ?? 0)
+      deps.metrics.relayBytes.inc({ direction: 'down' }, relay?.bytes.down ?? 0)
+    }
+  }
+
+  #finish(): void {
+    if (this.#phase === 'over') return
+    this.#phase = 'over'
+    this.#target?.close()
+    if (this.#clientGone) this.#channel.close()
+    this.#over()
+  }
+
+  /** The digest of what is kept: an empty recording is not. */
+  async #endRecording() {
+    const recording = this.#recording
+    if (recording === undefined) return undefined
+    const { status, signal } = this.#exit
+    if (status !== undefined || signal !== undefined) recording.exit(signal ?? String(status))
+    const digest = await recording.end()
+    return digest.empty ? undefined : digest
+  }
+}
+
+function outcomeLabel(outcome: string): string {
+  return outcome === 'ended' || outcome === 'client-gone' ? outcome : 'cut'
+}
+
+function readString(payload: Buffer): Buffer {
+  const reader = new Reader(payload)
+  const value = reader.string()
+  reader.end()
+  return value
+}

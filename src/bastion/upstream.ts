@@ -1,0 +1,139 @@
+import { timingSafeEqual } from 'node:crypto'
+import { connect, type Socket } from 'node:net'
+import type { Authorization } from '../access/index.ts'
+import { CodedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { SessionId } from '../recorder/index.ts'
+import { type Connection, connectUpstream } from '../ssh/index.ts'
+import type { BastionDeps } from './bastion.ts'
+import {
+  TargetFailed,
+  TargetHostKeyChanged,
+  TargetRefusedKey,
+  TargetUnreachable,
+} from './errors.ts'
+
+const connectMs = 10_000
+const handshakeMs = 20_000
+/** What a socket holds before it counts as full: larger writes, and fewer of them. */
+export const socketBytes = 256 * 1024
+
+/**
+ * Opens the connection to the target of an authorization, and to nothing else.
+ *
+ * The target's host key must be one of those on record, byte for byte, before anything is proved to
+ * it; the vault proves who we are, by signing for this session only.
+ */
+export async function dial(
+  deps: BastionDeps,
+  authorization: Authorization,
+  session: SessionId,
+  log: Log,
+): Promise<Connection> {
+  const { target, login } = authorization
+  const stopTimer = deps.metrics.upstreamSeconds.startTimer()
+  const lease = await deps.access.leaseKey(authorization, session)
+  const socket = await openSocket(target)
+  // What the vault said matters more to the person than what the target made of it.
+  let refusedByVault: unknown
+  try {
+    const connection = await connectUpstream({
+      socket,
+      user: login,
+      hostKeyTypes: target.hostKeys.map((key) => key.type),
+      verifyHostKey: async (blob) => target.hostKeys.some((key) => sameBytes(key.blob, blob)),
+      key: {
+        publicKey: lease.publicKey,
+        sign: async (data, algorithm) => {
+          try {
+            return await deps.vault.sign(lease.id, data, algorithm)
+          } catch (err) {
+            refusedByVault = err
+            throw err
+          }
+        },
+      },
+      handshakeMs,
+      log,
+    })
+    stopTimer()
+    return connection
+  } catch (err) {
+    socket.destroy()
+    log.warn({ err, session, target: target.id }, 'upstream dial failed')
+    if (refusedByVault instanceof CodedError) throw refusedByVault
+    throw explain(err, authorization)
+  }
+}
+
+/** A connected socket without Nagle's delay: a keystroke is one small packet and must not wait. */
+function openSocket({ name, host, port }: Authorization['target']): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const options = { host, port, noDelay: true, keepAlive: true, highWaterMark: socketBytes }
+    const socket = connect(options)
+    const fail = (what: string, cause?: unknown) => {
+      clearTimeout(timer)
+      socket.destroy()
+      reject(
+        new TargetUnreachable(
+          `${name} does not answer at ${host}:${port} (${what}); check that it is up and that its SSH server listens there`,
+          { cause },
+        ),
+      )
+    }
+    const timer = setTimeout(() => fail(`no answer in ${connectMs / 1000} s`), connectMs)
+    socket.once('error', (err: NodeJS.ErrnoException) => fail(whatFailed(err), err))
+    socket.once('connect', () => {
+      clearTimeout(timer)
+      socket.removeAllListeners('error')
+      resolve(socket)
+    })
+  })
+}
+
+function whatFailed({ code }: NodeJS.ErrnoException): string {
+  switch (code) {
+    case 'ECONNREFUSED':
+      return 'connection refused'
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'its name does not resolve'
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return 'no route to it'
+    default:
+      return 'connection failed'
+  }
+}
+
+/** What a failed handshake means to the person at the other end. */
+function explain(cause: unknown, { target, login, tenantSlug }: Authorization): CodedError {
+  const code = cause instanceof CodedError ? cause.code : undefined
+  const { name } = target
+  switch (code) {
+    case 'ERR_UPSTREAM_HOST_KEY':
+      return new TargetHostKeyChanged(
+        `the host key of ${name} is not the one on record, so nothing was sent to it; if it was reinstalled, an administrator registers it anew (vaultterm target add ${tenantSlug} ${name} … --scan)`,
+        { cause },
+      )
+    case 'ERR_UPSTREAM_AUTH':
+      return new TargetRefusedKey(
+        `${name} does not accept the bastion's key for ${login}; an administrator runs there what "vaultterm target onboard ${tenantSlug} ${name}" prints`,
+        { cause },
+      )
+    case 'ERR_UPSTREAM_TIMEOUT':
+      return new TargetFailed(
+        `${name} accepted the connection and then took too long; try again, or check its load`,
+        { cause },
+      )
+    default:
+      return new TargetFailed(
+        `${name} broke off the connection before the login was done; its own log says why`,
+        { cause },
+      )
+  }
+}
+
+function sameBytes(a: Buffer, b: Buffer): boolean {
+  return a.length === b.length && timingSafeEqual(a, b)
+}

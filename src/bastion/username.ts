@@ -1,0 +1,22 @@
+/** What an SSH user name asks for: `<tenant>`, `<tenant>+<target>` or `<tenant>+<target>+<login>`. */
+export interface Wish {
+  /** A tenant's slug, or `tenant-` and the first 8 hex digits of its id. */
+  readonly tenant: string
+  readonly target: string | undefined
+  readonly login: string | undefined
+}
+
+const name = /^[a-z0-9][a-z0-9-]{0,31}$/
+const login = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/
+
+/**
+ * Reads a user name. undefined when it is none of ours: such a name is then treated just like an
+ * unknown tenant, so that a stranger learns nothing from the difference.
+ */
+export function parseUsername(text: string): Wish | undefined {
+  const [tenant = '', target, account, ...rest] = text.split('+')
+  if (rest.length > 0 || !name.test(tenant)) return undefined
+  if (target !== undefined && !name.test(target)) return undefined
+  if (account !== undefined && !login.test(account)) return undefined
+  return { tenant, target, login: account }
+}

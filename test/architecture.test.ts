@@ -1,0 +1,61 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+
+/** Lowest first. A module may import from the lines above its own, never from its own line. */
+const layers = [
+  ['errors', 'secret'],
+  ['config', 'log', 'metrics'],
+  ['postgres', 'redis', 'ssh', 'http'],
+  ['audit'],
+  ['vault'],
+  ['auth', 'ca', 'recorder'],
+  ['access', 'tenant'],
+  ['bastion', 'portal', 'admin', 'cli', 'local'],
+  ['app'],
+  ['main'],
+]
+const layerOf = (module: string) => layers.findIndex((line) => line.includes(module))
+
+const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((path) =>
+  path.endsWith('.ts'),
+)
+
+const importsOf = (file: string) =>
+  [
+    ...readFileSync(`src/${file}`, 'utf8').matchAll(
+      /(?:from|import\()\s*'([^']+)'|^import '([^']+)'/gm,
+    ),
+  ].map((match) => match[1] ?? match[2] ?? '')
+
+test.each(files)('%s imports lower layers only, by their public face', (file) => {
+  const module = file.split(/[/.]/)[0] ?? ''
+  expect(layers.flat()).toContain(module)
+  for (const specifier of importsOf(file).filter((path) => path.startsWith('.'))) {
+    const [imported = '', ...inside] = new URL(specifier, `file:///${file}`).pathname
+      .slice(1)
+      .split('/')
+    const target = imported.replace(/\.ts$/, '')
+    if (target === module) continue
+    expect(layerOf(target), specifier).toBeLessThan(layerOf(module))
+    if (inside.length > 0) expect(inside, specifier).toEqual(['index.ts'])
+  }
+})
+
+/** A package that only one folder may know, so that its faults and its successor stay one folder's affair. */
+const keepers: Record<string, string> = {
+  ssh2: 'ssh/ssh2/',
+  pg: 'postgres/',
+  ioredis: 'redis/',
+  'node-pty': 'local/',
+  commander: 'cli/',
+}
+
+test.each(Object.entries(keepers))('only %s is imported by src/%s', (name, folder) => {
+  const importers = files.filter((file) =>
+    importsOf(file).some((specifier) => specifier === name || specifier.startsWith(`${name}/`)),
+  )
+  // doctor asks whether a native part loads, which is no use of it.
+  expect(
+    importers.filter((file) => !file.startsWith(folder) && !file.startsWith('cli/doctor')),
+  ).toEqual([])
+})

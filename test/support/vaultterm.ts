@@ -1,0 +1,164 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+
+/** What `up --json` and `serve --json` print when they accept connections. */
+export interface Ready {
+  readonly event: 'ready'
+  readonly ssh: string
+  readonly portal: string
+  readonly admin: string
+  readonly home: string
+}
+
+export interface Finished {
+  readonly stdout: string
+  readonly stderr: string
+  readonly code: number | null
+}
+
+const program = resolve(import.meta.dirname, '../../bin/vaultterm')
+
+const settings = /^(VAULTTERM_|DATABASE_URL$|REDIS_URL$|NODE_OPTIONS$)/
+
+/** The whole program, as a stranger runs it: its own process, its own state directory, free ports. */
+export class VaultTerm {
+  readonly home: string
+  readonly #env: NodeJS.ProcessEnv
+  #process: ChildProcess | undefined
+  #exited: Promise<number | null> = Promise.resolve(null)
+  ready!: Ready
+  stderr = ''
+
+  constructor(env: Record<string, string> = {}, home?: string) {
+    this.home = home ?? mkdtempSync(join(tmpdir(), 'vaultterm-e2e-'))
+    this.#env = {
+      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name))),
+      VAULTTERM_HOME: this.home,
+      VAULTTERM_SSH_LISTEN: '127.0.0.1:0',
+      VAULTTERM_PORTAL_LISTEN: '127.0.0.1:0',
+      VAULTTERM_ADMIN_LISTEN: '127.0.0.1:0',
+      VAULTTERM_LOG: 'info',
+      ...env,
+    }
+  }
+
+  static async start(env: Record<string, string> = {}): Promise<VaultTerm> {
+    const vaultterm = new VaultTerm(env)
+    await vaultterm.up()
+    return vaultterm
+  }
+
+  /** Starts `up` and waits until it accepts connections. */
+  async up(...args: string[]): Promise<Ready> {
+    const child = spawn(program, ['up', '--json', ...args], {
+      env: this.#env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    this.#process = child
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.stderr = (this.stderr + chunk.toString()).slice(-1_000_000)
+    })
+    this.#exited = new Promise((done) => child.once('exit', (code) => done(code)))
+    const lines = createInterface({ input: child.stdout })
+    const line = await Promise.race([
+      new Promise<string>((done) => lines.once('line', done)),
+      this.#exited.then((code) => {
+        throw new Error(`up ended with ${code} before it was ready:\n${this.stderr}`)
+      }),
+    ])
+    this.ready = JSON.parse(line) as Ready
+    return this.ready
+  }
+
+  get pid(): number {
+    const pid = this.#process?.pid
+    if (pid === undefined) throw new Error('not running')
+    return pid
+  }
+
+  get alive(): boolean {
+    return this.#process?.exitCode === null && this.#process.signalCode === null
+  }
+
+  get sshPort(): string {
+    return this.ready.ssh.split(':').at(-1) ?? ''
+  }
+
+  /** Runs one of the operator's commands on this installation. */
+  cli(args: readonly string[], input?: string): Promise<Finished> {
+    return run(program, args, this.#env, input)
+  }
+
+  /** The same with --json, its answer read; a failed command throws what it said. */
+  async json<T = unknown>(...args: string[]): Promise<T> {
+    const { stdout, stderr, code } = await this.cli([...args, '--json'])
+    if (code !== 0) throw new Error(`vaultterm ${args.join(' ')}: ${code}\n${stderr}`)
+    return JSON.parse(stdout) as T
+  }
+
+  /** The demo user's `ssh`, with a time limit. */
+  ssh(args: readonly string[], input?: string | Buffer, timeoutMs = 20_000): Promise<Finished> {
+    return run(
+      'ssh',
+      ['-F', join(this.home, 'demo/ssh_config'), ...args],
+      this.#env,
+      input,
+      timeoutMs,
+    )
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.kill(signal)
+  }
+
+  exited(): Promise<number | null> {
+    return this.#exited
+  }
+
+  /** kill -9, as a power cut would be to this process. */
+  async crash(): Promise<void> {
+    this.signal('SIGKILL')
+    await this.#exited
+  }
+
+  /** Stops it and removes its state. */
+  async close(): Promise<void> {
+    if (this.alive) {
+      this.signal('SIGTERM')
+      this.signal('SIGTERM')
+      await this.#exited
+    }
+    rmSync(this.home, { recursive: true, force: true })
+  }
+}
+
+function run(
+  file: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  input?: string | Buffer,
+  timeoutMs = 60_000,
+): Promise<Finished> {
+  return new Promise((done) => {
+    const child = execFile(
+      file,
+      [...args],
+      {
+        env,
+        timeout: timeoutMs,
+        killSignal: 'SIGKILL',
+        maxBuffer: 256 * 1048576,
+        encoding: 'utf8',
+      },
+      (err, stdout, stderr) => {
+        const code = err === null ? 0 : typeof err.code === 'number' ? err.code : null
+        done({ stdout, stderr, code })
+      },
+    )
+    if (input === undefined) child.stdin?.end()
+    else child.stdin?.end(input)
+  })
+}
