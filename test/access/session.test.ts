@@ -208,7 +208,7 @@ test('refuses an authorization that has expired', async () => {
   const late = allowed(await access.authorize(demo, shell))
   const started = allowed(await access.authorize(demo, shell))
   const { session } = await access.startSession(started, start)
-  vi.useFakeTimers({ toFake: ['Date'], now: Date.parse(late.expiresAt) + 1 })
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.parse(started.expiresAt) + 1 })
   try {
     const refused = { code: 'ERR_AUTHORIZATION' }
     await expect(access.startSession(late, start)).rejects.toMatchObject(refused)
