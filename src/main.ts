@@ -1,7 +1,9 @@
 import { migrations } from './app.ts'
 import { type CliDeps, runCli } from './cli/index.ts'
-import { databaseUrls, parseConfig, requireDatastores } from './config.ts'
+import { ConfigInvalid, databaseUrls, parseConfig } from './config.ts'
 import { createLog } from './log.ts'
+import { describeConfig } from './main/check-config.ts'
+import { examine } from './main/doctor.ts'
 import { open } from './main/open.ts'
 import { serve } from './main/serve.ts'
 import { up } from './main/up.ts'
@@ -30,10 +32,17 @@ const deps: CliDeps = {
     return serve({ config, log: createLog(config.logLevel), json, print })
   },
   async migrate() {
-    const config = parseConfig(env)
-    const { owner } = requireDatastores(config).database
+    const { given } = parseConfig(env)
+    if (given.databaseUrl === undefined) {
+      throw new ConfigInvalid([
+        'DATABASE_URL is missing: the Postgres server, as postgres://… (`up` migrates its own by itself)',
+      ])
+    }
+    const { owner } = databaseUrls(given, given.databaseUrl)
     return migrate({ url: owner, directory: migrations, log: quietLog() })
   },
+  checkConfig: (options) => describeConfig(parseConfig(env), options),
+  doctor: () => examine(parseConfig(env), quietLog()),
 }
 
 process.exitCode = await runCli(process.argv.slice(2), { stdin, stdout, stderr, env }, deps)

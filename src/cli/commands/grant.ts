@@ -1,0 +1,114 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type ChannelKind, channelKinds, type Grant, isChannelKind } from '../../access/index.ts'
+import { type Role, roles } from '../../auth/index.ts'
+import type { Context } from '../context.ts'
+import { WrongUsage } from '../errors.ts'
+import { readableTime } from '../moment.ts'
+import type { Column } from '../table.ts'
+import { collect, type JsonOption, jsonOption, parseMomentOption } from './options.ts'
+
+const columns: readonly Column<Grant>[] = [
+  { title: 'WHO', value: ({ user, role }) => user ?? `role ${role}` },
+  { title: 'TARGET', value: ({ target }) => target },
+  { title: 'LOGINS', value: ({ logins }) => (logins.length === 0 ? 'all' : logins.join(',')) },
+  { title: 'ALLOW', value: ({ allow }) => allow.join(',') },
+  { title: 'UNTIL', value: ({ until }) => readableTime(until) },
+  { title: 'ID', value: ({ id }) => id },
+]
+
+interface AddOptions extends JsonOption {
+  readonly user?: string
+  readonly role?: Role
+  readonly target: string
+  readonly login?: readonly string[]
+  readonly allow?: readonly ChannelKind[]
+  readonly until?: string
+}
+
+/** grant add, list, remove. */
+export function grantCommands(program: Command, context: Context): void {
+  const grant = program.command('grant').description('who may open which target')
+  grant
+    .command('add')
+    .description('let a user, or everybody of a role, open a target')
+    .argument('<tenant>')
+    .option('--user <user>', 'one user')
+    .addOption(new Option('--role <role>', 'everybody of a role').choices(roles))
+    .requiredOption('--target <target>', "a target's name, or '*' for every one")
+    .option('--login <login...>', "accounts on it; without, all of the target's", collect)
+    .option('--allow <kinds>', channelKinds.join(','), collectKinds)
+    .option('--until <time>', 'good until: 2027-01-31, 8h', parseMomentOption)
+    .addOption(jsonOption())
+    .action(async (slug: string, options: AddOptions) => {
+      const { user, role, target, login, allow, until, json } = options
+      if ((user === undefined) === (role === undefined)) {
+        throw new WrongUsage('give one of --user and --role')
+      }
+      const added = await context.withTenant('grant add', slug, ({ access }, tenant) =>
+        access.addGrant(
+          tenant.id,
+          {
+            target,
+            ...(user === undefined ? {} : { user }),
+            ...(role === undefined ? {} : { role }),
+            ...(login === undefined ? {} : { logins: login }),
+            ...(allow === undefined ? {} : { allow }),
+            ...(until === undefined ? {} : { until }),
+          },
+          context.actor,
+        ),
+      )
+      const who = user ?? `everybody of role ${role}`
+      const line = `granted ${added.allow.join(',')} on ${target} to ${who} (${added.id})`
+      await context.printDone(json, toJson(added), line)
+    })
+  grant
+    .command('list')
+    .description('the grants of a tenant')
+    .argument('<tenant>')
+    .addOption(jsonOption())
+    .action(async (slug: string, { json }: JsonOption) => {
+      const list = await context.withTenant('grant list', slug, ({ access }, tenant) =>
+        access.listGrants(tenant.id),
+      )
+      await context.printList(list, {
+        json,
+        columns,
+        toJson,
+        none: 'no grants yet: nobody may open anything',
+      })
+    })
+  grant
+    .command('remove')
+    .description('take a grant away; sessions that stand on it alone end')
+    .argument('<tenant>')
+    .argument('<id>')
+    .addOption(jsonOption())
+    .action(async (slug: string, id: string, { json }: JsonOption) => {
+      const removed = await context.withTenant('grant remove', slug, ({ access }, tenant) =>
+        access.removeGrant(tenant.id, id, context.actor),
+      )
+      await context.printDone(json, toJson(removed), `removed grant ${id}`)
+    })
+}
+
+function collectKinds(value: string, before: readonly ChannelKind[] = []): readonly ChannelKind[] {
+  const kinds = collect(value).map((kind) => {
+    if (isChannelKind(kind)) return kind
+    throw new InvalidArgumentError(`${JSON.stringify(kind)} is none of ${channelKinds.join(', ')}`)
+  })
+  return [...before, ...kinds]
+}
+
+function toJson({ id, user, role, target, logins, allow, until, createdAt }: Grant): object {
+  return {
+    id,
+    user: user ?? null,
+    role: role ?? null,
+    target,
+    logins,
+    allow,
+    until: until ?? null,
+    createdAt,
+  }
+}

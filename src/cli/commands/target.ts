@@ -1,0 +1,187 @@
+import { type Command, Option } from 'commander'
+import type { HostKey, Target } from '../../access/index.ts'
+import {
+  fingerprint,
+  formatPublicKey,
+  matchesHost,
+  parseHostKeyLines,
+  scanHostKeys,
+} from '../../ssh/index.ts'
+import type { Context } from '../context.ts'
+import { FileUnusable, NotFound, WrongUsage } from '../errors.ts'
+import { readText } from '../input.ts'
+import { onboardLines } from '../onboard.ts'
+import { withProgress } from '../progress.ts'
+import type { Column } from '../table.ts'
+import { checkTarget } from '../target-check.ts'
+import { collect, type JsonOption, jsonOption, parsePort } from './options.ts'
+
+const scanMs = 10_000
+
+const columns: readonly Column<Target>[] = [
+  { title: 'TARGET', value: ({ name }) => name },
+  { title: 'ADDRESS', value: ({ host, port }) => `${host}:${port}` },
+  { title: 'LOGINS', value: ({ logins }) => logins.join(',') },
+  { title: 'AUTH', value: ({ auth }) => auth },
+  { title: 'HOST KEYS', value: ({ hostKeys }) => hostKeys.map(({ type }) => type).join(',') },
+]
+
+interface AddOptions extends JsonOption {
+  readonly host: string
+  readonly port: number
+  readonly login: readonly string[]
+  readonly hostKey?: string
+  readonly scan?: boolean
+}
+
+/** target add, list, remove, onboard, check. */
+export function targetCommands(program: Command, context: Context): void {
+  const target = program.command('target').description('hosts that users reach')
+  addCommand(target, context)
+  target
+    .command('list')
+    .description('the targets of a tenant')
+    .argument('<tenant>')
+    .addOption(jsonOption())
+    .action(async (slug: string, { json }: JsonOption) => {
+      const list = await context.withTenant('target list', slug, ({ access }, tenant) =>
+        access.listTargets(tenant.id),
+      )
+      const none = 'no targets yet: `vaultterm target add --help` says how to add one'
+      await context.printList(list, { json, columns, toJson, none })
+    })
+  target
+    .command('remove')
+    .description('remove a target; its live sessions end')
+    .argument('<tenant>')
+    .argument('<name>')
+    .addOption(jsonOption())
+    .action(async (slug: string, name: string, { json }: JsonOption) => {
+      const removed = await context.withTenant('target remove', slug, ({ access }, tenant) =>
+        access.removeTarget(tenant.id, name, context.actor),
+      )
+      await context.printDone(json, toJson(removed), `removed ${name}`)
+    })
+  target
+    .command('onboard')
+    .description("print the shell lines that make a target accept the bastion's key")
+    .argument('<tenant>')
+    .argument('<name>')
+    .addOption(jsonOption())
+    .action(async (slug: string, name: string, { json }: JsonOption) => {
+      const { found, key } = await context.withTenant(
+        'target onboard',
+        slug,
+        async ({ access, vault }, tenant) => ({
+          found: require(await access.findTarget(tenant.id, name), name),
+          key: await vault.describe(tenant.id, 'admin_ssh'),
+        }),
+      )
+      const lines = onboardLines(found, key.publicKey)
+      if (json !== true) return context.print(...lines)
+      const { publicKey, fingerprint: keyFingerprint } = key
+      await context.printJson({ target: name, publicKey, fingerprint: keyFingerprint, lines })
+    })
+  target
+    .command('check')
+    .description('dial a target and say what would happen')
+    .argument('<tenant>')
+    .argument('<name>')
+    .option('--login <login>', "which account; without, the target's default")
+    .addOption(jsonOption())
+    .action(
+      async (
+        slug: string,
+        name: string,
+        { login, json }: JsonOption & { readonly login?: string },
+      ) => {
+        const report = await context.withTenant('target check', slug, async (product, tenant) => {
+          const found = require(await product.access.findTarget(tenant.id, name), name)
+          const account = login ?? found.logins[0]
+          if (account === undefined || !found.logins.includes(account)) {
+            throw new WrongUsage(`${name} has no login ${login}: ${found.logins.join(', ')}`)
+          }
+          return withProgress(context.terminal, `dialling ${name}`, () =>
+            checkTarget(product, tenant, found, account),
+          )
+        })
+        await context.printDone(json, report, `${name}: ${report.message}`)
+        if (!report.ok) context.status = 1
+      },
+    )
+}
+
+function addCommand(target: Command, context: Context): void {
+  target
+    .command('add')
+    .description('register a host, with the host key by which it is known')
+    .argument('<tenant>')
+    .argument('<name>', 'a-z, 0-9 and -')
+    .requiredOption('--host <host>', 'its name or address')
+    .addOption(new Option('--port <port>', 'its SSH port').argParser(parsePort).default(22))
+    .requiredOption('--login <logins>', 'accounts on it; the first is the default', collect)
+    .option('--host-key <file>', 'its public host keys (.pub or known_hosts lines), or - for stdin')
+    .option('--scan', 'ask the host for its keys, and trust the answer')
+    .addOption(new Option('--auth <how>', 'how we log in to it').choices(['key']).default('key'))
+    .addOption(jsonOption())
+    .action(async (slug: string, name: string, options: AddOptions) => {
+      const { host, port, login, json } = options
+      const hostKeys = await readHostKeys(context, options)
+      const added = await context.withTenant('target add', slug, ({ access }, tenant) =>
+        access.addTarget(tenant.id, { name, host, port, logins: login, hostKeys }, context.actor),
+      )
+      if (json === true) return context.printJson(toJson(added))
+      await context.print(
+        `added ${name} at ${host}:${port}, known by`,
+        ...added.hostKeys.map(({ type, blob }) => `  ${type} ${fingerprint(blob)}`),
+        ...(options.scan === true
+          ? [
+              'Compare these with what the host itself prints: ssh-keygen -lf /etc/ssh/ssh_host_….pub',
+            ]
+          : []),
+        `next: vaultterm target onboard ${slug} ${name}`,
+      )
+    })
+}
+
+async function readHostKeys(context: Context, options: AddOptions): Promise<readonly HostKey[]> {
+  const { host, port, hostKey, scan } = options
+  if ((hostKey === undefined) === (scan !== true)) {
+    throw new WrongUsage('give one of --host-key FILE and --scan')
+  }
+  if (hostKey === undefined) {
+    return withProgress(context.terminal, `asking ${host} for its keys`, () =>
+      scanHostKeys(host, port, scanMs),
+    )
+  }
+  const { keys, problems } = parseHostKeyLines(await readText(hostKey, context.terminal))
+  const [problem] = problems
+  if (problem !== undefined) throw new FileUnusable(`${hostKey}: ${problem}`)
+  const matching = keys.filter((line) => matchesHost(line, host, port))
+  if (matching.length > 0) return matching.map(({ key }) => key)
+  throw new FileUnusable(`${hostKey} names no host key of ${host} port ${port}`)
+}
+
+function require(target: Target | undefined, name: string): Target {
+  if (target === undefined)
+    throw new NotFound('target', `there is no target ${JSON.stringify(name)}`)
+  return target
+}
+
+function toJson({ id, name, host, port, logins, auth, hostKeys }: Target): object {
+  const [first] = hostKeys
+  return {
+    id,
+    name,
+    host,
+    port,
+    logins,
+    auth,
+    hostKey: first === undefined ? null : formatPublicKey(first),
+    hostKeys: hostKeys.map((key) => ({
+      type: key.type,
+      fingerprint: fingerprint(key.blob),
+      key: formatPublicKey(key),
+    })),
+  }
+}

@@ -1,0 +1,86 @@
+import { userInfo } from 'node:os'
+import type { Actor } from '../auth/index.ts'
+import type { Tenant } from '../tenant/index.ts'
+import type { CliDeps, CliProduct } from './deps.ts'
+import { printableJson } from './printable.ts'
+import { withProgress } from './progress.ts'
+import { type Column, formatTable } from './table.ts'
+import { type Terminal, write } from './terminal.ts'
+
+/** What every command is made with. */
+export class Context {
+  readonly terminal: Terminal
+  readonly deps: CliDeps
+  /** The exit status of a command that did its work, and found something wrong. */
+  status = 0
+
+  constructor(terminal: Terminal, deps: CliDeps) {
+    this.terminal = terminal
+    this.deps = deps
+  }
+
+  /** Who runs commands here: an operator, by the name that the system knows. */
+  get actor(): Actor {
+    return { kind: 'operator', id: 'cli', name: operatorName() }
+  }
+
+  /** Opens the installation for as long as the work lasts. */
+  async withProduct<T>(what: string, work: (product: CliProduct) => Promise<T>): Promise<T> {
+    const product = await withProgress(this.terminal, 'opening the installation', () =>
+      this.deps.open(`vaultterm ${what}`),
+    )
+    try {
+      return await work(product)
+    } finally {
+      await product.close()
+    }
+  }
+
+  /** The same, with a tenant found by its slug. */
+  withTenant<T>(
+    what: string,
+    slug: string,
+    work: (product: CliProduct, tenant: Tenant) => Promise<T>,
+  ): Promise<T> {
+    return this.withProduct(what, async (product) =>
+      work(product, await product.tenants.find(slug)),
+    )
+  }
+
+  async print(...lines: readonly string[]): Promise<void> {
+    await write(this.terminal.stdout, `${lines.join('\n')}\n`)
+  }
+
+  async printJson(value: unknown): Promise<void> {
+    await this.print(printableJson(value))
+  }
+
+  /** A list: one document of JSON, or a table with a word for when there is nothing in it. */
+  async printList<Row>(
+    rows: readonly Row[],
+    options: {
+      readonly json: boolean | undefined
+      readonly columns: readonly Column<Row>[]
+      readonly toJson: (row: Row) => object
+      readonly none: string
+    },
+  ): Promise<void> {
+    if (options.json === true) return this.printJson(rows.map(options.toJson))
+    if (rows.length === 0) return void this.terminal.stderr.write(`${options.none}\n`)
+    await this.print(...formatTable(options.columns, rows))
+  }
+
+  /** What one act made or changed: its JSON, or one line. */
+  async printDone(json: boolean | undefined, value: object, line: string): Promise<void> {
+    await (json === true ? this.printJson(value) : this.print(line))
+  }
+}
+
+function operatorName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    // A user id without an entry in the system's list, as in containers.
+    return `uid ${process.getuid?.() ?? 'unknown'}`
+  }
+}

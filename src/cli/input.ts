@@ -1,0 +1,65 @@
+import { open } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
+import { FileUnusable } from './errors.ts'
+import type { Terminal } from './terminal.ts'
+
+/** Keys and host keys are a few hundred bytes. */
+const textBytesMax = 64 * 1024
+
+/** The text of FILE, or of stdin for `-`: small, and text. */
+export async function readText(path: string, { stdin, stderr }: Terminal): Promise<string> {
+  if (path !== '-') return readAll(path, await openFile(path))
+  if (stdin.isTTY === true) stderr.write('reading from the terminal; end with Ctrl-D\n')
+  return readAll('stdin', stdin)
+}
+
+/** A file to read from. Throws FileUnusable where there is none. */
+export async function openFile(path: string): Promise<Readable> {
+  try {
+    const file = await open(path)
+    const stat = await file.stat()
+    if (stat.isFile() || stat.isFIFO()) return file.createReadStream()
+    await file.close()
+  } catch (err) {
+    throw new FileUnusable(`cannot read ${path}: ${reason(err)}`, { cause: err })
+  }
+  throw new FileUnusable(`cannot read ${path}: it is not a file`)
+}
+
+async function readAll(name: string, stream: Readable): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of stream) {
+    const buffer = Buffer.from(chunk)
+    bytes += buffer.length
+    if (bytes > textBytesMax) {
+      stream.destroy()
+      throw new FileUnusable(`${name} is too long: at most ${textBytesMax / 1024} KiB are read`)
+    }
+    chunks.push(buffer)
+  }
+  const text = decode(name, Buffer.concat(chunks))
+  if (text.trim() === '') throw new FileUnusable(`${name} is empty`)
+  return text
+}
+
+function decode(name: string, bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (err) {
+    throw new FileUnusable(`${name} is not text`, { cause: err })
+  }
+}
+
+/** What the operating system said of a file, in its own short word. */
+export function reason(err: unknown): string {
+  const code = err instanceof Error && 'code' in err ? String(err.code) : 'unknown error'
+  const words: { readonly [code: string]: string } = {
+    ENOENT: 'there is no such file',
+    EACCES: 'it may not be read or written by this user',
+    EISDIR: 'it is a directory',
+    EEXIST: 'it is already there',
+    ENOSPC: 'the disk is full',
+  }
+  return words[code] ?? code
+}

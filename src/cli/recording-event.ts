@@ -1,0 +1,43 @@
+import { parseTenantId, type TenantId } from '../postgres/index.ts'
+import type { CliProduct } from './deps.ts'
+
+/** What a log says of a recording. */
+export interface RecordingEvent {
+  /** Its slug. */
+  readonly tenant: string
+  readonly index: number
+  readonly session: string
+  readonly recordingSha256: string
+}
+
+const batchMax = 1000
+
+/**
+ * Finds the event that has the digest of a recording: of a session in its tenant's log, or of a
+ * file, whichever log it is in.
+ */
+export async function findRecordingEvent(
+  { tenants, audit }: CliProduct,
+  wanted: { readonly session: string; readonly tenant: TenantId } | { readonly sha256: string },
+): Promise<RecordingEvent | undefined> {
+  const all = await tenants.list()
+  const places = 'tenant' in wanted ? all.filter(({ id }) => id === wanted.tenant) : all
+  for (const { id, slug } of places) {
+    const tenant = parseTenantId(id)
+    if (tenant === undefined) continue
+    for (let after = -1; ; ) {
+      const entries = await audit.tail(tenant, { after, limit: batchMax })
+      for (const { index, public: facts } of entries) {
+        const { session, recordingDigest } = facts
+        if (typeof session !== 'string' || typeof recordingDigest !== 'string') continue
+        const sha256 = recordingDigest.replace(/^sha256:/i, '')
+        const found = 'session' in wanted ? session === wanted.session : sha256 === wanted.sha256
+        if (found) return { tenant: slug, index, session, recordingSha256: sha256 }
+      }
+      const last = entries.at(-1)
+      if (last === undefined) break
+      after = last.index
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,78 @@
+import { Command, CommanderError } from 'commander'
+import { auditCommands } from './commands/audit.ts'
+import { grantCommands } from './commands/grant.ts'
+import { keyCommands } from './commands/key.ts'
+import { serverCommands } from './commands/server.ts'
+import { sessionCommands } from './commands/session.ts'
+import { targetCommands } from './commands/target.ts'
+import { tenantCommands } from './commands/tenant.ts'
+import { userCommands } from './commands/user.ts'
+import { vaultCommands } from './commands/vault.ts'
+import { webLoginCommand } from './commands/web-login.ts'
+import { Context } from './context.ts'
+import type { CliDeps } from './deps.ts'
+import { failureOf } from './errors.ts'
+import { isPipeError, ReaderGone, type Terminal } from './terminal.ts'
+
+const about = `A multi-tenant SSH bastion: ssh TENANT@BASTION reaches a target with a key that never
+leaves the vault, and the session is on record.
+
+Settings are environment variables: see docs/operations/commands.md.`
+
+/** Runs one command line; answers the exit status. Never throws. */
+export async function runCli(
+  argv: readonly string[],
+  terminal: Terminal,
+  deps: CliDeps,
+): Promise<number> {
+  // A reader that goes away must not become an uncaught error; write() notices.
+  terminal.stdout.on('error', () => {})
+  const context = new Context(terminal, deps)
+  const program = new Command('vaultterm').description(about)
+  for (const add of commands) add(program, context)
+  setUp(program, terminal)
+  try {
+    if (argv.length === 0) program.help({ error: true })
+    await program.parseAsync([...argv], { from: 'user' })
+    return context.status
+  } catch (err) {
+    if (err instanceof ReaderGone || isPipeError(err)) return 0
+    // Help was asked for and given; or nothing was, and it was shown instead.
+    if (err instanceof CommanderError && err.code === 'commander.helpDisplayed') return 0
+    if (err instanceof CommanderError && err.code === 'commander.help') return 2
+    const { line, status } = failureOf(err)
+    terminal.stderr.write(`${line}\n`)
+    if (terminal.env.VAULTTERM_LOG === 'debug' || terminal.env.VAULTTERM_LOG === 'trace') {
+      terminal.stderr.write(`${err instanceof Error ? err.stack : String(err)}\n`)
+    }
+    return status
+  }
+}
+
+const commands = [
+  serverCommands,
+  tenantCommands,
+  userCommands,
+  keyCommands,
+  targetCommands,
+  grantCommands,
+  sessionCommands,
+  auditCommands,
+  vaultCommands,
+  webLoginCommand,
+]
+
+/** Every command throws instead of ending the process, and writes to the terminal that was given. */
+function setUp(command: Command, terminal: Terminal): void {
+  command
+    .exitOverride()
+    .showSuggestionAfterError()
+    .helpCommand(false)
+    .configureOutput({
+      writeOut: (text) => void terminal.stdout.write(text),
+      writeErr: (text) => void terminal.stderr.write(text),
+      // failureOf() puts it in our own words.
+      outputError: () => {},
+    })
+  for (const one of command.commands) setUp(one, terminal)
+}

@@ -1,0 +1,88 @@
+import { randomUUID } from 'node:crypto'
+import { connect, type Socket } from 'node:net'
+import type { Target } from '../access/index.ts'
+import { CodedError } from '../errors.ts'
+import { connectUpstream } from '../ssh/index.ts'
+import type { Tenant } from '../tenant/index.ts'
+import type { CliProduct } from './deps.ts'
+
+/** What happened when a target was dialled. */
+export interface TargetReport {
+  readonly ok: boolean
+  /** How far it came. */
+  readonly reached: 'nothing' | 'address' | 'host-key' | 'login'
+  readonly code: string | null
+  readonly message: string
+}
+
+const connectMs = 10_000
+const handshakeMs = 20_000
+
+/** Dials a target as a session would, logs in, and leaves. The use of the key is on the log. */
+export async function checkTarget(
+  { vault, log }: CliProduct,
+  tenant: Tenant,
+  target: Target,
+  login: string,
+): Promise<TargetReport> {
+  let reached: TargetReport['reached'] = 'nothing'
+  try {
+    const socket = await open(target)
+    reached = 'address'
+    const lease = await vault.lease(tenant.id, {
+      name: 'admin_ssh',
+      login,
+      session: randomUUID(),
+      purpose: 'upstream',
+      expiresInMs: handshakeMs + connectMs,
+    })
+    const connection = await connectUpstream({
+      socket,
+      user: login,
+      hostKeyTypes: target.hostKeys.map(({ type }) => type),
+      verifyHostKey: async (blob) => {
+        const known = target.hostKeys.some((key) => key.blob.equals(blob))
+        if (known) reached = 'host-key'
+        return known
+      },
+      key: {
+        publicKey: lease.publicKey,
+        sign: (data, algorithm) => vault.sign(lease.id, data, algorithm),
+      },
+      handshakeMs,
+      log,
+    })
+    connection.disconnect(11, 'checked')
+    return { ok: true, reached: 'login', code: null, message: `well: logs in as ${login}` }
+  } catch (err) {
+    const code = err instanceof CodedError ? err.code : 'ERR_TARGET_UNREACHABLE'
+    return { ok: false, reached, code, message: explain(reached, code, target, tenant.slug, login) }
+  }
+}
+
+function explain(
+  reached: TargetReport['reached'],
+  code: string,
+  { name, host, port }: Target,
+  slug: string,
+  login: string,
+): string {
+  if (reached === 'nothing') return `nothing answers at ${host}:${port}`
+  if (code === 'ERR_UPSTREAM_HOST_KEY') return 'its host key is not the one on record'
+  if (code === 'ERR_UPSTREAM_AUTH') {
+    return `it does not accept the key for ${login}: run there what \`vaultterm target onboard ${slug} ${name}\` prints`
+  }
+  return `the login failed after ${reached === 'host-key' ? 'the host key was checked' : 'it answered'} (${code})`
+}
+
+function open({ host, port }: Target): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>()
+  const socket = connect({ host, port, noDelay: true })
+  const timer = setTimeout(() => socket.destroy(new Error('timed out')), connectMs)
+  socket.once('error', reject)
+  socket.once('connect', () => {
+    clearTimeout(timer)
+    resolve(socket)
+  })
+  return promise
+}

@@ -1,0 +1,27 @@
+import { type Config, requireDatastores } from '../config.ts'
+import { homePaths } from '../local/index.ts'
+import { formatAddress, formatUrl } from './address.ts'
+
+/** The settings as they are read, for people: what would be a secret is only said to be there. */
+export function describeConfig(
+  config: Config,
+  { serve }: { readonly serve: boolean },
+): { readonly [setting: string]: string } {
+  if (serve) requireDatastores(config)
+  const { given } = config
+  const paths = homePaths(config.home)
+  const withoutLogin = (url: string) => url.replace(/\/\/[^@/]*@/, '//…@').replace(/\?.*$/, '')
+  return {
+    VAULTTERM_HOME: config.home,
+    VAULTTERM_SSH_LISTEN: formatAddress(config.ssh),
+    VAULTTERM_PORTAL_LISTEN: formatAddress(config.portal),
+    VAULTTERM_ADMIN_LISTEN: formatAddress(config.admin),
+    VAULTTERM_PUBLIC_URL: config.publicUrl ?? formatUrl(config.portal),
+    DATABASE_URL: given.databaseUrl === undefined ? 'embedded' : withoutLogin(given.databaseUrl),
+    REDIS_URL: given.redisUrl === undefined ? 'local' : withoutLogin(given.redisUrl),
+    VAULTTERM_KEK: given.kek ?? `file:${paths.kek}`,
+    VAULTTERM_RECORDINGS: given.recordings ?? `dir:${paths.recordings}`,
+    VAULTTERM_LOG: config.logLevel,
+    VAULTTERM_DRAIN_SECONDS: String(config.drainMs / 1000),
+  }
+}

@@ -1,0 +1,180 @@
+import { statfs } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { arch, platform } from 'node:process'
+import { migrations } from '../app.ts'
+import type { Finding } from '../cli/index.ts'
+import type { Config, Listen } from '../config.ts'
+import { CodedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { schemaState } from '../postgres/index.ts'
+import { assertPatched } from '../ssh/index.ts'
+import { formatAddress } from './address.ts'
+import { checkNativeParts } from './native-parts.ts'
+import { type Opened, open } from './open.ts'
+
+const skewMsMax = 2000
+const freeBytesMin = 1024 ** 3
+
+/** Looks at everything that the product stands on, and says how to mend what is wrong. */
+export async function examine(config: Config, log: Log): Promise<readonly Finding[]> {
+  const findings: (Finding | Promise<Finding>)[] = [
+    check('node', nodeVersion),
+    check('ssh2', async () => {
+      assertPatched()
+      return 'carries the patch series'
+    }),
+    ...checkNativeParts(),
+    check('disk', () => disk(config)),
+  ]
+  try {
+    const product = await open('vaultterm doctor', config, log)
+    try {
+      findings.push(
+        check('database', () => database(product)),
+        check('schema', () => schema(product)),
+        check('row security', () => rowSecurity(product)),
+        check('clock', () => clock(product)),
+        check('redis', () => redis(product)),
+        check('vault', () => vault(product)),
+        ...(product.run.live ? [] : listeners(config)),
+      )
+      return await Promise.all(findings)
+    } finally {
+      await product.close()
+    }
+  } catch (err) {
+    return [...(await Promise.all(findings)), failed('installation', err)]
+  }
+}
+
+/** A check that is not passed, with what to do about it. */
+class Wrong extends Error {
+  readonly fix: string
+
+  constructor(detail: string, fix: string) {
+    super(detail)
+    this.fix = fix
+  }
+}
+
+async function check(name: string, look: () => Promise<string>): Promise<Finding> {
+  try {
+    return { name, ok: true, detail: await look() }
+  } catch (err) {
+    return failed(name, err)
+  }
+}
+
+function failed(name: string, err: unknown): Finding {
+  if (err instanceof Wrong) return { name, ok: false, detail: err.message, fix: err.fix }
+  if (err instanceof CodedError) return { name, ok: false, detail: `${err.message} (${err.code})` }
+  const detail = err instanceof Error ? err.message : 'unknown error'
+  return { name, ok: false, detail }
+}
+
+async function nodeVersion(): Promise<string> {
+  const [major = 0] = process.versions.node.split('.').map(Number)
+  if (major >= 24) return `${process.version} on ${platform} ${arch}`
+  throw new Wrong(
+    `${process.version} is too old`,
+    'start through bin/vaultterm, which brings its own',
+  )
+}
+
+async function disk({ home, given }: Config): Promise<string> {
+  const directory = given.recordings?.replace(/^dir:/, '') ?? home
+  const stats = await statfs(directory).catch(() => statfs('/'))
+  const free = stats.bavail * stats.bsize
+  const text = `${(free / 1024 ** 3).toFixed(1)} GiB free for recordings`
+  if (free >= freeBytesMin) return text
+  throw new Wrong(
+    text,
+    `make room under ${directory}, or set VAULTTERM_RECORDINGS to a larger disk`,
+  )
+}
+
+async function database({ database: db }: Opened): Promise<string> {
+  await db.ping()
+  const { version } = await db.system((tx) =>
+    tx.one<{ version: string }>("select current_setting('server_version') as version"),
+  )
+  return `Postgres ${version}, roles may be taken on, and none of them passes row security`
+}
+
+async function schema({ database: db }: Opened): Promise<string> {
+  const { missing, unknown } = await schemaState(db, migrations)
+  if (missing.length > 0) {
+    throw new Wrong(`lacks ${missing.join(', ')}`, 'run `vaultterm migrate`')
+  }
+  if (unknown.length > 0) {
+    throw new Wrong(`has ${unknown.join(', ')} of a newer version`, 'upgrade this program')
+  }
+  return 'as this version needs it'
+}
+
+async function rowSecurity({ database: db }: Opened): Promise<string> {
+  const open = await db.system((tx) =>
+    tx.many<{ name: string }>(
+      `select c.relname as name from pg_class c
+         join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'public'
+         join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+         where c.relkind in ('r', 'p') and not (c.relrowsecurity and c.relforcerowsecurity)`,
+    ),
+  )
+  if (open.length === 0) return 'forced on every table of a tenant'
+  throw new Wrong(
+    `not forced on ${open.map(({ name }) => name).join(', ')}`,
+    'as the owner: alter table NAME enable row level security, force row level security',
+  )
+}
+
+async function clock({ database: db }: Opened): Promise<string> {
+  const before = Date.now()
+  const { now } = await db.system((tx) => tx.one<{ now: Date }>('select clock_timestamp() as now'))
+  const skew = Math.abs(now.getTime() - (before + Date.now()) / 2)
+  if (skew <= skewMsMax) return 'agrees with that of the database'
+  throw new Wrong(
+    `differs by ${Math.round(skew)} ms from that of the database`,
+    'run a time service (chrony, systemd-timesyncd) on both machines',
+  )
+}
+
+async function redis({ coordination }: Opened): Promise<string> {
+  await coordination.ping()
+  return coordination.kind === 'redis'
+    ? 'answers'
+    : 'none: coordination is in this process, for one node'
+}
+
+async function vault({ vault: store }: Opened): Promise<string> {
+  const { sealed, provider, kekId } = await store.status()
+  if (!sealed) return `open with ${provider} key ${kekId}`
+  throw new Wrong('sealed: nobody reaches a target', 'run `vaultterm vault unseal`')
+}
+
+/** Only when nothing of ours has them. */
+function listeners(config: Config): Promise<Finding>[] {
+  const wanted: readonly [string, Listen][] = [
+    ['ssh listener', config.ssh],
+    ['portal listener', config.portal],
+    ['admin listener', config.admin],
+  ]
+  return wanted.map(([name, listen]) => check(name, () => free(listen)))
+}
+
+function free(listen: Listen): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const server = createServer()
+  server.once('error', (err: NodeJS.ErrnoException) =>
+    reject(
+      new Wrong(
+        `${formatAddress(listen)} cannot be used (${err.code ?? 'unknown'})`,
+        'end what listens there, or set the listener to another address',
+      ),
+    ),
+  )
+  server.listen({ host: listen.host, port: listen.port }, () =>
+    server.close(() => resolve(`${formatAddress(listen)} is free`)),
+  )
+  return promise
+}
