@@ -3,10 +3,10 @@ import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
-import { type Circumstances, listReachable, readCircumstances } from './circumstances.ts'
+import { listReachable, readCircumstances } from './circumstances.ts'
 import { type Denial, denialOf, type Refusal, type Wish } from './denial.ts'
 import type { AccessMetrics } from './metrics.ts'
-import { type Allowed, decide, refusePerson } from './policy.ts'
+import { type Allowed, decide, type Rule, refusePerson } from './policy.ts'
 import { findTarget } from './queries.ts'
 import { RefusalLimit } from './refusal-limit.ts'
 import { type Target, targetOf } from './target.ts'
@@ -121,35 +121,42 @@ export class Authorizer {
 async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
   const now = new Date()
   const person = { id: identity.user.id, keyFingerprint: identity.keyFingerprint }
-  const circumstances = await readCircumstances(tx, [person])
-  const asker = circumstances.asker(person)
+  const { askers, rules } = await readCircumstances(tx, [person])
+  const [asker] = askers
+  if (asker === undefined) throw new Error('no such tenant')
   const refused = refusePerson(asker, now)
   if (refused !== undefined || asker.user === undefined) {
     return { answer: { why: refused ?? 'no-user' }, target: undefined }
   }
-  const user = asker.user
+  const { user, tenantSlug } = asker
+  const about = { user, tenantSlug, rules, wish, now }
   if (wish.target === undefined) {
-    const reachable = await listReachable(tx, user, circumstances.rules, now)
+    const reachable = await listReachable(tx, user, rules, now)
     const [only] = reachable
     const targets = reachable.map(({ name }) => name)
     if (only === undefined) return { answer: { why: 'nothing' }, target: undefined }
     if (reachable.length > 1) return { answer: { why: 'choose', targets }, target: undefined }
-    return decideTarget(tx, user, only, circumstances, wish, now)
+    return decideTarget(tx, only, about)
   }
   const row = await findTarget(tx, wish.target)
-  if (row !== undefined) return decideTarget(tx, user, targetOf(row), circumstances, wish, now)
-  const targets = (await listReachable(tx, user, circumstances.rules, now)).map(({ name }) => name)
+  if (row !== undefined) return decideTarget(tx, targetOf(row), about)
+  const targets = (await listReachable(tx, user, rules, now)).map(({ name }) => name)
   return { answer: { why: 'no-target', targets }, target: undefined }
 }
 
 async function decideTarget(
   tx: ReadTx,
-  user: Identity['user'],
   target: Target,
-  { rules, tenantSlug }: Circumstances,
-  { login, kind }: Wish,
-  now: Date,
+  about: {
+    readonly user: Identity['user']
+    readonly tenantSlug: string
+    readonly rules: readonly Rule[]
+    readonly wish: Wish
+    readonly now: Date
+  },
 ): Promise<Decided> {
+  const { user, tenantSlug, rules, now } = about
+  const { login, kind } = about.wish
   const decision = decide(user, target, rules, { login, kind }, now)
   if (!('refused' in decision)) return { answer: { ...decision, user, tenantSlug }, target }
   const { name } = target

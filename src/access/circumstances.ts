@@ -1,15 +1,7 @@
 import type { UserId } from '../auth/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
 import { type Asker, covers, type Rule } from './policy.ts'
-import {
-  type AskerRow,
-  findOwnTenant,
-  type KeyRow,
-  listAskers,
-  listAskersKeys,
-  listRules,
-  listTargetsById,
-} from './queries.ts'
+import { type AskerRow, listPeople, listRules, listTargetsById, type PersonRow } from './queries.ts'
 import { type Target, type TargetId, targetOf } from './target.ts'
 
 /** Who asks with which key. */
@@ -18,11 +10,18 @@ export interface Person {
   readonly keyFingerprint: string
 }
 
+/** Somebody as they are now. */
+export interface Known extends Asker {
+  readonly tenantSlug: string
+  readonly user: AskerRow | undefined
+}
+
 /** Everything that decides about some people of a tenant, as it stands in one transaction. */
 export interface Circumstances {
-  readonly tenantSlug: string
+  /** In the order in which they were asked about. */
+  readonly askers: readonly Known[]
+  /** Those that name one of them, or a role that one of them has. */
   readonly rules: readonly Rule[]
-  asker(person: Person): Asker & { readonly user: AskerRow | undefined }
 }
 
 /** Reads the circumstances of some people, in a number of statements that does not grow with them. */
@@ -30,28 +29,11 @@ export async function readCircumstances(
   tx: ReadTx,
   people: readonly Person[],
 ): Promise<Circumstances> {
-  const { slug, suspended } = await findOwnTenant(tx)
-  const users = await listAskers(tx, [...new Set(people.map(({ id }) => id))])
-  const keys = await listAskersKeys(tx, [
-    ...new Set(people.map(({ keyFingerprint }) => keyFingerprint)),
-  ])
-  const roles = [...new Set(users.map(({ role }) => role))]
-  const rules = await listRules(
-    tx,
-    users.map(({ id }) => id),
-    roles,
-  )
-  const usersById = new Map(users.map((user) => [user.id, user]))
-  const keysByFingerprint = new Map(keys.map((key) => [key.fingerprint, key]))
-  return {
-    tenantSlug: slug,
-    rules,
-    asker: ({ id, keyFingerprint }) => ({
-      user: usersById.get(id),
-      key: keyOf(keysByFingerprint.get(keyFingerprint), id),
-      suspended,
-    }),
-  }
+  const askers = (await listPeople(tx, people)).map(askerOf)
+  const users = askers.flatMap(({ user }) => (user === undefined ? [] : [user]))
+  const ids = new Set(users.map(({ id }) => id))
+  const roles = new Set(users.map(({ role }) => role))
+  return { askers, rules: await listRules(tx, [...ids], [...roles]) }
 }
 
 const reachableMax = 1000
@@ -73,7 +55,15 @@ export async function listReachable(
   return (await listTargetsById(tx, named, reachableMax)).map(targetOf)
 }
 
-function keyOf(row: KeyRow | undefined, user: UserId): Asker['key'] {
-  if (row === undefined || row.userId !== user) return undefined
-  return { expiresAt: row.expiresAt ?? undefined }
+function askerOf({ slug, suspended, user, key }: PersonRow): Known {
+  const expiresAt = key?.expiresAt ?? undefined
+  return {
+    tenantSlug: slug,
+    suspended,
+    user: user ?? undefined,
+    key:
+      key === null
+        ? undefined
+        : { expiresAt: expiresAt === undefined ? undefined : new Date(expiresAt) },
+  }
 }

@@ -4,10 +4,10 @@ import type { Actor } from '../auth/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
-import { readCircumstances } from './circumstances.ts'
+import { type Known, readCircumstances } from './circumstances.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { AccessMetrics } from './metrics.ts'
-import { decide, refuseStay } from './policy.ts'
+import { decide, type Request, type Rule, refuseStay } from './policy.ts'
 import { listTargetsById } from './queries.ts'
 import { sessionKilled } from './session-events.ts'
 import {
@@ -16,11 +16,10 @@ import {
   listKilled,
   listUnmarked,
   notify,
-  type SessionRow,
   setKilled,
 } from './session-queries.ts'
 import { storedText } from './stored-text.ts'
-import { targetOf } from './target.ts'
+import { type Target, targetOf } from './target.ts'
 
 /** Ends a session of this process, and tells its user why. */
 export type KillListener = (session: SessionId, reason: string) => void
@@ -166,29 +165,38 @@ async function listBaseless(
 ): Promise<ReadonlyMap<SessionId, string>> {
   const now = new Date()
   const rows = await listUnmarked(tx, ids)
+  if (rows.length === 0) return new Map()
   const people = rows.map(({ userId, keyFingerprint }) => ({ id: userId, keyFingerprint }))
-  const { rules, asker } = await readCircumstances(tx, people)
+  const { askers, rules } = await readCircumstances(tx, people)
   const targetIds = [...new Set(rows.map(({ targetId }) => targetId))]
   const targets = await listTargetsById(tx, targetIds, targetIds.length)
   const targetsById = new Map(targets.map((target) => [target.id, targetOf(target)]))
-  const whyNot = ({ userId, keyFingerprint, targetId, login, kind }: SessionRow) => {
-    const one = asker({ id: userId, keyFingerprint })
-    const target = targetsById.get(targetId)
-    if (refuseStay(one) === 'suspended') return 'your organisation was suspended'
-    if (refuseStay(one) !== undefined || one.user === undefined) {
-      return 'your account or the key you came in with was removed'
-    }
-    if (target === undefined) return 'the target was removed'
-    return 'refused' in decide(one.user, target, rules, { login, kind }, now)
-      ? 'your access to this target ended'
-      : undefined
-  }
   const found = new Map<SessionId, string>()
-  for (const row of rows) {
-    const reason = whyNot(row)
-    if (reason !== undefined) found.set(row.id, reason)
+  for (const [i, { id, targetId, login, kind }] of rows.entries()) {
+    const asker = askers[i]
+    if (asker === undefined) throw new Error('each person is answered for')
+    const reason = whyNot(asker, targetsById.get(targetId), rules, { login, kind }, now)
+    if (reason !== undefined) found.set(id, reason)
   }
   return found
+}
+
+/** Why somebody may not go on, in words for them. */
+function whyNot(
+  asker: Known,
+  target: Target | undefined,
+  rules: readonly Rule[],
+  request: Request,
+  now: Date,
+): string | undefined {
+  const gone = refuseStay(asker)
+  if (gone === 'suspended') return `${asker.tenantSlug} was suspended`
+  if (gone !== undefined || asker.user === undefined) {
+    return 'your account, or the key you came in with, was removed'
+  }
+  if (target === undefined) return 'the target was removed'
+  const decision = decide(asker.user, target, rules, request, now)
+  return 'refused' in decision ? 'your access to this target ended' : undefined
 }
 
 function formatPayload(tenant: TenantId, session: SessionId, reason: string): string {

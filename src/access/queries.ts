@@ -23,37 +23,40 @@ export interface GrantRow extends Rule {
   readonly createdAt: Date
 }
 
-/** Who asks; one row for each user that is asked about and still there. */
+/** One that is asked about: whatever of it is gone is null. */
+export interface PersonRow {
+  readonly slug: string
+  readonly suspended: boolean
+  readonly user: AskerRow | null
+  readonly key: { readonly expiresAt: string | null } | null
+}
+
+/** A user as it is now. */
 export interface AskerRow {
   readonly id: UserId
   readonly name: string
   readonly role: Role
 }
 
-export interface KeyRow {
-  readonly userId: UserId
-  readonly fingerprint: string
-  readonly expiresAt: Date | null
-}
-
-export function findOwnTenant(
+/** One row for each person, in their order: the tenant, the user, and the key when it is theirs. */
+export function listPeople(
   tx: ReadTx,
-): Promise<{ readonly slug: string; readonly suspended: boolean }> {
-  return tx.one(
-    `select slug, suspended_at is not null as suspended from tenant
-       where tenant_id = app_tenant_id()`,
-  )
-}
-
-export function listAskers(tx: ReadTx, users: readonly UserId[]): Promise<AskerRow[]> {
-  return tx.many('select id, name, role from app_user where id = any($1)', [users])
-}
-
-export function listAskersKeys(tx: ReadTx, fingerprints: readonly string[]): Promise<KeyRow[]> {
+  people: readonly { readonly id: UserId; readonly keyFingerprint: string }[],
+): Promise<PersonRow[]> {
   return tx.many(
-    `select user_id as "userId", fingerprint, expires_at as "expiresAt" from user_key
-       where fingerprint = any($1)`,
-    [fingerprints],
+    `select t.slug, t.suspended_at is not null as suspended,
+       case when u.id is not null
+         then json_build_object('id', u.id, 'name', u.name, 'role', u.role) end as user,
+       case when k.id is not null
+         then json_build_object('expiresAt', k.expires_at) end as key
+     from tenant t
+       cross join unnest($1::uuid[], $2::text[]) with ordinality as p(id, fingerprint, place)
+       left join app_user u on u.tenant_id = t.tenant_id and u.id = p.id
+       left join user_key k on k.tenant_id = t.tenant_id and k.user_id = u.id
+         and k.fingerprint = p.fingerprint
+     where t.tenant_id = app_tenant_id()
+     order by p.place`,
+    [people.map(({ id }) => id), people.map(({ keyFingerprint }) => keyFingerprint)],
   )
 }
 

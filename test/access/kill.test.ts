@@ -101,12 +101,12 @@ test.each([
   ],
   [
     'its user is removed',
-    /account or the key/,
+    /account, or the key/,
     ({ tenant }: Opened) => auth.removeUser(tenant, 'demo', actor),
   ],
   [
     'its key is removed',
-    /account or the key/,
+    /account, or the key/,
     ({ tenant, demo }: Opened) => auth.removeKey(tenant, demo.keyFingerprint, actor),
   ],
   [
