@@ -1,27 +1,302 @@
+import fc from 'fast-check'
+import pg from 'pg'
+import { Registry } from 'prom-client'
 import { expect, test } from 'vitest'
-import { openTestDatabase } from '../support/postgres.ts'
+import {
+  openDatabase,
+  parseTenantId,
+  type TenantId,
+  violation,
+  type WriteTx,
+} from '../../src/postgres/index.ts'
+import { newTenantId, openTestDatabase, silent } from '../support/postgres.ts'
 
 const database = await openTestDatabase()
 const slugs = 'select slug from tenant order by slug'
 
+// A table like every other, for tests that need rows without a meaning.
+await database.superuser(
+  `create table probe (
+     tenant_id uuid not null default app_tenant_id() references tenant,
+     id int not null,
+     primary key (tenant_id, id)
+   );
+   alter table probe owner to vaultterm_test_owner;
+   alter table probe enable row level security, force row level security;
+   create policy own on probe using (tenant_id = app_tenant_id());
+   grant select, insert, delete on probe to vaultterm_app`,
+)
+const [acme, globex] = [await database.createTenant('acme'), await database.createTenant('globex')]
+const insertProbe = (tx: WriteTx, id: number) => tx.run('insert into probe (id) values ($1)', [id])
+
 test('shows a tenant its own rows and nothing of another', async () => {
-  const [acme, globex] = [
-    await database.createTenant('acme'),
-    await database.createTenant('globex'),
-  ]
   for (const role of [database.app, database.bastion]) {
     expect(await role.read(acme, (tx) => tx.many(slugs))).toEqual([{ slug: 'acme' }])
     expect(await role.read(globex, (tx) => tx.many(slugs))).toEqual([{ slug: 'globex' }])
+    expect(await role.read(newTenantId(), (tx) => tx.many(slugs))).toEqual([])
   }
 })
 
 test('finds tenants across all of them, and not the system’s own, in the role for it', async () => {
-  expect(await database.app.system((tx) => tx.many(slugs))).toEqual([
-    { slug: 'acme' },
-    { slug: 'globex' },
-  ])
-  expect(await database.bastion.system((tx) => tx.many(slugs))).toEqual([
-    { slug: 'acme' },
-    { slug: 'globex' },
-  ])
+  for (const role of [database.app, database.bastion]) {
+    expect(await role.system((tx) => tx.many(slugs))).toEqual([
+      { slug: 'acme' },
+      { slug: 'globex' },
+    ])
+  }
+})
+
+test('lets the bastion find a tenant and not read its name', async () => {
+  const read = database.bastion.system((tx) => tx.many('select name from tenant'))
+  await expect(read).rejects.toMatchObject({ code: '42501' })
+})
+
+test('is back in its serving role after having looked across tenants', async () => {
+  const one = database.open('vaultterm_app', { connectionsMax: 1 })
+  await one.system((tx) => tx.many(slugs))
+  const [row] = await one.read(acme, (tx) => tx.many('select current_user as role'))
+  expect(row).toEqual({ role: 'vaultterm_app' })
+})
+
+test('refuses to write a row of another tenant', async () => {
+  const write = database.app.write(acme, (tx) =>
+    tx.run('insert into probe (tenant_id, id) values ($1, 1)', [globex]),
+  )
+  await expect(write).rejects.toMatchObject({ code: '42501' })
+})
+
+test('shows no row and takes none where no tenant is set', async () => {
+  const client = new pg.Client({ connectionString: database.urls.app.reveal() })
+  await client.connect()
+  try {
+    await client.query('set role vaultterm_app')
+    const setting = async () =>
+      (await client.query("select current_setting('app.tenant_id', true) as v")).rows[0].v
+    const count = async () =>
+      (await client.query('select count(*)::int as n from tenant')).rows[0].n
+
+    expect(await setting()).toBeNull()
+    expect(await count()).toBe(0)
+    await expect(client.query('insert into probe (id) values (1)')).rejects.toMatchObject({
+      code: '42501',
+    })
+
+    await client.query(`begin; select set_config('app.tenant_id', '${acme}', true)`)
+    expect(await count()).toBe(1)
+    await client.query('commit')
+
+    // Not null: a policy that only thought of null would now compare with an empty text.
+    expect(await setting()).toBe('')
+    expect(await count()).toBe(0)
+    await expect(client.query('insert into probe (id) values (1)')).rejects.toMatchObject({
+      code: '42501',
+    })
+
+    // The control: a setting of the session does leak to whoever has the connection next.
+    await client.query(`set app.tenant_id = '${globex}'`)
+    expect(await count()).toBe(1)
+  } finally {
+    await client.end()
+  }
+})
+
+test('binds who owns the tables too', async () => {
+  const client = new pg.Client({ connectionString: database.urls.owner.reveal() })
+  await client.connect()
+  try {
+    expect((await client.query('select * from tenant')).rows).toEqual([])
+  } finally {
+    await client.end()
+  }
+})
+
+test('lets no text that is not an id into the setting', async () => {
+  const read = database.app.read("x', true); drop table tenant; --" as TenantId, (tx) =>
+    tx.many(slugs),
+  )
+  await expect(read).rejects.toThrow('not a tenant id')
+  expect(parseTenantId('x')).toBeUndefined()
+  expect(parseTenantId(acme.toUpperCase())).toBeUndefined()
+  expect(parseTenantId(acme)).toBe(acme)
+})
+
+test('keeps nothing of what fails', async () => {
+  const act = database.app.write(acme, async (tx) => {
+    await insertProbe(tx, 1000)
+    throw new Error('act failed')
+  })
+  await expect(act).rejects.toThrow('act failed')
+  expect(
+    await database.app.read(acme, (tx) => tx.many('select from probe where id = 1000')),
+  ).toEqual([])
+})
+
+test('does not call committed what a failed statement rolled back', async () => {
+  const act = database.app.write(acme, async (tx) => {
+    await insertProbe(tx, 1001)
+    await tx.run('select 1 / 0').catch(() => {})
+  })
+  await expect(act).rejects.toThrow('after a statement failed')
+})
+
+test('refuses a statement sent after its transaction', async () => {
+  const one = database.open('vaultterm_app', { connectionsMax: 1 })
+  let kept: WriteTx | undefined
+  await one.write(acme, async (tx) => {
+    kept = tx
+  })
+  await one.read(globex, async () => {
+    await expect(kept?.many(slugs)).rejects.toThrow('the transaction is over')
+  })
+})
+
+test('lets a reader write nothing', async () => {
+  const write = database.app.read(acme, (tx) => insertProbe(tx as WriteTx, 1002))
+  await expect(write).rejects.toMatchObject({ code: '25006' })
+})
+
+test('sees one moment in a snapshot, and each statement its own without', async () => {
+  const counts = async (snapshot: boolean) =>
+    database.app.read(
+      globex,
+      async (tx) => {
+        const count = () => tx.one<{ n: number }>('select count(*) as n from probe')
+        const before = await count()
+        await database.app.write(globex, (other) => insertProbe(other, snapshot ? 1 : 2))
+        return (await count()).n - before.n
+      },
+      { snapshot },
+    )
+  expect(await counts(true)).toBe(0)
+  expect(await counts(false)).toBe(1)
+})
+
+test('tells which constraint said no', async () => {
+  const twice = database.app.write(acme, async (tx) => {
+    await insertProbe(tx, 7)
+    await insertProbe(tx, 7)
+  })
+  const err = await twice.catch((caught: unknown) => caught)
+  expect(violation(err)).toEqual({ kind: 'unique', constraint: 'probe_pkey' })
+  expect(violation(new Error('other'))).toBeUndefined()
+})
+
+test('gives a bigint as a number, and refuses one that a number cannot hold', async () => {
+  const read = (value: string) =>
+    database.app.read(acme, (tx) => tx.one<{ n: number }>(`select ${value}::bigint as n`))
+  expect(await read('9007199254740991')).toEqual({ n: 9_007_199_254_740_991 })
+  await expect(read('9007199254740993')).rejects.toThrow()
+  expect(await read('1')).toEqual({ n: 1 })
+})
+
+test('runs again what lost a deadlock, where that was asked for', async () => {
+  let attempts = 0
+  const failOnce = (tx: WriteTx) => {
+    attempts += 1
+    const code = attempts === 1 ? '40P01' : '00000'
+    return tx.one(attempts === 1 ? `select pg_temp_raise('${code}')` : 'select 1 as done')
+  }
+  await database.superuser(
+    `create function pg_temp_raise(code text) returns int language plpgsql as
+     $$ begin raise exception 'lost' using errcode = code; end $$`,
+  )
+  expect(await database.app.write(acme, failOnce, { retry: true })).toEqual({ done: 1 })
+  expect(attempts).toBe(2)
+  attempts = 0
+  await expect(database.app.write(acme, failOnce)).rejects.toMatchObject({ code: '40P01' })
+})
+
+test('never shows a row of another tenant, whatever happens on two connections', async () => {
+  const tenants = await Promise.all(Array.from({ length: 4 }, () => database.createTenant()))
+  for (const tenant of tenants) await database.app.write(tenant, (tx) => insertProbe(tx, 0))
+  const small = database.open('vaultterm_app', {
+    connectionsMax: 2,
+    waitingMax: 1000,
+    waitMs: 10_000,
+    statementMs: 50,
+    lockMs: 40,
+  })
+  let seen = 0
+  const rowsOf = async (tx: Pick<WriteTx, 'many'>) => {
+    const rows = await tx.many<{ tenant: string }>('select tenant_id as tenant from probe')
+    seen += rows.length
+    return new Set(rows.map(({ tenant }) => tenant))
+  }
+  const acts: { [name: string]: (tenant: TenantId, id: number) => Promise<unknown> } = {
+    read: (tenant) => small.read(tenant, rowsOf),
+    write: (tenant, id) => small.write(tenant, (tx) => insertProbe(tx, id)),
+    fail: (tenant, id) =>
+      small.write(tenant, async (tx) => {
+        await insertProbe(tx, id)
+        throw new Error('act failed')
+      }),
+    breakStatement: (tenant) => small.write(tenant, (tx) => tx.run('select 1 / 0')),
+    swallow: (tenant) => small.write(tenant, (tx) => tx.run('nonsense').catch(() => {})),
+    timeOut: (tenant) => small.read(tenant, (tx) => tx.many('select pg_sleep(5)')),
+    cancel: (tenant) =>
+      small.read(tenant, (tx) =>
+        tx.many('select pg_cancel_backend(pg_backend_pid()), pg_sleep(1)'),
+      ),
+    die: (tenant) =>
+      small.read(tenant, (tx) =>
+        tx.many('select pg_terminate_backend(pg_backend_pid()), pg_sleep(1)'),
+      ),
+    forget: (tenant) =>
+      small.read(tenant, async (tx) => {
+        void tx.many('select pg_sleep(0.005)').catch(() => {})
+      }),
+    // What a careless statement could do to the session.
+    leak: (tenant) =>
+      small.write(tenant, (tx) =>
+        tx.many("select set_config('app.tenant_id', $1, false)", [tenant]),
+      ),
+    across: () => small.system((tx) => tx.many('select slug from tenant limit 1')),
+  }
+  const step = fc.record({
+    tenant: fc.nat(tenants.length - 1),
+    act: fc.constantFrom(...Object.keys(acts)),
+  })
+  let id = 1
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60 }), async (steps) => {
+      await Promise.all(
+        steps.map(async ({ tenant: which, act }) => {
+          const tenant = tenants[which] ?? acme
+          id += 1
+          await acts[act]?.(tenant, id).catch(() => {})
+          const rows = await small.read(tenant, rowsOf)
+          expect([...rows]).toEqual([tenant])
+        }),
+      )
+      await expect(small.system(rowsOf)).rejects.toMatchObject({ code: '42501' })
+    }),
+    { numRuns: 40 },
+  )
+  expect(seen).toBeGreaterThan(1000)
+  const idle = await database.superuser(
+    `select pid from pg_stat_activity where datname = current_database() and state like 'idle in%'`,
+  )
+  expect(idle).toEqual([])
+})
+
+test('counts its connections and times its transactions', async () => {
+  const metrics = new Registry()
+  const counted = openDatabase({
+    url: database.urls.app,
+    role: 'vaultterm_app',
+    log: silent,
+    metrics,
+  })
+  const second = openDatabase({
+    url: database.urls.bastion,
+    role: 'vaultterm_bastion',
+    log: silent,
+    metrics,
+  })
+  await counted.read(acme, (tx) => tx.many(slugs))
+  await second.ping()
+  const text = await metrics.metrics()
+  expect(text).toMatch(/bastion_database_connections\{role="vaultterm_app",state="idle"\} 1/)
+  expect(text).toMatch(/transaction_seconds_count\{role="vaultterm_app",kind="read"\} 1/)
+  await Promise.all([counted.close(), second.close()])
 })
