@@ -18,9 +18,13 @@ begin
         null; -- Another database's migration was faster.
       end;
     end if;
-    -- For an installation where one login owns, migrates and serves.
+    -- For an installation where one login owns, migrates and serves: it may take each role on, and
+    -- until it does, none of their policies lets it see more (before version 16 there was no such
+    -- membership).
     begin
-      execute format('grant %I to current_user', wanted);
+      execute format('grant %I to current_user %s', wanted,
+        case when current_setting('server_version_num')::int >= 160000
+          then 'with inherit false, set true' end);
     exception when insufficient_privilege then
       null; -- The operator made the roles, and grants them to logins of their own.
     end;

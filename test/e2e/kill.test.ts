@@ -1,0 +1,69 @@
+import { afterEach, expect, test } from 'vitest'
+import { parseCast } from '../../src/recorder/index.ts'
+import { events, eventually, sessions } from '../support/installation.ts'
+import { SshTerminal } from '../support/ssh-terminal.ts'
+import { VaultTerm } from '../support/vaultterm.ts'
+
+/** What ends a session before its user does. */
+const open: { close(): unknown }[] = []
+afterEach(async () => {
+  for (const one of open.splice(0).reverse()) await one.close()
+})
+
+async function start(): Promise<{ vaultterm: VaultTerm; terminal: SshTerminal; id: string }> {
+  const vaultterm = await VaultTerm.start()
+  open.push(vaultterm)
+  const terminal = new SshTerminal(['-F', `${vaultterm.home}/demo/ssh_config`, 'acme+web1'])
+  open.push(terminal)
+  await terminal.waitFor(/[#$] /)
+  terminal.type('echo before-$((40+2))\r')
+  await terminal.waitFor(/before-42/)
+  const live = await eventually(
+    async () => (await sessions(vaultterm)).find((session) => session.live),
+    'a live session',
+  )
+  return { vaultterm, terminal, id: live.id }
+}
+
+test('session kill ends a live session with a word to its user', async () => {
+  const { vaultterm, terminal, id } = await start()
+  const killed = await vaultterm.json<{ live: boolean; reason: string }>(
+    ...['session', 'kill', id, '--reason', 'maintenance'],
+  )
+  expect(killed).toMatchObject({ live: false, reason: 'killed' })
+  await terminal.waitFor(/vaultterm: .*maintenance.*ERR_SESSION_KILLED/)
+  expect(await terminal.exited).toBe(255)
+  const log = await events(vaultterm)
+  expect(
+    log.some(({ type, public: facts }) => type === 'session.kill' && facts.session === id),
+  ).toBe(true)
+  expect(await vaultterm.json('session', 'verify', id)).toMatchObject({ ok: true })
+})
+
+test('taking the grant away ends the session that stood on it', async () => {
+  const { vaultterm, terminal } = await start()
+  const [grant] = await vaultterm.json<{ id: string }[]>('grant', 'list', 'acme')
+  await vaultterm.json('grant', 'remove', 'acme', grant?.id ?? '')
+  await terminal.waitFor(/vaultterm: .*ERR_/)
+  expect(await terminal.exited).toBe(255)
+})
+
+test('kill -9 of the bastion leaves a recording that plays, and the next start says so', async () => {
+  const { vaultterm, terminal, id } = await start()
+  // Durable within a second: wait for the flush, not for luck.
+  await new Promise((done) => setTimeout(done, 1500))
+  await vaultterm.crash()
+  await terminal.exited
+  await vaultterm.up()
+  const shown = await vaultterm.json<{ live: boolean; reason: string; recording: boolean }>(
+    ...['session', 'show', id],
+  )
+  expect(shown).toMatchObject({ live: false, reason: 'interrupted', recording: true })
+  const { stdout } = await vaultterm.cli(['session', 'export', id])
+  const cast = parseCast(stdout)
+  const text = cast.events.map((event) => JSON.stringify(event)).join('\n')
+  expect(text).toContain('before-42')
+  expect(text).toContain('interrupted')
+  expect((await events(vaultterm)).some(({ type }) => type === 'recording.recovered')).toBe(true)
+  expect(await vaultterm.json('audit', 'verify', 'acme')).toMatchObject({ ok: true })
+})

@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
+import { SshTerminal } from '../support/ssh-terminal.ts'
+import { Sshd } from '../support/sshd.ts'
+import { VaultTerm } from '../support/vaultterm.ts'
+
+/** What goes through the bastion arrives as it would without it. */
+let vaultterm: VaultTerm
+let sshd: Sshd
+let config: string
+beforeAll(async () => {
+  sshd = await Sshd.start()
+  vaultterm = await VaultTerm.start()
+  await addTarget(vaultterm, sshd)
+  config = join(vaultterm.home, 'demo/ssh_config')
+})
+afterAll(async () => {
+  await vaultterm?.close()
+  await sshd?.close()
+})
+
+const run = (command: string, input?: string | Buffer) =>
+  vaultterm.ssh(['acme+real', command], input, 60_000)
+const sha = (text: string | Buffer) => createHash('sha256').update(text).digest('hex')
+
+test('carries the exit status behind the last byte', async () => {
+  expect(await run('echo out; echo err >&2; exit 37')).toEqual({
+    stdout: 'out\n',
+    stderr: 'err\n',
+    code: 37,
+  })
+})
+
+test('carries 8 MB of stdout beside 8 MB of stderr byte for byte, and then the exit status', async () => {
+  const bytes = 8_000_000
+  const command = `(head -c ${bytes} /dev/zero | tr '\\0' e >&2) & head -c ${bytes} /dev/zero | tr '\\0' o; wait; exit 7`
+  const { stdout, stderr, code } = await run(command)
+  expect([stdout.length, stderr.length, code]).toEqual([bytes, bytes, 7])
+  expect(sha(stdout)).toBe(sha('o'.repeat(bytes)))
+  expect(sha(stderr)).toBe(sha('e'.repeat(bytes)))
+})
+
+test('carries stdin, its end, and what comes after it', async () => {
+  const input = Buffer.alloc(3_000_000, 'x')
+  expect(await run('wc -c; echo more', input)).toMatchObject({ stdout: '3000000\nmore\n', code: 0 })
+  // An end that is there before the target is dialled must not be lost either.
+  expect(await run('cat; echo done', '')).toMatchObject({ stdout: 'done\n', code: 0 })
+})
+
+test('tells how a signal ended the command', async () => {
+  expect((await run('kill -TERM $$')).code).not.toBe(0)
+  const row = await eventually(
+    async () => (await sessions(vaultterm)).find(({ exitSignal }) => exitSignal !== null),
+    'a session that a signal ended',
+  )
+  expect(row.exitSignal).toBe('TERM')
+})
+
+test('carries locale variables and no others: LD_PRELOAD and BASH_ENV stay behind', async () => {
+  const sent = ['-o', 'SetEnv=LC_VAULTTERM=here BASH_ENV=/tmp/evil LD_PRELOAD=/tmp/evil.so']
+  const { stdout } = await vaultterm.ssh([...sent, 'acme+real', 'env'])
+  expect(stdout).toContain('LC_VAULTTERM=here')
+  expect(stdout).not.toMatch(/evil/)
+})
+
+test('gives a terminal with the modes and the size of the client, and follows its changes', async () => {
+  const terminal = new SshTerminal(['-F', config, '-tt', 'acme+real', 'sh'], {
+    cols: 101,
+    rows: 37,
+  })
+  try {
+    await terminal.waitFor(/[#$] /)
+    terminal.type('stty size; stty -a | tr ";" "\\n" | grep -c iutf8; echo TERM=$TERM\r')
+    await terminal.waitFor(/37 101/)
+    await terminal.waitFor(/TERM=xterm-256color/)
+    terminal.resize(132, 50)
+    await eventually(() => undefined, 'never', 300).catch(() => {})
+    terminal.type('stty size\r')
+    await terminal.waitFor(/50 132/)
+    terminal.type('sleep 100\r')
+    await eventually(() => undefined, 'never', 200).catch(() => {})
+    terminal.type('\x03')
+    terminal.type('exit 5\r')
+    expect(await terminal.exited).toBe(5)
+  } finally {
+    terminal.close()
+  }
+})
+
+test('a terminal through us is set up as one without us', async () => {
+  const key = join(vaultterm.home, 'direct')
+  const { execFileSync } = await import('node:child_process')
+  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key])
+  sshd.authorize(readFileSync(`${key}.pub`, 'utf8').trim())
+  const direct = ['-F', 'none', '-i', key, '-p', String(sshd.port), '-l', sshd.login]
+  const trusting = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null']
+  const modes = async (args: readonly string[]) => {
+    const terminal = new SshTerminal([...args, 'stty -a; echo END'])
+    try {
+      await terminal.waitFor(/END/)
+      await terminal.exited
+      return /speed[\s\S]*?END/.exec(terminal.shown)?.[0]
+    } finally {
+      terminal.close()
+    }
+  }
+  const without = await modes([...direct, ...trusting, '-o', 'LogLevel=ERROR', '-tt', sshd.host])
+  expect(without).toContain('iutf8')
+  expect(await modes(['-F', config, '-tt', 'acme+real'])).toBe(without)
+})
+
+test('carries many sessions on one connection, over one connection to the target', async () => {
+  const socket = join(vaultterm.home, 'mux')
+  const mux = ['-o', `ControlPath=${socket}`]
+  const master = new SshTerminal(['-F', config, ...mux, '-M', '-N', 'acme+real'])
+  try {
+    await eventually(async () => {
+      const { code } = await vaultterm.ssh([...mux, '-O', 'check', 'acme+real'])
+      return code === 0 ? true : undefined
+    }, 'the master connection')
+    const before = await metric(vaultterm, 'bastion_upstream_connections')
+    const numbers = Array.from({ length: 8 }, (_, index) => index)
+    const answers = await Promise.all(
+      numbers.map((number) =>
+        vaultterm.ssh([...mux, 'acme+real', `sleep 0.3; echo ${number}; exit ${number}`]),
+      ),
+    )
+    expect(answers.map(({ stdout, code }) => [stdout, code])).toEqual(
+      numbers.map((number) => [`${number}\n`, number]),
+    )
+    expect((await metric(vaultterm, 'bastion_upstream_connections')) - before).toBe(1)
+  } finally {
+    master.close()
+    await master.exited
+  }
+})
+
+test('carries files both ways by sftp, byte for byte', async () => {
+  const { execFile } = await import('node:child_process')
+  const source = join(vaultterm.home, 'source')
+  const there = join(sshd.directory, 'there')
+  const back = join(vaultterm.home, 'back')
+  const content = Buffer.from(Array.from({ length: 3_000_000 }, (_, i) => (i * 7919) & 0xff))
+  writeFileSync(source, content)
+  const scp = (from: string, to: string) =>
+    new Promise<number>((done) =>
+      execFile('scp', ['-q', '-F', config, from, to], (err) => done(err === null ? 0 : 1)),
+    )
+  expect(await scp(source, `acme+real:${there}`)).toBe(0)
+  expect(await scp(`acme+real:${there}`, back)).toBe(0)
+  expect(sha(readFileSync(there))).toBe(sha(content))
+  expect(sha(readFileSync(back))).toBe(sha(content))
+})
