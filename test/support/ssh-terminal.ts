@@ -6,6 +6,7 @@ export class SshTerminal {
   #shown = ''
   #seen = 0
   #ended = false
+  #onShown: (() => void) | undefined
   readonly exited: Promise<number>
 
   constructor(args: readonly string[], size = { cols: 80, rows: 24 }) {
@@ -18,6 +19,7 @@ export class SshTerminal {
     this.#pty = spawn('ssh', [...args], { name: 'xterm-256color', ...size, ...place })
     this.#pty.onData((chunk) => {
       this.#shown += chunk.toString()
+      this.#onShown?.()
     })
     this.exited = new Promise((done) =>
       this.#pty.onExit(({ exitCode }) => {
@@ -54,6 +56,15 @@ export class SshTerminal {
       }
       await new Promise((done) => setTimeout(done, 15))
     }
+  }
+
+  /** Types one text and resolves as soon as anything is shown: without a poll in between. */
+  async echo(text: string): Promise<void> {
+    const shown = new Promise<void>((done) => {
+      this.#onShown = done
+    })
+    this.type(text)
+    await shown
   }
 
   close(): void {

@@ -3,7 +3,7 @@ import { create } from './player/index.js'
 
 const place = document.getElementById('player')
 create(place.dataset.recording, place, {
-  fit: 'width',
+  fit: 'both',
   terminalFontSize: '15px',
   idleTimeLimit: 2,
   preload: true,

@@ -1,0 +1,74 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import type { Arena, Way } from './arena.ts'
+
+export interface Idle {
+  readonly way: Way['name']
+  readonly sessions: number
+  readonly mibEach: number
+}
+
+const batch = 20
+
+/** What one more idle session costs in memory, in the processes in the middle. */
+export async function measureIdle(
+  arena: Arena,
+  { sessions, say }: { sessions: number; say: (text: string) => void },
+): Promise<Idle[]> {
+  const results: Idle[] = []
+  for (const way of arena.ways.filter(({ name }) => name !== 'direct')) {
+    // One session before the count starts: what the first one loads belongs to none.
+    const children = await openSessions(way, 1)
+    try {
+      await settle()
+      const before = memory(way)
+      while (children.length <= sessions) {
+        say(`idle sessions ${way.name} ${children.length - 1}/${sessions}`)
+        children.push(...(await openSessions(way, Math.min(batch, sessions + 1 - children.length))))
+      }
+      await settle()
+      results.push({
+        way: way.name,
+        sessions,
+        mibEach: (memory(way) - before) / sessions / 1024 ** 2,
+      })
+    } finally {
+      for (const child of children) child.kill('SIGKILL')
+    }
+  }
+  return results
+}
+
+/** Resolves when each has said that it runs. */
+function openSessions(way: Way, count: number): Promise<ChildProcess[]> {
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const child = spawn('ssh', [...way.ssh, 'echo ready; exec sleep 100000'], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      await new Promise<void>((resolve, reject) => {
+        child.stdout?.once('data', () => resolve())
+        child.once('exit', (code) =>
+          reject(new Error(`a session by ${way.name} ended with ${code}`)),
+        )
+      })
+      return child
+    }),
+  )
+}
+
+function settle(): Promise<void> {
+  return new Promise((done) => setTimeout(done, 3000))
+}
+
+/** Private memory, and of shared memory each process's part of it. */
+function memory(way: Way): number {
+  return way.pids().reduce((sum, pid) => {
+    try {
+      const pss = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]
+      return sum + Number(pss ?? 0) * 1024
+    } catch {
+      return sum
+    }
+  }, 0)
+}

@@ -1,0 +1,60 @@
+import type { Idle } from './idle.ts'
+import type { Keystrokes } from './keystrokes.ts'
+import type { Logins } from './logins.ts'
+import type { Stall } from './stall.ts'
+import type { Throughput } from './throughput.ts'
+
+export interface Report {
+  readonly cpuScope: string
+  readonly node: string
+  readonly throughput?: readonly Throughput[]
+  readonly logins?: readonly Logins[]
+  readonly keystrokes?: readonly Keystrokes[]
+  readonly idle?: readonly Idle[]
+  readonly stall?: Stall
+}
+
+/** The figures as a table, and as ratios of what VaultTerm adds to what the double hop adds. */
+export function formatReport(report: Report): string {
+  const lines = [`processor time: of ${report.cpuScope}; Node ${report.node}`, '']
+  const row = (...cells: readonly string[]) =>
+    lines.push(cells.map((cell, at) => (at === 0 ? cell.padEnd(46) : cell.padStart(12))).join(''))
+  row('', 'direct', 'double-hop', 'vaultterm', 'ratio')
+  const three = <Row extends { way: string }>(
+    title: string,
+    rows: readonly Row[],
+    value: (row: Row) => number,
+    ratio: (direct: number, hop: number, ours: number) => number,
+  ) => {
+    const of = (way: string) => {
+      const found = rows.find((one) => one.way === way)
+      return found === undefined ? Number.NaN : value(found)
+    }
+    const [direct, hop, ours] = [of('direct'), of('double-hop'), of('vaultterm')]
+    row(title, ...[direct, hop, ours, ratio(direct, hop, ours)].map(figure))
+  }
+  const added = (direct: number, hop: number, ours: number) => (ours - direct) / (hop - direct)
+  const plain = (_direct: number, hop: number, ours: number) => ours / hop
+  const { throughput = [], logins = [], keystrokes = [], idle = [], stall } = report
+  const groups = Map.groupBy(throughput, ({ cipher, direction }) => `${cipher} ${direction}`)
+  for (const [name, rows] of groups) {
+    three(`${name}: CPU s/GiB (ratio of added)`, rows, (one) => one.cpuSecondsPerGiB, added)
+    three(`${name}: wall s/GiB`, rows, (one) => one.wallSecondsPerGiB, plain)
+  }
+  if (logins.length > 0) {
+    three('logins a second', logins, (one) => one.perSecond, plain)
+    three('CPU ms a login (ratio of added)', logins, (one) => one.cpuMsEach, added)
+  }
+  if (keystrokes.length > 0) {
+    three('keystroke p50 ms', keystrokes, (one) => one.p50Ms, plain)
+    three('keystroke p99 ms', keystrokes, (one) => one.p99Ms, plain)
+  }
+  if (idle.length > 0) three('idle session MiB', idle, (one) => one.mibEach, plain)
+  if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.grownMiB), '-')
+  return `${lines.join('\n')}\n`
+}
+
+function figure(value: number): string {
+  if (Number.isNaN(value)) return '-'
+  return value >= 100 ? value.toFixed(0) : value.toFixed(2)
+}
