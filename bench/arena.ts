@@ -30,7 +30,9 @@ const trusting = [
 ]
 
 export async function openArena(): Promise<Arena> {
-  const target = await Sshd.start()
+  // Whose shell start-up files are long would measure those.
+  const plain = 'SetEnv HOME=/nonexistent'
+  const target = await Sshd.start([plain])
   const key = join(target.directory, 'user_key')
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key])
   const publicKey = readFileSync(`${key}.pub`, 'utf8').trim()
@@ -44,7 +46,7 @@ export async function openArena(): Promise<Arena> {
     `#!/bin/sh\n[ -t 0 ] && tty=-t\nexec ${inner.join(' ')} -c "$(cat '${cipherFile}')" $tty ${target.host} "$SSH_ORIGINAL_COMMAND"\n`,
   )
   chmodSync(script, 0o755)
-  const hop = await Sshd.start([`ForceCommand ${script}`])
+  const hop = await Sshd.start([plain, `ForceCommand ${script}`])
   hop.authorize(publicKey)
 
   const vaultterm = await VaultTerm.start({
@@ -68,7 +70,7 @@ export async function openArena(): Promise<Arena> {
   return {
     ways: [
       { name: 'direct', ssh: to(target), pids: () => [] },
-      { name: 'double-hop', ssh: to(hop), pids: () => hopProcesses(hop.port, target.port) },
+      { name: 'double-hop', ssh: to(hop), pids: () => hopProcesses(target.port) },
       {
         name: 'vaultterm',
         ssh: ['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+real'],
@@ -88,7 +90,7 @@ export async function openArena(): Promise<Arena> {
 }
 
 /** sshd of the hop, a process or two a session, and the ssh that each of them runs. */
-function hopProcesses(hopPort: number, targetPort: number): readonly number[] {
+function hopProcesses(targetPort: number): readonly number[] {
   const rows = execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' })
     .trim()
     .split('\n')
@@ -108,6 +110,5 @@ function hopProcesses(hopPort: number, targetPort: number): readonly number[] {
       found.add(at.pid)
     }
   }
-  void hopPort
   return [...found]
 }

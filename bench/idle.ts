@@ -43,8 +43,8 @@ export async function measureIdle(
 function openSessions(way: Way, count: number): Promise<ChildProcess[]> {
   return Promise.all(
     Array.from({ length: count }, async () => {
-      const child = spawn('ssh', [...way.ssh, 'echo ready; exec sleep 100000'], {
-        stdio: ['ignore', 'pipe', 'inherit'],
+      const child = spawn('ssh', [...way.ssh, 'echo ready; exec cat'], {
+        stdio: ['pipe', 'pipe', 'inherit'],
       })
       await new Promise<void>((resolve, reject) => {
         child.stdout?.once('data', () => resolve())

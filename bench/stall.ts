@@ -8,6 +8,7 @@ export interface Stall {
   readonly grownMiB: number
 }
 
+const warmMs = 3000
 const watchMs = 8000
 
 /** Stops a PuTTY client, whose window is 2^31, in the middle of a flood, and watches our memory. */
@@ -25,14 +26,21 @@ export async function measureStall(
     .slice(1, 3)
     .join(' ')
   const fingerprint = execFileSync('ssh-keygen', ['-lf', '-'], { input: hostKey, encoding: 'utf8' })
-  const child = spawn(
-    'plink',
-    [
-      ...['-ssh', '-batch', '-i', ppk, '-P', vaultterm.sshPort, '-l', 'acme+real'],
-      ...['-hostkey', fingerprint.split(' ')[1] ?? '', '127.0.0.1', 'cat /dev/zero'],
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  )
+  const flood = () =>
+    spawn(
+      'plink',
+      [
+        ...['-ssh', '-batch', '-i', ppk, '-P', vaultterm.sshPort, '-l', 'acme+real'],
+        ...['-hostkey', fingerprint.split(' ')[1] ?? '', '127.0.0.1', 'cat /dev/zero'],
+      ],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
+  // What any flood makes the heap grow to is no cost of a client that stalls.
+  const warm = flood()
+  warm.stdout.resume()
+  await new Promise((done) => setTimeout(done, warmMs))
+  warm.kill('SIGKILL')
+  const child = flood()
   try {
     await new Promise((resolve, reject) => {
       child.stdout.once('data', resolve)
