@@ -91,6 +91,11 @@ export class Attacker {
     this.#stream.end()
   }
 
+  /** Reads no further. */
+  stop(): void {
+    this.#stream.pause()
+  }
+
   /** The first message of this number, which may have come already. */
   async first(type: number): Promise<Buffer> {
     const found = await this.until(() => this.received.find((payload) => payload[0] === type))

@@ -160,9 +160,7 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   disconnect(reason: number, text: string): void {
-    if (this.#dead) return
-    this.#write(() => this.#protocol.sendPayload(encodeDisconnect(reason, text), true))
-    this.#finish()
+    this.#leave(reason, text)
   }
 
   destroy(): void {
@@ -270,8 +268,8 @@ export class SshConnection implements Connection, ChannelTransport {
       if (known) this.#log.info({ err }, 'a peer broke the protocol')
       else this.#log.error({ err }, 'a channel handler failed')
       if (this.#dead) return
-      this.disconnect(disconnectReason.protocolError, known ? err.message : 'internal error')
-      this.died(err instanceof Error ? err : undefined)
+      const text = known ? err.message : 'internal error'
+      this.#leave(disconnectReason.protocolError, text, err instanceof Error ? err : undefined)
     }
   }
 
@@ -402,9 +400,11 @@ export class SshConnection implements Connection, ChannelTransport {
     void this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
   }
 
-  /** Ends the socket once what was written has left, and not later than a moment from now. */
-  #finish(): void {
-    this.died()
+  /** Says why, and ends the socket once that has left, or not later than a moment from now. */
+  #leave(reason: number, text: string, error?: Error): void {
+    if (this.#dead) return
+    this.#write(() => this.#protocol.sendPayload(encodeDisconnect(reason, text), true))
+    this.died(error)
     this.#socket.end()
     setTimeout(() => this.#socket.destroy(), endMs).unref()
   }
