@@ -1,0 +1,92 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import { events, eventually, metric, sessions } from '../support/installation.ts'
+import { SshTerminal } from '../support/ssh-terminal.ts'
+import { VaultTerm } from '../support/vaultterm.ts'
+
+/** What VaultTerm stands on gives way. */
+const open: { close(): unknown }[] = []
+afterEach(async () => {
+  for (const one of open.splice(0).reverse()) await one.close()
+})
+
+test('the database gone: nobody gets in, who is in stays, and the process lives', async () => {
+  const vaultterm = await VaultTerm.start()
+  open.push(vaultterm)
+  const terminal = new SshTerminal(['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+web1'])
+  open.push(terminal)
+  await terminal.waitFor(/[#$] /)
+  process.kill(postgresOf(vaultterm.pid), 'SIGKILL')
+  await eventually(async () => {
+    const { status } = await fetch(`${vaultterm.ready.portal}/readyz`)
+    return status === 503 ? true : undefined
+  }, 'readyz to say so')
+  const { code, stderr } = await vaultterm.ssh(['acme+web1', 'true'])
+  expect(code).toBe(255)
+  expect(stderr).toContain('the login cannot be checked at the moment; try again later')
+  terminal.type('echo still-$((40+2))\r')
+  await terminal.waitFor(/still-42/)
+  expect((await fetch(`${vaultterm.ready.portal}/health`)).status).toBe(200)
+  expect(vaultterm.alive).toBe(true)
+})
+
+/** The postmaster among a process's children. */
+function postgresOf(parent: number): number {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      const isChild = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent
+      if (isChild && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'postgres')
+        return Number(pid)
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  throw new Error('there is no Postgres below it')
+}
+
+const mayMount = process.getuid?.() === 0 && spawnSync('unshare', ['--mount', 'true']).status === 0
+
+test.runIf(mayMount)(
+  'the recorder’s disk full: the session ends with a word, and what was recorded plays',
+  async () => {
+    const disk = mkdtempSync(join(tmpdir(), 'vaultterm-disk-'))
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', disk])
+    open.push({
+      close() {
+        execFileSync('umount', ['-l', disk])
+        rmSync(disk, { recursive: true })
+      },
+    })
+    const recordings = join(disk, 'recordings')
+    mkdirSync(recordings, { mode: 0o700 })
+    const vaultterm = await VaultTerm.start({ VAULTTERM_RECORDINGS: `dir:${recordings}` })
+    open.push(vaultterm)
+    const config = join(vaultterm.home, 'demo/ssh_config')
+    const command = 'head -c 60000000 /dev/urandom | base64; sleep 60'
+    const terminal = new SshTerminal(['-F', config, '-tt', 'acme+web1', command])
+    open.push(terminal)
+    expect(await terminal.exited).toBe(255)
+    expect(terminal.shown.slice(-400)).toMatch(
+      /vaultterm: this session ended because its recording could not be written.*\(ERR_RECORDER_FAILED, [0-9a-f]+\)/,
+    )
+    const ended = await eventually(
+      async () => (await sessions(vaultterm)).find(({ live }) => !live),
+      'the end of the session',
+    )
+    expect(ended.reason).toBe('recorder-failed')
+    expect((await events(vaultterm)).at(-1)).toMatchObject({ type: 'session.end' })
+    await eventually(
+      async () =>
+        (await metric(vaultterm, 'bastion_upstream_connections')) === 0 ? true : undefined,
+      'the upstream connection closed',
+    )
+    // Nobody else starts without a record, and everybody is told why.
+    const refused = await vaultterm.ssh(['acme+web1', 'true'])
+    expect([refused.code, refused.stderr]).toEqual([255, expect.stringMatching(/ERR_RECORDER/)])
+    expect(vaultterm.alive).toBe(true)
+  },
+)
