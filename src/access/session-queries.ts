@@ -131,14 +131,16 @@ export function setOpened(tx: WriteTx, id: SessionId): Promise<number> {
   )
 }
 
-/** undefined when it has ended already, or is not there. */
+/** undefined when it has ended already, or is not there. lateMs: how long ago it really ended. */
 export function setEnded(
   tx: WriteTx,
   id: SessionId,
   { reason, exitStatus, exitSignal, bytes, recording }: SessionEnd,
+  lateMs = 0,
 ): Promise<SessionRow | undefined> {
   return tx.maybe(
-    `update session s set ended_at = now(), reason = $2, exit_status = $3, exit_signal = $4,
+    `update session s set
+       ended_at = greatest(started_at, now() - $10 * interval '1 ms'), reason = $2, exit_status = $3, exit_signal = $4,
        bytes = $5, recording = $6::bytea is not null, recording_sha256 = $6, recording_bytes = $7,
        recording_events = $8, recording_complete = $9
      from tenant t
@@ -154,6 +156,7 @@ export function setEnded(
       recording?.bytes ?? null,
       recording?.events ?? null,
       recording?.complete ?? null,
+      lateMs,
     ],
   )
 }

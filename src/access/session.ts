@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { appendEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
-import type { Database, TenantId } from '../postgres/index.ts'
+import { type Database, DatabaseUnavailable, type TenantId } from '../postgres/index.ts'
 import { parseSessionId, type RecordingDigest, type SessionId } from '../recorder/index.ts'
 import type { Authorization, Mint } from './authorization.ts'
 import type { Authorizer } from './authorizer.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
 import type { LiveSessions } from './live-sessions.ts'
+import { OwedEnds } from './owed-ends.ts'
 import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
 import {
   findSession,
@@ -89,6 +90,7 @@ export class Sessions {
   readonly #mint: Mint
   readonly #authorizer: Authorizer
   readonly #live: LiveSessions
+  readonly #owed: OwedEnds
   readonly #log: Log
 
   constructor(deps: {
@@ -103,6 +105,7 @@ export class Sessions {
     this.#authorizer = deps.authorizer
     this.#live = deps.live
     this.#log = deps.log
+    this.#owed = new OwedEnds(deps.log)
   }
 
   async start(given: Authorization, facts: SessionStart): Promise<{ readonly session: SessionId }> {
@@ -149,6 +152,11 @@ export class Sessions {
       this.#mint.forget(authorization.id)
       this.#live.remove(session)
       if (err instanceof AccessRevoked) await this.#authorizer.refuseRevoked(minted)
+      // A commit without an answer may have been one: then nobody is in the session that it left.
+      if (err instanceof DatabaseUnavailable) {
+        const outcome = { tenant, bytes: 0, reason: 'not-started' }
+        this.#owed.add(session, () => this.#writeEnd(session, outcome, 0))
+      }
       throw err
     }
     return { session }
@@ -164,7 +172,21 @@ export class Sessions {
     })
   }
 
+  /** Rejects when it could not be written; it is then tried again until it could. */
   async end(session: SessionId, outcome: SessionOutcome): Promise<void> {
+    // Ended it has, whether or not that can be written: nobody needs to end it again.
+    this.#live.remove(session)
+    const endedAt = performance.now()
+    const write = () => this.#writeEnd(session, outcome, performance.now() - endedAt)
+    try {
+      await write()
+    } catch (err) {
+      this.#owed.add(session, write)
+      throw err
+    }
+  }
+
+  async #writeEnd(session: SessionId, outcome: SessionOutcome, lateMs: number): Promise<void> {
     const { tenant, exitStatus, exitSignal, bytes, recording } = outcome
     const end = {
       reason: storedText(outcome.reason, textMax),
@@ -173,16 +195,11 @@ export class Sessions {
       bytes,
       recording,
     }
-    try {
-      await this.#database.write(tenant, async (tx) => {
-        const row = await setEnded(tx, session, end)
-        if (row !== undefined) await appendEvent(tx, sessionEnded(row, end))
-        else this.#log.debug({ session }, 'session had ended already')
-      })
-    } finally {
-      // Ended it has, whether or not that could be written: nobody needs to end it again.
-      this.#live.remove(session)
-    }
+    await this.#database.write(tenant, async (tx) => {
+      const row = await setEnded(tx, session, end, lateMs)
+      if (row !== undefined) await appendEvent(tx, sessionEnded(row, end))
+      else this.#log.debug({ session }, 'session had ended already')
+    })
   }
 
   async list(tenant: TenantId, { live, limit = 100, before }: SessionList) {

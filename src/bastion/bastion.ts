@@ -4,7 +4,7 @@ import type { Auth } from '../auth/index.ts'
 import type { BastionLimits, Listen } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Recorder } from '../recorder/index.ts'
-import { createSshServer, type ServerHostKey } from '../ssh/index.ts'
+import { createSshServer, type ServerHostKey, socketBytes } from '../ssh/index.ts'
 import type { Tenants } from '../tenant/index.ts'
 import type { Vault } from '../vault/index.ts'
 import { Admission } from './admission.ts'
@@ -12,7 +12,6 @@ import { ClientConnection, type ClientFacts } from './connection.ts'
 import { Draining, SessionKilled } from './errors.ts'
 import { login } from './login.ts'
 import type { BastionMetrics } from './metrics.ts'
-import { socketBytes } from './upstream.ts'
 
 /**
  * What the bastion asks of the side that holds the secrets. Every call is asynchronous with plain

@@ -1,10 +1,10 @@
 import { timingSafeEqual } from 'node:crypto'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Authorization } from '../access/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
-import { type Connection, connectUpstream } from '../ssh/index.ts'
+import { type Connection, connectUpstream, openSocket } from '../ssh/index.ts'
 import type { BastionDeps } from './bastion.ts'
 import {
   TargetFailed,
@@ -15,8 +15,6 @@ import {
 
 const connectMs = 10_000
 const handshakeMs = 20_000
-/** What a socket holds before it counts as full: larger writes, and fewer of them. */
-export const socketBytes = 256 * 1024
 
 /**
  * Opens the connection to the target of an authorization, and to nothing else.
@@ -33,7 +31,7 @@ export async function dial(
   const { target, login } = authorization
   const stopTimer = deps.metrics.upstreamSeconds.startTimer()
   const lease = await deps.access.leaseKey(authorization, session)
-  const socket = await openSocket(target)
+  const socket = await connectTo(target)
   // What the vault said matters more to the person than what the target made of it.
   let refusedByVault: unknown
   try {
@@ -67,10 +65,9 @@ export async function dial(
 }
 
 /** A connected socket without Nagle's delay: a keystroke is one small packet and must not wait. */
-function openSocket({ name, host, port }: Authorization['target']): Promise<Socket> {
+function connectTo({ name, host, port }: Authorization['target']): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const options = { host, port, noDelay: true, keepAlive: true, highWaterMark: socketBytes }
-    const socket = connect(options)
+    const socket = openSocket(host, port)
     const fail = (what: string, cause?: unknown) => {
       clearTimeout(timer)
       socket.destroy()

@@ -42,12 +42,14 @@ export {
   generateHostKey,
   LibraryUnpatched,
   openFailure,
+  openSocket,
   type ServerHandlers,
   type ServerHostKey,
   type SigningKey,
   type SshServer,
   type SshServerOptions,
   scanHostKeys,
+  socketBytes,
   type UpstreamOptions,
 } from './ssh2/index.ts'
 export { encodeUserauthRequest, parseUserauthRequest, type UserauthRequest } from './userauth.ts'

@@ -8,6 +8,7 @@ import {
   message,
   readRequest,
 } from './messages.ts'
+import type { Lease } from './read-memory.ts'
 
 /** What the other side asks of a channel. Reply once; replies leave in the order of the requests. */
 export interface ChannelRequest {
@@ -40,7 +41,10 @@ export interface Channel {
    */
   write(chunk: Buffer, sent: () => void): void
   writeExtended(kind: number, chunk: Buffer, sent: () => void): void
-  /** Gives that much of the receive window back: nothing else does. */
+  /**
+   * Gives that much of the receive window back: nothing else does. The bytes are not needed any
+   * more, and their memory may be used again.
+   */
   consumed(bytes: number): void
   /** Ordered behind what was written. False when refused, or when the channel has gone. */
   request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean>
@@ -60,6 +64,9 @@ export interface ChannelTransport {
   send(payload: Buffer): void
   sendData(recipient: number, chunk: Buffer): void
   sendExtendedData(recipient: number, chunk: Buffer, kind: number): void
+  /** So many bytes of what has just come are handed out; undefined when nobody needs them back. */
+  lend(bytes: number): Lease | undefined
+  letGo(lease: Lease, bytes: number): void
   /** Both sides have closed. */
   forget(channel: OpenChannel): void
 }
@@ -100,6 +107,8 @@ export class OpenChannel implements Channel {
   #replies: { success: boolean | undefined }[] = []
   /** Our requests that they have not answered, in order. */
   #asked: ((success: boolean) => void)[] = []
+  /** What was handed out and not consumed, in order. */
+  readonly #loans: { readonly lease: Lease | undefined; bytes: number }[] = []
   #eofSent = false
   #eofSeen = false
   /** CLOSE is queued: nothing of ours comes behind it. */
@@ -139,6 +148,7 @@ export class OpenChannel implements Channel {
   }
 
   consumed(bytes: number): void {
+    this.#letGo(bytes)
     if (this.#over || this.#closeSeen || this.#closeSent) return
     this.#credit += bytes
     if (this.#credit < creditBytesMin && this.#receiveWindow > receiveWindowBytes / 4) return
@@ -289,8 +299,22 @@ export class OpenChannel implements Channel {
     if (this.#eofSeen) throw new ProtocolBroken('data came behind the end of its channel')
     // What crosses our CLOSE on its way is for nobody.
     if (this.#closeSent || chunk.length === 0) return
+    this.#loans.push({ lease: this.#transport.lend(chunk.length), bytes: chunk.length })
     if (kind === 0) this.#tell((handlers) => handlers.data(chunk))
     else this.#tell((handlers) => handlers.extendedData(kind, chunk))
+  }
+
+  /** What came first is let go first: whoever takes output takes it in order. */
+  #letGo(bytes: number): void {
+    for (let left = bytes; left > 0; ) {
+      const loan = this.#loans[0]
+      if (loan === undefined) return
+      const part = Math.min(left, loan.bytes)
+      if (loan.lease !== undefined) this.#transport.letGo(loan.lease, part)
+      left -= part
+      loan.bytes -= part
+      if (loan.bytes === 0) this.#loans.shift()
+    }
   }
 
   #requestCame(reader: Reader): void {

@@ -25,6 +25,7 @@ import {
   readRequest,
   readTerms,
 } from './messages.ts'
+import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
 
 /** The other side asks for a channel: accept or reject it once, now or later. */
 export interface ChannelOpen {
@@ -96,6 +97,9 @@ export class SshConnection implements Connection, ChannelTransport {
   readonly #socket: Duplex
   readonly #channelsMax: number
   readonly #log: Log
+  readonly #memory: ReadMemory | undefined
+  /** A message of the connection protocol has come: the login, which keeps what it is given, is over. */
+  #ready = false
   readonly #channels = new Map<number, OpenChannel>()
   readonly #opening = new Map<number, PendingOpen>()
   /** Channels with something to send, each waiting for its turn. */
@@ -124,6 +128,10 @@ export class SshConnection implements Connection, ChannelTransport {
     protocol.takeConnection((payload) => this.#received(payload))
     socket.on('drain', () => this.resume())
     socket.once('close', () => this.died())
+    this.#memory = readMemoryOf(socket)
+    if (this.#memory !== undefined) {
+      this.#memory.isHeld = (memory) => !this.#ready || protocol.holds(memory)
+    }
     this.#keepalive = setInterval(() => this.#tick(), keepaliveMs)
     this.#keepalive.unref()
   }
@@ -226,6 +234,14 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#write(() => this.#protocol.channelExtData(recipient, chunk, kind))
   }
 
+  lend(bytes: number): Lease | undefined {
+    return this.#memory?.lend(bytes)
+  }
+
+  letGo(lease: Lease, bytes: number): void {
+    this.#memory?.letGo(lease, bytes)
+  }
+
   forget(channel: OpenChannel): void {
     if (this.#channels.get(channel.localId) !== channel) return
     this.#channels.delete(channel.localId)
@@ -256,6 +272,7 @@ export class SshConnection implements Connection, ChannelTransport {
   #received(payload: Buffer): void {
     if (this.#dead) return
     this.#silentFor = 0
+    this.#ready = true
     this.#guard(() => this.#dispatch(payload))
   }
 

@@ -10,6 +10,7 @@ export { ChannelOpenRefused, ConnectionClosed, LibraryUnpatched } from './errors
 export { generateHostKey, type ServerHostKey } from './host-key.ts'
 export { assertPatched } from './library.ts'
 export { disconnectReason, openFailure } from './messages.ts'
+export { openSocket, socketBytes } from './read-memory.ts'
 export { scanHostKeys } from './scan.ts'
 export {
   type AuthAttempt,

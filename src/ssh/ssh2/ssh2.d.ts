@@ -10,6 +10,7 @@ declare module 'ssh2' {
     sendPayload(payload: Buffer, bypass?: boolean): void
     channelData(channel: number, data: Buffer): void
     channelExtData(channel: number, data: Buffer, kind: number): void
+    holds(memory: ArrayBufferLike): boolean
     rekey(): void
     cleanup(): void
   }

@@ -1,0 +1,104 @@
+import { connect, type Socket } from 'node:net'
+
+/** Long reads: fewer of them, and fewer packets torn in two. */
+const readBytes = 128 * 1024
+/** What is shorter is copied: it would hold too much memory for the little that it is. */
+const lendBytesMin = readBytes / 2
+const sparesMax = 8
+/** What a socket holds before it counts as full: larger writes, and fewer of them. */
+export const socketBytes = 256 * 1024
+
+/** A piece of memory that a socket has read into, as long as somebody needs what is in it. */
+export interface Lease {
+  readonly memory: Buffer
+  /** Bytes of it that were handed out and not let go. */
+  lent: number
+  /** Nothing is read into it at the moment: whoever lets go of the last byte gives it back. */
+  parked: boolean
+  /** Something else may still look into it: it is not used again. */
+  lost: boolean
+}
+
+/**
+ * The memory that a socket reads into, used again once nothing that came in it is needed any more: a
+ * new piece for each read would keep the collector busy.
+ */
+export class ReadMemory {
+  /** Whether the transport still looks into this memory. Until told otherwise it does. */
+  isHeld: (memory: ArrayBufferLike) => boolean = () => true
+  #current: Lease = newLease()
+  readonly #spares: Lease[] = []
+  #lending = false
+
+  /** What the socket is to read into next. */
+  next(): Buffer {
+    const current = this.#current
+    const held = this.isHeld(current.memory.buffer)
+    if (current.lent === 0 && !held) return current.memory
+    current.parked = true
+    current.lost = held
+    this.#current = this.#spares.pop() ?? newLease()
+    this.#current.parked = false
+    return this.#current.memory
+  }
+
+  /** Hands what was read to `take`, which lends what it keeps. */
+  read(bytes: number, take: (chunk: Buffer) => void): void {
+    const { memory } = this.#current
+    const chunk = memory.subarray(0, bytes)
+    this.#lending = bytes >= lendBytesMin
+    take(this.#lending ? chunk : Buffer.from(chunk))
+    this.#lending = false
+  }
+
+  /** Counts bytes of the read that is being handed out; undefined when they are a copy. */
+  lend(bytes: number): Lease | undefined {
+    if (!this.#lending) return undefined
+    this.#current.lent += bytes
+    return this.#current
+  }
+
+  /** So many of a lease's bytes are not needed any more. */
+  letGo(lease: Lease, bytes: number): void {
+    lease.lent -= bytes
+    if (lease.lent > 0 || !lease.parked || lease.lost) return
+    if (this.#spares.length < sparesMax) this.#spares.push(lease)
+  }
+}
+
+function newLease(): Lease {
+  const memory = Buffer.allocUnsafeSlow(readBytes)
+  return { memory, lent: 0, parked: false, lost: false }
+}
+
+const memories = new WeakMap<object, ReadMemory>()
+
+/** The memory of a socket that openSocket() made. */
+export function readMemoryOf(socket: object): ReadMemory | undefined {
+  return memories.get(socket)
+}
+
+/**
+ * A socket that is being connected, made for much data and for keystrokes: no delay for small packets,
+ * long reads and writes for large ones. Listen for `connect` and `error` as with any other.
+ */
+export function openSocket(host: string, port: number): Socket {
+  const memory = new ReadMemory()
+  const options = {
+    host,
+    port,
+    noDelay: true,
+    keepAlive: true,
+    highWaterMark: socketBytes,
+    onread: {
+      buffer: () => memory.next(),
+      callback: (bytes: number): boolean => {
+        memory.read(bytes, (chunk) => socket.emit('data', chunk))
+        return true
+      },
+    },
+  }
+  const socket: Socket = connect(options)
+  memories.set(socket, memory)
+  return socket
+}
