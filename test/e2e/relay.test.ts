@@ -12,7 +12,8 @@ let vaultterm: VaultTerm
 let sshd: Sshd
 let config: string
 beforeAll(async () => {
-  sshd = await Sshd.start()
+  // Keys are exchanged anew every few megabytes: what is underway then must not be lost.
+  sshd = await Sshd.start(['RekeyLimit 4M'])
   vaultterm = await VaultTerm.start()
   await addTarget(vaultterm, sshd)
   config = join(vaultterm.home, 'demo/ssh_config')
@@ -153,4 +154,18 @@ test('carries files both ways by sftp, byte for byte', async () => {
   expect(await scp(`acme+real:${there}`, back)).toBe(0)
   expect(sha(readFileSync(there))).toBe(sha(content))
   expect(sha(readFileSync(back))).toBe(sha(content))
+})
+
+test('carries 80 MB of random bytes each way through key exchanges, with a reader that stalls', async () => {
+  const { execFileSync, execFile } = await import('node:child_process')
+  const source = join(sshd.directory, 'random')
+  execFileSync('sh', ['-c', `head -c 80000000 /dev/urandom > '${source}'`])
+  const ssh = `ssh -o RekeyLimit=3M -F '${config}' acme+real`
+  const slow = '(head -c 5000000; sleep 1; head -c 20000000; sleep 1; cat)'
+  const command = `${ssh} "cat '${source}'" | ${slow} | sha256sum; ${ssh} sha256sum < '${source}'; sha256sum < '${source}'`
+  const sums = await new Promise<string>((done, fail) =>
+    execFile('sh', ['-c', command], (err, stdout) => (err === null ? done(stdout) : fail(err))),
+  )
+  const [down, up, direct] = sums.trim().split('\n')
+  expect([down, up]).toEqual([direct, direct])
 })
