@@ -148,3 +148,31 @@ test('serve names every missing setting at once', async () => {
   for (const name of ['DATABASE_URL', 'REDIS_URL', 'VAULTTERM_KEK', 'VAULTTERM_RECORDINGS'])
     expect(stderr).toContain(name)
 }, 30_000)
+
+test('SIGTERM to `npm start` stops all that it started', async () => {
+  const vaultterm = make()
+  const npm = spawn('npm', ['start', '--', '--json'], {
+    cwd: join(import.meta.dirname, '../..'),
+    env: {
+      ...process.env,
+      VAULTTERM_HOME: vaultterm.home,
+      VAULTTERM_SSH_LISTEN: '127.0.0.1:0',
+      VAULTTERM_PORTAL_LISTEN: '127.0.0.1:0',
+      VAULTTERM_ADMIN_LISTEN: '127.0.0.1:0',
+    },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const exited = new Promise((done) => npm.once('exit', done))
+  await new Promise<void>((done) => {
+    npm.stdout.on('data', (chunk: Buffer) => chunk.includes('"ready"') && done())
+  })
+  const processes = descendants(npm.pid ?? 0)
+  expect(processes.size).toBeGreaterThan(1)
+  npm.kill('SIGTERM')
+  await exited
+  // npm may be gone a moment before what it passed the signal on to.
+  for (let tries = 0; tries < 100 && left(processes).length > 0; tries++) {
+    await new Promise((done) => setTimeout(done, 100))
+  }
+  expect(left(processes)).toEqual([])
+})
