@@ -1,8 +1,15 @@
+import { appendEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import { type Database, systemTenant, type TenantId, violation } from '../postgres/index.ts'
-import type { Actor } from './actor.ts'
-import { UserNameInvalid } from './errors.ts'
+import {
+  type Database,
+  systemTenant,
+  type TenantId,
+  violation,
+  type WriteTx,
+} from '../postgres/index.ts'
+import { type Actor, actorKeys } from './actor.ts'
+import { UserMissing, UserNameInvalid } from './errors.ts'
 import type { Identity } from './identity.ts'
 import { createKeys, type Keys } from './keys.ts'
 import { authMetrics } from './metrics.ts'
@@ -48,10 +55,26 @@ export function createAuth({ database, log, metrics }: AuthDeps): Auth {
       })
       return identity
     },
-    createLoginLink: (tenant, user, actor) =>
-      web.createLink(tenant, (tx) => requireUser(tx, user), actor),
+    async createLoginLink(tenant, user, actor) {
+      try {
+        return await web.createLink(tenant, (tx) => requireUser(tx, user), actor)
+      } catch (err) {
+        // Removed between the look and the insert.
+        if (violation(err)?.kind === 'foreign-key') throw new UserMissing(user)
+        throw err
+      }
+    },
     web,
   }
+}
+
+async function addAdmin(tx: WriteTx, name: string, actor: Actor): Promise<void> {
+  const { id, role } = await insertUser(tx, { name, role: 'owner', email: undefined })
+  await appendEvent(tx, {
+    type: 'user.add',
+    public: { user: id, role, ...actorKeys(actor) },
+    private: { name, actorName: actor.name },
+  })
 }
 
 const operator: Actor = { kind: 'operator', id: 'cli', name: 'operator' }
@@ -66,8 +89,7 @@ export function createAdminAuth({ database }: AuthDeps): AdminAuth {
         web.createLink(
           systemTenant,
           async (tx) => {
-            const known = await findUser(tx, name)
-            if (known === undefined) await insertUser(tx, { name, role: 'owner', email: undefined })
+            if ((await findUser(tx, name)) === undefined) await addAdmin(tx, name, actor)
             return requireUser(tx, name)
           },
           actor,

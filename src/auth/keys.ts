@@ -2,7 +2,7 @@ import { appendEvent } from '../audit/index.ts'
 import { type Database, type TenantId, violation } from '../postgres/index.ts'
 import { parsePublicKey } from '../ssh/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
-import { KeyExists, KeyMissing, KeyRefused } from './errors.ts'
+import { KeyExists, KeyMissing, KeyRefused, UserMissing } from './errors.ts'
 import { deleteKey, findKey, insertKey, type KeyRow, listKeys } from './queries.ts'
 import { requireUser } from './users.ts'
 
@@ -39,7 +39,10 @@ export function createKeys(database: Database): Keys {
       if ('problem' in parsed) throw new KeyRefused(parsed.problem)
       const { type, blob, fingerprint, comment } = parsed.key
       const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
-      if (expires !== undefined && !(expires.getTime() > Date.now())) {
+      if (expires !== undefined && Number.isNaN(expires.getTime())) {
+        throw new KeyRefused('a key expires at a time, such as 2027-01-31T12:00:00Z')
+      }
+      if (expires !== undefined && expires.getTime() <= Date.now()) {
         throw new KeyRefused('this key would have expired already')
       }
       try {
@@ -70,7 +73,10 @@ export function createKeys(database: Database): Keys {
           return fromRow(row)
         })
       } catch (err) {
-        if (violation(err)?.kind === 'unique') throw new KeyExists(fingerprint)
+        const { kind } = violation(err) ?? {}
+        if (kind === 'unique') throw new KeyExists(fingerprint)
+        // Removed between the look and the insert.
+        if (kind === 'foreign-key') throw new UserMissing(userName)
         throw err
       }
     },
@@ -84,7 +90,7 @@ export function createKeys(database: Database): Keys {
       database.write(tenant, async (tx) => {
         const row = await findKey(tx, fingerprint)
         if (row === undefined) throw new KeyMissing(fingerprint)
-        await deleteKey(tx, row.id)
+        if ((await deleteKey(tx, row.id)) === 0) throw new KeyMissing(fingerprint)
         await appendEvent(tx, {
           type: 'key.remove',
           public: {

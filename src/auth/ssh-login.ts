@@ -1,7 +1,7 @@
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, systemTenant, type TenantId } from '../postgres/index.ts'
-import { fingerprint, verifyUserSignature } from '../ssh/index.ts'
+import { fingerprint, parseUserauthRequest, verifyUserSignature, WireError } from '../ssh/index.ts'
 import { FailureBudget } from './failures.ts'
 import type { Identity } from './identity.ts'
 import { findHolder } from './queries.ts'
@@ -46,12 +46,13 @@ export class SshLogins {
    * key cost the same work and get the same answer.
    */
   async authenticate({ tenant, attempt, source }: SshLogin): Promise<Identity | undefined> {
-    const proven = verifyUserSignature({
+    const verified = verifyUserSignature({
       key: attempt.key,
       algorithm: attempt.algorithm,
       signature: attempt.signature,
       data: attempt.signedData,
     })
+    const proven = verified && isRequestOf(attempt)
     // The platform's own tenant has no keys: looking there is what an unknown name costs.
     const place = tenant ?? systemTenant
     const holder = await this.#database.read(place, (tx) => findHolder(tx, attempt.key))
@@ -99,5 +100,16 @@ export class SshLogins {
 
   async #append(tenant: TenantId, event: AuditEvent): Promise<void> {
     await this.#database.write(tenant, (tx) => appendEvent(tx, event))
+  }
+}
+
+/** A signature by the same key over anything else, a commit or a file, logs nobody in. */
+function isRequestOf({ user, algorithm, key, signedData }: SignedAttempt): boolean {
+  try {
+    const request = parseUserauthRequest(signedData)
+    return request.user === user && request.algorithm === algorithm && request.key.equals(key)
+  } catch (err) {
+    if (err instanceof WireError) return false
+    throw err
   }
 }

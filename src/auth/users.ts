@@ -52,17 +52,22 @@ export function createUsers(database: Database): Users {
       }
     },
     listUsers: async (tenant) => (await database.read(tenant, listUsers)).map(fromRow),
+    // What goes with the user may be in use at this moment: a link that is being redeemed.
     removeUser: (tenant, name, actor) =>
-      database.write(tenant, async (tx) => {
-        const user = await requireUser(tx, name)
-        await deleteUser(tx, user.id)
-        await appendEvent(tx, {
-          type: 'user.remove',
-          public: { user: user.id, role: user.role, ...actorKeys(actor) },
-          private: { name, email: user.email, actorName: actor.name },
-        })
-        return user
-      }),
+      database.write(
+        tenant,
+        async (tx) => {
+          const user = await requireUser(tx, name)
+          if ((await deleteUser(tx, user.id)) === 0) throw new UserMissing(name)
+          await appendEvent(tx, {
+            type: 'user.remove',
+            public: { user: user.id, role: user.role, ...actorKeys(actor) },
+            private: { name, email: user.email, actorName: actor.name },
+          })
+          return user
+        },
+        { retry: true },
+      ),
   }
 }
 

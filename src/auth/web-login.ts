@@ -1,6 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { appendEvent } from '../audit/index.ts'
-import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
+import {
+  type Database,
+  parseTenantId,
+  type TenantId,
+  violation,
+  type WriteTx,
+} from '../postgres/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
 import type { WebIdentity } from './identity.ts'
 import {
@@ -74,7 +80,7 @@ export class WebLogin implements WebLogins {
   async redeem(token: string): Promise<string | undefined> {
     const held = this.#read(token)
     if (held === undefined) return undefined
-    return this.#database.write(held.tenant, async (tx) => {
+    const redeem = async (tx: WriteTx) => {
       const user = await takeLink(tx, held.hash)
       if (user === undefined) return undefined
       const cookie = newToken(held.tenant)
@@ -93,7 +99,14 @@ export class WebLogin implements WebLogins {
         private: { name: user.name },
       })
       return cookie.token
-    })
+    }
+    try {
+      return await this.#database.write(held.tenant, redeem, { retry: true })
+    } catch (err) {
+      // The user was removed between the two: the link went with them.
+      if (violation(err)?.kind === 'foreign-key') return undefined
+      throw err
+    }
   }
 
   async session(cookie: string): Promise<WebIdentity | undefined> {

@@ -32,7 +32,10 @@ export interface TenantEntry {
 }
 
 export interface Tenants {
-  /** Makes a tenant with its log and its keys. Takes seconds: the keys are RSA. Throws TenantExists. */
+  /**
+   * Makes a tenant with its log and its keys. Takes seconds: the keys are RSA. Throws TenantExists,
+   * and by then has finished what an earlier create that died began.
+   */
   create(wish: { readonly slug: string; readonly name?: string }, actor: Actor): Promise<Tenant>
   list(): Promise<readonly Tenant[]>
   /** Throws TenantMissing. */
@@ -90,8 +93,10 @@ export function createTenants({
           })
         })
       } catch (err) {
-        if (violation(err)?.kind === 'unique') throw new TenantExists(slug)
-        throw err
+        if (violation(err)?.kind !== 'unique') throw err
+        // An earlier create may have died before it made the keys; those that are there stay.
+        await vault.createSshKeys((await find(slug)).id)
+        throw new TenantExists(slug)
       }
       log.info({ tenant: id }, 'tenant created')
       await vault.createSshKeys(id)
