@@ -1,9 +1,9 @@
 import { connect, type Socket } from 'node:net'
 
 /** Long reads: fewer of them, and fewer packets torn in two. */
-const readBytes = 128 * 1024
+const readBytes = 256 * 1024
 /** What is shorter is copied: it would hold too much memory for the little that it is. */
-const lendBytesMin = readBytes / 2
+const lendBytesMin = 64 * 1024
 const sparesMax = 8
 /** What a socket holds before it counts as full: larger writes, and fewer of them. */
 export const socketBytes = 256 * 1024
