@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest'
+import { FailureBudget } from '../../src/auth/failures.ts'
+
+function openBudget() {
+  // A window begins at the first failure after the one before has ended.
+  let now = 60_000
+  const budget = new FailureBudget(() => now)
+  const take = (times: number, source: string, tenant = 'acme') =>
+    Array.from({ length: times }, () => budget.take(tenant, source))
+  const written = (answers: readonly (number | undefined)[]) =>
+    answers.filter((held) => held !== undefined).length
+  const wait = (ms: number) => {
+    now += ms
+  }
+  return { take, written, wait }
+}
+
+test('lets ten a minute through from one address, and others beside it', () => {
+  const { take, written, wait } = openBudget()
+  expect(written(take(50, 'a'))).toBe(10)
+  expect(written(take(10, 'b'))).toBe(10)
+  wait(59_999)
+  expect(written(take(50, 'a'))).toBe(0)
+  wait(1)
+  expect(written(take(50, 'a'))).toBe(10)
+})
+
+test('lets 120 a minute through in a tenant, from however many addresses, and others beside it', () => {
+  const { take, written } = openBudget()
+  const answers = Array.from({ length: 500 }, (_, i) => take(1, `source-${i}`)).flat()
+  expect(written(answers)).toBe(120)
+  expect(written(take(1, 'source-1', 'globex'))).toBe(1)
+})
+
+test('tells with the next that is written how many were not, and forgets none', () => {
+  const { take, wait } = openBudget()
+  const first = take(13, 'a')
+  expect(first).toEqual([...Array.from({ length: 10 }, () => 0), undefined, undefined, undefined])
+  expect(take(1, 'b')).toEqual([3])
+  expect(take(1, 'b')).toEqual([0])
+  take(2, 'a')
+  wait(600_000)
+  expect(take(1, 'c')).toEqual([2])
+})
+
+test('remembers no more addresses than it may, and writes nothing for those beyond', () => {
+  const { take, written, wait } = openBudget()
+  // Each tenant has room: only the number of addresses stands in the way.
+  for (let i = 0; i < 10_000; i += 1) take(1, 'a', `tenant-${i}`)
+  expect(written(take(1, 'a', 'one-more'))).toBe(0)
+  expect(written(take(1, 'a', 'tenant-7'))).toBe(1)
+  wait(60_000)
+  expect(take(1, 'a', 'one-more')).toEqual([1])
+})
