@@ -1,12 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { appendEvent } from '../audit/index.ts'
-import {
-  type Database,
-  parseTenantId,
-  type TenantId,
-  violation,
-  type WriteTx,
-} from '../postgres/index.ts'
+import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
 import type { WebIdentity } from './identity.ts'
 import {
@@ -100,13 +94,8 @@ export class WebLogin implements WebLogins {
       })
       return cookie.token
     }
-    try {
-      return await this.#database.write(held.tenant, redeem, { retry: true })
-    } catch (err) {
-      // The user was removed between the two: the link went with them.
-      if (violation(err)?.kind === 'foreign-key') return undefined
-      throw err
-    }
+    // Who removes the user at this moment waits for the link, and this for the user: one tries again.
+    return this.#database.write(held.tenant, redeem, { retry: true })
   }
 
   async session(cookie: string): Promise<WebIdentity | undefined> {

@@ -1,9 +1,10 @@
-import { expect, test } from 'vitest'
+import pg from 'pg'
+import { expect, inject, test } from 'vitest'
 import type { Role } from '../../src/auth/index.ts'
-import { actor, makeKey, openAuthFixture, signed } from './auth-fixture.ts'
+import { actor, makeKey, openAuthFixture, type Place, signed } from './auth-fixture.ts'
 
 const fixture = await openAuthFixture()
-const { auth } = fixture
+const { auth, database } = fixture
 
 test('adds a user, lists them, and says on the log who did it', async () => {
   const place = await fixture.place()
@@ -114,4 +115,40 @@ test('a user is removed once, also by two at once', async () => {
     if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'ERR_USER_MISSING' })
   }
   expect(await place.events('user.remove')).toHaveLength(1)
+})
+
+/** What is done for a user whose removal has begun and is not yet committed. */
+const overtaken: { what: string; act(place: Place): Promise<unknown> }[] = [
+  {
+    what: 'a key',
+    act: (place) => auth.addKey(place.tenant, 'demo', makeKey().line, {}, actor),
+  },
+  { what: 'a link', act: (place) => auth.createLoginLink(place.tenant, 'demo', actor) },
+]
+
+test.each(overtaken)('$what for a user who is being removed is for nobody', async ({ act }) => {
+  const place = await fixture.place()
+  await place.user('demo')
+  const url = new URL(inject('postgresUrl'))
+  url.pathname = `/${database.name}`
+  const remover = new pg.Client({ connectionString: url.href })
+  await remover.connect()
+  try {
+    await remover.query('begin')
+    await remover.query('delete from app_user where tenant_id = $1', [place.tenant])
+    const refused = expect(act(place)).rejects.toMatchObject({ code: 'ERR_USER_MISSING' })
+    // It has found the user, and now waits to see what becomes of them.
+    const waiting = () =>
+      database.superuser(
+        `select from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`,
+        [database.name],
+      )
+    await expect.poll(waiting, { timeout: 4000, interval: 20 }).toHaveLength(1)
+    await remover.query('commit')
+    await refused
+  } finally {
+    await remover.end()
+  }
+  expect(await place.events('key.add')).toEqual([])
+  expect(await place.events('web.link')).toEqual([])
 })
