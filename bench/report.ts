@@ -50,7 +50,7 @@ export function formatReport(report: Report): string {
     three('keystroke p99 ms', keystrokes, (one) => one.p99Ms, plain)
   }
   if (idle.length > 0) three('idle session MiB', idle, (one) => one.mibEach, plain)
-  if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.grownMiB), '-')
+  if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
   return `${lines.join('\n')}\n`
 }
 

@@ -1,17 +1,18 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Arena } from './arena.ts'
 
 export interface Stall {
-  /** The most that the process grew while a client that took nothing was flooded. */
-  readonly grownMiB: number
+  /** What one more client costs that takes nothing in the middle of a flood. */
+  readonly mibEach: number
 }
 
-const warmMs = 3000
-const watchMs = 8000
+const clients = 5
+const floodMs = 1000
+const settleMs = 4000
 
-/** Stops a PuTTY client, whose window is 2^31, in the middle of a flood, and watches our memory. */
+/** Stops PuTTY clients, whose window is 2^31, in the middle of a flood, and watches our memory. */
 export async function measureStall(
   { vaultterm }: Arena,
   { say }: { say: (text: string) => void },
@@ -35,28 +36,33 @@ export async function measureStall(
       ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     )
-  // What any flood makes the heap grow to is no cost of a client that stalls.
-  const warm = flood()
-  warm.stdout.resume()
-  await new Promise((done) => setTimeout(done, warmMs))
-  warm.kill('SIGKILL')
-  const child = flood()
-  try {
+  const children: ChildProcess[] = []
+  const stall = async () => {
+    const child = flood()
+    children.push(child)
     await new Promise((resolve, reject) => {
       child.stdout.once('data', resolve)
       child.once('exit', (code) => reject(new Error(`plink ended with ${code}`)))
     })
-    const before = resident(vaultterm.pid)
+    // In mid-flood: let it fill what it can.
+    child.stdout.resume()
+    await new Promise((done) => setTimeout(done, floodMs))
     child.kill('SIGSTOP')
-    let most = 0
-    for (const end = performance.now() + watchMs; performance.now() < end; ) {
-      say('a client that takes nothing')
-      await new Promise((done) => setTimeout(done, 250))
-      most = Math.max(most, resident(vaultterm.pid) - before)
+  }
+  try {
+    // What any flood makes the heap grow to is no cost of a client that stalls: the first one pays it.
+    say('a client that takes nothing')
+    await stall()
+    await new Promise((done) => setTimeout(done, settleMs))
+    const before = resident(vaultterm.pid)
+    for (let count = 1; count <= clients; count++) {
+      say(`clients that take nothing ${count}/${clients}`)
+      await stall()
     }
-    return { grownMiB: most / 1024 ** 2 }
+    await new Promise((done) => setTimeout(done, settleMs))
+    return { mibEach: (resident(vaultterm.pid) - before) / clients / 1024 ** 2 }
   } finally {
-    child.kill('SIGKILL')
+    for (const child of children) child.kill('SIGKILL')
   }
 }
 

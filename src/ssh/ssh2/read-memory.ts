@@ -4,13 +4,17 @@ import { connect, type Socket } from 'node:net'
 const readBytes = 256 * 1024
 /** What is shorter is copied: it would hold too much memory for the little that it is. */
 const lendBytesMin = 64 * 1024
-const sparesMax = 8
+/** Several reads share a piece, so that what a stalled receiver holds up is mostly bytes, not gaps. */
+const pieceBytes = 1024 * 1024
+const sparesMax = 3
 /** What a socket holds before it counts as full: larger writes, and fewer of them. */
 export const socketBytes = 256 * 1024
 
 /** A piece of memory that a socket has read into, as long as somebody needs what is in it. */
 export interface Lease {
   readonly memory: Buffer
+  /** Where the next read begins. */
+  used: number
   /** Bytes of it that were handed out and not let go. */
   lent: number
   /** Nothing is read into it at the moment: whoever lets go of the last byte gives it back. */
@@ -34,19 +38,22 @@ export class ReadMemory {
   next(): Buffer {
     const current = this.#current
     const held = this.isHeld(current.memory.buffer)
-    if (current.lent === 0 && !held) return current.memory
-    current.parked = true
-    current.lost = held
-    this.#current = this.#spares.pop() ?? newLease()
-    this.#current.parked = false
-    return this.#current.memory
+    if (current.lent === 0 && !held) current.used = 0
+    if (pieceBytes - current.used < readBytes) {
+      current.parked = true
+      current.lost = held || current.lent === 0
+      this.#current = this.#spares.pop() ?? newLease()
+    }
+    const { memory, used } = this.#current
+    return memory.subarray(used, used + readBytes)
   }
 
   /** Hands what was read to `take`, which lends what it keeps. */
   read(bytes: number, take: (chunk: Buffer) => void): void {
-    const { memory } = this.#current
-    const chunk = memory.subarray(0, bytes)
+    const current = this.#current
+    const chunk = current.memory.subarray(current.used, current.used + bytes)
     this.#lending = bytes >= lendBytesMin
+    if (this.#lending) current.used += bytes
     take(this.#lending ? chunk : Buffer.from(chunk))
     this.#lending = false
   }
@@ -62,13 +69,16 @@ export class ReadMemory {
   letGo(lease: Lease, bytes: number): void {
     lease.lent -= bytes
     if (lease.lent > 0 || !lease.parked || lease.lost) return
-    if (this.#spares.length < sparesMax) this.#spares.push(lease)
+    if (this.#spares.length >= sparesMax) return
+    lease.parked = false
+    lease.used = 0
+    this.#spares.push(lease)
   }
 }
 
 function newLease(): Lease {
-  const memory = Buffer.allocUnsafeSlow(readBytes)
-  return { memory, lent: 0, parked: false, lost: false }
+  const memory = Buffer.allocUnsafeSlow(pieceBytes)
+  return { memory, used: 0, lent: 0, parked: false, lost: false }
 }
 
 const memories = new WeakMap<object, ReadMemory>()
