@@ -48,6 +48,7 @@ export interface Bastion {
 const drainPollMs = 100
 /** How long sessions get to write their end on record before the sockets go. */
 const farewellMs = 1500
+const lastWordsMs = 300
 
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
@@ -106,7 +107,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
           log.child({ tenant: facts.identity.tenant, user: facts.identity.user.id, source }),
         )
         clients.add(client)
-        void connection.done.then(() => clients.delete(client))
+        void client.settled.then(() => clients.delete(client))
       },
     })
     socket.once('close', () => {
@@ -138,6 +139,9 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       const deadline = performance.now() + farewellMs
       while (sessions() > 0 && performance.now() < deadline) await wait(20)
       for (const client of clients) client.disconnect('the bastion is stopping')
+      // What was said last must leave before the sockets are taken away.
+      const last = performance.now() + lastWordsMs
+      while (sockets.size > 0 && performance.now() < last) await wait(20)
       for (const socket of sockets) socket.destroy()
     },
   }

@@ -29,6 +29,7 @@ export class ClientConnection {
   readonly #sessions = new Set<SessionChannel>()
   /** One upstream connection a target and login, shared by the sessions of this client there. */
   readonly #upstreams = new Map<string, Promise<Connection>>()
+  readonly #settled = Promise.withResolvers<void>()
   #closed = false
 
   constructor(deps: BastionDeps, connection: Connection, client: ClientFacts, log: Log) {
@@ -45,6 +46,11 @@ export class ClientConnection {
 
   get sessions(): number {
     return this.#sessions.size
+  }
+
+  /** Resolves when the connection has ended and the last of its sessions is on record. */
+  get settled(): Promise<void> {
+    return this.#settled.promise
   }
 
   /** Ends the sessions that match, each with a line for its user. */
@@ -84,7 +90,10 @@ export class ClientConnection {
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
         requestId: () => randomBytes(6).toString('hex'),
       },
-      () => this.#sessions.delete(session),
+      () => {
+        this.#sessions.delete(session)
+        this.#settle()
+      },
     )
     this.#sessions.add(session)
   }
@@ -117,8 +126,13 @@ export class ClientConnection {
     return dialled
   }
 
+  #settle(): void {
+    if (this.#closed && this.#sessions.size === 0) this.#settled.resolve()
+  }
+
   #end(): void {
     this.#closed = true
+    this.#settle()
     for (const dialled of this.#upstreams.values()) {
       dialled.then(
         (connection) => connection.disconnect(11, 'the client has gone'),

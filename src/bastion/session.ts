@@ -85,7 +85,7 @@ export class SessionChannel {
           this.#relay.client.close()
           // A target that does not answer must not keep the session of somebody who has left.
           setTimeout(() => void this.#close('client-gone'), lingerMs).unref()
-        } else if (this.#phase === 'asking') this.#finish()
+        } else if (this.#phase === 'asking') this.#leave()
       },
     })
   }
@@ -295,7 +295,7 @@ export class SessionChannel {
     start.request.reply(true)
     this.#visit.deps.metrics.sessionsTotal.inc({ kind: start.kind, outcome: 'refused' })
     this.#farewell(refusal)
-    this.#finish()
+    this.#leave()
   }
 
   /** One line on stderr, exit status 255, and the end of the channel. */
@@ -319,7 +319,7 @@ export class SessionChannel {
     this.#finish()
     const { deps, log } = this.#visit
     const session = this.#session
-    if (session === undefined || this.#authorization === undefined) return
+    if (session === undefined || this.#authorization === undefined) return this.#over()
     try {
       const digest = await this.#endRecording()
       await deps.access.endSession(session, {
@@ -338,6 +338,7 @@ export class SessionChannel {
       deps.metrics.sessionsTotal.inc({ kind: this.#kind, outcome: outcomeLabel(outcome) })
       deps.metrics.relayBytes.inc({ direction: 'up' }, relay?.bytes.up ?? 0)
       deps.metrics.relayBytes.inc({ direction: 'down' }, relay?.bytes.down ?? 0)
+      this.#over()
     }
   }
 
@@ -346,6 +347,11 @@ export class SessionChannel {
     this.#phase = 'over'
     this.#target?.close()
     if (this.#clientGone) this.#channel.close()
+  }
+
+  /** There is nothing to put on record. */
+  #leave(): void {
+    this.#finish()
     this.#over()
   }
 

@@ -67,3 +67,20 @@ test('kill -9 of the bastion leaves a recording that plays, and the next start s
   expect((await events(vaultterm)).some(({ type }) => type === 'recording.recovered')).toBe(true)
   expect(await vaultterm.json('audit', 'verify', 'acme')).toMatchObject({ ok: true })
 })
+
+test('a stop that does not wait tells whoever is connected, and puts their end on record', async () => {
+  const { vaultterm, terminal, id } = await start()
+  vaultterm.signal('SIGTERM')
+  await new Promise((done) => setTimeout(done, 500))
+  terminal.type('echo draining-$((40+2))\r')
+  await terminal.waitFor(/draining-42/)
+  vaultterm.signal('SIGTERM')
+  await terminal.waitFor(/vaultterm: the bastion is restarting.*ERR_DRAINING/)
+  expect(await vaultterm.exited()).toBe(0)
+  await vaultterm.up()
+  expect(await vaultterm.json('session', 'show', id)).toMatchObject({
+    live: false,
+    reason: 'drained',
+  })
+  expect(await vaultterm.json('session', 'verify', id)).toMatchObject({ ok: true })
+})
