@@ -161,6 +161,9 @@ class PooledDatabase implements Database {
 
   async #transact<T>(kind: Kind, begin: string, work: (tx: WriteTx) => Promise<T>): Promise<T> {
     const client = await this.#connect()
+    // The pool listens to idle connections only, and an error that nobody listens to ends the
+    // process. Here the statement that runs, or the next one, fails with it.
+    client.on('error', ignore)
     const stop = this.#metrics.transactionSeconds.startTimer({ role: this.#role, kind })
     const tx = new Transaction(client, kind !== 'read')
     let clean = false
@@ -181,6 +184,7 @@ class PooledDatabase implements Database {
     } finally {
       // A connection of which the state is not known is destroyed, never shared.
       client.release(!clean)
+      client.off('error', ignore)
       stop()
       this.#measure()
     }
@@ -208,6 +212,8 @@ class PooledDatabase implements Database {
     this.#metrics.waiting.set({ role }, waitingCount)
   }
 }
+
+function ignore(): void {}
 
 async function rollback(tx: Transaction): Promise<boolean> {
   try {

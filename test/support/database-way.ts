@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { onTestFinished } from 'vitest'
+import type { Secret } from '../../src/secret.ts'
+
+const socketName = '.s.PGSQL.5432'
+
+/** A way to the run's Postgres that a test can cut and mend. */
+export async function openWay(to: Secret<string>) {
+  const directory = mkdtempSync(join(tmpdir(), 'vaultterm-way-'))
+  const real = decodeURIComponent(new URL(to.reveal()).hostname)
+  const sockets = new Set<Socket>()
+  let isCut = false
+  const server = createServer((client) => {
+    if (isCut) return void client.destroy()
+    const upstream = connect({ path: join(real, socketName) })
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.on('error', () => socket.destroy())
+      socket.on('close', () => sockets.delete(socket))
+    }
+    client.pipe(upstream).pipe(client)
+    client.on('close', () => upstream.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(join(directory, socketName), resolve))
+  const cut = () => {
+    isCut = true
+    for (const socket of sockets) socket.destroy()
+  }
+  onTestFinished(() => {
+    cut()
+    server.close()
+    rmSync(directory, { recursive: true })
+  })
+  const url = to.reveal()
+  return {
+    url: url.replace(new URL(url).hostname, encodeURIComponent(directory)),
+    cut,
+    mend: () => {
+      isCut = false
+    },
+  }
+}
