@@ -2,7 +2,7 @@ import { userInfo } from 'node:os'
 import type { Actor } from '../auth/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { CliDeps, CliProduct } from './deps.ts'
-import { printableJson } from './printable.ts'
+import { printable, printableJson } from './printable.ts'
 import { withProgress } from './progress.ts'
 import { type Column, formatTable } from './table.ts'
 import { type Terminal, write } from './terminal.ts'
@@ -72,7 +72,7 @@ export class Context {
 
   /** What one act made or changed: its JSON, or one line. */
   async printDone(json: boolean | undefined, value: object, line: string): Promise<void> {
-    await (json === true ? this.printJson(value) : this.print(line))
+    await (json === true ? this.printJson(value) : this.print(printable(line)))
   }
 }
 

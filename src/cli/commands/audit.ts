@@ -26,7 +26,7 @@ export function auditCommands(program: Command, context: Context): void {
           const entries = await product.audit.tail(tenant.id, { limit })
           if (json === true && follow !== true) return context.printJson(entries)
           const show = (entry: AuditEntry) =>
-            context.print(json === true ? JSON.stringify(entry) : lineOf(entry))
+            context.print(json === true ? printable(JSON.stringify(entry)) : lineOf(entry))
           for (const entry of entries) await show(entry)
           if (follow !== true) return
           const stop = new AbortController()

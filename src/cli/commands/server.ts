@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { CheckFailed } from '../errors.ts'
+import { printable } from '../printable.ts'
 import { formatFields } from '../table.ts'
 import { styleOf } from '../terminal.ts'
 import { type JsonOption, jsonOption } from './options.ts'
@@ -55,8 +56,8 @@ export function serverCommands(program: Command, context: Context): void {
         const style = styleOf(context.terminal.stdout, context.terminal.env)
         await context.print(
           ...findings.flatMap(({ name, ok, detail, fix }) => [
-            `${ok ? style.good('ok   ') : style.bad('WRONG')}  ${name}: ${detail}`,
-            ...(fix === undefined ? [] : [`       ${fix}`]),
+            `${ok ? style.good('ok   ') : style.bad('WRONG')}  ${name}: ${printable(detail)}`,
+            ...(fix === undefined ? [] : [`       ${printable(fix)}`]),
           ]),
         )
       }

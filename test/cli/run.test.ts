@@ -1,0 +1,91 @@
+import { PassThrough } from 'node:stream'
+import { expect, test } from 'vitest'
+import { type CliDeps, runCli } from '../../src/cli/index.ts'
+
+/** What a command says, when it does not get as far as the installation. */
+async function run(...argv: string[]) {
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()]
+  const untouched = () => Promise.reject(new Error('opened'))
+  const deps: CliDeps = {
+    open: untouched,
+    up: untouched,
+    serve: untouched,
+    migrate: untouched,
+    checkConfig: () => ({ VAULTTERM_HOME: '/srv' }),
+    doctor: async () => [
+      { name: 'clock', ok: true, detail: 'agrees' },
+      { name: 'vault', ok: false, detail: 'sealed\x1b[2J', fix: 'unseal it' },
+    ],
+  }
+  const status = await runCli(argv, { stdin, stdout, stderr, env: {} }, deps)
+  const text = (stream: PassThrough) => stream.read()?.toString() ?? ''
+  return { status, stdout: text(stdout), stderr: text(stderr) }
+}
+
+const wrong: readonly (readonly string[])[] = [
+  ['tenat'],
+  ['tenant', 'create'],
+  ['tenant', 'list', '--jsno'],
+  ['user', 'add', 'acme', 'bob', '--role', 'king'],
+  ['target', 'add', 'acme', 'web', '--login', 'root', '--host', 'h'],
+  ['target', 'add', 'acme', 'web', '--login', 'root', '--host', 'h', '--scan', '--host-key', 'f'],
+  ['target', 'add', 'acme', 'web', '--login', 'root', '--host', 'h', '--scan', '--port', '0'],
+  ['grant', 'add', 'acme', '--target', 'web'],
+  ['grant', 'add', 'acme', '--user', 'a', '--role', 'member', '--target', 'web'],
+  ['grant', 'add', 'acme', '--user', 'a', '--target', 'web', '--allow', 'everything'],
+  ['grant', 'add', 'acme', '--user', 'a', '--target', 'web', '--until', '2020-01-01'],
+  ['web-login', 'acme'],
+]
+
+test.each(wrong)('says in one line what is wrong with: %s %s %s', async (...argv) => {
+  const { status, stdout, stderr } = await run(...argv)
+  expect([status, stdout]).toEqual([2, ''])
+  expect(stderr).toMatch(/^vaultterm: .+ \(ERR_USAGE\)\n$/)
+})
+
+test('suggests what was meant', async () => {
+  expect((await run('tenat')).stderr).toContain('did you mean tenant?')
+})
+
+test('shows help for each command, on stdout and with status 0', async () => {
+  const nouns = ['tenant', 'user', 'key', 'target', 'grant', 'session', 'audit', 'vault']
+  const help = await run('--help')
+  expect([help.status, help.stderr]).toEqual([0, ''])
+  for (const name of [...nouns, 'up', 'serve', 'migrate', 'check-config', 'doctor', 'web-login']) {
+    expect(help.stdout).toContain(name)
+    const own = await run(name, '--help')
+    expect([name, own.status]).toEqual([name, 0])
+    expect(own.stdout).toContain(`Usage: vaultterm ${name}`)
+  }
+})
+
+test('without a command: the help, as wrong usage', async () => {
+  const { status, stdout, stderr } = await run()
+  expect([status, stdout]).toEqual([2, ''])
+  expect(stderr).toContain('Usage: vaultterm')
+})
+
+test('doctor exits 1 when something is wrong, and says how to mend it', async () => {
+  const { status, stdout, stderr } = await run('doctor')
+  expect(status).toBe(1)
+  expect(stdout).toContain('unseal it')
+  expect(stderr).toMatch(/vault.*ERR_CHECK_FAILED/)
+  const json = await run('doctor', '--json')
+  expect(JSON.parse(json.stdout)).toHaveLength(2)
+})
+
+test('attack: text from elsewhere moves no cursor, in a table as in JSON', async () => {
+  for (const argv of [['doctor'], ['doctor', '--json']]) {
+    const { stdout } = await run(...argv)
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are the point.
+    expect(stdout).not.toMatch(/[\x00-\x09\x0b-\x1f]/)
+  }
+})
+
+test('a bug is told as one, without its text', async () => {
+  const { status, stderr } = await run('tenant', 'list')
+  expect([status, stderr]).toEqual([
+    1,
+    expect.stringMatching(/^vaultterm: internal error.*\(ERR_INTERNAL\)\n$/),
+  ])
+})
