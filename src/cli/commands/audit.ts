@@ -3,7 +3,7 @@ import type { AuditEntry, Fault } from '../../audit/index.ts'
 import type { Context } from '../context.ts'
 import { CheckFailed } from '../errors.ts'
 import { readableTime } from '../moment.ts'
-import { printable } from '../printable.ts'
+import { printable, printableJson } from '../printable.ts'
 import { withProgress } from '../progress.ts'
 import { type JsonOption, jsonOption, parseCount } from './options.ts'
 
@@ -26,7 +26,9 @@ export function auditCommands(program: Command, context: Context): void {
           const entries = await product.audit.tail(tenant.id, { limit })
           if (json === true && follow !== true) return context.printJson(entries)
           const show = (entry: AuditEntry) =>
-            context.print(json === true ? printable(JSON.stringify(entry)) : lineOf(entry))
+            context.print(
+              json === true ? printableJson(entry).replace(/\n\s*/g, ' ') : lineOf(entry),
+            )
           for (const entry of entries) await show(entry)
           if (follow !== true) return
           const stop = new AbortController()
