@@ -30,6 +30,7 @@ export class ClientConnection {
   /** One upstream connection a target and login, shared by the sessions of this client there. */
   readonly #upstreams = new Map<string, Promise<Connection>>()
   readonly #settled = Promise.withResolvers<void>()
+  #noMoreSessions = false
   #closed = false
 
   constructor(deps: BastionDeps, connection: Connection, client: ClientFacts, log: Log) {
@@ -38,9 +39,13 @@ export class ClientConnection {
     this.#client = client
     this.#log = log
     connection.onChannelOpen = (open) => this.#opened(open)
-    // Forwards are refused by the facade's default; `no-more-sessions` needs no answer but a yes.
-    connection.onGlobalRequest = (request) =>
-      request.reply(request.name === 'no-more-sessions@openssh.com')
+    connection.onGlobalRequest = (request) => {
+      // What a client promises not to do, whoever takes it over must not do either.
+      const promised = request.name === 'no-more-sessions@openssh.com'
+      if (promised) this.#noMoreSessions = true
+      // Remote forwards among the rest: refused on purpose until grants name them.
+      request.reply(promised)
+    }
     void connection.done.then(() => this.#end())
   }
 
@@ -72,6 +77,12 @@ export class ClientConnection {
       return known
         ? open.reject(administrativelyProhibited, 'vaultterm: forwarding is not granted')
         : open.reject(unknownChannelType, 'vaultterm: no such channel')
+    }
+    if (this.#noMoreSessions) {
+      return open.reject(
+        administrativelyProhibited,
+        'vaultterm: this connection takes no more sessions',
+      )
     }
     const session = new SessionChannel(
       open.accept(),
