@@ -1,24 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import type { Authorization } from '../access/index.ts'
-import type { Identity } from '../auth/index.ts'
 import type { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Channel, ChannelOpen, Connection } from '../ssh/index.ts'
-import type { BastionDeps } from './bastion.ts'
+import type { BastionDeps } from './deps.ts'
+import type { ClientFacts } from './login.ts'
 import { SessionChannel } from './session.ts'
 import { dial } from './upstream.ts'
-import type { Wish } from './username.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
 const unknownChannelType = 3
-
-export interface ClientFacts {
-  readonly identity: Identity
-  readonly wish: Wish
-  readonly source: string
-}
 
 /** One client's connection after its login: its sessions, and the targets it has open. */
 export class ClientConnection {

@@ -5,5 +5,6 @@
  * come from the modules below, over calls that carry plain data. No byte of a target's reaches a
  * person before it is on record.
  */
-export { type Bastion, type BastionDeps, createBastion } from './bastion.ts'
+export { type Bastion, createBastion } from './bastion.ts'
+export type { BastionDeps } from './deps.ts'
 export { createBastionMetrics } from './metrics.ts'

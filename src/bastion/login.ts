@@ -1,7 +1,14 @@
+import type { Identity } from '../auth/index.ts'
 import type { AuthAttempt } from '../ssh/index.ts'
-import type { BastionDeps } from './bastion.ts'
-import type { ClientFacts } from './connection.ts'
-import { parseUsername } from './username.ts'
+import type { BastionDeps } from './deps.ts'
+import { parseUsername, type Wish } from './username.ts'
+
+/** Who a client proved to be, and what it came for. */
+export interface ClientFacts {
+  readonly identity: Identity
+  readonly wish: Wish
+  readonly source: string
+}
 
 /** A name that no tenant can have, so that a malformed user name costs the same look-up. */
 const nobody = 'nobody-has-this-name'

@@ -5,7 +5,7 @@ import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
 import { type Connection, connectUpstream, openSocket } from '../ssh/index.ts'
-import type { BastionDeps } from './bastion.ts'
+import type { BastionDeps } from './deps.ts'
 import {
   TargetFailed,
   TargetHostKeyChanged,
