@@ -264,12 +264,13 @@ test('keeps leases made at once apart', async () => {
 
 test('has no key for a tenant that was given none', async () => {
   const other = await database.createTenant()
-  for (const asking of [
-    vault.describe(other, 'admin_ssh'),
-    vault.lease(other, wish),
-    vault.lease(newTenantId(), wish),
-  ]) {
-    await expect(asking).rejects.toMatchObject({ code: 'ERR_VAULT_KEY_MISSING' })
+  const askings = [
+    () => vault.describe(other, 'admin_ssh'),
+    () => vault.lease(other, wish),
+    () => vault.lease(newTenantId(), wish),
+  ]
+  for (const ask of askings) {
+    await expect(ask()).rejects.toMatchObject({ code: 'ERR_VAULT_KEY_MISSING' })
   }
 })
 
