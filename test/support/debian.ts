@@ -10,6 +10,7 @@ const needed = [
   { program: 'chromium', package: 'chromium' },
   { program: 'plink', package: 'putty-tools' },
   { program: 'git', package: 'git' },
+  { program: 'ps', package: 'procps' },
 ] as const
 
 /**
