@@ -43,6 +43,7 @@ export {
   LibraryUnpatched,
   openFailure,
   openSocket,
+  receiveWindowBytes,
   type ServerHandlers,
   type ServerHostKey,
   type SigningKey,

@@ -1,5 +1,6 @@
 import type { Reader } from '../wire.ts'
 import { ProtocolBroken } from './errors.ts'
+import { Fifo } from './fifo.ts'
 import {
   type ChannelTerms,
   encodeChannelRequest,
@@ -46,6 +47,8 @@ export interface Channel {
    * more, and their memory may be used again.
    */
   consumed(bytes: number): void
+  /** Gives the other side more to send than it was given with the channel. */
+  widen(bytes: number): void
   /** Ordered behind what was written. False when refused, or when the channel has gone. */
   request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean>
   /** Ordered behind what was written. */
@@ -84,10 +87,20 @@ const requestsMax = 128
 /** What one channel sends before the others get their turn. */
 const turnBytes = 2 * packetBytesMax
 const windowBytesMax = 0xffff_ffff
+/** Windows bound bytes. These bound what a peer can make of few bytes: pieces, and requests. */
+const piecesMax = 65_536
+const messagesMax = 128
+const messageBytesMax = 256 * 1024
 
 type Outgoing =
   | { readonly what: 'data'; chunk: Buffer; readonly kind: number; readonly sent: () => void }
-  | { readonly what: 'message'; readonly payload: Buffer; readonly after?: () => void }
+  | {
+      readonly what: 'message'
+      readonly name: string
+      payload: Buffer
+      /** Runs once it has left, or with false once it never will. */
+      readonly after?: (left: boolean) => void
+    }
 
 /** A channel that both sides have agreed on; the connection hands it its messages. */
 export class OpenChannel implements Channel {
@@ -97,18 +110,20 @@ export class OpenChannel implements Channel {
   readonly #remoteId: number
   readonly #packetMax: number
   #sendWindow: number
-  #receiveWindow = receiveWindowBytes
+  #receiveWindow: number
   #credit = 0
   #handlers: ChannelHandlers | undefined
   #held: ((handlers: ChannelHandlers) => void)[] = []
   #heldRequests = 0
-  #queue: Outgoing[] = []
+  readonly #queue = new Fifo<Outgoing>()
+  #messages = 0
+  #messageBytes = 0
   /** Their requests whose reply is still due, in order. */
   #replies: { success: boolean | undefined }[] = []
   /** Our requests that they have not answered, in order. */
   #asked: ((success: boolean) => void)[] = []
   /** What was handed out and not consumed, in order. */
-  readonly #loans: { readonly lease: Lease | undefined; bytes: number }[] = []
+  readonly #loans = new Fifo<{ readonly lease: Lease | undefined; bytes: number }>()
   #eofSent = false
   #eofSeen = false
   /** CLOSE is queued: nothing of ours comes behind it. */
@@ -117,8 +132,15 @@ export class OpenChannel implements Channel {
   #closeSeen = false
   #over = false
 
-  constructor(transport: ChannelTransport, type: string, localId: number, remote: ChannelTerms) {
+  constructor(
+    transport: ChannelTransport,
+    type: string,
+    localId: number,
+    remote: ChannelTerms,
+    window = receiveWindowBytes,
+  ) {
     this.#transport = transport
+    this.#receiveWindow = window
     this.type = type
     this.localId = localId
     this.#remoteId = remote.sender
@@ -157,16 +179,31 @@ export class OpenChannel implements Channel {
     this.#credit = 0
   }
 
+  widen(bytes: number): void {
+    if (this.#over || this.#closeSeen || this.#closeSent) return
+    this.#receiveWindow += bytes
+    this.#transport.send(encodeWindowAdjust(this.#remoteId, bytes))
+  }
+
   request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
     if (this.#isDone()) resolve(false)
     else {
+      const encoded = encodeChannelRequest(this.#remoteId, name, wantReply, payload)
+      const last = this.#queue.last
+      // Of sizes that wait behind one another only the last one counts.
+      if (name === 'window-change' && last?.what === 'message' && last.name === name) {
+        last.payload = encoded
+        resolve(true)
+        return promise
+      }
       this.#send({
         what: 'message',
-        payload: encodeChannelRequest(this.#remoteId, name, wantReply, payload),
-        after: () => {
-          if (wantReply && !this.#over && !this.#closeSeen) this.#asked.push(resolve)
-          else resolve(!wantReply)
+        name,
+        payload: encoded,
+        after: (left) => {
+          if (left && wantReply) this.#asked.push(resolve)
+          else resolve(left)
         },
       })
     }
@@ -178,6 +215,7 @@ export class OpenChannel implements Channel {
     this.#eofSent = true
     this.#send({
       what: 'message',
+      name: 'eof',
       payload: encodeForChannel(message.channelEof, this.#remoteId),
     })
   }
@@ -185,10 +223,13 @@ export class OpenChannel implements Channel {
   close(): void {
     if (this.#isDone()) return
     this.#closing = true
-    this.#queue.push({
+    this.#enqueue({
       what: 'message',
+      name: 'close',
       payload: encodeForChannel(message.channelClose, this.#remoteId),
-      after: () => this.#closeWent(),
+      after: (left) => {
+        if (left) this.#closeWent()
+      },
     })
     this.flush()
   }
@@ -205,13 +246,15 @@ export class OpenChannel implements Channel {
   flush(): void {
     let budget = turnBytes
     for (;;) {
-      const next = this.#queue[0]
+      const next = this.#queue.first
       if (next === undefined) return
       if (!this.#transport.ready || budget <= 0) return this.#transport.wait(this)
       if (next.what === 'message') {
         this.#queue.shift()
+        this.#messages--
+        this.#messageBytes -= next.payload.length
         this.#transport.send(next.payload)
-        next.after?.()
+        next.after?.(true)
         continue
       }
       const bytes = Math.min(next.chunk.length, this.#sendWindow, this.#packetMax)
@@ -277,11 +320,26 @@ export class OpenChannel implements Channel {
     if (this.#isDone() || (item.what === 'data' && this.#eofSent)) {
       // Whoever counts on its credit must get it.
       if (item.what === 'data') item.sent()
-      else item.after?.()
+      else item.after?.(false)
       return
     }
+    this.#enqueue(item)
+    if (this.#queue.size === 1) this.flush()
+    else if (
+      this.#queue.size > piecesMax ||
+      this.#messages > messagesMax ||
+      this.#messageBytes > messageBytesMax
+    ) {
+      // Somebody makes work of nothing, and the other side does not take it.
+      this.abort()
+    }
+  }
+
+  #enqueue(item: Outgoing): void {
     this.#queue.push(item)
-    if (this.#queue.length === 1) this.flush()
+    if (item.what === 'data') return
+    this.#messages++
+    this.#messageBytes += item.payload.length
   }
 
   #adjusted(bytes: number): void {
@@ -299,7 +357,10 @@ export class OpenChannel implements Channel {
     if (this.#eofSeen) throw new ProtocolBroken('data came behind the end of its channel')
     // What crosses our CLOSE on its way is for nobody.
     if (this.#closeSent || chunk.length === 0) return
-    this.#loans.push({ lease: this.#transport.lend(chunk.length), bytes: chunk.length })
+    const lease = this.#transport.lend(chunk.length)
+    const last = this.#loans.last
+    if (last !== undefined && last.lease === lease) last.bytes += chunk.length
+    else this.#loans.push({ lease, bytes: chunk.length })
     if (kind === 0) this.#tell((handlers) => handlers.data(chunk))
     else this.#tell((handlers) => handlers.extendedData(kind, chunk))
   }
@@ -307,7 +368,7 @@ export class OpenChannel implements Channel {
   /** What came first is let go first: whoever takes output takes it in order. */
   #letGo(bytes: number): void {
     for (let left = bytes; left > 0; ) {
-      const loan = this.#loans[0]
+      const loan = this.#loans.first
       if (loan === undefined) return
       const part = Math.min(left, loan.bytes)
       if (loan.lease !== undefined) this.#transport.letGo(loan.lease, part)
@@ -354,6 +415,7 @@ export class OpenChannel implements Channel {
   #closeCame(): void {
     this.#closeSeen = true
     this.#drop()
+    // Ours may have been waiting behind what is dropped now: it is still due.
     if (!this.#closeSent) {
       this.#closeSent = true
       this.#transport.send(encodeForChannel(message.channelClose, this.#remoteId))
@@ -375,13 +437,14 @@ export class OpenChannel implements Channel {
 
   /** Gives up on what was not sent, and tells whoever waits for it. */
   #drop(): void {
-    const queue = this.#queue
+    const queue = this.#queue.drain()
     const asked = this.#asked
-    this.#queue = []
+    this.#messages = 0
+    this.#messageBytes = 0
     this.#asked = []
     for (const item of queue) {
       if (item.what === 'data') item.sent()
-      else item.after?.()
+      else item.after?.(false)
     }
     for (const answer of asked) answer(false)
   }

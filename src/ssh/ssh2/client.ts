@@ -112,6 +112,7 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
     if (phase !== 'login' || connection === undefined) return
     phase = 'ready'
     clearTimeout(timer)
+    connection.start()
     resolve(connection)
   })
 

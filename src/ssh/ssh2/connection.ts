@@ -31,7 +31,8 @@ import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
 export interface ChannelOpen {
   readonly type: string
   readonly payload: Buffer
-  accept(): Channel
+  /** With a smaller window than usual where the rest is to be given later, by widen(). */
+  accept(windowBytes?: number): Channel
   /** With a reason of RFC 4254 section 5.1. */
   reject(reason: number, text: string): void
 }
@@ -112,6 +113,7 @@ export class SshConnection implements Connection, ChannelTransport {
   readonly #settle: (ending: { error?: Error }) => void
   readonly #keepalive: NodeJS.Timeout
   #silentFor = 0
+  #started = false
   #corked = false
   #draining = false
   #dead = false
@@ -174,6 +176,12 @@ export class SshConnection implements Connection, ChannelTransport {
   destroy(): void {
     this.died()
     this.#socket.destroy()
+  }
+
+  /** The login is done: from now on whoever says nothing is asked whether it is still there. */
+  start(): void {
+    this.#started = true
+    this.#silentFor = 0
   }
 
   /** Keys were exchanged, or the socket is empty again: whoever waited gets its turn. */
@@ -337,10 +345,10 @@ export class SshConnection implements Connection, ChannelTransport {
       type,
       payload,
       reject,
-      accept: () => {
+      accept: (windowBytes = receiveWindowBytes) => {
         const id = this.#freeId()
-        const channel = new OpenChannel(this, type, id, terms)
-        answer(encodeOpenConfirmation(terms.sender, ourTerms(id)))
+        const channel = new OpenChannel(this, type, id, terms, windowBytes)
+        answer(encodeOpenConfirmation(terms.sender, { ...ourTerms(id), window: windowBytes }))
         if (this.#dead) channel.died()
         else {
           this.#channels.set(id, channel)
@@ -408,6 +416,8 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   #tick(): void {
+    // Before the end of the login a keepalive is a fault; a login has its own time limit.
+    if (!this.#started) return
     if (this.#silentFor > keepalivesMax) {
       this.died(new ConnectionClosed(new Error('keepalives were not answered')))
       this.#socket.destroy()

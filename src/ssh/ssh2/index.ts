@@ -3,7 +3,12 @@
  * Nothing else imports ssh2. What our patch series changes in it is in patches/, one concern a file.
  */
 
-export type { Channel, ChannelHandlers, ChannelRequest } from './channel.ts'
+export {
+  type Channel,
+  type ChannelHandlers,
+  type ChannelRequest,
+  receiveWindowBytes,
+} from './channel.ts'
 export { connectUpstream, type SigningKey, type UpstreamOptions } from './client.ts'
 export type { ChannelOpen, Connection, GlobalRequest } from './connection.ts'
 export { ChannelOpenRefused, ConnectionClosed, LibraryUnpatched } from './errors.ts'

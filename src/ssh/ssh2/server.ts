@@ -121,6 +121,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
     })
     client.once('ready', () => {
       clearTimeout(grace.get(socket))
+      connection.start()
       handlers.ready(connection)
     })
   })
