@@ -6,12 +6,17 @@ import type { SessionId } from '../recorder/index.ts'
 import type { Channel, ChannelOpen, Connection } from '../ssh/index.ts'
 import type { BastionDeps } from './deps.ts'
 import type { ClientFacts } from './login.ts'
-import { SessionChannel } from './session.ts'
+import { earlyWindowBytes, inTime, SessionChannel } from './session.ts'
+import { Turns } from './turns.ts'
 import { dial } from './upstream.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
 const unknownChannelType = 3
+const resourceShortage = 4
+
+/** So many sessions of one connection are started at a time: the database is everybody's. */
+const startsMax = 4
 
 /** One client's connection after its login: its sessions, and the targets it has open. */
 export class ClientConnection {
@@ -22,6 +27,7 @@ export class ClientConnection {
   readonly #sessions = new Set<SessionChannel>()
   /** One upstream connection a target and login, shared by the sessions of this client there. */
   readonly #upstreams = new Map<string, Promise<Connection>>()
+  readonly #turns = new Turns(startsMax)
   readonly #settled = Promise.withResolvers<void>()
   #noMoreSessions = false
   #closed = false
@@ -65,11 +71,15 @@ export class ClientConnection {
 
   #opened(open: ChannelOpen): void {
     if (open.type !== 'session') {
-      this.#log.info({ type: open.type }, 'channel refused')
+      this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
       const known = open.type === 'direct-tcpip' || open.type.startsWith('direct-streamlocal')
       return known
         ? open.reject(administrativelyProhibited, 'vaultterm: forwarding is not granted')
         : open.reject(unknownChannelType, 'vaultterm: no such channel')
+    }
+    // A channel that is closed before its session has started still costs what the start costs.
+    if (this.#sessions.size >= this.#deps.limits.channelsPerConnectionMax) {
+      return open.reject(resourceShortage, 'vaultterm: too many sessions on this connection')
     }
     if (this.#noMoreSessions) {
       return open.reject(
@@ -78,7 +88,7 @@ export class ClientConnection {
       )
     }
     const session = new SessionChannel(
-      open.accept(),
+      open.accept(earlyWindowBytes),
       {
         deps: this.#deps,
         log: this.#log,
@@ -93,6 +103,7 @@ export class ClientConnection {
           }),
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
         requestId: () => randomBytes(6).toString('hex'),
+        takeTurn: () => this.#turns.take(),
       },
       () => {
         this.#sessions.delete(session)
@@ -104,8 +115,13 @@ export class ClientConnection {
 
   async #openTarget(authorization: Authorization, session: SessionId): Promise<Channel> {
     const upstream = await this.#upstream(authorization, session)
-    const channel = await upstream.openChannel('session', Buffer.alloc(0))
-    await this.#deps.access.upstreamOpened(authorization, session)
+    const channel = await inTime(upstream.openChannel('session', Buffer.alloc(0)))
+    try {
+      await this.#deps.access.upstreamOpened(authorization, session)
+    } catch (err) {
+      channel.abort()
+      throw err
+    }
     return channel
   }
 

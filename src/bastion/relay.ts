@@ -79,6 +79,7 @@ export class Relay {
     const down = new Downstream()
     const { bytes } = this
     let spoke = false
+    const carried = new Set<string>()
     const over = () => {
       if (!this.#clientOpen && !this.#targetOpen) events.over()
     }
@@ -115,8 +116,11 @@ export class Relay {
         )
       },
       request(request) {
-        // A target has nothing else to ask of a session channel, and a hostile one gets nowhere with it.
-        if (!carriedDown.has(request.name)) return request.reply(false)
+        // A target has nothing else to ask of a session channel, and each of these once: a hostile
+        // one gets nowhere with more, or with longer ones.
+        const isCarried = carriedDown.has(request.name) && !carried.has(request.name)
+        if (!isCarried || request.payload.length > requestBytesMax) return request.reply(false)
+        carried.add(request.name)
         const exit = readExit(request)
         if (exit !== undefined) {
           spoke = true
@@ -146,6 +150,7 @@ export class Relay {
   }
 }
 
+const requestBytesMax = 4096
 const carriedDown = new Set(['exit-status', 'exit-signal', 'eow@openssh.com', 'xon-xoff'])
 
 /** The exit that a request of a target's tells of, if it is one. Malformed ones tell of none. */

@@ -2,7 +2,14 @@ import type { Authorization, ChannelKind, Denial } from '../access/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Recording, SessionId } from '../recorder/index.ts'
-import { type Channel, type ChannelRequest, Reader, WireError, Writer } from '../ssh/index.ts'
+import {
+  type Channel,
+  type ChannelRequest,
+  Reader,
+  receiveWindowBytes,
+  WireError,
+  Writer,
+} from '../ssh/index.ts'
 import type { BastionDeps } from './deps.ts'
 import { environmentMax, mayCarry } from './environment.ts'
 import { RecorderFailed, TargetFailed, TargetRefused } from './errors.ts'
@@ -22,6 +29,8 @@ export interface Visit {
   openTarget(authorization: Authorization, session: SessionId): Promise<Channel>
   /** A short name of this refusal or session start, for the person and the log. */
   requestId(): string
+  /** Few starts of one connection are underway at a time: the others wait. */
+  takeTurn(): Promise<Disposable>
 }
 
 /** What a client wants to run. */
@@ -32,6 +41,13 @@ interface Start {
 }
 
 const earlyRequestsMax = 64
+/** What a client may send before there is anything to send it to. */
+export const earlyWindowBytes = 64 * 1024
+const earlyPiecesMax = 256
+/** A signal, a break: what a client asks of what runs is short. */
+const requestBytesMax = 256
+/** How long a target may take for each step of a start. */
+const stepMs = 20_000
 
 /** How long a client may take to accept the last line before its channel is simply closed. */
 const farewellMs = 1000
@@ -71,7 +87,7 @@ export class SessionChannel {
       data: (chunk) => {
         if (this.#relay !== undefined) this.#relay.client.data(chunk)
         // Not given back to the window: the client can send no more than one of it until we start.
-        else if (this.#phase !== 'over') this.#early.push(chunk)
+        else if (this.#phase !== 'over') this.#keepEarly(chunk)
       },
       extendedData: (_kind, chunk) => channel.consumed(chunk.length),
       request: (request) => this.#requested(request),
@@ -103,6 +119,13 @@ export class SessionChannel {
     if (this.#phase === 'over') return
     this.#farewell(refusalOf(reason))
     void this.#close(outcome)
+  }
+
+  /** Many small pieces are made few: each would cost more than what is in it. */
+  #keepEarly(chunk: Buffer): void {
+    this.#early.push(chunk)
+    if (this.#early.length > earlyPiecesMax)
+      this.#early.splice(0, Infinity, Buffer.concat(this.#early))
   }
 
   #requested(request: ChannelRequest): void {
@@ -167,6 +190,7 @@ export class SessionChannel {
       case 'signal':
       case 'break':
       case 'eow@openssh.com':
+        if (request.payload.length > requestBytesMax) return request.reply(false)
         void target
           ?.request(request.name, request.payload, request.wantReply)
           .then((success) => request.reply(success))
@@ -185,9 +209,12 @@ export class SessionChannel {
 
   async #start(start: Start): Promise<void> {
     const { deps } = this.#visit
+    using _turn = await this.#visit.takeTurn()
+    if (this.#gone()) return this.#leave()
     const answer = await this.#visit.authorize(start.kind)
     if ('denied' in answer) return this.#refuse(start, answer)
     this.#authorization = answer
+    if (this.#gone()) return this.#leave()
 
     // Committed before anything happens on the target: invariant 3.
     const { session } = await deps.access.startSession(answer, {
@@ -220,8 +247,8 @@ export class SessionChannel {
     if (this.#clientGone) return this.#close('client-gone')
 
     const target = await this.#visit.openTarget(answer, session)
-    if (this.#gone()) target.close()
     this.#target = target
+    if (this.#gone()) target.abort()
     if (this.#clientGone) return this.#close('client-gone')
     await this.#startOnTarget(start, target, answer)
   }
@@ -234,14 +261,17 @@ export class SessionChannel {
     for (const [variable, value] of this.#environment) {
       void target.request('env', new Writer().text(variable).text(value).build(), false)
     }
-    if (this.#pty !== undefined && !(await target.request('pty-req', encodePty(this.#pty), true))) {
+    if (
+      this.#pty !== undefined &&
+      !(await inTime(target.request('pty-req', encodePty(this.#pty), true)))
+    ) {
       throw new TargetRefused(`${name} refused to open a terminal`)
     }
     const [request, payload] =
       start.kind === 'sftp'
         ? ['subsystem', new Writer().text('sftp').build()]
         : [start.kind, start.request.payload]
-    if (!(await target.request(request, payload, true))) {
+    if (!(await inTime(target.request(request, payload, true)))) {
       throw new TargetRefused(
         `${name} refused to start ${start.kind === 'exec' ? 'the command' : start.kind}`,
       )
@@ -270,6 +300,7 @@ export class SessionChannel {
     })
     this.#relay = relay
     target.handle(relay.target)
+    this.#channel.widen(receiveWindowBytes - earlyWindowBytes)
     for (const chunk of this.#early.splice(0)) relay.client.data(chunk)
     for (const request of this.#earlyRequests.splice(0)) this.#requested(request)
     if (this.#earlyEof) relay.client.eof()
@@ -345,7 +376,8 @@ export class SessionChannel {
   #finish(): void {
     if (this.#phase === 'over') return
     this.#phase = 'over'
-    this.#target?.close()
+    // What it has not taken by now it will not get: nobody would see what comes of it.
+    this.#target?.abort()
     if (this.#clientGone) this.#channel.close()
   }
 
@@ -368,6 +400,23 @@ export class SessionChannel {
 
 function outcomeLabel(outcome: string): string {
   return outcome === 'ended' || outcome === 'client-gone' ? outcome : 'cut'
+}
+
+/** A target that answers nothing must not hold a session in its start for ever. */
+export async function inTime<T>(answer: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(
+    () =>
+      late.reject(
+        new TargetFailed('the target took too long to answer; try again, or check its load'),
+      ),
+    stepMs,
+  )
+  try {
+    return await Promise.race([answer, late.promise])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 function readString(payload: Buffer): Buffer {
