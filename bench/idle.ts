@@ -18,13 +18,14 @@ export async function measureIdle(
   const results: Idle[] = []
   for (const way of arena.ways.filter(({ name }) => name !== 'direct')) {
     // One session before the count starts: what the first one loads belongs to none.
-    const children = await openSessions(way, 1)
+    const children: ChildProcess[] = []
     try {
+      await openSessions(way, 1, children)
       await settle()
       const before = memory(way)
       while (children.length <= sessions) {
         say(`idle sessions ${way.name} ${children.length - 1}/${sessions}`)
-        children.push(...(await openSessions(way, Math.min(batch, sessions + 1 - children.length))))
+        await openSessions(way, Math.min(batch, sessions + 1 - children.length), children)
       }
       await settle()
       results.push({
@@ -39,20 +40,21 @@ export async function measureIdle(
   return results
 }
 
-/** Resolves when each has said that it runs. */
-function openSessions(way: Way, count: number): Promise<ChildProcess[]> {
-  return Promise.all(
+/** Resolves when each has said that it runs; whoever asks ends them, these and any that failed. */
+async function openSessions(way: Way, count: number, children: ChildProcess[]): Promise<void> {
+  await Promise.all(
     Array.from({ length: count }, async () => {
       const child = spawn('ssh', [...way.ssh, 'echo ready; exec cat'], {
         stdio: ['pipe', 'pipe', 'inherit'],
       })
+      children.push(child)
       await new Promise<void>((resolve, reject) => {
-        child.stdout?.once('data', () => resolve())
+        child.stdout.once('data', () => resolve())
+        child.once('error', reject)
         child.once('exit', (code) =>
           reject(new Error(`a session by ${way.name} ended with ${code}`)),
         )
       })
-      return child
     }),
   )
 }

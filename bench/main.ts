@@ -5,8 +5,10 @@ import { measureIdle } from './idle.ts'
 import { measureKeystrokes } from './keystrokes.ts'
 import { measureLogins } from './logins.ts'
 import { formatReport, type Report } from './report.ts'
-import { measureStall } from './stall.ts'
+import { canStall, measureStall } from './stall.ts'
 import { measureThroughput } from './throughput.ts'
+
+const measurements = ['throughput', 'logins', 'keystrokes', 'idle', 'stall'] as const
 
 const help = `usage: npm run bench -- [--json] [--quick] [--only NAMES]
 
@@ -15,26 +17,17 @@ Measures a bastion by what it adds: the same work straight to a server, through 
 
   --json         one JSON document on stdout
   --quick        small sizes, to see that it runs: the figures mean nothing
-  --only NAMES   of throughput,logins,keystrokes,idle,stall
+  --only NAMES   of ${measurements.join(',')}
+  --help         this
 `
 
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    quick: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-    only: { type: 'string', default: 'throughput,logins,keystrokes,idle,stall' },
-  },
-})
-if (values.help) {
-  process.stdout.write(help)
-  process.exit(0)
-}
-const only = values.only.split(',')
-const { quick } = values
+const { json, quick, only } = readArguments()
 const say = (text: string) => {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${text}`)
 }
+const stalls = only.includes('stall') && canStall()
+if (only.includes('stall') && !stalls)
+  process.stderr.write('bench: no plink and puttygen here (putty-tools): stall is left out\n')
 
 const cpu = openCpuMeter()
 const arena = await openArena()
@@ -62,11 +55,36 @@ try {
     ...(only.includes('idle') && {
       idle: await measureIdle(arena, { sessions: quick ? 5 : 200, say }),
     }),
-    ...(only.includes('stall') && { stall: await measureStall(arena, { say }) }),
+    ...(stalls && { stall: await measureStall(arena, { say }) }),
   }
   say('')
-  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report))
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report))
 } finally {
   await arena.close()
   cpu.close()
+}
+
+/** Ends the process on --help and on what it does not know, before anything was started. */
+function readArguments(): { json: boolean; quick: boolean; only: readonly string[] } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        json: { type: 'boolean', default: false },
+        quick: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+        only: { type: 'string', default: measurements.join(',') },
+      },
+    })
+    if (values.help) {
+      process.stdout.write(help)
+      process.exit(0)
+    }
+    const only = values.only.split(',')
+    const unknown = only.find((name) => !measurements.some((known) => known === name))
+    if (unknown !== undefined) throw new Error(`there is no measurement called '${unknown}'`)
+    return { json: values.json, quick: values.quick, only }
+  } catch (err) {
+    process.stderr.write(`bench: ${err instanceof Error ? err.message : String(err)}\n\n${help}`)
+    process.exit(2)
+  }
 }

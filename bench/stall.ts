@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Arena } from './arena.ts'
@@ -11,6 +11,11 @@ export interface Stall {
 const clients = 5
 const floodMs = 1000
 const settleMs = 4000
+
+/** Whether PuTTY's programs are here: no client of OpenSSH opens a window of 2^31. */
+export function canStall(): boolean {
+  return ['plink', 'puttygen'].every((name) => spawnSync(name, ['--version']).error === undefined)
+}
 
 /** Stops PuTTY clients, whose window is 2^31, in the middle of a flood, and watches our memory. */
 export async function measureStall(
@@ -42,6 +47,7 @@ export async function measureStall(
     children.push(child)
     await new Promise((resolve, reject) => {
       child.stdout.once('data', resolve)
+      child.once('error', reject)
       child.once('exit', (code) => reject(new Error(`plink ended with ${code}`)))
     })
     // In mid-flood: let it fill what it can.
