@@ -62,6 +62,9 @@ export interface BastionLimits {
   readonly startsPerSecondMax: number
   readonly authTriesMax: number
   readonly channelsPerConnectionMax: number
+  readonly connectionsPerUserMax: number
+  /** Of all their connections, those that are being started among them. */
+  readonly sessionsPerUserMax: number
 }
 
 export class ConfigInvalid extends CodedError {
@@ -135,6 +138,8 @@ const environment = z.object({
   VAULTTERM_STARTS_PER_SECOND_MAX: count(200, 100_000),
   VAULTTERM_AUTH_TRIES_MAX: count(6, 100),
   VAULTTERM_CHANNELS_PER_CONNECTION_MAX: count(64, 1000),
+  VAULTTERM_CONNECTIONS_PER_USER_MAX: count(2000, 1_000_000),
+  VAULTTERM_SESSIONS_PER_USER_MAX: count(2000, 1_000_000),
 })
 
 /** Reads the settings of an environment. Names every wrong one at once. */
@@ -163,6 +168,8 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
       startsPerSecondMax: values.VAULTTERM_STARTS_PER_SECOND_MAX,
       authTriesMax: values.VAULTTERM_AUTH_TRIES_MAX,
       channelsPerConnectionMax: values.VAULTTERM_CHANNELS_PER_CONNECTION_MAX,
+      connectionsPerUserMax: values.VAULTTERM_CONNECTIONS_PER_USER_MAX,
+      sessionsPerUserMax: values.VAULTTERM_SESSIONS_PER_USER_MAX,
     },
     given: {
       databaseUrl: values.DATABASE_URL,

@@ -36,6 +36,8 @@ export interface Minted {
 
 const lifeMs = 60_000
 const mintedMax = 10_000
+/** So that nobody's rush keeps the others out. */
+const mintedPerUserMax = 1000
 
 /**
  * The authorizations that were made here and are still good. Each is for one session; after that
@@ -43,6 +45,8 @@ const mintedMax = 10_000
  */
 export class Mint {
   readonly #minted = new Map<string, Minted>()
+  /** How many of them each user has. */
+  readonly #perUser = new Map<string, number>()
   readonly #now: () => number
 
   constructor(now: () => number = () => Date.now()) {
@@ -57,10 +61,15 @@ export class Mint {
     readonly grant: string
   }): Authorization {
     this.#forgetExpired()
-    if (this.#minted.size >= mintedMax) throw new AuthorizationsExhausted()
+    const person = facts.identity.user.id
+    const theirs = this.#perUser.get(person) ?? 0
+    if (this.#minted.size >= mintedMax || theirs >= mintedPerUserMax) {
+      throw new AuthorizationsExhausted()
+    }
     const expiresAt = new Date(this.#now() + lifeMs).toISOString()
     const authorization = { ...facts.authorization, id: randomUUID(), expiresAt }
     this.#minted.set(authorization.id, { ...facts, authorization, session: undefined })
+    this.#perUser.set(person, theirs + 1)
     return authorization
   }
 
@@ -82,14 +91,27 @@ export class Mint {
   }
 
   forget(id: string): void {
+    const minted = this.#minted.get(id)
+    if (minted === undefined) return
     this.#minted.delete(id)
+    const person = minted.identity.user.id
+    const left = (this.#perUser.get(person) ?? 1) - 1
+    if (left === 0) this.#perUser.delete(person)
+    else this.#perUser.set(person, left)
+  }
+
+  /** Its session has ended: nothing is left to do with it. */
+  forgetSession(session: SessionId): void {
+    for (const [id, minted] of this.#minted) {
+      if (minted.session === session) return this.forget(id)
+    }
   }
 
   /** All live equally long, so the oldest expire first. */
   #forgetExpired(): void {
     for (const [id, { authorization }] of this.#minted) {
       if (Date.parse(authorization.expiresAt) > this.#now()) return
-      this.#minted.delete(id)
+      this.forget(id)
     }
   }
 }

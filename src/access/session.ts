@@ -176,6 +176,7 @@ export class Sessions {
   async end(session: SessionId, outcome: SessionOutcome): Promise<void> {
     // Ended it has, whether or not that can be written: nobody needs to end it again.
     this.#live.remove(session)
+    this.#mint.forgetSession(session)
     const endedAt = performance.now()
     const write = () => this.#writeEnd(session, outcome, performance.now() - endedAt)
     try {

@@ -5,6 +5,8 @@ import { Admission } from './admission.ts'
 import { ClientConnection } from './connection.ts'
 import type { BastionDeps } from './deps.ts'
 import { Draining, SessionKilled } from './errors.ts'
+import { Headcount } from './headcount.ts'
+import { KillNotices } from './kill-notices.ts'
 import { type ClientFacts, login } from './login.ts'
 
 export interface Bastion {
@@ -29,6 +31,9 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const clients = new Set<ClientConnection>()
   const sockets = new Set<Socket>()
   const server = createServer({ noDelay: true, keepAlive: true, highWaterMark: socketBytes })
+  const connectionsOf = new Headcount(limits.connectionsPerUserMax)
+  const sessionsOf = new Headcount(limits.sessionsPerUserMax)
+  const kills = new KillNotices()
   let draining = false
 
   const ssh = createSshServer({
@@ -45,6 +50,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   server.on('error', (err) => log.error({ err }, 'listener error'))
 
   const stopListeningForKills = await deps.access.onKill((session, reason) => {
+    kills.note(session, reason)
     for (const client of clients) {
       client.endSessions((id) => id === session, new SessionKilled(reason), 'killed')
     }
@@ -73,14 +79,24 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
         admitted.release()
         stopTimer()
         if (facts === undefined) return connection.destroy()
-        const client = new ClientConnection(
+        const user = facts.identity.user.id
+        if (!connectionsOf.enter(user)) {
+          metrics.turnedAway.inc({ reason: 'user-limit' })
+          return connection.disconnect(12, 'vaultterm: you have too many connections open')
+        }
+        const client = new ClientConnection({
           deps,
           connection,
-          facts,
-          log.child({ tenant: facts.identity.tenant, user: facts.identity.user.id, source }),
-        )
+          client: facts,
+          log: log.child({ tenant: facts.identity.tenant, user, source }),
+          sessionsOf,
+          kills,
+        })
         clients.add(client)
-        void client.settled.then(() => clients.delete(client))
+        void client.settled.then(() => {
+          clients.delete(client)
+          connectionsOf.leave(user)
+        })
       },
     })
     socket.once('close', () => {

@@ -5,6 +5,8 @@ import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Channel, ChannelOpen, Connection } from '../ssh/index.ts'
 import type { BastionDeps } from './deps.ts'
+import type { Headcount } from './headcount.ts'
+import type { KillNotices } from './kill-notices.ts'
 import type { ClientFacts } from './login.ts'
 import { earlyWindowBytes, inTime, SessionChannel } from './session.ts'
 import { Turns } from './turns.ts'
@@ -17,6 +19,18 @@ const resourceShortage = 4
 
 /** So many sessions of one connection are started at a time: the database is everybody's. */
 const startsMax = 4
+/** So many refused channels of one connection are on the log: whoever asks on learns nothing new. */
+const refusalLinesMax = 20
+
+export interface ClientConnectionOptions {
+  readonly deps: BastionDeps
+  readonly connection: Connection
+  readonly client: ClientFacts
+  readonly log: Log
+  /** The sessions of each user, over all connections. */
+  readonly sessionsOf: Headcount
+  readonly kills: KillNotices
+}
 
 /** One client's connection after its login: its sessions, and the targets it has open. */
 export class ClientConnection {
@@ -24,19 +38,24 @@ export class ClientConnection {
   readonly #connection: Connection
   readonly #client: ClientFacts
   readonly #log: Log
+  readonly #sessionsOf: Headcount
+  readonly #kills: KillNotices
   readonly #sessions = new Set<SessionChannel>()
   /** One upstream connection a target and login, shared by the sessions of this client there. */
   readonly #upstreams = new Map<string, Promise<Connection>>()
   readonly #turns = new Turns(startsMax)
   readonly #settled = Promise.withResolvers<void>()
+  #refusals = 0
   #noMoreSessions = false
   #closed = false
 
-  constructor(deps: BastionDeps, connection: Connection, client: ClientFacts, log: Log) {
+  constructor({ deps, connection, client, log, sessionsOf, kills }: ClientConnectionOptions) {
     this.#deps = deps
     this.#connection = connection
     this.#client = client
     this.#log = log
+    this.#sessionsOf = sessionsOf
+    this.#kills = kills
     connection.onChannelOpen = (open) => this.#opened(open)
     connection.onGlobalRequest = (request) => {
       // What a client promises not to do, whoever takes it over must not do either.
@@ -71,7 +90,8 @@ export class ClientConnection {
 
   #opened(open: ChannelOpen): void {
     if (open.type !== 'session') {
-      this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
+      if (this.#refusals++ < refusalLinesMax)
+        this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
       const known = open.type === 'direct-tcpip' || open.type.startsWith('direct-streamlocal')
       return known
         ? open.reject(administrativelyProhibited, 'vaultterm: forwarding is not granted')
@@ -86,6 +106,10 @@ export class ClientConnection {
         administrativelyProhibited,
         'vaultterm: this connection takes no more sessions',
       )
+    }
+    const user = this.#client.identity.user.id
+    if (!this.#sessionsOf.enter(user)) {
+      return open.reject(resourceShortage, 'vaultterm: you have too many sessions open')
     }
     const session = new SessionChannel(
       open.accept(earlyWindowBytes),
@@ -104,9 +128,11 @@ export class ClientConnection {
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
         requestId: () => randomBytes(6).toString('hex'),
         takeTurn: () => this.#turns.take(),
+        killed: (id) => this.#kills.reasonFor(id),
       },
       () => {
         this.#sessions.delete(session)
+        this.#sessionsOf.leave(user)
         this.#settle()
       },
     )

@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram } from 'prom-client'
 import type { Metrics } from '../metrics.ts'
 
 export type AuthOutcome = 'accepted' | 'refused'
-export type Turned = 'start-rate' | 'crowded' | 'draining'
+export type Turned = 'start-rate' | 'crowded' | 'draining' | 'user-limit'
 
 export interface BastionMetrics {
   readonly connections: Gauge
@@ -26,7 +26,7 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
     }),
     turnedAway: new Counter({
       name: 'bastion_connections_turned_away_total',
-      help: 'Connections closed before any cryptography, by reason.',
+      help: 'Connections closed before any cryptography, or of a user with too many, by reason.',
       labelNames: ['reason'],
       registers,
     }),

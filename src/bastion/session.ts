@@ -12,7 +12,7 @@ import {
 } from '../ssh/index.ts'
 import type { BastionDeps } from './deps.ts'
 import { environmentMax, mayCarry } from './environment.ts'
-import { RecorderFailed, TargetFailed, TargetRefused } from './errors.ts'
+import { RecorderFailed, SessionKilled, TargetFailed, TargetRefused } from './errors.ts'
 import { encodePty, encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
 import { type Refusal, refusalLine, refusalOf } from './refusal.ts'
 import { type Exit, Relay } from './relay.ts'
@@ -31,6 +31,8 @@ export interface Visit {
   requestId(): string
   /** Few starts of one connection are underway at a time: the others wait. */
   takeTurn(): Promise<Disposable>
+  /** Why a session must end, where word of it came before its channel knew which session it is. */
+  killed(session: SessionId): string | undefined
 }
 
 /** What a client wants to run. */
@@ -48,6 +50,8 @@ const earlyPiecesMax = 256
 const requestBytesMax = 256
 /** How long a target may take for each step of a start. */
 const stepMs = 20_000
+/** How long a channel may be open and ask for nothing. */
+const askMs = 120_000
 
 /** How long a client may take to accept the last line before its channel is simply closed. */
 const farewellMs = 1000
@@ -62,6 +66,7 @@ export class SessionChannel {
   readonly #channel: Channel
   readonly #visit: Visit
   readonly #over: () => void
+  readonly #patience: NodeJS.Timeout
   readonly #environment: [name: string, value: string][] = []
   #pty: Pty | undefined
   #phase: 'asking' | 'starting' | 'relaying' | 'over' = 'asking'
@@ -83,6 +88,10 @@ export class SessionChannel {
     this.#channel = channel
     this.#visit = visit
     this.#over = over
+    this.#patience = setTimeout(() => {
+      channel.close()
+      this.#leave()
+    }, askMs).unref()
     channel.handle({
       data: (chunk) => {
         if (this.#relay !== undefined) this.#relay.client.data(chunk)
@@ -203,6 +212,7 @@ export class SessionChannel {
 
   #begin(start: Start): void {
     this.#phase = 'starting'
+    clearTimeout(this.#patience)
     this.#kind = start.kind
     this.#start(start).catch((err: unknown) => this.#fail(start, err))
   }
@@ -227,6 +237,8 @@ export class SessionChannel {
     })
     this.#session = session
     deps.metrics.sessions.inc({ kind: start.kind })
+    const killed = this.#visit.killed(session)
+    if (killed !== undefined) return this.end(new SessionKilled(killed), 'killed')
     const recording = await deps.recorder.start({
       tenant: answer.tenant,
       session,
@@ -376,6 +388,7 @@ export class SessionChannel {
   #finish(): void {
     if (this.#phase === 'over') return
     this.#phase = 'over'
+    clearTimeout(this.#patience)
     // What it has not taken by now it will not get: nobody would see what comes of it.
     this.#target?.abort()
     if (this.#clientGone) this.#channel.close()

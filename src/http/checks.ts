@@ -22,6 +22,20 @@ export async function runChecks(
   }
 }
 
+/** The same for strangers: however many ask, the checks run no more than once in so long. */
+export function shareChecks(
+  checks: { readonly [name: string]: Check },
+  shareMs = 1000,
+): () => Promise<CheckReport> {
+  let report: Promise<CheckReport> | undefined
+  return () => {
+    if (report !== undefined) return report
+    report = runChecks(checks)
+    void report.then(() => setTimeout(() => (report = undefined), shareMs).unref())
+    return report
+  }
+}
+
 async function run(check: Check, waitMs: number): Promise<{ ok: boolean; code?: string }> {
   const late = Promise.withResolvers<'late'>()
   const timer = setTimeout(() => late.resolve('late'), waitMs)

@@ -6,7 +6,7 @@
  */
 
 export { type Asset, readAssets, serveAssets } from './assets.ts'
-export { type Check, type CheckReport, runChecks } from './checks.ts'
+export { type Check, type CheckReport, runChecks, shareChecks } from './checks.ts'
 export { RouteMissing, SignInRequired } from './errors.ts'
 export { allowPlayer } from './headers.ts'
 export { type Html, html } from './html.ts'

@@ -12,8 +12,8 @@ import {
   type Html,
   RouteMissing,
   readAssets,
-  runChecks,
   serveAssets,
+  shareChecks,
 } from '../http/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
@@ -45,8 +45,9 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   serveAssets(app, await readAssets(await assets()))
 
   app.get('/health', async () => ({ status: 'ok' }))
+  const ready = shareChecks(checks)
   app.get('/readyz', async (_request, reply) => {
-    const report = await runChecks(checks)
+    const report = await ready()
     return reply.code(report.ready ? 200 : 503).send(report)
   })
   app.get('/metrics', async (_request, reply) =>

@@ -9,6 +9,8 @@ const limits: BastionLimits = {
   startsPerSecondMax: 5,
   authTriesMax: 6,
   channelsPerConnectionMax: 64,
+  connectionsPerUserMax: 10,
+  sessionsPerUserMax: 10,
 }
 
 function frozen() {

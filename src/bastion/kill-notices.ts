@@ -1,0 +1,26 @@
+import type { SessionId } from '../recorder/index.ts'
+
+/** A session is known by its channel within moments of its commit. */
+const keptMs = 60_000
+const noticesMax = 10_000
+
+/**
+ * What was said of sessions that must end. Word can come between the commit of a session's start and
+ * the moment in which its channel knows which session it is: it is kept until then.
+ */
+export class KillNotices {
+  readonly #reasons = new Map<SessionId, { readonly reason: string; readonly at: number }>()
+
+  note(session: SessionId, reason: string): void {
+    const now = performance.now()
+    for (const [old, { at }] of this.#reasons) {
+      if (now - at < keptMs && this.#reasons.size < noticesMax) break
+      this.#reasons.delete(old)
+    }
+    this.#reasons.set(session, { reason, at: now })
+  }
+
+  reasonFor(session: SessionId): string | undefined {
+    return this.#reasons.get(session)?.reason
+  }
+}
