@@ -1,0 +1,217 @@
+import { createPrivateKey, sign } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { connect, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import pg from 'pg'
+import { pino } from 'pino'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import {
+  type ChannelOpen,
+  createSshServer,
+  formatPublicKey,
+  generateHostKey,
+  parsePublicKey,
+  verifyUserSignature,
+  Writer,
+} from '../../src/ssh/index.ts'
+import { demoKey, eventually, metric, sessions } from '../support/installation.ts'
+import { Attacker, authRequest, msg, publicKeyFields } from '../support/ssh-attacker.ts'
+import { channelMsg, channelRequest, forChannel, openChannel } from '../support/ssh-lab.ts'
+import { VaultTerm } from '../support/vaultterm.ts'
+
+/** People who are let in, and targets, that do what no honest one does. */
+let vaultterm: VaultTerm
+beforeAll(async () => {
+  vaultterm = await VaultTerm.start()
+})
+afterAll(() => vaultterm?.close())
+
+/** The demo user, who has thrown ssh away. */
+async function enter(): Promise<Attacker> {
+  const attacker = new Attacker(connect(Number(vaultterm.sshPort), '127.0.0.1'))
+  await attacker.handshakeForLogin()
+  const parsed = parsePublicKey(readFileSync(`${demoKey(vaultterm)}.pub`, 'utf8'))
+  if (!('key' in parsed)) throw new Error(parsed.problem)
+  const fields = publicKeyFields('ssh-ed25519', parsed.key.blob, true)
+  const request = authRequest('acme+web1', 'publickey', fields)
+  const signed = new Writer().string(attacker.sessionId).bytes(request).build()
+  const signature = new Writer()
+    .text('ssh-ed25519')
+    .string(sign(null, signed, openSshKey(demoKey(vaultterm))))
+    .build()
+  attacker.send(new Writer().bytes(request).string(signature).build())
+  await attacker.first(msg.authSuccess)
+  return attacker
+}
+
+/** The private half of an unencrypted OpenSSH Ed25519 key file: its seed is in the last part. */
+function openSshKey(file: string) {
+  const bytes = Buffer.from(readFileSync(file, 'utf8').replace(/-----.*-----|\s/g, ''), 'base64')
+  const publicAt = bytes.indexOf('\0\0\0\x0bssh-ed25519', 0, 'latin1') + 19
+  const publicKey = bytes.subarray(publicAt, publicAt + 32)
+  const privateAt = bytes.lastIndexOf(publicKey) - 32
+  const seed = bytes.subarray(privateAt, privateAt + 32)
+  const der = Buffer.from(`302e020100300506032b657004220420${seed.toString('hex')}`, 'hex')
+  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+}
+
+const exec = (recipient: number, command: string) =>
+  channelRequest(recipient, 'exec', true, Buffer.from(new Writer().text(command).build()))
+
+const expectWell = async () => {
+  expect(vaultterm.alive).toBe(true)
+  expect(await vaultterm.ssh(['acme+web1', 'echo', 'well'])).toMatchObject({ stdout: 'well\n' })
+}
+
+test('attack: sessions opened and closed without waiting get no more than one connection may', async () => {
+  const attacker = await enter()
+  const before = (await sessions(vaultterm)).length
+  for (let round = 0; round < 1000; round++) {
+    attacker.send(openChannel(round), exec(0, 'true'), forChannel(channelMsg.close, 0))
+  }
+  // One open too many is refused; what was sent along for it breaks the protocol.
+  const ends: readonly (number | undefined)[] = [channelMsg.failure, msg.disconnect]
+  await attacker.until(() => attacker.received.find(([type]) => ends.includes(type)))
+  await expectWell()
+  attacker.end()
+  await attacker.closed
+  // Of a thousand, no more were begun than were let in; whoever had gone before its turn began none.
+  const begun = (await sessions(vaultterm)).length - before
+  expect(begun).toBeLessThan(130)
+  await eventually(
+    async () => ((await metric(vaultterm, 'bastion_sessions')) === 0 ? true : undefined),
+    'every session ended',
+  )
+})
+
+test('attack: early data for 64 channels is a window of 64 KiB each, and no byte more', async () => {
+  const attacker = await enter()
+  attacker.send(...Array.from({ length: 64 }, (_, sender) => openChannel(sender)))
+  const all = await attacker.until(() => {
+    const opened = attacker.received.filter(([type]) => type === channelMsg.confirmation)
+    return opened.length === 64 ? opened : undefined
+  })
+  expect(all?.map((payload) => payload.readUInt32BE(9))).toEqual(Array(64).fill(65_536))
+  const data = (bytes: number) =>
+    new Writer().u8(channelMsg.data).u32(0).string(Buffer.alloc(bytes)).build()
+  attacker.send(data(32_768), data(32_768))
+  attacker.send(data(1))
+  expect(await attacker.disconnectReason()).toBe(2)
+  await expectWell()
+})
+
+test('attack: a kill that comes between a session’s commit and its first word ends it all the same', async () => {
+  // At the very commit, as if somebody had looked at the log and been quick.
+  const database = await openOwner()
+  try {
+    await database.query(`
+      create function kill_at_once() returns trigger language plpgsql as $$
+      begin
+        if new.command = 'sleep 25'::bytea then
+          perform pg_notify('vaultterm_session_kill', json_build_object(
+            'tenant', new.tenant_id, 'session', new.id, 'reason', 'too quick')::text);
+        end if;
+        return new;
+      end $$;
+      create trigger kill_at_once after insert on session
+        for each row execute function kill_at_once()`)
+    for (let round = 0; round < 8; round++) {
+      const { code, stderr } = await vaultterm.ssh(['acme+web1', 'sleep', '25'])
+      expect([code, stderr]).toEqual([255, expect.stringContaining('too quick')])
+    }
+  } finally {
+    await database.query('drop trigger kill_at_once on session; drop function kill_at_once()')
+    await database.end()
+  }
+})
+
+async function openOwner(): Promise<pg.Client> {
+  const [, , , , socket] = readFileSync(
+    join(vaultterm.home, 'postgres/data/postmaster.pid'),
+    'utf8',
+  ).split('\n')
+  const { superuser } = JSON.parse(readFileSync(join(vaultterm.home, 'logins.json'), 'utf8'))
+  const client = new pg.Client({
+    host: socket,
+    user: 'postgres',
+    password: superuser,
+    database: 'vaultterm',
+  })
+  await client.connect()
+  return client
+}
+
+/** A target that lets everybody in, and does with channels what it is told to. */
+async function startHostileTarget(open: (open: ChannelOpen) => void): Promise<{
+  readonly server: Server
+  readonly port: number
+  readonly hostKey: string
+}> {
+  const hostKey = generateHostKey()
+  const ssh = createSshServer({
+    hostKeys: [hostKey],
+    ident: 'Hostile',
+    loginGraceMs: 10_000,
+    authTriesMax: 3,
+    channelsMax: 8,
+    log: pino({ level: 'silent' }),
+  })
+  const server = createServer((socket) =>
+    ssh.serve(socket, {
+      authenticate: async ({ key, algorithm, signature, signedData }) =>
+        verifyUserSignature({ key, algorithm, signature, data: signedData }),
+      ready: (connection) => {
+        connection.onChannelOpen = open
+      },
+    }),
+  )
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no address')
+  return { server, port: address.port, hostKey: formatPublicKey(hostKey.publicKey) }
+}
+
+const silences: readonly [string, (open: ChannelOpen) => void][] = [
+  ['never answers an open', () => {}],
+  [
+    'never answers a command',
+    (open) =>
+      open.accept().handle({
+        data() {},
+        extendedData() {},
+        request() {},
+        eof() {},
+        close() {},
+      }),
+  ],
+]
+
+test.concurrent.each(silences)(
+  'attack: a target that %s is told of, and nothing of it is left',
+  async (name, open) => {
+    const target = await startHostileTarget(open)
+    const slug = name.includes('open') ? 'mute' : 'deaf'
+    try {
+      const hostKeyFile = join(vaultterm.home, `${slug}.pub`)
+      writeFileSync(hostKeyFile, `${target.hostKey}\n`)
+      await vaultterm.json(
+        ...['target', 'add', 'acme', slug, '--host', '127.0.0.1', '--port', String(target.port)],
+        ...['--login', 'root', '--host-key', hostKeyFile],
+      )
+      await vaultterm.json('grant', 'add', 'acme', '--user', 'demo', '--target', slug)
+      const { code, stderr } = await vaultterm.ssh([`acme+${slug}`, 'true'], undefined, 60_000)
+      expect([code, stderr]).toEqual([
+        255,
+        expect.stringMatching(/took too long.*ERR_TARGET_FAILED/),
+      ])
+      await eventually(
+        async () =>
+          (await metric(vaultterm, 'bastion_upstream_connections')) === 0 ? true : undefined,
+        'every upstream connection closed',
+      )
+    } finally {
+      target.server.close()
+    }
+    await expectWell()
+  },
+)
