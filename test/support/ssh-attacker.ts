@@ -1,14 +1,7 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createPublicKey,
-  diffieHellman,
-  generateKeyPairSync,
-  randomBytes,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { Reader, Writer } from '../../src/ssh/wire.ts'
+import { type Exchange, x25519Exchange } from './ssh-exchange.ts'
 
 /** Numbers of messages: RFC 4253, 4252 and 4254. */
 export const msg = {
@@ -30,7 +23,6 @@ export const msg = {
 } as const
 
 const ident = 'SSH-2.0-attacker'
-const x25519Spki = Buffer.from('302a300506032b656e032100', 'hex')
 
 interface Opening {
   readonly kex?: readonly string[]
@@ -39,15 +31,23 @@ interface Opening {
   readonly guess?: boolean
 }
 
+/** What a server proves itself with, for those who want to look. */
+export interface HostProof {
+  readonly hostKey: Buffer
+  readonly exchangeHash: Buffer
+  readonly signature: Buffer
+}
+
 /**
  * The client's side of SSH, written from the papers: it sends what it is told to, in what order and
- * in whichever pieces. Knows curve25519 and AES-128-GCM, and believes every server.
+ * in whichever pieces. Knows AES-128-GCM, and believes every server.
  */
 export class Attacker {
   /** Every message that came, in order. */
   readonly received: Buffer[] = []
   readonly closed: Promise<void>
   sessionId: Buffer = Buffer.alloc(0)
+  hostProof: HostProof | undefined
   readonly #stream: Duplex
   readonly #waiting = new Set<() => void>()
   #buffer = Buffer.alloc(0)
@@ -118,10 +118,10 @@ export class Attacker {
     return payload?.readUInt32BE(1)
   }
 
-  async handshake(): Promise<void> {
+  async handshake(opening?: Opening, exchange?: Exchange): Promise<void> {
     this.sendIdent()
-    const init = this.sendKexInit()
-    await this.finishHandshake(init, this.sendKexInitiate())
+    const init = this.sendKexInit(opening)
+    await this.finishHandshake(init, this.sendKexInitiate(exchange))
   }
 
   /** Up to where logins begin. */
@@ -146,45 +146,31 @@ export class Attacker {
   }
 
   /** Our half of the key exchange. Gives what finishes it. */
-  sendKexInitiate(): (theirs: Buffer) => { mine: Buffer; secret: Buffer } {
-    const pair = generateKeyPairSync('x25519')
-    const mine = pair.publicKey.export({ format: 'der', type: 'spki' }).subarray(x25519Spki.length)
-    this.send(new Writer().u8(msg.kexInitiate).string(mine).build())
-    return (theirs) => ({
-      mine,
-      secret: diffieHellman({
-        privateKey: pair.privateKey,
-        publicKey: createPublicKey({
-          key: Buffer.concat([x25519Spki, theirs]),
-          format: 'der',
-          type: 'spki',
-        }),
-      }),
-    })
+  sendKexInitiate(exchange: Exchange = x25519Exchange()): Exchange {
+    this.send(new Writer().u8(msg.kexInitiate).string(exchange.mine).build())
+    return exchange
   }
 
-  async finishHandshake(
-    clientInit: Buffer,
-    agree: (theirs: Buffer) => { mine: Buffer; secret: Buffer },
-  ): Promise<void> {
+  async finishHandshake(clientInit: Buffer, exchange: Exchange): Promise<void> {
     const reply = new Reader(await this.first(msg.kexReply))
     reply.u8()
     const hostKey = reply.string()
     const theirs = reply.string()
+    const signature = reply.string()
     const serverInit = await this.first(msg.kexInit)
-    const { mine, secret } = agree(theirs)
-    const shared = new Writer().mpint(secret).build()
+    const shared = exchange.agree(theirs)
     const transcript = new Writer()
       .text(ident)
       .text(this.#serverIdent ?? '')
       .string(clientInit)
       .string(serverInit)
       .string(hostKey)
-      .string(mine)
+      .string(exchange.mine)
       .string(theirs)
       .bytes(shared)
     const exchangeHash = sha256(transcript.build())
     this.sessionId = exchangeHash
+    this.hostProof = { hostKey, exchangeHash, signature }
     const derive = (letter: string) =>
       sha256(shared, exchangeHash, Buffer.from(letter), exchangeHash)
     await this.first(msg.newKeys)

@@ -76,12 +76,13 @@ export function openLab(
   ssh2: Ssh2,
   onRequest: (request: LoginRequest, client: ServerSide) => void = () => {},
   onClient: (client: ServerSide) => void = () => {},
+  config: object = {},
 ): Lab {
   const requests: LoginRequest[] = []
   const errors: Error[] = []
   let isIn = false
   const hostKeys = makeHostKeys()
-  const server = new ssh2.Server({ hostKeys }, (client) => {
+  const server = new ssh2.Server({ ...config, hostKeys }, (client) => {
     client.on('error', (err) => errors.push(err))
     client.on('ready', () => {
       isIn = true

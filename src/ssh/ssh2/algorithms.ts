@@ -16,6 +16,7 @@ const macs = [
 ]
 
 const exchanges = [
+  'mlkem768x25519-sha256',
   'curve25519-sha256',
   'curve25519-sha256@libssh.org',
   'ecdh-sha2-nistp256',

@@ -422,10 +422,11 @@ describe('handshakes', () => {
   )
 
   const kex = ['curve25519-sha256@libssh.org', 'curve25519-sha256']
+  const openWithList = (ssh2: Ssh2) => openLab(ssh2, undefined, undefined, { algorithms: { kex } })
   attack(
     'take a right guess of the exchange',
     async ({ ssh2 }) => {
-      const { attacker } = openLab(ssh2)
+      const { attacker } = openWithList(ssh2)
       attacker.sendIdent()
       // What the server would have first, too.
       const init = attacker.sendKexInit({ kex, guess: true })
@@ -439,7 +440,7 @@ describe('handshakes', () => {
     ['of an exchange', { kex: kex.toReversed() }],
     ['of a host key', { kex, hostKeys: ['rsa-sha2-512', 'ssh-ed25519'] }],
   ])('pass over a wrong guess %s', async (_, lists) => {
-    const { attacker } = openLab(patchedLibrary.ssh2)
+    const { attacker } = openWithList(patchedLibrary.ssh2)
     attacker.sendIdent()
     const init = attacker.sendKexInit({ ...lists, guess: true })
     attacker.send(new Writer().u8(msg.kexInitiate).string(Buffer.alloc(32, 9)).build())
