@@ -1,4 +1,5 @@
 import type { Algorithms } from 'ssh2'
+import { certificateType } from './certified.ts'
 
 const ciphers = [
   'aes128-gcm@openssh.com',
@@ -53,7 +54,12 @@ export function clientAlgorithms(hostKeyTypes: readonly string[]): Algorithms {
   }
 }
 
-/** The signature algorithms of a host key's type: RFC 8332 for RSA, where SHA-1 is never taken. */
+/**
+ * The algorithms of a host key's type, or of a certificate's: RFC 8332 for RSA, where SHA-1 is never
+ * taken.
+ */
 export function hostKeyAlgorithms(type: string): readonly string[] {
-  return type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type]
+  if (type === 'ssh-rsa') return ['rsa-sha2-512', 'rsa-sha2-256']
+  if (type === certificateType('ssh-rsa')) return hostKeyAlgorithms('ssh-rsa').map(certificateType)
+  return [type]
 }

@@ -5,6 +5,7 @@ import type { Log } from '../../log.ts'
 import { formatPublicKey, parsePublicKeyBlob } from '../public-key.ts'
 import { Reader } from '../wire.ts'
 import { clientAlgorithms } from './algorithms.ts'
+import { assertCertified } from './certified.ts'
 import { type Connection, SshConnection } from './connection.ts'
 import {
   UpstreamAuth,
@@ -19,6 +20,8 @@ import { assertPatched } from './library.ts'
 export interface SigningKey {
   /** As the wire has it. */
   readonly publicKey: Buffer
+  /** A certificate for it, as the wire has it, to log in with instead of the key itself. */
+  readonly certificate?: Buffer
   /** Signs the RFC 4252 section 7 data; the answer is the whole signature, with its algorithm. */
   sign(data: Buffer, algorithm: string): Promise<Buffer>
 }
@@ -27,9 +30,12 @@ export interface UpstreamOptions {
   /** Connected, and ours from here on: it is destroyed when the login fails. */
   readonly socket: Duplex
   readonly user: string
-  /** Key types to ask for: those on record. */
+  /** Types to ask for, of keys on record or, as `ssh-ed25519-cert-v01@openssh.com`, of certificates. */
   readonly hostKeyTypes: readonly string[]
-  /** There is no login without a yes to the host key. */
+  /**
+   * There is no login without a yes to the host key. A certificate comes here whole, and nobody else
+   * looks at more of it than its key, which has to have signed the key exchange.
+   */
   readonly verifyHostKey: (blob: Buffer) => Promise<boolean>
   readonly key: SigningKey
   readonly handshakeMs: number
@@ -42,11 +48,15 @@ const ident = 'VaultTerm'
 
 /**
  * Logs in to a target. Rejects with ERR_UPSTREAM_HOST_KEY, _AUTH, _TIMEOUT, _CLOSED or _PROTOCOL;
- * the socket is destroyed then.
+ * the socket is destroyed then. Throws TypeError for a key that is none, or a certificate of another.
  */
 export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   assertPatched()
   const { socket, user, key, log } = options
+  let signing: unknown
+  const agent = new (signerAgent(key, (err) => {
+    signing = err
+  }))()
   const { promise, resolve, reject } = Promise.withResolvers<Connection>()
   const client: Client = new ssh2.Client()
   let connection: SshConnection | undefined
@@ -80,10 +90,6 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
     )
   }
 
-  let signing: unknown
-  const agent = new (signerAgent(key, (err) => {
-    signing = err
-  }))()
   let tried = false
 
   client.on('error', (err: Error & { level?: string }) => {
@@ -143,10 +149,13 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
   const parsed = parsePublicKeyBlob(key.publicKey)
   if (!('key' in parsed)) throw new TypeError('the key to sign with is not a public key')
   const { type } = parsed.key
-  const line = formatPublicKey(parsed.key)
+  const { certificate } = key
+  if (certificate !== undefined) assertCertified(parsed.key, certificate)
+  const plain = ssh2.utils.parseKey(formatPublicKey(parsed.key))
+  const shown = certificate === undefined ? plain : ssh2.utils.withCertificate(plain, certificate)
   return class extends ssh2.BaseAgent {
     override getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void) {
-      done(undefined, [ssh2.utils.parseKey(line)])
+      done(undefined, [shown])
     }
 
     override sign(
@@ -155,11 +164,10 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
       { hash }: SignOptions,
       done: (err: Error | undefined, signature?: Buffer) => void,
     ) {
-      // Without a hash it would be SHA-1: a target that cannot do better gets no signature.
-      if (type === 'ssh-rsa' && hash === undefined) {
+      const algorithm = type === 'ssh-rsa' ? rsaAlgorithm(hash) : type
+      if (algorithm === undefined) {
         return done(new Error('the target takes RSA signatures with SHA-1 only'))
       }
-      const algorithm = type === 'ssh-rsa' ? `rsa-sha2-${hash?.replace('sha', '')}` : type
       key.sign(data, algorithm).then(
         (signature) => {
           // ssh2 writes the algorithm itself.
@@ -174,4 +182,10 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
       )
     }
   }
+}
+
+/** A target that can do no better than SHA-1 gets no signature. */
+function rsaAlgorithm(hash: string | undefined): string | undefined {
+  if (hash === 'sha512') return 'rsa-sha2-512'
+  return hash === 'sha256' ? 'rsa-sha2-256' : undefined
 }

@@ -4,12 +4,14 @@ import { type PublicKey, parsePublicKeyBlob, publicKeyBlob } from '../public-key
 
 /** What our server proves itself with. The text is a secret: it belongs in a file of mode 600. */
 export interface ServerHostKey {
-  /** Ed25519, in OpenSSH's form. */
+  /** In OpenSSH's form. */
   readonly privateKey: string
   readonly publicKey: PublicKey
+  /** As the wire has it: shown to clients who ask for one, beside the key for all others. */
+  readonly certificate?: Buffer
 }
 
-/** A new host key. */
+/** A new host key: Ed25519. */
 export function generateHostKey(): ServerHostKey {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
   const parsed = parsePublicKeyBlob(publicKeyBlob(publicKey))

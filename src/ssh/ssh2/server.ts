@@ -9,6 +9,7 @@ import type { Log } from '../../log.ts'
 import { signatureAlgorithms } from '../key-types.ts'
 import { parsePublicKeyBlob } from '../public-key.ts'
 import { hostKeyAlgorithms, serverAlgorithms } from './algorithms.ts'
+import { assertCertified, certificateType } from './certified.ts'
 import { type Connection, SshConnection } from './connection.ts'
 import type { ServerHostKey } from './host-key.ts'
 import { assertPatched } from './library.ts'
@@ -59,11 +60,9 @@ export function createSshServer(options: SshServerOptions): SshServer {
   assertPatched()
   const { hostKeys, ident, log } = options
   const server: Server = new ssh2.Server({
-    hostKeys: hostKeys.map(({ privateKey }) => privateKey),
+    hostKeys: hostKeys.map(({ privateKey, certificate }) => ({ key: privateKey, certificate })),
     ident,
-    algorithms: serverAlgorithms(
-      hostKeys.flatMap(({ publicKey }) => hostKeyAlgorithms(publicKey.type)),
-    ),
+    algorithms: serverAlgorithms(hostKeys.flatMap(shownTypes).flatMap(hostKeyAlgorithms)),
     // Keepalives are the connection's.
     keepaliveInterval: 0,
   })
@@ -139,6 +138,13 @@ export function createSshServer(options: SshServerOptions): SshServer {
       server.injectSocket(socket)
     },
   }
+}
+
+/** The types under which a host key is shown. */
+function shownTypes({ publicKey, certificate }: ServerHostKey): readonly string[] {
+  if (certificate === undefined) return [publicKey.type]
+  assertCertified(publicKey, certificate)
+  return [publicKey.type, certificateType(publicKey.type)]
 }
 
 function isPublicKey(context: AuthContext): context is PublicKeyContext {

@@ -50,7 +50,10 @@ declare module 'ssh2' {
   }
 
   export interface ServerConfig {
-    readonly hostKeys: readonly string[]
+    readonly hostKeys: readonly {
+      readonly key: string
+      readonly certificate: Buffer | undefined
+    }[]
     readonly ident: string
     readonly algorithms: Algorithms
     readonly keepaliveInterval: number
@@ -99,7 +102,11 @@ declare module 'ssh2' {
   }
 
   export const patchSeries: number | undefined
-  export const utils: { parseKey(text: string): unknown }
+  export const utils: {
+    parseKey(text: string): object
+    /** The same key, which shows this certificate instead of itself. */
+    withCertificate(key: object, certificate: Buffer): object
+  }
 
   const ssh2: {
     readonly patchSeries: number | undefined

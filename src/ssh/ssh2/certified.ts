@@ -1,0 +1,26 @@
+import type { PublicKey } from '../public-key.ts'
+import { Reader, WireError } from '../wire.ts'
+
+/** The type of the certificates for keys of this type; of their algorithms too. */
+export function certificateType(keyType: string): string {
+  return `${keyType}-cert-v01@openssh.com`
+}
+
+/**
+ * Throws TypeError when a certificate of ours is not for the key that we show it with: nobody would
+ * take it. Whether it is good besides is for its readers to say.
+ */
+export function assertCertified({ type, blob }: PublicKey, certificate: Buffer): void {
+  try {
+    const reader = new Reader(certificate)
+    const isOfType = reader.text() === certificateType(type)
+    reader.string() // nonce
+    const key = new Reader(blob)
+    key.string()
+    const fields = key.bytes(key.left)
+    if (isOfType && reader.bytes(fields.length).equals(fields)) return
+  } catch (err) {
+    if (!(err instanceof WireError)) throw err
+  }
+  throw new TypeError('the certificate is not for this key')
+}
