@@ -6,7 +6,22 @@
  * people give; nothing from the network goes through them.
  */
 
-export { keyTypeNames, signatureAlgorithms } from './key-types.ts'
+export {
+  type Certificate,
+  type CertificateFields,
+  type CertificateKind,
+  type CertificateOptions,
+  encodeCertificate,
+  type ParsedCertificate,
+  parseCertificate,
+  sealCertificate,
+} from './certificate.ts'
+export {
+  certificateTypeNames,
+  certifiedSignatureAlgorithm,
+  keyTypeNames,
+  signatureAlgorithms,
+} from './key-types.ts'
 export {
   formatHostKeyLine,
   type HostKeyLine,
@@ -24,7 +39,12 @@ export {
   parsePublicKeyBlob,
   publicKeyBlob,
 } from './public-key.ts'
-export { type UserSignature, verifyUserSignature } from './signature.ts'
+export {
+  type SecurityKeyStatement,
+  type UserSignature,
+  verifySecurityKeySignature,
+  verifyUserSignature,
+} from './signature.ts'
 export {
   type AuthAttempt,
   assertPatched,

@@ -18,6 +18,8 @@ export interface SignatureAlgorithm {
 /** Everything that this program knows about one type of key. */
 export interface KeyType {
   readonly name: string
+  /** What a certificate for such a key calls itself: PROTOCOL.certkeys of OpenSSH. */
+  readonly certificateName: string
   /** The node:crypto name of the keys below it, and of their curve. */
   readonly material: string
   readonly curve?: string
@@ -42,6 +44,7 @@ const applicationPattern = /^ssh:[!-~]{0,250}$/
 
 const ed25519: KeyType = {
   name: 'ssh-ed25519',
+  certificateName: certificateName('ssh-ed25519'),
   material: 'ed25519',
   algorithms: [{ name: 'ssh-ed25519', hash: null }],
   isSecurityKey: false,
@@ -52,6 +55,7 @@ const ed25519: KeyType = {
 
 const rsa: KeyType = {
   name: 'ssh-rsa',
+  certificateName: certificateName('ssh-rsa'),
   material: 'rsa',
   algorithms: [
     { name: 'rsa-sha2-512', hash: 'sha512' },
@@ -79,12 +83,26 @@ const types: readonly KeyType[] = [
 ]
 
 const typesByName: ReadonlyMap<string, KeyType> = new Map(types.map((type) => [type.name, type]))
+const typesByCertificateName: ReadonlyMap<string, KeyType> = new Map(
+  types.map((type) => [type.certificateName, type]),
+)
+const plainAlgorithms: ReadonlyMap<string, string> = new Map(
+  types.flatMap(({ algorithms }) => algorithms.map(({ name }) => [certificateName(name), name])),
+)
 
 /** Names of the key types that are accepted: best first. */
 export const keyTypeNames: readonly string[] = types.map((type) => type.name)
 
+/** Names of the certificate types that are accepted: best first. */
+export const certificateTypeNames: readonly string[] = types.map((type) => type.certificateName)
+
 export function findKeyType(name: string): KeyType | undefined {
   return typesByName.get(name)
+}
+
+/** The type of the key that a certificate of this type was made for. */
+export function findCertifiedKeyType(name: string): KeyType | undefined {
+  return typesByCertificateName.get(name)
 }
 
 /** The type that a key of node:crypto has on the wire. */
@@ -99,6 +117,14 @@ export function findKeyTypeOf(key: KeyObject): KeyType | undefined {
 /** Signature algorithms that a key of this type may be used with: best first; none for an unknown type. */
 export function signatureAlgorithms(type: string): readonly string[] {
   return findKeyType(type)?.algorithms.map((algorithm) => algorithm.name) ?? []
+}
+
+/**
+ * The algorithm that the key of a certificate signs with, when a login names this one: signatures
+ * know nothing of certificates. None for a name that is no certificate's, and for SHA-1.
+ */
+export function certifiedSignatureAlgorithm(name: string): string | undefined {
+  return plainAlgorithms.get(name)
 }
 
 /** Why a type of key that is not in the table is not, in words for whoever uploaded one. */
@@ -148,6 +174,7 @@ function ecdsa(bits: 256 | 384 | 521, curve: string, hash: string): KeyType {
   const length = Math.ceil(bits / 8)
   return {
     name,
+    certificateName: certificateName(name),
     material: 'ec',
     curve,
     algorithms: [{ name, hash }],
@@ -176,6 +203,7 @@ function securityKey(name: string, base: KeyType): KeyType {
   return {
     ...base,
     name,
+    certificateName: certificateName(name),
     algorithms: base.algorithms.map(({ hash }) => ({ name, hash })),
     isSecurityKey: true,
     read(reader) {
@@ -222,6 +250,12 @@ function padded(bytes: Buffer, length: number): Buffer {
 function bitLength(magnitude: Buffer): number {
   const [first] = magnitude
   return first === undefined ? 0 : magnitude.length * 8 - (Math.clz32(first) - 24)
+}
+
+/** `-cert-v01` goes in front of the domain, where there is one. */
+function certificateName(name: string): string {
+  const [plain = '', domain = 'openssh.com'] = name.split('@')
+  return `${plain}-cert-v01@${domain}`
 }
 
 /** One number of a public key. */

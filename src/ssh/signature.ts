@@ -4,7 +4,9 @@ import { decodePublicKey } from './public-key.ts'
 import { Reader, WireError, Writer } from './wire.ts'
 
 /** Somebody touched the security key: `SSH_SK_USER_PRESENCE_REQD` of OpenSSH's PROTOCOL.u2f. */
-const userPresent = 0x01
+const userPresentFlag = 0x01
+/** Somebody gave it a PIN or a finger: `SSH_SK_USER_VERIFICATION_REQD`. */
+const userVerifiedFlag = 0x04
 
 export interface UserSignature {
   /** The key that is said to have signed, as on the wire. */
@@ -16,41 +18,87 @@ export interface UserSignature {
   readonly data: Buffer
 }
 
+/** What a security key says, under its signature, of how it came to sign. */
+export interface SecurityKeyStatement {
+  /** Somebody touched it. */
+  readonly userPresent: boolean
+  /** It knew who that was, by a PIN or a finger. */
+  readonly userVerified: boolean
+  /** Of its signatures so far. Grows, except in keys that do not count and always say 0. */
+  readonly counter: number
+}
+
+/** A key whose fields are read. */
+interface DecodedKey {
+  readonly type: KeyType
+  readonly fields: KeyFields
+}
+
+/** A signature whose form is right for a key. */
+interface DecodedSignature {
+  readonly algorithm: SignatureAlgorithm
+  readonly bare: Buffer
+  /** Of a security key only. */
+  readonly stated?: { readonly flags: number; readonly counter: number }
+}
+
 /**
  * Whether the holder of the key signed the data, with the algorithm named and no other.
  *
  * Takes bytes from strangers and never throws for them: whatever is wrong, the answer is false.
  * SHA-1 is always wrong, and so is a security key that nobody touched.
  */
-export function verifyUserSignature({ key, algorithm, signature, data }: UserSignature): boolean {
-  const decoded = decodePublicKey(key)
-  if ('problem' in decoded) return false
-  const { type, fields } = decoded
-  const used = type.algorithms.find(({ name }) => name === algorithm)
-  if (used === undefined) return false
-  try {
-    const reader = new Reader(signature)
-    if (reader.text() !== algorithm) return false
-    return verifyRest(reader, data, used, type, fields)
-  } catch (err) {
-    if (err instanceof WireError) return false
-    throw err
+export function verifyUserSignature(signature: UserSignature): boolean {
+  const verified = verifySignature(signature)
+  if (verified === undefined) return false
+  return verified.stated === undefined || (verified.stated.flags & userPresentFlag) !== 0
+}
+
+/**
+ * What the security key stated when it signed the data, with the algorithm named and no other; the
+ * caller decides whether that is enough, and that the counter has grown.
+ *
+ * Takes bytes from strangers and never throws for them: undefined when anything is wrong, and for a
+ * key that is no security key.
+ */
+export function verifySecurityKeySignature(
+  signature: UserSignature,
+): SecurityKeyStatement | undefined {
+  const stated = verifySignature(signature)?.stated
+  if (stated === undefined) return undefined
+  return {
+    userPresent: (stated.flags & userPresentFlag) !== 0,
+    userVerified: (stated.flags & userVerifiedFlag) !== 0,
+    counter: stated.counter,
   }
 }
 
-function verifyRest(
-  reader: Reader,
-  data: Buffer,
-  { hash }: SignatureAlgorithm,
-  type: KeyType,
-  fields: KeyFields,
-): boolean {
+/** Reads a signature that this key could have made; throws WireError for every other. */
+export function decodeSignature({ type, fields }: DecodedKey, signature: Buffer): DecodedSignature {
+  const reader = new Reader(signature)
+  const name = reader.text()
+  const algorithm = type.algorithms.find((candidate) => candidate.name === name)
+  if (algorithm === undefined) throw new WireError('a signature is not by an algorithm of its key')
   const bare = type.readSignature(reader, fields)
   const stated = type.isSecurityKey ? { flags: reader.u8(), counter: reader.u32() } : undefined
   reader.end()
-  if (stated !== undefined && (stated.flags & userPresent) === 0) return false
-  const signed = stated === undefined ? data : securityKeyData(fields, stated, data)
-  return verify(hash, signed, { key: fields.key, dsaEncoding: 'ieee-p1363' }, bare)
+  return { algorithm, bare, ...(stated === undefined ? {} : { stated }) }
+}
+
+function verifySignature(given: UserSignature): DecodedSignature | undefined {
+  const key = decodePublicKey(given.key)
+  if ('problem' in key) return undefined
+  try {
+    const decoded = decodeSignature(key, given.signature)
+    const { algorithm, bare, stated } = decoded
+    if (algorithm.name !== given.algorithm) return undefined
+    const data = stated === undefined ? given.data : securityKeyData(key.fields, stated, given.data)
+    const options = { key: key.fields.key, dsaEncoding: 'ieee-p1363' } as const
+    return verify(algorithm.hash, data, options, bare) ? decoded : undefined
+  } catch (err) {
+    if (err instanceof WireError) return undefined
+    throw err
+  }
 }
 
 /** What a security key signs in place of the data: PROTOCOL.u2f, "SSH U2F signatures". */

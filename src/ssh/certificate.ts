@@ -1,0 +1,284 @@
+import { findCertifiedKeyType, findKeyType, type KeyType } from './key-types.ts'
+import { decodePublicKey } from './public-key.ts'
+import { decodeSignature } from './signature.ts'
+import { Reader, WireError, Writer } from './wire.ts'
+
+/** Whom a certificate speaks for: somebody who logs in, or a host that is logged in to. */
+export type CertificateKind = 'user' | 'host'
+
+/**
+ * Values by name. A flag is the empty string, the value of a known option its text; of an option
+ * that is not known here, the bytes as they are.
+ */
+export type CertificateOptions = ReadonlyMap<string, Buffer | string>
+
+/** What a CA key signs: PROTOCOL.certkeys of OpenSSH. */
+export interface CertificateFields {
+  /** Random, so that nobody who asks for a certificate can foresee what is hashed. */
+  readonly nonce: Buffer
+  /** The certified key, in the same form as one without a certificate. */
+  readonly publicKey: Buffer
+  readonly serial: bigint
+  readonly kind: CertificateKind
+  /** What servers print in their logs about whoever logs in with it. */
+  readonly keyId: string
+  readonly principals: readonly string[]
+  /** Seconds since 1970; valid from this one on. */
+  readonly validAfter: bigint
+  /** Seconds since 1970; valid until the one before it. */
+  readonly validBefore: bigint
+  /** Whoever does not know one of these must refuse the certificate. */
+  readonly criticalOptions: CertificateOptions
+  /** Whoever does not know one of these ignores it. */
+  readonly extensions: CertificateOptions
+  /** The CA key, as on the wire. */
+  readonly signatureKey: Buffer
+}
+
+/** A well-formed certificate. Nothing in it is true before checkCertificate says so. */
+export interface Certificate extends CertificateFields {
+  readonly type: string
+  readonly blob: Buffer
+  /** As on the wire: algorithm, then signature. */
+  readonly signature: Buffer
+  /** The bytes that the signature covers. */
+  readonly toBeSigned: Buffer
+}
+
+export type ParsedCertificate = { readonly certificate: Certificate } | { readonly problem: string }
+
+const blobBytesMax = 65_536
+const nonceBytesMin = 16
+const nonceBytesMax = 64
+const keyIdLengthMax = 1024
+/** As in OpenSSH: `SSHKEY_CERT_MAX_PRINCIPALS`. */
+const principalsMax = 256
+/** A name of an option, and of a principal, is printable ASCII without spaces. */
+const namePattern = /^[!-~]{1,255}$/
+/** What separates names, or stands for other ones, in the lists and patterns of OpenSSH. */
+const patternCharacters = /[*?!,]/
+/** It ends up in logs and on terminals. */
+const unprintablePattern = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
+
+const kinds: ReadonlyMap<number, CertificateKind> = new Map([
+  [1, 'user'],
+  [2, 'host'],
+])
+const kindNumbers: Readonly<Record<CertificateKind, number>> = { user: 1, host: 2 }
+
+/** Whether an option holds one text, or says all by being there. */
+type OptionForm = 'text' | 'flag'
+const criticalOptionForms: ReadonlyMap<string, OptionForm> = new Map([
+  ['force-command', 'text'],
+  ['source-address', 'text'],
+  ['verify-required', 'flag'],
+])
+const extensionForms: ReadonlyMap<string, OptionForm> = new Map([
+  ['no-touch-required', 'flag'],
+  ['permit-X11-forwarding', 'flag'],
+  ['permit-agent-forwarding', 'flag'],
+  ['permit-port-forwarding', 'flag'],
+  ['permit-pty', 'flag'],
+  ['permit-user-rc', 'flag'],
+])
+
+/**
+ * Parses a certificate as it is on the wire. Takes bytes from strangers and never throws for them.
+ *
+ * It says that the form is right: whether the certificate is worth anything is the affair of
+ * checkCertificate, and whether its presenter holds the certified key that of the login.
+ */
+export function parseCertificate(blob: Buffer): ParsedCertificate {
+  if (blob.length > blobBytesMax) return { problem: 'this is too long for a certificate' }
+  const own = Buffer.from(blob)
+  try {
+    const reader = new Reader(own)
+    const body = readBody(reader, own)
+    const toBeSigned = own.subarray(0, own.length - reader.left)
+    const signature = reader.string()
+    reader.end()
+    const authority = decodePublicKey(body.signatureKey)
+    if ('problem' in authority) throw new WireError(`of its authority, ${authority.problem}`)
+    decodeSignature(authority, signature)
+    return { certificate: { ...body, blob: own, signature, toBeSigned } }
+  } catch (err) {
+    if (err instanceof WireError) return { problem: `this is no good certificate: ${err.message}` }
+    throw err
+  }
+}
+
+/**
+ * The bytes that the CA key is to sign. Options are put in order.
+ *
+ * Throws TypeError for fields that would make no certificate, or one that says nothing: a
+ * certificate without principals was valid for everybody on older servers (CVE-2024-7594).
+ */
+export function encodeCertificate(fields: CertificateFields): { readonly toBeSigned: Buffer } {
+  const type = certifiedType(fields.publicKey)
+  if (fields.principals.length === 0) throw new TypeError('a certificate needs a principal')
+  if (fields.validAfter >= fields.validBefore) {
+    throw new TypeError('a certificate must be valid for some time')
+  }
+  const authority = decodePublicKey(fields.signatureKey)
+  if ('problem' in authority) throw new TypeError(`of the authority, ${authority.problem}`)
+  const toBeSigned = new Writer()
+    .text(type.certificateName)
+    .string(fields.nonce)
+    .bytes(keyFieldsOf(fields.publicKey, type))
+    .u64(fields.serial)
+    .u32(kindNumbers[fields.kind])
+    .text(fields.keyId)
+    .string(encodeEach(fields.principals, (writer, principal) => writer.text(principal)))
+    .u64(fields.validAfter)
+    .u64(fields.validBefore)
+    .string(encodeOptions(fields.criticalOptions))
+    .string(encodeOptions(fields.extensions))
+    .string(Buffer.alloc(0)) // reserved
+    .string(fields.signatureKey)
+    .build()
+  // What our own parser would refuse must never be signed.
+  try {
+    const reader = new Reader(toBeSigned)
+    readBody(reader, toBeSigned)
+    reader.end()
+  } catch (err) {
+    if (err instanceof WireError) throw new TypeError(`no certificate: ${err.message}`)
+    throw err
+  }
+  return { toBeSigned }
+}
+
+/**
+ * The certificate of what encodeCertificate gave and a signature over it as on the wire: algorithm,
+ * then signature. Throws TypeError when the two have no right form; it does not verify.
+ */
+export function sealCertificate(toBeSigned: Buffer, signature: Buffer): Buffer {
+  const blob = new Writer().bytes(toBeSigned).string(signature).build()
+  const parsed = parseCertificate(blob)
+  if ('problem' in parsed) throw new TypeError(parsed.problem)
+  return blob
+}
+
+/** All that is signed. The reader is at the start of the bytes. */
+function readBody(reader: Reader, bytes: Buffer): CertificateFields & { readonly type: string } {
+  const name = reader.text()
+  const type = findCertifiedKeyType(name)
+  if (type === undefined) throw new WireError('its type is not known')
+  const nonce = reader.string()
+  if (nonce.length < nonceBytesMin || nonce.length > nonceBytesMax) {
+    throw new WireError(`its nonce must have ${nonceBytesMin} to ${nonceBytesMax} bytes`)
+  }
+  const publicKey = readPublicKey(reader, bytes, type)
+  const serial = reader.u64()
+  const kind = kinds.get(reader.u32())
+  if (kind === undefined) throw new WireError('it is for neither users nor hosts')
+  const keyId = reader.text()
+  if (keyId.length > keyIdLengthMax || unprintablePattern.test(keyId)) {
+    throw new WireError('its key id is too long or not printable')
+  }
+  const principals = readPrincipals(new Reader(reader.string()))
+  const validAfter = reader.u64()
+  const validBefore = reader.u64()
+  const criticalOptions = readOptions(new Reader(reader.string()), criticalOptionForms)
+  const extensions = readOptions(new Reader(reader.string()), extensionForms)
+  if (reader.string().length > 0) throw new WireError('its reserved field is in use')
+  const signatureKey = reader.string()
+  // By the name alone: a certificate in a certificate in a certificate is never opened.
+  if (findKeyType(new Reader(signatureKey).text()) === undefined) {
+    throw new WireError('its authority is no plain key of a known type')
+  }
+  return {
+    type: name,
+    nonce,
+    publicKey,
+    serial,
+    kind,
+    keyId,
+    principals,
+    validAfter,
+    validBefore,
+    criticalOptions,
+    extensions,
+    signatureKey,
+  }
+}
+
+function readPublicKey(reader: Reader, bytes: Buffer, type: KeyType): Buffer {
+  const from = bytes.length - reader.left
+  const fields = type.read(reader)
+  if ('problem' in fields) throw new WireError(`of its key, ${fields.problem}`)
+  const written = type.write(new Writer(), fields).build()
+  // As in a plain key, a second spelling would be another name for it, which nobody revoked.
+  if (!written.equals(bytes.subarray(from, bytes.length - reader.left))) {
+    throw new WireError('its key is not in its one right form')
+  }
+  return new Writer().text(type.name).bytes(written).build()
+}
+
+function readPrincipals(reader: Reader): readonly string[] {
+  const principals: string[] = []
+  while (reader.left > 0) {
+    if (principals.length === principalsMax) {
+      throw new WireError(`it has more than ${principalsMax} principals`)
+    }
+    const principal = reader.text()
+    if (!namePattern.test(principal) || patternCharacters.test(principal)) {
+      throw new WireError('a principal of it is no plain name')
+    }
+    principals.push(principal)
+  }
+  return principals
+}
+
+function readOptions(reader: Reader, forms: ReadonlyMap<string, OptionForm>): CertificateOptions {
+  const options = new Map<string, Buffer | string>()
+  let last = ''
+  while (reader.left > 0) {
+    const name = reader.text()
+    if (!namePattern.test(name)) throw new WireError('an option of it has no plain name')
+    if (name <= last) throw new WireError('its options are not in order, or one is there twice')
+    options.set(name, readOption(reader.string(), forms.get(name)))
+    last = name
+  }
+  return options
+}
+
+function readOption(bytes: Buffer, form: OptionForm | undefined): Buffer | string {
+  if (form === undefined) return bytes
+  if (form === 'flag') {
+    if (bytes.length > 0) throw new WireError('a flag of it has a value')
+    return ''
+  }
+  const reader = new Reader(bytes)
+  const text = reader.text()
+  reader.end()
+  if (text === '' || text.includes('\0')) throw new WireError('an option of it has no plain value')
+  return text
+}
+
+function encodeOptions(options: CertificateOptions): Buffer {
+  const sorted = [...options].sort(([a], [b]) => (a < b ? -1 : 1))
+  return encodeEach(sorted, (writer, [name, value]) =>
+    writer.text(name).string(typeof value === 'string' ? encodeOption(value) : value),
+  )
+}
+
+/** A single value is a string in the string of the option's value; a flag has none. */
+function encodeOption(value: string): Buffer {
+  return value === '' ? Buffer.alloc(0) : new Writer().text(value).build()
+}
+
+function encodeEach<T>(items: readonly T[], write: (writer: Writer, item: T) => Writer): Buffer {
+  return items.reduce(write, new Writer()).build()
+}
+
+function certifiedType(publicKey: Buffer): KeyType {
+  const decoded = decodePublicKey(publicKey)
+  if ('problem' in decoded) throw new TypeError(decoded.problem)
+  return decoded.type
+}
+
+/** A plain key without the name of its type in front. */
+function keyFieldsOf(publicKey: Buffer, type: KeyType): Buffer {
+  return publicKey.subarray(new Writer().text(type.name).build().length)
+}
