@@ -17,6 +17,13 @@ export {
   sealCertificate,
 } from './certificate.ts'
 export {
+  type CertificateRestrictions,
+  type CertificateUse,
+  type CheckedCertificate,
+  type CriticalOption,
+  checkCertificate,
+} from './certificate-check.ts'
+export {
   certificateTypeNames,
   certifiedSignatureAlgorithm,
   keyTypeNames,
@@ -39,6 +46,15 @@ export {
   parsePublicKeyBlob,
   publicKeyBlob,
 } from './public-key.ts'
+export {
+  type AuthorityRevocations,
+  isRevoked,
+  type KeyRevocationList,
+  type ParsedRevocationList,
+  parseRevocationList,
+  type SerialRange,
+} from './revocation-list.ts'
+export { encodeRevocationList, type RevocationListContents } from './revocation-list-writer.ts'
 export {
   type SecurityKeyStatement,
   type UserSignature,
