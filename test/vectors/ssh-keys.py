@@ -53,7 +53,13 @@ def generate(name, options):
 
 
 def sign(name):
-    armored = run('ssh-keygen', '-q', '-Y', 'sign', '-n', NAMESPACE.decode(), '-f', name, data=MESSAGE)
+    # A file of its own: a key that asks for a PIN takes it from the standard input.
+    with open('message', 'wb') as file:
+        file.write(MESSAGE)
+    run('ssh-keygen', '-q', '-Y', 'sign', '-n', NAMESPACE.decode(), '-f', name, 'message', data=b'')
+    with open('message.sig', 'rb') as file:
+        armored = file.read()
+    os.remove('message.sig')
     blob = base64.b64decode(b''.join(armored.splitlines()[1:-1]))
     # PROTOCOL.sshsig: the signature is the last field.
     at = len(b'SSHSIG') + 4
