@@ -5,6 +5,7 @@ import { createAdmin } from './admin/index.ts'
 import { type Audit, createAudit } from './audit/index.ts'
 import { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth/index.ts'
 import { type Bastion, createBastion, createBastionMetrics } from './bastion/index.ts'
+import { type Ca, createCa, loginCertificates } from './ca/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -22,6 +23,7 @@ export interface Product {
   readonly auth: Auth
   readonly adminAuth: AdminAuth
   readonly access: Access
+  readonly ca: Ca
   readonly vault: Vault
   readonly audit: Audit
   readonly recorder: Recorder
@@ -57,7 +59,11 @@ export const migrations = resolve(import.meta.dirname, '../migrations')
 /** Builds every module in the order in which they need each other. Serves nothing yet. */
 export async function openProduct(
   datastores: Datastores,
-  { log, metrics }: { readonly log: Log; readonly metrics: Metrics },
+  {
+    log,
+    metrics,
+    egress,
+  }: { readonly log: Log; readonly metrics: Metrics; readonly egress: string | undefined },
 ): Promise<Product> {
   const closing = new AsyncDisposableStack()
   try {
@@ -80,17 +86,19 @@ export async function openProduct(
     closing.defer(() => recorder.close())
     const coordination = await openCoordination(datastores.redisUrl, log, metrics)
     closing.defer(() => coordination.close())
-    const auth = createAuth({ database, log, metrics })
+    const auth = createAuth({ database, certificates: loginCertificates, log, metrics })
     const adminAuth = createAdminAuth({ database, log, metrics })
     const tenants = createTenants({ database, vault, log })
     const { registry } = coordination
-    const access = createAccess({ database, vault, registry, log, metrics })
+    const ca = createCa({ database, vault, egress })
+    const access = createAccess({ database, vault, ca, registry, log, metrics })
     const close = closing.move()
     return {
       tenants,
       auth,
       adminAuth,
       access,
+      ca,
       vault,
       audit,
       recorder,

@@ -37,6 +37,8 @@ export interface Config {
   /** What people type into a browser; undefined means the portal's own address. */
   readonly publicUrl: string | undefined
   readonly logLevel: string
+  /** Where our connections come from, as targets see it: certificates are good from there only. */
+  readonly egress: string | undefined
   /** How long live sessions may go on after SIGTERM. */
   readonly drainMs: number
   readonly limits: BastionLimits
@@ -131,6 +133,10 @@ const environment = z.object({
       error: 'must be one of trace, debug, info, warn, error, fatal, silent',
     })
     .default('info'),
+  VAULTTERM_EGRESS: z
+    .string()
+    .regex(/^[0-9a-fA-F:./]+(,[0-9a-fA-F:./]+)*$/, 'is not a list of addresses and CIDR blocks')
+    .optional(),
   VAULTTERM_DRAIN_SECONDS: count(30, 86_400),
   VAULTTERM_LOGIN_GRACE_SECONDS: count(60, 3600),
   VAULTTERM_UNAUTHENTICATED_MAX: count(400, 100_000),
@@ -160,6 +166,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     admin: values.VAULTTERM_ADMIN_LISTEN,
     publicUrl: values.VAULTTERM_PUBLIC_URL?.replace(/\/+$/, ''),
     logLevel: values.VAULTTERM_LOG,
+    egress: values.VAULTTERM_EGRESS,
     drainMs: values.VAULTTERM_DRAIN_SECONDS * 1000,
     limits: {
       loginGraceMs: values.VAULTTERM_LOGIN_GRACE_SECONDS * 1000,

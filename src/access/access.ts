@@ -1,4 +1,5 @@
 import type { Actor, Identity } from '../auth/index.ts'
+import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
@@ -7,8 +8,10 @@ import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
 import { Authorizer } from './authorizer.ts'
+import type { ChannelKind } from './channel-kind.ts'
 import type { Denial, Wish } from './denial.ts'
 import { createGrants, type Grants } from './grant.ts'
+import { isHostKeyOf } from './host-key.ts'
 import { type KillListener, type KillResult, Kills } from './kill.ts'
 import { LiveSessions } from './live-sessions.ts'
 import { accessMetrics } from './metrics.ts'
@@ -36,8 +39,13 @@ export interface Access extends Targets, Grants {
     authorization: Authorization,
     start: SessionStart,
   ): Promise<{ readonly session: SessionId }>
-  /** Has the vault promise one signature, for this session's login. Throws AuthorizationInvalid. */
+  /** Has the vault promise one signature, for this session's login, by the key that its target expects. Throws AuthorizationInvalid. */
   leaseKey(authorization: Authorization, session: SessionId): Promise<KeyLease>
+  /**
+   * Whether a host key, or a host certificate, is one by which the target of an authorization is
+   * known. Throws AuthorizationInvalid.
+   */
+  checkHostKey(authorization: Authorization, blob: Buffer): Promise<boolean>
   /** The target accepted us. */
   upstreamOpened(authorization: Authorization, session: SessionId): Promise<void>
   /** Puts a session's end on record, once: whoever comes later changes nothing. */
@@ -61,14 +69,22 @@ export interface Access extends Targets, Grants {
 export interface AccessDeps {
   readonly database: Database
   readonly vault: Pick<Vault, 'lease'>
+  readonly ca: Pick<Ca, 'leaseUpstream'>
   readonly registry: LiveRegistry | undefined
   readonly log: Log
   readonly metrics: Metrics
 }
 
 const leaseMs = 30_000
+/** In the order in which certificates have them. */
+const permits: readonly (readonly [kind: ChannelKind, permit: string])[] = [
+  ['x11', 'permit-X11-forwarding'],
+  ['agent', 'permit-agent-forwarding'],
+  ['forward', 'permit-port-forwarding'],
+  ['shell', 'permit-pty'],
+]
 
-export function createAccess({ database, vault, registry, ...rest }: AccessDeps): Access {
+export function createAccess({ database, vault, ca, registry, ...rest }: AccessDeps): Access {
   const log = rest.log.child({ module: 'access' })
   const metrics = accessMetrics(rest.metrics)
   const mint = new Mint()
@@ -78,17 +94,32 @@ export function createAccess({ database, vault, registry, ...rest }: AccessDeps)
   const kills = new Kills({ database, live, log, metrics })
 
   async function leaseKey(given: Authorization, session: SessionId): Promise<KeyLease> {
-    const { tenant, login, target } = mint.checkSession(given, session).authorization
+    const { authorization } = mint.checkSession(given, session)
+    const { tenant, login, target, user, allow, forceCommand } = authorization
     const [hostKey, ...others] = target.hostKeys
-    return vault.lease(tenant, {
-      name: 'admin_ssh',
+    const lease = {
       login,
       session,
       purpose: 'upstream',
       expiresInMs: leaseMs,
-      // With several on record, it is the dial that knows which one the target showed.
-      ...(hostKey !== undefined && others.length === 0 && { hostKey: hostKey.blob }),
+      // Where it may be another one, it is the dial that knows which one the target showed.
+      ...(hostKey !== undefined &&
+        others.length === 0 &&
+        !target.hostCertified && { hostKey: hostKey.blob }),
+    } as const
+    if (target.auth === 'key') return vault.lease(tenant, { ...lease, name: 'admin_ssh' })
+    return ca.leaseUpstream(tenant, {
+      ...lease,
+      target: target.id,
+      user: user.id,
+      permits: permitsOf(allow),
+      ...(forceCommand === undefined ? {} : { forceCommand }),
     })
+  }
+
+  async function checkHostKey(given: Authorization, blob: Buffer): Promise<boolean> {
+    const { tenant: id, tenantSlug: slug, target } = mint.check(given).authorization
+    return isHostKeyOf(database, { id, slug }, target, blob)
   }
 
   return {
@@ -97,6 +128,7 @@ export function createAccess({ database, vault, registry, ...rest }: AccessDeps)
     authorize: (identity, wish) => authorizer.authorize(identity, wish),
     startSession: (authorization, start) => sessions.start(authorization, start),
     leaseKey,
+    checkHostKey,
     upstreamOpened: (authorization, session) => sessions.opened(authorization, session),
     endSession: (session, outcome) => sessions.end(session, outcome),
     killSession: (session, actor, reason) => kills.kill(session, actor, reason),
@@ -106,4 +138,9 @@ export function createAccess({ database, vault, registry, ...rest }: AccessDeps)
     findSession: (id) => sessions.findAnywhere(id),
     recoverSessions: (node, mend) => recoverSessions({ database, live, log }, node, mend),
   }
+}
+
+/** What a certificate lets its holder do on a target: no more than the grant. */
+function permitsOf(allow: readonly ChannelKind[]): readonly string[] {
+  return permits.filter(([kind]) => allow.includes(kind)).map(([, permit]) => permit)
 }

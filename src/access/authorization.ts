@@ -22,6 +22,8 @@ export interface Authorization {
   /** RFC 3339, UTC: until when a session may be started with it. */
   readonly expiresAt: string
   readonly keyFingerprint: string
+  /** The only command that may run, in place of whatever is asked for. */
+  readonly forceCommand?: string
 }
 
 /** An authorization as access keeps it, with what only access needs to know. */
@@ -120,9 +122,11 @@ export class Mint {
 function contents(authorization: Authorization): string {
   const { id, tenant, tenantSlug, user, target, login, allow, expiresAt, keyFingerprint } =
     authorization
+  const { forceCommand } = authorization
   return JSON.stringify([
     [id, tenant, tenantSlug, user.id, user.name, user.role, login, allow, expiresAt],
     [target.id, target.name, target.host, target.port, target.logins, target.auth],
+    [target.hostCertified, forceCommand],
     target.hostKeys.map(({ type, blob }) => [type, Buffer.from(blob).toString('base64')]),
     keyFingerprint,
   ])

@@ -42,9 +42,19 @@ export class Authorizer {
       return this.#refuse(identity, wish, refusal, target)
     }
     const { user, tenantSlug, login, allow, grant } = answer
-    const { tenant, keyFingerprint } = identity
+    const { tenant, keyFingerprint, certificate } = identity
+    const forceCommand = certificate?.forceCommand
     const authorization = this.#mint.make({
-      authorization: { tenant, tenantSlug, user, target, login, allow, keyFingerprint },
+      authorization: {
+        tenant,
+        tenantSlug,
+        user,
+        target,
+        login,
+        allow,
+        keyFingerprint,
+        ...(forceCommand === undefined ? {} : { forceCommand }),
+      },
       identity,
       kind: wish.kind,
       grant,
@@ -120,7 +130,8 @@ export class Authorizer {
 
 async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
   const now = new Date()
-  const person = { id: identity.user.id, keyFingerprint: identity.keyFingerprint }
+  const { certificate, keyFingerprint } = identity
+  const person = { id: identity.user.id, keyFingerprint, ...(certificate && { certificate }) }
   const { askers, rules } = await readCircumstances(tx, [person])
   const [asker] = askers
   if (asker === undefined) throw new Error('no such tenant')

@@ -1,4 +1,5 @@
 import type { UserId } from '../auth/index.ts'
+import { standing } from '../ca/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
 import { type Asker, covers, type Rule } from './policy.ts'
 import { type AskerRow, listPeople, listRules, listTargetsById, type PersonRow } from './queries.ts'
@@ -8,6 +9,14 @@ import { type Target, type TargetId, targetOf } from './target.ts'
 export interface Person {
   readonly id: UserId
   readonly keyFingerprint: string
+  /** With which the key came; the key by itself is then not asked about. */
+  readonly certificate?: {
+    readonly generation: number
+    readonly serial: string
+    readonly keyId: string
+    /** Unknown for those who are in already: it cuts nothing off. */
+    readonly expiresAt?: string
+  }
 }
 
 /** Somebody as they are now. */
@@ -29,11 +38,38 @@ export async function readCircumstances(
   tx: ReadTx,
   people: readonly Person[],
 ): Promise<Circumstances> {
-  const askers = (await listPeople(tx, people)).map(askerOf)
+  const good = await listGood(tx, people)
+  const rows = await listPeople(tx, people)
+  const askers = rows.map((row, i) => askerOf(certified(row, people[i], good)))
   const users = askers.flatMap(({ user }) => (user === undefined ? [] : [user]))
   const ids = new Set(users.map(({ id }) => id))
   const roles = new Set(users.map(({ role }) => role))
   return { askers, rules: await listRules(tx, [...ids], [...roles]) }
+}
+
+/** Those whose certificate is still to be believed. */
+async function listGood(tx: ReadTx, people: readonly Person[]): Promise<ReadonlySet<Person>> {
+  const certified = people.flatMap((person) => {
+    const { certificate, keyFingerprint: fingerprint } = person
+    return certificate === undefined ? [] : [{ person, name: { ...certificate, fingerprint } }]
+  })
+  if (certified.length === 0) return new Set()
+  const good = await standing(
+    tx,
+    certified.map(({ name }) => name),
+  )
+  return new Set(certified.filter((_, i) => good[i] === true).map(({ person }) => person))
+}
+
+/** A certificate stands in the place of a registered key. */
+function certified(
+  row: PersonRow,
+  person: Person | undefined,
+  good: ReadonlySet<Person>,
+): PersonRow {
+  if (person?.certificate === undefined) return row
+  const key = { expiresAt: person.certificate.expiresAt ?? null }
+  return { ...row, key: good.has(person) ? key : null }
 }
 
 const reachableMax = 1000

@@ -22,6 +22,7 @@ export {
   TargetMissing,
 } from './errors.ts'
 export type { Grant, GrantId, NewGrant } from './grant.ts'
+export { hostNames, isHostKeyOf } from './host-key.ts'
 export type { KillListener, KillResult } from './kill.ts'
 export type { MendRecordings } from './recovery.ts'
 export type { Session, SessionList, SessionOutcome, SessionStart } from './session.ts'

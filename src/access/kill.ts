@@ -4,7 +4,7 @@ import type { Actor } from '../auth/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
-import { type Known, readCircumstances } from './circumstances.ts'
+import { type Known, type Person, readCircumstances } from './circumstances.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { decide, type Request, type Rule, refuseStay } from './policy.ts'
@@ -16,6 +16,7 @@ import {
   listKilled,
   listUnmarked,
   notify,
+  type SessionRow,
   setKilled,
 } from './session-queries.ts'
 import { storedText } from './stored-text.ts'
@@ -166,7 +167,7 @@ async function listBaseless(
   const now = new Date()
   const rows = await listUnmarked(tx, ids)
   if (rows.length === 0) return new Map()
-  const people = rows.map(({ userId, keyFingerprint }) => ({ id: userId, keyFingerprint }))
+  const people = rows.map(personOf)
   const { askers, rules } = await readCircumstances(tx, people)
   const targetIds = [...new Set(rows.map(({ targetId }) => targetId))]
   const targets = await listTargetsById(tx, targetIds, targetIds.length)
@@ -179,6 +180,13 @@ async function listBaseless(
     if (reason !== undefined) found.set(id, reason)
   }
   return found
+}
+
+function personOf(row: SessionRow): Person {
+  const { userId: id, keyFingerprint, certificateGeneration: generation } = row
+  const { certificateSerial: serial, certificateKeyId: keyId } = row
+  if (generation === null || serial === null || keyId === null) return { id, keyFingerprint }
+  return { id, keyFingerprint, certificate: { generation, serial, keyId } }
 }
 
 /** Why somebody may not go on, in words for them. */

@@ -12,7 +12,8 @@ export interface TargetRow {
   readonly host: string
   readonly port: number
   readonly logins: readonly string[]
-  readonly auth: 'key'
+  readonly auth: 'key' | 'cert'
+  readonly hostCertified: boolean
   readonly keyTypes: readonly string[]
   readonly keyBlobs: readonly Buffer[]
 }
@@ -78,6 +79,7 @@ export function listRules(
 
 // A union of arrays would lose the order; a target has few keys, and both lists have the same order.
 const targetColumns = `t.id, t.name, t.host, t.port, t.logins, t.auth,
+  t.host_certified as "hostCertified",
   array(select k.type from target_host_key k
     where k.tenant_id = t.tenant_id and k.target_id = t.id order by k.type, k.blob) as "keyTypes",
   array(select k.blob from target_host_key k
@@ -110,13 +112,18 @@ export async function countTargets(tx: ReadTx): Promise<number> {
 
 export async function insertTarget(
   tx: WriteTx,
-  target: Pick<TargetRow, 'name' | 'host' | 'port' | 'logins'>,
+  target: Pick<TargetRow, 'name' | 'host' | 'port' | 'logins' | 'auth'>,
 ): Promise<TargetId> {
   const { id } = await tx.one<{ id: TargetId }>(
-    'insert into target (name, host, port, logins) values ($1, $2, $3, $4) returning id',
-    [target.name, target.host, target.port, target.logins],
+    'insert into target (name, host, port, logins, auth) values ($1, $2, $3, $4, $5) returning id',
+    [target.name, target.host, target.port, target.logins, target.auth],
   )
   return id
+}
+
+/** From now on it may show a certificate of the tenant's host authority. */
+export async function setHostCertified(tx: WriteTx, id: TargetId): Promise<void> {
+  await tx.run('update target set host_certified = true where id = $1', [id])
 }
 
 export function insertHostKeys(

@@ -32,6 +32,10 @@ export interface SessionRow {
   readonly recordingBytes: number | null
   readonly killedAt: Date | null
   readonly killReason: string | null
+  readonly certificateGeneration: number | null
+  /** Decimal. */
+  readonly certificateSerial: string | null
+  readonly certificateKeyId: string | null
 }
 
 export type NewSession = Pick<
@@ -49,7 +53,11 @@ export type NewSession = Pick<
   | 'clientIdent'
   | 'node'
   | 'recording'
->
+> & {
+  readonly certificate:
+    | { readonly generation: number; readonly serial: string; readonly keyId: string }
+    | undefined
+}
 
 /** What a recording was when it ended, as it is kept beside its session. */
 export interface KeptDigest {
@@ -73,7 +81,9 @@ const columns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as
   s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
   s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.recording,
   s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
-  s.killed_at as "killedAt", s.kill_reason as "killReason"`
+  s.killed_at as "killedAt", s.kill_reason as "killReason",
+  s.certificate_generation as "certificateGeneration",
+  s.certificate_serial::text as "certificateSerial", s.certificate_key_id as "certificateKeyId"`
 const tables = 'session s join tenant t on t.tenant_id = s.tenant_id'
 
 /** Newest first. */
@@ -101,8 +111,9 @@ export function findSession(tx: ReadTx, id: SessionId): Promise<SessionRow | und
 export async function insertSession(tx: WriteTx, session: NewSession): Promise<Date> {
   const { startedAt } = await tx.one<{ startedAt: Date }>(
     `insert into session (id, user_id, user_name, key_fingerprint, target_id, target_name, login,
-       kind, command, source, client_ident, node, recording)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+       kind, command, source, client_ident, node, recording, certificate_generation,
+       certificate_serial, certificate_key_id)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
      returning started_at as "startedAt"`,
     [
       session.id,
@@ -118,6 +129,9 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
       session.clientIdent,
       session.node,
       session.recording,
+      session.certificate?.generation ?? null,
+      session.certificate?.serial ?? null,
+      session.certificate?.keyId ?? null,
     ],
   )
   return startedAt

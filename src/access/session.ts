@@ -112,6 +112,10 @@ export class Sessions {
     const minted = this.#mint.check(given)
     const { authorization, kind } = minted
     if (minted.session !== undefined || facts.kind !== kind) throw new AuthorizationInvalid()
+    const { forceCommand } = minted.authorization
+    if (forceCommand !== undefined && facts.command?.toString() !== forceCommand) {
+      throw new AuthorizationInvalid()
+    }
     const session = newSessionId()
     // Taken before anything is awaited: one authorization starts one session, also when asked twice at once.
     minted.session = session
@@ -133,6 +137,7 @@ export class Sessions {
           clientIdent: storedText(facts.clientIdent, textMax),
           node: facts.node,
           recording: facts.recording,
+          certificate: minted.identity.certificate,
         })
         await appendEvent(tx, sessionStarted(session, minted, facts))
         if (!(await this.#authorizer.holds(tx, minted))) throw new AccessRevoked()

@@ -11,6 +11,7 @@ import {
   insertHostKeys,
   insertTarget,
   listTargets,
+  setHostCertified,
   type TargetRow,
 } from './queries.ts'
 
@@ -30,11 +31,17 @@ export interface Target {
   readonly port: number
   /** Accounts on it that may be used at all; the first is the default. */
   readonly logins: readonly string[]
-  readonly auth: 'key'
+  /** With the tenant's admin key, or with a certificate of a minute or two. */
+  readonly auth: 'key' | 'cert'
   readonly hostKeys: readonly HostKey[]
+  /** Whether a certificate of the tenant's host authority vouches for another host key. */
+  readonly hostCertified: boolean
 }
 
-export type NewTarget = Pick<Target, 'name' | 'host' | 'port' | 'logins' | 'hostKeys'>
+export type NewTarget = Pick<Target, 'name' | 'host' | 'port' | 'logins' | 'hostKeys'> & {
+  /** key unless told. */
+  readonly auth?: Target['auth']
+}
 
 export interface Targets {
   /** Throws TargetInvalid with the reason, TargetExists, AccessLimit. */
@@ -43,6 +50,8 @@ export interface Targets {
   listTargets(tenant: TenantId): Promise<readonly Target[]>
   findTarget(tenant: TenantId, name: string): Promise<Target | undefined>
   /** With the grants that name it; its live sessions end. Throws TargetMissing. */
+  /** A host certificate was issued for it. Throws TargetMissing. */
+  certifyHost(tenant: TenantId, name: string): Promise<void>
   removeTarget(tenant: TenantId, name: string, actor: Actor): Promise<Target>
 }
 
@@ -77,6 +86,11 @@ export function createTargets(database: Database): Targets {
       const row = await database.read(tenant, (tx) => findTarget(tx, name))
       return row && targetOf(row)
     },
+    certifyHost: (tenant, name) =>
+      database.write(tenant, async (tx) => {
+        // Whether it was issued is on the log of the authority.
+        await setHostCertified(tx, (await requireTarget(tx, name)).id)
+      }),
     removeTarget: (tenant, name, actor) =>
       database.write(tenant, async (tx) => {
         const target = await requireTarget(tx, name)
@@ -95,9 +109,9 @@ export async function requireTarget(tx: ReadTx, name: string): Promise<Target> {
 }
 
 export function targetOf(row: TargetRow): Target {
-  const { id, name, host, port, logins, auth, keyTypes, keyBlobs } = row
+  const { id, name, host, port, logins, auth, hostCertified, keyTypes, keyBlobs } = row
   const hostKeys = keyBlobs.map((blob, i) => ({ type: keyTypes[i] ?? '', blob }))
-  return { id, name, host, port, logins, auth, hostKeys }
+  return { id, name, host, port, logins, auth, hostKeys, hostCertified }
 }
 
 /** Whether a text can be an account on a target. */
@@ -105,7 +119,7 @@ export function isLogin(text: string): boolean {
   return loginPattern.test(text)
 }
 
-function checkTarget({ name, host, port, logins, hostKeys }: NewTarget): NewTarget {
+function checkTarget({ name, host, port, logins, auth = 'key', hostKeys }: NewTarget) {
   if (!namePattern.test(name)) {
     throw new TargetInvalid(
       `${shown(name)} cannot be a target's name: use 1 to 32 of a-z, 0-9 and -, with no - at the start`,
@@ -123,7 +137,7 @@ function checkTarget({ name, host, port, logins, hostKeys }: NewTarget): NewTarg
   if (accounts.length === 0 || accounts.length > loginsMax) {
     throw new TargetInvalid(`a target has 1 to ${loginsMax} logins; the first is the default`)
   }
-  return { name, host, port, logins: accounts, hostKeys: checkHostKeys(name, hostKeys) }
+  return { name, host, port, logins: accounts, auth, hostKeys: checkHostKeys(name, hostKeys) }
 }
 
 function checkHostKeys(name: string, keys: readonly HostKey[]): readonly HostKey[] {

@@ -33,7 +33,16 @@ export const eventTypes = {
     private: ['userName', 'targetName', 'logins'],
   },
   'login.success': {
-    public: ['user', 'method', 'fingerprint', 'algorithm', 'connection'],
+    public: [
+      'user',
+      'method',
+      'fingerprint',
+      'algorithm',
+      'connection',
+      'generation',
+      'serial',
+      'counter',
+    ],
     private: ['name'],
   },
   'login.failure': {
@@ -103,6 +112,33 @@ export const eventTypes = {
       'purpose',
     ],
     private: ['path', 'login'],
+  },
+  'ca.create': {
+    public: ['certKind', 'generation', 'state', 'fingerprint'],
+    private: [],
+  },
+  'ca.rotate': {
+    public: ['certKind', 'generation', 'fingerprint', 'retired', 'next'],
+    private: [],
+  },
+  'cert.issue': {
+    public: [
+      'certKind',
+      'generation',
+      'serial',
+      'fingerprint',
+      'validAfter',
+      'validBefore',
+      'purpose',
+      'session',
+      'user',
+      'target',
+    ],
+    private: ['keyId', 'principals', 'login', 'userName', 'targetName', 'sourceAddress'],
+  },
+  'cert.revoke': {
+    public: ['certKind', 'generation', 'serial', 'fingerprint'],
+    private: ['keyId'],
   },
   'recording.recovered': {
     public: ['session', 'recordingDigest', 'recordingBytes', 'recordingEvents', 'truncated'],

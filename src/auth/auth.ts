@@ -14,7 +14,7 @@ import type { Identity } from './identity.ts'
 import { createKeys, type Keys } from './keys.ts'
 import { authMetrics } from './metrics.ts'
 import { findUser, insertUser } from './queries.ts'
-import { type SshLogin, SshLogins } from './ssh-login.ts'
+import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts'
 import { createUsers, requireUser, type Users } from './users.ts'
 import { type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
 
@@ -33,15 +33,19 @@ export interface AdminAuth extends WebLogins {
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
 }
 
-interface AuthDeps {
+export interface AuthDeps extends AdminAuthDeps {
+  readonly certificates: LoginCertificates
+}
+
+interface AdminAuthDeps {
   /** In the application's role. */
   readonly database: Database
   readonly log: Log
   readonly metrics: Metrics
 }
 
-export function createAuth({ database, log, metrics }: AuthDeps): Auth {
-  const logins = new SshLogins(database, log.child({ module: 'auth' }))
+export function createAuth({ database, certificates, log, metrics }: AuthDeps): Auth {
+  const logins = new SshLogins(database, certificates, log.child({ module: 'auth' }))
   const web = new WebLogin(database, (tenant) => tenant !== systemTenant)
   const { attempts } = authMetrics(metrics)
   return {
@@ -80,7 +84,7 @@ async function addAdmin(tx: WriteTx, name: string, actor: Actor): Promise<void> 
 const operator: Actor = { kind: 'operator', id: 'cli', name: 'operator' }
 const adminName = /^[a-z0-9][a-z0-9-]{0,31}$/
 
-export function createAdminAuth({ database }: AuthDeps): AdminAuth {
+export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
   const web = new WebLogin(database, (tenant) => tenant === systemTenant)
   return {
     async createLoginLink(name, actor = operator) {

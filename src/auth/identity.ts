@@ -13,13 +13,29 @@ export interface Person {
   readonly role: Role
 }
 
-/** Somebody who proved to hold a registered key. Plain data: it can cross a process boundary. */
+/** The certificate with which somebody proved who they are, and what it binds them to. */
+export interface LoginCertificate {
+  /** Of the tenant's authority. */
+  readonly generation: number
+  /** Decimal. */
+  readonly serial: string
+  readonly keyId: string
+  /** RFC 3339, UTC: until when a session may be started with it. */
+  readonly expiresAt: string
+  /** The `permit-…` extensions: what is not here is not permitted. */
+  readonly permits: readonly string[]
+  /** The only command that may run, in place of whatever is asked for. */
+  readonly forceCommand?: string
+}
+
+/** Somebody who proved to hold a registered or certified key. Plain data: it can cross a process boundary. */
 export interface Identity {
   readonly tenant: TenantId
   readonly tenantSlug: string
   readonly user: Person
   /** Of the key that proved it. */
   readonly keyFingerprint: string
+  readonly certificate?: LoginCertificate
 }
 
 /** Somebody who is signed in to the pages. */

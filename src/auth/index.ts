@@ -18,6 +18,7 @@ export {
 } from './errors.ts'
 export {
   type Identity,
+  type LoginCertificate,
   type Person,
   type Role,
   roles,
@@ -25,6 +26,6 @@ export {
   type WebIdentity,
 } from './identity.ts'
 export type { UserKey } from './keys.ts'
-export type { SignedAttempt, SshLogin } from './ssh-login.ts'
+export type { LoginCertificates, SignedAttempt, SshLogin } from './ssh-login.ts'
 export type { NewUser, User } from './users.ts'
 export type { LoginLink, WebLogins } from './web-login.ts'

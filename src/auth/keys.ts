@@ -24,7 +24,7 @@ export interface Keys {
     tenant: TenantId,
     user: string,
     line: string,
-    options: { readonly expiresAt?: string },
+    options: { readonly expiresAt?: string; readonly verifyRequired?: boolean },
     actor: Actor,
   ): Promise<UserKey>
   listKeys(tenant: TenantId, user?: string): Promise<readonly UserKey[]>
@@ -34,10 +34,13 @@ export interface Keys {
 
 export function createKeys(database: Database): Keys {
   return {
-    async addKey(tenant, userName, line, { expiresAt }, actor) {
+    async addKey(tenant, userName, line, { expiresAt, verifyRequired = false }, actor) {
       const parsed = parsePublicKey(line)
       if ('problem' in parsed) throw new KeyRefused(parsed.problem)
       const { type, blob, fingerprint, comment } = parsed.key
+      if (verifyRequired && !type.startsWith('sk-')) {
+        throw new KeyRefused('only a security key (sk-…) can say that it knew its holder')
+      }
       const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
       if (expires !== undefined && Number.isNaN(expires.getTime())) {
         throw new KeyRefused('a key expires at a time, such as 2027-01-31T12:00:00Z')
@@ -55,6 +58,7 @@ export function createKeys(database: Database): Keys {
             fingerprint,
             comment,
             expiresAt: expires,
+            verifyRequired,
           })
           const row = await findKey(tx, fingerprint)
           if (row === undefined) throw new KeyMissing(fingerprint)

@@ -26,6 +26,7 @@ export interface NewKey {
   readonly fingerprint: string
   readonly comment: string
   readonly expiresAt: Date | undefined
+  readonly verifyRequired: boolean
 }
 
 const userColumns = `id, name, role, email, created_at as "createdAt"`
@@ -58,9 +59,18 @@ const keyTables = 'user_key k join app_user u on u.tenant_id = k.tenant_id and u
 
 export async function insertKey(tx: WriteTx, key: NewKey): Promise<void> {
   await tx.run(
-    `insert into user_key (user_id, type, blob, fingerprint, comment, expires_at)
-       values ($1, $2, $3, $4, $5, $6)`,
-    [key.userId, key.type, key.blob, key.fingerprint, key.comment, key.expiresAt ?? null],
+    `insert into user_key
+       (user_id, type, blob, fingerprint, comment, expires_at, verify_required)
+       values ($1, $2, $3, $4, $5, $6, $7)`,
+    [
+      key.userId,
+      key.type,
+      key.blob,
+      key.fingerprint,
+      key.comment,
+      key.expiresAt ?? null,
+      key.verifyRequired,
+    ],
   )
 }
 
@@ -84,13 +94,39 @@ export function deleteKey(tx: WriteTx, id: string): Promise<number> {
 export function findHolder(
   tx: ReadTx,
   blob: Buffer,
-): Promise<(Person & { readonly tenantSlug: string; readonly fingerprint: string }) | undefined> {
+): Promise<
+  (Person & { readonly tenantSlug: string; readonly verifyRequired: boolean }) | undefined
+> {
   return tx.maybe(
-    `select u.id, u.name, u.role, k.fingerprint, t.slug as "tenantSlug"
+    `select u.id, u.name, u.role, t.slug as "tenantSlug", k.verify_required as "verifyRequired"
        from ${keyTables} join tenant t on t.tenant_id = k.tenant_id
        where k.blob = $1 and (k.expires_at is null or k.expires_at > now())
          and t.suspended_at is null`,
     [blob],
+  )
+}
+
+/** A user by their id, if their tenant is not suspended. */
+export function findPerson(
+  tx: ReadTx,
+  id: string,
+): Promise<(Person & { readonly tenantSlug: string }) | undefined> {
+  return tx.maybe(
+    `select u.id, u.name, u.role, t.slug as "tenantSlug"
+       from app_user u join tenant t on t.tenant_id = u.tenant_id
+       where u.id = $1 and t.suspended_at is null`,
+    [id],
+  )
+}
+
+/** 0 when the key has said a higher number before. Keys that do not count always say the same. */
+export function countSignature(tx: WriteTx, fingerprint: string, counter: number): Promise<number> {
+  return tx.run(
+    `insert into security_key_counter as c (fingerprint, counter) values ($1, $2)
+       on conflict (tenant_id, fingerprint)
+       do update set counter = excluded.counter, seen_at = now()
+       where c.counter <= excluded.counter`,
+    [fingerprint, counter],
   )
 }
 

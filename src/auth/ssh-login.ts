@@ -1,10 +1,11 @@
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
-import { type Database, systemTenant, type TenantId } from '../postgres/index.ts'
-import { fingerprint, parseUserauthRequest, verifyUserSignature, WireError } from '../ssh/index.ts'
+import { type Database, type ReadTx, systemTenant, type TenantId } from '../postgres/index.ts'
+import { checkCertificate, fingerprint, type KeyRevocationList } from '../ssh/index.ts'
 import { FailureBudget } from './failures.ts'
-import type { Identity } from './identity.ts'
-import { findHolder } from './queries.ts'
+import type { Identity, LoginCertificate, Person } from './identity.ts'
+import { type Proof, prove } from './proof.ts'
+import { countSignature, findHolder, findPerson } from './queries.ts'
 
 /** A signed login request: RFC 4252 section 7. */
 export interface SignedAttempt {
@@ -27,54 +28,140 @@ export interface SshLogin {
   readonly source: string
 }
 
+/** What logins with certificates are checked against. */
+export interface LoginCertificates {
+  trust(tx: ReadTx): Promise<{
+    readonly authorities: readonly { readonly generation: number; readonly publicKey: Buffer }[]
+    readonly revocations: KeyRevocationList
+  }>
+  /** The id of the user whose principal this is. */
+  userOf(principal: string): string | undefined
+}
+
+/** Somebody who was found, and what they are bound to. */
+interface Found extends Person {
+  readonly tenantSlug: string
+  readonly certificate?: LoginCertificate
+}
+
 const pendingMax = 64
 
 /** Says who a signed login request proves somebody to be. */
 export class SshLogins {
   readonly #database: Database
+  readonly #certificates: LoginCertificates
   readonly #log: Log
   readonly #failures = new FailureBudget()
   #pending = 0
 
-  constructor(database: Database, log: Log) {
+  constructor(database: Database, certificates: LoginCertificates, log: Log) {
     this.#database = database
+    this.#certificates = certificates
     this.#log = log
   }
 
   /**
-   * Verifies the signature, then looks the whole key up in the tenant. Nobody's tenant and nobody's
-   * key cost the same work and get the same answer.
+   * Verifies the signature, then looks the whole key up in the tenant, or checks the certificate
+   * there. Nobody's tenant and nobody's key cost the same work and get the same answer.
    */
   async authenticate({ tenant, attempt, source }: SshLogin): Promise<Identity | undefined> {
-    const verified = verifyUserSignature({
-      key: attempt.key,
-      algorithm: attempt.algorithm,
-      signature: attempt.signature,
-      data: attempt.signedData,
-    })
-    const proven = verified && isRequestOf(attempt)
+    const proof = prove(attempt)
     // The platform's own tenant has no keys: looking there is what an unknown name costs.
     const place = tenant ?? systemTenant
-    const holder = await this.#database.read(place, (tx) => findHolder(tx, attempt.key))
+    const found = await this.#database.read(place, (tx) =>
+      attempt.algorithm.includes('-cert-v01@')
+        ? this.#certified(tx, proof, source)
+        : findRegistered(tx, proof, attempt.key),
+    )
     if (tenant === undefined) return undefined
-    if (!proven || holder === undefined) {
-      this.#failed(tenant, attempt, source, proven ? 'unknown-key' : 'bad-signature')
+    if (proof === undefined || 'problem' in found) {
+      const problem = proof === undefined ? 'bad-signature' : 'problem' in found && found.problem
+      this.#failed(tenant, attempt, source, problem === false ? 'unknown-key' : problem)
       return undefined
     }
-    const { tenantSlug, fingerprint: keyFingerprint, ...user } = holder
-    await this.#append(tenant, {
+    const { tenantSlug, certificate, ...user } = found
+    const { statement, fingerprint: keyFingerprint } = proof
+    const event: AuditEvent = {
       type: 'login.success',
       public: {
         user: user.id,
         method: 'publickey',
         fingerprint: keyFingerprint,
         algorithm: attempt.algorithm,
+        generation: certificate?.generation.toString(),
+        serial: certificate?.serial,
+        counter: statement?.counter.toString(),
         actor: user.id,
         actorKind: 'user',
       },
       private: { name: user.name, source },
+    }
+    const counted = await this.#database.write(tenant, async (tx) => {
+      // A copy of a security key falls behind the key that it was made of.
+      if (statement !== undefined) {
+        if ((await countSignature(tx, keyFingerprint, statement.counter)) === 0) return false
+      }
+      await appendEvent(tx, event)
+      return true
     })
-    return { tenant, tenantSlug, user, keyFingerprint }
+    if (!counted) {
+      this.#failed(tenant, attempt, source, 'counter')
+      return undefined
+    }
+    return {
+      tenant,
+      tenantSlug,
+      user,
+      keyFingerprint,
+      ...(certificate === undefined ? {} : { certificate }),
+    }
+  }
+
+  /** Whose certificate this is, when it is good here and now. */
+  async #certified(
+    tx: ReadTx,
+    proof: Proof | undefined,
+    source: string,
+  ): Promise<Found | { readonly problem: string }> {
+    const { authorities, revocations } = await this.#certificates.trust(tx)
+    const certificate = proof?.certificate
+    if (certificate === undefined) return { problem: 'bad-signature' }
+    const [principal = '', ...others] = certificate.principals
+    const id = others.length === 0 ? this.#certificates.userOf(principal) : undefined
+    const person = id === undefined ? undefined : await findPerson(tx, id)
+    const checked = checkCertificate(certificate, {
+      authorities: authorities.map(({ publicKey }) => publicKey),
+      kind: 'user',
+      principal,
+      now: new Date(),
+      sourceAddress: source,
+      revocations,
+      knownOptions: ['force-command', 'source-address', 'verify-required'],
+    })
+    const authority = authorities.find(({ publicKey }) =>
+      publicKey.equals(certificate.signatureKey),
+    )
+    if ('problem' in checked || authority === undefined) {
+      const problem = 'problem' in checked ? checked.problem : 'no authority'
+      this.#log.info({ problem }, 'a certificate was refused')
+      return { problem: 'certificate' }
+    }
+    if (person === undefined) return { problem: 'unknown-key' }
+    const { forceCommand, extensions, requireTouch, requireUserVerification } = checked.restrictions
+    const { userPresent = false, userVerified = false } = proof?.statement ?? {}
+    if (requireTouch && !userPresent) return { problem: 'not-touched' }
+    if (requireUserVerification && !userVerified) return { problem: 'not-verified' }
+    return {
+      ...person,
+      certificate: {
+        generation: authority.generation,
+        serial: certificate.serial.toString(),
+        keyId: certificate.keyId,
+        expiresAt: new Date(Number(certificate.validBefore) * 1000).toISOString(),
+        permits: [...extensions],
+        ...(forceCommand === undefined ? {} : { forceCommand }),
+      },
+    }
   }
 
   /** Not awaited: the time of an append would tell a stranger which tenants there are. */
@@ -103,13 +190,19 @@ export class SshLogins {
   }
 }
 
-/** A signature by the same key over anything else, a commit or a file, logs nobody in. */
-function isRequestOf({ user, algorithm, key, signedData }: SignedAttempt): boolean {
-  try {
-    const request = parseUserauthRequest(signedData)
-    return request.user === user && request.algorithm === algorithm && request.key.equals(key)
-  } catch (err) {
-    if (err instanceof WireError) return false
-    throw err
+/** Who registered this key. It is looked up whatever the signature is worth. */
+async function findRegistered(
+  tx: ReadTx,
+  proof: Proof | undefined,
+  key: Buffer,
+): Promise<Found | { readonly problem: string }> {
+  const holder = await findHolder(tx, key)
+  if (holder === undefined) return { problem: 'unknown-key' }
+  const { verifyRequired, ...found } = holder
+  const statement = proof?.statement
+  if (statement !== undefined) {
+    if (!statement.userPresent) return { problem: 'not-touched' }
+    if (verifyRequired && !statement.userVerified) return { problem: 'not-verified' }
   }
+  return found
 }

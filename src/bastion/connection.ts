@@ -107,7 +107,8 @@ export class ClientConnection {
         'vaultterm: this connection takes no more sessions',
       )
     }
-    const user = this.#client.identity.user.id
+    const { certificate, user: person } = this.#client.identity
+    const user = person.id
     if (!this.#sessionsOf.enter(user)) {
       return open.reject(resourceShortage, 'vaultterm: you have too many sessions open')
     }
@@ -118,6 +119,8 @@ export class ClientConnection {
         log: this.#log,
         source: this.#client.source,
         clientIdent: this.#connection.peerIdent,
+        mayHavePty: certificate?.permits.includes('permit-pty') ?? true,
+        forceCommand: certificate?.forceCommand,
         // Asked for each session anew: what was allowed an hour ago may not be now.
         authorize: (kind) =>
           this.#deps.access.authorize(this.#client.identity, {

@@ -17,7 +17,13 @@ export interface BastionDeps {
   readonly auth: Pick<Auth, 'authenticateSsh'>
   readonly access: Pick<
     Access,
-    'authorize' | 'startSession' | 'leaseKey' | 'upstreamOpened' | 'endSession' | 'onKill'
+    | 'authorize'
+    | 'startSession'
+    | 'leaseKey'
+    | 'checkHostKey'
+    | 'upstreamOpened'
+    | 'endSession'
+    | 'onKill'
   >
   readonly vault: Pick<Vault, 'sign'>
   readonly recorder: Pick<Recorder, 'start'>

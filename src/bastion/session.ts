@@ -24,6 +24,9 @@ export interface Visit {
   /** Who and from where, for the record. */
   readonly source: string
   readonly clientIdent: string
+  /** What the certificate that the client came with allows; all without one. */
+  readonly mayHavePty: boolean
+  readonly forceCommand: string | undefined
   authorize(kind: ChannelKind): Promise<Authorization | Denial>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */
   openTarget(authorization: Authorization, session: SessionId): Promise<Channel>
@@ -155,6 +158,7 @@ export class SessionChannel {
   #ask(request: ChannelRequest): void {
     switch (request.name) {
       case 'pty-req':
+        if (!this.#visit.mayHavePty) return request.reply(false)
         this.#pty = parsePty(request.payload)
         return request.reply(true)
       case 'window-change':
@@ -210,7 +214,12 @@ export class SessionChannel {
     }
   }
 
-  #begin(start: Start): void {
+  #begin(asked: Start): void {
+    const { forceCommand } = this.#visit
+    const start: Start =
+      forceCommand === undefined
+        ? asked
+        : { kind: 'exec', request: asked.request, command: Buffer.from(forceCommand) }
     this.#phase = 'starting'
     clearTimeout(this.#patience)
     this.#kind = start.kind
@@ -282,7 +291,9 @@ export class SessionChannel {
     const [request, payload] =
       start.kind === 'sftp'
         ? ['subsystem', new Writer().text('sftp').build()]
-        : [start.kind, start.request.payload]
+        : start.command === undefined
+          ? ['shell', Buffer.alloc(0)]
+          : ['exec', new Writer().string(start.command).build()]
     if (!(await inTime(target.request(request, payload, true)))) {
       throw new TargetRefused(
         `${name} refused to start ${start.kind === 'exec' ? 'the command' : start.kind}`,

@@ -1,10 +1,9 @@
-import { timingSafeEqual } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { Authorization } from '../access/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
-import { type Connection, connectUpstream, openSocket } from '../ssh/index.ts'
+import { type Connection, certificateTypeNames, connectUpstream, openSocket } from '../ssh/index.ts'
 import type { BastionDeps } from './deps.ts'
 import {
   TargetFailed,
@@ -14,13 +13,14 @@ import {
 } from './errors.ts'
 
 const connectMs = 10_000
+/** No host has its key on a security key. */
+const hostCertificateTypes = certificateTypeNames.filter((name) => !name.startsWith('sk-'))
 const handshakeMs = 20_000
 
 /**
  * Opens the connection to the target of an authorization, and to nothing else.
  *
- * The target's host key must be one of those on record, byte for byte, before anything is proved to
- * it; the vault proves who we are, by signing for this session only.
+ * The target's host key must be one by which it is known before anything is proved to it; the vault proves who we are, by signing for this session only.
  */
 export async function dial(
   deps: BastionDeps,
@@ -38,10 +38,11 @@ export async function dial(
     const connection = await connectUpstream({
       socket,
       user: login,
-      hostKeyTypes: target.hostKeys.map((key) => key.type),
-      verifyHostKey: async (blob) => target.hostKeys.some((key) => sameBytes(key.blob, blob)),
+      hostKeyTypes: hostKeyTypes(target),
+      verifyHostKey: (blob) => deps.access.checkHostKey(authorization, blob),
       key: {
         publicKey: lease.publicKey,
+        ...(lease.certificate === undefined ? {} : { certificate: lease.certificate }),
         sign: async (data, algorithm) => {
           try {
             return await deps.vault.sign(lease.id, data, algorithm)
@@ -131,6 +132,11 @@ function explain(cause: unknown, { target, login, tenantSlug }: Authorization): 
   }
 }
 
-function sameBytes(a: Buffer, b: Buffer): boolean {
-  return a.length === b.length && timingSafeEqual(a, b)
+/** A target shows the first of these that it has: a certificate only where one is believed. */
+export function hostKeyTypes({
+  hostKeys,
+  hostCertified,
+}: Pick<Authorization['target'], 'hostKeys' | 'hostCertified'>): readonly string[] {
+  const plain = hostKeys.map((key) => key.type)
+  return hostCertified ? [...hostCertificateTypes, ...plain] : plain
 }

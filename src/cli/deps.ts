@@ -1,6 +1,7 @@
 import type { Access } from '../access/index.ts'
 import type { Audit } from '../audit/index.ts'
 import type { AdminAuth, Auth } from '../auth/index.ts'
+import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { Database } from '../postgres/index.ts'
 import type { Recorder } from '../recorder/index.ts'
@@ -14,6 +15,7 @@ export interface CliProduct {
   readonly auth: Auth
   readonly adminAuth: AdminAuth
   readonly access: Access
+  readonly ca: Ca
   readonly vault: Vault
   readonly audit: Audit
   readonly recorder: Recorder

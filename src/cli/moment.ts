@@ -33,6 +33,13 @@ const unitMs: { readonly [unit: string]: number } = {
   w: 604_800_000,
 }
 
+/** A span as an option gives it, `30m` or `8h`, in milliseconds. */
+export function parseSpan(text: string): number {
+  const [, count, unit = ''] = /^(\d{1,5})([mhdw])$/.exec(text) ?? []
+  if (count === undefined) throw new InvalidArgumentError('give a span: 30m, 8h, 30d')
+  return Number(count) * (unitMs[unit] ?? 0)
+}
+
 /**
  * A moment in the future as an option gives it: a date (`2027-01-31`), a time with its zone
  * (RFC 3339), or from now on (`8h`, `90d`).

@@ -1,5 +1,14 @@
 import type { Target } from '../access/index.ts'
 
+/** What a target needs to take our certificates. */
+export interface CertificateTrust {
+  /** Lines of `TrustedUserCAKeys`. */
+  readonly authorities: readonly string[]
+  /** The one principal of each login. */
+  readonly principals: readonly (readonly [login: string, principal: string])[]
+  readonly revocationList: Buffer
+}
+
 /**
  * What to run once on a target, as an administrator of it, so that it accepts our key for each of
  * its logins. Running it again changes nothing.
@@ -19,6 +28,45 @@ export function onboardLines({ name, logins }: Target, publicKey: string): reado
     '  printf \'%s\\n\' "$key" >> "$file"',
     '  chmod 600 "$file" && chown "$login:$(id -gn "$login")" "$file"',
     'done',
+  ]
+}
+
+/**
+ * The same for a target that takes certificates: what `sshd` is to trust, who may be whom, and what
+ * is revoked. Files are replaced whole: a list that `sshd` cannot read lets nobody in.
+ */
+export function onboardCertificateLines(
+  { name, logins }: Target,
+  { authorities, principals, revocationList }: CertificateTrust,
+): readonly string[] {
+  return [
+    '#!/bin/sh',
+    `# Run on ${name} as root, and again after each rotation or revocation: lets the bastion log in`,
+    `# with its certificates as ${logins.join(', ')}.`,
+    'set -eu',
+    'put() { cat > "$1.new" && chmod 644 "$1.new" && mv "$1.new" "$1"; }',
+    'install -d -m 755 /etc/ssh/vaultterm /etc/ssh/vaultterm/principals',
+    "put /etc/ssh/vaultterm/user_ca.pub <<'EOF'",
+    ...authorities,
+    'EOF',
+    ...principals.map(
+      ([login, principal]) =>
+        `echo ${quote(principal)} | put /etc/ssh/vaultterm/principals/${quote(login)}`,
+    ),
+    `echo ${quote(revocationList.toString('base64'))} | base64 -d | put /etc/ssh/vaultterm/revoked.krl`,
+    "put /etc/ssh/vaultterm/sshd.conf <<'EOF'",
+    'TrustedUserCAKeys /etc/ssh/vaultterm/user_ca.pub',
+    'AuthorizedPrincipalsFile /etc/ssh/vaultterm/principals/%u',
+    'RevokedKeys /etc/ssh/vaultterm/revoked.krl',
+    'EOF',
+    'line="Include /etc/ssh/vaultterm/sshd.conf"',
+    'if ! grep -qxF "$line" /etc/ssh/sshd_config; then',
+    // At the top: what stands behind a Match block is part of it.
+    '  { echo "$line"; cat /etc/ssh/sshd_config; } > /etc/ssh/sshd_config.new',
+    '  mv /etc/ssh/sshd_config.new /etc/ssh/sshd_config',
+    'fi',
+    '"$(command -v sshd || echo /usr/sbin/sshd)" -t',
+    '! command -v systemctl > /dev/null || systemctl reload ssh 2> /dev/null || systemctl reload sshd',
   ]
 }
 

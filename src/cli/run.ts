@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { auditCommands } from './commands/audit.ts'
+import { caCommands } from './commands/ca.ts'
 import { grantCommands } from './commands/grant.ts'
 import { keyCommands } from './commands/key.ts'
 import { serverCommands } from './commands/server.ts'
@@ -58,6 +59,7 @@ const commands = [
   grantCommands,
   sessionCommands,
   auditCommands,
+  caCommands,
   vaultCommands,
   webLoginCommand,
 ]

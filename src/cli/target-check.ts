@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
-import type { Target } from '../access/index.ts'
+import { isHostKeyOf, type Target } from '../access/index.ts'
 import { CodedError } from '../errors.ts'
-import { connectUpstream } from '../ssh/index.ts'
+import { certificateTypeNames, connectUpstream } from '../ssh/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { CliProduct } from './deps.ts'
 
@@ -17,36 +17,51 @@ export interface TargetReport {
 
 const connectMs = 10_000
 const handshakeMs = 20_000
+const hostCertificateTypes = certificateTypeNames.filter((name) => !name.startsWith('sk-'))
 
 /** Dials a target as a session would, logs in, and leaves. The use of the key is on the log. */
 export async function checkTarget(
-  { vault, log }: CliProduct,
+  product: CliProduct,
   tenant: Tenant,
   target: Target,
   login: string,
+  authority: 'active' | 'next' = 'active',
 ): Promise<TargetReport> {
+  const { vault, log } = product
   let reached: TargetReport['reached'] = 'nothing'
   try {
     const socket = await open(target)
     reached = 'address'
-    const lease = await vault.lease(tenant.id, {
-      name: 'admin_ssh',
+    const wish = {
       login,
       session: randomUUID(),
       purpose: 'upstream',
       expiresInMs: handshakeMs + connectMs,
-    })
+    } as const
+    const lease =
+      target.auth === 'key'
+        ? await vault.lease(tenant.id, { ...wish, name: 'admin_ssh' })
+        : await product.ca.leaseUpstream(tenant.id, {
+            ...wish,
+            target: target.id,
+            permits: [],
+            authority,
+          })
     const connection = await connectUpstream({
       socket,
       user: login,
-      hostKeyTypes: target.hostKeys.map(({ type }) => type),
+      hostKeyTypes: [
+        ...(target.hostCertified ? hostCertificateTypes : []),
+        ...target.hostKeys.map(({ type }) => type),
+      ],
       verifyHostKey: async (blob) => {
-        const known = target.hostKeys.some((key) => key.blob.equals(blob))
+        const known = await isHostKeyOf(product.database, tenant, target, blob)
         if (known) reached = 'host-key'
         return known
       },
       key: {
         publicKey: lease.publicKey,
+        ...(lease.certificate === undefined ? {} : { certificate: lease.certificate }),
         sign: (data, algorithm) => vault.sign(lease.id, data, algorithm),
       },
       handshakeMs,
@@ -56,21 +71,22 @@ export async function checkTarget(
     return { ok: true, reached: 'login', code: null, message: `well: logs in as ${login}` }
   } catch (err) {
     const code = err instanceof CodedError ? err.code : 'ERR_TARGET_UNREACHABLE'
-    return { ok: false, reached, code, message: explain(reached, code, target, tenant.slug, login) }
+    const message = explain(reached, code, target, tenant.slug, login)
+    return { ok: false, reached, code, message }
   }
 }
 
 function explain(
   reached: TargetReport['reached'],
   code: string,
-  { name, host, port }: Target,
+  { name, host, port, auth }: Target,
   slug: string,
   login: string,
 ): string {
   if (reached === 'nothing') return `nothing answers at ${host}:${port}`
   if (code === 'ERR_UPSTREAM_HOST_KEY') return 'its host key is not the one on record'
   if (code === 'ERR_UPSTREAM_AUTH') {
-    return `it does not accept the key for ${login}: run there what \`vaultterm target onboard ${slug} ${name}\` prints`
+    return `it does not accept the ${auth === 'cert' ? 'certificate' : 'key'} for ${login}: run there what \`vaultterm target onboard ${slug} ${name}\` prints`
   }
   return `the login failed after ${reached === 'host-key' ? 'the host key was checked' : 'it answered'} (${code})`
 }

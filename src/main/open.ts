@@ -30,7 +30,11 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
   if (databaseUrl !== undefined) {
     const urls = databaseUrls(config.given, databaseUrl)
     const datastores = datastoresIn(config, paths, urls, undefined)
-    const product = await openProduct(datastores, { log, metrics: createMetrics() })
+    const product = await openProduct(datastores, {
+      log,
+      metrics: createMetrics(),
+      egress: config.egress,
+    })
     const publicUrl = config.publicUrl ?? portal
     return { ...product, run: { portal, admin, publicUrl, live: true } }
   }
@@ -39,7 +43,11 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
     const { run } = visit
     const settled = datastoresIn(config, paths, visit.database, run?.redisUrl)
     const datastores = run === undefined ? settled : { ...settled, ...run }
-    const product = await openProduct(datastores, { log, metrics: createMetrics() })
+    const product = await openProduct(datastores, {
+      log,
+      metrics: createMetrics(),
+      egress: config.egress,
+    })
     return {
       ...product,
       run: {

@@ -21,7 +21,11 @@ export async function serve(options: {
   return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
     const home = await claimHome(config.home, { what: 'vaultterm serve' })
     closing.defer(() => home.release())
-    const product = await openProduct(datastores, { log, metrics: createMetrics() })
+    const product = await openProduct(datastores, {
+      log,
+      metrics: createMetrics(),
+      egress: config.egress,
+    })
     closing.defer(() => product.close())
     throwIfStopped()
     const hostKeys = await keepHostKeys(home.paths.hostKeys)

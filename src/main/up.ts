@@ -37,7 +37,11 @@ export function up(options: {
     closing.defer(() => home.release())
     const datastores = await startDatastores(config, { home, log, closing })
     throwIfStopped()
-    const product = await openProduct(datastores, { log, metrics: createMetrics() })
+    const product = await openProduct(datastores, {
+      log,
+      metrics: createMetrics(),
+      egress: config.egress,
+    })
     closing.defer(() => product.close())
     const demo = await startDemo(home.paths.demo, product)
     if (demo !== undefined) closing.defer(() => demo.close())

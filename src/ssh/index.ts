@@ -6,6 +6,7 @@
  * people give; nothing from the network goes through them.
  */
 
+export { matchesAddressList } from './address-list.ts'
 export {
   type Certificate,
   type CertificateFields,

@@ -6,6 +6,7 @@
  * audit log before the key is opened. Sealed, it does nothing on any node.
  */
 
+export type { AuthorityName, CertificateOrder, CertificateWish } from './authority-key.ts'
 export {
   KekUnreadable,
   KekWrong,
@@ -19,6 +20,7 @@ export { createKekFile, type Kek, openKek } from './kek.ts'
 export type { SshKeyDescription, SshKeyName } from './ssh-key.ts'
 export {
   createVault,
+  type EphemeralWish,
   type KeyLease,
   type LeaseWish,
   leaseMsMax,

@@ -53,6 +53,11 @@ export function ed25519Bytes(publicKey: KeyObject): Buffer {
   return Buffer.from(x, 'base64url')
 }
 
+/** The RFC 8709 blob of an Ed25519 key. */
+export function ed25519Blob(publicKey: KeyObject): Buffer {
+  return new Writer().text('ssh-ed25519').string(ed25519Bytes(publicKey)).build()
+}
+
 /** The hash of each signature algorithm that the vault signs with: SHA-1 is not among them. */
 const rsaHashes: ReadonlyMap<string, string> = new Map([
   ['rsa-sha2-512', 'sha512'],
@@ -72,6 +77,11 @@ export async function signRsa(privateKey: Buffer, data: Buffer, algorithm: strin
 
 export async function signEd25519(privateKey: Buffer, data: Buffer): Promise<Buffer> {
   return signWith(null, data, createPrivateKey({ key: privateKey, format: 'pem' }))
+}
+
+/** The whole RFC 8709 signature, by a key that is no stored secret. */
+export async function signEd25519With(key: KeyObject, data: Buffer): Promise<Buffer> {
+  return encodeSignature('ssh-ed25519', await signWith(null, data, key))
 }
 
 function signWith(hash: string | null, data: Buffer, key: KeyObject): Promise<Buffer> {

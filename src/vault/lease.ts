@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto'
+import { type KeyObject, randomUUID } from 'node:crypto'
 import type { TenantId } from '../postgres/index.ts'
 import { LeasesExhausted } from './errors.ts'
 
-/** What one signature may be made for. Plain data; the vault keeps it and gives out its id. */
+/** What one signature may be made for. The vault keeps it and gives out its id. */
 export interface Lease {
   readonly id: string
   readonly tenant: TenantId
@@ -11,8 +11,13 @@ export interface Lease {
   readonly version: number
   readonly login: string
   readonly session: string
-  readonly publicKey: Buffer
+  /** What the login request must show: the key, or a certificate for it. */
+  readonly shown: Buffer
   readonly algorithms: readonly string[]
+  /** Where a certificate is shown, the name that the login request has for the algorithm. */
+  readonly certificateAlgorithm?: string
+  /** A key that was made for this one signature, and is nowhere else. Without it, a stored one signs. */
+  readonly ephemeral?: KeyObject
   /** The target's host key, when the caller knows it: a host-bound login must then name it. */
   readonly hostKey: Buffer | undefined
   readonly expiresAtMs: number

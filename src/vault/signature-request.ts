@@ -35,8 +35,8 @@ export function refuseRequest(lease: Lease, data: Buffer, algorithm: string): Re
   if (request === undefined) return 'not-a-login'
   if (!exchangeHashBytes.has(request.exchangeHash.length)) return 'not-a-login'
   if (request.user !== lease.login) return 'user'
-  if (!request.key.equals(lease.publicKey)) return 'key'
-  if (request.algorithm !== algorithm) return 'algorithm'
+  if (!request.key.equals(lease.shown)) return 'key'
+  if (request.algorithm !== (lease.certificateAlgorithm ?? algorithm)) return 'algorithm'
   if (request.hostKey !== undefined && lease.hostKey !== undefined) {
     if (!request.hostKey.equals(lease.hostKey)) return 'host-key'
   }

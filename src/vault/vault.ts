@@ -1,12 +1,21 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { type AuditEvent, appendEvent, type CheckpointSigner } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Database, systemTenant, type TenantId, type WriteTx } from '../postgres/index.ts'
-import { formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
+import { formatPublicKey, type PublicKey, parseCertificate, parsePublicKey } from '../ssh/index.ts'
+import { AuthorityKeys, type AuthorityName, type CertificateOrder } from './authority-key.ts'
 import { openCheckpointSigner } from './checkpoint-key.ts'
 import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
 import type { Kek } from './kek.ts'
-import { generateRsaKeyPair, rsaAlgorithms, rsaBlob, signRsa } from './key-pair.ts'
+import {
+  ed25519Blob,
+  generateRsaKeyPair,
+  rsaAlgorithms,
+  rsaBlob,
+  signEd25519With,
+  signRsa,
+} from './key-pair.ts'
 import { type Lease, Leases } from './lease.ts'
 import { vaultMetrics } from './metrics.ts'
 import { findNewestSecret, findSecret, notifySealed, type SecretRow, setSealed } from './queries.ts'
@@ -27,6 +36,8 @@ export interface KeyLease {
   readonly id: string
   /** RFC 4253 blob. */
   readonly publicKey: Buffer
+  /** To be shown in place of the key, where there is one. */
+  readonly certificate?: Buffer
   /** Best first. */
   readonly algorithms: readonly string[]
 }
@@ -42,6 +53,9 @@ export interface LeaseWish {
   readonly hostKey?: Buffer
 }
 
+/** What a key that lives for one login is wanted for. */
+export type EphemeralWish = Omit<LeaseWish, 'name'>
+
 export interface VaultStatus {
   readonly sealed: boolean
   readonly provider: string
@@ -55,6 +69,25 @@ export interface Vault {
   describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription>
   /** Promises one signature, for one login of one session, for at most a minute. */
   lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease>
+  /**
+   * The same with a key that is made for this one login, and shown with the certificate that certify
+   * gives for it; the certificate's issue is what is on the log.
+   */
+  leaseEphemeral(
+    tenant: TenantId,
+    wish: EphemeralWish,
+    certify: (publicKey: Buffer) => Promise<Buffer>,
+  ): Promise<KeyLease>
+  /** Makes the key of a certificate authority when it is missing; audited. Gives its public half. */
+  createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
+  /**
+   * Signs the certificate that is ordered; the order is made in the transaction that puts it on the
+   * log as `cert.issue`, before the key is opened. Throws VaultRefused for what no CA key signs.
+   */
+  signCertificate(
+    tenant: TenantId,
+    order: (tx: WriteTx) => Promise<CertificateOrder>,
+  ): Promise<Buffer>
   /**
    * Signs the login request that was leased: RFC 4252 section 7, or its host-bound form.
    *
@@ -88,6 +121,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
   const state = new SealState(database, kek)
   const secrets = new SecretStore(database, kek, state, metrics)
   const leases = new Leases()
+  const authorityKeys = new AuthorityKeys(secrets, metrics)
 
   async function createSshKeys(tenant: TenantId): Promise<void> {
     await secrets.create(
@@ -126,7 +160,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     const row = await secrets.read(tenant, (tx) => findNewestSecret(tx, path))
     if (row === undefined) throw new KeyMissing(wish.name)
     const now = Date.now()
-    const { id, publicKey, algorithms } = leases.add(
+    const { id, shown, algorithms } = leases.add(
       {
         tenant,
         name: wish.name,
@@ -134,14 +168,47 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
         version: row.version,
         login: wish.login,
         session: wish.session,
-        publicKey: readPublicKey(row.publicKey, wish.name).blob,
+        shown: readPublicKey(row.publicKey, wish.name).blob,
         algorithms: rsaAlgorithms,
         hostKey: wish.hostKey,
         expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
       },
       now,
     )
-    return { id, publicKey, algorithms }
+    return { id, publicKey: shown, algorithms }
+  }
+
+  async function leaseEphemeral(
+    tenant: TenantId,
+    wish: EphemeralWish,
+    certify: (publicKey: Buffer) => Promise<Buffer>,
+  ): Promise<KeyLease> {
+    const { publicKey: half, privateKey: ephemeral } = generateKeyPairSync('ed25519')
+    const publicKey = ed25519Blob(half)
+    const certificate = await certify(publicKey)
+    const parsed = parseCertificate(certificate)
+    if ('problem' in parsed || !parsed.certificate.publicKey.equals(publicKey)) {
+      throw refused('certificate')
+    }
+    const now = Date.now()
+    const { id, algorithms } = leases.add(
+      {
+        tenant,
+        name: 'ephemeral',
+        path: 'ephemeral',
+        version: 0,
+        login: wish.login,
+        session: wish.session,
+        shown: certificate,
+        algorithms: ['ssh-ed25519'],
+        certificateAlgorithm: parsed.certificate.type,
+        ephemeral,
+        hostKey: wish.hostKey,
+        expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
+      },
+      now,
+    )
+    return { id, publicKey, certificate, algorithms }
   }
 
   async function sign(leaseId: string, data: Buffer, algorithm: string): Promise<Buffer> {
@@ -149,6 +216,12 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     if (held === undefined) throw refused('lease')
     const refusal = refuseRequest(held, data, algorithm)
     if (refusal !== undefined) throw refused(refusal, held)
+    if (held.ephemeral !== undefined) {
+      // Its certificate is on the log; what is asked here is whether the vault was sealed since.
+      await secrets.read(held.tenant, async () => {})
+      metrics.signatures.inc({ purpose: 'upstream' })
+      return signEd25519With(held.ephemeral, data)
+    }
     // Intent first: once this has committed, the key is opened and the signature made.
     const row = await secrets.write(held.tenant, async (tx) => {
       const found = await findSecret(tx, held.path, held.version)
@@ -159,7 +232,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     const signature = await secrets.use(held, row, (privateKey) =>
       signRsa(privateKey, data, algorithm),
     )
-    if (!signature.publicBlob.equals(held.publicKey)) throw new SecretDamaged(held.path)
+    if (!signature.publicBlob.equals(held.shown)) throw new SecretDamaged(held.path)
     metrics.signatures.inc({ purpose: 'upstream' })
     return signature.blob
   }
@@ -221,6 +294,9 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     createSshKeys,
     describe,
     lease,
+    leaseEphemeral,
+    createAuthorityKey: (tenant, authority) => authorityKeys.create(tenant, authority),
+    signCertificate: (tenant, order) => authorityKeys.sign(tenant, order),
     sign,
     checkpointSigner,
     status,

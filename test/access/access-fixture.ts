@@ -16,6 +16,7 @@ import {
   type Identity,
   type Role,
 } from '../../src/auth/index.ts'
+import { loginCertificates } from '../../src/ca/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { type LiveSession, openCoordination } from '../../src/redis/index.ts'
@@ -52,12 +53,24 @@ export async function openAccessFixture(): Promise<AccessFixture> {
   const database = await openTestDatabase()
   const { app } = database
   const { registry } = await openCoordination(undefined, silent)
-  const auth = createAuth({ database: app, log: silent, metrics: new Registry() })
+  const auth = createAuth({
+    database: app,
+    certificates: loginCertificates,
+    log: silent,
+    metrics: new Registry(),
+  })
   const audit = createAudit({ database: app, log: silent, metrics: new Registry() })
   const leases: LeaseWish[] = []
   const vault = leasing(leases)
   const create = (own: typeof app) =>
-    createAccess({ database: own, vault, registry, log: silent, metrics: new Registry() })
+    createAccess({
+      database: own,
+      vault,
+      ca: { leaseUpstream: () => Promise.reject(new Error('not asked')) },
+      registry,
+      log: silent,
+      metrics: new Registry(),
+    })
   return {
     database,
     access: create(app),

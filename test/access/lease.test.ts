@@ -2,6 +2,7 @@ import { Registry } from 'prom-client'
 import { beforeAll, expect, test } from 'vitest'
 import { createAccess } from '../../src/access/index.ts'
 import { createAuth, type Identity } from '../../src/auth/index.ts'
+import { createCa, loginCertificates } from '../../src/ca/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import { formatPublicKey } from '../../src/ssh/index.ts'
 import { silent } from '../support/postgres.ts'
@@ -10,8 +11,9 @@ import { actor, allowed, newKey, newTarget, shell, start } from './access-fixtur
 
 const { database, vault, events } = await openVaultFixture()
 const deps = { database: database.app, log: silent }
-const access = createAccess({ ...deps, vault, registry: undefined, metrics: new Registry() })
-const auth = createAuth({ ...deps, metrics: new Registry() })
+const ca = createCa({ database: database.app, vault, egress: undefined })
+const access = createAccess({ ...deps, vault, ca, registry: undefined, metrics: new Registry() })
+const auth = createAuth({ ...deps, certificates: loginCertificates, metrics: new Registry() })
 let tenant: TenantId
 let demo: Identity
 

@@ -12,6 +12,7 @@ import {
   type SignedAttempt,
   type User,
 } from '../../src/auth/index.ts'
+import { loginCertificates } from '../../src/ca/index.ts'
 import type { Database, TenantId } from '../../src/postgres/index.ts'
 import { encodeUserauthRequest, formatPublicKey, Writer } from '../../src/ssh/index.ts'
 import { publicKeyBlob } from '../../src/ssh/public-key.ts'
@@ -49,7 +50,12 @@ export async function openAuthFixture(): Promise<AuthFixture> {
   const database = await openTestDatabase()
   const { app } = database
   const over = (own: Database) =>
-    createAuth({ database: own, log: silent, metrics: new Registry() })
+    createAuth({
+      database: own,
+      certificates: loginCertificates,
+      log: silent,
+      metrics: new Registry(),
+    })
   const auth = over(app)
   const adminAuth = createAdminAuth({ database: app, log: silent, metrics: new Registry() })
   const audit = createAudit({ database: app, log: silent, metrics: new Registry() })

@@ -6,6 +6,7 @@ import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
 import { createAccess } from '../../src/access/index.ts'
 import { createAuth } from '../../src/auth/index.ts'
+import { createCa, loginCertificates } from '../../src/ca/index.ts'
 import { type BootstrapDeps, keepKekFile, startDemo } from '../../src/local/index.ts'
 import { createTenants } from '../../src/tenant/index.ts'
 import { createVault, openKek } from '../../src/vault/index.ts'
@@ -18,9 +19,10 @@ await keepKekFile(join(base, 'kek'))
 const kek = await openKek(`file:${join(base, 'kek')}`)
 const metrics = new Registry()
 const vault = createVault({ database, kek, log: silent, metrics })
-const auth = createAuth({ database, log: silent, metrics })
+const auth = createAuth({ database, certificates: loginCertificates, log: silent, metrics })
 const tenants = createTenants({ database, vault, log: silent })
-const access = createAccess({ database, vault, registry: undefined, log: silent, metrics })
+const ca = createCa({ database, vault, egress: undefined })
+const access = createAccess({ database, vault, ca, registry: undefined, log: silent, metrics })
 const deps: BootstrapDeps = { tenants, auth, access, vault, log: silent }
 const operator = { kind: 'operator', id: 'cli', name: 'test' } as const
 

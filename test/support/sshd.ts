@@ -19,12 +19,13 @@ export class Sshd {
   readonly port: number
   /** Who may log in: whoever runs the tests. */
   readonly login = userInfo().username
-  readonly #settings: readonly string[]
+  /** Take hold at the next start. */
+  readonly settings: string[]
   #process: ChildProcess | undefined
 
   private constructor(port: number, settings: readonly string[]) {
     this.port = port
-    this.#settings = settings
+    this.settings = [...settings]
     // sshd looks at who owns what is above its files; a world-writable /tmp is not ours to change.
     chmodSync(this.directory, 0o755)
     this.newHostKey()
@@ -65,7 +66,7 @@ export class Sshd {
 
   async up(): Promise<void> {
     const file = join(this.directory, 'sshd_config')
-    writeFileSync(file, [...this.#settings, ...this.#config()].join('\n'))
+    writeFileSync(file, [...this.settings, ...this.#config()].join('\n'))
     // Where it separates privileges; its package makes it at boot, which no test waits for.
     if (process.getuid?.() === 0 && !existsSync('/run/sshd'))
       mkdirSync('/run/sshd', { mode: 0o755 })

@@ -24,13 +24,18 @@ export function keyCommands(program: Command, context: Context): void {
     .argument('<user>')
     .argument('<file>', 'a .pub file, or - for stdin')
     .option('--expires <time>', 'good until: 2027-01-31, 90d', parseMomentOption)
+    .option('--verify-required', 'a security key must know its holder, by a PIN or a finger')
     .addOption(jsonOption())
     .action(
       async (
         slug: string,
         user: string,
         file: string,
-        { expires, json }: JsonOption & { readonly expires?: string },
+        {
+          expires,
+          verifyRequired = false,
+          json,
+        }: JsonOption & { readonly expires?: string; readonly verifyRequired?: boolean },
       ) => {
         const line = await readText(file, context.terminal)
         const added = await context.withTenant('key add', slug, ({ auth }, tenant) =>
@@ -38,7 +43,7 @@ export function keyCommands(program: Command, context: Context): void {
             tenant.id,
             user,
             line,
-            expires === undefined ? {} : { expiresAt: expires },
+            { verifyRequired, ...(expires === undefined ? {} : { expiresAt: expires }) },
             context.actor,
           ),
         )

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { HostKey, Target } from '../../access/index.ts'
+import { targetPrincipal } from '../../ca/index.ts'
 import {
   fingerprint,
   formatPublicKey,
@@ -7,10 +8,12 @@ import {
   parseHostKeyLines,
   scanHostKeys,
 } from '../../ssh/index.ts'
+import type { Tenant } from '../../tenant/index.ts'
 import type { Context } from '../context.ts'
+import type { CliProduct } from '../deps.ts'
 import { FileUnusable, NotFound, WrongUsage } from '../errors.ts'
 import { readText } from '../input.ts'
-import { onboardLines } from '../onboard.ts'
+import { onboardCertificateLines, onboardLines } from '../onboard.ts'
 import { withProgress } from '../progress.ts'
 import type { Column } from '../table.ts'
 import { checkTarget } from '../target-check.ts'
@@ -32,6 +35,7 @@ interface AddOptions extends JsonOption {
   readonly login: readonly string[]
   readonly hostKey?: string
   readonly scan?: boolean
+  readonly auth: Target['auth']
 }
 
 /** target add, list, remove, onboard, check. */
@@ -69,18 +73,11 @@ export function targetCommands(program: Command, context: Context): void {
     .argument('<name>')
     .addOption(jsonOption())
     .action(async (slug: string, name: string, { json }: JsonOption) => {
-      const { found, key } = await context.withTenant(
-        'target onboard',
-        slug,
-        async ({ access, vault }, tenant) => ({
-          found: require(await access.findTarget(tenant.id, name), name),
-          key: await vault.describe(tenant.id, 'admin_ssh'),
-        }),
+      const onboarding = await context.withTenant('target onboard', slug, (product, tenant) =>
+        onboardingOf(product, tenant, name),
       )
-      const lines = onboardLines(found, key.publicKey)
-      if (json !== true) return context.print(...lines)
-      const { publicKey, fingerprint: keyFingerprint } = key
-      await context.printJson({ target: name, publicKey, fingerprint: keyFingerprint, lines })
+      if (json === true) return context.printJson(onboarding)
+      await context.print(...onboarding.lines)
     })
   target
     .command('check')
@@ -122,13 +119,19 @@ function addCommand(target: Command, context: Context): void {
     .requiredOption('--login <logins>', 'accounts on it; the first is the default', collect)
     .option('--host-key <file>', 'its public host keys (.pub or known_hosts lines), or - for stdin')
     .option('--scan', 'ask the host for its keys, and trust the answer')
-    .addOption(new Option('--auth <how>', 'how we log in to it').choices(['key']).default('key'))
+    .addOption(
+      new Option('--auth <how>', 'how we log in to it').choices(['key', 'cert']).default('key'),
+    )
     .addOption(jsonOption())
     .action(async (slug: string, name: string, options: AddOptions) => {
-      const { host, port, login, json } = options
+      const { host, port, login, auth, json } = options
       const hostKeys = await readHostKeys(context, options)
       const added = await context.withTenant('target add', slug, ({ access }, tenant) =>
-        access.addTarget(tenant.id, { name, host, port, logins: login, hostKeys }, context.actor),
+        access.addTarget(
+          tenant.id,
+          { name, host, port, logins: login, auth, hostKeys },
+          context.actor,
+        ),
       )
       if (json === true) return context.printJson(toJson(added))
       await context.print(
@@ -160,6 +163,34 @@ async function readHostKeys(context: Context, options: AddOptions): Promise<read
   const matching = keys.filter((line) => matchesHost(line, host, port))
   if (matching.length > 0) return matching.map(({ key }) => key)
   throw new FileUnusable(`${hostKey} names no host key of ${host} port ${port}`)
+}
+
+/** What a target needs to let us in, as lines to run on it and by itself. */
+async function onboardingOf(product: CliProduct, { id, slug }: Tenant, name: string) {
+  const target = require(await product.access.findTarget(id, name), name)
+  if (target.auth === 'key') {
+    const { publicKey, fingerprint } = await product.vault.describe(id, 'admin_ssh')
+    return { target: name, publicKey, fingerprint, lines: onboardLines(target, publicKey) }
+  }
+  const authorities = (await product.ca.authorities(id, 'user')).map(({ publicKey, generation }) =>
+    formatPublicKey(
+      { type: 'ssh-ed25519', blob: publicKey },
+      `vaultterm user CA of ${slug}, generation ${generation}`,
+    ),
+  )
+  const principals = target.logins.map((login): [string, string] => [
+    login,
+    targetPrincipal(id, target.id, login),
+  ])
+  const revocationList = await product.ca.revocationList(id, 'user')
+  const trust = { authorities, principals, revocationList }
+  return {
+    target: name,
+    trustedUserCAKeys: authorities,
+    principals: Object.fromEntries(principals),
+    krl: revocationList.toString('base64'),
+    lines: onboardCertificateLines(target, trust),
+  }
 }
 
 function require(target: Target | undefined, name: string): Target {

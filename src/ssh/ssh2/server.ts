@@ -6,7 +6,8 @@ import ssh2, {
   type Server,
 } from 'ssh2'
 import type { Log } from '../../log.ts'
-import { signatureAlgorithms } from '../key-types.ts'
+import { parseCertificate } from '../certificate.ts'
+import { certifiedSignatureAlgorithm, signatureAlgorithms } from '../key-types.ts'
 import { parsePublicKeyBlob } from '../public-key.ts'
 import { hostKeyAlgorithms, serverAlgorithms } from './algorithms.ts'
 import { assertCertified, certificateType } from './certified.ts'
@@ -151,8 +152,13 @@ function isPublicKey(context: AuthContext): context is PublicKeyContext {
   return context.method === 'publickey'
 }
 
-/** Whether anybody could have registered this key, and sign with it so. */
+/** Whether anybody could have registered this key, or got this certificate, and sign with it so. */
 function isAcceptable(blob: Buffer, algorithm: string): boolean {
+  const plain = certifiedSignatureAlgorithm(algorithm)
+  if (plain !== undefined) {
+    const parsed = parseCertificate(blob)
+    return 'certificate' in parsed && isAcceptable(parsed.certificate.publicKey, plain)
+  }
   const parsed = parsePublicKeyBlob(blob)
   return 'key' in parsed && signatureAlgorithms(parsed.key.type).includes(algorithm)
 }

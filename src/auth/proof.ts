@@ -1,0 +1,59 @@
+import {
+  type Certificate,
+  certifiedSignatureAlgorithm,
+  fingerprint,
+  parseCertificate,
+  parseUserauthRequest,
+  type SecurityKeyStatement,
+  verifySecurityKeySignature,
+  verifyUserSignature,
+  WireError,
+} from '../ssh/index.ts'
+import type { SignedAttempt } from './ssh-login.ts'
+
+/** What a signed login request proves by itself, before anybody is asked whose key it is. */
+export interface Proof {
+  /** The key that signed, as on the wire: of a certificate, the one that it was made for. */
+  readonly key: Buffer
+  readonly fingerprint: string
+  /** Well-formed, and whoever sent it holds its key; nothing else of it is known to be true. */
+  readonly certificate: Certificate | undefined
+  /** Of a security key only. */
+  readonly statement: SecurityKeyStatement | undefined
+}
+
+/** Undefined when the request is not signed by the key that it shows, or is no login request. */
+export function prove(attempt: SignedAttempt): Proof | undefined {
+  const plain = certifiedSignatureAlgorithm(attempt.algorithm)
+  const certificate = plain === undefined ? undefined : certificateIn(attempt.key)
+  // A certificate under the name of a plain algorithm is not a key, and fails below.
+  const key = certificate?.publicKey ?? attempt.key
+  const signature = {
+    key,
+    algorithm: plain ?? attempt.algorithm,
+    signature: attempt.signature,
+    data: attempt.signedData,
+  }
+  const statement = verifySecurityKeySignature(signature)
+  // A security key that nobody touched may do with a certificate that says so: that is for later.
+  const isSigned = statement !== undefined || verifyUserSignature(signature)
+  if (!isSigned || !isRequestOf(attempt)) return undefined
+  if (plain !== undefined && certificate === undefined) return undefined
+  return { key, fingerprint: fingerprint(key), certificate, statement }
+}
+
+function certificateIn(blob: Buffer): Certificate | undefined {
+  const parsed = parseCertificate(blob)
+  return 'certificate' in parsed ? parsed.certificate : undefined
+}
+
+/** A signature by the same key over anything else, a commit or a file, logs nobody in. */
+function isRequestOf({ user, algorithm, key, signedData }: SignedAttempt): boolean {
+  try {
+    const request = parseUserauthRequest(signedData)
+    return request.user === user && request.algorithm === algorithm && request.key.equals(key)
+  } catch (err) {
+    if (err instanceof WireError) return false
+    throw err
+  }
+}

@@ -1,0 +1,141 @@
+import { appendEvent } from '../audit/index.ts'
+import type { Database, TenantId, WriteTx } from '../postgres/index.ts'
+import { type CertificateKind, fingerprint } from '../ssh/index.ts'
+import type { Vault } from '../vault/index.ts'
+import {
+  type AuthorityRow,
+  insertAuthority,
+  listAuthorities,
+  lockAuthorities,
+  setAuthorityState,
+} from './queries.ts'
+
+/** next is trusted and does not sign yet; active signs; retired signs no more. */
+export type AuthorityState = 'next' | 'active' | 'retired'
+
+/** One generation of a tenant's authority. */
+export interface Authority {
+  readonly kind: CertificateKind
+  readonly generation: number
+  readonly state: AuthorityState
+  /** As on the wire. */
+  readonly publicKey: Buffer
+  readonly fingerprint: string
+  /** RFC 3339, UTC. */
+  readonly createdAt: string
+}
+
+/** What a retired authority signed may still be in use for so long. */
+export const retiredSeconds: Readonly<Record<CertificateKind, number>> = {
+  user: 25 * 3600,
+  host: 91 * 24 * 3600,
+}
+
+/** The generations of each tenant's authorities: their making and their turning. */
+export class Authorities {
+  readonly #database: Database
+  readonly #vault: Pick<Vault, 'createAuthorityKey'>
+
+  constructor(database: Database, vault: Pick<Vault, 'createAuthorityKey'>) {
+    this.#database = database
+    this.#vault = vault
+  }
+
+  /** Those that are to be trusted: made on first use, so that there are always an active and a next. */
+  async list(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]> {
+    const known = await this.#known(tenant, kind)
+    if (isWhole(known)) return known
+    await this.#make(tenant, kind, 1, known.length === 0 ? 'active' : undefined)
+    await this.#make(tenant, kind, 2, 'next')
+    return this.#known(tenant, kind)
+  }
+
+  /** The active one retires, the next one signs, and one more is made to come after it. */
+  async rotate(tenant: TenantId, kind: CertificateKind, by: object): Promise<readonly Authority[]> {
+    const before = await this.list(tenant, kind)
+    const following = Math.max(...before.map(({ generation }) => generation)) + 1
+    // The key is made first: a crash after this leaves one that nobody uses yet.
+    const publicKey = await this.#vault.createAuthorityKey(tenant, { kind, generation: following })
+    await this.#database.write(tenant, async (tx) => {
+      const rows = await lockAuthorities(tx, kind)
+      const active = rows.find(({ state }) => state === 'active')
+      const next = rows.find(({ state }) => state === 'next')
+      // Somebody else turned it meanwhile: once is what was asked for.
+      if (active === undefined || next === undefined || next.generation !== following - 1) return
+      await setAuthorityState(tx, kind, active.generation, 'retired')
+      await setAuthorityState(tx, kind, next.generation, 'active')
+      const made = { kind, generation: following, state: 'next', publicKey } as const
+      await insertAuthority(tx, { ...made, fingerprint: fingerprint(publicKey) })
+      await appendEvent(tx, {
+        type: 'ca.rotate',
+        public: {
+          certKind: kind,
+          generation: String(next.generation),
+          fingerprint: next.fingerprint,
+          retired: String(active.generation),
+          next: String(following),
+          ...by,
+        },
+      })
+    })
+    return this.#known(tenant, kind)
+  }
+
+  async #make(
+    tenant: TenantId,
+    kind: CertificateKind,
+    generation: number,
+    state: 'active' | 'next' | undefined,
+  ): Promise<void> {
+    if (state === undefined) return
+    const publicKey = await this.#vault.createAuthorityKey(tenant, { kind, generation })
+    await this.#database.write(tenant, (tx) => addAuthority(tx, kind, generation, state, publicKey))
+  }
+
+  async #known(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]> {
+    const rows = await this.#database.read(tenant, (tx) => listAuthorities(tx, kind))
+    return rows.filter((row) => isTrusted(row, new Date())).map(authorityOf)
+  }
+}
+
+/** Whether what it signed may still be in use. */
+export function isTrusted({ kind, retiredAt }: AuthorityRow, now: Date): boolean {
+  return retiredAt === null || now.getTime() - retiredAt.getTime() < retiredSeconds[kind] * 1000
+}
+
+export function authorityOf(row: AuthorityRow): Authority {
+  const { kind, generation, state, publicKey, createdAt } = row
+  return {
+    kind,
+    generation,
+    state,
+    publicKey,
+    fingerprint: row.fingerprint,
+    createdAt: createdAt.toISOString(),
+  }
+}
+
+function isWhole(authorities: readonly Authority[]): boolean {
+  return ['active', 'next'].every((state) => authorities.some((one) => one.state === state))
+}
+
+async function addAuthority(
+  tx: WriteTx,
+  kind: CertificateKind,
+  generation: number,
+  state: 'active' | 'next',
+  publicKey: Buffer,
+): Promise<void> {
+  const made = { kind, generation, state, publicKey, fingerprint: fingerprint(publicKey) }
+  // Whoever loses a race to make it finds the winner's: the vault has one key at a path.
+  if ((await insertAuthority(tx, made)) === 0) return
+  await appendEvent(tx, {
+    type: 'ca.create',
+    public: {
+      certKind: kind,
+      generation: String(generation),
+      state,
+      fingerprint: made.fingerprint,
+    },
+  })
+}

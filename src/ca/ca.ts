@@ -1,0 +1,297 @@
+import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
+import {
+  type CertificateKind,
+  fingerprint,
+  matchesAddressList,
+  parseCertificate,
+  parsePublicKeyBlob,
+} from '../ssh/index.ts'
+import type { CertificateOrder, CertificateWish, KeyLease, Vault } from '../vault/index.ts'
+import { Authorities, type Authority, type AuthorityState } from './authority.ts'
+import { CertificateRefused, EgressInvalid } from './errors.ts'
+import { targetPrincipal, userPrincipal } from './principal.ts'
+import { listAuthorities, takeSerial } from './queries.ts'
+import { type Revocation, revoke } from './revocation.ts'
+import { encodeRevocations, type Trust, trust } from './trust.ts'
+
+export interface IssuedCertificate {
+  /** As on the wire. */
+  readonly blob: Buffer
+  /** `ssh-ed25519-cert-v01@openssh.com` */
+  readonly type: string
+  readonly kind: CertificateKind
+  readonly generation: number
+  readonly serial: bigint
+  readonly keyId: string
+  readonly principals: readonly string[]
+  /** RFC 3339, UTC. */
+  readonly validAfter: string
+  readonly validBefore: string
+  /** Of the certified key. */
+  readonly fingerprint: string
+}
+
+/** A certificate for a user's own key, to log in to the bastion with. */
+export interface UserCertificateWish {
+  readonly user: { readonly id: string; readonly name: string }
+  /** As on the wire. */
+  readonly publicKey: Buffer
+  readonly ttlSeconds: number
+  readonly forceCommand?: string
+  /** As in OpenSSH: addresses and CIDR blocks, with commas. */
+  readonly sourceAddress?: string
+}
+
+/** A certificate for the host key of a target. */
+export interface HostCertificateWish {
+  readonly target: { readonly id: string; readonly name: string }
+  readonly publicKey: Buffer
+  /** Under which it is dialled. */
+  readonly names: readonly string[]
+  readonly ttlSeconds: number
+}
+
+/** A login to a target, which access has allowed. */
+export interface UpstreamWish {
+  readonly session: string
+  readonly target: string
+  readonly login: string
+  readonly user?: string
+  /** The `permit-…` extensions that the grant gives. */
+  readonly permits: readonly string[]
+  readonly forceCommand?: string
+  readonly expiresInMs: number
+  readonly hostKey?: Buffer
+  /** With next, whether the target trusts the authority that is to sign soon. */
+  readonly authority?: 'active' | 'next'
+}
+
+/** Who did it, for the log: keys that every event may have. */
+type By = { readonly [key: string]: string }
+
+export interface Ca {
+  /** Those that are to be trusted, oldest first; made on first use. */
+  authorities(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]>
+  /** The next generation signs from now on, and one more is made to come after it. */
+  rotate(tenant: TenantId, kind: CertificateKind, by: By): Promise<readonly Authority[]>
+  /** Throws CertificateRefused. */
+  issueUser(tenant: TenantId, wish: UserCertificateWish, by: By): Promise<IssuedCertificate>
+  /** Throws CertificateRefused. */
+  issueHost(tenant: TenantId, wish: HostCertificateWish, by: By): Promise<IssuedCertificate>
+  /** A key for one login to a target, with a certificate that is good for two minutes. */
+  leaseUpstream(tenant: TenantId, wish: UpstreamWish): Promise<KeyLease>
+  /** False when it was revoked before. Throws RevocationInvalid. */
+  revoke(tenant: TenantId, kind: CertificateKind, what: Revocation, by: By): Promise<boolean>
+  /** A KRL, as `RevokedKeys` of sshd takes it. */
+  revocationList(tenant: TenantId, kind: CertificateKind): Promise<Buffer>
+  /** What certificates of a kind are checked against. */
+  trust(tx: ReadTx, kind: CertificateKind): Promise<Trust>
+}
+
+export interface CaDeps {
+  readonly database: Database
+  readonly vault: Pick<Vault, 'createAuthorityKey' | 'signCertificate' | 'leaseEphemeral'>
+  /** Where our connections come from, as targets see it: addresses and CIDR blocks, with commas. */
+  readonly egress: string | undefined
+}
+
+export const userTtlSecondsMax = 24 * 3600
+const userTtlSecondsMin = 60
+const hostTtlSecondsMax = 90 * 24 * 3600
+/** Clocks differ. */
+const skewSeconds = 30
+/** Only the login has to be done within it. */
+const upstreamSeconds = 90
+const userPermits = [
+  'permit-X11-forwarding',
+  'permit-agent-forwarding',
+  'permit-port-forwarding',
+  'permit-pty',
+]
+
+export function createCa({ database, vault, egress }: CaDeps): Ca {
+  if (egress !== undefined && matchesAddressList(egress, '192.0.2.1') === undefined) {
+    throw new EgressInvalid(egress)
+  }
+  const authorities = new Authorities(database, vault)
+
+  /** Has one signed: its serial is taken in the transaction that puts it on the log. */
+  async function issue(
+    tenant: TenantId,
+    kind: CertificateKind,
+    state: AuthorityState,
+    order: {
+      readonly certificate: Omit<CertificateWish, 'serial'>
+      readonly event: CertificateOrder['event']
+    },
+  ): Promise<IssuedCertificate> {
+    // On first use there is nobody to sign yet.
+    if ((await find(tenant, kind)).length === 0) await authorities.list(tenant, kind)
+    let taken: { readonly generation: number; readonly serial: string } | undefined
+    const blob = await vault.signCertificate(tenant, async (tx: WriteTx) => {
+      taken = await takeSerial(tx, kind, state)
+      if (taken === undefined)
+        throw new CertificateRefused(`there is no ${state} ${kind} authority`)
+      const { generation, serial } = taken
+      const { validAfter, validBefore, publicKey, keyId, principals } = order.certificate
+      return {
+        authority: { kind, generation },
+        certificate: { ...order.certificate, serial: BigInt(serial) },
+        event: {
+          public: {
+            certKind: kind,
+            generation: String(generation),
+            serial,
+            fingerprint: fingerprint(publicKey),
+            validAfter: moment(validAfter),
+            validBefore: moment(validBefore),
+            ...order.event.public,
+          },
+          private: { keyId, principals, ...order.event.private },
+        },
+      }
+    })
+    const parsed = parseCertificate(blob)
+    if ('problem' in parsed || taken === undefined)
+      throw new Error('the vault signed no certificate')
+    const { type, serial, keyId, principals, validAfter, validBefore, publicKey } =
+      parsed.certificate
+    return {
+      blob,
+      type,
+      kind,
+      generation: taken.generation,
+      serial,
+      keyId,
+      principals,
+      validAfter: moment(validAfter),
+      validBefore: moment(validBefore),
+      fingerprint: fingerprint(publicKey),
+    }
+  }
+
+  const find = (tenant: TenantId, kind: CertificateKind) =>
+    database.read(tenant, (tx) => listAuthorities(tx, kind))
+
+  async function issueUser(tenant: TenantId, wish: UserCertificateWish, by: By) {
+    const { user, publicKey, ttlSeconds, forceCommand, sourceAddress } = wish
+    requireKey(publicKey)
+    if (
+      !Number.isInteger(ttlSeconds) ||
+      ttlSeconds < userTtlSecondsMin ||
+      ttlSeconds > userTtlSecondsMax
+    ) {
+      throw new CertificateRefused('a user certificate is good for 1 minute to 24 hours')
+    }
+    if (
+      sourceAddress !== undefined &&
+      matchesAddressList(sourceAddress, '192.0.2.1') === undefined
+    ) {
+      throw new CertificateRefused(
+        'source addresses are a list with commas: 192.0.2.7,198.51.100.0/24',
+      )
+    }
+    return issue(tenant, 'user', 'active', {
+      certificate: {
+        publicKey,
+        keyId: `t=${tenant.slice(0, 8)} u=${user.id}`,
+        principals: [userPrincipal(user.id)],
+        ...life(ttlSeconds),
+        criticalOptions: options({
+          'force-command': forceCommand,
+          'source-address': sourceAddress,
+        }),
+        extensions: new Map(userPermits.map((name) => [name, ''])),
+      },
+      event: {
+        public: { purpose: 'login', user: user.id, ...by },
+        private: { userName: user.name, sourceAddress },
+      },
+    })
+  }
+
+  async function issueHost(tenant: TenantId, wish: HostCertificateWish, by: By) {
+    const { target, publicKey, names, ttlSeconds } = wish
+    requireKey(publicKey)
+    if (!Number.isInteger(ttlSeconds) || ttlSeconds < 60 || ttlSeconds > hostTtlSecondsMax) {
+      throw new CertificateRefused('a host certificate is good for 1 minute to 90 days')
+    }
+    return issue(tenant, 'host', 'active', {
+      certificate: {
+        publicKey,
+        keyId: `t=${tenant.slice(0, 8)} h=${target.id}`,
+        principals: [...new Set(names.map((name) => name.toLowerCase()))],
+        ...life(ttlSeconds),
+        criticalOptions: new Map(),
+        extensions: new Map(),
+      },
+      event: {
+        public: { purpose: 'host', target: target.id, ...by },
+        private: { targetName: target.name },
+      },
+    })
+  }
+
+  function leaseUpstream(tenant: TenantId, wish: UpstreamWish): Promise<KeyLease> {
+    const { session, target, login, user, permits, forceCommand, expiresInMs, hostKey } = wish
+    const lease = {
+      login,
+      session,
+      purpose: 'upstream',
+      expiresInMs,
+      ...(hostKey === undefined ? {} : { hostKey }),
+    } as const
+    return vault.leaseEphemeral(tenant, lease, async (publicKey) => {
+      const issued = await issue(tenant, 'user', wish.authority ?? 'active', {
+        certificate: {
+          publicKey,
+          keyId: `t=${tenant.slice(0, 8)} s=${session}`,
+          principals: [targetPrincipal(tenant, target, login)],
+          ...life(upstreamSeconds),
+          criticalOptions: options({ 'force-command': forceCommand, 'source-address': egress }),
+          extensions: new Map(permits.map((name) => [name, ''])),
+        },
+        event: { public: { purpose: 'upstream', session, target, user }, private: { login } },
+      })
+      return issued.blob
+    })
+  }
+
+  return {
+    authorities: (tenant, kind) => authorities.list(tenant, kind),
+    rotate: (tenant, kind, by) => authorities.rotate(tenant, kind, by),
+    issueUser,
+    issueHost,
+    leaseUpstream,
+    revoke: (tenant, kind, what, by) => revoke(database, tenant, kind, what, by),
+    revocationList: (tenant, kind) =>
+      database.read(tenant, async (tx) =>
+        encodeRevocations(tx, kind, await listAuthorities(tx, kind)),
+      ),
+    trust,
+  }
+}
+
+function requireKey(publicKey: Buffer): void {
+  const parsed = parsePublicKeyBlob(publicKey)
+  if ('problem' in parsed)
+    throw new CertificateRefused(`this key gets no certificate: ${parsed.problem}`)
+}
+
+function life(seconds: number): { readonly validAfter: bigint; readonly validBefore: bigint } {
+  const now = Math.floor(Date.now() / 1000)
+  return { validAfter: BigInt(now - skewSeconds), validBefore: BigInt(now + seconds) }
+}
+
+/** Those that have a value. */
+function options(values: { readonly [name: string]: string | undefined }) {
+  return new Map(
+    Object.entries(values).flatMap(([name, value]): [string, string][] =>
+      value === undefined ? [] : [[name, value]],
+    ),
+  )
+}
+
+function moment(seconds: bigint): string {
+  return new Date(Number(seconds) * 1000).toISOString()
+}

@@ -1,0 +1,145 @@
+/** Row-level security narrows every statement here to the tenant of the transaction. */
+
+import type { ReadTx, WriteTx } from '../postgres/index.ts'
+import type { CertificateKind } from '../ssh/index.ts'
+import type { Authority, AuthorityState } from './authority.ts'
+
+export interface AuthorityRow {
+  readonly kind: CertificateKind
+  readonly generation: number
+  readonly state: AuthorityState
+  readonly publicKey: Buffer
+  readonly fingerprint: string
+  readonly createdAt: Date
+  readonly retiredAt: Date | null
+}
+
+export interface RevocationRow {
+  readonly generation: number | null
+  readonly serial: string | null
+  readonly keyId: string | null
+  readonly fingerprint: string | null
+}
+
+const authorityColumns = `kind, generation, state, public_key as "publicKey", fingerprint,
+  created_at as "createdAt", retired_at as "retiredAt"`
+
+export function listAuthorities(tx: ReadTx, kind: CertificateKind): Promise<AuthorityRow[]> {
+  return tx.many(
+    `select ${authorityColumns} from certificate_authority where kind = $1 order by generation`,
+    [kind],
+  )
+}
+
+/** The same, held until the transaction ends: two rotations at once would be one too many. */
+export function lockAuthorities(tx: WriteTx, kind: CertificateKind): Promise<AuthorityRow[]> {
+  return tx.many(
+    `select ${authorityColumns} from certificate_authority
+       where kind = $1 order by generation for update`,
+    [kind],
+  )
+}
+
+/** 0 when another transaction has made that generation. */
+export function insertAuthority(
+  tx: WriteTx,
+  authority: Pick<Authority, 'kind' | 'generation' | 'state' | 'publicKey' | 'fingerprint'>,
+): Promise<number> {
+  const { kind, generation, state, publicKey, fingerprint } = authority
+  return tx.run(
+    `insert into certificate_authority
+       (kind, generation, state, public_key, fingerprint, activated_at)
+     values ($1, $2, $3, $4, $5, case when $3 = 'active' then now() end) on conflict do nothing`,
+    [kind, generation, state, publicKey, fingerprint],
+  )
+}
+
+export async function setAuthorityState(
+  tx: WriteTx,
+  kind: CertificateKind,
+  generation: number,
+  state: 'active' | 'retired',
+): Promise<void> {
+  await tx.run(
+    `update certificate_authority set state = $3,
+       activated_at = case when $3 = 'active' then now() else activated_at end,
+       retired_at = case when $3 = 'retired' then now() end
+     where kind = $1 and generation = $2`,
+    [kind, generation, state],
+  )
+}
+
+/** A serial of the generation that is in this state; undefined when there is none. */
+export function takeSerial(
+  tx: WriteTx,
+  kind: CertificateKind,
+  state: AuthorityState,
+): Promise<{ readonly generation: number; readonly serial: string } | undefined> {
+  return tx.maybe(
+    `update certificate_authority set last_serial = last_serial + 1
+       where kind = $1 and state = $2 returning generation, last_serial::text as serial`,
+    [kind, state],
+  )
+}
+
+/** Grows with each revocation; 0 before the first. */
+export async function findRevision(tx: ReadTx, kind: CertificateKind): Promise<bigint> {
+  const { revision } = await tx.one<{ revision: string }>(
+    `select coalesce(max(id), 0)::text as revision from certificate_revocation where kind = $1`,
+    [kind],
+  )
+  return BigInt(revision)
+}
+
+export function listRevocations(tx: ReadTx, kind: CertificateKind): Promise<RevocationRow[]> {
+  return tx.many(
+    `select generation, serial::text as serial, key_id as "keyId", fingerprint
+       from certificate_revocation where kind = $1 order by id`,
+    [kind],
+  )
+}
+
+/** 0 when it was revoked before. */
+export function insertRevocation(
+  tx: WriteTx,
+  kind: CertificateKind,
+  { generation, serial, keyId, fingerprint }: RevocationRow,
+): Promise<number> {
+  return tx.run(
+    `insert into certificate_revocation (kind, generation, serial, key_id, fingerprint)
+       values ($1, $2, $3, $4, $5) on conflict do nothing`,
+    [kind, generation, serial, keyId, fingerprint],
+  )
+}
+
+/** Of some certificates of users, in their order: whether each is still one to be believed. */
+export async function listStanding(
+  tx: ReadTx,
+  certificates: readonly {
+    readonly generation: number
+    readonly serial: string
+    readonly keyId: string
+    readonly fingerprint: string
+  }[],
+  retiredSeconds: number,
+): Promise<readonly boolean[]> {
+  const rows = await tx.many<{ good: boolean }>(
+    `select a.generation is not null and not exists (
+         select from certificate_revocation r where r.kind = 'user' and (
+           (r.generation = c.generation and r.serial = c.serial) or r.key_id = c.key_id
+             or r.fingerprint in (c.fingerprint, a.fingerprint))) as good
+       from unnest($1::int[], $2::bigint[], $3::text[], $4::text[]) with ordinality
+           as c(generation, serial, key_id, fingerprint, place)
+         left join certificate_authority a on a.kind = 'user' and a.generation = c.generation
+           and (a.retired_at is null or a.retired_at > now() - make_interval(secs => $5))
+       order by c.place`,
+    [
+      certificates.map(({ generation }) => generation),
+      certificates.map(({ serial }) => serial),
+      certificates.map(({ keyId }) => keyId),
+      certificates.map(({ fingerprint }) => fingerprint),
+      retiredSeconds,
+    ],
+  )
+  return rows.map(({ good }) => good)
+}
