@@ -127,8 +127,6 @@ export class SshLogins {
     const certificate = proof?.certificate
     if (certificate === undefined) return { problem: 'bad-signature' }
     const [principal = '', ...others] = certificate.principals
-    const id = others.length === 0 ? this.#certificates.userOf(principal) : undefined
-    const person = id === undefined ? undefined : await findPerson(tx, id)
     const checked = checkCertificate(certificate, {
       authorities: authorities.map(({ publicKey }) => publicKey),
       kind: 'user',
@@ -146,6 +144,8 @@ export class SshLogins {
       this.#log.info({ problem }, 'a certificate was refused')
       return { problem: 'certificate' }
     }
+    const id = others.length === 0 ? this.#certificates.userOf(principal) : undefined
+    const person = id === undefined ? undefined : await findPerson(tx, id)
     if (person === undefined) return { problem: 'unknown-key' }
     const { forceCommand, extensions, requireTouch, requireUserVerification } = checked.restrictions
     const { userPresent = false, userVerified = false } = proof?.statement ?? {}

@@ -11,6 +11,11 @@ const needed = [
   { program: 'plink', package: 'putty-tools' },
   { program: 'git', package: 'git' },
   { program: 'ps', package: 'procps' },
+  // OpenSSH's security key in software.
+  {
+    program: '/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so',
+    package: 'openssh-tests',
+  },
 ] as const
 
 /**
@@ -70,6 +75,7 @@ function findMissing() {
 }
 
 function isOnPath(program: string): boolean {
+  if (program.startsWith('/')) return existsSync(program)
   // Servers are in the directories of root, which a user's PATH leaves out.
   const directories = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/bin']
   return directories.some((at) => at !== '' && existsSync(join(at, program)))

@@ -1,0 +1,286 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createCa, targetPrincipal } from '../../src/ca/index.ts'
+import type { TenantId } from '../../src/postgres/index.ts'
+import { connectUpstream, formatPublicKey, parseCertificate } from '../../src/ssh/index.ts'
+import { publicKeyBlob } from '../../src/ssh/public-key.ts'
+import type { KeyLease } from '../../src/vault/index.ts'
+import { issue, makeKey } from '../ssh/certificate-fixture.ts'
+import { silent } from '../support/postgres.ts'
+import { signingKey } from '../support/ssh-pair.ts'
+import { Sshd } from '../support/sshd.ts'
+import { openVaultFixture, session } from '../vault/vault-fixture.ts'
+
+const { database, vault, events } = await openVaultFixture()
+const ca = createCa({ database: database.app, vault, egress: undefined })
+const by = { actor: 'cli', actorKind: 'operator' }
+const target = '0192f0c1-2345-7abc-8def-00000000000a'
+let tenant: TenantId
+let sshd: Sshd
+let trust: string
+
+beforeAll(async () => {
+  tenant = await database.createTenant('acme')
+  sshd = await Sshd.start()
+  trust = sshd.directory
+  sshd.settings.push(
+    `TrustedUserCAKeys ${trust}/user_ca.pub`,
+    `AuthorizedPrincipalsFile ${trust}/principals/%u`,
+    `RevokedKeys ${trust}/revoked.krl`,
+  )
+  mkdirSync(join(trust, 'principals'))
+  await restore()
+  await sshd.down()
+  await sshd.up()
+})
+afterAll(() => sshd.close())
+
+/** The target as its administrator leaves it. */
+async function restore(): Promise<void> {
+  const lines = (await ca.authorities(tenant, 'user')).map(({ publicKey }) =>
+    formatPublicKey({ type: 'ssh-ed25519', blob: publicKey }),
+  )
+  writeFileSync(join(trust, 'user_ca.pub'), `${lines.join('\n')}\n`)
+  const principal = targetPrincipal(tenant, target, sshd.login)
+  writeFileSync(join(trust, 'principals', sshd.login), `${principal}\n`)
+  writeFileSync(join(trust, 'revoked.krl'), await ca.revocationList(tenant, 'user'))
+}
+
+const wish = () => ({ session, target, login: sshd.login, permits: [], expiresInMs: 30_000 })
+
+/** Undefined when the target lets us in, or else the code of the error. */
+async function login(
+  lease: Pick<KeyLease, 'publicKey' | 'certificate'> & { id?: string },
+  sign?: (data: Buffer, algorithm: string) => Promise<Buffer>,
+) {
+  const socket = connect(sshd.port, sshd.host)
+  await once(socket, 'connect')
+  try {
+    const connection = await connectUpstream({
+      socket,
+      user: sshd.login,
+      hostKeyTypes: ['ssh-ed25519'],
+      verifyHostKey: async () => true,
+      key: {
+        publicKey: lease.publicKey,
+        ...(lease.certificate && { certificate: lease.certificate }),
+        sign: sign ?? ((data, algorithm) => vault.sign(lease.id ?? '', data, algorithm)),
+      },
+      handshakeMs: 20_000,
+      log: silent,
+    })
+    connection.destroy()
+    return undefined
+  } catch (err) {
+    return (err as { code?: string }).code ?? String(err)
+  }
+}
+
+describe('a real sshd', () => {
+  test('lets in whom we certify, once for each lease', async () => {
+    const lease = await ca.leaseUpstream(tenant, wish())
+    expect(await login(lease)).toBeUndefined()
+    expect(await login(lease)).toBeDefined()
+    await expect(vault.sign(lease.id, Buffer.alloc(0), 'ssh-ed25519')).rejects.toMatchObject({
+      reason: 'lease',
+    })
+  })
+
+  test('reads in it what we meant', async () => {
+    const permits = ['permit-port-forwarding', 'permit-pty']
+    const sourced = createCa({ database: database.app, vault, egress: '203.0.113.7,2001:db8::/32' })
+    const { certificate = Buffer.alloc(0) } = await sourced.leaseUpstream(tenant, {
+      ...wish(),
+      permits,
+      forceCommand: 'backup --all',
+    })
+    const file = join(trust, 'read-cert.pub')
+    writeFileSync(file, `ssh-ed25519-cert-v01@openssh.com ${certificate.toString('base64')}\n`)
+    const text = execFileSync('ssh-keygen', ['-L', '-f', file], { encoding: 'utf8' })
+    const [active] = await ca.authorities(tenant, 'user')
+    for (const part of [
+      'user certificate',
+      active?.fingerprint,
+      `Key ID: "t=${tenant.slice(0, 8)} s=${session}"`,
+      targetPrincipal(tenant, target, sshd.login),
+      'force-command backup --all',
+      'source-address 203.0.113.7,2001:db8::/32',
+      'permit-port-forwarding',
+      'permit-pty',
+    ]) {
+      expect(text).toContain(part)
+    }
+    expect(text).not.toContain('permit-agent')
+  })
+
+  test('refuses one for another account, or for another target', async () => {
+    const elsewhere = { ...wish(), target: '0192f0c1-2345-7abc-8def-00000000000b' }
+    expect(await login(await ca.leaseUpstream(tenant, elsewhere))).toBe('ERR_UPSTREAM_AUTH')
+    const other = await ca.leaseUpstream(tenant, { ...wish(), login: 'somebody-else' })
+    expect(await login(other)).toBe('ERR_UPSTREAM_AUTH')
+    expect(await login(await ca.leaseUpstream(tenant, wish()))).toBeUndefined()
+  })
+
+  test('refuses one that is for another source', async () => {
+    const from = (egress: string) => createCa({ database: database.app, vault, egress })
+    const other = await from('203.0.113.7').leaseUpstream(tenant, wish())
+    expect(await login(other)).toBe('ERR_UPSTREAM_AUTH')
+    const own = await from('127.0.0.1').leaseUpstream(tenant, wish())
+    expect(await login(own)).toBeUndefined()
+  })
+
+  test('refuses one of another tenant’s authority', async () => {
+    const globex = await database.createTenant(`g${Date.now()}`)
+    expect(await login(await ca.leaseUpstream(globex, wish()))).toBe('ERR_UPSTREAM_AUTH')
+    // Also with our principal in it.
+    const principal = targetPrincipal(globex, target, sshd.login)
+    const file = join(trust, 'principals', sshd.login)
+    writeFileSync(file, `${principal}\n`)
+    expect(await login(await ca.leaseUpstream(globex, wish()))).toBe('ERR_UPSTREAM_AUTH')
+    await restore()
+    expect(await login(await ca.leaseUpstream(tenant, wish()))).toBeUndefined()
+  })
+
+  test('refuses what our list revokes, and takes the rest', async () => {
+    const serialOf = (blob: Buffer | undefined) => {
+      const parsed = parseCertificate(blob ?? Buffer.alloc(0))
+      if ('problem' in parsed) throw new Error(parsed.problem)
+      return parsed.certificate.serial
+    }
+    const lease = await ca.leaseUpstream(tenant, wish())
+    expect(await ca.revoke(tenant, 'user', { serial: serialOf(lease.certificate) }, by)).toBe(true)
+    expect(await ca.revoke(tenant, 'user', { serial: serialOf(lease.certificate) }, by)).toBe(false)
+    await restore()
+    expect(await login(lease)).toBe('ERR_UPSTREAM_AUTH')
+    expect(await login(await ca.leaseUpstream(tenant, wish()))).toBeUndefined()
+    const keyId = `t=${tenant.slice(0, 8)} s=0192f0c1-2345-7abc-8def-0123456789ff`
+    await ca.revoke(tenant, 'user', { keyId }, by)
+    await restore()
+    const named = await ca.leaseUpstream(tenant, {
+      ...wish(),
+      session: '0192f0c1-2345-7abc-8def-0123456789ff',
+    })
+    expect(await login(named)).toBe('ERR_UPSTREAM_AUTH')
+    expect(await login(await ca.leaseUpstream(tenant, wish()))).toBeUndefined()
+    expect((await events(tenant)).filter(({ type }) => type === 'cert.revoke')).toHaveLength(2)
+  })
+
+  test('with a damaged list lets nobody in: replacing it has to be atomic', async () => {
+    writeFileSync(join(trust, 'revoked.krl'), 'SSHKRL')
+    expect(await login(await ca.leaseUpstream(tenant, wish()))).toBe('ERR_UPSTREAM_AUTH')
+    await restore()
+    expect(await login(await ca.leaseUpstream(tenant, wish()))).toBeUndefined()
+  })
+
+  test.each<[string, Parameters<typeof issue>[0]]>([
+    ['has expired', { validAfter: 1n, validBefore: 2n }],
+    ['has an unknown critical option', { criticalOptions: new Map([['no-such', 'x']]) }],
+    ['is for hosts', { kind: 'host' }],
+  ])('and our own check refuse alike one that %s', async (_, bent) => {
+    const authority = makeKey()
+    const line = `ssh-ed25519 ${authority.blob.toString('base64')}\n`
+    writeFileSync(join(trust, 'user_ca.pub'), line)
+    const { privateKey } = generateKeyPairSync('ed25519')
+    const now = BigInt(Math.floor(Date.now() / 1000))
+    const make = (more: Parameters<typeof issue>[0]) =>
+      issue(
+        {
+          publicKey: publicKeyBlob(privateKey),
+          principals: [targetPrincipal(tenant, target, sshd.login)],
+          validAfter: now - 60n,
+          validBefore: now + 60n,
+          ...more,
+        },
+        authority,
+      )
+    const attempt = (certificate: Buffer) => {
+      const key = signingKey(privateKey, certificate)
+      return login({ publicKey: key.publicKey, certificate }, key.sign)
+    }
+    expect(await attempt(make({}))).toBeUndefined()
+    expect(await attempt(make(bent))).toBe('ERR_UPSTREAM_AUTH')
+    await restore()
+  })
+})
+
+describe('generations', () => {
+  test('are made once, also when many ask at once, and each of them is on the log', async () => {
+    const fresh = await database.createTenant(`f${Date.now()}`)
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () => ca.authorities(fresh, 'host')),
+    )
+    const first = answers[0]?.map(({ fingerprint }) => fingerprint)
+    expect(first).toHaveLength(2)
+    for (const answer of answers) {
+      expect(answer.map(({ fingerprint }) => fingerprint)).toEqual(first)
+    }
+    const made = (await events(fresh)).filter(({ type }) => type === 'ca.create')
+    expect(made.map(({ public: values }) => values)).toMatchObject([
+      { generation: '1', state: 'active' },
+      { generation: '2', state: 'next' },
+    ])
+  })
+
+  test('turn once when two turn them at once', async () => {
+    const fresh = await database.createTenant(`r${Date.now()}`)
+    await ca.authorities(fresh, 'user')
+    await Promise.all([ca.rotate(fresh, 'user', by), ca.rotate(fresh, 'user', by)])
+    const states = (await ca.authorities(fresh, 'user')).map(({ state }) => state)
+    expect(states.filter((state) => state === 'active')).toHaveLength(1)
+    expect(states.filter((state) => state === 'next')).toHaveLength(1)
+  })
+
+  test('never give a serial twice', async () => {
+    const { blob } = makeKey()
+    const user = { id: '0192f0c1-2345-7abc-8def-0123456789aa', name: 'demo' }
+    const issued = await Promise.all(
+      Array.from({ length: 20 }, () =>
+        ca.issueUser(tenant, { user, publicKey: blob, ttlSeconds: 60 }, by),
+      ),
+    )
+    expect(new Set(issued.map(({ serial }) => serial)).size).toBe(20)
+  })
+})
+
+describe('is not issued', () => {
+  const user = { id: '0192f0c1-2345-7abc-8def-0123456789aa', name: 'demo' }
+  test.each([
+    ['for a day and a second', { ttlSeconds: 86_401 }],
+    ['for no time', { ttlSeconds: 0 }],
+    ['for half a second', { ttlSeconds: 60.5 }],
+    ['for a key that is none', { publicKey: Buffer.from('no key') }],
+    ['for addresses that are none', { sourceAddress: 'home' }],
+  ])('%s', async (_, bent) => {
+    const good = { user, publicKey: makeKey().blob, ttlSeconds: 3600 }
+    await expect(ca.issueUser(tenant, { ...good, ...bent }, by)).rejects.toMatchObject({
+      code: 'ERR_CERT_INVALID',
+    })
+    expect(await ca.issueUser(tenant, good, by)).toMatchObject({ kind: 'user' })
+  })
+
+  test('while the vault is sealed, and is not on the log as if it were', async () => {
+    const before = (await events(tenant)).filter(({ type }) => type === 'cert.issue').length
+    const lease = await ca.leaseUpstream(tenant, wish())
+    await vault.seal()
+    await expect(ca.leaseUpstream(tenant, wish())).rejects.toMatchObject({
+      code: 'ERR_VAULT_SEALED',
+    })
+    expect(await login(lease)).not.toBeUndefined()
+    await vault.unseal()
+    const after = (await events(tenant)).filter(({ type }) => type === 'cert.issue').length
+    expect(after).toBe(Math.min(before + 1, 200))
+  })
+})
+
+test('a list is read by ssh-keygen, also an empty one', async () => {
+  const fresh = await database.createTenant(`k${Date.now()}`)
+  const file = join(trust, 'empty.krl')
+  writeFileSync(file, await ca.revocationList(fresh, 'host'))
+  const { stdout, status } = spawnSync('ssh-keygen', ['-Q', '-l', '-f', file], { encoding: 'utf8' })
+  expect({ status, isKrl: stdout.includes('KRL version 1') }).toEqual({ status: 0, isKrl: true })
+})

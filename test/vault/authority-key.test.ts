@@ -1,0 +1,93 @@
+import { beforeAll, expect, test } from 'vitest'
+import type { TenantId } from '../../src/postgres/index.ts'
+import type { CertificateOrder } from '../../src/vault/index.ts'
+import { makeKey } from '../ssh/certificate-fixture.ts'
+import { openVaultFixture } from './vault-fixture.ts'
+
+const { database, vault, events, logged } = await openVaultFixture()
+let tenant: TenantId
+const authority = { kind: 'user', generation: 1 } as const
+const now = BigInt(Math.floor(Date.now() / 1000))
+
+beforeAll(async () => {
+  tenant = await database.createTenant('acme')
+  await vault.createAuthorityKey(tenant, authority)
+  await vault.createAuthorityKey(tenant, { kind: 'host', generation: 1 })
+})
+
+const certificate = (more: Partial<CertificateOrder['certificate']> = {}) => ({
+  publicKey: makeKey().blob,
+  serial: 1n,
+  keyId: 't=acme',
+  principals: ['user-x'],
+  validAfter: now - 30n,
+  validBefore: now + 60n,
+  criticalOptions: new Map(),
+  extensions: new Map(),
+  ...more,
+})
+const sign = (
+  more: Partial<CertificateOrder['certificate']> = {},
+  of: CertificateOrder['authority'] = authority,
+) =>
+  vault.signCertificate(tenant, async () => ({
+    authority: of,
+    certificate: certificate(more),
+    event: { public: { certKind: of.kind } },
+  }))
+const issues = async () => (await events(tenant)).filter(({ type }) => type === 'cert.issue').length
+
+test.each<[string, Partial<CertificateOrder['certificate']>]>([
+  ['that lives longer than a day', { validBefore: now + 90_000n }],
+  ['that is valid for ever', { validBefore: 2n ** 64n - 1n }],
+  ['that began yesterday', { validAfter: now - 86_400n }],
+  ['without a serial', { serial: 0n }],
+  ['with a principal of more than one name', { principals: ['Root'] }],
+  ['with very many principals', { principals: Array.from({ length: 17 }, (_, i) => `p${i}`) }],
+  ['with an option that nobody asked for', { criticalOptions: new Map([['no-such', 'x']]) }],
+  ['with a permission that nobody is given', { extensions: new Map([['permit-user-rc', '']]) }],
+  ['with a key id that is no plain text', { keyId: 'é' }],
+])('signs no certificate %s, and has none on the log', async (_, bent) => {
+  const before = await issues()
+  await expect(sign(bent)).rejects.toMatchObject({ code: 'ERR_VAULT_REFUSED' })
+  expect(await issues()).toBe(before)
+  expect(await sign()).toBeInstanceOf(Buffer)
+  expect(await issues()).toBe(before + 1)
+})
+
+test.each<[string, Partial<CertificateOrder['certificate']>]>([
+  ['for nobody', { principals: [] }],
+  ['for everybody', { principals: ['*'] }],
+  ['for two in one name', { principals: ['a,b'] }],
+])('cannot even write one %s', async (_, bent) => {
+  await expect(sign(bent)).rejects.toThrow()
+})
+
+test('signs for hosts with the key for hosts only, and no options', async () => {
+  const host = { kind: 'host', generation: 1 } as const
+  expect(await sign({ validBefore: now + 86_400n * 30n }, host)).toBeInstanceOf(Buffer)
+  const bent = { extensions: new Map([['permit-pty', '']]) }
+  await expect(sign(bent, host)).rejects.toMatchObject({ code: 'ERR_VAULT_REFUSED' })
+})
+
+test('has no key of a generation, or of a tenant, that there is not', async () => {
+  await expect(sign({}, { kind: 'user', generation: 9 })).rejects.toMatchObject({
+    code: 'ERR_VAULT_KEY_MISSING',
+  })
+  const other = await database.createTenant('globex')
+  const order = async () => ({ authority, certificate: certificate(), event: { public: {} } })
+  await expect(vault.signCertificate(other, order)).rejects.toMatchObject({
+    code: 'ERR_VAULT_KEY_MISSING',
+  })
+})
+
+test('leases no ephemeral key for a certificate of another', async () => {
+  const wish = { login: 'root', session: 's', purpose: 'upstream', expiresInMs: 1000 } as const
+  await expect(vault.leaseEphemeral(tenant, wish, () => sign())).rejects.toMatchObject({
+    code: 'ERR_VAULT_REFUSED',
+  })
+})
+
+test('keeps its keys out of the log of the process', () => {
+  expect(logged.join('\n')).not.toContain('PRIVATE')
+})
