@@ -3,6 +3,7 @@ import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   formatOpenSshPrivateKey,
+  parseCertificate,
   parsePublicKeyBlob,
   publicKeyBlob,
   type ServerHostKey,
@@ -22,15 +23,38 @@ const kinds: readonly { readonly file: string; readonly generate: () => KeyObjec
   },
 ]
 
-/** The host keys in a directory, made where they are missing. What was there is never replaced. */
+/**
+ * The host keys in a directory, made where they are missing. What was there is never replaced.
+ *
+ * A certificate of the operator's own authority stands beside its key, as `NAME-cert.pub`.
+ */
 export async function keepHostKeys(directory: string): Promise<readonly ServerHostKey[]> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const pairs: ServerHostKey[] = []
   for (const { file, generate } of kinds) {
     const path = join(directory, file)
-    pairs.push((await readPair(path)) ?? (await makePair(path, generate())))
+    const pair = (await readPair(path)) ?? (await makePair(path, generate()))
+    pairs.push(await certified(pair, `${path}-cert.pub`))
   }
   return pairs
+}
+
+/** With the certificate that is beside it, if there is one. */
+async function certified(pair: ServerHostKey, path: string): Promise<ServerHostKey> {
+  const text = await readIfThere(path)
+  if (text === undefined) return pair
+  const certificate = Buffer.from(text.trim().split(/\s+/)[1] ?? '', 'base64')
+  const parsed = parseCertificate(certificate)
+  if ('problem' in parsed) throw new HostKeyUnusable(path, parsed.problem)
+  const { kind, publicKey, validBefore } = parsed.certificate
+  if (kind !== 'host') throw new HostKeyUnusable(path, 'is a certificate for users, not for hosts')
+  if (!publicKey.equals(pair.publicKey.blob)) {
+    throw new HostKeyUnusable(path, 'is a certificate for another key than the one beside it')
+  }
+  if (validBefore * 1000n <= BigInt(Date.now())) {
+    throw new HostKeyUnusable(path, 'has expired: renew it, or remove the file')
+  }
+  return { ...pair, certificate }
 }
 
 async function makePair(path: string, key: KeyObject): Promise<ServerHostKey> {

@@ -1,8 +1,10 @@
 import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { keepHostKeys } from '../../src/local/index.ts'
+import { formatPublicKey } from '../../src/ssh/index.ts'
+import { Authority } from '../support/ssh-authority.ts'
 
 let directory: string
 beforeEach(() => {
@@ -45,4 +47,39 @@ test('refuses a damaged key, rather than show clients a new one', async () => {
   await keepHostKeys(directory)
   writeFileSync(join(directory, 'ssh_host_ecdsa_key'), 'garbage', { mode: 0o600 })
   await expect(keepHostKeys(directory)).rejects.toMatchObject({ code: 'ERR_HOST_KEY_UNUSABLE' })
+})
+
+describe('a certificate beside a host key', () => {
+  const authority = new Authority()
+  afterAll(() => authority.remove())
+
+  async function put(wish: Parameters<Authority['sign']>[1], other = false) {
+    const [pair] = await keepHostKeys(directory)
+    if (pair === undefined) throw new Error('no key')
+    const { publicKey } = other ? authority.newKey('ed25519') : pair
+    const blob = authority.sign(publicKey, { isHost: true, principals: ['bastion'], ...wish })
+    const line = formatPublicKey({ type: 'ssh-ed25519-cert-v01@openssh.com', blob })
+    writeFileSync(join(directory, 'ssh_host_ed25519_key-cert.pub'), `${line}\n`)
+    return blob
+  }
+
+  test('comes with the key', async () => {
+    const blob = await put({})
+    const [pair, other] = await keepHostKeys(directory)
+    expect(pair?.certificate).toEqual(blob)
+    expect(other?.certificate).toBeUndefined()
+  })
+
+  test.each<[string, () => Promise<unknown>]>([
+    ['is for users', () => put({ isHost: false })],
+    ['is for another key', () => put({}, true)],
+    ['has expired', () => put({ validity: '-2h:-1h' })],
+    [
+      'is none',
+      async () => writeFileSync(join(directory, 'ssh_host_ed25519_key-cert.pub'), 'garbage'),
+    ],
+  ])('stops the start when it %s', async (_, bend) => {
+    await bend()
+    await expect(keepHostKeys(directory)).rejects.toMatchObject({ code: 'ERR_HOST_KEY_UNUSABLE' })
+  })
 })

@@ -58,7 +58,11 @@ function issueCommand(ca: Command, context: Context): void {
     .argument('<tenant>')
     .requiredOption('--user <user>', 'whose key it is')
     .requiredOption('--key <file>', 'the public key (.pub), or - for stdin')
-    .option('--ttl <span>', 'how long it is good: 30m, 8h; 24h at most', parseTtl, 8 * 3600)
+    .addOption(
+      new Option('--ttl <span>', 'how long it is good: 30m, 8h; 24h at most')
+        .argParser(parseTtl)
+        .default(8 * 3600, '8h'),
+    )
     .option('--force-command <command>', 'the only command that may run with it')
     .option('--source-address <list>', 'where it may come from: 192.0.2.7,198.51.100.0/24')
     .addOption(jsonOption())
@@ -101,7 +105,11 @@ function hostCommand(ca: Command, context: Context): void {
     .argument('<tenant>')
     .argument('<name>', 'the target')
     .requiredOption('--key <file>', "the host's public key (.pub), or - for stdin")
-    .option('--ttl <span>', 'how long it is good: 30d; 90d at most', parseTtl, 30 * 86_400)
+    .addOption(
+      new Option('--ttl <span>', 'how long it is good: 30d; 90d at most')
+        .argParser(parseTtl)
+        .default(30 * 86_400, '30d'),
+    )
     .addOption(jsonOption())
     .action(
       async (
