@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { openArena } from './arena.ts'
+import { measureCertificates } from './certificates.ts'
 import { openCpuMeter } from './cpu-meter.ts'
 import { measureIdle } from './idle.ts'
 import { measureKeystrokes } from './keystrokes.ts'
@@ -8,7 +9,14 @@ import { formatReport, type Report } from './report.ts'
 import { canStall, measureStall } from './stall.ts'
 import { measureThroughput } from './throughput.ts'
 
-const measurements = ['throughput', 'logins', 'keystrokes', 'idle', 'stall'] as const
+const measurements = [
+  'throughput',
+  'logins',
+  'keystrokes',
+  'idle',
+  'stall',
+  'certificates',
+] as const
 
 const help = `usage: npm run bench -- [--json] [--quick] [--only NAMES]
 
@@ -54,6 +62,9 @@ try {
     }),
     ...(only.includes('idle') && {
       idle: await measureIdle(arena, { sessions: quick ? 5 : 200, say }),
+    }),
+    ...(only.includes('certificates') && {
+      certificates: await measureCertificates(arena, { count: quick ? 3 : 40, say }),
     }),
     ...(stalls && { stall: await measureStall(arena, { say }) }),
   }

@@ -1,3 +1,4 @@
+import type { Certificates } from './certificates.ts'
 import type { Idle } from './idle.ts'
 import type { Keystrokes } from './keystrokes.ts'
 import type { Logins } from './logins.ts'
@@ -12,6 +13,7 @@ export interface Report {
   readonly keystrokes?: readonly Keystrokes[]
   readonly idle?: readonly Idle[]
   readonly stall?: Stall
+  readonly certificates?: Certificates
 }
 
 /** The figures as a table, and as ratios of what VaultTerm adds to what the double hop adds. */
@@ -35,7 +37,7 @@ export function formatReport(report: Report): string {
   }
   const added = (direct: number, hop: number, ours: number) => (ours - direct) / (hop - direct)
   const plain = (_direct: number, hop: number, ours: number) => ours / hop
-  const { throughput = [], logins = [], keystrokes = [], idle = [], stall } = report
+  const { throughput = [], logins = [], keystrokes = [], idle = [], stall, certificates } = report
   const groups = Map.groupBy(throughput, ({ cipher, direction }) => `${cipher} ${direction}`)
   for (const [name, rows] of groups) {
     three(`${name}: CPU s/GiB (ratio of added)`, rows, (one) => one.cpuSecondsPerGiB, added)
@@ -51,6 +53,9 @@ export function formatReport(report: Report): string {
   }
   if (idle.length > 0) three('idle session MiB', idle, (one) => one.mibEach, plain)
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
+  if (certificates !== undefined) {
+    row('certificate issue ms', '-', '-', figure(certificates.meanMs), '-')
+  }
   return `${lines.join('\n')}\n`
 }
 

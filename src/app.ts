@@ -90,7 +90,7 @@ export async function openProduct(
     const adminAuth = createAdminAuth({ database, log, metrics })
     const tenants = createTenants({ database, vault, log })
     const { registry } = coordination
-    const ca = createCa({ database, vault, egress })
+    const ca = createCa({ database, vault, egress, metrics })
     const access = createAccess({ database, vault, ca, registry, log, metrics })
     const close = closing.move()
     return {

@@ -1,3 +1,4 @@
+import type { Metrics } from '../metrics.ts'
 import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import {
   type CertificateKind,
@@ -9,6 +10,7 @@ import {
 import type { CertificateOrder, CertificateWish, KeyLease, Vault } from '../vault/index.ts'
 import { Authorities, type Authority, type AuthorityState } from './authority.ts'
 import { CertificateRefused, EgressInvalid } from './errors.ts'
+import { caMetrics } from './metrics.ts'
 import { targetPrincipal, userPrincipal } from './principal.ts'
 import { listAuthorities, takeSerial } from './queries.ts'
 import { type Revocation, revoke } from './revocation.ts'
@@ -93,6 +95,7 @@ export interface CaDeps {
   readonly vault: Pick<Vault, 'createAuthorityKey' | 'signCertificate' | 'leaseEphemeral'>
   /** Where our connections come from, as targets see it: addresses and CIDR blocks, with commas. */
   readonly egress: string | undefined
+  readonly metrics: Metrics
 }
 
 export const userTtlSecondsMax = 24 * 3600
@@ -109,11 +112,12 @@ const userPermits = [
   'permit-pty',
 ]
 
-export function createCa({ database, vault, egress }: CaDeps): Ca {
+export function createCa({ database, vault, egress, metrics: registry }: CaDeps): Ca {
   if (egress !== undefined && matchesAddressList(egress, '192.0.2.1') === undefined) {
     throw new EgressInvalid(egress)
   }
   const authorities = new Authorities(database, vault)
+  const metrics = caMetrics(registry)
 
   /** Has one signed: its serial is taken in the transaction that puts it on the log. */
   async function issue(
@@ -127,6 +131,7 @@ export function createCa({ database, vault, egress }: CaDeps): Ca {
   ): Promise<IssuedCertificate> {
     // On first use there is nobody to sign yet.
     if ((await find(tenant, kind)).length === 0) await authorities.list(tenant, kind)
+    const stopTimer = metrics.issueSeconds.startTimer()
     let taken: { readonly generation: number; readonly serial: string } | undefined
     const blob = await vault.signCertificate(tenant, async (tx: WriteTx) => {
       taken = await takeSerial(tx, kind, state)
@@ -151,6 +156,8 @@ export function createCa({ database, vault, egress }: CaDeps): Ca {
         },
       }
     })
+    stopTimer()
+    metrics.issued.inc({ kind })
     const parsed = parseCertificate(blob)
     if ('problem' in parsed || taken === undefined)
       throw new Error('the vault signed no certificate')

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createCa, targetPrincipal } from '../../src/ca/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
@@ -17,7 +18,7 @@ import { Sshd } from '../support/sshd.ts'
 import { openVaultFixture, session } from '../vault/vault-fixture.ts'
 
 const { database, vault, events } = await openVaultFixture()
-const ca = createCa({ database: database.app, vault, egress: undefined })
+const ca = createCa({ database: database.app, vault, egress: undefined, metrics: new Registry() })
 const by = { actor: 'cli', actorKind: 'operator' }
 const target = '0192f0c1-2345-7abc-8def-00000000000a'
 let tenant: TenantId
@@ -93,7 +94,12 @@ describe('a real sshd', () => {
 
   test('reads in it what we meant', async () => {
     const permits = ['permit-port-forwarding', 'permit-pty']
-    const sourced = createCa({ database: database.app, vault, egress: '203.0.113.7,2001:db8::/32' })
+    const sourced = createCa({
+      database: database.app,
+      vault,
+      egress: '203.0.113.7,2001:db8::/32',
+      metrics: new Registry(),
+    })
     const { certificate = Buffer.alloc(0) } = await sourced.leaseUpstream(tenant, {
       ...wish(),
       permits,
@@ -127,7 +133,8 @@ describe('a real sshd', () => {
   })
 
   test('refuses one that is for another source', async () => {
-    const from = (egress: string) => createCa({ database: database.app, vault, egress })
+    const from = (egress: string) =>
+      createCa({ database: database.app, vault, egress, metrics: new Registry() })
     const other = await from('203.0.113.7').leaseUpstream(tenant, wish())
     expect(await login(other)).toBe('ERR_UPSTREAM_AUTH')
     const own = await from('127.0.0.1').leaseUpstream(tenant, wish())

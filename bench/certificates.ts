@@ -1,0 +1,59 @@
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Sshd } from '../test/support/sshd.ts'
+import type { Arena } from './arena.ts'
+
+/** What it takes to sign a certificate, with its serial and its event committed before. */
+export interface Certificates {
+  readonly meanMs: number
+  readonly count: number
+}
+
+/** Logs in to a target that takes certificates, and asks the bastion how long each issue took. */
+export async function measureCertificates(
+  { vaultterm }: Arena,
+  { count, say }: { count: number; say: (text: string) => void },
+): Promise<Certificates> {
+  const trust = join(vaultterm.home, 'bench-trust')
+  mkdirSync(join(trust, 'principals'), { recursive: true })
+  const target = await Sshd.start([
+    `TrustedUserCAKeys ${trust}/user_ca.pub`,
+    `AuthorizedPrincipalsFile ${trust}/principals/%u`,
+  ])
+  try {
+    await vaultterm.json(
+      ...['target', 'add', 'acme', 'certified', '--host', target.host, '--port'],
+      ...[String(target.port), '--login', target.login, '--host-key', target.hostKeyFile],
+      ...['--auth', 'cert'],
+    )
+    await vaultterm.json('grant', 'add', 'acme', '--user', 'demo', '--target', 'certified')
+    const { trustedUserCAKeys, principals } = await vaultterm.json<{
+      trustedUserCAKeys: string[]
+      principals: { [login: string]: string }
+    }>('target', 'onboard', 'acme', 'certified')
+    writeFileSync(join(trust, 'user_ca.pub'), `${trustedUserCAKeys.join('\n')}\n`)
+    writeFileSync(join(trust, 'principals', target.login), `${principals[target.login]}\n`)
+    const before = await issued(vaultterm.ready.portal)
+    for (let i = 0; i < count; i++) {
+      say(`certificates ${i + 1}/${count}`)
+      const config = join(vaultterm.home, 'demo/ssh_config')
+      const { status } = spawnSync('ssh', ['-F', config, 'acme+certified', 'true'])
+      if (status !== 0) throw new Error(`a login with a certificate ended with ${status}`)
+    }
+    const after = await issued(vaultterm.ready.portal)
+    const issues = after.count - before.count
+    return { meanMs: ((after.seconds - before.seconds) / issues) * 1000, count: issues }
+  } finally {
+    await target.close()
+  }
+}
+
+async function issued(portal: string): Promise<{ seconds: number; count: number }> {
+  const text = await (await fetch(`${portal}/metrics`)).text()
+  const value = (name: string) => Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1] ?? 0)
+  return {
+    seconds: value('bastion_certificate_issue_seconds_sum'),
+    count: value('bastion_certificate_issue_seconds_count'),
+  }
+}
