@@ -4,11 +4,16 @@ import { type Access, createAccess } from './access/index.ts'
 import { createAdmin } from './admin/index.ts'
 import { type Audit, createAudit } from './audit/index.ts'
 import { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth/index.ts'
-import { type Bastion, createBastion, createBastionMetrics } from './bastion/index.ts'
+import {
+  type Bastion,
+  createBastion,
+  createBastionMetrics,
+  type ForkWorker,
+} from './bastion/index.ts'
 import { type Ca, createCa, loginCertificates } from './ca/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
 import type { Log } from './log.ts'
-import type { Metrics } from './metrics.ts'
+import { type Metrics, mergeMetrics } from './metrics.ts'
 import { createPortal } from './portal/index.ts'
 import { type Database, openDatabase, requireSchema } from './postgres/index.ts'
 import { createRecorder, openDirStore, type Recorder } from './recorder/index.ts'
@@ -49,6 +54,8 @@ export interface App {
   readonly sessions: number
   /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
   drain(withinMs: number): Promise<boolean>
+  /** Replaces the processes that parse what strangers send, one by one; nobody is refused or cut off. */
+  restartWorkers(): Promise<void>
   /** Ends what is left. The product stays open: it is the caller's. */
   close(): Promise<void>
 }
@@ -81,7 +88,7 @@ export async function openProduct(
     const signer = () => vault.checkpointSigner()
     const audit = createAudit({ database, log, metrics, signer })
     closing.defer(() => audit.close())
-    const store = await openDirStore(resolve(datastores.recordings.replace(/^dir:/, '')))
+    const store = await openDirStore(recordingsDirectory(datastores))
     const recorder = createRecorder({ store, log, metrics })
     closing.defer(() => recorder.close())
     const coordination = await openCoordination(datastores.redisUrl, log, metrics)
@@ -122,20 +129,24 @@ export async function startApp(options: {
   readonly config: Config
   readonly datastores: Datastores
   readonly product: Product
-  readonly hostKeys: readonly ServerHostKey[]
+  /** Read anew for each worker: keys and certificates may be renewed. */
+  readonly hostKeys: () => Promise<readonly ServerHostKey[]>
+  readonly fork: ForkWorker
   /** The name of this process among those of the deployment, at every start the same. */
   readonly node: string
 }): Promise<App> {
-  const { config, datastores, product, hostKeys, node } = options
+  const { config, datastores, product, hostKeys, fork, node } = options
   const { access, recorder, audit, log } = product
   const closing = new AsyncDisposableStack()
   try {
     await access.recoverSessions(node, (unended) => recorder.recover(unended))
     audit.startPublisher()
-    const bastion = await openBastion(datastores, product, { hostKeys, node, config }, closing)
+    const serving = { hostKeys, fork, node, config }
+    const bastion = await openBastion(datastores, product, serving, closing)
+    const page = mergeMetrics(product.metrics, () => bastion.metrics())
     const checks = readiness(product)
     const publicUrl = config.publicUrl
-    const portal = await createPortal({ ...product, publicUrl, checks })
+    const portal = await createPortal({ ...product, page, publicUrl, checks })
     closing.defer(() => portal.close())
     const admin = await createAdmin({ ...product, publicUrl: undefined, checks })
     closing.defer(() => admin.close())
@@ -153,6 +164,7 @@ export async function startApp(options: {
         return bastion.sessions
       },
       drain: (withinMs) => bastion.drain(withinMs),
+      restartWorkers: () => bastion.restart(),
       close: () => close.disposeAsync(),
     }
   } catch (err) {
@@ -166,7 +178,8 @@ async function openBastion(
   datastores: Datastores,
   product: Product,
   serving: {
-    readonly hostKeys: readonly ServerHostKey[]
+    readonly hostKeys: () => Promise<readonly ServerHostKey[]>
+    readonly fork: ForkWorker
     readonly node: string
     readonly config: Config
   },
@@ -192,7 +205,13 @@ async function openBastion(
     recorder,
     metrics: createBastionMetrics(metrics),
     limits: serving.config.limits,
-    hostKeys: serving.hostKeys,
+    workers: serving.config.workers,
+    fork: serving.fork,
+    settings: async () => ({
+      hostKeys: await serving.hostKeys(),
+      recordings: recordingsDirectory(datastores),
+      logLevel: log.level,
+    }),
     node: serving.node,
     log,
   })
@@ -219,4 +238,9 @@ async function listenHttp(server: FastifyInstance, { host, port }: Listen): Prom
   const address = server.server.address()
   if (address === null || typeof address === 'string') throw new Error('no address')
   return { host, port: address.port }
+}
+
+/** Where recordings are, whole. */
+export function recordingsDirectory({ recordings }: Datastores): string {
+  return resolve(recordings.replace(/^dir:/, ''))
 }

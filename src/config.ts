@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { CodedError } from './errors.ts'
@@ -42,6 +43,7 @@ export interface Config {
   /** How long live sessions may go on after SIGTERM. */
   readonly drainMs: number
   readonly limits: BastionLimits
+  readonly workers: WorkerLimits
   /** Only what was given: `up` fills the rest. */
   readonly given: {
     readonly databaseUrl: string | undefined
@@ -67,6 +69,15 @@ export interface BastionLimits {
   readonly connectionsPerUserMax: number
   /** Of all their connections, those that are being started among them. */
   readonly sessionsPerUserMax: number
+}
+
+/** How many processes parse what strangers send, and how large they may become. */
+export interface WorkerLimits {
+  readonly workers: number
+  /** Above it, a worker gets no more connections, and another takes its place. */
+  readonly softBytes: number
+  /** Above it, it is killed. */
+  readonly hardBytes: number
 }
 
 export class ConfigInvalid extends CodedError {
@@ -137,6 +148,8 @@ const environment = z.object({
     .string()
     .regex(/^[0-9a-fA-F:./]+(,[0-9a-fA-F:./]+)*$/, 'is not a list of addresses and CIDR blocks')
     .optional(),
+  VAULTTERM_WORKERS: count(Math.max(2, availableParallelism()), 64),
+  VAULTTERM_WORKER_MEMORY_MIB: count(1024, 1_000_000),
   VAULTTERM_DRAIN_SECONDS: count(30, 86_400),
   VAULTTERM_LOGIN_GRACE_SECONDS: count(60, 3600),
   VAULTTERM_UNAUTHENTICATED_MAX: count(400, 100_000),
@@ -177,6 +190,11 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
       channelsPerConnectionMax: values.VAULTTERM_CHANNELS_PER_CONNECTION_MAX,
       connectionsPerUserMax: values.VAULTTERM_CONNECTIONS_PER_USER_MAX,
       sessionsPerUserMax: values.VAULTTERM_SESSIONS_PER_USER_MAX,
+    },
+    workers: {
+      workers: values.VAULTTERM_WORKERS,
+      softBytes: values.VAULTTERM_WORKER_MEMORY_MIB * 1024 ** 2,
+      hardBytes: values.VAULTTERM_WORKER_MEMORY_MIB * 1024 ** 2 * 1.5,
     },
     given: {
       databaseUrl: values.DATABASE_URL,

@@ -3,7 +3,7 @@ import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
-import type { SessionId } from '../recorder/index.ts'
+import type { SessionId, Unended } from '../recorder/index.ts'
 import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
@@ -15,7 +15,7 @@ import { isHostKeyOf } from './host-key.ts'
 import { type KillListener, type KillResult, Kills } from './kill.ts'
 import { LiveSessions } from './live-sessions.ts'
 import { accessMetrics } from './metrics.ts'
-import { type MendRecordings, recoverSessions } from './recovery.ts'
+import { interruptSessions, type MendRecordings, recoverSessions } from './recovery.ts'
 import {
   type Session,
   type SessionList,
@@ -62,6 +62,8 @@ export interface Access extends Targets, Grants {
   session(tenant: TenantId, id: string): Promise<Session | undefined>
   /** In whatever tenant: for operators only. */
   findSession(id: string): Promise<Session | undefined>
+  /** Ends sessions of a worker that is no more, with what is left of their recordings. */
+  interruptSessions(sessions: readonly Unended[], mend: MendRecordings): Promise<number>
   /** At start: ends what an earlier process of this node left open. Answers how many. */
   recoverSessions(node: string, mend: MendRecordings): Promise<number>
 }
@@ -136,6 +138,10 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     sessions: (tenant, list = {}) => sessions.list(tenant, list),
     session: (tenant, id) => sessions.find(tenant, id),
     findSession: (id) => sessions.findAnywhere(id),
+    async interruptSessions(unended, mend) {
+      for (const { session } of unended) mint.forgetSession(session)
+      return interruptSessions({ database, live }, unended, mend)
+    },
     recoverSessions: (node, mend) => recoverSessions({ database, live, log }, node, mend),
   }
 }

@@ -21,6 +21,17 @@ export async function recoverSessions(
   const { database, live, log } = deps
   const open = await database.system((tx) => listUnended(tx, node))
   const unended = open.filter(({ session }) => !live.has(session))
+  const ended = await interruptSessions(deps, unended, mend)
+  if (ended > 0) log.warn({ node, ended }, 'sessions that a crash left open ended')
+  return ended
+}
+
+/** Ends sessions that nobody is left to end, with what is left of their recordings. Answers how many. */
+export async function interruptSessions(
+  { database, live }: { readonly database: Database; readonly live: LiveSessions },
+  unended: readonly Unended[],
+  mend: MendRecordings,
+): Promise<number> {
   const mended = new Map((await mend(unended)).map((one) => [one.session, one]))
   let ended = 0
   for (const { tenant, session } of unended) {
@@ -50,7 +61,7 @@ export async function recoverSessions(
       }
       await appendEvent(tx, sessionEnded(row, end))
     })
+    live.remove(session)
   }
-  if (ended > 0) log.warn({ node, ended }, 'sessions that a crash left open ended')
   return ended
 }

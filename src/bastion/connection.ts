@@ -4,10 +4,10 @@ import type { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Channel, ChannelOpen, Connection } from '../ssh/index.ts'
-import type { BastionDeps } from './deps.ts'
+import type { Client, ConnectionId } from './broker.ts'
+import type { ServiceDeps } from './deps.ts'
 import type { Headcount } from './headcount.ts'
 import type { KillNotices } from './kill-notices.ts'
-import type { ClientFacts } from './login.ts'
 import { earlyWindowBytes, inTime, SessionChannel } from './session.ts'
 import { Turns } from './turns.ts'
 import { dial } from './upstream.ts'
@@ -23,9 +23,10 @@ const startsMax = 4
 const refusalLinesMax = 20
 
 export interface ClientConnectionOptions {
-  readonly deps: BastionDeps
+  readonly deps: ServiceDeps
+  readonly id: ConnectionId
   readonly connection: Connection
-  readonly client: ClientFacts
+  readonly client: Client
   readonly log: Log
   /** The sessions of each user, over all connections. */
   readonly sessionsOf: Headcount
@@ -34,9 +35,10 @@ export interface ClientConnectionOptions {
 
 /** One client's connection after its login: its sessions, and the targets it has open. */
 export class ClientConnection {
-  readonly #deps: BastionDeps
+  readonly #deps: ServiceDeps
+  readonly #id: ConnectionId
   readonly #connection: Connection
-  readonly #client: ClientFacts
+  readonly #client: Client
   readonly #log: Log
   readonly #sessionsOf: Headcount
   readonly #kills: KillNotices
@@ -49,8 +51,9 @@ export class ClientConnection {
   #noMoreSessions = false
   #closed = false
 
-  constructor({ deps, connection, client, log, sessionsOf, kills }: ClientConnectionOptions) {
+  constructor({ deps, id, connection, client, log, sessionsOf, kills }: ClientConnectionOptions) {
     this.#deps = deps
+    this.#id = id
     this.#connection = connection
     this.#client = client
     this.#log = log
@@ -107,8 +110,7 @@ export class ClientConnection {
         'vaultterm: this connection takes no more sessions',
       )
     }
-    const { certificate, user: person } = this.#client.identity
-    const user = person.id
+    const { user, bounds } = this.#client
     if (!this.#sessionsOf.enter(user)) {
       return open.reject(resourceShortage, 'vaultterm: you have too many sessions open')
     }
@@ -117,17 +119,12 @@ export class ClientConnection {
       {
         deps: this.#deps,
         log: this.#log,
-        source: this.#client.source,
         clientIdent: this.#connection.peerIdent,
-        mayHavePty: certificate?.permits.includes('permit-pty') ?? true,
-        forceCommand: certificate?.forceCommand,
+        mayHavePty: bounds?.permits.includes('permit-pty') ?? true,
+        forceCommand: bounds?.forceCommand,
+        connection: this.#id,
         // Asked for each session anew: what was allowed an hour ago may not be now.
-        authorize: (kind) =>
-          this.#deps.access.authorize(this.#client.identity, {
-            ...(this.#client.wish.target === undefined ? {} : { target: this.#client.wish.target }),
-            ...(this.#client.wish.login === undefined ? {} : { login: this.#client.wish.login }),
-            kind,
-          }),
+        authorize: (kind) => this.#deps.broker.authorize(this.#id, kind),
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
         requestId: () => randomBytes(6).toString('hex'),
         takeTurn: () => this.#turns.take(),
@@ -146,7 +143,7 @@ export class ClientConnection {
     const upstream = await this.#upstream(authorization, session)
     const channel = await inTime(upstream.openChannel('session', Buffer.alloc(0)))
     try {
-      await this.#deps.access.upstreamOpened(authorization, session)
+      await this.#deps.broker.upstreamOpened(this.#id, authorization.id, session)
     } catch (err) {
       channel.abort()
       throw err
@@ -158,7 +155,7 @@ export class ClientConnection {
     const place = `${authorization.target.id} ${authorization.login}`
     const open = this.#upstreams.get(place)
     if (open !== undefined) return open
-    const dialled = dial(this.#deps, authorization, session, this.#log)
+    const dialled = dial(this.#deps, this.#id, authorization, session, this.#log)
     this.#upstreams.set(place, dialled)
     const forget = () => {
       if (this.#upstreams.get(place) === dialled) this.#upstreams.delete(place)

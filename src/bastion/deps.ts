@@ -1,36 +1,16 @@
-import type { Access } from '../access/index.ts'
-import type { Auth } from '../auth/index.ts'
 import type { BastionLimits } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Recorder } from '../recorder/index.ts'
 import type { ServerHostKey } from '../ssh/index.ts'
-import type { Tenants } from '../tenant/index.ts'
-import type { Vault } from '../vault/index.ts'
-import type { BastionMetrics } from './metrics.ts'
+import type { Broker } from './broker.ts'
+import type { ServiceMetrics } from './metrics.ts'
 
-/**
- * What the bastion asks of the side that holds the secrets. Every call is asynchronous with plain
- * data in and out, so that each of them can cross a process boundary.
- */
-export interface BastionDeps {
-  readonly tenants: Pick<Tenants, 'resolve'>
-  readonly auth: Pick<Auth, 'authenticateSsh'>
-  readonly access: Pick<
-    Access,
-    | 'authorize'
-    | 'startSession'
-    | 'leaseKey'
-    | 'checkHostKey'
-    | 'upstreamOpened'
-    | 'endSession'
-    | 'onKill'
-  >
-  readonly vault: Pick<Vault, 'sign'>
+/** What a worker serves clients with. Of all that is secret it has the host keys. */
+export interface ServiceDeps {
+  readonly broker: Broker
   readonly recorder: Pick<Recorder, 'start'>
-  readonly metrics: BastionMetrics
+  readonly metrics: ServiceMetrics
   readonly limits: BastionLimits
   readonly hostKeys: readonly ServerHostKey[]
-  /** The name of this process among those of the deployment. */
-  readonly node: string
   readonly log: Log
 }

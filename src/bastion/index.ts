@@ -1,10 +1,12 @@
 /**
  * The bastion: speaks SSH with people, and opens what they may open.
  *
- * It holds host keys and no other secret. Who somebody is, what they may open and every signature
- * come from the modules below, over calls that carry plain data. No byte of a target's reaches a
- * person before it is on record.
+ * Its listener and its monitors are in the main process; what strangers send is parsed in workers,
+ * which hold host keys and no other secret. Who somebody is, what they may open and every signature
+ * is for the monitor to say, which remembers it and takes no worker's word for it. No byte of a
+ * target's reaches a person before it is on record.
  */
-export { type Bastion, createBastion } from './bastion.ts'
-export type { BastionDeps } from './deps.ts'
+export { type Bastion, type BastionDeps, createBastion } from './bastion.ts'
 export { createBastionMetrics } from './metrics.ts'
+export type { ForkWorker } from './worker.ts'
+export { runWorker } from './worker-program.ts'

@@ -1,5 +1,3 @@
-import type { SessionId } from '../recorder/index.ts'
-
 /** A session is known by its channel within moments of its commit. */
 const keptMs = 60_000
 const noticesMax = 10_000
@@ -9,9 +7,9 @@ const noticesMax = 10_000
  * the moment in which its channel knows which session it is: it is kept until then.
  */
 export class KillNotices {
-  readonly #reasons = new Map<SessionId, { readonly reason: string; readonly at: number }>()
+  readonly #reasons = new Map<string, { readonly reason: string; readonly at: number }>()
 
-  note(session: SessionId, reason: string): void {
+  note(session: string, reason: string): void {
     const now = performance.now()
     for (const [old, { at }] of this.#reasons) {
       if (now - at < keptMs && this.#reasons.size < noticesMax) break
@@ -20,7 +18,7 @@ export class KillNotices {
     this.#reasons.set(session, { reason, at: now })
   }
 
-  reasonFor(session: SessionId): string | undefined {
+  reasonFor(session: string): string | undefined {
     return this.#reasons.get(session)?.reason
   }
 }

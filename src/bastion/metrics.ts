@@ -2,13 +2,18 @@ import { Counter, Gauge, Histogram } from 'prom-client'
 import type { Metrics } from '../metrics.ts'
 
 export type AuthOutcome = 'accepted' | 'refused'
-export type Turned = 'start-rate' | 'crowded' | 'draining' | 'user-limit'
+export type Turned = 'start-rate' | 'crowded' | 'draining' | 'user-limit' | 'no-worker'
 
+/** What the main process counts. */
 export interface BastionMetrics {
   readonly connections: Gauge
   readonly turnedAway: Counter<'reason'>
   readonly authentications: Counter<'outcome'>
   readonly handshakeSeconds: Histogram
+}
+
+/** What a worker counts. */
+export interface ServiceMetrics {
   readonly sessions: Gauge<'kind'>
   readonly sessionsTotal: Counter<'kind' | 'outcome'>
   readonly upstreams: Gauge
@@ -42,6 +47,12 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
       buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
       registers,
     }),
+  }
+}
+
+export function createServiceMetrics(registry: Metrics): ServiceMetrics {
+  const registers = [registry]
+  return {
     sessions: new Gauge({
       name: 'bastion_sessions',
       help: 'Sessions open now, by kind.',

@@ -10,7 +10,8 @@ import {
   WireError,
   Writer,
 } from '../ssh/index.ts'
-import type { BastionDeps } from './deps.ts'
+import type { ConnectionId } from './broker.ts'
+import type { ServiceDeps } from './deps.ts'
 import { environmentMax, mayCarry } from './environment.ts'
 import { RecorderFailed, SessionKilled, TargetFailed, TargetRefused } from './errors.ts'
 import { encodePty, encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
@@ -19,10 +20,9 @@ import { type Exit, Relay } from './relay.ts'
 
 /** What the connection around a session knows and lends. */
 export interface Visit {
-  readonly deps: BastionDeps
+  readonly deps: ServiceDeps
+  readonly connection: ConnectionId
   readonly log: Log
-  /** Who and from where, for the record. */
-  readonly source: string
   readonly clientIdent: string
   /** What the certificate that the client came with allows; all without one. */
   readonly mayHavePty: boolean
@@ -236,13 +236,10 @@ export class SessionChannel {
     if (this.#gone()) return this.#leave()
 
     // Committed before anything happens on the target: invariant 3.
-    const { session } = await deps.access.startSession(answer, {
+    const { session } = await deps.broker.startSession(this.#visit.connection, answer.id, {
       kind: start.kind,
       ...(start.command === undefined ? {} : { command: start.command }),
-      source: this.#visit.source,
       clientIdent: this.#visit.clientIdent,
-      node: deps.node,
-      recording: true,
     })
     this.#session = session
     deps.metrics.sessions.inc({ kind: start.kind })
@@ -376,8 +373,7 @@ export class SessionChannel {
     if (session === undefined || this.#authorization === undefined) return this.#over()
     try {
       const digest = await this.#endRecording()
-      await deps.access.endSession(session, {
-        tenant: this.#authorization.tenant,
+      await deps.broker.endSession(this.#visit.connection, session, {
         ...(this.#exit.status === undefined ? {} : { exitStatus: this.#exit.status }),
         ...(this.#exit.signal === undefined ? {} : { exitSignal: this.#exit.signal }),
         bytes: (relay?.bytes.up ?? 0) + (relay?.bytes.down ?? 0),

@@ -4,7 +4,8 @@ import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
 import { type Connection, certificateTypeNames, connectUpstream, openSocket } from '../ssh/index.ts'
-import type { BastionDeps } from './deps.ts'
+import type { ConnectionId } from './broker.ts'
+import type { ServiceDeps } from './deps.ts'
 import {
   TargetFailed,
   TargetHostKeyChanged,
@@ -23,14 +24,15 @@ const handshakeMs = 20_000
  * The target's host key must be one by which it is known before anything is proved to it; the vault proves who we are, by signing for this session only.
  */
 export async function dial(
-  deps: BastionDeps,
+  deps: ServiceDeps,
+  client: ConnectionId,
   authorization: Authorization,
   session: SessionId,
   log: Log,
 ): Promise<Connection> {
-  const { target, login } = authorization
+  const { id, target, login } = authorization
   const stopTimer = deps.metrics.upstreamSeconds.startTimer()
-  const lease = await deps.access.leaseKey(authorization, session)
+  const lease = await deps.broker.leaseKey(client, id, session)
   const socket = await connectTo(target)
   // What the vault said matters more to the person than what the target made of it.
   let refusedByVault: unknown
@@ -39,13 +41,13 @@ export async function dial(
       socket,
       user: login,
       hostKeyTypes: hostKeyTypes(target),
-      verifyHostKey: (blob) => deps.access.checkHostKey(authorization, blob),
+      verifyHostKey: (blob) => deps.broker.checkHostKey(client, id, blob),
       key: {
         publicKey: lease.publicKey,
         ...(lease.certificate === undefined ? {} : { certificate: lease.certificate }),
         sign: async (data, algorithm) => {
           try {
-            return await deps.vault.sign(lease.id, data, algorithm)
+            return await deps.broker.sign(client, lease.id, data, algorithm)
           } catch (err) {
             refusedByVault = err
             throw err

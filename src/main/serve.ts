@@ -1,9 +1,10 @@
-import { openProduct, startApp } from '../app.ts'
+import { openProduct, recordingsDirectory, startApp } from '../app.ts'
 import { type Config, requireDatastores } from '../config.ts'
 import { claimHome, keepHostKeys, keepNodeName } from '../local/index.ts'
 import type { Log } from '../log.ts'
 import { createMetrics } from '../metrics.ts'
 import { formatAddress, formatUrl } from './address.ts'
+import { workersOf } from './fork.ts'
 import { runUntilStopped } from './run.ts'
 
 /**
@@ -28,9 +29,12 @@ export async function serve(options: {
     })
     closing.defer(() => product.close())
     throwIfStopped()
-    const hostKeys = await keepHostKeys(home.paths.hostKeys)
+    const hostKeys = () => keepHostKeys(home.paths.hostKeys)
+    // Made before workers read them, each for itself.
+    await hostKeys()
     const node = await keepNodeName(home.paths.node)
-    const app = await startApp({ config, datastores, product, hostKeys, node })
+    const fork = workersOf(recordingsDirectory(datastores))
+    const app = await startApp({ config, datastores, product, hostKeys, fork, node })
     closing.defer(() => app.close())
     const ready = {
       ssh: formatAddress(app.ready.ssh),

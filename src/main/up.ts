@@ -1,4 +1,4 @@
-import { openProduct, type Product, startApp } from '../app.ts'
+import { openProduct, type Product, recordingsDirectory, startApp } from '../app.ts'
 import type { Config, Listen } from '../config.ts'
 import {
   claimHome,
@@ -15,6 +15,7 @@ import type { Log } from '../log.ts'
 import { createMetrics } from '../metrics.ts'
 import { formatAddress, formatUrl, localAddress } from './address.ts'
 import { startDatastores } from './datastores.ts'
+import { workersOf } from './fork.ts'
 import { formatPage } from './page.ts'
 import { runUntilStopped } from './run.ts'
 
@@ -46,9 +47,12 @@ export function up(options: {
     const demo = await startDemo(home.paths.demo, product)
     if (demo !== undefined) closing.defer(() => demo.close())
     throwIfStopped()
-    const hostKeys = await keepHostKeys(home.paths.hostKeys)
+    const hostKeys = () => keepHostKeys(home.paths.hostKeys)
+    // Made before workers read them, each for itself.
+    await hostKeys()
     const node = await keepNodeName(home.paths.node)
-    const app = await startApp({ config, datastores, product, hostKeys, node })
+    const fork = workersOf(recordingsDirectory(datastores))
+    const app = await startApp({ config, datastores, product, hostKeys, fork, node })
     closing.defer(() => app.close())
     const { ssh, portal, admin } = app.ready
     const facts = {
@@ -56,7 +60,7 @@ export function up(options: {
       portal: formatUrl(portal),
       admin: formatUrl(admin),
     }
-    await demo?.pointTo({ ...localAddress(ssh), hostKeys })
+    await demo?.pointTo({ ...localAddress(ssh), hostKeys: await hostKeys() })
     await home.announce({
       ...facts,
       ...datastores,

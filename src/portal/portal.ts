@@ -16,7 +16,7 @@ import {
   shareChecks,
 } from '../http/index.ts'
 import type { Log } from '../log.ts'
-import type { Metrics } from '../metrics.ts'
+import type { Metrics, MetricsPage } from '../metrics.ts'
 import { parseSessionId, type Recorder } from '../recorder/index.ts'
 import { openapi } from './openapi.ts'
 import { sessionPage } from './session-page.ts'
@@ -28,6 +28,8 @@ export interface PortalDeps {
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
   readonly metrics: Metrics
+  /** What `/metrics` prints: the figures of every process. */
+  readonly page: MetricsPage
   readonly log: Log
   /** What people type into a browser; undefined where that is the listener itself. */
   readonly publicUrl: string | undefined
@@ -40,7 +42,7 @@ const htmlType = 'text/html; charset=utf-8'
 
 /** The product listener: health, metrics, the API, and the pages of people who are signed in. */
 export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
-  const { auth, access, recorder, audit, metrics, log, publicUrl, checks } = deps
+  const { auth, access, recorder, audit, metrics, page, log, publicUrl, checks } = deps
   const app = createHttp({ listener: 'portal', publicUrl, log, metrics })
   serveAssets(app, await readAssets(await assets()))
 
@@ -51,7 +53,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     return reply.code(report.ready ? 200 : 503).send(report)
   })
   app.get('/metrics', async (_request, reply) =>
-    reply.type(metrics.contentType).send(await metrics.metrics()),
+    reply.type(page.contentType).send(await page.metrics()),
   )
   app.get('/api/v1/openapi.json', async () => openapi)
 

@@ -1,0 +1,53 @@
+import type {
+  Authorization,
+  ChannelKind,
+  Denial,
+  SessionOutcome,
+  SessionStart,
+} from '../access/index.ts'
+import type { LoginCertificate } from '../auth/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { AuthAttempt } from '../ssh/index.ts'
+import type { KeyLease } from '../vault/index.ts'
+
+/** One connection of a client's, as the main process numbered it. */
+export type ConnectionId = string & { readonly brand: 'ConnectionId' }
+
+/** Somebody who proved who they are: what a worker may know of them. */
+export interface Client {
+  readonly user: string
+  readonly tenant: string
+  /** They have as many connections as anybody may: this one is told so, and ends. */
+  readonly oneTooMany: boolean
+  /** What the certificate that they came with binds them to. */
+  readonly bounds: Pick<LoginCertificate, 'permits' | 'forceCommand'> | undefined
+}
+
+/** What is only known where strangers' bytes are parsed; the rest of a session's start is known here. */
+export type StartFacts = Pick<SessionStart, 'kind' | 'command' | 'clientIdent'>
+
+/**
+ * What the side that parses strangers' bytes asks of the side that holds the secrets. Every call
+ * names the connection that it is made for, and nothing but: who is on it, and what they may, is
+ * remembered by the side that is asked.
+ */
+export interface Broker {
+  /** Who a signed attempt proves to be; undefined for nobody. */
+  login(connection: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined>
+  /** Whether they may open what their user name said, now. */
+  authorize(connection: ConnectionId, kind: ChannelKind): Promise<Authorization | Denial>
+  startSession(
+    connection: ConnectionId,
+    authorization: string,
+    facts: StartFacts,
+  ): Promise<{ readonly session: SessionId }>
+  leaseKey(connection: ConnectionId, authorization: string, session: SessionId): Promise<KeyLease>
+  checkHostKey(connection: ConnectionId, authorization: string, blob: Buffer): Promise<boolean>
+  sign(connection: ConnectionId, lease: string, data: Buffer, algorithm: string): Promise<Buffer>
+  upstreamOpened(connection: ConnectionId, authorization: string, session: SessionId): Promise<void>
+  endSession(
+    connection: ConnectionId,
+    session: SessionId,
+    outcome: Omit<SessionOutcome, 'tenant'>,
+  ): Promise<void>
+}

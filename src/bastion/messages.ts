@@ -1,0 +1,135 @@
+import { z } from 'zod'
+import type { BastionLimits } from '../config.ts'
+import { CodedError, type ErrorCode, type ErrorKind } from '../errors.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { ServerHostKey } from '../ssh/index.ts'
+import type { ConnectionId } from './broker.ts'
+
+/** What a worker is started with: nothing of it is worth stealing but the host keys. */
+export interface WorkerSettings {
+  readonly limits: BastionLimits
+  readonly hostKeys: readonly ServerHostKey[]
+  /** Where recordings are written. */
+  readonly recordings: string
+  readonly logLevel: string
+  /** Among those of this process, for the log. */
+  readonly worker: number
+}
+
+/** An error with a code crosses as what a face may show of it; of any other nothing does. */
+export interface ErrorMessage {
+  readonly code: ErrorCode
+  readonly kind: ErrorKind
+  readonly message: string
+}
+
+/** From the main process to a worker. A connection comes with its socket. */
+export type ToWorker =
+  | { readonly type: 'start'; readonly settings: WorkerSettings }
+  | { readonly type: 'connection'; readonly connection: ConnectionId; readonly source: string }
+  | { readonly type: 'evict'; readonly connection: ConnectionId }
+  | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
+  | { readonly type: 'failure'; readonly id: number; readonly error: ErrorMessage | undefined }
+  | { readonly type: 'ping'; readonly id: number }
+  | { readonly type: 'metrics'; readonly id: number }
+  | { readonly type: 'kill'; readonly session: SessionId; readonly reason: string }
+  /** End when the last session has. */
+  | { readonly type: 'drain' }
+  /** End what there is, each session with a line for its user, and then yourself. */
+  | { readonly type: 'stop' }
+
+const bytes = (max: number) =>
+  z.custom<Buffer>((value) => Buffer.isBuffer(value) && value.length <= max, 'is not bytes')
+const id = z
+  .string()
+  .max(64)
+  .regex(/^[\x21-\x7e]+$/)
+const connection = id.transform((text) => text as ConnectionId)
+const session = id.transform((text) => text as SessionId)
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
+const kind = z.enum(['shell', 'exec', 'sftp', 'forward', 'remote-forward', 'agent', 'x11', 'jump'])
+
+const attempt = z.strictObject({
+  user: z.string().max(4096),
+  algorithm: z.string().max(256),
+  key: bytes(65_536),
+  signature: bytes(65_536),
+  signedData: bytes(262_144),
+})
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const stream = z.strictObject({ bytes: count, sha256 })
+const digest = z.strictObject({
+  bytes: count,
+  sha256,
+  events: count,
+  durationMs: z.number().min(0),
+  complete: z.boolean(),
+  empty: z.boolean(),
+  streams: z.strictObject({ output: stream, errorOutput: stream }).exactOptional(),
+})
+const facts = z.strictObject({
+  kind,
+  command: bytes(1_048_576).exactOptional(),
+  clientIdent: z.string().max(256),
+})
+const outcome = z.strictObject({
+  exitStatus: count.max(0xffff_ffff).exactOptional(),
+  exitSignal: z.string().max(256).exactOptional(),
+  bytes: count,
+  reason: z.string().max(256),
+  recording: digest.exactOptional(),
+})
+
+/** What a worker may ask, and with what. Anything else is not understood, and not answered. */
+export const callShape = z.discriminatedUnion('method', [
+  z.strictObject({ method: z.literal('login'), args: z.tuple([connection, attempt]) }),
+  z.strictObject({ method: z.literal('authorize'), args: z.tuple([connection, kind]) }),
+  z.strictObject({ method: z.literal('startSession'), args: z.tuple([connection, id, facts]) }),
+  z.strictObject({ method: z.literal('leaseKey'), args: z.tuple([connection, id, session]) }),
+  z.strictObject({
+    method: z.literal('checkHostKey'),
+    args: z.tuple([connection, id, bytes(65_536)]),
+  }),
+  z.strictObject({
+    method: z.literal('sign'),
+    args: z.tuple([connection, id, bytes(65_536), z.string().max(256)]),
+  }),
+  z.strictObject({
+    method: z.literal('upstreamOpened'),
+    args: z.tuple([connection, id, session]),
+  }),
+  z.strictObject({
+    method: z.literal('endSession'),
+    args: z.tuple([connection, session, outcome]),
+  }),
+])
+export type Call = z.infer<typeof callShape>
+
+/** From a worker to the main process. */
+export const fromWorkerShape = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('ready') }),
+  z.strictObject({ type: z.literal('call'), id: count, call: callShape }),
+  z.strictObject({ type: z.literal('closed'), connection }),
+  z.strictObject({ type: z.literal('pong'), id: count }),
+  z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(4_194_304) }),
+])
+export type FromWorker = z.infer<typeof fromWorkerShape>
+
+/** What is told of an error to the other side. */
+export function errorMessage(err: unknown): ErrorMessage | undefined {
+  if (!(err instanceof CodedError)) return undefined
+  const { code, kind: errorKind, message } = err
+  return { code, kind: errorKind, message }
+}
+
+/** An error of the other side's, as it is thrown here. */
+export class RemoteError extends CodedError {
+  readonly kind: ErrorKind
+  readonly code: ErrorCode
+
+  constructor(error: ErrorMessage) {
+    super(error.message)
+    this.kind = error.kind
+    this.code = error.code
+  }
+}

@@ -1,0 +1,338 @@
+import type { Access, Authorization, ChannelKind, Denial, SessionOutcome } from '../access/index.ts'
+import type { Auth, Identity } from '../auth/index.ts'
+import { CodedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Recorder, SessionId, Unended } from '../recorder/index.ts'
+import { type AuthAttempt, parseUserauthRequest } from '../ssh/index.ts'
+import type { Tenants } from '../tenant/index.ts'
+import type { KeyLease, Vault } from '../vault/index.ts'
+import type { Admitted } from './admission.ts'
+import type { Broker, Client, ConnectionId, StartFacts } from './broker.ts'
+import type { Headcount } from './headcount.ts'
+import type { BastionMetrics } from './metrics.ts'
+import type { Replays } from './replays.ts'
+import { parseUsername, type Wish } from './username.ts'
+
+/** What monitors stand on, all of them alike. */
+export interface MonitorDeps {
+  readonly tenants: Pick<Tenants, 'resolve'>
+  readonly auth: Pick<Auth, 'authenticateSsh'>
+  readonly access: Pick<
+    Access,
+    | 'authorize'
+    | 'startSession'
+    | 'leaseKey'
+    | 'checkHostKey'
+    | 'upstreamOpened'
+    | 'endSession'
+    | 'interruptSessions'
+  >
+  readonly vault: Pick<Vault, 'sign'>
+  readonly recorder: Pick<Recorder, 'recover'>
+  readonly metrics: BastionMetrics
+  readonly replays: Replays
+  /** The connections, and the sessions, of each user on this node. */
+  readonly connectionsOf: Headcount
+  readonly sessionsOf: Headcount
+  /** The name of this process among those of the deployment. */
+  readonly node: string
+  readonly log: Log
+}
+
+/** A request that no honest worker makes. */
+export class RequestForged extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_WORKER_REQUEST'
+
+  constructor(what: string) {
+    super(`the worker asked for what is not its own: ${what}`)
+  }
+}
+
+/** The user has as many sessions as anybody may. */
+export class SessionsExhausted extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_SESSION_LIMIT'
+
+  constructor() {
+    super('you have too many sessions open')
+  }
+}
+
+interface Served {
+  readonly source: string
+  readonly admitted: Admitted
+  readonly stopTimer: () => void
+  identity: Identity | undefined
+  wish: Wish | undefined
+  readonly authorizations: Map<string, Authorization>
+  readonly leases: Set<string>
+  /** With the authorization that each was started with. */
+  readonly sessions: Map<SessionId, string>
+  /** Answers that are on their way: until they are there, it is not over. */
+  pending: number
+  isCounted: boolean
+  isClosed: boolean
+}
+
+/** A name that no tenant can have, so that a malformed user name costs the same look-up. */
+const nobody = 'nobody-has-this-name'
+/** Of one connection, those of sessions that are not over: a worker keeps fewer. */
+const openAuthorizationsMax = 4096
+
+/**
+ * The half of one worker that holds its secrets, as OpenSSH's privilege separation calls it. It
+ * serves a worker that it does not trust: it verifies who is on a connection itself, remembers what
+ * they were allowed, and takes nothing from the worker but the name of what it gave it.
+ */
+export class Monitor implements Broker {
+  readonly #deps: MonitorDeps
+  readonly #connections = new Map<ConnectionId, Served>()
+  #isLost = false
+
+  constructor(deps: MonitorDeps) {
+    this.#deps = deps
+  }
+
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /** How many people it has let in. */
+  get logins(): number {
+    return this.#deps.replays.count(this)
+  }
+
+  get sessions(): number {
+    let sum = 0
+    for (const { sessions } of this.#connections.values()) sum += sessions.size
+    return sum
+  }
+
+  /** The worker gets this connection. */
+  open(id: ConnectionId, source: string, admitted: Admitted): void {
+    this.#connections.set(id, {
+      source,
+      admitted,
+      stopTimer: this.#deps.metrics.handshakeSeconds.startTimer(),
+      identity: undefined,
+      wish: undefined,
+      authorizations: new Map(),
+      leases: new Set(),
+      sessions: new Map(),
+      pending: 0,
+      isCounted: false,
+      isClosed: false,
+    })
+    this.#deps.metrics.connections.inc()
+  }
+
+  /** The worker says that the client has gone; sessions that it has yet to end stay known. */
+  close(id: ConnectionId): void {
+    const served = this.#connections.get(id)
+    if (served === undefined || served.isClosed) return
+    served.isClosed = true
+    served.admitted.release()
+    this.#deps.metrics.connections.dec()
+    const { identity } = served
+    if (served.isCounted && identity !== undefined) {
+      this.#deps.connectionsOf.leave(identity.user.id)
+    }
+    this.#settle(id, served)
+  }
+
+  /**
+   * Malformed and unknown names take the same way as known ones, down to a signature that is checked
+   * and a key that is looked up: neither the answer nor its timing tells which it was.
+   */
+  async login(id: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined> {
+    const { tenants, auth, metrics, replays, connectionsOf } = this.#deps
+    const served = this.#require(id)
+    if (served.identity !== undefined) throw new RequestForged('a second login')
+    const wish = parseUsername(attempt.user)
+    const tenant = await tenants.resolve(wish?.tenant ?? nobody)
+    const identity = await auth.authenticateSsh({
+      tenant: wish === undefined ? undefined : tenant?.id,
+      attempt,
+      source: served.source,
+    })
+    metrics.authentications.inc({ outcome: identity === undefined ? 'refused' : 'accepted' })
+    if (wish === undefined || identity === undefined) return undefined
+    const { exchangeHash } = parseUserauthRequest(attempt.signedData)
+    if (!replays.take(this, exchangeHash)) throw new RequestForged('a login that was used before')
+    if (served.identity !== undefined) throw new RequestForged('a second login')
+    served.identity = identity
+    served.wish = wish
+    served.admitted.release()
+    served.stopTimer()
+    const user = identity.user.id
+    served.isCounted = !served.isClosed && connectionsOf.enter(user)
+    if (!served.isCounted) metrics.turnedAway.inc({ reason: 'user-limit' })
+    const { certificate } = identity
+    return {
+      user,
+      tenant: identity.tenant,
+      oneTooMany: !served.isCounted,
+      bounds: certificate && {
+        permits: certificate.permits,
+        ...(certificate.forceCommand !== undefined && { forceCommand: certificate.forceCommand }),
+      },
+    }
+  }
+
+  async authorize(id: ConnectionId, kind: ChannelKind): Promise<Authorization | Denial> {
+    const served = this.#require(id)
+    const { identity, wish } = served
+    if (identity === undefined || wish === undefined) throw new RequestForged('a login')
+    forgetExpired(served)
+    if (served.authorizations.size >= openAuthorizationsMax) {
+      throw new RequestForged('more authorizations')
+    }
+    const { target, login } = wish
+    const answer = await this.#during(id, served, () =>
+      this.#deps.access.authorize(identity, {
+        ...(target === undefined ? {} : { target }),
+        ...(login === undefined ? {} : { login }),
+        kind,
+      }),
+    )
+    if (!('denied' in answer)) served.authorizations.set(answer.id, answer)
+    return answer
+  }
+
+  async startSession(id: ConnectionId, authorization: string, facts: StartFacts) {
+    const { access, sessionsOf, node } = this.#deps
+    const served = this.#require(id)
+    const allowed = this.#authorization(served, authorization)
+    const user = allowed.user.id
+    if (!sessionsOf.enter(user)) throw new SessionsExhausted()
+    try {
+      const start = { ...facts, source: served.source, node, recording: true }
+      const started = await this.#during(id, served, async () => {
+        const answer = await access.startSession(allowed, start)
+        served.sessions.set(answer.session, authorization)
+        return answer
+      })
+      // The worker went while its session was started: nobody else would end it.
+      if (this.#isLost) await this.#interrupt([{ tenant: allowed.tenant, ...started }])
+      return started
+    } catch (err) {
+      sessionsOf.leave(user)
+      served.authorizations.delete(authorization)
+      throw err
+    }
+  }
+
+  async leaseKey(id: ConnectionId, authorization: string, session: SessionId): Promise<KeyLease> {
+    const served = this.#require(id)
+    const allowed = this.#authorization(served, authorization)
+    this.#requireSession(served, session)
+    const lease = await this.#deps.access.leaseKey(allowed, session)
+    served.leases.add(lease.id)
+    return lease
+  }
+
+  checkHostKey(id: ConnectionId, authorization: string, blob: Buffer): Promise<boolean> {
+    const allowed = this.#authorization(this.#require(id), authorization)
+    return this.#deps.access.checkHostKey(allowed, blob)
+  }
+
+  sign(id: ConnectionId, lease: string, data: Buffer, algorithm: string): Promise<Buffer> {
+    const served = this.#require(id)
+    if (!served.leases.delete(lease)) throw new RequestForged('a key')
+    return this.#deps.vault.sign(lease, data, algorithm)
+  }
+
+  async upstreamOpened(id: ConnectionId, authorization: string, session: SessionId) {
+    const served = this.#require(id)
+    const allowed = this.#authorization(served, authorization)
+    this.#requireSession(served, session)
+    await this.#deps.access.upstreamOpened(allowed, session)
+  }
+
+  async endSession(
+    id: ConnectionId,
+    session: SessionId,
+    outcome: Omit<SessionOutcome, 'tenant'>,
+  ): Promise<void> {
+    const served = this.#require(id)
+    this.#requireSession(served, session)
+    const { identity } = served
+    if (identity === undefined) throw new RequestForged('a session')
+    // Taken first: what is ended twice is ended once.
+    served.authorizations.delete(served.sessions.get(session) ?? '')
+    served.sessions.delete(session)
+    this.#deps.sessionsOf.leave(identity.user.id)
+    try {
+      await this.#deps.access.endSession(session, { ...outcome, tenant: identity.tenant })
+    } finally {
+      this.#settle(id, served)
+    }
+  }
+
+  /** The worker is no more: what it had open is ended on record, with what is left of its recordings. */
+  async lost(): Promise<void> {
+    const { replays, sessionsOf } = this.#deps
+    this.#isLost = true
+    const unended: Unended[] = []
+    for (const [id, served] of this.#connections) {
+      this.close(id)
+      for (const session of served.sessions.keys()) {
+        if (served.identity === undefined) continue
+        unended.push({ tenant: served.identity.tenant, session })
+        sessionsOf.leave(served.identity.user.id)
+      }
+      served.sessions.clear()
+    }
+    this.#connections.clear()
+    replays.forget(this)
+    if (unended.length > 0) await this.#interrupt(unended)
+  }
+
+  async #interrupt(unended: readonly Unended[]): Promise<void> {
+    const { access, recorder } = this.#deps
+    await access.interruptSessions(unended, (sessions) => recorder.recover(sessions))
+  }
+
+  /** A connection whose client has gone is known until what was asked for it is answered. */
+  async #during<T>(id: ConnectionId, served: Served, work: () => Promise<T>): Promise<T> {
+    served.pending++
+    try {
+      return await work()
+    } finally {
+      served.pending--
+      this.#settle(id, served)
+    }
+  }
+
+  #require(id: ConnectionId): Served {
+    const served = this.#connections.get(id)
+    if (served === undefined) throw new RequestForged('a connection')
+    return served
+  }
+
+  #authorization(served: Served, id: string): Authorization {
+    const authorization = served.authorizations.get(id)
+    if (authorization === undefined) throw new RequestForged('an authorization')
+    return authorization
+  }
+
+  #requireSession(served: Served, session: SessionId): void {
+    if (!served.sessions.has(session)) throw new RequestForged('a session')
+  }
+
+  #settle(id: ConnectionId, served: Served): void {
+    if (served.isClosed && served.sessions.size === 0 && served.pending === 0) {
+      this.#connections.delete(id)
+    }
+  }
+}
+
+/** Those that started no session, and can start none any more. */
+function forgetExpired({ authorizations, sessions }: Served): void {
+  const used = new Set(sessions.values())
+  for (const [id, { expiresAt }] of authorizations) {
+    if (Date.parse(expiresAt) > Date.now()) return
+    if (!used.has(id)) authorizations.delete(id)
+  }
+}

@@ -1,0 +1,103 @@
+import type { Socket } from 'node:net'
+import { createSshServer } from '../ssh/index.ts'
+import type { Client, ConnectionId } from './broker.ts'
+import { ClientConnection } from './connection.ts'
+import type { ServiceDeps } from './deps.ts'
+import { Draining, SessionKilled } from './errors.ts'
+import { Headcount } from './headcount.ts'
+import { KillNotices } from './kill-notices.ts'
+
+/** Speaks SSH with the clients of one worker. */
+export interface Service {
+  /** Takes over a connection that was let in; closed is called once nothing is left of it. */
+  serve(socket: Socket, id: ConnectionId, source: string, closed: () => void): void
+  /** Somebody else needs the room more than a connection that has proved nothing. */
+  evict(id: ConnectionId): void
+  /** Sessions that are not over. */
+  readonly sessions: number
+  kill(session: string, reason: string): void
+  /** Ends what is left, each session with a line for its user, and closes every socket. */
+  close(): Promise<void>
+}
+
+/** How long sessions get to write their end on record before the sockets go. */
+const farewellMs = 1500
+const lastWordsMs = 300
+
+export function createService(deps: ServiceDeps): Service {
+  const { broker, limits, log } = deps
+  const clients = new Set<ClientConnection>()
+  const sockets = new Map<ConnectionId, Socket>()
+  const sessionsOf = new Headcount(limits.sessionsPerUserMax)
+  const kills = new KillNotices()
+  const ssh = createSshServer({
+    hostKeys: deps.hostKeys,
+    ident: 'VaultTerm',
+    authTriesMax: limits.authTriesMax,
+    channelsMax: limits.channelsPerConnectionMax,
+    loginGraceMs: limits.loginGraceMs,
+    log,
+  })
+  const sessions = () => [...clients].reduce((sum, client) => sum + client.sessions, 0)
+
+  return {
+    serve(socket, id, source, closed) {
+      // Until somebody else listens, an error here would be uncaught.
+      socket.on('error', () => socket.destroy())
+      sockets.set(id, socket)
+      let client: Client | undefined
+      ssh.serve(socket, {
+        authenticate: async (attempt) => {
+          client = await broker.login(id, attempt)
+          return client !== undefined
+        },
+        ready: (connection) => {
+          if (client === undefined) return connection.destroy()
+          if (client.oneTooMany) {
+            return connection.disconnect(12, 'vaultterm: you have too many connections open')
+          }
+          const { tenant, user } = client
+          const open = new ClientConnection({
+            deps,
+            id,
+            connection,
+            client,
+            log: log.child({ tenant, user, source }),
+            sessionsOf,
+            kills,
+          })
+          clients.add(open)
+          void open.settled.then(() => clients.delete(open))
+        },
+      })
+      socket.once('close', () => {
+        sockets.delete(id)
+        closed()
+      })
+    },
+    evict: (id) => void sockets.get(id)?.destroy(),
+    get sessions() {
+      return sessions()
+    },
+    kill(session, reason) {
+      kills.note(session, reason)
+      for (const client of clients) {
+        client.endSessions((id) => id === session, new SessionKilled(reason), 'killed')
+      }
+    },
+    async close() {
+      for (const client of clients) client.endSessions(() => true, new Draining(), 'drained')
+      const deadline = performance.now() + farewellMs
+      while (sessions() > 0 && performance.now() < deadline) await wait(20)
+      for (const client of clients) client.disconnect('the bastion is stopping')
+      // What was said last must leave before the sockets are taken away.
+      const last = performance.now() + lastWordsMs
+      while (sockets.size > 0 && performance.now() < last) await wait(20)
+      for (const socket of sockets.values()) socket.destroy()
+    },
+  }
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

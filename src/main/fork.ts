@@ -1,0 +1,39 @@
+import { fork } from 'node:child_process'
+import { extname, join, resolve } from 'node:path'
+import type { ForkWorker } from '../bastion/index.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+const program = join(import.meta.dirname, `worker${extname(import.meta.filename)}`)
+
+/** All that a worker gets of our environment: a database's password in it would be in its memory. */
+const passedOn = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS']
+
+/**
+ * Starts workers. To what they may do as a process Node's permissions put an end: they read the
+ * program and the recordings, write the recordings, and start nothing.
+ */
+export function workersOf(recordings: string): ForkWorker {
+  const execArgv = [
+    // As in bin/vaultterm, and for its reason.
+    '--max-semi-space-size=1',
+    '--permission',
+    `--allow-fs-read=${root}/`,
+    `--allow-fs-read=${recordings}/`,
+    `--allow-fs-write=${recordings}/`,
+    '--allow-addons',
+    '--disable-warning=SecurityWarning',
+  ]
+  const env = Object.fromEntries(
+    passedOn.flatMap((name) =>
+      process.env[name] === undefined ? [] : [[name, process.env[name]]],
+    ),
+  )
+  return () =>
+    fork(program, [], {
+      execArgv,
+      env,
+      serialization: 'advanced',
+      // What a worker says is for the log: stdout is the answer of the main process.
+      stdio: ['ignore', 2, 'inherit', 'ipc'],
+    })
+}

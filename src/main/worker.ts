@@ -1,0 +1,3 @@
+import { runWorker } from '../bastion/index.ts'
+
+runWorker()
