@@ -10,30 +10,22 @@ import {
 import { HostKeyUnusable } from './errors.ts'
 import { readIfThere, writePrivateFile } from './private-file.ts'
 
-/** Best first. The second is for clients that know no Ed25519, and for those in FIPS mode. */
-const kinds: readonly { readonly file: string; readonly generate: () => KeyObject }[] = [
-  {
-    file: 'ssh_host_ed25519_key',
-    generate: () => generateKeyPairSync('ed25519').privateKey,
-  },
-  {
-    file: 'ssh_host_ecdsa_key',
-    generate: () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey,
-  },
-]
+/** Every client that can exchange keys with us knows it. */
+const usual = 'ssh_host_ed25519_key'
+/** Of other types, for whoever has reason to show them: used where they are, and never made. */
+const others: readonly string[] = ['ssh_host_rsa_key', 'ssh_host_ecdsa_key']
 
-/** The host keys in a directory, made where they are missing. What was there is never replaced. */
+/** The host keys in a directory; an Ed25519 key is made where none is. None is ever replaced. */
 export async function keepHostKeys(directory: string): Promise<readonly ServerHostKey[]> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
-  const pairs: ServerHostKey[] = []
-  for (const { file, generate } of kinds) {
-    const path = join(directory, file)
-    pairs.push((await readPair(path)) ?? (await makePair(path, generate())))
-  }
-  return pairs
+  const path = join(directory, usual)
+  const first = (await readPair(path)) ?? (await makePair(path))
+  const more = await Promise.all(others.map((file) => readPair(join(directory, file))))
+  return [first, ...more.filter((pair) => pair !== undefined)]
 }
 
-async function makePair(path: string, key: KeyObject): Promise<ServerHostKey> {
+async function makePair(path: string): Promise<ServerHostKey> {
+  const key = generateKeyPairSync('ed25519').privateKey
   const text = key.export({ format: 'pem', type: 'pkcs8' }).toString()
   await writePrivateFile(path, text)
   return pairOf(path, text)
@@ -66,5 +58,6 @@ function pairOf(path: string, text: string): ServerHostKey {
 /** The transport reads each type in the form that OpenSSH once gave it. */
 function formatForSsh(key: KeyObject): string {
   if (key.asymmetricKeyType === 'ed25519') return formatOpenSshPrivateKey(key)
-  return key.export({ format: 'pem', type: 'sec1' }).toString()
+  const type = key.asymmetricKeyType === 'ec' ? 'sec1' : 'pkcs1'
+  return key.export({ format: 'pem', type }).toString()
 }
