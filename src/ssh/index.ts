@@ -79,6 +79,7 @@ export {
   LibraryUnpatched,
   openFailure,
   openSocket,
+  type RekeyLimits,
   receiveWindowBytes,
   type ServerHandlers,
   type ServerHostKey,

@@ -11,18 +11,18 @@ import {
   receiveWindowBytes,
 } from './channel.ts'
 import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
+import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
+import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
 import {
   type ChannelTerms,
   disconnectReason,
   encodeDisconnect,
   encodeForChannel,
-  encodeGlobalRequest,
   encodeOpen,
   encodeOpenConfirmation,
   encodeOpenFailure,
   message,
   openFailure,
-  readRequest,
   readTerms,
 } from './messages.ts'
 import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
@@ -35,14 +35,6 @@ export interface ChannelOpen {
   accept(windowBytes?: number): Channel
   /** With a reason of RFC 4254 section 5.1. */
   reject(reason: number, text: string): void
-}
-
-/** The other side asks something of the connection. Replies leave in the order of the requests. */
-export interface GlobalRequest {
-  readonly name: string
-  readonly payload: Buffer
-  readonly wantReply: boolean
-  reply(success: boolean, payload?: Buffer): void
 }
 
 /** A connection after its login, of either role: RFC 4254. */
@@ -71,6 +63,8 @@ export interface ConnectionOptions {
   readonly peerIdent: string
   /** How many channels the other side may have open. */
   readonly channelsMax: number
+  /** Other limits than the usual ones. */
+  readonly rekey?: Partial<RekeyLimits> | undefined
   readonly log: Log
 }
 
@@ -79,7 +73,8 @@ const keepaliveMs = 15_000
 const keepalivesMax = 3
 /** Whoever takes nothing and goes on asking is cut off before its replies fill the memory. */
 const unsentBytesMax = 8 * 1024 * 1024
-const globalRequestsMax = 64
+/** What waits for the end of a key exchange is replies and credit; whoever has more wait is gone. */
+const heldBytesMax = 2 * 1024 * 1024
 const endMs = 500
 
 interface PendingOpen {
@@ -108,8 +103,10 @@ export class SshConnection implements Connection, ChannelTransport {
   /** Asked for by the other side and not answered. */
   #openRequests = 0
   readonly #theirs = new Set<OpenChannel>()
-  readonly #replies: { answer: Buffer | undefined }[] = []
-  readonly #asked: ((answer: Buffer | false) => void)[] = []
+  readonly #requests: GlobalRequests
+  readonly #exchanges: KeyExchanges
+  /** What ssh2 keeps until the keys are exchanged. */
+  #heldBytes = 0
   readonly #settle: (ending: { error?: Error }) => void
   readonly #keepalive: NodeJS.Timeout
   #silentFor = 0
@@ -118,7 +115,7 @@ export class SshConnection implements Connection, ChannelTransport {
   #draining = false
   #dead = false
 
-  constructor({ protocol, socket, peerIdent, channelsMax, log }: ConnectionOptions) {
+  constructor({ protocol, socket, peerIdent, channelsMax, rekey, log }: ConnectionOptions) {
     this.#protocol = protocol
     this.#socket = socket
     this.peerIdent = peerIdent
@@ -127,7 +124,17 @@ export class SshConnection implements Connection, ChannelTransport {
     const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
     this.done = promise
     this.#settle = resolve
-    protocol.takeConnection((payload) => this.#received(payload))
+    this.#requests = new GlobalRequests((payload) => this.send(payload))
+    this.#exchanges = new KeyExchanges({
+      limits: { ...rekeyLimits, ...rekey },
+      start: () => protocol.rekey(),
+      stalled: () => this.#cut('a peer does not finish a key exchange'),
+      tooMany: (waitMs) => this.#rest(waitMs),
+    })
+    protocol.takeConnection(
+      (payload) => this.#received(payload),
+      () => this.#exchanges.begun(),
+    )
     socket.on('drain', () => this.resume())
     socket.once('close', () => this.died())
     this.#memory = readMemoryOf(socket)
@@ -159,14 +166,7 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   globalRequest(name: string, payload: Buffer, wantReply: boolean): Promise<Buffer | false> {
-    const { promise, resolve } = Promise.withResolvers<Buffer | false>()
-    if (this.#dead) resolve(false)
-    else {
-      if (wantReply) this.#asked.push(resolve)
-      else resolve(Buffer.alloc(0))
-      this.send(encodeGlobalRequest(name, wantReply, payload))
-    }
-    return promise
+    return this.#dead ? Promise.resolve(false) : this.#requests.ask(name, payload, wantReply)
   }
 
   disconnect(reason: number, text: string): void {
@@ -182,6 +182,14 @@ export class SshConnection implements Connection, ChannelTransport {
   start(): void {
     this.#started = true
     this.#silentFor = 0
+    this.#exchanges.start()
+  }
+
+  /** Keys were exchanged. */
+  exchanged(): void {
+    this.#heldBytes = 0
+    this.#exchanges.finished()
+    this.resume()
   }
 
   /** Keys were exchanged, or the socket is empty again: whoever waited gets its turn. */
@@ -205,15 +213,15 @@ export class SshConnection implements Connection, ChannelTransport {
     if (this.#dead) return
     this.#dead = true
     clearInterval(this.#keepalive)
+    this.#exchanges.end()
     this.#waiting.clear()
     const channels = [...this.#channels.values()]
     const opening = [...this.#opening.values()]
-    const asked = this.#asked.splice(0)
     this.#channels.clear()
     this.#opening.clear()
     for (const channel of channels) this.#guard(() => channel.died())
     for (const { reject } of opening) reject(new ConnectionClosed(error))
-    for (const answer of asked) answer(false)
+    this.#requests.died()
     this.#settle(error === undefined ? {} : { error })
   }
 
@@ -226,20 +234,19 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   send(payload: Buffer): void {
-    this.#write(() => this.#protocol.sendPayload(payload))
-    if (this.#socket.writableLength > unsentBytesMax) {
-      this.#log.warn('a peer takes nothing and goes on asking; its connection is closed')
-      this.died(new ProtocolBroken('the other side does not read'))
-      this.#socket.destroy()
+    if (this.#protocol.exchangingKeys) this.#heldBytes += payload.length
+    this.#write(() => this.#protocol.sendPayload(payload), payload.length)
+    if (this.#socket.writableLength > unsentBytesMax || this.#heldBytes > heldBytesMax) {
+      this.#cut('a peer takes nothing and goes on asking')
     }
   }
 
   sendData(recipient: number, chunk: Buffer): void {
-    this.#write(() => this.#protocol.channelData(recipient, chunk))
+    this.#write(() => this.#protocol.channelData(recipient, chunk), chunk.length)
   }
 
   sendExtendedData(recipient: number, chunk: Buffer, kind: number): void {
-    this.#write(() => this.#protocol.channelExtData(recipient, chunk, kind))
+    this.#write(() => this.#protocol.channelExtData(recipient, chunk, kind), chunk.length)
   }
 
   lend(bytes: number): Lease | undefined {
@@ -258,7 +265,7 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   /** Whatever is sent in one turn of the event loop leaves in one write. */
-  #write(write: () => void): void {
+  #write(write: () => void, bytes = 0): void {
     if (this.#dead || !this.#socket.writable) return
     if (!this.#corked) {
       this.#corked = true
@@ -270,6 +277,7 @@ export class SshConnection implements Connection, ChannelTransport {
     }
     try {
       write()
+      this.#exchanges.moved(bytes)
     } catch (err) {
       // ssh2 throws when its transport has been torn down under us.
       this.died(err instanceof Error ? err : undefined)
@@ -281,6 +289,7 @@ export class SshConnection implements Connection, ChannelTransport {
     if (this.#dead) return
     this.#silentFor = 0
     this.#ready = true
+    this.#exchanges.moved(payload.length)
     this.#guard(() => this.#dispatch(payload))
   }
 
@@ -304,11 +313,11 @@ export class SshConnection implements Connection, ChannelTransport {
     reader.u8()
     switch (number) {
       case message.globalRequest:
-        return this.#globalRequested(reader)
+        return this.#requests.received(reader, this.onGlobalRequest)
       case message.requestSuccess:
-        return this.#asked.shift()?.(Buffer.from(reader.bytes(reader.left)))
+        return this.#requests.answered(Buffer.from(reader.bytes(reader.left)))
       case message.requestFailure:
-        return this.#asked.shift()?.(false)
+        return this.#requests.answered(false)
       case message.channelOpen:
         return this.#openRequested(reader)
       case message.channelOpenConfirmation:
@@ -388,33 +397,6 @@ export class SshConnection implements Connection, ChannelTransport {
     pending.reject(new ChannelOpenRefused(reason, text))
   }
 
-  #globalRequested(reader: Reader): void {
-    const { name, wantReply, payload } = readRequest(reader)
-    if (this.#replies.length >= globalRequestsMax) {
-      throw new ProtocolBroken('too many requests without a reply')
-    }
-    const slot: { answer: Buffer | undefined } = { answer: undefined }
-    if (wantReply) this.#replies.push(slot)
-    const reply = (success: boolean, answer: Buffer = Buffer.alloc(0)) => {
-      if (!wantReply || slot.answer !== undefined) return
-      slot.answer = success
-        ? Buffer.concat([Buffer.of(message.requestSuccess), answer])
-        : Buffer.of(message.requestFailure)
-      for (
-        let next = this.#replies[0]?.answer;
-        next !== undefined;
-        next = this.#replies[0]?.answer
-      ) {
-        this.#replies.shift()
-        this.send(next)
-      }
-    }
-    const handler = this.onGlobalRequest
-    // Any answer shows that we are alive, and this one is what OpenSSH gives.
-    if (handler === undefined || name === 'keepalive@openssh.com') return reply(false)
-    handler({ name, payload: Buffer.from(payload), wantReply, reply })
-  }
-
   #tick(): void {
     // Before the end of the login a keepalive is a fault; a login has its own time limit.
     if (!this.#started) return
@@ -425,6 +407,21 @@ export class SshConnection implements Connection, ChannelTransport {
     }
     this.#silentFor++
     void this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
+  }
+
+  /** There is nothing more to say to a peer that does not listen. */
+  #cut(why: string): void {
+    if (this.#dead) return
+    this.#log.warn(`${why}; its connection is closed`)
+    this.died(new ProtocolBroken('the other side does not read'))
+    this.#socket.destroy()
+  }
+
+  /** Hears nothing for a while. */
+  #rest(ms: number): void {
+    if (this.#dead) return
+    this.#socket.pause()
+    setTimeout(() => this.#socket.resume(), ms)
   }
 
   /** Says why, and ends the socket once that has left, or not later than a moment from now. */

@@ -10,9 +10,11 @@ export {
   receiveWindowBytes,
 } from './channel.ts'
 export { connectUpstream, type SigningKey, type UpstreamOptions } from './client.ts'
-export type { ChannelOpen, Connection, GlobalRequest } from './connection.ts'
+export type { ChannelOpen, Connection } from './connection.ts'
 export { ChannelOpenRefused, ConnectionClosed, LibraryUnpatched } from './errors.ts'
+export type { GlobalRequest } from './global-requests.ts'
 export { generateHostKey, type ServerHostKey } from './host-key.ts'
+export type { RekeyLimits } from './key-exchanges.ts'
 export { assertPatched } from './library.ts'
 export { disconnectReason, openFailure } from './messages.ts'
 export { openSocket, socketBytes } from './read-memory.ts'

@@ -12,6 +12,7 @@ import { hostKeyAlgorithms, serverAlgorithms } from './algorithms.ts'
 import { assertCertified, certificateType } from './certified.ts'
 import { type Connection, SshConnection } from './connection.ts'
 import type { ServerHostKey } from './host-key.ts'
+import type { RekeyLimits } from './key-exchanges.ts'
 import { assertPatched } from './library.ts'
 
 /** A signed login request. Only the signature proves anything, and it is not verified here. */
@@ -34,6 +35,8 @@ export interface SshServerOptions {
   readonly loginGraceMs: number
   readonly authTriesMax: number
   readonly channelsMax: number
+  /** When keys are exchanged anew, if not as usual. */
+  readonly rekey?: Partial<RekeyLimits>
   readonly log: Log
 }
 
@@ -83,9 +86,17 @@ export function createSshServer(options: SshServerOptions): SshServer {
       socket,
       peerIdent: printable(info.header.identRaw),
       channelsMax: options.channelsMax,
+      rekey: options.rekey,
       log,
     })
-    client.on('handshake', () => connection.resume())
+    let exchanges = 0
+    let isIn = false
+    client.on('handshake', () => {
+      // There is nothing yet that new keys would be for, and each exchange costs us more than it does
+      // whoever asks.
+      if (++exchanges > 1 && !isIn) return connection.disconnect(2, 'log in first')
+      connection.exchanged()
+    })
     client.on('end', () => connection.died())
     if (handlers === undefined) return connection.destroy()
 
@@ -120,6 +131,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
     })
     client.once('ready', () => {
       clearTimeout(grace.get(socket))
+      isIn = true
       connection.start()
       handlers.ready(connection)
     })

@@ -5,7 +5,7 @@ declare module 'ssh2' {
 
   /** The transport of one connection. */
   export interface Protocol {
-    takeConnection(onMessage: (payload: Buffer) => void): void
+    takeConnection(onMessage: (payload: Buffer) => void, onExchange: () => void): void
     readonly exchangingKeys: boolean
     sendPayload(payload: Buffer, bypass?: boolean): void
     channelData(channel: number, data: Buffer): void
