@@ -8,7 +8,6 @@ import {
   type ChannelTransport,
   OpenChannel,
   packetBytesMax,
-  receiveWindowBytes,
 } from './channel.ts'
 import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
 import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
@@ -26,6 +25,8 @@ import {
   readTerms,
 } from './messages.ts'
 import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
+import { receiveWindowBytes, type WindowBudget } from './receive-window.ts'
+import { type Receiving, WindowGrowth } from './window-growth.ts'
 
 /** The other side asks for a channel: accept or reject it once, now or later. */
 export interface ChannelOpen {
@@ -105,6 +106,7 @@ export class SshConnection implements Connection, ChannelTransport {
   readonly #theirs = new Set<OpenChannel>()
   readonly #requests: GlobalRequests
   readonly #exchanges: KeyExchanges
+  readonly #growth = new WindowGrowth(() => this.#askForLife())
   /** What ssh2 keeps until the keys are exchanged. */
   #heldBytes = 0
   readonly #settle: (ending: { error?: Error }) => void
@@ -247,6 +249,14 @@ export class SshConnection implements Connection, ChannelTransport {
 
   sendExtendedData(recipient: number, chunk: Buffer, kind: number): void {
     this.#write(() => this.#protocol.channelExtData(recipient, chunk, kind), chunk.length)
+  }
+
+  get windows(): WindowBudget {
+    return this.#growth.budget
+  }
+
+  came(channel: Receiving, bytes: number): void {
+    this.#growth.came(channel, bytes)
   }
 
   lend(bytes: number): Lease | undefined {
@@ -406,7 +416,12 @@ export class SshConnection implements Connection, ChannelTransport {
       return
     }
     this.#silentFor++
-    void this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
+    void this.#askForLife()
+  }
+
+  /** Any answer does, and every implementation gives one. */
+  #askForLife(): Promise<unknown> {
+    return this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
   }
 
   /** There is nothing more to say to a peer that does not listen. */

@@ -3,11 +3,10 @@
  * Nothing else imports ssh2. What our patch series changes in it is in patches/, one concern a file.
  */
 
-export {
-  type Channel,
-  type ChannelHandlers,
-  type ChannelRequest,
-  receiveWindowBytes,
+export type {
+  Channel,
+  ChannelHandlers,
+  ChannelRequest,
 } from './channel.ts'
 export { connectUpstream, type SigningKey, type UpstreamOptions } from './client.ts'
 export type { ChannelOpen, Connection } from './connection.ts'
@@ -18,6 +17,7 @@ export type { RekeyLimits } from './key-exchanges.ts'
 export { assertPatched } from './library.ts'
 export { disconnectReason, openFailure } from './messages.ts'
 export { openSocket, socketBytes } from './read-memory.ts'
+export { receiveWindowBytes } from './receive-window.ts'
 export { scanHostKeys } from './scan.ts'
 export {
   type AuthAttempt,
