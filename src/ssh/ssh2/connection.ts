@@ -402,7 +402,6 @@ export class SshConnection implements Connection, ChannelTransport {
       throw new ProtocolBroken('a channel was refused that nobody asked for')
     this.#opening.delete(id)
     const reason = reader.u32()
-    // The text is the peer's own, and goes no further than a log that escapes it.
     const text = reader.left > 0 ? reader.string().toString('utf8').slice(0, 200) : ''
     pending.reject(new ChannelOpenRefused(reason, text))
   }
