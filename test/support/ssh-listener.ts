@@ -1,5 +1,6 @@
 import { createServer, type Socket } from 'node:net'
 import {
+  type AuthAttempt,
   type Channel,
   type Connection,
   createSshServer,
@@ -20,6 +21,7 @@ export interface Listener {
 export async function listenForClients(
   ready: (connection: Connection) => void = () => {},
   options: Partial<SshServerOptions> = {},
+  tried: (attempt: AuthAttempt) => void = () => {},
 ): Promise<Listener> {
   const ssh = createSshServer({
     hostKeys: [generateHostKey()],
@@ -35,8 +37,11 @@ export async function listenForClients(
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket)
     ssh.serve(socket, {
-      authenticate: async ({ key, algorithm, signature, signedData }) =>
-        verifyUserSignature({ key, algorithm, signature, data: signedData }),
+      authenticate: async (attempt) => {
+        tried(attempt)
+        const { key, algorithm, signature, signedData } = attempt
+        return verifyUserSignature({ key, algorithm, signature, data: signedData })
+      },
       ready: (connection) => {
         connections.push(connection)
         ready(connection)

@@ -110,8 +110,10 @@ export function createSshServer(options: SshServerOptions): SshServer {
       // Some clients ask first which methods there are: that is no try.
       if (context.method === 'none') return context.reject(['publickey'])
       if (!isPublicKey(context)) return failed(context)
-      const { rawSignature, blob, key, requestedAlgo } = context
+      const { rawSignature, blob, key, requestedAlgo, boundHostKey, shownHostKey } = context
       if (!isAcceptable(key.data, requestedAlgo)) return failed(context)
+      // Bound to another host: somebody carries to us what was meant for that one.
+      if (boundHostKey !== undefined && !boundHostKey.equals(shownHostKey)) return failed(context)
       // Yes to all: who asks with a key that is not theirs learns nothing.
       if (rawSignature === undefined || blob === undefined) return context.accept()
       const attempt: AuthAttempt = {
