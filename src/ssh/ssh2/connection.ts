@@ -66,6 +66,8 @@ export interface ConnectionOptions {
   readonly channelsMax: number
   /** Other limits than the usual ones. */
   readonly rekey?: Partial<RekeyLimits> | undefined
+  /** Answers what is not for the handler of requests: true when it did. */
+  readonly answer?: (request: GlobalRequest) => boolean
   readonly log: Log
 }
 
@@ -117,7 +119,8 @@ export class SshConnection implements Connection, ChannelTransport {
   #draining = false
   #dead = false
 
-  constructor({ protocol, socket, peerIdent, channelsMax, rekey, log }: ConnectionOptions) {
+  constructor(options: ConnectionOptions) {
+    const { protocol, socket, peerIdent, channelsMax, rekey, answer, log } = options
     this.#protocol = protocol
     this.#socket = socket
     this.peerIdent = peerIdent
@@ -126,7 +129,14 @@ export class SshConnection implements Connection, ChannelTransport {
     const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
     this.done = promise
     this.#settle = resolve
-    this.#requests = new GlobalRequests((payload) => this.send(payload))
+    this.#requests = new GlobalRequests(
+      (payload) => this.send(payload),
+      (request) => {
+        if (answer?.(request) === true) return
+        if (this.onGlobalRequest === undefined) request.reply(false)
+        else this.onGlobalRequest(request)
+      },
+    )
     this.#exchanges = new KeyExchanges({
       limits: { ...rekeyLimits, ...rekey },
       start: () => protocol.rekey(),
@@ -323,7 +333,7 @@ export class SshConnection implements Connection, ChannelTransport {
     reader.u8()
     switch (number) {
       case message.globalRequest:
-        return this.#requests.received(reader, this.onGlobalRequest)
+        return this.#requests.received(reader)
       case message.requestSuccess:
         return this.#requests.answered(Buffer.from(reader.bytes(reader.left)))
       case message.requestFailure:

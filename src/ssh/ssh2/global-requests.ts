@@ -15,13 +15,15 @@ const unansweredMax = 64
 /** The requests of a connection, both ways: RFC 4254 section 4. */
 export class GlobalRequests {
   readonly #send: (payload: Buffer) => void
+  readonly #handler: (request: GlobalRequest) => void
   /** Theirs whose reply is still due, in order. */
   readonly #replies: { answer: Buffer | undefined }[] = []
   /** Ours that they have not answered, in order. */
   readonly #asked: ((answer: Buffer | false) => void)[] = []
 
-  constructor(send: (payload: Buffer) => void) {
+  constructor(send: (payload: Buffer) => void, handler: (request: GlobalRequest) => void) {
     this.#send = send
+    this.#handler = handler
   }
 
   /** The reply's payload, or false when refused. */
@@ -37,7 +39,7 @@ export class GlobalRequests {
     this.#asked.shift()?.(answer)
   }
 
-  received(reader: Reader, handler: ((request: GlobalRequest) => void) | undefined): void {
+  received(reader: Reader): void {
     const { name, wantReply, payload } = readRequest(reader)
     if (this.#replies.length >= unansweredMax) {
       throw new ProtocolBroken('too many requests without a reply')
@@ -52,8 +54,8 @@ export class GlobalRequests {
       this.#sendReplies()
     }
     // Any answer shows that we are alive, and this one is what OpenSSH gives.
-    if (handler === undefined || name === 'keepalive@openssh.com') return reply(false)
-    handler({ name, payload: Buffer.from(payload), wantReply, reply })
+    if (name === 'keepalive@openssh.com') return reply(false)
+    this.#handler({ name, payload: Buffer.from(payload), wantReply, reply })
   }
 
   died(): void {

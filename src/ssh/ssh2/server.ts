@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import ssh2, {
   type AuthContext,
   type IncomingClient,
+  type Negotiated,
   type PublicKeyContext,
   type Server,
 } from 'ssh2'
@@ -12,6 +13,7 @@ import { hostKeyAlgorithms, serverAlgorithms } from './algorithms.ts'
 import { assertCertified, certificateType } from './certified.ts'
 import { type Connection, SshConnection } from './connection.ts'
 import type { ServerHostKey } from './host-key.ts'
+import { announcement, HostKeyProver } from './host-key-proof.ts'
 import type { RekeyLimits } from './key-exchanges.ts'
 import { assertPatched } from './library.ts'
 
@@ -29,6 +31,10 @@ export interface AuthAttempt {
 }
 
 export interface SshServerOptions {
+  /**
+   * The first of each type is the one that is shown. The others are announced beside it, so that
+   * clients know them before they are.
+   */
   readonly hostKeys: readonly ServerHostKey[]
   /** What we call ourselves, without a version: it would tell a stranger which faults to try. */
   readonly ident: string
@@ -61,7 +67,12 @@ const lastWordsMs = 200
  */
 export function createSshServer(options: SshServerOptions): SshServer {
   assertPatched()
-  const { hostKeys, ident, log } = options
+  const { ident, log } = options
+  const prover = new HostKeyProver(options.hostKeys)
+  const hostKeys = options.hostKeys.filter(
+    ({ publicKey: { type } }, index, all) =>
+      all.findIndex((one) => one.publicKey.type === type) === index,
+  )
   const server: Server = new ssh2.Server({
     hostKeys: hostKeys.map(({ privateKey, certificate }) => ({ key: privateKey, certificate })),
     ident,
@@ -87,11 +98,17 @@ export function createSshServer(options: SshServerOptions): SshServer {
       peerIdent: printable(info.header.identRaw),
       channelsMax: options.channelsMax,
       rekey: options.rekey,
+      answer: prover.forConnection(() => {
+        const { sessionId } = client._protocol
+        return sessionId === undefined ? undefined : { sessionId, algorithm }
+      }),
       log,
     })
     let exchanges = 0
     let isIn = false
-    client.on('handshake', () => {
+    let algorithm = ''
+    client.on('handshake', ({ serverHostKey }: Negotiated) => {
+      algorithm = serverHostKey
       // There is nothing yet that new keys would be for, and each exchange costs us more than it does
       // whoever asks.
       if (++exchanges > 1 && !isIn) return connection.disconnect(2, 'log in first')
@@ -135,6 +152,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
       clearTimeout(grace.get(socket))
       isIn = true
       connection.start()
+      void connection.globalRequest(announcement, prover.announced, false)
       handlers.ready(connection)
     })
   })
