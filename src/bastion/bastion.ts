@@ -1,13 +1,15 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Listen } from '../config.ts'
 import { createSshServer, socketBytes } from '../ssh/index.ts'
-import { Admission } from './admission.ts'
+import { Admission, type Admitted } from './admission.ts'
 import { ClientConnection } from './connection.ts'
 import type { BastionDeps } from './deps.ts'
 import { Draining, SessionKilled } from './errors.ts'
 import { Headcount } from './headcount.ts'
 import { KillNotices } from './kill-notices.ts'
 import { type ClientFacts, login } from './login.ts'
+import type { Turned } from './metrics.ts'
+import { Penalties } from './penalties.ts'
 
 export interface Bastion {
   /** Starts to accept; the answer is where it really listens. */
@@ -28,6 +30,7 @@ const lastWordsMs = 300
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
   const admission = new Admission(limits)
+  const penalties = new Penalties(limits.penalties)
   const clients = new Set<ClientConnection>()
   const sockets = new Set<Socket>()
   const server = createServer({ noDelay: true, keepAlive: true, highWaterMark: socketBytes })
@@ -56,14 +59,22 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
     }
   })
 
+  function admit(source: string, socket: Socket): Admitted | Turned {
+    if (draining) return 'draining'
+    if (penalties.isHeld(source)) return 'penalty'
+    return admission.admit(source, () => socket.destroy())
+  }
+
   function accept(socket: Socket): void {
     const source = socket.remoteAddress ?? 'unknown'
     // Until somebody else listens, an error here would be uncaught.
     socket.on('error', () => socket.destroy())
-    const admitted = draining ? 'draining' : admission.admit(source, () => socket.destroy())
+    const admitted = admit(source, socket)
     if (typeof admitted === 'string') {
       metrics.turnedAway.inc({ reason: admitted })
-      socket.destroy()
+      // What OpenSSH says, before its own identification, which clients show to who asks for it.
+      if (admitted === 'penalty') socket.write('Not allowed at this time\r\n')
+      socket.destroySoon()
       return
     }
     sockets.add(socket)
@@ -75,8 +86,15 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
         facts = await login(deps, attempt, source)
         return facts !== undefined
       },
+      left: (how) => {
+        metrics.departures.inc({ how })
+        if (!penalties.left(source, how)) return
+        metrics.heldSources.inc()
+        log.warn({ source, how }, 'an address is held off: too many came from it without a login')
+      },
       ready: (connection) => {
         admitted.release()
+        penalties.loggedIn(source)
         stopTimer()
         if (facts === undefined) return connection.destroy()
         const user = facts.identity.user.id

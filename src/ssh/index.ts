@@ -73,6 +73,7 @@ export {
   ConnectionClosed,
   connectUpstream,
   createSshServer,
+  type Departure,
   disconnectReason,
   type GlobalRequest,
   generateHostKey,

@@ -22,6 +22,7 @@ export { scanHostKeys } from './scan.ts'
 export {
   type AuthAttempt,
   createSshServer,
+  type Departure,
   type ServerHandlers,
   type SshServer,
   type SshServerOptions,

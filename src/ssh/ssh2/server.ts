@@ -51,6 +51,22 @@ export interface ServerHandlers {
   authenticate(attempt: AuthAttempt): Promise<boolean>
   /** The login is done. Set the handlers of the connection before this returns. */
   ready(connection: Connection): void
+  /** It ended without a login, and not for a fault of ours. */
+  left?(how: Departure): void
+}
+
+/**
+ * How a client left that did not log in: it tried nothing, was refused, ran out of time, or broke the
+ * protocol.
+ */
+export type Departure = 'silent' | 'refused' | 'late' | 'invalid'
+
+/** A client before its login. */
+interface Stranger {
+  readonly handlers: ServerHandlers
+  readonly grace: NodeJS.Timeout
+  /** What it would be if it left now. */
+  departure: Departure | undefined
 }
 
 export interface SshServer {
@@ -80,14 +96,18 @@ export function createSshServer(options: SshServerOptions): SshServer {
     // Keepalives are the connection's.
     keepaliveInterval: 0,
   })
-  const waiting = new WeakMap<Duplex, ServerHandlers>()
+  const strangers = new WeakMap<Duplex, Stranger>()
 
   server.on('connection', (client: IncomingClient, info: { header: { identRaw: string } }) => {
     const socket = client._sock
-    const handlers = waiting.get(socket)
+    const stranger = strangers.get(socket)
+    const leaves = (how: Departure) => {
+      if (stranger?.departure !== undefined) stranger.departure = how
+    }
     // A listener of its own, or an error of this client's would be everybody's.
-    client.on('error', (err: Error) => {
+    client.on('error', (err: Error & { level?: string }) => {
       log.debug({ err }, 'ssh client error')
+      if (err.level === 'protocol') leaves('invalid')
       connection.died(err)
       socket.end()
       setTimeout(() => socket.destroy(), lastWordsMs).unref()
@@ -111,14 +131,19 @@ export function createSshServer(options: SshServerOptions): SshServer {
       algorithm = serverHostKey
       // There is nothing yet that new keys would be for, and each exchange costs us more than it does
       // whoever asks.
-      if (++exchanges > 1 && !isIn) return connection.disconnect(2, 'log in first')
+      if (++exchanges > 1 && !isIn) {
+        leaves('invalid')
+        return connection.disconnect(2, 'log in first')
+      }
       connection.exchanged()
     })
     client.on('end', () => connection.died())
-    if (handlers === undefined) return connection.destroy()
+    if (stranger === undefined) return connection.destroy()
+    const { handlers } = stranger
 
     let tries = 0
     const failed = (context: AuthContext) => {
+      leaves('refused')
       if (++tries < options.authTriesMax) return context.reject(['publickey'])
       log.info('too many failed logins on one connection')
       connection.disconnect(2, 'Too many authentication failures')
@@ -144,12 +169,14 @@ export function createSshServer(options: SshServerOptions): SshServer {
         (accepted) => (accepted ? context.accept() : failed(context)),
         (err: unknown) => {
           log.error({ err }, 'a login could not be decided')
+          stranger.departure = undefined
           connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
         },
       )
     })
     client.once('ready', () => {
-      clearTimeout(grace.get(socket))
+      clearTimeout(stranger.grace)
+      stranger.departure = undefined
       isIn = true
       connection.start()
       void connection.globalRequest(announcement, prover.announced, false)
@@ -157,16 +184,20 @@ export function createSshServer(options: SshServerOptions): SshServer {
     })
   })
 
-  const grace = new WeakMap<Duplex, NodeJS.Timeout>()
-
   return {
     serve(socket, handlers) {
-      waiting.set(socket, handlers)
       // Counts from the first moment: a client that says nothing is cut off like one that stalls.
-      const timer = setTimeout(() => socket.destroy(), options.loginGraceMs)
-      grace.set(socket, timer)
+      const grace = setTimeout(() => {
+        stranger.departure = 'late'
+        socket.destroy()
+      }, options.loginGraceMs)
+      const stranger: Stranger = { handlers, grace, departure: 'silent' }
+      strangers.set(socket, stranger)
       socket.on('error', () => socket.destroy())
-      socket.once('close', () => clearTimeout(timer))
+      socket.once('close', () => {
+        clearTimeout(grace)
+        if (stranger.departure !== undefined) handlers.left?.(stranger.departure)
+      })
       server.injectSocket(socket)
     },
   }
