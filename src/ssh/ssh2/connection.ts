@@ -2,41 +2,15 @@ import type { Duplex } from 'node:stream'
 import type { Protocol } from 'ssh2'
 import type { Log } from '../../log.ts'
 import { Reader, WireError } from '../wire.ts'
-import {
-  areUsable,
-  type Channel,
-  type ChannelTransport,
-  OpenChannel,
-  packetBytesMax,
-} from './channel.ts'
-import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
+import type { Channel, ChannelTransport, OpenChannel } from './channel.ts'
+import { type ChannelOpen, ChannelTable } from './channel-table.ts'
+import { ConnectionClosed, ProtocolBroken } from './errors.ts'
 import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
 import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
-import {
-  type ChannelTerms,
-  disconnectReason,
-  encodeDisconnect,
-  encodeForChannel,
-  encodeOpen,
-  encodeOpenConfirmation,
-  encodeOpenFailure,
-  message,
-  openFailure,
-  readTerms,
-} from './messages.ts'
+import { disconnectReason, encodeDisconnect, message } from './messages.ts'
 import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
-import { receiveWindowBytes, type WindowBudget } from './receive-window.ts'
+import type { WindowBudget } from './receive-window.ts'
 import { type Receiving, WindowGrowth } from './window-growth.ts'
-
-/** The other side asks for a channel: accept or reject it once, now or later. */
-export interface ChannelOpen {
-  readonly type: string
-  readonly payload: Buffer
-  /** With a smaller window than usual where the rest is to be given later, by widen(). */
-  accept(windowBytes?: number): Channel
-  /** With a reason of RFC 4254 section 5.1. */
-  reject(reason: number, text: string): void
-}
 
 /** A connection after its login, of either role: RFC 4254. */
 export interface Connection {
@@ -80,12 +54,6 @@ const unsentBytesMax = 8 * 1024 * 1024
 const heldBytesMax = 2 * 1024 * 1024
 const endMs = 500
 
-interface PendingOpen {
-  readonly type: string
-  resolve(channel: Channel): void
-  reject(err: Error): void
-}
-
 /** Our own layer of channels on the transport of ssh2, which hands us every message from 80 up. */
 export class SshConnection implements Connection, ChannelTransport {
   readonly peerIdent: string
@@ -94,18 +62,13 @@ export class SshConnection implements Connection, ChannelTransport {
   onGlobalRequest: ((request: GlobalRequest) => void) | undefined
   readonly #protocol: Protocol
   readonly #socket: Duplex
-  readonly #channelsMax: number
   readonly #log: Log
   readonly #memory: ReadMemory | undefined
   /** A message of the connection protocol has come: the login, which keeps what it is given, is over. */
   #ready = false
-  readonly #channels = new Map<number, OpenChannel>()
-  readonly #opening = new Map<number, PendingOpen>()
+  readonly #channels: ChannelTable
   /** Channels with something to send, each waiting for its turn. */
   readonly #waiting = new Set<OpenChannel>()
-  /** Asked for by the other side and not answered. */
-  #openRequests = 0
-  readonly #theirs = new Set<OpenChannel>()
   readonly #requests: GlobalRequests
   readonly #exchanges: KeyExchanges
   readonly #growth = new WindowGrowth(() => this.#askForLife())
@@ -124,7 +87,7 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#protocol = protocol
     this.#socket = socket
     this.peerIdent = peerIdent
-    this.#channelsMax = channelsMax
+    this.#channels = new ChannelTable(this, channelsMax)
     this.#log = log
     const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
     this.done = promise
@@ -167,14 +130,7 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   openChannel(type: string, payload: Buffer): Promise<Channel> {
-    const { promise, resolve, reject } = Promise.withResolvers<Channel>()
-    if (this.#dead) reject(new ConnectionClosed())
-    else {
-      const id = this.#freeId()
-      this.#opening.set(id, { type, resolve, reject })
-      this.send(encodeOpen(type, ourTerms(id), payload))
-    }
-    return promise
+    return this.#channels.open(type, payload)
   }
 
   globalRequest(name: string, payload: Buffer, wantReply: boolean): Promise<Buffer | false> {
@@ -227,12 +183,8 @@ export class SshConnection implements Connection, ChannelTransport {
     clearInterval(this.#keepalive)
     this.#exchanges.end()
     this.#waiting.clear()
-    const channels = [...this.#channels.values()]
-    const opening = [...this.#opening.values()]
-    this.#channels.clear()
-    this.#opening.clear()
+    const channels = this.#channels.end(error)
     for (const channel of channels) this.#guard(() => channel.died())
-    for (const { reject } of opening) reject(new ConnectionClosed(error))
     this.#requests.died()
     this.#settle(error === undefined ? {} : { error })
   }
@@ -278,10 +230,8 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   forget(channel: OpenChannel): void {
-    if (this.#channels.get(channel.localId) !== channel) return
-    this.#channels.delete(channel.localId)
+    this.#channels.forget(channel)
     this.#waiting.delete(channel)
-    this.#theirs.delete(channel)
   }
 
   /** Whatever is sent in one turn of the event loop leaves in one write. */
@@ -339,81 +289,15 @@ export class SshConnection implements Connection, ChannelTransport {
       case message.requestFailure:
         return this.#requests.answered(false)
       case message.channelOpen:
-        return this.#openRequested(reader)
+        return this.#channels.requested(reader, this.onChannelOpen)
       case message.channelOpenConfirmation:
-        return this.#opened(reader)
+        return this.#channels.confirmed(reader)
       case message.channelOpenFailure:
-        return this.#refused(reader)
+        return this.#channels.refused(reader)
     }
     const channel = this.#channels.get(reader.u32())
     if (channel !== undefined) return channel.received(number, reader)
     throw new ProtocolBroken('a message came for a channel that is not open')
-  }
-
-  #openRequested(reader: Reader): void {
-    const type = reader.string().toString('latin1')
-    const terms = readTerms(reader)
-    const payload = Buffer.from(reader.bytes(reader.left))
-    let answered = false
-    const answer = (reply: Buffer) => {
-      if (answered) throw new Error('this channel was answered')
-      answered = true
-      this.#openRequests--
-      this.send(reply)
-    }
-    const reject = (reason: number, text: string) =>
-      answer(encodeOpenFailure(terms.sender, reason, text))
-    this.#openRequests++
-    if (!areUsable(terms)) return reject(openFailure.connectFailed, 'packets too small')
-    if (this.#theirs.size + this.#openRequests > this.#channelsMax) {
-      return reject(openFailure.resourceShortage, 'too many channels on this connection')
-    }
-    const handler = this.onChannelOpen
-    if (handler === undefined) return reject(openFailure.administrativelyProhibited, '')
-    handler({
-      type,
-      payload,
-      reject,
-      accept: (windowBytes = receiveWindowBytes) => {
-        const id = this.#freeId()
-        const channel = new OpenChannel(this, type, id, terms, windowBytes)
-        answer(encodeOpenConfirmation(terms.sender, { ...ourTerms(id), window: windowBytes }))
-        if (this.#dead) channel.died()
-        else {
-          this.#channels.set(id, channel)
-          this.#theirs.add(channel)
-        }
-        return channel
-      },
-    })
-  }
-
-  #opened(reader: Reader): void {
-    const id = reader.u32()
-    const pending = this.#opening.get(id)
-    if (pending === undefined)
-      throw new ProtocolBroken('a channel was confirmed that nobody asked for')
-    const terms = readTerms(reader)
-    this.#opening.delete(id)
-    if (!areUsable(terms)) {
-      pending.reject(new ChannelOpenRefused(openFailure.connectFailed, 'packets too small'))
-      this.send(encodeForChannel(message.channelClose, terms.sender))
-      throw new ProtocolBroken('a channel was opened on unusable terms')
-    }
-    const channel = new OpenChannel(this, pending.type, id, terms)
-    this.#channels.set(id, channel)
-    pending.resolve(channel)
-  }
-
-  #refused(reader: Reader): void {
-    const id = reader.u32()
-    const pending = this.#opening.get(id)
-    if (pending === undefined)
-      throw new ProtocolBroken('a channel was refused that nobody asked for')
-    this.#opening.delete(id)
-    const reason = reader.u32()
-    const text = reader.left > 0 ? reader.string().toString('utf8').slice(0, 200) : ''
-    pending.reject(new ChannelOpenRefused(reason, text))
   }
 
   #tick(): void {
@@ -456,14 +340,4 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#socket.end()
     setTimeout(() => this.#socket.destroy(), endMs).unref()
   }
-
-  #freeId(): number {
-    let id = 0
-    while (this.#channels.has(id) || this.#opening.has(id)) id++
-    return id
-  }
-}
-
-function ourTerms(sender: number): ChannelTerms {
-  return { sender, window: receiveWindowBytes, packetMax: packetBytesMax }
 }
