@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
@@ -69,6 +70,25 @@ export interface BastionLimits {
   readonly connectionsPerUserMax: number
   /** Of all their connections, those that are being started among them. */
   readonly sessionsPerUserMax: number
+  readonly penalties: PenaltyLimits
+}
+
+/** What it costs an address when somebody comes from it and does not log in. */
+export interface PenaltyLimits {
+  /** They tried nothing. */
+  readonly silentMs: number
+  /** They were refused. */
+  readonly refusedMs: number
+  /** Their time to log in ran out. */
+  readonly lateMs: number
+  /** They broke the protocol. */
+  readonly invalidMs: number
+  /** From this sum on the address is held off. */
+  readonly minMs: number
+  /** No sum is larger. */
+  readonly maxMs: number
+  /** Addresses and CIDR blocks that pay nothing. Undefined when not given: `up` fills it. */
+  readonly exempt: readonly string[] | undefined
 }
 
 /** How many processes parse what strangers send, and how large they may become. */
@@ -116,6 +136,29 @@ const count = (fallback: number, max: number) =>
     .pipe(z.number().min(1).max(max))
     .default(fallback)
 
+const seconds = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, 'is not a whole number of seconds')
+    .transform((text) => Number(text) * 1000)
+    .default(fallback * 1000)
+
+const addressBlocks = z.string().transform((text, context) => {
+  const blocks = text === 'none' ? [] : text.split(',').map((block) => block.trim())
+  const wrong = blocks.find((block) => !isAddressBlock(block))
+  if (wrong === undefined) return blocks
+  context.addIssue(
+    `is not "none" or a list of addresses and CIDR blocks (192.0.2.0/24,2001:db8::/32): ${JSON.stringify(wrong)}`,
+  )
+  return z.NEVER
+})
+
+function isAddressBlock(text: string): boolean {
+  const [, address = '', prefix] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const family = address.includes('%') ? 0 : isIP(address)
+  return family !== 0 && Number(prefix ?? 0) <= (family === 4 ? 32 : 128)
+}
+
 const postgresUrl = z.string().regex(/^postgres(ql)?:\/\//, 'is not a postgres:// URL')
 
 const environment = z.object({
@@ -159,6 +202,13 @@ const environment = z.object({
   VAULTTERM_CHANNELS_PER_CONNECTION_MAX: count(64, 1000),
   VAULTTERM_CONNECTIONS_PER_USER_MAX: count(2000, 1_000_000),
   VAULTTERM_SESSIONS_PER_USER_MAX: count(2000, 1_000_000),
+  VAULTTERM_PENALTY_SILENT_SECONDS: seconds(1),
+  VAULTTERM_PENALTY_REFUSED_SECONDS: seconds(5),
+  VAULTTERM_PENALTY_LATE_SECONDS: seconds(10),
+  VAULTTERM_PENALTY_INVALID_SECONDS: seconds(10),
+  VAULTTERM_PENALTY_MIN_SECONDS: seconds(15),
+  VAULTTERM_PENALTY_MAX_SECONDS: seconds(600),
+  VAULTTERM_PENALTY_EXEMPT: addressBlocks.optional(),
 })
 
 /** Reads the settings of an environment. Names every wrong one at once. */
@@ -190,6 +240,15 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
       channelsPerConnectionMax: values.VAULTTERM_CHANNELS_PER_CONNECTION_MAX,
       connectionsPerUserMax: values.VAULTTERM_CONNECTIONS_PER_USER_MAX,
       sessionsPerUserMax: values.VAULTTERM_SESSIONS_PER_USER_MAX,
+      penalties: {
+        silentMs: values.VAULTTERM_PENALTY_SILENT_SECONDS,
+        refusedMs: values.VAULTTERM_PENALTY_REFUSED_SECONDS,
+        lateMs: values.VAULTTERM_PENALTY_LATE_SECONDS,
+        invalidMs: values.VAULTTERM_PENALTY_INVALID_SECONDS,
+        minMs: values.VAULTTERM_PENALTY_MIN_SECONDS,
+        maxMs: values.VAULTTERM_PENALTY_MAX_SECONDS,
+        exempt: values.VAULTTERM_PENALTY_EXEMPT,
+      },
     },
     workers: {
       workers: values.VAULTTERM_WORKERS,

@@ -2,17 +2,19 @@ import { randomUUID } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Access } from '../access/index.ts'
 import type { BastionLimits, Listen, WorkerLimits } from '../config.ts'
-import { Admission } from './admission.ts'
+import { Admission, type Admitted } from './admission.ts'
 import type { ConnectionId } from './broker.ts'
 import { Headcount } from './headcount.ts'
 import type { WorkerSettings } from './messages.ts'
+import type { Turned } from './metrics.ts'
 import type { MonitorDeps } from './monitor.ts'
+import { Penalties } from './penalties.ts'
 import { Replays } from './replays.ts'
 import type { ForkWorker } from './worker.ts'
 import { WorkerPool } from './worker-pool.ts'
 
 export interface BastionDeps
-  extends Omit<MonitorDeps, 'replays' | 'connectionsOf' | 'sessionsOf' | 'access'> {
+  extends Omit<MonitorDeps, 'replays' | 'penalties' | 'connectionsOf' | 'sessionsOf' | 'access'> {
   readonly access: MonitorDeps['access'] & Pick<Access, 'onKill'>
   readonly limits: BastionLimits
   readonly workers: WorkerLimits
@@ -42,6 +44,7 @@ const drainPollMs = 100
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
   const admission = new Admission(limits)
+  const penalties = new Penalties(limits.penalties)
   const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true })
   const pool = await WorkerPool.start({
     fork: deps.fork,
@@ -50,6 +53,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
     deps: {
       ...deps,
       replays: new Replays(),
+      penalties,
       connectionsOf: new Headcount(limits.connectionsPerUserMax),
       sessionsOf: new Headcount(limits.sessionsPerUserMax),
     },
@@ -65,15 +69,23 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
     pool.killSession(session, reason),
   )
 
+  function admit(source: string, id: ConnectionId): Admitted | Turned {
+    if (draining) return 'draining'
+    if (penalties.isHeld(source)) return 'penalty'
+    return admission.admit(source, () => pool.evict(id))
+  }
+
   function accept(socket: Socket): void {
     const source = socket.remoteAddress ?? 'unknown'
     // Until it is a worker's, an error here would be uncaught.
     socket.on('error', () => socket.destroy())
     const id = randomUUID() as ConnectionId
-    const admitted = draining ? 'draining' : admission.admit(source, () => pool.evict(id))
+    const admitted = admit(source, id)
     if (typeof admitted === 'string') {
       metrics.turnedAway.inc({ reason: admitted })
-      socket.destroy()
+      // What OpenSSH says, before its own identification, which clients show to who asks for it.
+      if (admitted === 'penalty') socket.write('Not allowed at this time\r\n')
+      socket.destroySoon()
     } else if (!pool.serve(id, socket, source, admitted)) {
       metrics.turnedAway.inc({ reason: 'no-worker' })
       admitted.release()

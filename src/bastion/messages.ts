@@ -49,6 +49,8 @@ const session = id.transform((text) => text as SessionId)
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 const kind = z.enum(['shell', 'exec', 'sftp', 'forward', 'remote-forward', 'agent', 'x11', 'jump'])
 
+const departure = z.enum(['silent', 'refused', 'late', 'invalid'])
+
 const attempt = z.strictObject({
   user: z.string().max(4096),
   algorithm: z.string().max(256),
@@ -110,6 +112,7 @@ export const fromWorkerShape = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('call'), id: count, call: callShape }),
   z.strictObject({ type: z.literal('closed'), connection }),
+  z.strictObject({ type: z.literal('left'), connection, how: departure }),
   z.strictObject({ type: z.literal('pong'), id: count }),
   z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(4_194_304) }),
 ])

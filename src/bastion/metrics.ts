@@ -2,12 +2,14 @@ import { Counter, Gauge, Histogram } from 'prom-client'
 import type { Metrics } from '../metrics.ts'
 
 export type AuthOutcome = 'accepted' | 'refused'
-export type Turned = 'start-rate' | 'crowded' | 'draining' | 'user-limit' | 'no-worker'
+export type Turned = 'start-rate' | 'crowded' | 'draining' | 'user-limit' | 'penalty' | 'no-worker'
 
 /** What the main process counts. */
 export interface BastionMetrics {
   readonly connections: Gauge
   readonly turnedAway: Counter<'reason'>
+  readonly departures: Counter<'how'>
+  readonly heldSources: Counter
   readonly authentications: Counter<'outcome'>
   readonly handshakeSeconds: Histogram
 }
@@ -33,6 +35,17 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
       name: 'bastion_connections_turned_away_total',
       help: 'Connections closed before any cryptography, or of a user with too many, by reason.',
       labelNames: ['reason'],
+      registers,
+    }),
+    departures: new Counter<'how'>({
+      name: 'bastion_departures_total',
+      help: 'Connections that ended without a login, by how.',
+      labelNames: ['how'],
+      registers,
+    }),
+    heldSources: new Counter({
+      name: 'bastion_penalties_enforced_total',
+      help: 'Times that an address began to be held off for those who came from it.',
       registers,
     }),
     authentications: new Counter({

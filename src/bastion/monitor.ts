@@ -3,13 +3,14 @@ import type { Auth, Identity } from '../auth/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Recorder, SessionId, Unended } from '../recorder/index.ts'
-import { type AuthAttempt, parseUserauthRequest } from '../ssh/index.ts'
+import { type AuthAttempt, type Departure, parseUserauthRequest } from '../ssh/index.ts'
 import type { Tenants } from '../tenant/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import type { Admitted } from './admission.ts'
 import type { Broker, Client, ConnectionId, StartFacts } from './broker.ts'
 import type { Headcount } from './headcount.ts'
 import type { BastionMetrics } from './metrics.ts'
+import type { Penalties } from './penalties.ts'
 import type { Replays } from './replays.ts'
 import { parseUsername, type Wish } from './username.ts'
 
@@ -31,6 +32,7 @@ export interface MonitorDeps {
   readonly recorder: Pick<Recorder, 'recover'>
   readonly metrics: BastionMetrics
   readonly replays: Replays
+  readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
   /** The connections, and the sessions, of each user on this node. */
   readonly connectionsOf: Headcount
   readonly sessionsOf: Headcount
@@ -72,6 +74,7 @@ interface Served {
   /** Answers that are on their way: until they are there, it is not over. */
   pending: number
   isCounted: boolean
+  hasLeft: boolean
   isClosed: boolean
 }
 
@@ -122,9 +125,23 @@ export class Monitor implements Broker {
       sessions: new Map(),
       pending: 0,
       isCounted: false,
+      hasLeft: false,
       isClosed: false,
     })
     this.#deps.metrics.connections.inc()
+  }
+
+  /** The worker says that the client left without a login, and how. */
+  left(id: ConnectionId, how: Departure): void {
+    const { metrics, penalties, log } = this.#deps
+    const served = this.#connections.get(id)
+    if (served === undefined || served.identity !== undefined || served.hasLeft) return
+    served.hasLeft = true
+    const { source } = served
+    metrics.departures.inc({ how })
+    if (!penalties.left(source, how)) return
+    metrics.heldSources.inc()
+    log.warn({ source, how }, 'an address is held off: too many came from it without a login')
   }
 
   /** The worker says that the client has gone; sessions that it has yet to end stay known. */
@@ -164,6 +181,7 @@ export class Monitor implements Broker {
     served.identity = identity
     served.wish = wish
     served.admitted.release()
+    this.#deps.penalties.loggedIn(served.source)
     served.stopTimer()
     const user = identity.user.id
     served.isCounted = !served.isClosed && connectionsOf.enter(user)

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { createSshServer } from '../ssh/index.ts'
+import { createSshServer, type Departure } from '../ssh/index.ts'
 import type { Client, ConnectionId } from './broker.ts'
 import { ClientConnection } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
@@ -7,10 +7,17 @@ import { Draining, SessionKilled } from './errors.ts'
 import { Headcount } from './headcount.ts'
 import { KillNotices } from './kill-notices.ts'
 
+export interface ServiceHandlers {
+  /** The client leaves, and has not logged in. */
+  left(how: Departure): void
+  /** Nothing is left of the connection. */
+  closed(): void
+}
+
 /** Speaks SSH with the clients of one worker. */
 export interface Service {
-  /** Takes over a connection that was let in; closed is called once nothing is left of it. */
-  serve(socket: Socket, id: ConnectionId, source: string, closed: () => void): void
+  /** Takes over a connection that was let in. */
+  serve(socket: Socket, id: ConnectionId, source: string, handlers: ServiceHandlers): void
   /** Somebody else needs the room more than a connection that has proved nothing. */
   evict(id: ConnectionId): void
   /** Sessions that are not over. */
@@ -41,7 +48,7 @@ export function createService(deps: ServiceDeps): Service {
   const sessions = () => [...clients].reduce((sum, client) => sum + client.sessions, 0)
 
   return {
-    serve(socket, id, source, closed) {
+    serve(socket, id, source, { left, closed }) {
       // Until somebody else listens, an error here would be uncaught.
       socket.on('error', () => socket.destroy())
       sockets.set(id, socket)
@@ -51,6 +58,7 @@ export function createService(deps: ServiceDeps): Service {
           client = await broker.login(id, attempt)
           return client !== undefined
         },
+        left,
         ready: (connection) => {
           if (client === undefined) return connection.destroy()
           if (client.oneTooMany) {

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { Registry } from 'prom-client'
 import { createLog } from '../log.ts'
 import { createRecorder, openDirStore } from '../recorder/index.ts'
+import type { Departure } from '../ssh/index.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.ts'
 import { createServiceMetrics } from './metrics.ts'
 import { createService, type Service } from './service.ts'
@@ -68,7 +69,8 @@ export function runWorker(): void {
         const closed = () => send({ type: 'closed', connection })
         // The client may have gone on the way here.
         if (socket === undefined || service === undefined) return closed()
-        return service.serve(socket, connection, source, closed)
+        const left = (how: Departure) => send({ type: 'left', connection, how })
+        return service.serve(socket, connection, source, { left, closed })
       }
       case 'evict':
         return service?.evict(message.connection)

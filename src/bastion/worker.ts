@@ -210,6 +210,8 @@ export class Worker {
         return
       case 'closed':
         return this.#monitor.close(said.connection)
+      case 'left':
+        return this.#monitor.left(said.connection, said.how)
       case 'metrics':
         return this.#metrics.get(said.id)?.(said.metrics)
       case 'call':

@@ -11,36 +11,27 @@ import {
 import { HostKeyUnusable } from './errors.ts'
 import { readIfThere, writePrivateFile } from './private-file.ts'
 
-/** Best first. The second is for clients that know no Ed25519, and for those in FIPS mode. */
-const kinds: readonly { readonly file: string; readonly generate: () => KeyObject }[] = [
-  {
-    file: 'ssh_host_ed25519_key',
-    generate: () => generateKeyPairSync('ed25519').privateKey,
-  },
-  {
-    file: 'ssh_host_ecdsa_key',
-    generate: () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey,
-  },
-]
+/** Every client that can exchange keys with us knows it. */
+const usual = 'ssh_host_ed25519_key'
+/** Of other types, for whoever has reason to show them: used where they are, and never made. */
+const others: readonly string[] = ['ssh_host_rsa_key', 'ssh_host_ecdsa_key']
 
 /**
- * The host keys in a directory, made where they are missing. What was there is never replaced.
+ * The host keys in a directory; an Ed25519 key is made where none is. None is ever replaced.
  *
  * A certificate of the operator's own authority stands beside its key, as `NAME-cert.pub`.
  */
 export async function keepHostKeys(directory: string): Promise<readonly ServerHostKey[]> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
-  const pairs: ServerHostKey[] = []
-  for (const { file, generate } of kinds) {
-    const path = join(directory, file)
-    const pair = (await readPair(path)) ?? (await makePair(path, generate()))
-    pairs.push(await certified(pair, `${path}-cert.pub`))
-  }
-  return pairs
+  const path = join(directory, usual)
+  const first = (await readPair(path)) ?? (await makePair(path))
+  const more = await Promise.all(others.map((file) => readPair(join(directory, file))))
+  return [first, ...more.filter((pair) => pair !== undefined)]
 }
 
 /** With the certificate that is beside it, if there is one. */
-async function certified(pair: ServerHostKey, path: string): Promise<ServerHostKey> {
+async function certified(pair: ServerHostKey, keyPath: string): Promise<ServerHostKey> {
+  const path = `${keyPath}-cert.pub`
   const text = await readIfThere(path)
   if (text === undefined) return pair
   const certificate = Buffer.from(text.trim().split(/\s+/)[1] ?? '', 'base64')
@@ -57,10 +48,11 @@ async function certified(pair: ServerHostKey, path: string): Promise<ServerHostK
   return { ...pair, certificate }
 }
 
-async function makePair(path: string, key: KeyObject): Promise<ServerHostKey> {
+async function makePair(path: string): Promise<ServerHostKey> {
+  const key = generateKeyPairSync('ed25519').privateKey
   const text = key.export({ format: 'pem', type: 'pkcs8' }).toString()
   await writePrivateFile(path, text)
-  return pairOf(path, text)
+  return certified(pairOf(path, text), path)
 }
 
 async function readPair(path: string): Promise<ServerHostKey | undefined> {
@@ -73,7 +65,7 @@ async function readPair(path: string): Promise<ServerHostKey | undefined> {
       `can be read by others (mode ${(mode & 0o777).toString(8)}): chmod 600 it`,
     )
   }
-  return pairOf(path, text)
+  return certified(pairOf(path, text), path)
 }
 
 function pairOf(path: string, text: string): ServerHostKey {
@@ -90,5 +82,6 @@ function pairOf(path: string, text: string): ServerHostKey {
 /** The transport reads each type in the form that OpenSSH once gave it. */
 function formatForSsh(key: KeyObject): string {
   if (key.asymmetricKeyType === 'ed25519') return formatOpenSshPrivateKey(key)
-  return key.export({ format: 'pem', type: 'sec1' }).toString()
+  const type = key.asymmetricKeyType === 'ec' ? 'sec1' : 'pkcs1'
+  return key.export({ format: 'pem', type }).toString()
 }

@@ -32,7 +32,8 @@ export function up(options: {
   readonly json: boolean
   readonly print: (text: string) => void
 }): Promise<number> {
-  const { config, log, json, print } = options
+  const { log, json, print } = options
+  const config = exemptThisMachine(options.config)
   return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
     const home = await claim(config.home)
     closing.defer(() => home.release())
@@ -70,6 +71,13 @@ export function up(options: {
     else print(await makePage(home, product, demo, { portal, admin, publicUrl: config.publicUrl }))
     return app
   })
+}
+
+/** Whoever tries it out here must not shut themselves out. */
+function exemptThisMachine(config: Config): Config {
+  const { limits } = config
+  const exempt = limits.penalties.exempt ?? ['127.0.0.0/8', '::1']
+  return { ...config, limits: { ...limits, penalties: { ...limits.penalties, exempt } } }
 }
 
 async function claim(path: string): Promise<Home> {

@@ -11,6 +11,15 @@ const limits: BastionLimits = {
   channelsPerConnectionMax: 64,
   connectionsPerUserMax: 10,
   sessionsPerUserMax: 10,
+  penalties: {
+    silentMs: 1000,
+    refusedMs: 5000,
+    lateMs: 10_000,
+    invalidMs: 10_000,
+    minMs: 15_000,
+    maxMs: 600_000,
+    exempt: [],
+  },
 }
 
 function frozen() {

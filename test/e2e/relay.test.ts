@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -168,4 +169,10 @@ test('carries 80 MB of random bytes each way through key exchanges, with a reade
   )
   const [down, up, direct] = sums.trim().split('\n')
   expect([down, up]).toEqual([direct, direct])
+})
+
+test('carries a command whose bytes are no text', async () => {
+  const script = `ssh -F '${config}' acme+real "/usr/bin/printf %s '$(printf '\\377\\200\\303')'" | od -An -tx1`
+  const output = execFileSync('sh', ['-c', script], { encoding: 'utf8', stdio: 'pipe' })
+  expect(output.trim()).toBe('ff 80 c3')
 })

@@ -9,6 +9,8 @@ const needed = [
   { program: 'redis-server', package: 'redis-server' },
   { program: 'chromium', package: 'chromium' },
   { program: 'plink', package: 'putty-tools' },
+  { program: 'dbclient', package: 'dropbear-bin' },
+  { program: 'ssh-audit', package: 'ssh-audit' },
   { program: 'git', package: 'git' },
   { program: 'ps', package: 'procps' },
   // OpenSSH's security key in software.

@@ -54,6 +54,7 @@ export class Attacker {
   #serverIdent: string | undefined
   #seal = sealPlain
   #open = openPlain
+  #isBetweenKeys = false
   #ended = false
 
   constructor(stream: Duplex) {
@@ -96,9 +97,11 @@ export class Attacker {
     this.#stream.pause()
   }
 
-  /** The first message of this number, which may have come already. */
-  async first(type: number): Promise<Buffer> {
-    const found = await this.until(() => this.received.find((payload) => payload[0] === type))
+  /** The first message of this number, which may have come already; or the first since then. */
+  async first(type: number, since = 0): Promise<Buffer> {
+    const found = await this.until(() =>
+      this.received.find((payload, index) => index >= since && payload[0] === type),
+    )
     if (found === undefined) throw new Error(`the server left without a message ${type}`)
     return found
   }
@@ -122,6 +125,13 @@ export class Attacker {
     this.sendIdent()
     const init = this.sendKexInit(opening)
     await this.finishHandshake(init, this.sendKexInitiate(exchange))
+  }
+
+  /** Exchanges keys anew. */
+  async rekey(): Promise<void> {
+    const since = this.received.length
+    const init = this.sendKexInit({ kex: ['curve25519-sha256'] })
+    await this.finishHandshake(init, this.sendKexInitiate(), since)
   }
 
   /** Up to where logins begin. */
@@ -151,13 +161,13 @@ export class Attacker {
     return exchange
   }
 
-  async finishHandshake(clientInit: Buffer, exchange: Exchange): Promise<void> {
-    const reply = new Reader(await this.first(msg.kexReply))
+  async finishHandshake(clientInit: Buffer, exchange: Exchange, since = 0): Promise<void> {
+    const reply = new Reader(await this.first(msg.kexReply, since))
     reply.u8()
     const hostKey = reply.string()
     const theirs = reply.string()
     const signature = reply.string()
-    const serverInit = await this.first(msg.kexInit)
+    const serverInit = await this.first(msg.kexInit, since)
     const shared = exchange.agree(theirs)
     const transcript = new Writer()
       .text(ident)
@@ -169,14 +179,15 @@ export class Attacker {
       .string(theirs)
       .bytes(shared)
     const exchangeHash = sha256(transcript.build())
-    this.sessionId = exchangeHash
+    if (since === 0) this.sessionId = exchangeHash
     this.hostProof = { hostKey, exchangeHash, signature }
     const derive = (letter: string) =>
-      sha256(shared, exchangeHash, Buffer.from(letter), exchangeHash)
-    await this.first(msg.newKeys)
+      sha256(shared, exchangeHash, Buffer.from(letter), this.sessionId)
+    await this.first(msg.newKeys, since)
     this.send(Buffer.from([msg.newKeys]))
     this.#seal = sealer(derive('C').subarray(0, 16), derive('A').subarray(0, 12))
     this.#open = opener(derive('D').subarray(0, 16), derive('B').subarray(0, 12))
+    this.#isBetweenKeys = false
     this.#parse()
   }
 
@@ -189,10 +200,11 @@ export class Attacker {
     }
     for (;;) {
       // What follows is sealed with keys that we may not have yet.
-      if (this.#open === openPlain && this.received.at(-1)?.[0] === msg.newKeys) return
+      if (this.#isBetweenKeys) return
       const opened = this.#open(this.#buffer)
       if (opened === undefined) return
       this.received.push(opened.payload)
+      this.#isBetweenKeys = opened.payload[0] === msg.newKeys
       this.#buffer = this.#buffer.subarray(opened.size)
     }
   }

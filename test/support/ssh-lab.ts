@@ -8,6 +8,7 @@ import {
   createSshServer,
   generateHostKey,
   publicKeyBlob,
+  type SshServerOptions,
   verifyUserSignature,
   Writer,
 } from '../../src/ssh/index.ts'
@@ -45,15 +46,16 @@ export interface ChannelLab {
 }
 
 /** Our server, and an attacker who has logged in with a good key. */
-export async function openChannelLab(options: { channelsMax?: number } = {}): Promise<ChannelLab> {
+export async function openChannelLab(options: Partial<SshServerOptions> = {}): Promise<ChannelLab> {
   const { promise, resolve } = Promise.withResolvers<Connection>()
   const server = createSshServer({
     hostKeys: [generateHostKey()],
     ident: 'VaultTerm',
     loginGraceMs: 10_000,
     authTriesMax: 3,
-    channelsMax: options.channelsMax ?? 8,
+    channelsMax: 8,
     log: pino({ level: 'silent' }),
+    ...options,
   })
   const [wire, theirs] = duplexPair()
   const channels: Channel[] = []

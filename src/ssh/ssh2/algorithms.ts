@@ -9,23 +9,13 @@ const ciphers = [
   'aes256-ctr',
 ]
 
-const macs = [
-  'hmac-sha2-256-etm@openssh.com',
-  'hmac-sha2-512-etm@openssh.com',
-  'hmac-sha2-256',
-  'hmac-sha2-512',
-]
+const macs = ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-512-etm@openssh.com']
 
-const exchanges = [
-  'mlkem768x25519-sha256',
-  'curve25519-sha256',
-  'curve25519-sha256@libssh.org',
-  'ecdh-sha2-nistp256',
-  'ecdh-sha2-nistp384',
-]
+const exchanges = ['mlkem768x25519-sha256', 'curve25519-sha256', 'curve25519-sha256@libssh.org']
 
 /**
- * What our server offers, best first: no SHA-1, no finite-field groups that cost milliseconds of
+ * What our server offers, best first, for every client of the last ten years: no SHA-1, no curves of
+ * NIST's, no MAC of what is not yet encrypted, no finite-field groups that cost milliseconds of
  * everybody's time, and no compression, whose bombs would be met before the login.
  */
 export function serverAlgorithms(hostKeyAlgorithms: readonly string[]): Algorithms {
@@ -38,18 +28,20 @@ export function serverAlgorithms(hostKeyAlgorithms: readonly string[]): Algorith
   }
 }
 
-/** What we offer to a target: as strict, with the groups that older servers need. */
+/** What we offer to a target: the same first, then what older servers need. */
 export function clientAlgorithms(hostKeyTypes: readonly string[]): Algorithms {
   return {
     kex: [
       ...exchanges,
+      'ecdh-sha2-nistp256',
+      'ecdh-sha2-nistp384',
       'ecdh-sha2-nistp521',
       'diffie-hellman-group16-sha512',
       'diffie-hellman-group14-sha256',
     ],
     serverHostKey: hostKeyTypes.flatMap(hostKeyAlgorithms),
     cipher: ciphers,
-    hmac: macs,
+    hmac: [...macs, 'hmac-sha2-256', 'hmac-sha2-512'],
     compress: ['none'],
   }
 }

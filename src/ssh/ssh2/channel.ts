@@ -10,6 +10,8 @@ import {
   readRequest,
 } from './messages.ts'
 import type { Lease } from './read-memory.ts'
+import { ReceiveWindow, receiveWindowBytes, type WindowBudget } from './receive-window.ts'
+import type { Receiving } from './window-growth.ts'
 
 /** What the other side asks of a channel. Reply once; replies leave in the order of the requests. */
 export interface ChannelRequest {
@@ -61,12 +63,16 @@ export interface Channel {
 
 /** What a channel needs of its connection. */
 export interface ChannelTransport {
+  /** What the windows of its channels may grow by. */
+  readonly windows: WindowBudget
   /** False while the socket is full or keys are exchanged: then wait() leads to flush(). */
   readonly ready: boolean
   wait(channel: OpenChannel): void
   send(payload: Buffer): void
   sendData(recipient: number, chunk: Buffer): void
   sendExtendedData(recipient: number, chunk: Buffer, kind: number): void
+  /** So many bytes came on a channel. */
+  came(channel: Receiving, bytes: number): void
   /** So many bytes of what has just come are handed out; undefined when nobody needs them back. */
   lend(bytes: number): Lease | undefined
   letGo(lease: Lease, bytes: number): void
@@ -74,14 +80,10 @@ export interface ChannelTransport {
   forget(channel: OpenChannel): void
 }
 
-/** How much the other side may send before we give back: OpenSSH's own figure. */
-export const receiveWindowBytes = 2 * 1024 * 1024
 /** The largest piece of data that we take, and the largest that we send. */
 export const packetBytesMax = 32 * 1024
 /** Below this a peer would have each byte cost a packet, and at nothing no byte would ever leave. */
 export const packetBytesMin = 256
-/** Smaller credits are kept back, so that they do not cost a packet each. */
-const creditBytesMin = 128 * 1024
 /** How many requests may be unanswered, or held before anybody listens. */
 const requestsMax = 128
 /** What one channel sends before the others get their turn. */
@@ -103,15 +105,14 @@ type Outgoing =
     }
 
 /** A channel that both sides have agreed on; the connection hands it its messages. */
-export class OpenChannel implements Channel {
+export class OpenChannel implements Channel, Receiving {
   readonly type: string
+  readonly window: ReceiveWindow
   readonly localId: number
   readonly #transport: ChannelTransport
   readonly #remoteId: number
   readonly #packetMax: number
   #sendWindow: number
-  #receiveWindow: number
-  #credit = 0
   #handlers: ChannelHandlers | undefined
   #held: ((handlers: ChannelHandlers) => void)[] = []
   #heldRequests = 0
@@ -140,7 +141,7 @@ export class OpenChannel implements Channel {
     window = receiveWindowBytes,
   ) {
     this.#transport = transport
-    this.#receiveWindow = window
+    this.window = new ReceiveWindow(window, transport.windows)
     this.type = type
     this.localId = localId
     this.#remoteId = remote.sender
@@ -172,16 +173,15 @@ export class OpenChannel implements Channel {
   consumed(bytes: number): void {
     this.#letGo(bytes)
     if (this.#over || this.#closeSeen || this.#closeSent) return
-    this.#credit += bytes
-    if (this.#credit < creditBytesMin && this.#receiveWindow > receiveWindowBytes / 4) return
-    this.#receiveWindow += this.#credit
-    this.#transport.send(encodeWindowAdjust(this.#remoteId, this.#credit))
-    this.#credit = 0
+    const credit = this.window.consumed(bytes)
+    if (credit > 0) this.#transport.send(encodeWindowAdjust(this.#remoteId, credit))
   }
+
+  readonly credit = (): void => this.consumed(0)
 
   widen(bytes: number): void {
     if (this.#over || this.#closeSeen || this.#closeSent) return
-    this.#receiveWindow += bytes
+    this.window.widen(bytes)
     this.#transport.send(encodeWindowAdjust(this.#remoteId, bytes))
   }
 
@@ -308,6 +308,7 @@ export class OpenChannel implements Channel {
   died(): void {
     if (this.#over) return
     this.#over = true
+    this.window.end()
     this.#drop()
     this.#tell((handlers) => handlers.close())
   }
@@ -350,13 +351,13 @@ export class OpenChannel implements Channel {
   }
 
   #dataCame(chunk: Buffer, kind: number): void {
-    if (chunk.length > this.#receiveWindow) {
+    if (!this.window.take(chunk.length)) {
       throw new ProtocolBroken('more data came than the window allows')
     }
-    this.#receiveWindow -= chunk.length
     if (this.#eofSeen) throw new ProtocolBroken('data came behind the end of its channel')
     // What crosses our CLOSE on its way is for nobody.
     if (this.#closeSent || chunk.length === 0) return
+    this.#transport.came(this, chunk.length)
     const lease = this.#transport.lend(chunk.length)
     const last = this.#loans.last
     if (last !== undefined && last.lease === lease) last.bytes += chunk.length
@@ -431,6 +432,7 @@ export class OpenChannel implements Channel {
   #end(): void {
     if (this.#over) return
     this.#over = true
+    this.window.end()
     this.#transport.forget(this)
     this.#tell((handlers) => handlers.close())
   }

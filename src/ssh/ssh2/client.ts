@@ -14,6 +14,7 @@ import {
   UpstreamProtocol,
   UpstreamTimeout,
 } from './errors.ts'
+import type { RekeyLimits } from './key-exchanges.ts'
 import { assertPatched } from './library.ts'
 
 /** A key that signs, wherever its private half may be. */
@@ -39,6 +40,8 @@ export interface UpstreamOptions {
   readonly verifyHostKey: (blob: Buffer) => Promise<boolean>
   readonly key: SigningKey
   readonly handshakeMs: number
+  /** When keys are exchanged anew, if not as usual. */
+  readonly rekey?: Partial<RekeyLimits>
   readonly log: Log
 }
 
@@ -104,13 +107,14 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   client.on('close', () => fail(new UpstreamClosed()))
   client.on('end', () => connection?.died())
   client.on('handshake', () => {
-    if (phase !== 'exchange') return connection?.resume()
+    if (phase !== 'exchange') return connection?.exchanged()
     phase = 'login'
     connection = new SshConnection({
       protocol: client._protocol,
       socket,
       peerIdent: String(client._remoteVer ?? ''),
       channelsMax,
+      rekey: options.rekey,
       log,
     })
   })

@@ -2,48 +2,15 @@ import type { Duplex } from 'node:stream'
 import type { Protocol } from 'ssh2'
 import type { Log } from '../../log.ts'
 import { Reader, WireError } from '../wire.ts'
-import {
-  areUsable,
-  type Channel,
-  type ChannelTransport,
-  OpenChannel,
-  packetBytesMax,
-  receiveWindowBytes,
-} from './channel.ts'
-import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
-import {
-  type ChannelTerms,
-  disconnectReason,
-  encodeDisconnect,
-  encodeForChannel,
-  encodeGlobalRequest,
-  encodeOpen,
-  encodeOpenConfirmation,
-  encodeOpenFailure,
-  message,
-  openFailure,
-  readRequest,
-  readTerms,
-} from './messages.ts'
+import type { Channel, ChannelTransport, OpenChannel } from './channel.ts'
+import { type ChannelOpen, ChannelTable } from './channel-table.ts'
+import { ConnectionClosed, ProtocolBroken } from './errors.ts'
+import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
+import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
+import { disconnectReason, encodeDisconnect, message } from './messages.ts'
 import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
-
-/** The other side asks for a channel: accept or reject it once, now or later. */
-export interface ChannelOpen {
-  readonly type: string
-  readonly payload: Buffer
-  /** With a smaller window than usual where the rest is to be given later, by widen(). */
-  accept(windowBytes?: number): Channel
-  /** With a reason of RFC 4254 section 5.1. */
-  reject(reason: number, text: string): void
-}
-
-/** The other side asks something of the connection. Replies leave in the order of the requests. */
-export interface GlobalRequest {
-  readonly name: string
-  readonly payload: Buffer
-  readonly wantReply: boolean
-  reply(success: boolean, payload?: Buffer): void
-}
+import type { WindowBudget } from './receive-window.ts'
+import { type Receiving, WindowGrowth } from './window-growth.ts'
 
 /** A connection after its login, of either role: RFC 4254. */
 export interface Connection {
@@ -71,6 +38,10 @@ export interface ConnectionOptions {
   readonly peerIdent: string
   /** How many channels the other side may have open. */
   readonly channelsMax: number
+  /** Other limits than the usual ones. */
+  readonly rekey?: Partial<RekeyLimits> | undefined
+  /** Answers what is not for the handler of requests: true when it did. */
+  readonly answer?: (request: GlobalRequest) => boolean
   readonly log: Log
 }
 
@@ -79,14 +50,9 @@ const keepaliveMs = 15_000
 const keepalivesMax = 3
 /** Whoever takes nothing and goes on asking is cut off before its replies fill the memory. */
 const unsentBytesMax = 8 * 1024 * 1024
-const globalRequestsMax = 64
+/** What waits for the end of a key exchange is replies and credit; whoever has more wait is gone. */
+const heldBytesMax = 2 * 1024 * 1024
 const endMs = 500
-
-interface PendingOpen {
-  readonly type: string
-  resolve(channel: Channel): void
-  reject(err: Error): void
-}
 
 /** Our own layer of channels on the transport of ssh2, which hands us every message from 80 up. */
 export class SshConnection implements Connection, ChannelTransport {
@@ -96,20 +62,18 @@ export class SshConnection implements Connection, ChannelTransport {
   onGlobalRequest: ((request: GlobalRequest) => void) | undefined
   readonly #protocol: Protocol
   readonly #socket: Duplex
-  readonly #channelsMax: number
   readonly #log: Log
   readonly #memory: ReadMemory | undefined
   /** A message of the connection protocol has come: the login, which keeps what it is given, is over. */
   #ready = false
-  readonly #channels = new Map<number, OpenChannel>()
-  readonly #opening = new Map<number, PendingOpen>()
+  readonly #channels: ChannelTable
   /** Channels with something to send, each waiting for its turn. */
   readonly #waiting = new Set<OpenChannel>()
-  /** Asked for by the other side and not answered. */
-  #openRequests = 0
-  readonly #theirs = new Set<OpenChannel>()
-  readonly #replies: { answer: Buffer | undefined }[] = []
-  readonly #asked: ((answer: Buffer | false) => void)[] = []
+  readonly #requests: GlobalRequests
+  readonly #exchanges: KeyExchanges
+  readonly #growth = new WindowGrowth(() => this.#askForLife())
+  /** What ssh2 keeps until the keys are exchanged. */
+  #heldBytes = 0
   readonly #settle: (ending: { error?: Error }) => void
   readonly #keepalive: NodeJS.Timeout
   #silentFor = 0
@@ -118,16 +82,34 @@ export class SshConnection implements Connection, ChannelTransport {
   #draining = false
   #dead = false
 
-  constructor({ protocol, socket, peerIdent, channelsMax, log }: ConnectionOptions) {
+  constructor(options: ConnectionOptions) {
+    const { protocol, socket, peerIdent, channelsMax, rekey, answer, log } = options
     this.#protocol = protocol
     this.#socket = socket
     this.peerIdent = peerIdent
-    this.#channelsMax = channelsMax
+    this.#channels = new ChannelTable(this, channelsMax)
     this.#log = log
     const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
     this.done = promise
     this.#settle = resolve
-    protocol.takeConnection((payload) => this.#received(payload))
+    this.#requests = new GlobalRequests(
+      (payload) => this.send(payload),
+      (request) => {
+        if (answer?.(request) === true) return
+        if (this.onGlobalRequest === undefined) request.reply(false)
+        else this.onGlobalRequest(request)
+      },
+    )
+    this.#exchanges = new KeyExchanges({
+      limits: { ...rekeyLimits, ...rekey },
+      start: () => protocol.rekey(),
+      stalled: () => this.#cut('a peer does not finish a key exchange'),
+      tooMany: (waitMs) => this.#rest(waitMs),
+    })
+    protocol.takeConnection(
+      (payload) => this.#received(payload),
+      () => this.#exchanges.begun(),
+    )
     socket.on('drain', () => this.resume())
     socket.once('close', () => this.died())
     this.#memory = readMemoryOf(socket)
@@ -148,25 +130,11 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   openChannel(type: string, payload: Buffer): Promise<Channel> {
-    const { promise, resolve, reject } = Promise.withResolvers<Channel>()
-    if (this.#dead) reject(new ConnectionClosed())
-    else {
-      const id = this.#freeId()
-      this.#opening.set(id, { type, resolve, reject })
-      this.send(encodeOpen(type, ourTerms(id), payload))
-    }
-    return promise
+    return this.#channels.open(type, payload)
   }
 
   globalRequest(name: string, payload: Buffer, wantReply: boolean): Promise<Buffer | false> {
-    const { promise, resolve } = Promise.withResolvers<Buffer | false>()
-    if (this.#dead) resolve(false)
-    else {
-      if (wantReply) this.#asked.push(resolve)
-      else resolve(Buffer.alloc(0))
-      this.send(encodeGlobalRequest(name, wantReply, payload))
-    }
-    return promise
+    return this.#dead ? Promise.resolve(false) : this.#requests.ask(name, payload, wantReply)
   }
 
   disconnect(reason: number, text: string): void {
@@ -182,6 +150,14 @@ export class SshConnection implements Connection, ChannelTransport {
   start(): void {
     this.#started = true
     this.#silentFor = 0
+    this.#exchanges.start()
+  }
+
+  /** Keys were exchanged. */
+  exchanged(): void {
+    this.#heldBytes = 0
+    this.#exchanges.finished()
+    this.resume()
   }
 
   /** Keys were exchanged, or the socket is empty again: whoever waited gets its turn. */
@@ -205,15 +181,11 @@ export class SshConnection implements Connection, ChannelTransport {
     if (this.#dead) return
     this.#dead = true
     clearInterval(this.#keepalive)
+    this.#exchanges.end()
     this.#waiting.clear()
-    const channels = [...this.#channels.values()]
-    const opening = [...this.#opening.values()]
-    const asked = this.#asked.splice(0)
-    this.#channels.clear()
-    this.#opening.clear()
+    const channels = this.#channels.end(error)
     for (const channel of channels) this.#guard(() => channel.died())
-    for (const { reject } of opening) reject(new ConnectionClosed(error))
-    for (const answer of asked) answer(false)
+    this.#requests.died()
     this.#settle(error === undefined ? {} : { error })
   }
 
@@ -226,20 +198,27 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   send(payload: Buffer): void {
-    this.#write(() => this.#protocol.sendPayload(payload))
-    if (this.#socket.writableLength > unsentBytesMax) {
-      this.#log.warn('a peer takes nothing and goes on asking; its connection is closed')
-      this.died(new ProtocolBroken('the other side does not read'))
-      this.#socket.destroy()
+    if (this.#protocol.exchangingKeys) this.#heldBytes += payload.length
+    this.#write(() => this.#protocol.sendPayload(payload), payload.length)
+    if (this.#socket.writableLength > unsentBytesMax || this.#heldBytes > heldBytesMax) {
+      this.#cut('a peer takes nothing and goes on asking')
     }
   }
 
   sendData(recipient: number, chunk: Buffer): void {
-    this.#write(() => this.#protocol.channelData(recipient, chunk))
+    this.#write(() => this.#protocol.channelData(recipient, chunk), chunk.length)
   }
 
   sendExtendedData(recipient: number, chunk: Buffer, kind: number): void {
-    this.#write(() => this.#protocol.channelExtData(recipient, chunk, kind))
+    this.#write(() => this.#protocol.channelExtData(recipient, chunk, kind), chunk.length)
+  }
+
+  get windows(): WindowBudget {
+    return this.#growth.budget
+  }
+
+  came(channel: Receiving, bytes: number): void {
+    this.#growth.came(channel, bytes)
   }
 
   lend(bytes: number): Lease | undefined {
@@ -251,14 +230,12 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   forget(channel: OpenChannel): void {
-    if (this.#channels.get(channel.localId) !== channel) return
-    this.#channels.delete(channel.localId)
+    this.#channels.forget(channel)
     this.#waiting.delete(channel)
-    this.#theirs.delete(channel)
   }
 
   /** Whatever is sent in one turn of the event loop leaves in one write. */
-  #write(write: () => void): void {
+  #write(write: () => void, bytes = 0): void {
     if (this.#dead || !this.#socket.writable) return
     if (!this.#corked) {
       this.#corked = true
@@ -270,6 +247,7 @@ export class SshConnection implements Connection, ChannelTransport {
     }
     try {
       write()
+      this.#exchanges.moved(bytes)
     } catch (err) {
       // ssh2 throws when its transport has been torn down under us.
       this.died(err instanceof Error ? err : undefined)
@@ -281,6 +259,7 @@ export class SshConnection implements Connection, ChannelTransport {
     if (this.#dead) return
     this.#silentFor = 0
     this.#ready = true
+    this.#exchanges.moved(payload.length)
     this.#guard(() => this.#dispatch(payload))
   }
 
@@ -304,115 +283,21 @@ export class SshConnection implements Connection, ChannelTransport {
     reader.u8()
     switch (number) {
       case message.globalRequest:
-        return this.#globalRequested(reader)
+        return this.#requests.received(reader)
       case message.requestSuccess:
-        return this.#asked.shift()?.(Buffer.from(reader.bytes(reader.left)))
+        return this.#requests.answered(Buffer.from(reader.bytes(reader.left)))
       case message.requestFailure:
-        return this.#asked.shift()?.(false)
+        return this.#requests.answered(false)
       case message.channelOpen:
-        return this.#openRequested(reader)
+        return this.#channels.requested(reader, this.onChannelOpen)
       case message.channelOpenConfirmation:
-        return this.#opened(reader)
+        return this.#channels.confirmed(reader)
       case message.channelOpenFailure:
-        return this.#refused(reader)
+        return this.#channels.refused(reader)
     }
     const channel = this.#channels.get(reader.u32())
     if (channel !== undefined) return channel.received(number, reader)
     throw new ProtocolBroken('a message came for a channel that is not open')
-  }
-
-  #openRequested(reader: Reader): void {
-    const type = reader.string().toString('latin1')
-    const terms = readTerms(reader)
-    const payload = Buffer.from(reader.bytes(reader.left))
-    let answered = false
-    const answer = (reply: Buffer) => {
-      if (answered) throw new Error('this channel was answered')
-      answered = true
-      this.#openRequests--
-      this.send(reply)
-    }
-    const reject = (reason: number, text: string) =>
-      answer(encodeOpenFailure(terms.sender, reason, text))
-    this.#openRequests++
-    if (!areUsable(terms)) return reject(openFailure.connectFailed, 'packets too small')
-    if (this.#theirs.size + this.#openRequests > this.#channelsMax) {
-      return reject(openFailure.resourceShortage, 'too many channels on this connection')
-    }
-    const handler = this.onChannelOpen
-    if (handler === undefined) return reject(openFailure.administrativelyProhibited, '')
-    handler({
-      type,
-      payload,
-      reject,
-      accept: (windowBytes = receiveWindowBytes) => {
-        const id = this.#freeId()
-        const channel = new OpenChannel(this, type, id, terms, windowBytes)
-        answer(encodeOpenConfirmation(terms.sender, { ...ourTerms(id), window: windowBytes }))
-        if (this.#dead) channel.died()
-        else {
-          this.#channels.set(id, channel)
-          this.#theirs.add(channel)
-        }
-        return channel
-      },
-    })
-  }
-
-  #opened(reader: Reader): void {
-    const id = reader.u32()
-    const pending = this.#opening.get(id)
-    if (pending === undefined)
-      throw new ProtocolBroken('a channel was confirmed that nobody asked for')
-    const terms = readTerms(reader)
-    this.#opening.delete(id)
-    if (!areUsable(terms)) {
-      pending.reject(new ChannelOpenRefused(openFailure.connectFailed, 'packets too small'))
-      this.send(encodeForChannel(message.channelClose, terms.sender))
-      throw new ProtocolBroken('a channel was opened on unusable terms')
-    }
-    const channel = new OpenChannel(this, pending.type, id, terms)
-    this.#channels.set(id, channel)
-    pending.resolve(channel)
-  }
-
-  #refused(reader: Reader): void {
-    const id = reader.u32()
-    const pending = this.#opening.get(id)
-    if (pending === undefined)
-      throw new ProtocolBroken('a channel was refused that nobody asked for')
-    this.#opening.delete(id)
-    const reason = reader.u32()
-    // The text is the peer's own, and goes no further than a log that escapes it.
-    const text = reader.left > 0 ? reader.string().toString('utf8').slice(0, 200) : ''
-    pending.reject(new ChannelOpenRefused(reason, text))
-  }
-
-  #globalRequested(reader: Reader): void {
-    const { name, wantReply, payload } = readRequest(reader)
-    if (this.#replies.length >= globalRequestsMax) {
-      throw new ProtocolBroken('too many requests without a reply')
-    }
-    const slot: { answer: Buffer | undefined } = { answer: undefined }
-    if (wantReply) this.#replies.push(slot)
-    const reply = (success: boolean, answer: Buffer = Buffer.alloc(0)) => {
-      if (!wantReply || slot.answer !== undefined) return
-      slot.answer = success
-        ? Buffer.concat([Buffer.of(message.requestSuccess), answer])
-        : Buffer.of(message.requestFailure)
-      for (
-        let next = this.#replies[0]?.answer;
-        next !== undefined;
-        next = this.#replies[0]?.answer
-      ) {
-        this.#replies.shift()
-        this.send(next)
-      }
-    }
-    const handler = this.onGlobalRequest
-    // Any answer shows that we are alive, and this one is what OpenSSH gives.
-    if (handler === undefined || name === 'keepalive@openssh.com') return reply(false)
-    handler({ name, payload: Buffer.from(payload), wantReply, reply })
   }
 
   #tick(): void {
@@ -424,7 +309,27 @@ export class SshConnection implements Connection, ChannelTransport {
       return
     }
     this.#silentFor++
-    void this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
+    void this.#askForLife()
+  }
+
+  /** Any answer does, and every implementation gives one. */
+  #askForLife(): Promise<unknown> {
+    return this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
+  }
+
+  /** There is nothing more to say to a peer that does not listen. */
+  #cut(why: string): void {
+    if (this.#dead) return
+    this.#log.warn(`${why}; its connection is closed`)
+    this.died(new ProtocolBroken('the other side does not read'))
+    this.#socket.destroy()
+  }
+
+  /** Hears nothing for a while. */
+  #rest(ms: number): void {
+    if (this.#dead) return
+    this.#socket.pause()
+    setTimeout(() => this.#socket.resume(), ms)
   }
 
   /** Says why, and ends the socket once that has left, or not later than a moment from now. */
@@ -435,14 +340,4 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#socket.end()
     setTimeout(() => this.#socket.destroy(), endMs).unref()
   }
-
-  #freeId(): number {
-    let id = 0
-    while (this.#channels.has(id) || this.#opening.has(id)) id++
-    return id
-  }
-}
-
-function ourTerms(sender: number): ChannelTerms {
-  return { sender, window: receiveWindowBytes, packetMax: packetBytesMax }
 }

@@ -16,7 +16,15 @@ export class ConnectionClosed extends CodedError {
   }
 }
 
-/** The other side does not open such a channel: RFC 4254 section 5.1. */
+/** RFC 4254 section 5.1. */
+const refusals: readonly string[] = [
+  'administratively prohibited',
+  'connect failed',
+  'unknown channel type',
+  'resource shortage',
+]
+
+/** The other side does not open such a channel. Its text is what it likes: show it escaped. */
 export class ChannelOpenRefused extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_SSH_CHANNEL_REFUSED'
@@ -24,7 +32,8 @@ export class ChannelOpenRefused extends CodedError {
   readonly text: string
 
   constructor(reason: number, text: string) {
-    super(`the channel was refused (reason ${reason})`)
+    const name = refusals[reason - 1] ?? `reason ${reason}`
+    super(`the channel was refused: ${name}${text === '' ? '' : `, “${text}”`}`)
     this.reason = reason
     this.text = text
   }

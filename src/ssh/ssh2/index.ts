@@ -3,23 +3,27 @@
  * Nothing else imports ssh2. What our patch series changes in it is in patches/, one concern a file.
  */
 
-export {
-  type Channel,
-  type ChannelHandlers,
-  type ChannelRequest,
-  receiveWindowBytes,
+export type {
+  Channel,
+  ChannelHandlers,
+  ChannelRequest,
 } from './channel.ts'
+export type { ChannelOpen } from './channel-table.ts'
 export { connectUpstream, type SigningKey, type UpstreamOptions } from './client.ts'
-export type { ChannelOpen, Connection, GlobalRequest } from './connection.ts'
+export type { Connection } from './connection.ts'
 export { ChannelOpenRefused, ConnectionClosed, LibraryUnpatched } from './errors.ts'
+export type { GlobalRequest } from './global-requests.ts'
 export { generateHostKey, type ServerHostKey } from './host-key.ts'
+export type { RekeyLimits } from './key-exchanges.ts'
 export { assertPatched } from './library.ts'
 export { disconnectReason, openFailure } from './messages.ts'
 export { openSocket, socketBytes } from './read-memory.ts'
+export { receiveWindowBytes } from './receive-window.ts'
 export { scanHostKeys } from './scan.ts'
 export {
   type AuthAttempt,
   createSshServer,
+  type Departure,
   type ServerHandlers,
   type SshServer,
   type SshServerOptions,

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import ssh2, {
   type AuthContext,
   type IncomingClient,
+  type Negotiated,
   type PublicKeyContext,
   type Server,
 } from 'ssh2'
@@ -13,6 +14,8 @@ import { hostKeyAlgorithms, serverAlgorithms } from './algorithms.ts'
 import { assertCertified, certificateType } from './certified.ts'
 import { type Connection, SshConnection } from './connection.ts'
 import type { ServerHostKey } from './host-key.ts'
+import { announcement, HostKeyProver } from './host-key-proof.ts'
+import type { RekeyLimits } from './key-exchanges.ts'
 import { assertPatched } from './library.ts'
 
 /** A signed login request. Only the signature proves anything, and it is not verified here. */
@@ -29,12 +32,18 @@ export interface AuthAttempt {
 }
 
 export interface SshServerOptions {
+  /**
+   * The first of each type is the one that is shown. The others are announced beside it, so that
+   * clients know them before they are.
+   */
   readonly hostKeys: readonly ServerHostKey[]
   /** What we call ourselves, without a version: it would tell a stranger which faults to try. */
   readonly ident: string
   readonly loginGraceMs: number
   readonly authTriesMax: number
   readonly channelsMax: number
+  /** When keys are exchanged anew, if not as usual. */
+  readonly rekey?: Partial<RekeyLimits>
   readonly log: Log
 }
 
@@ -43,6 +52,22 @@ export interface ServerHandlers {
   authenticate(attempt: AuthAttempt): Promise<boolean>
   /** The login is done. Set the handlers of the connection before this returns. */
   ready(connection: Connection): void
+  /** It ended without a login, and not for a fault of ours. */
+  left?(how: Departure): void
+}
+
+/**
+ * How a client left that did not log in: it tried nothing, was refused, ran out of time, or broke the
+ * protocol.
+ */
+export type Departure = 'silent' | 'refused' | 'late' | 'invalid'
+
+/** A client before its login. */
+interface Stranger {
+  readonly handlers: ServerHandlers
+  readonly grace: NodeJS.Timeout
+  /** What it would be if it left now. */
+  departure: Departure | undefined
 }
 
 export interface SshServer {
@@ -59,7 +84,12 @@ const lastWordsMs = 200
  */
 export function createSshServer(options: SshServerOptions): SshServer {
   assertPatched()
-  const { hostKeys, ident, log } = options
+  const { ident, log } = options
+  const prover = new HostKeyProver(options.hostKeys)
+  const hostKeys = options.hostKeys.filter(
+    ({ publicKey: { type } }, index, all) =>
+      all.findIndex((one) => one.publicKey.type === type) === index,
+  )
   const server: Server = new ssh2.Server({
     hostKeys: hostKeys.map(({ privateKey, certificate }) => ({ key: privateKey, certificate })),
     ident,
@@ -67,14 +97,18 @@ export function createSshServer(options: SshServerOptions): SshServer {
     // Keepalives are the connection's.
     keepaliveInterval: 0,
   })
-  const waiting = new WeakMap<Duplex, ServerHandlers>()
+  const strangers = new WeakMap<Duplex, Stranger>()
 
   server.on('connection', (client: IncomingClient, info: { header: { identRaw: string } }) => {
     const socket = client._sock
-    const handlers = waiting.get(socket)
+    const stranger = strangers.get(socket)
+    const leaves = (how: Departure) => {
+      if (stranger?.departure !== undefined) stranger.departure = how
+    }
     // A listener of its own, or an error of this client's would be everybody's.
-    client.on('error', (err: Error) => {
+    client.on('error', (err: Error & { level?: string }) => {
       log.debug({ err }, 'ssh client error')
+      if (err.level === 'protocol') leaves('invalid')
       connection.died(err)
       socket.end()
       setTimeout(() => socket.destroy(), lastWordsMs).unref()
@@ -84,14 +118,33 @@ export function createSshServer(options: SshServerOptions): SshServer {
       socket,
       peerIdent: printable(info.header.identRaw),
       channelsMax: options.channelsMax,
+      rekey: options.rekey,
+      answer: prover.forConnection(() => {
+        const { sessionId } = client._protocol
+        return sessionId === undefined ? undefined : { sessionId, algorithm }
+      }),
       log,
     })
-    client.on('handshake', () => connection.resume())
+    let exchanges = 0
+    let isIn = false
+    let algorithm = ''
+    client.on('handshake', ({ serverHostKey }: Negotiated) => {
+      algorithm = serverHostKey
+      // There is nothing yet that new keys would be for, and each exchange costs us more than it does
+      // whoever asks.
+      if (++exchanges > 1 && !isIn) {
+        leaves('invalid')
+        return connection.disconnect(2, 'log in first')
+      }
+      connection.exchanged()
+    })
     client.on('end', () => connection.died())
-    if (handlers === undefined) return connection.destroy()
+    if (stranger === undefined) return connection.destroy()
+    const { handlers } = stranger
 
     let tries = 0
     const failed = (context: AuthContext) => {
+      leaves('refused')
       if (++tries < options.authTriesMax) return context.reject(['publickey'])
       log.info('too many failed logins on one connection')
       connection.disconnect(2, 'Too many authentication failures')
@@ -100,8 +153,10 @@ export function createSshServer(options: SshServerOptions): SshServer {
       // Some clients ask first which methods there are: that is no try.
       if (context.method === 'none') return context.reject(['publickey'])
       if (!isPublicKey(context)) return failed(context)
-      const { rawSignature, blob, key, requestedAlgo } = context
+      const { rawSignature, blob, key, requestedAlgo, boundHostKey, shownHostKey } = context
       if (!isAcceptable(key.data, requestedAlgo)) return failed(context)
+      // Bound to another host: somebody carries to us what was meant for that one.
+      if (boundHostKey !== undefined && !boundHostKey.equals(shownHostKey)) return failed(context)
       // Yes to all: who asks with a key that is not theirs learns nothing.
       if (rawSignature === undefined || blob === undefined) return context.accept()
       const attempt: AuthAttempt = {
@@ -115,27 +170,35 @@ export function createSshServer(options: SshServerOptions): SshServer {
         (accepted) => (accepted ? context.accept() : failed(context)),
         (err: unknown) => {
           log.error({ err }, 'a login could not be decided')
+          stranger.departure = undefined
           connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
         },
       )
     })
     client.once('ready', () => {
-      clearTimeout(grace.get(socket))
+      clearTimeout(stranger.grace)
+      stranger.departure = undefined
+      isIn = true
       connection.start()
+      void connection.globalRequest(announcement, prover.announced, false)
       handlers.ready(connection)
     })
   })
 
-  const grace = new WeakMap<Duplex, NodeJS.Timeout>()
-
   return {
     serve(socket, handlers) {
-      waiting.set(socket, handlers)
       // Counts from the first moment: a client that says nothing is cut off like one that stalls.
-      const timer = setTimeout(() => socket.destroy(), options.loginGraceMs)
-      grace.set(socket, timer)
+      const grace = setTimeout(() => {
+        stranger.departure = 'late'
+        socket.destroy()
+      }, options.loginGraceMs)
+      const stranger: Stranger = { handlers, grace, departure: 'silent' }
+      strangers.set(socket, stranger)
       socket.on('error', () => socket.destroy())
-      socket.once('close', () => clearTimeout(timer))
+      socket.once('close', () => {
+        clearTimeout(grace)
+        if (stranger.departure !== undefined) handlers.left?.(stranger.departure)
+      })
       server.injectSocket(socket)
     },
   }

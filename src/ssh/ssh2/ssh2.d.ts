@@ -5,8 +5,10 @@ declare module 'ssh2' {
 
   /** The transport of one connection. */
   export interface Protocol {
-    takeConnection(onMessage: (payload: Buffer) => void): void
+    takeConnection(onMessage: (payload: Buffer) => void, onExchange: () => void): void
     readonly exchangingKeys: boolean
+    /** Of the first key exchange, once that is done. */
+    readonly sessionId: Buffer | undefined
     sendPayload(payload: Buffer, bypass?: boolean): void
     channelData(channel: number, data: Buffer): void
     channelExtData(channel: number, data: Buffer, kind: number): void
@@ -21,6 +23,11 @@ declare module 'ssh2' {
     readonly cipher: readonly string[]
     readonly hmac: readonly string[]
     readonly compress: readonly string[]
+  }
+
+  /** What a key exchange agreed on. */
+  export interface Negotiated {
+    readonly serverHostKey: string
   }
 
   export interface AuthContext {
@@ -40,6 +47,10 @@ declare module 'ssh2' {
     readonly blob: Buffer | undefined
     /** As the request names it. */
     readonly requestedAlgo: string
+    /** The host key that the request is bound to; undefined for a plain one. */
+    readonly boundHostKey: Buffer | undefined
+    /** What we have shown at the first key exchange: a certificate, where that was agreed on. */
+    readonly shownHostKey: Buffer
     readonly key: { readonly algo: string; readonly data: Buffer }
   }
 
@@ -103,7 +114,7 @@ declare module 'ssh2' {
 
   export const patchSeries: number | undefined
   export const utils: {
-    parseKey(text: string): object
+    parseKey(text: string): { getPrivatePEM(): string }
     /** The same key, which shows this certificate instead of itself. */
     withCertificate(key: object, certificate: Buffer): object
   }

@@ -123,5 +123,8 @@ test('nobody is asked whether they are still there before their login is done', 
 
   const { attacker } = await openChannelLab()
   vi.advanceTimersByTime(16_000)
-  await attacker.first(msg.globalRequest)
+  const asked = await attacker.until(() =>
+    attacker.received.find((payload) => payload.includes('keepalive@openssh.com')),
+  )
+  expect(asked?.[0]).toBe(msg.globalRequest)
 })

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
-import { Writer } from '../../../src/ssh/wire.ts'
+import { Reader, Writer } from '../../../src/ssh/wire.ts'
 import { Attacker, authRequest, msg, publicKeyFields } from '../../support/ssh-attacker.ts'
 import {
   type LoginRequest,
@@ -182,12 +182,14 @@ describe('answers to logins', () => {
       const { attacker } = openLab(ssh2)
       await attacker.handshakeForLogin()
       const info = await attacker.first(msg.extInfo)
-      return info.toString('latin1', 1 + 4 + 4 + 15 + 4)
+      const reader = new Reader(info)
+      reader.bytes(1 + 4)
+      return [reader.text(), reader.text()].join(' ')
     },
     {
-      ours: 'ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256',
+      ours: 'server-sig-algs ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256',
       stock:
-        'ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521rsa-sha2-512,rsa-sha2-256,ssh-rsa,ssh-dss',
+        'server-sig-algs ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521rsa-sha2-512,rsa-sha2-256,ssh-rsa,ssh-dss',
     },
   )
 })

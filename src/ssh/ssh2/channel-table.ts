@@ -1,0 +1,166 @@
+import type { Reader } from '../wire.ts'
+import {
+  areUsable,
+  type Channel,
+  type ChannelTransport,
+  OpenChannel,
+  packetBytesMax,
+} from './channel.ts'
+import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
+import {
+  type ChannelTerms,
+  encodeForChannel,
+  encodeOpen,
+  encodeOpenConfirmation,
+  encodeOpenFailure,
+  message,
+  openFailure,
+  readTerms,
+} from './messages.ts'
+import { receiveWindowBytes } from './receive-window.ts'
+
+/** The other side asks for a channel: accept or reject it once, now or later. */
+export interface ChannelOpen {
+  readonly type: string
+  readonly payload: Buffer
+  /** With a smaller window than usual where the rest is to be given later, by widen(). */
+  accept(windowBytes?: number): Channel
+  /** With a reason of RFC 4254 section 5.1. */
+  reject(reason: number, text: string): void
+}
+
+interface PendingOpen {
+  readonly type: string
+  resolve(channel: Channel): void
+  reject(err: Error): void
+}
+
+/** The channels of a connection, and how they come to be: RFC 4254 section 5.1. */
+export class ChannelTable {
+  readonly #transport: ChannelTransport
+  /** How many channels the other side may have open. */
+  readonly #theirsMax: number
+  readonly #channels = new Map<number, OpenChannel>()
+  readonly #opening = new Map<number, PendingOpen>()
+  /** Asked for by the other side and not answered. */
+  #openRequests = 0
+  readonly #theirs = new Set<OpenChannel>()
+  #isOver = false
+
+  constructor(transport: ChannelTransport, theirsMax: number) {
+    this.#transport = transport
+    this.#theirsMax = theirsMax
+  }
+
+  get(id: number): OpenChannel | undefined {
+    return this.#channels.get(id)
+  }
+
+  /** Rejects with ChannelOpenRefused or ConnectionClosed. */
+  open(type: string, payload: Buffer): Promise<Channel> {
+    const { promise, resolve, reject } = Promise.withResolvers<Channel>()
+    if (this.#isOver) reject(new ConnectionClosed())
+    else {
+      const id = this.#freeId()
+      this.#opening.set(id, { type, resolve, reject })
+      this.#transport.send(encodeOpen(type, ourTerms(id), payload))
+    }
+    return promise
+  }
+
+  /** The other side asks for a channel. */
+  requested(reader: Reader, handler: ((open: ChannelOpen) => void) | undefined): void {
+    const type = reader.string().toString('latin1')
+    const terms = readTerms(reader)
+    const payload = Buffer.from(reader.bytes(reader.left))
+    let answered = false
+    const answer = (reply: Buffer) => {
+      if (answered) throw new Error('this channel was answered')
+      answered = true
+      this.#openRequests--
+      this.#transport.send(reply)
+    }
+    const reject = (reason: number, text: string) =>
+      answer(encodeOpenFailure(terms.sender, reason, text))
+    this.#openRequests++
+    if (!areUsable(terms)) return reject(openFailure.connectFailed, 'packets too small')
+    if (this.#theirs.size + this.#openRequests > this.#theirsMax) {
+      return reject(openFailure.resourceShortage, 'too many channels on this connection')
+    }
+    if (handler === undefined) return reject(openFailure.administrativelyProhibited, '')
+    handler({
+      type,
+      payload,
+      reject,
+      accept: (windowBytes = receiveWindowBytes) => {
+        const id = this.#freeId()
+        const channel = new OpenChannel(this.#transport, type, id, terms, windowBytes)
+        answer(encodeOpenConfirmation(terms.sender, { ...ourTerms(id), window: windowBytes }))
+        if (this.#isOver) channel.died()
+        else {
+          this.#channels.set(id, channel)
+          this.#theirs.add(channel)
+        }
+        return channel
+      },
+    })
+  }
+
+  /** The other side has opened a channel that we asked for. */
+  confirmed(reader: Reader): void {
+    const id = reader.u32()
+    const pending = this.#opening.get(id)
+    if (pending === undefined)
+      throw new ProtocolBroken('a channel was confirmed that nobody asked for')
+    const terms = readTerms(reader)
+    this.#opening.delete(id)
+    if (!areUsable(terms)) {
+      pending.reject(new ChannelOpenRefused(openFailure.connectFailed, 'packets too small'))
+      this.#transport.send(encodeForChannel(message.channelClose, terms.sender))
+      throw new ProtocolBroken('a channel was opened on unusable terms')
+    }
+    const channel = new OpenChannel(this.#transport, pending.type, id, terms)
+    this.#channels.set(id, channel)
+    pending.resolve(channel)
+  }
+
+  /** The other side does not open it. */
+  refused(reader: Reader): void {
+    const id = reader.u32()
+    const pending = this.#opening.get(id)
+    if (pending === undefined)
+      throw new ProtocolBroken('a channel was refused that nobody asked for')
+    this.#opening.delete(id)
+    const reason = reader.u32()
+    const text = reader.left > 0 ? reader.string().toString('utf8').slice(0, 200) : ''
+    pending.reject(new ChannelOpenRefused(reason, text))
+  }
+
+  /** Both sides have closed it. */
+  forget(channel: OpenChannel): void {
+    if (this.#channels.get(channel.localId) !== channel) return
+    this.#channels.delete(channel.localId)
+    this.#theirs.delete(channel)
+  }
+
+  /** The connection has gone. Gives the channels that are to hear of it. */
+  end(error: Error | undefined): readonly OpenChannel[] {
+    this.#isOver = true
+    const channels = [...this.#channels.values()]
+    const opening = [...this.#opening.values()]
+    this.#channels.clear()
+    this.#opening.clear()
+    for (const { reject } of opening) reject(new ConnectionClosed(error))
+    return channels
+  }
+
+  #freeId(): number {
+    let id = 0
+    while (this.#channels.has(id) || this.#opening.has(id)) id++
+    return id
+  }
+}
+
+function ourTerms(sender: number): ChannelTerms {
+  return { sender, window: receiveWindowBytes, packetMax: packetBytesMax }
+}
