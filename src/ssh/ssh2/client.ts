@@ -75,10 +75,12 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   let accepted: Buffer | undefined
   const hostVerifier = (blob: Buffer, answer: (accepted: boolean) => void) => {
     if (accepted !== undefined) return answer(accepted.equals(blob))
-    options.verifyHostKey(blob).then(
+    const verify = async () => options.verifyHostKey(blob)
+    verify().then(
       (good) => {
         if (phase !== 'exchange') return
-        if (!good) return fail(new UpstreamHostKey())
+        // Nothing but true is a yes: what is lost of a promise or an error would be one otherwise.
+        if (good !== true) return fail(new UpstreamHostKey())
         accepted = Buffer.from(blob)
         try {
           answer(true)
