@@ -154,6 +154,7 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
   const { certificate } = key
   if (certificate !== undefined) assertCertified(parsed.key, certificate)
   const plain = ssh2.utils.parseKey(formatPublicKey(parsed.key))
+  let signed = false
   const shown = certificate === undefined ? plain : ssh2.utils.withCertificate(plain, certificate)
   return class extends ssh2.BaseAgent {
     override getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void) {
@@ -170,6 +171,9 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
       if (algorithm === undefined) {
         return done(new Error('the target takes RSA signatures with SHA-1 only'))
       }
+      // A target that takes each signature for a question would have us sign without end.
+      if (signed) return done(new Error('the target asked for a second signature'))
+      signed = true
       key.sign(data, algorithm).then(
         (signature) => {
           // ssh2 writes the algorithm itself.
