@@ -12,6 +12,7 @@ interface Opening {
   readonly hostKeys?: readonly string[]
   /** Says that a guess of the key exchange follows. */
   readonly guess?: boolean
+  readonly compression?: string
 }
 
 /** What a server proves itself with, for those who want to look. */
@@ -43,18 +44,22 @@ export class Attacker extends RawPeer {
     await this.first(msg.serviceAccept)
   }
 
-  sendKexInit({ kex, hostKeys, guess = false }: Opening = {}): Buffer {
+  sendKexInit(opening?: Opening): Buffer {
+    const built = this.makeKexInit(opening)
+    this.send(built)
+    return built
+  }
+
+  makeKexInit({ kex, hostKeys, guess = false, compression = 'none' }: Opening = {}): Buffer {
     const payload = new Writer()
       .u8(msg.kexInit)
       .bytes(randomBytes(16))
       .text((kex ?? ['curve25519-sha256', 'ext-info-c']).join(','))
       .text((hostKeys ?? ['ssh-ed25519']).join(','))
-    for (const list of ['aes128-gcm@openssh.com', 'hmac-sha2-256', 'none', '']) {
+    for (const list of ['aes128-gcm@openssh.com', 'hmac-sha2-256', compression, '']) {
       payload.text(list).text(list)
     }
-    const built = payload.boolean(guess).u32(0).build()
-    this.send(built)
-    return built
+    return payload.boolean(guess).u32(0).build()
   }
 
   /** Our half of the key exchange. Gives what finishes it. */
