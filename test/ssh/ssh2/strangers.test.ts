@@ -13,7 +13,7 @@ import {
   Writer,
 } from '../../../src/ssh/index.ts'
 import { Attacker, authRequest, msg, publicKeyFields } from '../../support/ssh-attacker.ts'
-import { channelMsg, openChannel, signedLogin } from '../../support/ssh-lab.ts'
+import { channelMsg, openChannel, openChannelLab, signedLogin } from '../../support/ssh-lab.ts'
 
 /** What strangers do to our server before it knows who they are. */
 const hostKey = generateHostKey()
@@ -373,4 +373,22 @@ test('PD-15: what a handler throws ends its connection and no other', async () =
   expect(said?.toString('latin1')).not.toContain('a fault of ours')
   other.attacker.send(openChannel(0))
   await other.attacker.first(channelMsg.failure)
+})
+
+test.each([
+  ['ends it', true],
+  ['is answered without one (control)', false],
+])('CH-09: what is asked while keys are exchanged %s', async (_, exchanging) => {
+  const { attacker, connection } = await openChannelLab()
+  const answers = () => attacker.received.filter(([type]) => type === 82).length
+  if (exchanging) attacker.sendKexInit()
+  const asked = new Writer().u8(msg.globalRequest).text('keepalive@openssh.com').boolean(true)
+  attacker.send(...Array.from({ length: 10_000 }, () => asked.build()))
+  if (exchanging) {
+    expect((await connection.done).error?.message).toContain('packet type 80')
+    expect(answers()).toBe(0)
+  } else {
+    await attacker.until(() => (answers() === 10_000 ? true : undefined))
+    connection.destroy()
+  }
 })
