@@ -8,6 +8,7 @@ import { Draining, SessionKilled } from './errors.ts'
 import { Headcount } from './headcount.ts'
 import { KillNotices } from './kill-notices.ts'
 import { type ClientFacts, login } from './login.ts'
+import { Turns } from './turns.ts'
 
 export interface Bastion {
   /** Starts to accept; the answer is where it really listens. */
@@ -24,6 +25,8 @@ const drainPollMs = 100
 /** How long sessions get to write their end on record before the sockets go. */
 const farewellMs = 1500
 const lastWordsMs = 300
+/** So many logins are looked up at a time: the rest of the database's connections is for who is in. */
+const loginsMax = 6
 
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
@@ -34,6 +37,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const connectionsOf = new Headcount(limits.connectionsPerUserMax)
   const sessionsOf = new Headcount(limits.sessionsPerUserMax)
   const kills = new KillNotices()
+  const logins = new Turns(loginsMax)
   let draining = false
 
   const ssh = createSshServer({
@@ -72,6 +76,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
     let facts: ClientFacts | undefined
     ssh.serve(socket, {
       authenticate: async (attempt) => {
+        using _turn = await logins.take()
         facts = await login(deps, attempt, source)
         return facts !== undefined
       },

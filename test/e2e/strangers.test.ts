@@ -19,7 +19,7 @@ const sockets = new Set<Socket>()
 
 beforeAll(async () => {
   vaultterm = await VaultTerm.start({
-    VAULTTERM_LOGIN_GRACE_SECONDS: '3',
+    VAULTTERM_LOGIN_GRACE_SECONDS: '5',
     VAULTTERM_CONNECTIONS_PER_USER_MAX: String(connectionsMax),
   })
   const parsed = parsePublicKeyBlob(publicKeyBlob(guest.publicKey))
@@ -82,7 +82,7 @@ test('PD-01 PD-03: who stalls is gone at the grace time, whatever they have said
   await noneLeft()
   // Who has logged in stays (control).
   const attacker = await enter()
-  await sleep(3500)
+  await sleep(5500)
   expect(attacker.ended).toBe(false)
   attacker.end()
   await noneLeft()
@@ -120,6 +120,33 @@ const kexInitiate = new Writer()
     ),
   )
   .build()
+
+test('PD-08 PD-13: a flood of logins by nobody keeps nobody out', async () => {
+  let over = false
+  let refused = 0
+  const flooder = async (number: number) => {
+    while (!over) {
+      const { attacker, socket } = dial(`127.0.5.${1 + (number % 20)}`)
+      await attacker.handshakeForLogin().catch(() => {})
+      attacker.send(
+        ...Array.from({ length: 6 }, () => signedLogin(attacker.sessionId, 'acme', nobody)),
+      )
+      await attacker.closed
+      refused += attacker.received.filter(([type]) => type === msg.authFailure).length
+      socket.destroy()
+    }
+  }
+  const flood = Array.from({ length: 180 }, (_, number) => flooder(number))
+  await sleep(1000)
+  for (let logins = 0; logins < 4; logins++) await expectWell()
+  over = true
+  await Promise.all(flood)
+  expect(refused).toBeGreaterThan(100)
+  expect(vaultterm.stderr).not.toContain('could not be decided')
+  await noneLeft()
+})
+
+const nobody = generateKeyPairSync('ed25519')
 
 test('PD-09: guesses from 60 addresses do not lock the owner out', async () => {
   const outcomes = await Promise.all(
