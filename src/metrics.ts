@@ -21,24 +21,28 @@ export type MetricsPage = Pick<Metrics, 'contentType' | 'metrics'>
 const name = z.string().regex(/^[a-z][a-z0-9_]{0,99}$/)
 const label = z.union([z.string().max(256), z.number()])
 /** The JSON of another process's registry: it is not believed to be one. */
-const registryShape = z.array(
-  z.object({
-    name,
-    help: z
-      .string()
-      .max(500)
-      .regex(/^[^\n]*$/),
-    type: z.enum(['counter', 'gauge', 'histogram', 'summary']),
-    aggregator: z.enum(['sum', 'first', 'min', 'max', 'average', 'omit']),
-    values: z.array(
-      z.object({
-        value: z.number(),
-        labels: z.record(name, label),
-        metricName: name.optional(),
-      }),
-    ),
-  }),
-)
+const registryShape = z
+  .array(
+    z.object({
+      name,
+      help: z
+        .string()
+        .max(500)
+        .regex(/^[^\n]*$/),
+      type: z.enum(['counter', 'gauge', 'histogram', 'summary']),
+      aggregator: z.enum(['sum', 'first', 'min', 'max', 'average', 'omit']),
+      values: z
+        .array(
+          z.object({
+            value: z.number(),
+            labels: z.record(name, label),
+            metricName: name.optional(),
+          }),
+        )
+        .max(1000),
+    }),
+  )
+  .max(100)
 
 /** A page of this process's figures and those of others, which are summed. */
 export function mergeMetrics(
@@ -53,6 +57,16 @@ export function mergeMetrics(
       return AggregatorRegistry.aggregate([own, ...parsed]).metrics()
     },
   }
+}
+
+/**
+ * The figures of processes that are no more, as one: what they counted stays counted, or sums would
+ * fall, which reads as a restart of all. What they had goes with them.
+ */
+export async function retireMetrics(registries: readonly string[]): Promise<string> {
+  const parsed = registries.flatMap((text) => parseRegistry(text) ?? [])
+  const all = await AggregatorRegistry.aggregate(parsed).getMetricsAsJSON()
+  return JSON.stringify(all.filter(({ type }) => String(type) !== 'gauge'))
 }
 
 function parseRegistry(text: string): [MetricObject[]] | undefined {

@@ -10,11 +10,15 @@ import type { Turned } from './metrics.ts'
 import type { MonitorDeps } from './monitor.ts'
 import { Penalties } from './penalties.ts'
 import { Replays } from './replays.ts'
+import { Turns } from './turns.ts'
 import type { ForkWorker } from './worker.ts'
 import { WorkerPool } from './worker-pool.ts'
 
 export interface BastionDeps
-  extends Omit<MonitorDeps, 'replays' | 'penalties' | 'connectionsOf' | 'sessionsOf' | 'access'> {
+  extends Omit<
+    MonitorDeps,
+    'replays' | 'penalties' | 'turns' | 'connectionsOf' | 'sessionsOf' | 'access'
+  > {
   readonly access: MonitorDeps['access'] & Pick<Access, 'onKill'>
   readonly limits: BastionLimits
   readonly workers: WorkerLimits
@@ -40,6 +44,8 @@ export interface Bastion {
 }
 
 const drainPollMs = 100
+/** So many logins are looked up at a time. */
+const loginsMax = 6
 
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
@@ -54,6 +60,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       ...deps,
       replays: new Replays(),
       penalties,
+      turns: new Turns(loginsMax),
       connectionsOf: new Headcount(limits.connectionsPerUserMax),
       sessionsOf: new Headcount(limits.sessionsPerUserMax),
     },

@@ -12,6 +12,7 @@ import type { Headcount } from './headcount.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import type { Replays } from './replays.ts'
+import type { Turns } from './turns.ts'
 import { parseUsername, type Wish } from './username.ts'
 
 /** What monitors stand on, all of them alike. */
@@ -33,6 +34,8 @@ export interface MonitorDeps {
   readonly metrics: BastionMetrics
   readonly replays: Replays
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
+  /** Who logs in waits for one: the rest of the database's connections is for who is in. */
+  readonly turns: Turns
   /** The connections, and the sessions, of each user on this node. */
   readonly connectionsOf: Headcount
   readonly sessionsOf: Headcount
@@ -163,16 +166,11 @@ export class Monitor implements Broker {
    * and a key that is looked up: neither the answer nor its timing tells which it was.
    */
   async login(id: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined> {
-    const { tenants, auth, metrics, replays, connectionsOf } = this.#deps
+    const { metrics, replays, connectionsOf } = this.#deps
     const served = this.#require(id)
     if (served.identity !== undefined) throw new RequestForged('a second login')
     const wish = parseUsername(attempt.user)
-    const tenant = await tenants.resolve(wish?.tenant ?? nobody)
-    const identity = await auth.authenticateSsh({
-      tenant: wish === undefined ? undefined : tenant?.id,
-      attempt,
-      source: served.source,
-    })
+    const identity = await this.#authenticate(wish, attempt, served.source)
     metrics.authentications.inc({ outcome: identity === undefined ? 'refused' : 'accepted' })
     if (wish === undefined || identity === undefined) return undefined
     const { exchangeHash } = parseUserauthRequest(attempt.signedData)
@@ -196,6 +194,18 @@ export class Monitor implements Broker {
         ...(certificate.forceCommand !== undefined && { forceCommand: certificate.forceCommand }),
       },
     }
+  }
+
+  async #authenticate(wish: Wish | undefined, attempt: AuthAttempt, source: string) {
+    const { tenants, auth, turns } = this.#deps
+    using _turn = await turns.take()
+    const tenant = await tenants.resolve(wish?.tenant ?? nobody)
+    // Awaited here: the turn is over when this is.
+    return await auth.authenticateSsh({
+      tenant: wish === undefined ? undefined : tenant?.id,
+      attempt,
+      source,
+    })
   }
 
   async authorize(id: ConnectionId, kind: ChannelKind): Promise<Authorization | Denial> {

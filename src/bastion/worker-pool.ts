@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { WorkerLimits } from '../config.ts'
 import type { Log } from '../log.ts'
+import { retireMetrics } from '../metrics.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Admitted } from './admission.ts'
 import type { ConnectionId } from './broker.ts'
@@ -20,6 +21,7 @@ export interface WorkerPoolOptions {
 const beatMs = 1000
 /** Beats without an answer: what hangs is gone within five seconds. */
 const owedMax = 4
+const beatsPerCount = 5
 /** What it has served is remembered against replays until it ends. */
 const loginsMax = 200_000
 const drainingMax = 8
@@ -36,6 +38,9 @@ export class WorkerPool {
   /** Those whose successor is on its way, or here. */
   readonly #succeeded = new WeakSet<Worker>()
   readonly #heart: NodeJS.Timeout
+  /** What those counted that are no more. */
+  #past: Promise<string> = Promise.resolve('[]')
+  #beats = 0
   #numbers = 0
   #failures = 0
   #isClosing = false
@@ -95,7 +100,10 @@ export class WorkerPool {
 
   /** What each worker counted, as Prometheus' JSON. */
   async metrics(): Promise<readonly string[]> {
-    const answers = await Promise.all([...this.#workers].map((worker) => worker.metrics()))
+    const answers = await Promise.all([
+      this.#past,
+      ...[...this.#workers].map((worker) => worker.metrics()),
+    ])
     return answers.filter((answer) => answer !== undefined)
   }
 
@@ -134,10 +142,16 @@ export class WorkerPool {
     this.#workers.add(worker)
     void worker.ended.then(() => {
       this.#workers.delete(worker)
+      this.#retire(worker)
       if (!this.#isClosing && !worker.isDraining) this.#replace(worker)
     })
     await worker.ready
     return worker
+  }
+
+  #retire({ lastMetrics }: Worker): void {
+    if (lastMetrics === undefined) return
+    this.#past = this.#past.then((past) => retireMetrics([past, lastMetrics]))
   }
 
   /** One has died that was to live. */
@@ -197,6 +211,8 @@ export class WorkerPool {
 
   #beat(): void {
     const { softBytes, hardBytes } = this.#options.limits
+    // Of one that is killed it is known what it had counted a little before.
+    if (++this.#beats % beatsPerCount === 0) void this.metrics()
     for (const worker of this.#workers) {
       if (worker.isGone) continue
       if (worker.owed >= owedMax) {

@@ -9,6 +9,7 @@ import { createService, type Service } from './service.ts'
 import { WorkerChannel } from './worker-channel.ts'
 
 const drainPollMs = 100
+const lastWordMs = 500
 
 /**
  * The program of a worker: parses what strangers send, and holds no secret but the host keys. It asks
@@ -51,8 +52,16 @@ export function runWorker(): void {
     if (ending) return
     ending = true
     while (served.sessions > 0) await wait(drainPollMs)
+    await leave(served)
+  }
+
+  /** Its last word is what it counted. */
+  async function leave(served: Service): Promise<void> {
     await served.close()
-    process.exit(0)
+    const metrics = JSON.stringify(await registry.getMetricsAsJSON())
+    setTimeout(() => process.exit(0), lastWordMs)
+    if (!process.connected) process.exit(0)
+    process.send?.({ type: 'metrics', id: 0, metrics } satisfies FromWorker, () => process.exit(0))
   }
 
   process.on('message', (message: ToWorker, socket?: Socket) => {
@@ -89,7 +98,7 @@ export function runWorker(): void {
         return
       case 'stop':
         if (service === undefined) process.exit(0)
-        return void service.close().then(() => process.exit(0))
+        return void leave(service)
     }
   })
   // The main process decides when to end: these are for it.

@@ -39,7 +39,8 @@ export class Worker {
   readonly #ended = Promise.withResolvers<void>()
   readonly #metrics = new Map<number, (text: string | undefined) => void>()
   #lastMetrics: string | undefined
-  #messages = 0
+  /** From 1: 0 is what a worker says unasked. */
+  #messages = 1
   #calls = 0
   /** Pings since the last answer. Counted, not timed: when we stand still, it is not the worker's fault. */
   #owed = 0
@@ -153,17 +154,21 @@ export class Worker {
     this.#send({ type: 'ping', id: this.#messages++ })
   }
 
-  /** Prometheus' JSON of its registry; undefined when it does not answer. */
+  /** What its registry was when it was last heard of. */
+  get lastMetrics(): string | undefined {
+    return this.#lastMetrics
+  }
+
+  /** Prometheus' JSON of its registry: an old one when it does not answer. */
   async metrics(): Promise<string | undefined> {
-    if (this.#isGone) return this.#lastMetrics
+    if (this.#isGone || !this.#isReady) return this.#lastMetrics
     const id = this.#messages++
     const { promise, resolve } = Promise.withResolvers<string | undefined>()
     this.#metrics.set(id, resolve)
     const timer = setTimeout(() => resolve(undefined), metricsMs)
     this.#send({ type: 'metrics', id })
     try {
-      this.#lastMetrics = (await promise) ?? this.#lastMetrics
-      return this.#lastMetrics
+      return (await promise) ?? this.#lastMetrics
     } finally {
       clearTimeout(timer)
       this.#metrics.delete(id)
@@ -213,6 +218,7 @@ export class Worker {
       case 'left':
         return this.#monitor.left(said.connection, said.how)
       case 'metrics':
+        this.#lastMetrics = said.metrics
         return this.#metrics.get(said.id)?.(said.metrics)
       case 'call':
         return void this.#answer(said.id, said.call)

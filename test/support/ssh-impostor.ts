@@ -1,152 +1,107 @@
 import {
-  createHash,
   createPublicKey,
   diffieHellman,
-  encapsulate,
   generateKeyPairSync,
+  type KeyObject,
   randomBytes,
   sign,
 } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { publicKeyBlob } from '../../src/ssh/index.ts'
 import { Reader, Writer } from '../../src/ssh/wire.ts'
-import { msg } from './ssh-attacker.ts'
+import { deriveKeys, msg, type PacketKeys, RawPeer, sha256 } from './ssh-raw-peer.ts'
 
-const ident = 'SSH-2.0-impostor'
-const kemKeyBytes = 1184
+const ident = 'SSH-2.0-Impostor'
 
-interface Opening {
-  readonly kex: readonly string[]
-  readonly hostKeys?: readonly string[]
-  /** Says that a guess of the key exchange follows. */
-  readonly guess?: boolean
-  /** The guess. */
-  readonly guessed?: Buffer
+/** What a server sends to end its half of the key exchange. */
+export interface KexReply {
+  readonly hostKey: Buffer
+  readonly publicValue: Buffer
+  readonly signature: Buffer
 }
 
-/**
- * The server's side of a key exchange, written from the papers. Resolves with true once the client has
- * taken new keys, and with false when it leaves instead.
- */
-export async function serveExchange(stream: Duplex, opening: Opening): Promise<boolean> {
-  const { kex, hostKeys = ['ssh-ed25519'], guess = false, guessed } = opening
-  const read = reader(stream)
-  stream.write(`${ident}\r\n`)
-  const init = new Writer()
-    .u8(msg.kexInit)
-    .bytes(randomBytes(16))
-    .text(kex.join(','))
-    .text(hostKeys.join(','))
-  for (const list of ['aes128-gcm@openssh.com', 'hmac-sha2-256', 'none', '']) {
-    init.text(list).text(list)
-  }
-  const serverInit = init.boolean(guess).u32(0).build()
-  stream.write(frame(serverInit))
-  if (guessed !== undefined) stream.write(frame(guessed))
+/** The server's side of SSH, written from the papers: whoever dials it gets what it is told to send. */
+export class Impostor extends RawPeer {
+  readonly #hostKey: KeyObject
+  #init: Buffer = Buffer.alloc(0)
+  #keys: PacketKeys | undefined
+  #read = 0
 
-  const clientIdent = await read.line()
-  const clientInit = await read.payload()
-  const initiate = await read.payload()
-  if (clientIdent === undefined || clientInit === undefined || initiate === undefined) return false
-  const fields = new Reader(initiate)
-  fields.u8()
-  const theirs = fields.string()
-  const { mine, shared } = agree(theirs)
-  const { privateKey } = generateKeyPairSync('ed25519')
-  const hostKey = publicKeyBlob(privateKey)
-  const hashed = new Writer()
-    .text(clientIdent)
-    .text(ident)
-    .string(clientInit)
-    .string(serverInit)
-    .string(hostKey)
-    .string(theirs)
-    .string(mine)
-    .bytes(shared)
-    .build()
-  const signature = new Writer()
-    .text('ssh-ed25519')
-    .string(sign(null, sha256(hashed), privateKey))
-    .build()
-  const reply = new Writer().u8(msg.kexReply).string(hostKey).string(mine).string(signature)
-  stream.write(frame(reply.build()))
-  stream.write(frame(Buffer.from([msg.newKeys])))
-  return (await read.payload())?.[0] === msg.newKeys
-}
-
-/** By what the client sent: X25519 alone, or behind ML-KEM. */
-function agree(theirs: Buffer): { mine: Buffer; shared: Buffer } {
-  const classical = theirs.subarray(-32)
-  const pair = generateKeyPairSync('x25519')
-  const point = Buffer.from(String(pair.publicKey.export({ format: 'jwk' }).x), 'base64url')
-  const jwk = { kty: 'OKP', crv: 'X25519', x: classical.toString('base64url') }
-  const publicKey = createPublicKey({ key: jwk, format: 'jwk' })
-  const secret = diffieHellman({ privateKey: pair.privateKey, publicKey })
-  if (theirs.length === 32) return { mine: point, shared: new Writer().mpint(secret).build() }
-  const spki = Buffer.concat([
-    Buffer.from('308204b2300b0609608648016503040402038204a100', 'hex'),
-    theirs.subarray(0, kemKeyBytes),
-  ])
-  const sealed = encapsulate(createPublicKey({ key: spki, format: 'der', type: 'spki' }))
-  return {
-    mine: Buffer.concat([sealed.ciphertext, point]),
-    shared: new Writer().string(sha256(Buffer.concat([sealed.sharedKey, secret]))).build(),
+  constructor(stream: Duplex, hostKey: KeyObject) {
+    super(stream)
+    this.#hostKey = hostKey
   }
-}
 
-/** One line, and then packets that are not sealed; undefined at the end. */
-function reader(stream: Duplex) {
-  let buffer = Buffer.alloc(0)
-  let isOver = false
-  let wake = () => {}
-  stream.on('data', (chunk: Buffer) => {
-    buffer = Buffer.concat([buffer, chunk])
-    wake()
-  })
-  const ended = () => {
-    isOver = true
-    wake()
+  sendIdent(): void {
+    this.write(`${ident}\r\n`)
   }
-  stream.on('end', ended).on('close', ended).on('error', ended)
-  const take = async (size: () => number | undefined): Promise<Buffer | undefined> => {
-    for (;;) {
-      const bytes = size()
-      if (bytes !== undefined && buffer.length >= bytes) {
-        const taken = buffer.subarray(0, bytes)
-        buffer = buffer.subarray(bytes)
-        return taken
-      }
-      if (isOver) return undefined
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
+
+  /** The next message that was not looked at; undefined once the client has left. */
+  async next(): Promise<Buffer | undefined> {
+    const at = this.#read++
+    return this.until(() => this.received[at])
+  }
+
+  /** Our KEXINIT, which is hashed as it is given here even when another one is sent. */
+  makeKexInit(strict = false): Buffer {
+    const payload = new Writer()
+      .u8(msg.kexInit)
+      .bytes(randomBytes(16))
+      .text(strict ? 'curve25519-sha256,kex-strict-s-v00@openssh.com' : 'curve25519-sha256')
+      .text('ssh-ed25519')
+    for (const list of ['aes128-gcm@openssh.com', 'hmac-sha2-256', 'none', '']) {
+      payload.text(list).text(list)
     }
+    this.#init = payload.boolean(false).u32(0).build()
+    return this.#init
   }
-  return {
-    async line(): Promise<string | undefined> {
-      const line = await take(() => {
-        const end = buffer.indexOf('\r\n')
-        return end === -1 ? undefined : end + 2
-      })
-      return line?.toString('latin1').slice(0, -2)
-    },
-    async payload(): Promise<Buffer | undefined> {
-      const packet = await take(() => (buffer.length < 4 ? undefined : 4 + buffer.readUInt32BE(0)))
-      return packet?.subarray(5, packet.length - packet.readUInt8(4))
-    },
+
+  /** What is due once the client has sent its KEXINIT and its half of the exchange. */
+  makeKexReply(clientInit: Buffer, initiate: Buffer): KexReply {
+    const theirs = new Reader(initiate.subarray(1)).string()
+    const pair = generateKeyPairSync('x25519')
+    const publicValue = Buffer.from(String(pair.publicKey.export({ format: 'jwk' }).x), 'base64url')
+    const key = { kty: 'OKP', crv: 'X25519', x: theirs.toString('base64url') }
+    const secret = diffieHellman({
+      privateKey: pair.privateKey,
+      publicKey: createPublicKey({ key, format: 'jwk' }),
+    })
+    const shared = new Writer().mpint(secret).build()
+    const hostKey = publicKeyBlob(this.#hostKey)
+    const exchangeHash = sha256(
+      new Writer()
+        .text(this.peerIdent ?? '')
+        .text(ident)
+        .string(clientInit)
+        .string(this.#init)
+        .string(hostKey)
+        .string(theirs)
+        .string(publicValue)
+        .bytes(shared)
+        .build(),
+    )
+    this.#keys = deriveKeys('server', shared, exchangeHash)
+    const bare = sign(null, exchangeHash, this.#hostKey)
+    const signature = new Writer().text('ssh-ed25519').string(bare).build()
+    return { hostKey, publicValue, signature }
   }
-}
 
-function frame(payload: Uint8Array): Buffer {
-  const padding = 4 + ((8 - ((5 + payload.length + 4) % 8)) % 8)
-  return new Writer()
-    .u32(1 + payload.length + padding)
-    .u8(padding)
-    .bytes(payload)
-    .bytes(Buffer.alloc(padding))
-    .build()
-}
+  /** NEWKEYS, and the new keys from then on. */
+  sendNewKeys(): void {
+    this.send(Buffer.of(msg.newKeys))
+    if (this.#keys !== undefined) this.useKeys(this.#keys)
+  }
 
-function sha256(bytes: Buffer): Buffer {
-  return createHash('sha256').update(bytes).digest()
+  /** All of the exchange, as an honest server does it. */
+  async handshake(): Promise<void> {
+    this.sendIdent()
+    this.send(this.makeKexInit())
+    const init = await this.next()
+    const initiate = await this.next()
+    if (init === undefined || initiate === undefined) throw new Error('the client left')
+    const { hostKey, publicValue, signature } = this.makeKexReply(init, initiate)
+    const reply = new Writer().u8(msg.kexReply).string(hostKey).string(publicValue)
+    this.send(reply.string(signature).build())
+    this.sendNewKeys()
+  }
 }

@@ -117,10 +117,13 @@ export function openUnauthenticated(): { readonly wire: Duplex; readonly ready: 
   return { wire, ready: () => isReady }
 }
 
-/** A login with a key that the server takes. */
-export function signedLogin(sessionId: Buffer, user = 'somebody'): Buffer {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-  const fields = publicKeyFields('ssh-ed25519', publicKeyBlob(publicKey), true)
+/** A login with a key of its own, which such a server takes, or with this one. */
+export function signedLogin(
+  sessionId: Buffer,
+  user = 'somebody',
+  { privateKey } = generateKeyPairSync('ed25519'),
+): Buffer {
+  const fields = publicKeyFields('ssh-ed25519', publicKeyBlob(privateKey), true)
   const request = authRequest(user, 'publickey', fields)
   const data = new Writer().string(sessionId).bytes(request).build()
   const signature = new Writer()
@@ -148,7 +151,7 @@ export function channelRequest(
   recipient: number,
   name: string,
   wantReply: boolean,
-  rest = Buffer.alloc(0),
+  rest: Uint8Array = Buffer.alloc(0),
 ) {
   return new Writer()
     .u8(channelMsg.request)

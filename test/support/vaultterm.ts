@@ -31,6 +31,8 @@ export class VaultTerm {
   #exited: Promise<number | null> = Promise.resolve(null)
   ready!: Ready
   stderr = ''
+  /** Hears all of stderr, of which only the last megabyte is kept. */
+  onStderr: ((text: string) => void) | undefined
 
   constructor(env: Record<string, string> = {}, home?: string) {
     this.home = home ?? mkdtempSync(join(tmpdir(), 'vaultterm-e2e-'))
@@ -60,6 +62,7 @@ export class VaultTerm {
     this.#process = child
     child.stderr.on('data', (chunk: Buffer) => {
       this.stderr = (this.stderr + chunk.toString()).slice(-1_000_000)
+      this.onStderr?.(chunk.toString())
     })
     this.#exited = new Promise((done) => child.once('exit', (code) => done(code)))
     const lines = createInterface({ input: child.stdout })

@@ -78,10 +78,12 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   let accepted: Buffer | undefined
   const hostVerifier = (blob: Buffer, answer: (accepted: boolean) => void) => {
     if (accepted !== undefined) return answer(accepted.equals(blob))
-    options.verifyHostKey(blob).then(
+    const verify = async () => options.verifyHostKey(blob)
+    verify().then(
       (good) => {
         if (phase !== 'exchange') return
-        if (!good) return fail(new UpstreamHostKey())
+        // Nothing but true is a yes: what is lost of a promise or an error would be one otherwise.
+        if (good !== true) return fail(new UpstreamHostKey())
         accepted = Buffer.from(blob)
         try {
           answer(true)
@@ -156,6 +158,7 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
   const { certificate } = key
   if (certificate !== undefined) assertCertified(parsed.key, certificate)
   const plain = ssh2.utils.parseKey(formatPublicKey(parsed.key))
+  let signed = false
   const shown = certificate === undefined ? plain : ssh2.utils.withCertificate(plain, certificate)
   return class extends ssh2.BaseAgent {
     override getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void) {
@@ -172,6 +175,9 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
       if (algorithm === undefined) {
         return done(new Error('the target takes RSA signatures with SHA-1 only'))
       }
+      // A target that takes each signature for a question would have us sign without end.
+      if (signed) return done(new Error('the target asked for a second signature'))
+      signed = true
       key.sign(data, algorithm).then(
         (signature) => {
           // ssh2 writes the algorithm itself.

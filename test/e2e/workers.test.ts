@@ -1,0 +1,301 @@
+import { execFileSync } from 'node:child_process'
+import { createPrivateKey } from 'node:crypto'
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { Registry } from 'prom-client'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openDatabase, type TenantId } from '../../src/postgres/index.ts'
+import { Secret } from '../../src/secret.ts'
+import { openKek } from '../../src/vault/index.ts'
+import { vaultMetrics } from '../../src/vault/metrics.ts'
+import { findNewestSecret } from '../../src/vault/queries.ts'
+import { SealState } from '../../src/vault/seal-state.ts'
+import { SecretStore } from '../../src/vault/secrets.ts'
+import { sshKeyPath } from '../../src/vault/ssh-key.ts'
+import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
+import { silent } from '../support/postgres.ts'
+import { SshTerminal } from '../support/ssh-terminal.ts'
+import { Sshd } from '../support/sshd.ts'
+import { VaultTerm } from '../support/vaultterm.ts'
+
+let vaultterm: VaultTerm
+let sshd: Sshd
+const terminals: SshTerminal[] = []
+
+beforeAll(async () => {
+  vaultterm = await VaultTerm.start({ VAULTTERM_WORKERS: '2' })
+  sshd = await Sshd.start()
+  await addTarget(vaultterm, sshd)
+}, 120_000)
+afterAll(async () => {
+  for (const terminal of terminals) terminal.close()
+  await sshd?.close()
+  await vaultterm?.close()
+})
+
+/** The processes that parse strangers' bytes, as the system lists them. */
+function workers(): number[] {
+  return execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line))
+    .filter((parts) => Number(parts?.[2]) === vaultterm.pid && parts?.[3]?.includes('main/worker'))
+    .map((parts) => Number(parts?.[1]))
+}
+
+/** Which worker has the newest of some terminals: the one whose sockets grew. */
+async function open(): Promise<{ terminal: SshTerminal; say(text: string): Promise<void> }> {
+  const terminal = new SshTerminal(['-F', `${vaultterm.home}/demo/ssh_config`, 'acme+web1'])
+  terminals.push(terminal)
+  await terminal.waitFor(/[#$] /)
+  let count = 0
+  return {
+    terminal,
+    async say(text) {
+      const mark = `${text}-${++count}-`
+      terminal.type(`echo ${mark}$((40+2))\r`)
+      await terminal.waitFor(new RegExp(`${mark}42`))
+    },
+  }
+}
+
+/** What nobody may find in a worker: taken out of the vault as only a test that is root can. */
+async function secretsOf({ home }: VaultTerm) {
+  const run = JSON.parse(readFileSync(join(home, 'run.json'), 'utf8'))
+  const url = String(run.database.app)
+  const password = Buffer.from(decodeURIComponent(new URL(url).password))
+  const database = openDatabase({
+    url: new Secret(url),
+    role: 'vaultterm_app',
+    log: silent,
+    metrics: new Registry(),
+  })
+  try {
+    const kek = await openKek(`file:${join(home, 'kek')}`)
+    const state = new SealState(database, kek)
+    const secrets = new SecretStore(database, kek, state, vaultMetrics(new Registry()))
+    const tenants = await database.system((tx) =>
+      tx.many<{ tenant: TenantId }>('select tenant_id as tenant from tenant'),
+    )
+    const primes: Buffer[] = []
+    for (const { tenant } of tenants) {
+      const path = sshKeyPath(tenant, 'admin_ssh')
+      const row = await secrets.read(tenant, (tx) => findNewestSecret(tx, path))
+      if (row === undefined) continue
+      await secrets.use({ tenant, path, version: row.version }, row, async (pem) => {
+        const { p = '', q = '' } = createPrivateKey(pem).export({ format: 'jwk' })
+        // As OpenSSL has numbers in memory, lowest word first, and as they are in files.
+        for (const prime of [p, q].map((text) => Buffer.from(text, 'base64url'))) {
+          primes.push(prime.subarray(0, 32), Buffer.from(prime).reverse().subarray(0, 32))
+        }
+      })
+    }
+    if (primes.length === 0) throw new Error('no admin key was found')
+    const text = readFileSync(join(home, 'kek'), 'latin1').trim()
+    const raw = Buffer.from(text, /^[0-9a-f]+$/i.test(text) ? 'hex' : 'base64')
+    return { primes, kek: [raw.subarray(-32)], password: [password] }
+  } finally {
+    await database.close()
+  }
+}
+
+/** Whether bytes are anywhere in what a process may read of its own. */
+function holds(pid: number, needles: readonly Buffer[]): boolean {
+  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
+  const memory = openSync(`/proc/${pid}/mem`, 'r')
+  try {
+    for (const line of maps.split('\n')) {
+      const parts = /^([0-9a-f]+)-([0-9a-f]+) r/.exec(line)
+      if (parts === null || line.includes('[vvar') || line.includes('[vsyscall')) continue
+      const from = Number.parseInt(parts[1] ?? '', 16)
+      const to = Number.parseInt(parts[2] ?? '', 16)
+      const step = 8 * 1048576
+      const overlap = 256
+      for (let at = from; at < to; at += step) {
+        const chunk = Buffer.alloc(Math.min(step + overlap, to - at))
+        let read = 0
+        try {
+          read = readSync(memory, chunk, 0, chunk.length, at)
+        } catch {
+          // A page that was given back since.
+          continue
+        }
+        const bytes = chunk.subarray(0, read)
+        if (needles.some((needle) => bytes.includes(needle))) return true
+      }
+    }
+    return false
+  } finally {
+    closeSync(memory)
+  }
+}
+
+test('there are two at the least, and each of them serves', async () => {
+  expect(workers()).toHaveLength(2)
+  const done = await Promise.all(
+    Array.from({ length: 6 }, () => vaultterm.ssh(['acme+real', 'echo in'])),
+  )
+  for (const each of done) expect(each).toMatchObject({ stdout: 'in\n', code: 0 })
+})
+
+test.runIf(process.getuid?.() === 0)(
+  'attack: whoever reads a worker’s memory finds no key but the host’s',
+  async () => {
+    await Promise.all(Array.from({ length: 8 }, () => vaultterm.ssh(['acme+real', 'echo in'])))
+    const { primes, kek, password } = await secretsOf(vaultterm)
+    for (const pid of workers()) {
+      expect(holds(pid, primes), 'the admin key').toBe(false)
+      expect(holds(pid, kek), 'the key of keys').toBe(false)
+      expect(holds(pid, password), 'the password of the database').toBe(false)
+      // The same search finds what is there.
+      expect(holds(pid, [Buffer.from('BEGIN OPENSSH PRIVATE KEY')]), 'the host key').toBe(true)
+    }
+    expect(holds(vaultterm.pid, kek), 'the key of keys, in the main process').toBe(true)
+    expect(holds(vaultterm.pid, password), 'the password, in the main process').toBe(true)
+  },
+)
+
+test('a worker’s environment and command line name no database and no key', () => {
+  for (const pid of workers()) {
+    const environment = readFileSync(`/proc/${pid}/environ`, 'latin1')
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1')
+    expect(environment + command).not.toMatch(/postgres|redis|VAULTTERM_KEK|DATABASE/i)
+    // Node itself keeps it from files and from starting anything.
+    expect(command).toContain('--permission')
+    expect(command).not.toContain('--allow-child-process')
+  }
+})
+
+describe('a worker that', () => {
+  /** A session on each of the two, and a victim whose session is the first. */
+  async function two() {
+    const before = workers()
+    const first = await open()
+    const second = await open()
+    return { before, first, second }
+  }
+
+  /** Hits one worker; the other's session goes on, the hit one's ends on record. */
+  async function hit(signal: NodeJS.Signals): Promise<void> {
+    const { before, first, second } = await two()
+    const [victim = 0] = before
+    const live = (await sessions(vaultterm)).filter((one) => one.live)
+    expect(live).toHaveLength(2)
+    process.kill(victim, signal)
+    const ended = await eventually(
+      async () => {
+        const now = await sessions(vaultterm)
+        const gone = now.filter(({ id, live: is }) => !is && live.some((one) => one.id === id))
+        return gone.length > 0 ? gone : undefined
+      },
+      'the end of the session on record',
+      20_000,
+    )
+    expect(ended).toHaveLength(1)
+    expect(ended[0]).toMatchObject({ reason: 'interrupted', recording: true })
+    expect(await vaultterm.json('session', 'verify', ended[0]?.id ?? '')).toMatchObject({
+      ok: true,
+    })
+    const cast = await vaultterm.cli(['session', 'export', ended[0]?.id ?? ''])
+    expect(cast.stdout).toContain('interrupted')
+    const exits = [first, second].map(({ terminal }) =>
+      Promise.race([
+        terminal.exited.then(() => 'ended' as const),
+        new Promise<'on'>((done) => setTimeout(() => done('on'), 1000)),
+      ]),
+    )
+    const states = await Promise.all(exits)
+    expect(states.toSorted()).toEqual(['ended', 'on'])
+    const survivor = states[0] === 'on' ? first : second
+    await survivor.say(`still-${signal.toLowerCase()}`)
+    survivor.terminal.close()
+    await eventually(() => (workers().length === 2 ? true : undefined), 'a new worker')
+    expect(workers()).not.toContain(victim)
+    expect((await vaultterm.ssh(['acme+real', 'echo after'])).stdout).toBe('after\n')
+    await eventually(
+      async () => ((await sessions(vaultterm)).some((one) => one.live) ? undefined : true),
+      'no live session',
+    )
+  }
+
+  test('is killed is replaced, and nobody else notices', () => hit('SIGKILL'), 60_000)
+
+  test('hangs is killed within seconds, and nobody else notices', () => hit('SIGSTOP'), 60_000)
+
+  test('hangs keeps nobody from logging in', async () => {
+    const [victim = 0] = workers()
+    process.kill(victim, 'SIGSTOP')
+    // Before it is found out, some connections are its; after that none is.
+    await eventually(() => (workers().includes(victim) ? undefined : true), 'its end', 10_000)
+    const done = await Promise.all(
+      Array.from({ length: 4 }, () => vaultterm.ssh(['acme+real', 'echo in'])),
+    )
+    for (const each of done) expect(each.stdout).toBe('in\n')
+  }, 60_000)
+})
+
+test('all are replaced one by one while people come and go, and nobody is refused', async () => {
+  await eventually(() => (workers().length === 2 ? true : undefined), 'two workers')
+  const before = workers()
+  const stayer = await open()
+  let stop = false
+  const visits: Promise<number | null>[] = []
+  const visitor = async () => {
+    while (!stop) {
+      const visit = vaultterm.ssh(['acme+real', 'true']).then(({ code }) => code)
+      visits.push(visit)
+      await visit
+    }
+  }
+  const visitors = [visitor(), visitor()]
+  vaultterm.signal('SIGUSR2')
+  await eventually(
+    () => {
+      const isDone = workers().filter((pid) => !before.includes(pid)).length === 2
+      return isDone && visits.length > 5 ? true : undefined
+    },
+    'two new workers, and visitors all the while',
+    30_000,
+  )
+  stop = true
+  await Promise.all(visitors)
+  expect(new Set(await Promise.all(visits))).toEqual(new Set([0]))
+  // Who was there before goes on in the old worker, which ends when they leave.
+  await stayer.say('stayed')
+  expect(workers().filter((pid) => before.includes(pid))).toHaveLength(1)
+  stayer.terminal.type('exit\r')
+  await stayer.terminal.exited
+  await eventually(
+    () => (workers().some((pid) => before.includes(pid)) ? undefined : true),
+    'the end of the old worker',
+  )
+}, 90_000)
+
+test('what the workers count is on one page', async () => {
+  // Whoever counted most of it has been killed, or replaced, by now.
+  const { length } = await sessions(vaultterm)
+  expect(length).toBeGreaterThan(10)
+  const counted = await eventually(async () => {
+    const sum = await metric(vaultterm, 'bastion_sessions_total')
+    return sum > length / 2 ? sum : undefined
+  }, 'the count of all')
+  expect(counted).toBeLessThanOrEqual(length)
+  expect(await metric(vaultterm, 'bastion_relay_bytes_total')).toBeGreaterThan(0)
+  await eventually(
+    async () => ((await metric(vaultterm, 'bastion_connections')) === 0 ? true : undefined),
+    'no connection',
+  )
+})
+
+test('a worker that grows too large gives way to another, and its sessions go on', async () => {
+  const small = await VaultTerm.start({ VAULTTERM_WORKERS: '1', VAULTTERM_WORKER_MEMORY_MIB: '80' })
+  try {
+    // Every worker is larger than this from the first: each is replaced as soon as it is looked at.
+    const pids = () =>
+      execFileSync('ps', ['-o', 'pid=', '--ppid', String(small.pid)], { encoding: 'utf8' })
+    const before = pids()
+    await eventually(() => (pids() === before ? undefined : true), 'another worker', 20_000)
+    expect((await small.ssh(['acme+web1', 'echo in'])).stdout).toBe('in\n')
+  } finally {
+    await small.close()
+  }
+}, 60_000)
