@@ -260,12 +260,12 @@ export class Monitor implements Broker {
     return lease
   }
 
-  checkHostKey(id: ConnectionId, authorization: string, blob: Buffer): Promise<boolean> {
+  async checkHostKey(id: ConnectionId, authorization: string, blob: Buffer): Promise<boolean> {
     const allowed = this.#authorization(this.#require(id), authorization)
     return this.#deps.access.checkHostKey(allowed, blob)
   }
 
-  sign(id: ConnectionId, lease: string, data: Buffer, algorithm: string): Promise<Buffer> {
+  async sign(id: ConnectionId, lease: string, data: Buffer, algorithm: string): Promise<Buffer> {
     const served = this.#require(id)
     if (!served.leases.delete(lease)) throw new RequestForged('a key')
     return this.#deps.vault.sign(lease, data, algorithm)

@@ -26,6 +26,8 @@ export interface WorkerOptions {
 const startMs = 30_000
 /** What a worker may ask at a time. An honest one asks a few things a connection. */
 const callsMax = 20_000
+/** What a worker may say between two pings. One login takes some ten messages. */
+const messagesMax = 50_000
 const metricsMs = 1000
 
 /** One worker process, as the main process sees it: what goes to it, and what it is believed. */
@@ -42,6 +44,7 @@ export class Worker {
   /** From 1: 0 is what a worker says unasked. */
   #messages = 1
   #calls = 0
+  #heard = 0
   /** Pings since the last answer. Counted, not timed: when we stand still, it is not the worker's fault. */
   #owed = 0
   #isReady = false
@@ -151,6 +154,7 @@ export class Worker {
     // It has its own time to start in.
     if (!this.#isReady) return
     this.#owed++
+    this.#heard = 0
     this.#send({ type: 'ping', id: this.#messages++ })
   }
 
@@ -199,6 +203,7 @@ export class Worker {
   }
 
   #received(message: unknown): void {
+    if (++this.#heard > messagesMax) return this.kill('it says too much')
     const parsed = fromWorkerShape.safeParse(message)
     if (!parsed.success) {
       // An honest worker says nothing like it.

@@ -1,0 +1,284 @@
+import { randomUUID } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import type { Authorization } from '../../src/access/index.ts'
+import type { ConnectionId } from '../../src/bastion/broker.ts'
+import { type Monitor, RequestForged } from '../../src/bastion/monitor.ts'
+import type { SessionId } from '../../src/recorder/index.ts'
+import { encodeUserauthRequest } from '../../src/ssh/index.ts'
+import { allowed, newTarget } from '../access/access-fixture.ts'
+import { signed } from '../auth/auth-fixture.ts'
+import { actor, openMonitorFixture, type Somebody } from './monitor-fixture.ts'
+
+const fixture = await openMonitorFixture()
+const { product } = fixture
+
+const facts = { kind: 'shell', clientIdent: 'SSH-2.0-OpenSSH_10.0' } as const
+const outcome = { bytes: 0, reason: 'ended' } as const
+
+/** Somebody's connection on a worker, and how far an honest worker brings it. */
+async function loggedIn(monitor: Monitor, who?: Somebody) {
+  const somebody = who ?? (await fixture.somebody())
+  const id = fixture.connect(monitor)
+  const client = await monitor.login(id, somebody.attempt())
+  expect(client).toMatchObject({ tenant: somebody.tenant, oneTooMany: false })
+  return { somebody, id }
+}
+
+async function authorized(monitor: Monitor, who?: Somebody) {
+  const login = await loggedIn(monitor, who)
+  const authorization = allowed(await monitor.authorize(login.id, 'shell'))
+  return { ...login, authorization }
+}
+
+async function started(monitor: Monitor, who?: Somebody) {
+  const one = await authorized(monitor, who)
+  const { session } = await monitor.startSession(one.id, one.authorization.id, facts)
+  return { ...one, session }
+}
+
+async function leased(monitor: Monitor) {
+  const one = await started(monitor)
+  const lease = await monitor.leaseKey(one.id, one.authorization.id, one.session)
+  const { target, login } = one.authorization
+  const signedData = encodeUserauthRequest({
+    exchangeHash: Buffer.alloc(32, 7),
+    user: login,
+    algorithm: 'rsa-sha2-512',
+    key: lease.publicKey,
+  })
+  return { ...one, lease, signedData, target }
+}
+
+const types = async ({ tenant }: Somebody) =>
+  (await product.audit.tail(tenant, { limit: 100 })).map(({ type }) => type)
+
+test('takes a worker through a session, step by step', async () => {
+  const monitor = fixture.monitor()
+  const { somebody, id, lease, signedData, session } = await leased(monitor)
+  const signature = await monitor.sign(id, lease.id, signedData, 'rsa-sha2-512')
+  expect(signature.toString('latin1')).toContain('rsa-sha2-512')
+  await monitor.endSession(id, session, outcome)
+  expect(await types(somebody)).toEqual(
+    expect.arrayContaining(['login.success', 'session.start', 'key.use', 'session.end']),
+  )
+  expect(monitor.sessions).toBe(0)
+  monitor.close(id)
+  expect(monitor.connections).toBe(0)
+})
+
+describe('attack: a worker that was taken over', () => {
+  /** What it asks for, and whether an honest one would get it. */
+  async function expectForged(answer: Promise<unknown>, what: string) {
+    await expect(answer).rejects.toThrow(RequestForged)
+    await expect(answer).rejects.toThrow(what)
+  }
+
+  test('makes up a connection', async () => {
+    const monitor = fixture.monitor()
+    const somebody = await fixture.somebody()
+    const invented = randomUUID() as ConnectionId
+    await expectForged(monitor.login(invented, somebody.attempt()), 'a connection')
+    await expectForged(monitor.authorize(invented, 'shell'), 'a connection')
+    expect(await types(somebody)).not.toContain('login.success')
+  })
+
+  test('asks on a connection of another worker’s', async () => {
+    const [own, other] = [fixture.monitor(), fixture.monitor()]
+    const { id, authorization } = await authorized(other)
+    await expectForged(own.authorize(id, 'shell'), 'a connection')
+    await expectForged(own.startSession(id, authorization.id, facts), 'a connection')
+    // Whoever serves it gets it.
+    expect(await other.startSession(id, authorization.id, facts)).toHaveProperty('session')
+  })
+
+  test('opens what somebody may who has not logged in', async () => {
+    const monitor = fixture.monitor()
+    const id = fixture.connect(monitor)
+    await expectForged(monitor.authorize(id, 'shell'), 'a login')
+  })
+
+  test('lets somebody in whose signature is bad, or is another’s', async () => {
+    const monitor = fixture.monitor()
+    const somebody = await fixture.somebody()
+    const stranger = await fixture.somebody()
+    const id = fixture.connect(monitor)
+    const good = somebody.attempt()
+    const bent = Buffer.from(good.signature)
+    bent[bent.length - 1] = (bent.at(-1) ?? 0) ^ 1
+    expect(await monitor.login(id, { ...good, signature: bent })).toBeUndefined()
+    const { signature } = signed(stranger.key, { signedData: good.signedData })
+    expect(await monitor.login(id, { ...good, signature })).toBeUndefined()
+    // Of one tenant, for another.
+    const crossed = { ...good, user: stranger.slug }
+    expect(await monitor.login(id, crossed)).toBeUndefined()
+    await expectForged(monitor.authorize(id, 'shell'), 'a login')
+    expect(await monitor.login(id, good)).toBeDefined()
+  })
+
+  test('says that a user name was another than the one that was signed', async () => {
+    const monitor = fixture.monitor()
+    const somebody = await fixture.somebody()
+    await product.access.addTarget(somebody.tenant, newTarget('db1'), actor)
+    const id = fixture.connect(monitor)
+    const attempt = somebody.attempt(`${somebody.slug}+web1`)
+    expect(await monitor.login(id, { ...attempt, user: `${somebody.slug}+db1` })).toBeUndefined()
+  })
+
+  test('uses a login again that came through it', async () => {
+    const monitor = fixture.monitor()
+    const { somebody } = await loggedIn(monitor)
+    const attempt = somebody.attempt()
+    const [first, second] = [fixture.connect(monitor), fixture.connect(monitor)]
+    expect(await monitor.login(first, attempt)).toBeDefined()
+    await expectForged(monitor.login(second, attempt), 'used before')
+    // By way of another worker, and after that one's client has left.
+    monitor.close(first)
+    const other = fixture.monitor()
+    await expectForged(other.login(fixture.connect(other), attempt), 'used before')
+  })
+
+  test('logs in twice on one connection, also at once', async () => {
+    const monitor = fixture.monitor()
+    const { id } = await loggedIn(monitor)
+    const stranger = await fixture.somebody()
+    await expectForged(monitor.login(id, stranger.attempt()), 'a second login')
+    const fresh = fixture.connect(monitor)
+    const both = await Promise.allSettled([
+      monitor.login(fresh, stranger.attempt()),
+      monitor.login(fresh, (await fixture.somebody()).attempt()),
+    ])
+    expect(both.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
+  })
+
+  test('makes up an authorization, or takes that of another connection', async () => {
+    const monitor = fixture.monitor()
+    const one = await authorized(monitor)
+    const two = await authorized(monitor)
+    await expectForged(monitor.startSession(one.id, randomUUID(), facts), 'an authorization')
+    await expectForged(
+      monitor.startSession(one.id, two.authorization.id, facts),
+      'an authorization',
+    )
+    await expectForged(
+      monitor.checkHostKey(one.id, two.authorization.id, Buffer.alloc(51)),
+      'an authorization',
+    )
+    expect(await types(two.somebody)).not.toContain('session.start')
+  })
+
+  test('starts two sessions with one authorization', async () => {
+    const monitor = fixture.monitor()
+    const { somebody, id, authorization } = await started(monitor)
+    await expect(monitor.startSession(id, authorization.id, facts)).rejects.toThrow()
+    const starts = (await types(somebody)).filter((type) => type === 'session.start')
+    expect(starts).toHaveLength(1)
+  })
+
+  test('starts another kind of session than it asked leave for', async () => {
+    const monitor = fixture.monitor()
+    const { id, authorization } = await authorized(monitor)
+    await expect(
+      monitor.startSession(id, authorization.id, { ...facts, kind: 'sftp' }),
+    ).rejects.toThrow()
+  })
+
+  test('changes what it was allowed', async () => {
+    const monitor = fixture.monitor()
+    const { id, authorization } = await authorized(monitor)
+    // It holds a copy: what is in it is for it to read, and its name is all that is taken of it.
+    Object.assign(authorization.target as { host: string }, { host: '203.0.113.66' })
+    const { session } = await monitor
+      .startSession(id, authorization.id, facts)
+      .catch(() => ({ session: undefined }))
+    if (session !== undefined) {
+      const found = await product.access.findTarget((authorization as Authorization).tenant, 'web1')
+      expect(found?.host).toBe('192.0.2.7')
+    }
+  })
+
+  test('takes a key without a session, or of another’s session', async () => {
+    const monitor = fixture.monitor()
+    const one = await authorized(monitor)
+    const two = await started(monitor)
+    const invented = randomUUID() as SessionId
+    await expectForged(monitor.leaseKey(one.id, one.authorization.id, invented), 'a session')
+    await expectForged(monitor.leaseKey(one.id, one.authorization.id, two.session), 'a session')
+    await expectForged(monitor.leaseKey(one.id, two.authorization.id, two.session), 'authorization')
+    expect(await types(two.somebody)).not.toContain('key.use')
+  })
+
+  test('has something signed with a lease of another connection, or twice with its own', async () => {
+    const monitor = fixture.monitor()
+    const one = await leased(monitor)
+    const two = await started(monitor)
+    const ask = (id: ConnectionId, data = one.signedData) =>
+      monitor.sign(id, one.lease.id, data, 'rsa-sha2-512')
+    await expectForged(ask(two.id), 'a key')
+    await expectForged(monitor.sign(one.id, randomUUID(), one.signedData, 'rsa-sha2-512'), 'a key')
+    expect(await ask(one.id)).toBeInstanceOf(Buffer)
+    await expectForged(ask(one.id), 'a key')
+  })
+
+  test('has something else signed than a login as whom it may be', async () => {
+    const monitor = fixture.monitor()
+    for (const bend of [
+      () => Buffer.from('an update of firmware, for example'),
+      (data: Buffer) => Buffer.concat([data, Buffer.from([0])]),
+      (data: Buffer) => Buffer.from(data.toString('latin1').replace('root', 'toor'), 'latin1'),
+    ]) {
+      const { id, lease, signedData, somebody } = await leased(monitor)
+      await expect(monitor.sign(id, lease.id, bend(signedData), 'rsa-sha2-512')).rejects.toThrow()
+      expect(await types(somebody)).not.toContain('key.use')
+    }
+  })
+
+  test('ends a session of somebody else’s, or its own twice', async () => {
+    const monitor = fixture.monitor()
+    const one = await started(monitor)
+    const two = await started(monitor)
+    await expectForged(monitor.endSession(one.id, two.session, outcome), 'a session')
+    expect(await types(two.somebody)).not.toContain('session.end')
+    await monitor.endSession(two.id, two.session, outcome)
+    await expectForged(monitor.endSession(two.id, two.session, outcome), 'a session')
+    const ends = (await types(two.somebody)).filter((type) => type === 'session.end')
+    expect(ends).toHaveLength(1)
+  })
+
+  test('keeps a session open whose connection it says has closed', async () => {
+    const monitor = fixture.monitor()
+    const { somebody, id } = await started(monitor)
+    monitor.close(id)
+    // It is still known, so that its end can be told.
+    expect(monitor.sessions).toBe(1)
+    await monitor.lost()
+    expect(monitor.sessions).toBe(0)
+    expect(await types(somebody)).toContain('session.end')
+  })
+
+  test('asks without end', async () => {
+    const monitor = fixture.monitor()
+    const { id } = await loggedIn(monitor)
+    let given = 0
+    const refused = await (async () => {
+      for (;;) {
+        const answer = await monitor.authorize(id, 'shell')
+        if ('denied' in answer) return answer
+        if (++given > 5000) return undefined
+      }
+    })().catch((err: unknown) => err)
+    expect(refused).toBeDefined()
+    expect(given).toBeGreaterThan(100)
+  })
+})
+
+test('what a lost worker left is on record, and its people may come again', async () => {
+  const monitor = fixture.monitor()
+  const { somebody, session } = await started(monitor)
+  await monitor.lost()
+  expect(monitor.connections).toBe(0)
+  const events = await product.audit.tail(somebody.tenant, { limit: 100 })
+  expect(events.find(({ type }) => type === 'session.end')).toMatchObject({
+    public: { session, ended: 'interrupted' },
+  })
+  await started(fixture.monitor(), somebody)
+})
