@@ -10,8 +10,12 @@ export interface Way {
   readonly name: 'direct' | 'double-hop' | 'vaultterm'
   /** The arguments of `ssh`, up to and with the host. */
   readonly ssh: readonly string[]
+  /** Where a client of our own connects. */
+  readonly endpoint: { readonly host: string; readonly port: number; readonly user: string }
   /** The processes in the middle, whose memory sessions cost. */
   pids(): readonly number[]
+  /** Those of its database. */
+  databasePids(): readonly number[]
 }
 
 /** A server, and three ways to it: straight, through OpenSSH as a bastion, and through us. */
@@ -19,6 +23,8 @@ export interface Arena {
   readonly ways: readonly Way[]
   readonly vaultterm: VaultTerm
   readonly target: Sshd
+  /** The servers of OpenSSH: the target's and the hop's. */
+  readonly servers: readonly Sshd[]
   /** Both legs of the double hop speak it; our own leg to the target picks for itself. */
   setCipher(cipher: string): void
   close(): Promise<void>
@@ -69,16 +75,31 @@ export async function openArena(): Promise<Arena> {
   ]
   return {
     ways: [
-      { name: 'direct', ssh: to(target), pids: () => [] },
-      { name: 'double-hop', ssh: to(hop), pids: () => hopProcesses(target.port) },
+      {
+        name: 'direct',
+        ssh: to(target),
+        endpoint: endpointOf(target),
+        pids: () => [],
+        databasePids: () => [],
+      },
+      {
+        name: 'double-hop',
+        ssh: to(hop),
+        endpoint: endpointOf(hop),
+        pids: () => hopProcesses(target.port),
+        databasePids: () => [],
+      },
       {
         name: 'vaultterm',
         ssh: ['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+real'],
-        pids: () => [vaultterm.pid],
+        endpoint: { host: '127.0.0.1', port: Number(vaultterm.sshPort), user: 'acme+real' },
+        pids: () => [vaultterm.pid, ...vaultterm.workers],
+        databasePids: () => descendantsOf(vaultterm.pid).filter((pid) => isPostgres(pid)),
       },
     ],
     vaultterm,
     target,
+    servers: [target, hop],
     setCipher,
     async close() {
       await vaultterm.close()
@@ -86,6 +107,28 @@ export async function openArena(): Promise<Arena> {
       await target.close()
       rmSync(target.directory, { recursive: true, force: true })
     },
+  }
+}
+
+function endpointOf({ host, port, login }: Sshd): Way['endpoint'] {
+  return { host, port, user: login }
+}
+
+function descendantsOf(pid: number): readonly number[] {
+  const rows = execFileSync('ps', ['-eo', 'pid=,ppid='], { encoding: 'utf8' })
+    .trim()
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number))
+  const below = (above: number): number[] =>
+    rows.flatMap(([child = 0, parent]) => (parent === above ? [child, ...below(child)] : []))
+  return below(pid)
+}
+
+function isPostgres(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('postgres')
+  } catch {
+    return false
   }
 }
 

@@ -5,6 +5,7 @@ import { openCpuMeter } from './cpu-meter.ts'
 import { measureIdle } from './idle.ts'
 import { measureKeystrokes } from './keystrokes.ts'
 import { measureLogins } from './logins.ts'
+import { measurePostQuantum } from './post-quantum.ts'
 import { formatReport, type Report } from './report.ts'
 import { canStall, measureStall } from './stall.ts'
 import { measureThroughput } from './throughput.ts'
@@ -12,6 +13,7 @@ import { measureThroughput } from './throughput.ts'
 const measurements = [
   'throughput',
   'logins',
+  'post-quantum',
   'keystrokes',
   'idle',
   'stall',
@@ -53,6 +55,13 @@ try {
     ...(only.includes('logins') && {
       logins: await measureLogins(arena, cpu, {
         count: quick ? 4 : 60,
+        rounds: quick ? 1 : 3,
+        say,
+      }),
+    }),
+    ...(only.includes('post-quantum') && {
+      postQuantum: await measurePostQuantum(arena, {
+        count: quick ? 4 : 100,
         rounds: quick ? 1 : 3,
         say,
       }),

@@ -2,6 +2,7 @@ import type { Certificates } from './certificates.ts'
 import type { Idle } from './idle.ts'
 import type { Keystrokes } from './keystrokes.ts'
 import type { Logins } from './logins.ts'
+import type { PostQuantum } from './post-quantum.ts'
 import type { Stall } from './stall.ts'
 import type { Throughput } from './throughput.ts'
 
@@ -10,6 +11,7 @@ export interface Report {
   readonly node: string
   readonly throughput?: readonly Throughput[]
   readonly logins?: readonly Logins[]
+  readonly postQuantum?: readonly PostQuantum[]
   readonly keystrokes?: readonly Keystrokes[]
   readonly idle?: readonly Idle[]
   readonly stall?: Stall
@@ -37,7 +39,15 @@ export function formatReport(report: Report): string {
   }
   const added = (direct: number, hop: number, ours: number) => (ours - direct) / (hop - direct)
   const plain = (_direct: number, hop: number, ours: number) => ours / hop
-  const { throughput = [], logins = [], keystrokes = [], idle = [], stall, certificates } = report
+  const {
+    throughput = [],
+    logins = [],
+    postQuantum = [],
+    keystrokes = [],
+    idle = [],
+    stall,
+    certificates,
+  } = report
   const groups = Map.groupBy(throughput, ({ cipher, direction }) => `${cipher} ${direction}`)
   for (const [name, rows] of groups) {
     three(`${name}: CPU s/GiB (ratio of added)`, rows, (one) => one.cpuSecondsPerGiB, added)
@@ -46,6 +56,12 @@ export function formatReport(report: Report): string {
   if (logins.length > 0) {
     three('logins a second', logins, (one) => one.perSecond, plain)
     three('CPU ms a login (ratio of added)', logins, (one) => one.cpuMsEach, added)
+  }
+  if (postQuantum.length > 0) {
+    three('post-quantum logins a second', postQuantum, (one) => one.perSecond, plain)
+    const ours = postQuantum.find(({ way }) => way === 'vaultterm')
+    row('  CPU ms each, our processes', '-', '-', figure(ours?.cpuMsEach ?? Number.NaN), '-')
+    row('  CPU ms each, Postgres', '-', '-', figure(ours?.databaseMsEach ?? Number.NaN), '-')
   }
   if (keystrokes.length > 0) {
     three('keystroke p50 ms', keystrokes, (one) => one.p50Ms, plain)

@@ -33,14 +33,7 @@ afterAll(async () => {
   await vaultterm?.close()
 })
 
-/** The processes that parse strangers' bytes, as the system lists them. */
-function workers(): number[] {
-  return execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' })
-    .split('\n')
-    .map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line))
-    .filter((parts) => Number(parts?.[2]) === vaultterm.pid && parts?.[3]?.includes('main/worker'))
-    .map((parts) => Number(parts?.[1]))
-}
+const workers = () => vaultterm.workers
 
 /** Which worker has the newest of some terminals: the one whose sockets grew. */
 async function open(): Promise<{ terminal: SshTerminal; say(text: string): Promise<void> }> {

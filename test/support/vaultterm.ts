@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -80,6 +80,15 @@ export class VaultTerm {
     const pid = this.#process?.pid
     if (pid === undefined) throw new Error('not running')
     return pid
+  }
+
+  /** The processes that parse strangers' bytes, as the system lists them. */
+  get workers(): readonly number[] {
+    return execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' })
+      .split('\n')
+      .map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line))
+      .filter((parts) => Number(parts?.[2]) === this.pid && parts?.[3]?.includes('main/worker'))
+      .map((parts) => Number(parts?.[1]))
   }
 
   get alive(): boolean {

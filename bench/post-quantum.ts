@@ -1,0 +1,126 @@
+import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { connectUpstream, formatPublicKey, Writer } from '../src/ssh/index.ts'
+import { publicKeyBlob } from '../src/ssh/public-key.ts'
+import type { Arena, Way } from './arena.ts'
+import { median } from './statistics.ts'
+
+/** Whole logins, each with a command that does nothing, by a client that knows ML-KEM. */
+export interface PostQuantum {
+  readonly way: Way['name']
+  readonly perSecond: number
+  /** Processor time of the processes in the middle that are ours, for each; not known of others. */
+  readonly cpuMsEach: number | undefined
+  /** The same of the database's. */
+  readonly databaseMsEach: number | undefined
+}
+
+const atOnce = 4
+
+/**
+ * Our own client, in this process, does the same to each: it offers mlkem768x25519-sha256 first. An
+ * OpenSSH that does not know it does with it what it can, and between its hops what it prefers.
+ */
+export async function measurePostQuantum(
+  arena: Arena,
+  { count, rounds, say }: { count: number; rounds: number; say: (text: string) => void },
+): Promise<PostQuantum[]> {
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const blob = publicKeyBlob(privateKey)
+  const line = formatPublicKey({ type: 'ssh-ed25519', blob }, 'bench')
+  for (const sshd of arena.servers) sshd.authorize(line)
+  const file = join(arena.target.directory, 'bench.pub')
+  writeFileSync(file, `${line}\n`)
+  await arena.vaultterm.json('key', 'add', 'acme', 'demo', file)
+  const results: PostQuantum[] = []
+  for (const way of arena.ways.filter(({ name }) => name !== 'direct')) {
+    const rates: number[] = []
+    const cpu: number[] = []
+    const database: number[] = []
+    // The first ones load what all others use.
+    for (let warm = 0; warm < 10; warm++) await login(way, privateKey, blob)
+    for (let round = 0; round < rounds; round++) {
+      say(`post-quantum logins ${way.name} ${round + 1}/${rounds}`)
+      const before = way.pids().map(cpuMs)
+      const databaseBefore = cpuMsOf(way.databasePids())
+      const started = performance.now()
+      let left = count
+      const worker = async () => {
+        while (left-- > 0) await login(way, privateKey, blob)
+      }
+      await Promise.all(Array.from({ length: atOnce }, worker))
+      rates.push(count / ((performance.now() - started) / 1000))
+      cpu.push((cpuMsOf(way.pids()) - sum(before)) / count)
+      database.push((cpuMsOf(way.databasePids()) - databaseBefore) / count)
+    }
+    const isOurs = way.name === 'vaultterm'
+    results.push({
+      way: way.name,
+      perSecond: median(rates),
+      cpuMsEach: isOurs ? median(cpu) : undefined,
+      databaseMsEach: isOurs ? median(database) : undefined,
+    })
+  }
+  return results
+}
+
+async function login({ endpoint }: Way, privateKey: KeyObject, blob: Buffer): Promise<void> {
+  const socket = connect({ host: endpoint.host, port: endpoint.port, noDelay: true })
+  await once(socket, 'connect')
+  const connection = await connectUpstream({
+    socket,
+    user: endpoint.user,
+    hostKeyTypes: ['ssh-ed25519'],
+    verifyHostKey: async () => true,
+    key: {
+      publicKey: blob,
+      sign: async (data, algorithm) =>
+        new Writer()
+          .text(algorithm)
+          .string(sign(null, data, privateKey))
+          .build(),
+    },
+    handshakeMs: 30_000,
+    log: pino({ level: 'silent' }),
+  })
+  const channel = await connection.openChannel('session', Buffer.alloc(0))
+  const status = Promise.withResolvers<number>()
+  const over = Promise.withResolvers<void>()
+  channel.handle({
+    data: (chunk) => channel.consumed(chunk.length),
+    extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+    request: (request) => {
+      if (request.name === 'exit-status') status.resolve(request.payload.readUInt32BE(0))
+      request.reply(true)
+    },
+    eof: () => {},
+    close: () => {
+      status.resolve(-1)
+      over.resolve()
+    },
+  })
+  await channel.request('exec', new Writer().text('true').build(), true)
+  const code = await status.promise
+  channel.close()
+  await over.promise
+  connection.disconnect(11, 'done')
+  await connection.done
+  if (code !== 0) throw new Error(`a login at ${endpoint.user}@${endpoint.port} ended with ${code}`)
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((total, one) => total + one, 0)
+const cpuMsOf = (pids: readonly number[]) => sum(pids.map(cpuMs))
+
+/** Of a process, its threads, and its children that have ended; in steps of 10 ms, as Linux counts. */
+function cpuMs(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
+    return sum(fields.slice(11, 15).map(Number)) * 10
+  } catch {
+    return 0
+  }
+}
