@@ -126,7 +126,7 @@ export class Sshd {
 
 /** From 9.8 on sshd shuts out an address that fails to log in, as tests do on purpose. */
 function punishesSources(): boolean {
-  const { stderr } = spawnSync('ssh', ['-V'], { encoding: 'utf8' })
+  const { stderr } = spawnSync('/usr/sbin/sshd', ['-V'], { encoding: 'utf8' })
   const [, major = 0, minor = 0] = (/^OpenSSH_(\d+)\.(\d+)/.exec(stderr) ?? []).map(Number)
   return major > 9 || (major === 9 && minor >= 8)
 }
