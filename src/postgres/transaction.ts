@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { isBroken, translate } from './errors.ts'
+import { statementName } from './statement-names.ts'
 
 /** A transaction of one tenant. It may only read: a WriteTx is needed to change anything. */
 export interface ReadTx {
@@ -77,7 +78,10 @@ export class Transaction implements WriteTx {
     values: readonly unknown[],
   ): Promise<pg.QueryResult<Row>> {
     if (this.#ended) return Promise.reject(new Error(`the transaction is over: ${text}`))
-    return this.#enqueue(() => this.#client.query<Row>(text, [...values]))
+    const name = statementName(text)
+    return this.#enqueue(() =>
+      this.#client.query<Row>({ ...(name !== undefined && { name }), text, values: [...values] }),
+    )
   }
 
   #enqueue<T>(statement: () => Promise<T>): Promise<T> {
