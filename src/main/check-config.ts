@@ -21,6 +21,8 @@ export function describeConfig(
     REDIS_URL: given.redisUrl === undefined ? 'local' : withoutLogin(given.redisUrl),
     VAULTTERM_KEK: given.kek ?? `file:${paths.kek}`,
     VAULTTERM_RECORDINGS: given.recordings ?? `dir:${paths.recordings}`,
+    VAULTTERM_WORKERS: String(config.workers.workers),
+    VAULTTERM_WORKER_MEMORY_MIB: String(config.workers.softBytes / 1024 ** 2),
     VAULTTERM_LOG: config.logLevel,
     VAULTTERM_DRAIN_SECONDS: String(config.drainMs / 1000),
   }

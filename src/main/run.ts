@@ -28,13 +28,13 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
   }
   process.on('uncaughtException', die)
   try {
-    const app = await start({ closing, throwIfStopped: () => stop.throwIfRequested() })
-    const restart = () => {
-      app.restartWorkers().catch((err: unknown) => log.error({ err }, 'workers were not replaced'))
-    }
-    process.on('SIGUSR2', restart)
+    let app: App | undefined
+    // Heard from the first moment to the last: unheard, it would end the process.
+    process.on('SIGUSR2', () => {
+      app?.restartWorkers().catch((err: unknown) => log.error({ err }, 'workers were not replaced'))
+    })
+    app = await start({ closing, throwIfStopped: () => stop.throwIfRequested() })
     await drained(app, config, log, stop)
-    process.off('SIGUSR2', restart)
   } catch (err) {
     if (!(err instanceof StopRequested)) throw err
   } finally {
