@@ -68,3 +68,13 @@ export class NotCarried extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_NOT_CARRIED'
 }
+
+/** A worker ended before it could serve anybody: what it said is on stderr. */
+export class WorkerFailed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_WORKER_START'
+
+  constructor(how: string) {
+    super(`a worker process ended before it could serve (${how}); what it said is above`)
+  }
+}

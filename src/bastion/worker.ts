@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import type { Log } from '../log.ts'
 import type { Admitted } from './admission.ts'
 import type { ConnectionId } from './broker.ts'
+import { WorkerFailed } from './errors.ts'
 import {
   type Call,
   errorMessage,
@@ -66,7 +67,7 @@ export class Worker {
     this.#process.once('exit', (code, signal) => {
       this.#isGone = true
       for (const answered of this.#metrics.values()) answered(undefined)
-      this.#ready.reject(new Error(`a worker ended before it was ready (${signal ?? code})`))
+      this.#ready.reject(new WorkerFailed(String(signal ?? code)))
       this.#log.info({ code, signal, sessions: this.#monitor.sessions }, 'worker ended')
       this.#monitor
         .lost()

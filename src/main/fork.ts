@@ -1,4 +1,5 @@
 import { fork } from 'node:child_process'
+import { existsSync, realpathSync } from 'node:fs'
 import { extname, join, resolve } from 'node:path'
 import type { ForkWorker } from '../bastion/index.ts'
 
@@ -13,13 +14,14 @@ const passedOn = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS']
  * program and the recordings, write the recordings, and start nothing.
  */
 export function workersOf(recordings: string): ForkWorker {
+  // Permissions are asked for what a path leads to: packages, and recordings, may lie elsewhere.
+  const readable = [root, realPath(join(root, 'node_modules')), recordings, realPath(recordings)]
   const execArgv = [
     // As in bin/vaultterm, and for its reason.
     '--max-semi-space-size=1',
     '--permission',
-    `--allow-fs-read=${root}/`,
-    `--allow-fs-read=${recordings}/`,
-    `--allow-fs-write=${recordings}/`,
+    ...[...new Set(readable)].map((path) => `--allow-fs-read=${path}/`),
+    ...[...new Set([recordings, realPath(recordings)])].map((path) => `--allow-fs-write=${path}/`),
     '--allow-addons',
     '--disable-warning=SecurityWarning',
   ]
@@ -36,4 +38,8 @@ export function workersOf(recordings: string): ForkWorker {
       // What a worker says is for the log: stdout is the answer of the main process.
       stdio: ['ignore', 2, 'inherit', 'ipc'],
     })
+}
+
+function realPath(path: string): string {
+  return existsSync(path) ? realpathSync(path) : path
 }
