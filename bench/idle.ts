@@ -6,6 +6,8 @@ export interface Idle {
   readonly way: Way['name']
   readonly sessions: number
   readonly mibEach: number
+  /** The largest of the processes in the middle that parse SSH, with all sessions open. */
+  readonly largestMib: number
 }
 
 const batch = 20
@@ -32,6 +34,7 @@ export async function measureIdle(
         way: way.name,
         sessions,
         mibEach: (memory(way) - before) / sessions / 1024 ** 2,
+        largestMib: Math.max(...way.pids().map(residentMib)),
       })
     } finally {
       for (const child of children) child.kill('SIGKILL')
@@ -61,6 +64,11 @@ async function openSessions(way: Way, count: number, children: ChildProcess[]): 
 
 function settle(): Promise<void> {
   return new Promise((done) => setTimeout(done, 3000))
+}
+
+function residentMib(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) / 1024
 }
 
 /** Private memory, and of shared memory each process's part of it. */

@@ -67,7 +67,10 @@ export function formatReport(report: Report): string {
     three('keystroke p50 ms', keystrokes, (one) => one.p50Ms, plain)
     three('keystroke p99 ms', keystrokes, (one) => one.p99Ms, plain)
   }
-  if (idle.length > 0) three('idle session MiB', idle, (one) => one.mibEach, plain)
+  if (idle.length > 0) {
+    three('idle session MiB', idle, (one) => one.mibEach, plain)
+    three('largest process with them, MiB', idle, (one) => one.largestMib, plain)
+  }
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
   if (certificates !== undefined) {
     row('certificate issue ms', '-', '-', figure(certificates.meanMs), '-')
