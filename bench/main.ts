@@ -73,7 +73,7 @@ try {
       idle: await measureIdle(arena, { sessions: quick ? 5 : 200, say }),
     }),
     ...(only.includes('certificates') && {
-      certificates: await measureCertificates(arena, { count: quick ? 3 : 40, say }),
+      certificates: await measureCertificates(arena, { count: quick ? 3 : 200, say }),
     }),
     ...(stalls && { stall: await measureStall(arena, { say }) }),
   }

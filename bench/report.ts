@@ -74,6 +74,7 @@ export function formatReport(report: Report): string {
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
   if (certificates !== undefined) {
     row('certificate issue ms', '-', '-', figure(certificates.meanMs), '-')
+    row('  of it the disk', '-', '-', figure(certificates.syncMs), '-')
   }
   return `${lines.join('\n')}\n`
 }
