@@ -7,7 +7,7 @@ import type {
 } from '../access/index.ts'
 import type { LoginCertificate } from '../auth/index.ts'
 import type { SessionId } from '../recorder/index.ts'
-import type { AuthAttempt } from '../ssh/index.ts'
+import type { AuthAttempt, HostProof } from '../ssh/index.ts'
 import type { KeyLease } from '../vault/index.ts'
 
 /** One connection of a client's, as the main process numbered it. */
@@ -43,7 +43,14 @@ export interface Broker {
   ): Promise<{ readonly session: SessionId }>
   leaseKey(connection: ConnectionId, authorization: string, session: SessionId): Promise<KeyLease>
   checkHostKey(connection: ConnectionId, authorization: string, blob: Buffer): Promise<boolean>
-  sign(connection: ConnectionId, lease: string, data: Buffer, algorithm: string): Promise<Buffer>
+  /** Signs a login at the host that proved itself in the very key exchange that the data is about. */
+  sign(
+    connection: ConnectionId,
+    lease: string,
+    data: Buffer,
+    algorithm: string,
+    proof: HostProof,
+  ): Promise<Buffer>
   upstreamOpened(connection: ConnectionId, authorization: string, session: SessionId): Promise<void>
   endSession(
     connection: ConnectionId,

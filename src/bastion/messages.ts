@@ -58,6 +58,7 @@ const attempt = z.strictObject({
   signature: bytes(65_536),
   signedData: bytes(262_144),
 })
+const proof = z.strictObject({ hostKey: bytes(65_536), signature: bytes(65_536) })
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const stream = z.strictObject({ bytes: count, sha256 })
 const digest = z.strictObject({
@@ -94,7 +95,7 @@ export const callShape = z.discriminatedUnion('method', [
   }),
   z.strictObject({
     method: z.literal('sign'),
-    args: z.tuple([connection, id, bytes(65_536), z.string().max(256)]),
+    args: z.tuple([connection, id, bytes(65_536), z.string().max(256), proof]),
   }),
   z.strictObject({
     method: z.literal('upstreamOpened'),

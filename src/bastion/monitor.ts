@@ -3,7 +3,14 @@ import type { Auth, Identity } from '../auth/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Recorder, SessionId, Unended } from '../recorder/index.ts'
-import { type AuthAttempt, type Departure, parseUserauthRequest } from '../ssh/index.ts'
+import {
+  type AuthAttempt,
+  type Departure,
+  type HostProof,
+  parseUserauthRequest,
+  verifyHostProof,
+  WireError,
+} from '../ssh/index.ts'
 import type { Tenants } from '../tenant/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import type { Admitted } from './admission.ts'
@@ -71,7 +78,8 @@ interface Served {
   identity: Identity | undefined
   wish: Wish | undefined
   readonly authorizations: Map<string, Authorization>
-  readonly leases: Set<string>
+  /** With the authorization that each is for. */
+  readonly leases: Map<string, Authorization>
   /** With the authorization that each was started with. */
   readonly sessions: Map<SessionId, string>
   /** Answers that are on their way: until they are there, it is not over. */
@@ -124,7 +132,7 @@ export class Monitor implements Broker {
       identity: undefined,
       wish: undefined,
       authorizations: new Map(),
-      leases: new Set(),
+      leases: new Map(),
       sessions: new Map(),
       pending: 0,
       isCounted: false,
@@ -256,7 +264,7 @@ export class Monitor implements Broker {
     const allowed = this.#authorization(served, authorization)
     this.#requireSession(served, session)
     const lease = await this.#deps.access.leaseKey(allowed, session)
-    served.leases.add(lease.id)
+    served.leases.set(lease.id, allowed)
     return lease
   }
 
@@ -265,9 +273,26 @@ export class Monitor implements Broker {
     return this.#deps.access.checkHostKey(allowed, blob)
   }
 
-  async sign(id: ConnectionId, lease: string, data: Buffer, algorithm: string): Promise<Buffer> {
+  /**
+   * A signature is good at whatever host took part in the key exchange that it is about, and the same
+   * key opens many: without that host's own signature, of that exchange, there is none of ours.
+   */
+  async sign(
+    id: ConnectionId,
+    lease: string,
+    data: Buffer,
+    algorithm: string,
+    proof: HostProof,
+  ): Promise<Buffer> {
     const served = this.#require(id)
-    if (!served.leases.delete(lease)) throw new RequestForged('a key')
+    const allowed = served.leases.get(lease)
+    if (allowed === undefined) throw new RequestForged('a key')
+    served.leases.delete(lease)
+    const { exchangeHash } = readLogin(data)
+    const isThere = verifyHostProof(proof, exchangeHash)
+    if (!isThere || !(await this.#deps.access.checkHostKey(allowed, proof.hostKey))) {
+      throw new RequestForged('a login at another host')
+    }
     return this.#deps.vault.sign(lease, data, algorithm)
   }
 
@@ -353,6 +378,15 @@ export class Monitor implements Broker {
     if (served.isClosed && served.sessions.size === 0 && served.pending === 0) {
       this.#connections.delete(id)
     }
+  }
+}
+
+function readLogin(data: Buffer) {
+  try {
+    return parseUserauthRequest(data)
+  } catch (err) {
+    if (err instanceof WireError) throw new RequestForged('a signature of what is no login')
+    throw err
   }
 }
 

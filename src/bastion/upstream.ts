@@ -45,9 +45,9 @@ export async function dial(
       key: {
         publicKey: lease.publicKey,
         ...(lease.certificate === undefined ? {} : { certificate: lease.certificate }),
-        sign: async (data, algorithm) => {
+        sign: async (data, algorithm, proof) => {
           try {
-            return await deps.broker.sign(client, lease.id, data, algorithm)
+            return await deps.broker.sign(client, lease.id, data, algorithm, proof)
           } catch (err) {
             refusedByVault = err
             throw err

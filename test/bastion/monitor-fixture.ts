@@ -26,6 +26,8 @@ export interface Somebody {
   readonly tenant: TenantId
   readonly slug: string
   readonly key: TestKey
+  /** The host key of the target that they may open. */
+  readonly host: TestKey
   /** A login as their client signs it, on a connection of its own. */
   attempt(user?: string): ReturnType<typeof signed>
 }
@@ -81,11 +83,13 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
       const slug = `t${randomBytes(6).toString('hex')}`
       const { id: tenant } = await product.tenants.create({ slug, name: slug }, actor)
       const key = makeKey()
+      const host = makeKey()
+      const hostKeys = [{ type: 'ssh-ed25519', blob: host.blob }]
       await product.auth.addUser(tenant, { name: 'demo', role: 'member' }, actor)
       await product.auth.addKey(tenant, 'demo', key.line, {}, actor)
-      await product.access.addTarget(tenant, newTarget('web1'), actor)
+      await product.access.addTarget(tenant, { ...newTarget('web1'), hostKeys }, actor)
       await product.access.addGrant(tenant, { user: 'demo', target: 'web1' }, actor)
-      return { tenant, slug, key, attempt: (user = slug) => signed(key, { user }) }
+      return { tenant, slug, key, host, attempt: (user = slug) => signed(key, { user }) }
     },
   }
 }

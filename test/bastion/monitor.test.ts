@@ -1,12 +1,12 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { Authorization } from '../../src/access/index.ts'
 import type { ConnectionId } from '../../src/bastion/broker.ts'
 import { type Monitor, RequestForged } from '../../src/bastion/monitor.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
-import { encodeUserauthRequest } from '../../src/ssh/index.ts'
+import { encodeUserauthRequest, type HostProof } from '../../src/ssh/index.ts'
 import { allowed, newTarget } from '../access/access-fixture.ts'
-import { signed } from '../auth/auth-fixture.ts'
+import { makeKey, signed, type TestKey } from '../auth/auth-fixture.ts'
 import { actor, openMonitorFixture, type Somebody } from './monitor-fixture.ts'
 
 const fixture = await openMonitorFixture()
@@ -36,17 +36,29 @@ async function started(monitor: Monitor, who?: Somebody) {
   return { ...one, session }
 }
 
+/** What a host shows of a key exchange in which it took part. */
+function proofOf(host: TestKey, exchangeHash: Buffer) {
+  return { hostKey: host.blob, signature: host.sign(exchangeHash) }
+}
+
 async function leased(monitor: Monitor) {
   const one = await started(monitor)
   const lease = await monitor.leaseKey(one.id, one.authorization.id, one.session)
-  const { target, login } = one.authorization
+  const { login } = one.authorization
+  const exchangeHash = randomBytes(32)
   const signedData = encodeUserauthRequest({
-    exchangeHash: Buffer.alloc(32, 7),
+    exchangeHash,
     user: login,
     algorithm: 'rsa-sha2-512',
     key: lease.publicKey,
   })
-  return { ...one, lease, signedData, target }
+  return {
+    ...one,
+    lease,
+    signedData,
+    exchangeHash,
+    proof: proofOf(one.somebody.host, exchangeHash),
+  }
 }
 
 const types = async ({ tenant }: Somebody) =>
@@ -54,8 +66,8 @@ const types = async ({ tenant }: Somebody) =>
 
 test('takes a worker through a session, step by step', async () => {
   const monitor = fixture.monitor()
-  const { somebody, id, lease, signedData, session } = await leased(monitor)
-  const signature = await monitor.sign(id, lease.id, signedData, 'rsa-sha2-512')
+  const { somebody, id, lease, signedData, session, proof } = await leased(monitor)
+  const signature = await monitor.sign(id, lease.id, signedData, 'rsa-sha2-512', proof)
   expect(signature.toString('latin1')).toContain('rsa-sha2-512')
   await monitor.endSession(id, session, outcome)
   expect(await types(somebody)).toEqual(
@@ -212,9 +224,10 @@ describe('attack: a worker that was taken over', () => {
     const one = await leased(monitor)
     const two = await started(monitor)
     const ask = (id: ConnectionId, data = one.signedData) =>
-      monitor.sign(id, one.lease.id, data, 'rsa-sha2-512')
+      monitor.sign(id, one.lease.id, data, 'rsa-sha2-512', one.proof)
     await expectForged(ask(two.id), 'a key')
-    await expectForged(monitor.sign(one.id, randomUUID(), one.signedData, 'rsa-sha2-512'), 'a key')
+    const invented = monitor.sign(one.id, randomUUID(), one.signedData, 'rsa-sha2-512', one.proof)
+    await expectForged(invented, 'a key')
     expect(await ask(one.id)).toBeInstanceOf(Buffer)
     await expectForged(ask(one.id), 'a key')
   })
@@ -226,10 +239,37 @@ describe('attack: a worker that was taken over', () => {
       (data: Buffer) => Buffer.concat([data, Buffer.from([0])]),
       (data: Buffer) => Buffer.from(data.toString('latin1').replace('root', 'toor'), 'latin1'),
     ]) {
-      const { id, lease, signedData, somebody } = await leased(monitor)
-      await expect(monitor.sign(id, lease.id, bend(signedData), 'rsa-sha2-512')).rejects.toThrow()
+      const { id, lease, signedData, somebody, proof } = await leased(monitor)
+      await expect(
+        monitor.sign(id, lease.id, bend(signedData), 'rsa-sha2-512', proof),
+      ).rejects.toThrow()
       expect(await types(somebody)).not.toContain('key.use')
     }
+  })
+
+  test('takes a login for one host to another that the same key opens', async () => {
+    const monitor = fixture.monitor()
+    const elsewhere = makeKey()
+    const proofs: ((one: Awaited<ReturnType<typeof leased>>) => HostProof)[] = [
+      // It has dialled another host, and that one has proved itself.
+      ({ exchangeHash }) => proofOf(elsewhere, exchangeHash),
+      // It says that it was the one on record.
+      ({ exchangeHash, somebody }) => ({
+        hostKey: somebody.host.blob,
+        signature: elsewhere.sign(exchangeHash),
+      }),
+      // Which has proved itself in another exchange.
+      ({ somebody }) => proofOf(somebody.host, randomBytes(32)),
+      ({ somebody }) => ({ hostKey: somebody.host.blob, signature: Buffer.alloc(0) }),
+    ]
+    for (const wrong of proofs) {
+      const one = await leased(monitor)
+      const answer = monitor.sign(one.id, one.lease.id, one.signedData, 'rsa-sha2-512', wrong(one))
+      await expectForged(answer, 'another host')
+      expect(await types(one.somebody)).not.toContain('key.use')
+    }
+    const { id, lease, signedData, proof } = await leased(monitor)
+    await monitor.sign(id, lease.id, signedData, 'rsa-sha2-512', proof)
   })
 
   test('ends a session of somebody else’s, or its own twice', async () => {

@@ -25,7 +25,10 @@ test('measures each way of the three, and prints one JSON document', async () =>
 
 test('says what it can measure, and refuses a name that it does not know before it starts', async () => {
   const { stdout, code } = await bench('--help')
-  expect([code, stdout]).toEqual([0, expect.stringContaining('throughput,logins,post-quantum,keystrokes')])
+  expect([code, stdout]).toEqual([
+    0,
+    expect.stringContaining('throughput,logins,post-quantum,keystrokes'),
+  ])
   const refused = await bench('--only', 'thruput')
   expect([refused.code, refused.stdout]).toEqual([2, ''])
   expect(refused.stderr).toContain("there is no measurement called 'thruput'")

@@ -8,7 +8,12 @@ import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createCa, targetPrincipal } from '../../src/ca/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
-import { connectUpstream, formatPublicKey, parseCertificate } from '../../src/ssh/index.ts'
+import {
+  connectUpstream,
+  formatPublicKey,
+  parseCertificate,
+  type SigningKey,
+} from '../../src/ssh/index.ts'
 import { publicKeyBlob } from '../../src/ssh/public-key.ts'
 import type { KeyLease } from '../../src/vault/index.ts'
 import { issue, makeKey } from '../ssh/certificate-fixture.ts'
@@ -57,7 +62,7 @@ const wish = () => ({ session, target, login: sshd.login, permits: [], expiresIn
 /** Undefined when the target lets us in, or else the code of the error. */
 async function login(
   lease: Pick<KeyLease, 'publicKey' | 'certificate'> & { id?: string },
-  sign?: (data: Buffer, algorithm: string) => Promise<Buffer>,
+  sign?: SigningKey['sign'],
 ) {
   const socket = connect(sshd.port, sshd.host)
   await once(socket, 'connect')

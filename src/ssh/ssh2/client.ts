@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import ssh2, { type Client, type SignOptions } from 'ssh2'
 import type { CodedError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
+import type { HostProof } from '../host-proof.ts'
 import { formatPublicKey, parsePublicKeyBlob } from '../public-key.ts'
 import { Reader } from '../wire.ts'
 import { clientAlgorithms } from './algorithms.ts'
@@ -23,8 +24,11 @@ export interface SigningKey {
   readonly publicKey: Buffer
   /** A certificate for it, as the wire has it, to log in with instead of the key itself. */
   readonly certificate?: Buffer
-  /** Signs the RFC 4252 section 7 data; the answer is the whole signature, with its algorithm. */
-  sign(data: Buffer, algorithm: string): Promise<Buffer>
+  /**
+   * Signs the RFC 4252 section 7 data; the answer is the whole signature, with its algorithm. The
+   * proof is the server's, of the key exchange that the data is about.
+   */
+  sign(data: Buffer, algorithm: string, proof: HostProof): Promise<Buffer>
 }
 
 export interface UpstreamOptions {
@@ -57,11 +61,15 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   assertPatched()
   const { socket, user, key, log } = options
   let signing: unknown
-  const agent = new (signerAgent(key, (err) => {
-    signing = err
-  }))()
-  const { promise, resolve, reject } = Promise.withResolvers<Connection>()
   const client: Client = new ssh2.Client()
+  const agent = new (signerAgent(
+    key,
+    () => proofOf(client),
+    (err) => {
+      signing = err
+    },
+  ))()
+  const { promise, resolve, reject } = Promise.withResolvers<Connection>()
   let connection: SshConnection | undefined
   let phase: 'exchange' | 'login' | 'ready' | 'failed' = 'exchange'
 
@@ -150,8 +158,16 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   return promise
 }
 
+/** What the server has shown, and signed the first key exchange with. */
+function proofOf({ _protocol: { _hostKeyBlob: hostKey, _hostSignature: signature } }: Client) {
+  if (hostKey === undefined || signature === undefined) {
+    throw new Error('a login is signed after the key exchange')
+  }
+  return { hostKey, signature }
+}
+
 /** The agent that ssh2 asks for signatures: it never sees a private key. */
-function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
+function signerAgent(key: SigningKey, proof: () => HostProof, failed: (err: unknown) => void) {
   const parsed = parsePublicKeyBlob(key.publicKey)
   if (!('key' in parsed)) throw new TypeError('the key to sign with is not a public key')
   const { type } = parsed.key
@@ -178,7 +194,7 @@ function signerAgent(key: SigningKey, failed: (err: unknown) => void) {
       // A target that takes each signature for a question would have us sign without end.
       if (signed) return done(new Error('the target asked for a second signature'))
       signed = true
-      key.sign(data, algorithm).then(
+      key.sign(data, algorithm, proof()).then(
         (signature) => {
           // ssh2 writes the algorithm itself.
           const reader = new Reader(signature)

@@ -9,6 +9,9 @@ declare module 'ssh2' {
     readonly exchangingKeys: boolean
     /** Of the first key exchange, once that is done. */
     readonly sessionId: Buffer | undefined
+    /** What the server has shown at the first key exchange, and what it signed that with. */
+    readonly _hostKeyBlob: Buffer | undefined
+    readonly _hostSignature: Buffer | undefined
     sendPayload(payload: Buffer, bypass?: boolean): void
     channelData(channel: number, data: Buffer): void
     channelExtData(channel: number, data: Buffer, kind: number): void

@@ -66,7 +66,7 @@ describe.each(keys)('with a key of type %s', (_, key) => {
     const inner = certified(key)
     await login({
       ...inner,
-      sign(data, algorithm) {
+      sign(data, algorithm, proof) {
         const reader = new Reader(data)
         reader.string() // session id
         reader.u8()
@@ -74,7 +74,7 @@ describe.each(keys)('with a key of type %s', (_, key) => {
         reader.boolean()
         asked.push({ algorithm, inData: reader.text(), blob: reader.string().toString('hex') })
         reader.end()
-        return inner.sign(data, algorithm)
+        return inner.sign(data, algorithm, proof)
       },
     })
     const { type } = publicKeyOf(key)
@@ -132,9 +132,9 @@ test('signs nothing for a target that takes RSA with SHA-1 only', async () => {
       user: old.login,
       key: {
         ...inner,
-        sign(data, algorithm) {
+        sign(data, algorithm, proof) {
           asked.push(algorithm)
-          return inner.sign(data, algorithm)
+          return inner.sign(data, algorithm, proof)
         },
       },
     })
