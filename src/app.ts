@@ -185,7 +185,7 @@ async function openBastion(
   },
   closing: AsyncDisposableStack,
 ): Promise<Bastion> {
-  const { auth, access, vault, recorder, metrics } = product
+  const { auth, access, ca, vault, recorder, metrics } = product
   const log = product.log.child({ module: 'bastion' })
   const database = openDatabase({
     url: datastores.database.bastion,
@@ -201,6 +201,7 @@ async function openBastion(
     tenants,
     auth,
     access,
+    ca,
     vault,
     recorder,
     metrics: createBastionMetrics(metrics),

@@ -23,7 +23,7 @@ import {
   type SessionStart,
   Sessions,
 } from './session.ts'
-import { createTargets, type Targets } from './target.ts'
+import { createTargets, type Target, type Targets } from './target.ts'
 
 export interface Access extends Targets, Grants {
   /**
@@ -31,6 +31,10 @@ export interface Access extends Targets, Grants {
    * an Authorization. A no is in the audit log, with why.
    */
   authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
+  /** The targets on which somebody may do anything at all, now, by name; no more than a thousand. */
+  reachable(identity: Identity): Promise<readonly Target[]>
+  /** Says no to whoever would reach a target by way of another one, and puts it on record. */
+  refuseChain(identity: Identity, target: Target): Promise<Denial>
   /**
    * Puts a session on record; nothing may happen on the target before this resolves. An authorization
    * starts one session. Throws AuthorizationInvalid, and AccessRevoked when it holds no more.
@@ -128,6 +132,8 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     ...createTargets(database),
     ...createGrants(database),
     authorize: (identity, wish) => authorizer.authorize(identity, wish),
+    reachable: (identity) => authorizer.reachable(identity),
+    refuseChain: (identity, target) => authorizer.refuseChain(identity, target),
     startSession: (authorization, start) => sessions.start(authorization, start),
     leaseKey,
     checkHostKey,

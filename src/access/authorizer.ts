@@ -3,7 +3,7 @@ import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
-import { listReachable, readCircumstances } from './circumstances.ts'
+import { listReachable, type Person, readCircumstances } from './circumstances.ts'
 import { type Denial, denialOf, type Refusal, type Wish } from './denial.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { type Allowed, decide, type Rule, refusePerson } from './policy.ts'
@@ -61,6 +61,27 @@ export class Authorizer {
     })
     this.#metrics.authorizations.inc({ outcome: 'allowed' })
     return authorization
+  }
+
+  /** The targets on which somebody may do anything at all, now, by name. */
+  async reachable(identity: Identity): Promise<readonly Target[]> {
+    return this.#database.read(
+      identity.tenant,
+      async (tx) => {
+        const now = new Date()
+        const { askers, rules } = await readCircumstances(tx, [personOf(identity)])
+        const [asker] = askers
+        if (asker?.user === undefined || refusePerson(asker, now) !== undefined) return []
+        return listReachable(tx, asker.user, rules, now)
+      },
+      { snapshot: true },
+    )
+  }
+
+  /** Puts on record that somebody asked for a target by way of another one. */
+  refuseChain(identity: Identity, target: Target): Promise<Denial> {
+    const wish: Wish = { target: target.name, kind: 'jump' }
+    return this.#refuse(identity, wish, { why: 'chained', target: target.name }, target)
   }
 
   /**
@@ -128,11 +149,13 @@ export class Authorizer {
   }
 }
 
+function personOf({ user, keyFingerprint, certificate }: Identity): Person {
+  return { id: user.id, keyFingerprint, ...(certificate && { certificate }) }
+}
+
 async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
   const now = new Date()
-  const { certificate, keyFingerprint } = identity
-  const person = { id: identity.user.id, keyFingerprint, ...(certificate && { certificate }) }
-  const { askers, rules } = await readCircumstances(tx, [person])
+  const { askers, rules } = await readCircumstances(tx, [personOf(identity)])
   const [asker] = askers
   if (asker === undefined) throw new Error('no such tenant')
   const refused = refusePerson(asker, now)
@@ -167,8 +190,8 @@ async function decideTarget(
   },
 ): Promise<Decided> {
   const { user, tenantSlug, rules, now } = about
-  const { login, kind } = about.wish
-  const decision = decide(user, target, rules, { login, kind }, now)
+  const { login, preferredLogin, kind } = about.wish
+  const decision = decide(user, target, rules, { login, preferredLogin, kind }, now)
   if (!('refused' in decision)) return { answer: { ...decision, user, tenantSlug }, target }
   const { name } = target
   switch (decision.refused) {

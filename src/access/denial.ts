@@ -20,11 +20,14 @@ export type Refusal =
   | { readonly why: 'choose'; readonly targets: readonly string[] }
   | { readonly why: 'nothing' }
   | { readonly why: 'no-kind'; readonly target: string }
+  | { readonly why: 'chained'; readonly target: string }
   | { readonly why: 'no-login'; readonly target: string; readonly logins: readonly string[] }
 
 export interface Wish {
   readonly target?: string
   readonly login?: string
+  /** Where none is named: this one, if it is one that may be used, and the target's first otherwise. */
+  readonly preferredLogin?: string
   readonly kind: ChannelKind
 }
 
@@ -82,6 +85,12 @@ export function denialOf(refusal: Refusal, { tenantSlug, user }: Identity, wish:
         denied: 'no-kind',
         code: 'ERR_KIND_NOT_GRANTED',
         message: `you may open ${refusal.target}, but not for ${wish.kind}; ask an administrator for a grant that allows ${wish.kind}`,
+      }
+    case 'chained':
+      return {
+        denied: 'chained',
+        code: 'ERR_JUMP_CHAINED',
+        message: `${refusal.target} cannot be reached by way of another target, where nobody would see what is done; jump from this bastion alone (ssh -J ${tenantSlug}@… ${refusal.target})`,
       }
     case 'no-login':
       return {

@@ -1,4 +1,4 @@
-import { trust } from '../ca/index.ts'
+import { isStandIn, trust } from '../ca/index.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
 import { checkCertificate, parseCertificate } from '../ssh/index.ts'
 import type { Target } from './target.ts'
@@ -19,7 +19,7 @@ export async function isHostKeyOf(
   if ('problem' in parsed) return false
   // What is on record needs nobody to vouch for it, whatever it is shown in.
   if (isOnRecord(parsed.certificate.publicKey)) return true
-  if (!target.hostCertified) return false
+  if (!target.hostCertified || isStandIn(parsed.certificate)) return false
   const { authorities, revocations } = await database.read(tenant.id, (tx) => trust(tx, 'host'))
   return hostNames(tenant.slug, target).some((principal) => {
     const checked = checkCertificate(parsed.certificate, {

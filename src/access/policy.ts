@@ -26,6 +26,7 @@ export interface Rule {
 /** What is asked for. */
 export interface Request {
   readonly login: string | undefined
+  readonly preferredLogin?: string | undefined
   readonly kind: ChannelKind
 }
 
@@ -80,7 +81,7 @@ export function decide(
   user: { readonly id: UserId; readonly role: Role },
   target: Pick<Target, 'id' | 'logins'>,
   rules: readonly Rule[],
-  { login: wished, kind }: Request,
+  { login: wished, preferredLogin, kind }: Request,
   now: Date,
 ): Allowed | TargetRefusal {
   const covering = rules.filter((rule) => covers(rule, user, target.id, now))
@@ -88,7 +89,8 @@ export function decide(
   const ofKind = covering.filter((rule) => rule.allow.includes(kind))
   if (ofKind.length === 0) return { refused: 'no-kind' }
   const logins = target.logins.filter((login) => ofKind.some((rule) => gives(rule, login)))
-  const login = wished ?? logins[0]
+  const preferred = logins.find((login) => login === preferredLogin)
+  const login = wished ?? preferred ?? logins[0]
   if (login === undefined || !logins.includes(login)) return { refused: 'no-login', logins }
   const [grant] = ofKind.filter((rule) => gives(rule, login))
   if (grant === undefined) return { refused: 'no-login', logins }

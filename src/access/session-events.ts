@@ -10,7 +10,7 @@ import type { Target } from './target.ts'
 export function sessionStarted(
   session: SessionId,
   { authorization, grant }: Minted,
-  { kind, command, source, clientIdent, node, recording }: SessionStart,
+  { kind, via, command, source, clientIdent, node, recording }: SessionStart,
 ): AuditEvent {
   const { id, user, target, login, keyFingerprint } = authorization
   return {
@@ -22,6 +22,7 @@ export function sessionStarted(
       target: target.id,
       grant,
       kind,
+      via,
       recording,
       fingerprint: keyFingerprint,
       node: /^[\x21-\x7e]{1,128}$/.test(node) ? node : undefined,

@@ -54,6 +54,8 @@ export interface Session {
 /** What a session begins with. Text and bytes are as the client sent them. */
 export interface SessionStart {
   readonly kind: ChannelKind
+  /** How it came, when not straight: by `ssh -J`. */
+  readonly via?: 'jump'
   readonly command?: Buffer
   readonly source: string
   readonly clientIdent: string

@@ -58,6 +58,7 @@ export const eventTypes = {
       'target',
       'grant',
       'kind',
+      'via',
       'pty',
       'recording',
       'fingerprint',

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Access } from '../access/index.ts'
+import type { Ca } from '../ca/index.ts'
 import type { BastionLimits, Listen, WorkerLimits } from '../config.ts'
 import { Admission, type Admitted } from './admission.ts'
 import type { ConnectionId } from './broker.ts'
 import { Headcount } from './headcount.ts'
+import { JumpCertificates } from './jump-certificates.ts'
 import type { WorkerSettings } from './messages.ts'
 import type { Turned } from './metrics.ts'
 import type { MonitorDeps } from './monitor.ts'
@@ -17,9 +19,17 @@ import { WorkerPool } from './worker-pool.ts'
 export interface BastionDeps
   extends Omit<
     MonitorDeps,
-    'replays' | 'penalties' | 'turns' | 'connectionsOf' | 'sessionsOf' | 'access'
+    | 'replays'
+    | 'penalties'
+    | 'turns'
+    | 'connectionsOf'
+    | 'sessionsOf'
+    | 'access'
+    | 'jumpCertificates'
+    | 'hostKeys'
   > {
   readonly access: MonitorDeps['access'] & Pick<Access, 'onKill'>
+  readonly ca: Pick<Ca, 'issueHost'>
   readonly limits: BastionLimits
   readonly workers: WorkerLimits
   readonly fork: ForkWorker
@@ -51,6 +61,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
   const admission = new Admission(limits)
   const penalties = new Penalties(limits.penalties)
+  let shown: ReturnType<typeof deps.settings> | undefined
   const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true })
   const pool = await WorkerPool.start({
     fork: deps.fork,
@@ -58,6 +69,11 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
     limits: deps.workers,
     deps: {
       ...deps,
+      jumpCertificates: new JumpCertificates(deps.ca, log),
+      hostKeys: async () => {
+        shown ??= deps.settings()
+        return (await shown).hostKeys
+      },
       replays: new Replays(),
       penalties,
       turns: new Turns(loginsMax),
@@ -106,7 +122,10 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       return pool.sessions
     },
     metrics: () => pool.metrics(),
-    restart: () => pool.restart(),
+    restart() {
+      shown = undefined
+      return pool.restart()
+    },
     async drain(withinMs) {
       draining = true
       server.close()

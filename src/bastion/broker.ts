@@ -9,6 +9,7 @@ import type { LoginCertificate } from '../auth/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { AuthAttempt, HostProof } from '../ssh/index.ts'
 import type { KeyLease } from '../vault/index.ts'
+import type { Destination } from './jump.ts'
 
 /** One connection of a client's, as the main process numbered it. */
 export type ConnectionId = string & { readonly brand: 'ConnectionId' }
@@ -23,6 +24,15 @@ export interface Client {
   readonly bounds: Pick<LoginCertificate, 'permits' | 'forceCommand'> | undefined
 }
 
+/** A way to a target through a connection, which a connection of its own goes through. */
+export interface Jump {
+  /** The inner one: nobody has logged in on it yet. */
+  readonly connection: ConnectionId
+  readonly target: string
+  /** For the first of the host keys, in the name of the target. */
+  readonly certificate: Buffer | undefined
+}
+
 /** What is only known where strangers' bytes are parsed; the rest of a session's start is known here. */
 export type StartFacts = Pick<SessionStart, 'kind' | 'command' | 'clientIdent'>
 
@@ -34,6 +44,13 @@ export type StartFacts = Pick<SessionStart, 'kind' | 'command' | 'clientIdent'>
 export interface Broker {
   /** Who a signed attempt proves to be; undefined for nobody. */
   login(connection: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined>
+  /**
+   * The target that is meant by a destination, if it is one that they may jump to; undefined when it
+   * is none of theirs.
+   */
+  openJump(connection: ConnectionId, destination: Destination): Promise<Jump | Denial | undefined>
+  /** Lets in who opened the jump, under the user name that the inner connection gives. */
+  enterJump(inner: ConnectionId, user: string): Promise<Client | Denial>
   /** Whether they may open what their user name said, now. */
   authorize(connection: ConnectionId, kind: ChannelKind): Promise<Authorization | Denial>
   startSession(

@@ -1,19 +1,22 @@
 import { randomBytes } from 'node:crypto'
 import type { Authorization } from '../access/index.ts'
-import type { CodedError } from '../errors.ts'
+import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
-import type { Channel, ChannelOpen, Connection } from '../ssh/index.ts'
-import type { Client, ConnectionId } from './broker.ts'
+import { type Channel, type ChannelOpen, type Connection, WireError } from '../ssh/index.ts'
+import type { Client, ConnectionId, Jump } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
 import type { Headcount } from './headcount.ts'
+import { readDestination } from './jump.ts'
 import type { KillNotices } from './kill-notices.ts'
+import { refusalLine, refusalOf } from './refusal.ts'
 import { earlyWindowBytes, inTime, SessionChannel } from './session.ts'
 import { Turns } from './turns.ts'
 import { dial } from './upstream.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
+const connectFailed = 2
 const unknownChannelType = 3
 const resourceShortage = 4
 
@@ -31,6 +34,8 @@ export interface ClientConnectionOptions {
   /** The sessions of each user, over all connections. */
   readonly sessionsOf: Headcount
   readonly kills: KillNotices
+  /** Serves the connection inside a channel. */
+  readonly jump: (channel: Channel, jump: Jump) => void
 }
 
 /** One client's connection after its login: its sessions, and the targets it has open. */
@@ -42,6 +47,7 @@ export class ClientConnection {
   readonly #log: Log
   readonly #sessionsOf: Headcount
   readonly #kills: KillNotices
+  readonly #jump: ClientConnectionOptions['jump']
   readonly #sessions = new Set<SessionChannel>()
   /** One upstream connection a target and login, shared by the sessions of this client there. */
   readonly #upstreams = new Map<string, Promise<Connection>>()
@@ -51,7 +57,8 @@ export class ClientConnection {
   #noMoreSessions = false
   #closed = false
 
-  constructor({ deps, id, connection, client, log, sessionsOf, kills }: ClientConnectionOptions) {
+  constructor(options: ClientConnectionOptions) {
+    const { deps, id, connection, client, log, sessionsOf, kills, jump } = options
     this.#deps = deps
     this.#id = id
     this.#connection = connection
@@ -59,6 +66,7 @@ export class ClientConnection {
     this.#log = log
     this.#sessionsOf = sessionsOf
     this.#kills = kills
+    this.#jump = jump
     connection.onChannelOpen = (open) => this.#opened(open)
     connection.onGlobalRequest = (request) => {
       // What a client promises not to do, whoever takes it over must not do either.
@@ -92,14 +100,8 @@ export class ClientConnection {
   }
 
   #opened(open: ChannelOpen): void {
-    if (open.type !== 'session') {
-      if (this.#refusals++ < refusalLinesMax)
-        this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
-      const known = open.type === 'direct-tcpip' || open.type.startsWith('direct-streamlocal')
-      return known
-        ? open.reject(administrativelyProhibited, 'vaultterm: forwarding is not granted')
-        : open.reject(unknownChannelType, 'vaultterm: no such channel')
-    }
+    if (open.type === 'direct-tcpip') return void this.#openDirect(open)
+    if (open.type !== 'session') return this.#refuse(open)
     // A channel that is closed before its session has started still costs what the start costs.
     if (this.#sessions.size >= this.#deps.limits.channelsPerConnectionMax) {
       return open.reject(resourceShortage, 'vaultterm: too many sessions on this connection')
@@ -126,7 +128,7 @@ export class ClientConnection {
         // Asked for each session anew: what was allowed an hour ago may not be now.
         authorize: (kind) => this.#deps.broker.authorize(this.#id, kind),
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
-        requestId: () => randomBytes(6).toString('hex'),
+        requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),
       },
@@ -137,6 +139,32 @@ export class ClientConnection {
       },
     )
     this.#sessions.add(session)
+  }
+
+  #refuse(open: ChannelOpen): void {
+    if (this.#refusals++ < refusalLinesMax)
+      this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
+    if (open.type === 'direct-tcpip' || open.type.startsWith('direct-streamlocal'))
+      open.reject(administrativelyProhibited, 'vaultterm: forwarding is not granted')
+    else open.reject(unknownChannelType, 'vaultterm: no such channel')
+  }
+
+  /** To one of the targets it is a jump, which is served here; to anywhere else nothing leads. */
+  async #openDirect(open: ChannelOpen): Promise<void> {
+    try {
+      const destination = readDestination(open.payload)
+      using _turn = await this.#turns.take()
+      const jump = await this.#deps.broker.openJump(this.#id, destination)
+      if (jump === undefined) return this.#refuse(open)
+      if ('denied' in jump)
+        return open.reject(administrativelyProhibited, refusalLine(jump, requestId()))
+      if (this.#closed) return
+      this.#jump(open.accept(), jump)
+    } catch (err) {
+      if (err instanceof WireError) return open.reject(connectFailed, 'vaultterm: malformed')
+      if (!(err instanceof CodedError)) this.#log.error({ err }, 'a jump could not be opened')
+      open.reject(resourceShortage, refusalLine(refusalOf(err), requestId()))
+    }
   }
 
   async #openTarget(authorization: Authorization, session: SessionId): Promise<Channel> {
@@ -186,4 +214,9 @@ export class ClientConnection {
       )
     }
   }
+}
+
+/** A short name for what somebody was told, by which the log has more of it. */
+export function requestId(): string {
+  return randomBytes(6).toString('hex')
 }

@@ -2,7 +2,7 @@ import type { BastionLimits } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Recorder } from '../recorder/index.ts'
 import type { ServerHostKey } from '../ssh/index.ts'
-import type { Broker } from './broker.ts'
+import type { Broker, ConnectionId } from './broker.ts'
 import type { ServiceMetrics } from './metrics.ts'
 
 /** What a worker serves clients with. Of all that is secret it has the host keys. */
@@ -12,5 +12,7 @@ export interface ServiceDeps {
   readonly metrics: ServiceMetrics
   readonly limits: BastionLimits
   readonly hostKeys: readonly ServerHostKey[]
+  /** Nothing is left of a connection that went through another one. */
+  readonly jumpClosed: (connection: ConnectionId) => void
   readonly log: Log
 }

@@ -58,6 +58,10 @@ const attempt = z.strictObject({
   signature: bytes(65_536),
   signedData: bytes(262_144),
 })
+const destination = z.strictObject({
+  host: z.string().max(255),
+  port: z.number().int().min(0).max(65_535),
+})
 const proof = z.strictObject({ hostKey: bytes(65_536), signature: bytes(65_536) })
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const stream = z.strictObject({ bytes: count, sha256 })
@@ -86,6 +90,11 @@ const outcome = z.strictObject({
 /** What a worker may ask, and with what. Anything else is not understood, and not answered. */
 export const callShape = z.discriminatedUnion('method', [
   z.strictObject({ method: z.literal('login'), args: z.tuple([connection, attempt]) }),
+  z.strictObject({ method: z.literal('openJump'), args: z.tuple([connection, destination]) }),
+  z.strictObject({
+    method: z.literal('enterJump'),
+    args: z.tuple([connection, z.string().max(4096)]),
+  }),
   z.strictObject({ method: z.literal('authorize'), args: z.tuple([connection, kind]) }),
   z.strictObject({ method: z.literal('startSession'), args: z.tuple([connection, id, facts]) }),
   z.strictObject({ method: z.literal('leaseKey'), args: z.tuple([connection, id, session]) }),

@@ -1,26 +1,38 @@
-import type { Access, Authorization, ChannelKind, Denial, SessionOutcome } from '../access/index.ts'
+import { randomUUID } from 'node:crypto'
+import type {
+  Access,
+  Authorization,
+  ChannelKind,
+  Denial,
+  SessionOutcome,
+  Wish,
+} from '../access/index.ts'
 import type { Auth, Identity } from '../auth/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { TenantId } from '../postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../recorder/index.ts'
 import {
   type AuthAttempt,
   type Departure,
   type HostProof,
   parseUserauthRequest,
+  type ServerHostKey,
   verifyHostProof,
   WireError,
 } from '../ssh/index.ts'
 import type { Tenants } from '../tenant/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import type { Admitted } from './admission.ts'
-import type { Broker, Client, ConnectionId, StartFacts } from './broker.ts'
+import type { Broker, Client, ConnectionId, Jump, StartFacts } from './broker.ts'
 import type { Headcount } from './headcount.ts'
+import { type Destination, targetAt, wishOf } from './jump.ts'
+import type { JumpCertificates } from './jump-certificates.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import type { Replays } from './replays.ts'
 import type { Turns } from './turns.ts'
-import { parseUsername, type Wish } from './username.ts'
+import { parseUsername, type Wish as UsernameWish } from './username.ts'
 
 /** What monitors stand on, all of them alike. */
 export interface MonitorDeps {
@@ -29,6 +41,8 @@ export interface MonitorDeps {
   readonly access: Pick<
     Access,
     | 'authorize'
+    | 'reachable'
+    | 'refuseChain'
     | 'startSession'
     | 'leaseKey'
     | 'checkHostKey'
@@ -39,6 +53,9 @@ export interface MonitorDeps {
   readonly vault: Pick<Vault, 'sign'>
   readonly recorder: Pick<Recorder, 'recover'>
   readonly metrics: BastionMetrics
+  readonly jumpCertificates: Pick<JumpCertificates, 'certificateFor'>
+  /** Those that workers show. */
+  readonly hostKeys: () => Promise<readonly ServerHostKey[]>
   readonly replays: Replays
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
   /** Who logs in waits for one: the rest of the database's connections is for who is in. */
@@ -71,12 +88,26 @@ export class SessionsExhausted extends CodedError {
   }
 }
 
+/** A connection has as many jumps as any may. */
+export class JumpsExhausted extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_JUMP_LIMIT'
+
+  constructor() {
+    super(`a connection carries ${jumpsMax} jumps at a time; end one, or connect once more`)
+  }
+}
+
 interface Served {
   readonly source: string
   readonly admitted: Admitted
   readonly stopTimer: () => void
   identity: Identity | undefined
-  wish: Wish | undefined
+  wish: Pick<Wish, 'target' | 'login' | 'preferredLogin'> | undefined
+  /** Of a jump: the connection that it goes through, and where to. */
+  readonly outer?: { readonly id: ConnectionId; readonly target: string }
+  /** The jumps that go through it. */
+  readonly inner: Set<ConnectionId>
   readonly authorizations: Map<string, Authorization>
   /** With the authorization that each is for. */
   readonly leases: Map<string, Authorization>
@@ -93,6 +124,8 @@ interface Served {
 const nobody = 'nobody-has-this-name'
 /** Of one connection, those of sessions that are not over: a worker keeps fewer. */
 const openAuthorizationsMax = 4096
+/** Of one connection, at a time. */
+const jumpsMax = 16
 
 /**
  * The half of one worker that holds its secrets, as OpenSSH's privilege separation calls it. It
@@ -124,13 +157,15 @@ export class Monitor implements Broker {
   }
 
   /** The worker gets this connection. */
-  open(id: ConnectionId, source: string, admitted: Admitted): void {
+  open(id: ConnectionId, source: string, admitted: Admitted, outer?: Served['outer']): void {
     this.#connections.set(id, {
       source,
       admitted,
       stopTimer: this.#deps.metrics.handshakeSeconds.startTimer(),
       identity: undefined,
       wish: undefined,
+      ...(outer === undefined ? {} : { outer }),
+      inner: new Set(),
       authorizations: new Map(),
       leases: new Map(),
       sessions: new Map(),
@@ -162,6 +197,9 @@ export class Monitor implements Broker {
     served.isClosed = true
     served.admitted.release()
     this.#deps.metrics.connections.dec()
+    // What goes through it ends with it, and sooner than the worker may say.
+    for (const inner of served.inner) this.close(inner)
+    if (served.outer !== undefined) this.#connections.get(served.outer.id)?.inner.delete(id)
     const { identity } = served
     if (served.isCounted && identity !== undefined) {
       this.#deps.connectionsOf.leave(identity.user.id)
@@ -176,7 +214,9 @@ export class Monitor implements Broker {
   async login(id: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined> {
     const { metrics, replays, connectionsOf } = this.#deps
     const served = this.#require(id)
-    if (served.identity !== undefined) throw new RequestForged('a second login')
+    if (served.identity !== undefined || served.outer !== undefined) {
+      throw new RequestForged('a second login')
+    }
     const wish = parseUsername(attempt.user)
     const identity = await this.#authenticate(wish, attempt, served.source)
     metrics.authentications.inc({ outcome: identity === undefined ? 'refused' : 'accepted' })
@@ -185,26 +225,74 @@ export class Monitor implements Broker {
     if (!replays.take(this, exchangeHash)) throw new RequestForged('a login that was used before')
     if (served.identity !== undefined) throw new RequestForged('a second login')
     served.identity = identity
-    served.wish = wish
+    const { target, login } = wish
+    served.wish = { ...(target !== undefined && { target }), ...(login !== undefined && { login }) }
     served.admitted.release()
     this.#deps.penalties.loggedIn(served.source)
     served.stopTimer()
     const user = identity.user.id
     served.isCounted = !served.isClosed && connectionsOf.enter(user)
     if (!served.isCounted) metrics.turnedAway.inc({ reason: 'user-limit' })
-    const { certificate } = identity
-    return {
-      user,
-      tenant: identity.tenant,
-      oneTooMany: !served.isCounted,
-      bounds: certificate && {
-        permits: certificate.permits,
-        ...(certificate.forceCommand !== undefined && { forceCommand: certificate.forceCommand }),
-      },
-    }
+    return clientOf(identity, !served.isCounted)
   }
 
-  async #authenticate(wish: Wish | undefined, attempt: AuthAttempt, source: string) {
+  /** Who may open a target may learn that it is one; to everybody else it is a place like any other. */
+  async openJump(id: ConnectionId, destination: Destination): Promise<Jump | Denial | undefined> {
+    const { access, jumpCertificates } = this.#deps
+    const served = this.#require(id)
+    const { identity, wish } = served
+    if (identity === undefined || wish === undefined) throw new RequestForged('a login')
+    const { tenant, tenantSlug: slug } = identity
+    const target = targetAt(await access.reachable(identity), slug, destination)
+    if (target === undefined) return undefined
+    const isElsewhere = wish.target !== undefined && wish.target !== target.name
+    if (served.outer !== undefined || isElsewhere) return access.refuseChain(identity, target)
+    const answer = await access.authorize(identity, { target: target.name, kind: 'jump' })
+    if ('denied' in answer) return answer
+    const [hostKey] = await this.#deps.hostKeys()
+    const certificate =
+      hostKey && (await jumpCertificates.certificateFor({ id: tenant, slug }, target, hostKey))
+    if (served.isClosed) throw new RequestForged('a connection')
+    if (served.inner.size >= jumpsMax) throw new JumpsExhausted()
+    const inner = randomUUID() as ConnectionId
+    served.inner.add(inner)
+    this.open(inner, served.source, { release: () => {} }, { id, target: target.name })
+    return { connection: inner, target: target.name, certificate }
+  }
+
+  /** Who is on the outer connection has proved it there; here they only say as whom they come. */
+  async enterJump(inner: ConnectionId, user: string): Promise<Client | Denial> {
+    const served = this.#require(inner)
+    const { outer } = served
+    if (outer === undefined || served.identity !== undefined) throw new RequestForged('a jump')
+    const { identity } = this.#require(outer.id)
+    if (identity === undefined) throw new RequestForged('a login')
+    const { tenant, tenantSlug: slug } = identity
+    const idName = `tenant-${tenant.slice(0, 8)}`
+    const wish = wishOf(user, { slug, idName, target: outer.target })
+    if (wish === undefined || (await this.#isAnotherTenant(user, tenant))) {
+      return {
+        denied: 'tenant',
+        code: 'ERR_JUMP_USER',
+        message: `the user name ${user} is not for ${outer.target} of ${slug}; leave it out, or give a login of the target`,
+      }
+    }
+    if (served.identity !== undefined) throw new RequestForged('a second login')
+    served.identity = identity
+    served.wish = { target: outer.target, ...wish }
+    served.stopTimer()
+    return clientOf(identity, false)
+  }
+
+  async #isAnotherTenant(user: string, tenant: TenantId): Promise<boolean> {
+    const named = parseUsername(user)
+    if (named === undefined) return false
+    using _turn = await this.#deps.turns.take()
+    const found = await this.#deps.tenants.resolve(named.tenant)
+    return found !== undefined && found.id !== tenant
+  }
+
+  async #authenticate(wish: UsernameWish | undefined, attempt: AuthAttempt, source: string) {
     const { tenants, auth, turns } = this.#deps
     using _turn = await turns.take()
     const tenant = await tenants.resolve(wish?.tenant ?? nobody)
@@ -224,13 +312,8 @@ export class Monitor implements Broker {
     if (served.authorizations.size >= openAuthorizationsMax) {
       throw new RequestForged('more authorizations')
     }
-    const { target, login } = wish
     const answer = await this.#during(id, served, () =>
-      this.#deps.access.authorize(identity, {
-        ...(target === undefined ? {} : { target }),
-        ...(login === undefined ? {} : { login }),
-        kind,
-      }),
+      this.#deps.access.authorize(identity, { ...wish, kind }),
     )
     if (!('denied' in answer)) served.authorizations.set(answer.id, answer)
     return answer
@@ -243,7 +326,8 @@ export class Monitor implements Broker {
     const user = allowed.user.id
     if (!sessionsOf.enter(user)) throw new SessionsExhausted()
     try {
-      const start = { ...facts, source: served.source, node, recording: true }
+      const via = served.outer === undefined ? {} : ({ via: 'jump' } as const)
+      const start = { ...facts, ...via, source: served.source, node, recording: true }
       const started = await this.#during(id, served, async () => {
         const answer = await access.startSession(allowed, start)
         served.sessions.set(answer.session, authorization)
@@ -378,6 +462,18 @@ export class Monitor implements Broker {
     if (served.isClosed && served.sessions.size === 0 && served.pending === 0) {
       this.#connections.delete(id)
     }
+  }
+}
+
+function clientOf({ user, tenant, certificate }: Identity, oneTooMany: boolean): Client {
+  return {
+    user: user.id,
+    tenant,
+    oneTooMany,
+    bounds: certificate && {
+      permits: certificate.permits,
+      ...(certificate.forceCommand !== undefined && { forceCommand: certificate.forceCommand }),
+    },
   }
 }
 

@@ -1,11 +1,14 @@
 import type { Socket } from 'node:net'
-import { createSshServer, type Departure } from '../ssh/index.ts'
-import type { Client, ConnectionId } from './broker.ts'
-import { ClientConnection } from './connection.ts'
+import type { Log } from '../log.ts'
+import { type Channel, type Connection, createSshServer, type Departure } from '../ssh/index.ts'
+import type { Client, ConnectionId, Jump } from './broker.ts'
+import { ChannelStream } from './channel-stream.ts'
+import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
 import { Draining, SessionKilled } from './errors.ts'
 import { Headcount } from './headcount.ts'
 import { KillNotices } from './kill-notices.ts'
+import { refusalLine } from './refusal.ts'
 
 export interface ServiceHandlers {
   /** The client leaves, and has not logged in. */
@@ -37,15 +40,57 @@ export function createService(deps: ServiceDeps): Service {
   const sockets = new Map<ConnectionId, Socket>()
   const sessionsOf = new Headcount(limits.sessionsPerUserMax)
   const kills = new KillNotices()
-  const ssh = createSshServer({
+  const server = {
     hostKeys: deps.hostKeys,
     ident: 'VaultTerm',
     authTriesMax: limits.authTriesMax,
     channelsMax: limits.channelsPerConnectionMax,
     loginGraceMs: limits.loginGraceMs,
     log,
-  })
+  }
+  const ssh = createSshServer(server)
   const sessions = () => [...clients].reduce((sum, client) => sum + client.sessions, 0)
+
+  function open(id: ConnectionId, connection: Connection, client: Client, about: Log): void {
+    const opened = new ClientConnection({
+      deps,
+      id,
+      connection,
+      client,
+      log: about,
+      sessionsOf,
+      kills,
+      jump: (channel, jump) => serveJump(channel, jump, about),
+    })
+    clients.add(opened)
+    void opened.settled.then(() => clients.delete(opened))
+  }
+
+  /** A connection inside one: who is on it is known, and what they open there is opened as ever. */
+  function serveJump(channel: Channel, { connection: id, target, certificate }: Jump, about: Log) {
+    const stream = new ChannelStream(channel)
+    stream.on('error', () => stream.destroy())
+    let client: Client | undefined
+    const [first, ...others] = deps.hostKeys
+    const hostKeys =
+      first === undefined || certificate === undefined
+        ? deps.hostKeys
+        : [{ ...first, certificate }, ...others]
+    createSshServer({ ...server, hostKeys }).serve(stream, {
+      authenticate: async () => false,
+      admit: async (user) => {
+        const answer = await broker.enterJump(id, user)
+        if ('denied' in answer) return { refusal: refusalLine(answer, requestId()) }
+        client = answer
+        return true
+      },
+      ready: (connection) => {
+        if (client === undefined) return connection.destroy()
+        open(id, connection, client, about.child({ jump: target }))
+      },
+    })
+    stream.once('close', () => deps.jumpClosed(id))
+  }
 
   return {
     serve(socket, id, source, { left, closed }) {
@@ -65,17 +110,7 @@ export function createService(deps: ServiceDeps): Service {
             return connection.disconnect(12, 'vaultterm: you have too many connections open')
           }
           const { tenant, user } = client
-          const open = new ClientConnection({
-            deps,
-            id,
-            connection,
-            client,
-            log: log.child({ tenant, user, source }),
-            sessionsOf,
-            kills,
-          })
-          clients.add(open)
-          void open.settled.then(() => clients.delete(open))
+          open(id, connection, client, log.child({ tenant, user, source }))
         },
       })
       socket.once('close', () => {

@@ -30,6 +30,8 @@ export class WorkerChannel {
   /** The main process, as the bastion asks it. It answers with what it says that it answers with. */
   readonly broker: Broker = {
     login: (...args) => this.#call({ method: 'login', args }),
+    openJump: (...args) => this.#call({ method: 'openJump', args }),
+    enterJump: (...args) => this.#call({ method: 'enterJump', args }),
     authorize: (...args) => this.#call({ method: 'authorize', args }),
     startSession: (...args) => this.#call({ method: 'startSession', args }),
     leaseKey: (...args) => this.#call({ method: 'leaseKey', args }),

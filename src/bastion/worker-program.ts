@@ -43,6 +43,7 @@ export function runWorker(): void {
       metrics: createServiceMetrics(registry),
       limits,
       hostKeys: hostKeys.map(hostKeyOf),
+      jumpClosed: (connection) => send({ type: 'closed', connection }),
       log,
     })
     send({ type: 'ready' })

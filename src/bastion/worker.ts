@@ -253,6 +253,10 @@ export function callMonitor(monitor: Monitor, call: Call): Promise<unknown> {
   switch (call.method) {
     case 'login':
       return monitor.login(...call.args)
+    case 'openJump':
+      return monitor.openJump(...call.args)
+    case 'enterJump':
+      return monitor.enterJump(...call.args)
     case 'authorize':
       return monitor.authorize(...call.args)
     case 'startSession':

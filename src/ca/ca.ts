@@ -1,6 +1,7 @@
 import type { Metrics } from '../metrics.ts'
 import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import {
+  type Certificate,
   type CertificateKind,
   fingerprint,
   matchesAddressList,
@@ -51,6 +52,8 @@ export interface HostCertificateWish {
   /** Under which it is dialled. */
   readonly names: readonly string[]
   readonly ttlSeconds: number
+  /** For the bastion's own key, shown to people in the target's place; it vouches for no target. */
+  readonly standsIn?: boolean
 }
 
 /** A login to a target, which access has allowed. */
@@ -111,6 +114,17 @@ const userPermits = [
   'permit-port-forwarding',
   'permit-pty',
 ]
+
+const hostMark = 'h='
+const standInMark = 'j='
+
+/**
+ * Whether a certificate is for the bastion's own key in the place of a target. It is good for people
+ * who dial the target's name; to us it proves no target, or whoever has our key could be any.
+ */
+export function isStandIn({ keyId }: Pick<Certificate, 'keyId'>): boolean {
+  return keyId.includes(` ${standInMark}`)
+}
 
 export function createCa({ database, vault, egress, metrics: registry }: CaDeps): Ca {
   if (egress !== undefined && matchesAddressList(egress, '192.0.2.1') === undefined) {
@@ -218,7 +232,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
   }
 
   async function issueHost(tenant: TenantId, wish: HostCertificateWish, by: By) {
-    const { target, publicKey, names, ttlSeconds } = wish
+    const { target, publicKey, names, ttlSeconds, standsIn = false } = wish
     requireKey(publicKey)
     if (!Number.isInteger(ttlSeconds) || ttlSeconds < 60 || ttlSeconds > hostTtlSecondsMax) {
       throw new CertificateRefused('a host certificate is good for 1 minute to 90 days')
@@ -226,14 +240,14 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     return issue(tenant, 'host', 'active', {
       certificate: {
         publicKey,
-        keyId: `t=${tenant.slice(0, 8)} h=${target.id}`,
+        keyId: `t=${tenant.slice(0, 8)} ${standsIn ? standInMark : hostMark}${target.id}`,
         principals: [...new Set(names.map((name) => name.toLowerCase()))],
         ...life(ttlSeconds),
         criticalOptions: new Map(),
         extensions: new Map(),
       },
       event: {
-        public: { purpose: 'host', target: target.id, ...by },
+        public: { purpose: standsIn ? 'jump' : 'host', target: target.id, ...by },
         private: { targetName: target.name },
       },
     })

@@ -13,6 +13,7 @@ export {
   createCa,
   type HostCertificateWish,
   type IssuedCertificate,
+  isStandIn,
   type UpstreamWish,
   type UserCertificateWish,
 } from './ca.ts'

@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Access, Grant, NewGrant, Target } from '../access/index.ts'
 import type { Actor, Auth } from '../auth/index.ts'
+import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { fingerprint, parsePublicKey } from '../ssh/index.ts'
@@ -20,6 +21,7 @@ export interface BootstrapDeps {
     'addTarget' | 'findTarget' | 'removeTarget' | 'addGrant' | 'listGrants'
   >
   readonly vault: Pick<Vault, 'createSshKeys' | 'describe'>
+  readonly ca: Pick<Ca, 'authorities'>
   readonly log: Log
 }
 
@@ -32,7 +34,7 @@ export interface Demo {
   /** What `ssh -F` takes. */
   readonly sshConfig: string
   /** Makes the demo's ssh_config lead to the bastion. */
-  pointTo(bastion: BastionAddress): Promise<void>
+  pointTo(bastion: Omit<BastionAddress, 'authorities'>): Promise<void>
   close(): Promise<void>
 }
 
@@ -82,7 +84,13 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
     user,
     target: targetName,
     sshConfig: join(directory, 'ssh_config'),
-    pointTo: (bastion) => writeClientFiles(directory, slug, bastion),
+    async pointTo(bastion) {
+      const authorities = await deps.ca.authorities(tenant.id, 'host')
+      await writeClientFiles(directory, slug, {
+        ...bastion,
+        authorities: authorities.map(({ publicKey }) => publicKey),
+      })
+    },
     close: () => target.close(),
   }
 }

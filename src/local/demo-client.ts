@@ -16,6 +16,8 @@ export interface BastionAddress {
   readonly host: string
   readonly port: number
   readonly hostKeys: readonly ServerHostKey[]
+  /** Those that certify the tenant's hosts, as the wire has keys. */
+  readonly authorities: readonly Buffer[]
 }
 
 const keyName = 'demo_ed25519'
@@ -40,7 +42,7 @@ export async function keepDemoKey(directory: string): Promise<string> {
 
 /**
  * Writes what `ssh -F DIRECTORY/ssh_config TENANT` needs, so that it works from any directory, for
- * the tenant and for each of its targets, `TENANT+TARGET`.
+ * the tenant and for each of its targets, `TENANT+TARGET`, or by a jump `TARGET.TENANT`.
  */
 export async function writeClientFiles(
   directory: string,
@@ -57,11 +59,14 @@ export async function writeClientFiles(
   await mkdir(hosts, { recursive: true, mode: 0o700 })
   // Of an earlier start, and as good as new ones: they are made again when they are asked for.
   for (const name of await readdir(hosts)) await rm(join(hosts, name))
-  const { host, port, hostKeys } = bastion
+  const { host, port, hostKeys, authorities } = bastion
   const known = hostKeys.flatMap(({ publicKey }) => [
     formatHostKeyLine(host, port, publicKey),
     formatHostKeyLine(alias, 22, publicKey),
   ])
+  for (const blob of authorities) {
+    known.push(`@cert-authority *.${tenant} ${formatPublicKey({ type: 'ssh-ed25519', blob })}`)
+  }
   await writePrivateFile(join(directory, 'known_hosts'), `${known.join('\n')}\n`)
   await writePrivateFile(join(directory, 'host-block'), hostBlock)
   await writePrivateFile(join(directory, 'ssh_config'), sshConfig(directory, tenant, bastion))
@@ -84,6 +89,11 @@ Host ${tenant} ${tenant}+*
   HostName ${host}
   Port ${port}
   HostKeyAlias ${alias}
+
+Host *.${tenant}
+  ProxyJump ${tenant}
+
+Host ${tenant} ${tenant}+* *.${tenant}
   UserKnownHostsFile "${withTokens(path('known_hosts'))}"
   StrictHostKeyChecking yes
   IdentityFile "${withTokens(path(keyName))}"

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { afterAll } from 'vitest'
 import { openProduct, type Product } from '../../src/app.ts'
 import type { ConnectionId } from '../../src/bastion/broker.ts'
 import { Headcount } from '../../src/bastion/headcount.ts'
+import { JumpCertificates } from '../../src/bastion/jump-certificates.ts'
 import { createBastionMetrics } from '../../src/bastion/metrics.ts'
 import { Monitor, type MonitorDeps } from '../../src/bastion/monitor.ts'
 import { Penalties } from '../../src/bastion/penalties.ts'
@@ -14,10 +15,12 @@ import { Replays } from '../../src/bastion/replays.ts'
 import { Turns } from '../../src/bastion/turns.ts'
 import { parseConfig } from '../../src/config.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
+import { formatOpenSshPrivateKey } from '../../src/ssh/index.ts'
 import { createKekFile } from '../../src/vault/index.ts'
 import { newTarget } from '../access/access-fixture.ts'
 import { makeKey, signed, type TestKey } from '../auth/auth-fixture.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
+import { publicKeyOf } from '../support/ssh-authority.ts'
 
 export const actor = { kind: 'operator', id: 'cli', name: 'ops' } as const
 
@@ -60,9 +63,16 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
     await product.close()
     rmSync(directory, { recursive: true, force: true })
   })
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const hostKey = {
+    privateKey: formatOpenSshPrivateKey(privateKey, 'host'),
+    publicKey: publicKeyOf(privateKey),
+  }
   const deps: MonitorDeps = {
     ...product,
     metrics: createBastionMetrics(new Registry()),
+    jumpCertificates: new JumpCertificates(product.ca, silent),
+    hostKeys: async () => [hostKey],
     replays: new Replays(),
     penalties: new Penalties(parseConfig({}).limits.penalties),
     turns: new Turns(6),

@@ -23,7 +23,7 @@ const auth = createAuth({ database, certificates: loginCertificates, log: silent
 const tenants = createTenants({ database, vault, log: silent })
 const ca = createCa({ database, vault, egress: undefined, metrics: new Registry() })
 const access = createAccess({ database, vault, ca, registry: undefined, log: silent, metrics })
-const deps: BootstrapDeps = { tenants, auth, access, vault, log: silent }
+const deps: BootstrapDeps = { tenants, auth, access, vault, ca, log: silent }
 const operator = { kind: 'operator', id: 'cli', name: 'test' } as const
 
 afterAll(async () => {
@@ -64,6 +64,7 @@ function dyingAt(n: number): BootstrapDeps {
     auth: dying(auth),
     access: dying(access),
     vault: dying(vault),
+    ca: dying(ca),
     log: silent,
   }
 }

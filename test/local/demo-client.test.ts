@@ -25,7 +25,12 @@ function settings(directory: string, ...args: string[]): { [name: string]: strin
 
 async function write(directory: string): Promise<void> {
   const hostKeys = await keepHostKeys(join(directory, 'keys'))
-  await writeClientFiles(directory, 'acme', { host: '127.0.0.1', port: 2201, hostKeys })
+  await writeClientFiles(directory, 'acme', {
+    host: '127.0.0.1',
+    port: 2201,
+    hostKeys,
+    authorities: [],
+  })
 }
 
 test.each(['demo', 'with space', "o'brien", '100%s', 'a [b] *c?'])(

@@ -50,6 +50,11 @@ export interface SshServerOptions {
 export interface ServerHandlers {
   /** Verifies the signature, and says whether this is somebody. */
   authenticate(attempt: AuthAttempt): Promise<boolean>
+  /**
+   * Whoever is there is known, from the connection that this one goes through: says whether they may
+   * come in under this name, or else why not. Without it a key is asked for.
+   */
+  admit?(user: string): Promise<true | { readonly refusal: string }>
   /** The login is done. Set the handlers of the connection before this returns. */
   ready(connection: Connection): void
   /** It ended without a login, and not for a fault of ours. */
@@ -149,7 +154,22 @@ export function createSshServer(options: SshServerOptions): SshServer {
       log.info('too many failed logins on one connection')
       connection.disconnect(2, 'Too many authentication failures')
     }
+    const admit = (context: AuthContext, admission: NonNullable<ServerHandlers['admit']>) => {
+      if (++tries > 1) return failed(context)
+      admission(context.username).then(
+        (answer) => {
+          if (answer === true) return context.accept()
+          leaves('refused')
+          connection.disconnect(2, answer.refusal)
+        },
+        (err: unknown) => {
+          log.error({ err }, 'a login could not be decided')
+          connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
+        },
+      )
+    }
     client.on('authentication', (context: AuthContext | PublicKeyContext) => {
+      if (handlers.admit !== undefined) return admit(context, handlers.admit)
       // Some clients ask first which methods there are: that is no try.
       if (context.method === 'none') return context.reject(['publickey'])
       if (!isPublicKey(context)) return failed(context)
