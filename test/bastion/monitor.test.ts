@@ -1,10 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import type { Authorization } from '../../src/access/index.ts'
+import { type Authorization, isHostKeyOf } from '../../src/access/index.ts'
 import type { ConnectionId } from '../../src/bastion/broker.ts'
 import { type Monitor, RequestForged } from '../../src/bastion/monitor.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
-import { encodeUserauthRequest, type HostProof } from '../../src/ssh/index.ts'
+import { encodeUserauthRequest, type HostProof, parseCertificate } from '../../src/ssh/index.ts'
 import { allowed, newTarget } from '../access/access-fixture.ts'
 import { makeKey, signed, type TestKey } from '../auth/auth-fixture.ts'
 import { actor, openMonitorFixture, type Somebody } from './monitor-fixture.ts'
@@ -321,4 +321,90 @@ test('what a lost worker left is on record, and its people may come again', asyn
     public: { session, ended: 'interrupted' },
   })
   await started(fixture.monitor(), somebody)
+})
+
+describe('a jump', () => {
+  const web1 = { host: 'web1', port: 22 }
+
+  async function jumped(monitor: Monitor, who?: Somebody) {
+    const one = await loggedIn(monitor, who)
+    const jump = await monitor.openJump(one.id, web1)
+    if (jump === undefined || 'denied' in jump) throw new Error('no jump')
+    return { ...one, jump }
+  }
+
+  test('is opened, entered, and used, and ends with its outer connection', async () => {
+    const monitor = fixture.monitor()
+    const { somebody, id, jump } = await jumped(monitor)
+    expect(jump.target).toBe('web1')
+    const parsed = parseCertificate(jump.certificate ?? Buffer.alloc(0))
+    expect(parsed).toMatchObject({
+      certificate: { kind: 'host', principals: ['web1', `web1.${somebody.slug}`, '192.0.2.7'] },
+    })
+    expect(await monitor.enterJump(jump.connection, 'whoever')).toMatchObject({
+      tenant: somebody.tenant,
+    })
+    const authorization = allowed(await monitor.authorize(jump.connection, 'shell'))
+    expect(authorization.target.name).toBe('web1')
+    expect(monitor.connections).toBe(2)
+    monitor.close(id)
+    expect(monitor.connections).toBe(0)
+    await expect(monitor.authorize(jump.connection, 'shell')).rejects.toThrow(RequestForged)
+  })
+
+  test('shows the same certificate to the next', async () => {
+    const monitor = fixture.monitor()
+    const { somebody, jump } = await jumped(monitor)
+    const again = await jumped(monitor, somebody)
+    expect(again.jump.certificate?.equals(jump.certificate ?? Buffer.alloc(0))).toBe(true)
+    const issued = (await types(somebody)).filter((type) => type === 'cert.issue')
+    expect(issued).toHaveLength(1)
+  })
+
+  test('attack: is made up, taken from another, entered twice, or used before it is entered', async () => {
+    const monitor = fixture.monitor()
+    const stranger = fixture.connect(monitor)
+    const forged = (answer: Promise<unknown>) => expect(answer).rejects.toThrow(RequestForged)
+    await forged(monitor.openJump(stranger, web1))
+    await forged(monitor.openJump(randomUUID() as ConnectionId, web1))
+    await forged(monitor.enterJump(randomUUID() as ConnectionId, 'root'))
+    const { id, jump, somebody } = await jumped(monitor)
+    // The outer one is no jump, and a jump takes no login of anybody's.
+    await forged(monitor.enterJump(id, 'root'))
+    await forged(monitor.login(jump.connection, somebody.attempt()))
+    await forged(monitor.authorize(jump.connection, 'shell'))
+    const other = fixture.monitor()
+    await forged(other.enterJump(jump.connection, 'root'))
+    await monitor.enterJump(jump.connection, 'root')
+    await forged(monitor.enterJump(jump.connection, 'root'))
+  })
+
+  test('attack: leads on to a target, or there are too many', async () => {
+    const monitor = fixture.monitor()
+    const { id, jump } = await jumped(monitor)
+    await monitor.enterJump(jump.connection, 'root')
+    expect(await monitor.openJump(jump.connection, web1)).toMatchObject({ denied: 'chained' })
+    for (let more = 1; more < 16; more++) await monitor.openJump(id, web1)
+    await expect(monitor.openJump(id, web1)).rejects.toThrow('16 jumps')
+    monitor.close(jump.connection)
+    expect(await monitor.openJump(id, web1)).toMatchObject({ target: 'web1' })
+  })
+
+  test('attack: proves no target by the key that it shows in the name of one', async () => {
+    const monitor = fixture.monitor()
+    const { somebody } = await jumped(monitor)
+    const target = await product.access.findTarget(somebody.tenant, 'web1')
+    if (target === undefined) throw new Error('no target')
+    const own = makeKey()
+    const wish = { target, publicKey: own.blob, names: ['web1'], ttlSeconds: 3600 }
+    const by = { actor: 'cli', actorKind: 'operator' }
+    const certified = { ...target, hostCertified: true }
+    const proves = async (standsIn: boolean) => {
+      const { blob } = await product.ca.issueHost(somebody.tenant, { ...wish, standsIn }, by)
+      const place = { id: somebody.tenant, slug: somebody.slug }
+      return isHostKeyOf(product.database, place, certified, blob)
+    }
+    expect(await proves(true)).toBe(false)
+    expect(await proves(false)).toBe(true)
+  })
 })
