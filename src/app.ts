@@ -9,11 +9,13 @@ import {
   createBastion,
   createBastionMetrics,
   type ForkWorker,
+  type OwnPlaces,
 } from './bastion/index.ts'
 import { type Ca, createCa, loginCertificates } from './ca/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
 import type { Log } from './log.ts'
 import { type Metrics, mergeMetrics } from './metrics.ts'
+import { ownPlaces } from './own-places.ts'
 import { createPortal } from './portal/index.ts'
 import { type Database, openDatabase, requireSchema } from './postgres/index.ts'
 import { createRecorder, openDirStore, type Recorder } from './recorder/index.ts'
@@ -141,7 +143,9 @@ export async function startApp(options: {
   try {
     await access.recoverSessions(node, (unended) => recorder.recover(unended))
     audit.startPublisher()
-    const serving = { hostKeys, fork, node, config }
+    const listeners: Listen[] = []
+    const own = () => ownPlaces(config, datastores, listeners)
+    const serving = { hostKeys, fork, node, config, own }
     const bastion = await openBastion(datastores, product, serving, closing)
     const page = mergeMetrics(product.metrics, () => bastion.metrics())
     const checks = readiness(product)
@@ -156,6 +160,7 @@ export async function startApp(options: {
       admin: await listenHttp(admin, config.admin),
       ssh: await bastion.listen(config.ssh),
     }
+    listeners.push(ready.portal, ready.admin, ready.ssh)
     log.info({ ...ready, node }, 'accepting connections')
     const close = closing.move()
     return {
@@ -182,6 +187,7 @@ async function openBastion(
     readonly fork: ForkWorker
     readonly node: string
     readonly config: Config
+    readonly own: () => OwnPlaces
   },
   closing: AsyncDisposableStack,
 ): Promise<Bastion> {
@@ -206,6 +212,7 @@ async function openBastion(
     recorder,
     metrics: createBastionMetrics(metrics),
     limits: serving.config.limits,
+    own: serving.own,
     workers: serving.config.workers,
     fork: serving.fork,
     settings: async () => ({

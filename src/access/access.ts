@@ -10,6 +10,7 @@ import { type Authorization, Mint } from './authorization.ts'
 import { Authorizer } from './authorizer.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { Denial, Wish } from './denial.ts'
+import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
 import { createGrants, type Grants } from './grant.ts'
 import { isHostKeyOf } from './host-key.ts'
 import { type KillListener, type KillResult, Kills } from './kill.ts'
@@ -33,6 +34,18 @@ export interface Access extends Targets, Grants {
   authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
   /** The targets on which somebody may do anything at all, now, by name; no more than a thousand. */
   reachable(identity: Identity): Promise<readonly Target[]>
+  /** Whether one more channel may be opened in a session that there is. A no is in the audit log. */
+  permit(identity: Identity, wish: Wish): Promise<Denial | undefined>
+  /** Says no to a forward that nobody gets, and puts it on record. */
+  refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial>
+  /** Puts a forward on record; it may be opened once this resolves. */
+  openForward(identity: Identity, place: Authorization, forward: Forward): Promise<void>
+  closeForward(
+    identity: Identity,
+    place: Authorization,
+    forward: Forward,
+    outcome: ForwardOutcome,
+  ): Promise<void>
   /** Says no to whoever would reach a target by way of another one, and puts it on record. */
   refuseChain(identity: Identity, target: Target): Promise<Denial>
   /**
@@ -133,6 +146,11 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     ...createGrants(database),
     authorize: (identity, wish) => authorizer.authorize(identity, wish),
     reachable: (identity) => authorizer.reachable(identity),
+    permit: (identity, wish) => authorizer.permit(identity, wish),
+    refuseForward: (identity, wish, target) => authorizer.refuseForward(identity, wish, target),
+    openForward: (identity, place, forward) => openForward(database, identity, place, forward),
+    closeForward: (identity, place, forward, outcome) =>
+      closeForward(database, identity, place, forward, outcome),
     refuseChain: (identity, target) => authorizer.refuseChain(identity, target),
     startSession: (authorization, start) => sessions.start(authorization, start),
     leaseKey,

@@ -78,6 +78,21 @@ export class Authorizer {
     )
   }
 
+  /** Whether one more channel may be opened in a session that there is: a no is in the audit log. */
+  async permit(identity: Identity, wish: Wish): Promise<Denial | undefined> {
+    const { answer, target } = await this.#database.read(
+      identity.tenant,
+      (tx) => decideNow(tx, identity, wish),
+      { snapshot: true },
+    )
+    return 'why' in answer ? this.#refuse(identity, wish, answer, target) : undefined
+  }
+
+  /** Puts on record that somebody asked for a forward that nobody gets. */
+  refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial> {
+    return this.#refuse(identity, wish, { why: 'no-forward', target: target.name }, target)
+  }
+
   /** Puts on record that somebody asked for a target by way of another one. */
   refuseChain(identity: Identity, target: Target): Promise<Denial> {
     const wish: Wish = { target: target.name, kind: 'jump' }
@@ -122,7 +137,7 @@ export class Authorizer {
 
   async #record(
     { tenant, user, keyFingerprint }: Identity,
-    { target: targetName, login, kind }: Wish,
+    { target: targetName, login, kind, destination }: Wish,
     denied: string,
     code: ErrorCode,
     target: Target | undefined,
@@ -143,7 +158,13 @@ export class Authorizer {
           code,
           fingerprint: keyFingerprint,
         },
-        private: { userName: user.name, targetName, login },
+        private: {
+          userName: user.name,
+          targetName,
+          login,
+          host: destination?.host,
+          port: destination && String(destination.port),
+        },
       }),
     )
   }
@@ -190,8 +211,9 @@ async function decideTarget(
   },
 ): Promise<Decided> {
   const { user, tenantSlug, rules, now } = about
-  const { login, preferredLogin, kind } = about.wish
-  const decision = decide(user, target, rules, { login, preferredLogin, kind }, now)
+  const { login, preferredLogin, kind, destination } = about.wish
+  const request = { login, preferredLogin, kind, destination }
+  const decision = decide(user, target, rules, request, now)
   if (!('refused' in decision)) return { answer: { ...decision, user, tenantSlug }, target }
   const { name } = target
   switch (decision.refused) {
@@ -200,7 +222,8 @@ async function decideTarget(
       return { answer: { why: 'no-grant', targets }, target }
     }
     case 'no-kind':
-      return { answer: { why: 'no-kind', target: name }, target }
+    case 'no-destination':
+      return { answer: { why: decision.refused, target: name }, target }
     case 'no-login':
       return { answer: { why: 'no-login', target: name, logins: decision.logins }, target }
   }

@@ -1,6 +1,7 @@
 import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ChannelKind } from './channel-kind.ts'
+import type { ForwardDestination } from './forward-pattern.ts'
 import type { PersonRefusal } from './policy.ts'
 
 /** Why something may not be opened, as the person may know it. */
@@ -21,6 +22,7 @@ export type Refusal =
   | { readonly why: 'nothing' }
   | { readonly why: 'no-kind'; readonly target: string }
   | { readonly why: 'chained'; readonly target: string }
+  | { readonly why: 'no-destination' | 'no-forward'; readonly target: string }
   | { readonly why: 'no-login'; readonly target: string; readonly logins: readonly string[] }
 
 export interface Wish {
@@ -29,6 +31,8 @@ export interface Wish {
   /** Where none is named: this one, if it is one that may be used, and the target's first otherwise. */
   readonly preferredLogin?: string
   readonly kind: ChannelKind
+  /** Of a forward, once it is known where it leads. */
+  readonly destination?: ForwardDestination
 }
 
 const namesShownMax = 20
@@ -85,6 +89,18 @@ export function denialOf(refusal: Refusal, { tenantSlug, user }: Identity, wish:
         denied: 'no-kind',
         code: 'ERR_KIND_NOT_GRANTED',
         message: `you may open ${refusal.target}, but not for ${wish.kind}; ask an administrator for a grant that allows ${wish.kind}`,
+      }
+    case 'no-forward':
+      return {
+        denied: 'no-forward',
+        code: 'ERR_FORWARD_REFUSED',
+        message: `no forward from ${refusal.target} leads there: it is the bastion's own, or your certificate does not permit it`,
+      }
+    case 'no-destination':
+      return {
+        denied: 'no-destination',
+        code: 'ERR_FORWARD_NOT_GRANTED',
+        message: `you may not reach ${wish.destination?.host}:${wish.destination?.port} from ${refusal.target}; ask an administrator for a grant that names it (vaultterm grant add --allow ${wish.kind} --forward HOST:PORT)`,
       }
     case 'chained':
       return {

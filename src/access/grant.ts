@@ -3,6 +3,7 @@ import { type Actor, actorKeys, type Role, roles, UserMissing } from '../auth/in
 import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
 import { type ChannelKind, isChannelKind, kindsByDefault } from './channel-kind.ts'
 import { AccessLimit, GrantInvalid, GrantMissing } from './errors.ts'
+import { isForwardPattern } from './forward-pattern.ts'
 import {
   countGrants,
   deleteGrant,
@@ -27,6 +28,8 @@ export interface Grant {
   /** None: each of the target's. */
   readonly logins: readonly string[]
   readonly allow: readonly ChannelKind[]
+  /** Where forwards may lead, as `host:port`. None: anywhere. */
+  readonly forwards: readonly string[]
   /** RFC 3339, UTC; from then on it gives nothing. */
   readonly until: string | undefined
   readonly createdAt: string
@@ -38,6 +41,7 @@ export interface NewGrant {
   readonly target: string
   readonly logins?: readonly string[]
   readonly allow?: readonly ChannelKind[]
+  readonly forwards?: readonly string[]
   readonly until?: string
 }
 
@@ -52,12 +56,13 @@ export interface Grants {
 
 const grantsMax = 10_000
 const loginsMax = 32
+const forwardsMax = 64
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 export function createGrants(database: Database): Grants {
   return {
     async addGrant(tenant, wish, actor) {
-      const { logins, allow, until } = checkGrant(wish)
+      const { logins, allow, forwards, until } = checkGrant(wish)
       try {
         return await database.write(tenant, async (tx) => {
           if ((await countGrants(tx)) >= grantsMax) throw new AccessLimit('grants', grantsMax)
@@ -75,6 +80,7 @@ export function createGrants(database: Database): Grants {
             targetId: target?.id ?? null,
             logins,
             allow,
+            forwards,
             until,
           })
           const row = await requireGrant(tx, id)
@@ -112,7 +118,8 @@ async function requireGrant(tx: ReadTx, id: string): Promise<GrantRow> {
   return row
 }
 
-function checkGrant({ user, role, logins = [], allow = kindsByDefault, until }: NewGrant) {
+function checkGrant(grant: NewGrant) {
+  const { user, role, logins = [], allow = kindsByDefault, forwards = [], until } = grant
   if ((user === undefined) === (role === undefined)) {
     throw new GrantInvalid('a grant names either a user or a role')
   }
@@ -125,11 +132,28 @@ function checkGrant({ user, role, logins = [], allow = kindsByDefault, until }: 
   const wrong = logins.find((login) => !isLogin(login))
   if (wrong !== undefined) throw new GrantInvalid(`${shown(wrong)} cannot be a login`)
   if (logins.length > loginsMax) throw new GrantInvalid(`a grant names at most ${loginsMax} logins`)
+  const malformed = forwards.find((pattern) => !isForwardPattern(pattern))
+  if (malformed !== undefined) {
+    throw new GrantInvalid(
+      `${shown(malformed)} says not where forwards may lead: write host:port, *.name:443, 10.0.0.0/8:* or [2001:db8::/32]:22`,
+    )
+  }
+  if (forwards.length > forwardsMax) {
+    throw new GrantInvalid(`a grant names at most ${forwardsMax} places for forwards`)
+  }
+  if (forwards.length > 0 && !allow.includes('forward')) {
+    throw new GrantInvalid('a grant that names places for forwards allows forward')
+  }
   const end = until === undefined ? null : new Date(until)
   if (end !== null && Number.isNaN(end.getTime())) {
     throw new GrantInvalid(`${shown(until ?? '')} is no time: write 2026-12-31T18:00:00Z`)
   }
-  return { logins: [...new Set(logins)], allow: [...new Set(allow)], until: end }
+  return {
+    logins: [...new Set(logins)],
+    allow: [...new Set(allow)],
+    forwards: [...new Set(forwards)],
+    until: end,
+  }
 }
 
 function grantOf(row: GrantRow): Grant {
@@ -140,6 +164,7 @@ function grantOf(row: GrantRow): Grant {
     target: row.target ?? '*',
     logins: row.logins,
     allow: row.allow,
+    forwards: row.forwards,
     until: row.until?.toISOString(),
     createdAt: row.createdAt.toISOString(),
   }
@@ -164,6 +189,7 @@ function eventOf(row: GrantRow, actor: Actor) {
       userName: row.user ?? undefined,
       targetName: row.target ?? undefined,
       logins: row.logins.length === 0 ? undefined : row.logins,
+      forwards: row.forwards.length === 0 ? undefined : row.forwards,
       actorName: actor.name,
     },
   }

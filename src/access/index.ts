@@ -21,6 +21,8 @@ export {
   TargetInvalid,
   TargetMissing,
 } from './errors.ts'
+export { type ForwardDestination, isForwardPattern, matchesForward } from './forward-pattern.ts'
+export type { Forward, ForwardOutcome } from './forwarding.ts'
 export type { Grant, GrantId, NewGrant } from './grant.ts'
 export { hostNames, isHostKeyOf } from './host-key.ts'
 export type { KillListener, KillResult } from './kill.ts'

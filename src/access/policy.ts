@@ -1,5 +1,6 @@
 import type { Role, UserId } from '../auth/index.ts'
 import type { ChannelKind } from './channel-kind.ts'
+import { type ForwardDestination, matchesForward } from './forward-pattern.ts'
 import type { Target, TargetId } from './target.ts'
 
 /** Who asks, as things are now and not as they were at the login. */
@@ -20,6 +21,8 @@ export interface Rule {
   /** None: each of the target's. */
   readonly logins: readonly string[]
   readonly allow: readonly ChannelKind[]
+  /** Where forwards may lead. None: anywhere. */
+  readonly forwards: readonly string[]
   readonly until: Date | null
 }
 
@@ -28,6 +31,8 @@ export interface Request {
   readonly login: string | undefined
   readonly preferredLogin?: string | undefined
   readonly kind: ChannelKind
+  /** Of a forward, once it is known where it leads. */
+  readonly destination?: ForwardDestination | undefined
 }
 
 /** A yes, with the grant that says it. */
@@ -44,6 +49,7 @@ export type PersonRefusal = 'suspended' | 'no-user' | 'no-key' | 'key-expired'
 export type TargetRefusal =
   | { readonly refused: 'no-grant' }
   | { readonly refused: 'no-kind' }
+  | { readonly refused: 'no-destination' }
   | { readonly refused: 'no-login'; readonly logins: readonly string[] }
 
 /** Whether somebody may open anything at all. */
@@ -81,13 +87,15 @@ export function decide(
   user: { readonly id: UserId; readonly role: Role },
   target: Pick<Target, 'id' | 'logins'>,
   rules: readonly Rule[],
-  { login: wished, preferredLogin, kind }: Request,
+  { login: wished, preferredLogin, kind, destination }: Request,
   now: Date,
 ): Allowed | TargetRefusal {
   const covering = rules.filter((rule) => covers(rule, user, target.id, now))
   if (covering.length === 0) return { refused: 'no-grant' }
-  const ofKind = covering.filter((rule) => rule.allow.includes(kind))
-  if (ofKind.length === 0) return { refused: 'no-kind' }
+  const anywhere = covering.filter((rule) => rule.allow.includes(kind))
+  if (anywhere.length === 0) return { refused: 'no-kind' }
+  const ofKind = anywhere.filter((rule) => leadsTo(rule, destination))
+  if (ofKind.length === 0) return { refused: 'no-destination' }
   const logins = target.logins.filter((login) => ofKind.some((rule) => gives(rule, login)))
   const preferred = logins.find((login) => login === preferredLogin)
   const login = wished ?? preferred ?? logins[0]
@@ -96,6 +104,11 @@ export function decide(
   if (grant === undefined) return { refused: 'no-login', logins }
   const allow = covering.filter((rule) => gives(rule, login)).flatMap((rule) => rule.allow)
   return { login, allow: [...new Set(allow)], grant: grant.id }
+}
+
+function leadsTo({ forwards }: Rule, destination: ForwardDestination | undefined): boolean {
+  if (destination === undefined || forwards.length === 0) return true
+  return forwards.some((pattern) => matchesForward(pattern, destination))
 }
 
 function gives(rule: Rule, login: string): boolean {

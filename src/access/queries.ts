@@ -62,7 +62,7 @@ export function listPeople(
 }
 
 const ruleColumns = `g.id, g.user_id as "userId", g.role, g.target_id as "targetId", g.logins,
-  g.allow, g.until`
+  g.allow, g.forwards, g.until`
 
 /** Every grant that names one of the users or one of the roles. */
 export function listRules(
@@ -168,14 +168,15 @@ export async function insertGrant(
     readonly targetId: TargetId | null
     readonly logins: readonly string[]
     readonly allow: readonly ChannelKind[]
+    readonly forwards: readonly string[]
     readonly until: Date | null
   },
 ): Promise<string> {
-  const { userId, role, targetId, logins, allow, until } = grant
+  const { userId, role, targetId, logins, allow, forwards, until } = grant
   const { id } = await tx.one<{ id: string }>(
-    `insert into access_grant (user_id, role, target_id, logins, allow, until)
-       values ($1, $2, $3, $4, $5, $6) returning id`,
-    [userId, role, targetId, logins, allow, until],
+    `insert into access_grant (user_id, role, target_id, logins, allow, forwards, until)
+       values ($1, $2, $3, $4, $5, $6, $7) returning id`,
+    [userId, role, targetId, logins, allow, forwards, until],
   )
   return id
 }

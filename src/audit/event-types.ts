@@ -26,11 +26,11 @@ export const eventTypes = {
   },
   'grant.add': {
     public: ['grant', 'user', 'role', 'target', 'allow', 'until'],
-    private: ['userName', 'targetName', 'logins'],
+    private: ['userName', 'targetName', 'logins', 'forwards'],
   },
   'grant.remove': {
     public: ['grant', 'user', 'role', 'target', 'allow', 'until'],
-    private: ['userName', 'targetName', 'logins'],
+    private: ['userName', 'targetName', 'logins', 'forwards'],
   },
   'login.success': {
     public: [
@@ -72,7 +72,7 @@ export const eventTypes = {
   },
   'session.refused': {
     public: ['session', 'connection', 'user', 'target', 'kind', 'denied', 'code', 'fingerprint'],
-    private: ['userName', 'targetName', 'login', 'command'],
+    private: ['userName', 'targetName', 'login', 'command', 'host', 'port'],
   },
   'session.end': {
     public: [
@@ -94,6 +94,14 @@ export const eventTypes = {
       'recordingEvents',
     ],
     private: ['userName', 'targetName', 'login', 'exitSignal'],
+  },
+  'forward.open': {
+    public: ['session', 'forward', 'user', 'target', 'kind'],
+    private: ['userName', 'targetName', 'login', 'host', 'port', 'path'],
+  },
+  'forward.close': {
+    public: ['session', 'forward', 'user', 'target', 'kind', 'ended', 'bytesIn', 'bytesOut'],
+    private: [],
   },
   'session.kill': { public: ['session', 'user', 'target'], private: ['userName', 'targetName'] },
   'key.create': {

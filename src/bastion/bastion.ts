@@ -5,6 +5,7 @@ import type { Ca } from '../ca/index.ts'
 import type { BastionLimits, Listen, WorkerLimits } from '../config.ts'
 import { Admission, type Admitted } from './admission.ts'
 import type { ConnectionId } from './broker.ts'
+import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
 import { Headcount } from './headcount.ts'
 import { JumpCertificates } from './jump-certificates.ts'
 import type { WorkerSettings } from './messages.ts'
@@ -27,10 +28,13 @@ export interface BastionDeps
     | 'access'
     | 'jumpCertificates'
     | 'hostKeys'
+    | 'guard'
   > {
   readonly access: MonitorDeps['access'] & Pick<Access, 'onKill'>
   readonly ca: Pick<Ca, 'issueHost'>
   readonly limits: BastionLimits
+  /** What no forward may reach; asked for each. */
+  readonly own: () => OwnPlaces
   readonly workers: WorkerLimits
   readonly fork: ForkWorker
   /** Read anew for each worker. */
@@ -74,6 +78,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
         shown ??= deps.settings()
         return (await shown).hostKeys
       },
+      guard: new ForwardGuard(deps.own),
       replays: new Replays(),
       penalties,
       turns: new Turns(loginsMax),

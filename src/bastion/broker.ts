@@ -2,6 +2,7 @@ import type {
   Authorization,
   ChannelKind,
   Denial,
+  ForwardOutcome,
   SessionOutcome,
   SessionStart,
 } from '../access/index.ts'
@@ -31,6 +32,15 @@ export interface Jump {
   readonly target: string
   /** For the first of the host keys, in the name of the target. */
   readonly certificate: Buffer | undefined
+}
+
+/** One channel beside those of a session: to a place, from one, or to an agent or a display. */
+export interface ForwardWish {
+  readonly kind: 'forward' | 'remote-forward' | 'agent' | 'x11'
+  readonly host?: string
+  readonly port?: number
+  /** Of a socket on the target. */
+  readonly path?: string
 }
 
 /** What is only known where strangers' bytes are parsed; the rest of a session's start is known here. */
@@ -69,6 +79,13 @@ export interface Broker {
     proof: HostProof,
   ): Promise<Buffer>
   upstreamOpened(connection: ConnectionId, authorization: string, session: SessionId): Promise<void>
+  /** Whether one more channel may be opened in a session, which is on record when this resolves. */
+  openForward(
+    connection: ConnectionId,
+    session: SessionId,
+    wish: ForwardWish,
+  ): Promise<{ readonly forward: string } | Denial>
+  closeForward(connection: ConnectionId, forward: string, outcome: ForwardOutcome): Promise<void>
   endSession(
     connection: ConnectionId,
     session: SessionId,

@@ -6,6 +6,7 @@ import type { SessionId } from '../recorder/index.ts'
 import { type Channel, type ChannelOpen, type Connection, WireError } from '../ssh/index.ts'
 import type { Client, ConnectionId, Jump } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
+import { Forwards } from './forwards.ts'
 import type { Headcount } from './headcount.ts'
 import { readDestination } from './jump.ts'
 import type { KillNotices } from './kill-notices.ts'
@@ -24,6 +25,12 @@ const resourceShortage = 4
 const startsMax = 4
 /** So many refused channels of one connection are on the log: whoever asks on learns nothing new. */
 const refusalLinesMax = 20
+const forwardRequests = new Set([
+  'tcpip-forward',
+  'cancel-tcpip-forward',
+  'streamlocal-forward@openssh.com',
+  'cancel-streamlocal-forward@openssh.com',
+])
 
 export interface ClientConnectionOptions {
   readonly deps: ServiceDeps
@@ -52,10 +59,13 @@ export class ClientConnection {
   /** One upstream connection a target and login, shared by the sessions of this client there. */
   readonly #upstreams = new Map<string, Promise<Connection>>()
   readonly #turns = new Turns(startsMax)
+  readonly #forwards: Forwards
   readonly #settled = Promise.withResolvers<void>()
   #refusals = 0
   #noMoreSessions = false
   #closed = false
+  /** The ends of all forwards are on record. */
+  #isForwardless = false
 
   constructor(options: ClientConnectionOptions) {
     const { deps, id, connection, client, log, sessionsOf, kills, jump } = options
@@ -67,19 +77,29 @@ export class ClientConnection {
     this.#sessionsOf = sessionsOf
     this.#kills = kills
     this.#jump = jump
+    this.#forwards = new Forwards({
+      deps,
+      connection: id,
+      client: connection,
+      clientIdent: connection.peerIdent,
+      log,
+      requestId,
+      upstream: (authorization, session) => this.#upstream(authorization, session),
+      killed: (session) => kills.reasonFor(session),
+    })
     connection.onChannelOpen = (open) => this.#opened(open)
     connection.onGlobalRequest = (request) => {
       // What a client promises not to do, whoever takes it over must not do either.
       const promised = request.name === 'no-more-sessions@openssh.com'
       if (promised) this.#noMoreSessions = true
-      // Remote forwards among the rest: refused on purpose until grants name them.
-      request.reply(promised)
+      if (forwardRequests.has(request.name)) void this.#forwards.request(request)
+      else request.reply(promised)
     }
     void connection.done.then(() => this.#end())
   }
 
   get sessions(): number {
-    return this.#sessions.size
+    return this.#sessions.size + this.#forwards.busy
   }
 
   /** Resolves when the connection has ended and the last of its sessions is on record. */
@@ -92,6 +112,7 @@ export class ClientConnection {
     for (const channel of this.#sessions) {
       if (channel.session !== undefined && matches(channel.session)) channel.end(reason, outcome)
     }
+    this.#forwards.endSessions(matches, reason, outcome)
   }
 
   /** Closes the connection, with its reason for clients that show it. */
@@ -101,6 +122,7 @@ export class ClientConnection {
 
   #opened(open: ChannelOpen): void {
     if (open.type === 'direct-tcpip') return void this.#openDirect(open)
+    if (open.type === 'direct-streamlocal@openssh.com') return void this.#forwards.openDirect(open)
     if (open.type !== 'session') return this.#refuse(open)
     // A channel that is closed before its session has started still costs what the start costs.
     if (this.#sessions.size >= this.#deps.limits.channelsPerConnectionMax) {
@@ -128,6 +150,8 @@ export class ClientConnection {
         // Asked for each session anew: what was allowed an hour ago may not be now.
         authorize: (kind) => this.#deps.broker.authorize(this.#id, kind),
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
+        lend: async (authorization, loan) =>
+          this.#forwards.lend(await this.#upstream(authorization, loan.session), loan),
         requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),
@@ -144,18 +168,16 @@ export class ClientConnection {
   #refuse(open: ChannelOpen): void {
     if (this.#refusals++ < refusalLinesMax)
       this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
-    if (open.type === 'direct-tcpip' || open.type.startsWith('direct-streamlocal'))
-      open.reject(administrativelyProhibited, 'vaultterm: forwarding is not granted')
-    else open.reject(unknownChannelType, 'vaultterm: no such channel')
+    open.reject(unknownChannelType, 'vaultterm: no such channel')
   }
 
-  /** To one of the targets it is a jump, which is served here; to anywhere else nothing leads. */
+  /** To one of the targets it is a jump, which is served here; to anywhere else the target has the way. */
   async #openDirect(open: ChannelOpen): Promise<void> {
     try {
       const destination = readDestination(open.payload)
       using _turn = await this.#turns.take()
       const jump = await this.#deps.broker.openJump(this.#id, destination)
-      if (jump === undefined) return this.#refuse(open)
+      if (jump === undefined) return await this.#forwards.openDirect(open)
       if ('denied' in jump)
         return open.reject(administrativelyProhibited, refusalLine(jump, requestId()))
       if (this.#closed) return
@@ -190,6 +212,7 @@ export class ClientConnection {
     }
     dialled.then((connection) => {
       this.#deps.metrics.upstreams.inc()
+      connection.onChannelOpen = (open) => void this.#forwards.fromTarget(connection, open)
       void connection.done.then(() => {
         this.#deps.metrics.upstreams.dec()
         forget()
@@ -201,12 +224,15 @@ export class ClientConnection {
   }
 
   #settle(): void {
-    if (this.#closed && this.#sessions.size === 0) this.#settled.resolve()
+    if (this.#closed && this.#isForwardless && this.#sessions.size === 0) this.#settled.resolve()
   }
 
   #end(): void {
     this.#closed = true
-    this.#settle()
+    void this.#forwards.end().finally(() => {
+      this.#isForwardless = true
+      this.#settle()
+    })
     for (const dialled of this.#upstreams.values()) {
       dialled.then(
         (connection) => connection.disconnect(11, 'the client has gone'),

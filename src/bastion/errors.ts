@@ -1,4 +1,4 @@
-import { CodedError } from '../errors.ts'
+import { CodedError, type ErrorCode } from '../errors.ts'
 
 /** The target could not be reached: nothing answered at its address. */
 export class TargetUnreachable extends CodedError {
@@ -76,5 +76,26 @@ export class WorkerFailed extends CodedError {
 
   constructor(how: string) {
     super(`a worker process ended before it could serve (${how}); what it said is above`)
+  }
+}
+
+/** The main process said no: what it said is for the person. */
+export class Refused extends CodedError {
+  readonly kind = 'denied'
+  readonly code: ErrorCode
+
+  constructor({ code, message }: { readonly code: ErrorCode; readonly message: string }) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** A connection has as many forwards as any may. */
+export class TooManyForwards extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_FORWARD_LIMIT'
+
+  constructor() {
+    super('this connection has as many forwards as one may; close some, or connect once more')
   }
 }

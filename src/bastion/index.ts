@@ -7,6 +7,7 @@
  * target's reaches a person before it is on record.
  */
 export { type Bastion, type BastionDeps, createBastion } from './bastion.ts'
+export type { OwnPlaces } from './forward-guard.ts'
 export { createBastionMetrics } from './metrics.ts'
 export type { ForkWorker } from './worker.ts'
 export { runWorker } from './worker-program.ts'

@@ -62,6 +62,20 @@ const destination = z.strictObject({
   host: z.string().max(255),
   port: z.number().int().min(0).max(65_535),
 })
+const forwardWish = z.strictObject({
+  kind: z.enum(['forward', 'remote-forward', 'agent', 'x11']),
+  host: z.string().max(1024).exactOptional(),
+  port: z.number().int().min(0).max(65_535).exactOptional(),
+  path: z.string().max(1024).exactOptional(),
+})
+const forwardOutcome = z.strictObject({
+  bytesIn: count,
+  bytesOut: count,
+  ended: z
+    .string()
+    .max(64)
+    .regex(/^[a-z-]+$/),
+})
 const proof = z.strictObject({ hostKey: bytes(65_536), signature: bytes(65_536) })
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const stream = z.strictObject({ bytes: count, sha256 })
@@ -109,6 +123,14 @@ export const callShape = z.discriminatedUnion('method', [
   z.strictObject({
     method: z.literal('upstreamOpened'),
     args: z.tuple([connection, id, session]),
+  }),
+  z.strictObject({
+    method: z.literal('openForward'),
+    args: z.tuple([connection, session, forwardWish]),
+  }),
+  z.strictObject({
+    method: z.literal('closeForward'),
+    args: z.tuple([connection, id, forwardOutcome]),
   }),
   z.strictObject({
     method: z.literal('endSession'),

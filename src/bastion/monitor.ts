@@ -4,6 +4,8 @@ import type {
   Authorization,
   ChannelKind,
   Denial,
+  Forward,
+  ForwardOutcome,
   SessionOutcome,
   Wish,
 } from '../access/index.ts'
@@ -24,7 +26,9 @@ import {
 import type { Tenants } from '../tenant/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import type { Admitted } from './admission.ts'
-import type { Broker, Client, ConnectionId, Jump, StartFacts } from './broker.ts'
+import type { Broker, Client, ConnectionId, ForwardWish, Jump, StartFacts } from './broker.ts'
+import { TooManyForwards } from './errors.ts'
+import type { ForwardGuard } from './forward-guard.ts'
 import type { Headcount } from './headcount.ts'
 import { type Destination, targetAt, wishOf } from './jump.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
@@ -43,6 +47,10 @@ export interface MonitorDeps {
     | 'authorize'
     | 'reachable'
     | 'refuseChain'
+    | 'permit'
+    | 'refuseForward'
+    | 'openForward'
+    | 'closeForward'
     | 'startSession'
     | 'leaseKey'
     | 'checkHostKey'
@@ -56,6 +64,7 @@ export interface MonitorDeps {
   readonly jumpCertificates: Pick<JumpCertificates, 'certificateFor'>
   /** Those that workers show. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
+  readonly guard: Pick<ForwardGuard, 'refuses' | 'refusesPath'>
   readonly replays: Replays
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
   /** Who logs in waits for one: the rest of the database's connections is for who is in. */
@@ -113,6 +122,7 @@ interface Served {
   readonly leases: Map<string, Authorization>
   /** With the authorization that each was started with. */
   readonly sessions: Map<SessionId, string>
+  readonly forwards: Map<string, { readonly forward: Forward; readonly place: Authorization }>
   /** Answers that are on their way: until they are there, it is not over. */
   pending: number
   isCounted: boolean
@@ -124,6 +134,8 @@ interface Served {
 const nobody = 'nobody-has-this-name'
 /** Of one connection, those of sessions that are not over: a worker keeps fewer. */
 const openAuthorizationsMax = 4096
+const forwardsMax = 64
+const recordedKinds: ReadonlySet<ChannelKind> = new Set(['shell', 'exec', 'sftp'])
 /** Of one connection, at a time. */
 const jumpsMax = 16
 
@@ -169,6 +181,7 @@ export class Monitor implements Broker {
       authorizations: new Map(),
       leases: new Map(),
       sessions: new Map(),
+      forwards: new Map(),
       pending: 0,
       isCounted: false,
       hasLeft: false,
@@ -327,7 +340,8 @@ export class Monitor implements Broker {
     if (!sessionsOf.enter(user)) throw new SessionsExhausted()
     try {
       const via = served.outer === undefined ? {} : ({ via: 'jump' } as const)
-      const start = { ...facts, ...via, source: served.source, node, recording: true }
+      const recording = recordedKinds.has(facts.kind)
+      const start = { ...facts, ...via, source: served.source, node, recording }
       const started = await this.#during(id, served, async () => {
         const answer = await access.startSession(allowed, start)
         served.sessions.set(answer.session, authorization)
@@ -387,6 +401,77 @@ export class Monitor implements Broker {
     await this.#deps.access.upstreamOpened(allowed, session)
   }
 
+  async openForward(id: ConnectionId, session: SessionId, wish: ForwardWish) {
+    const { access } = this.#deps
+    const served = this.#require(id)
+    this.#requireSession(served, session)
+    const { identity } = served
+    const place = this.#authorization(served, served.sessions.get(session) ?? '')
+    if (identity === undefined) throw new RequestForged('a session')
+    if (served.forwards.size >= forwardsMax) throw new TooManyForwards()
+    const { kind, host, port, path } = wish
+    const destination = host === undefined || port === undefined ? undefined : { host, port }
+    if (kind === 'forward' && destination === undefined && path === undefined) {
+      throw new RequestForged('a forward to nowhere')
+    }
+    const { target, login } = place
+    const asked = {
+      target: target.name,
+      login,
+      kind,
+      // Where a target listens is not where a forward leads.
+      ...(kind === 'forward' && destination !== undefined && { destination }),
+    }
+    const denial = await this.#during(id, served, async () => {
+      if (!certificatePermits(identity, kind) || (await this.#isOwn(wish, target))) {
+        return access.refuseForward(identity, asked, target)
+      }
+      return access.permit(identity, asked)
+    })
+    if (denial !== undefined) return denial
+    const forward: Forward = {
+      id: randomUUID(),
+      session,
+      kind,
+      ...(destination !== undefined && { destination }),
+      ...(path !== undefined && { path }),
+    }
+    await this.#during(id, served, () => access.openForward(identity, place, forward))
+    served.forwards.set(forward.id, { forward, place })
+    // Ended while that was written: nobody else would close it.
+    if (!served.sessions.has(session)) await this.#closeForwards(served, session)
+    return { forward: forward.id }
+  }
+
+  async closeForward(id: ConnectionId, forward: string, outcome: ForwardOutcome): Promise<void> {
+    const served = this.#require(id)
+    const { identity } = served
+    const open = served.forwards.get(forward)
+    if (open === undefined || identity === undefined) throw new RequestForged('a forward')
+    served.forwards.delete(forward)
+    await this.#during(id, served, () =>
+      this.#deps.access.closeForward(identity, open.place, open.forward, outcome),
+    )
+  }
+
+  async #isOwn({ kind, host, port, path }: ForwardWish, target: Authorization['target']) {
+    const { guard } = this.#deps
+    if (kind !== 'forward') return false
+    if (path !== undefined) return guard.refusesPath(path, target)
+    return host !== undefined && port !== undefined && guard.refuses({ host, port }, target)
+  }
+
+  /** Those that their worker did not close. */
+  async #closeForwards(served: Served, session: SessionId): Promise<void> {
+    const { identity } = served
+    for (const [id, { forward, place }] of served.forwards) {
+      if (identity === undefined || forward.session !== session) continue
+      served.forwards.delete(id)
+      const outcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
+      await this.#deps.access.closeForward(identity, place, forward, outcome)
+    }
+  }
+
   async endSession(
     id: ConnectionId,
     session: SessionId,
@@ -401,6 +486,7 @@ export class Monitor implements Broker {
     served.sessions.delete(session)
     this.#deps.sessionsOf.leave(identity.user.id)
     try {
+      await this.#closeForwards(served, session)
       await this.#deps.access.endSession(session, { ...outcome, tenant: identity.tenant })
     } finally {
       this.#settle(id, served)
@@ -475,6 +561,19 @@ function clientOf({ user, tenant, certificate }: Identity, oneTooMany: boolean):
       ...(certificate.forceCommand !== undefined && { forceCommand: certificate.forceCommand }),
     },
   }
+}
+
+const permits: { readonly [kind in ForwardWish['kind']]: string } = {
+  forward: 'permit-port-forwarding',
+  'remote-forward': 'permit-port-forwarding',
+  agent: 'permit-agent-forwarding',
+  x11: 'permit-X11-forwarding',
+}
+
+/** Who came with a certificate may do no more than it says; and a forced command is all there is. */
+function certificatePermits({ certificate }: Identity, kind: ForwardWish['kind']): boolean {
+  if (certificate === undefined) return true
+  return certificate.forceCommand === undefined && certificate.permits.includes(permits[kind])
 }
 
 function readLogin(data: Buffer) {

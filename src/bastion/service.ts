@@ -6,6 +6,7 @@ import { ChannelStream } from './channel-stream.ts'
 import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
 import { Draining, SessionKilled } from './errors.ts'
+import { forwardsMax } from './forwards.ts'
 import { Headcount } from './headcount.ts'
 import { KillNotices } from './kill-notices.ts'
 import { refusalLine } from './refusal.ts'
@@ -44,7 +45,7 @@ export function createService(deps: ServiceDeps): Service {
     hostKeys: deps.hostKeys,
     ident: 'VaultTerm',
     authTriesMax: limits.authTriesMax,
-    channelsMax: limits.channelsPerConnectionMax,
+    channelsMax: limits.channelsPerConnectionMax + forwardsMax,
     loginGraceMs: limits.loginGraceMs,
     log,
   }

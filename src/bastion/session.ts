@@ -14,6 +14,7 @@ import type { ConnectionId } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
 import { environmentMax, mayCarry } from './environment.ts'
 import { RecorderFailed, SessionKilled, TargetFailed, TargetRefused } from './errors.ts'
+import type { Loan } from './forwards.ts'
 import { encodePty, encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
 import { type Refusal, refusalLine, refusalOf } from './refusal.ts'
 import { type Exit, Relay } from './relay.ts'
@@ -30,6 +31,8 @@ export interface Visit {
   authorize(kind: ChannelKind): Promise<Authorization | Denial>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */
   openTarget(authorization: Authorization, session: SessionId): Promise<Channel>
+  /** Lets the target of a session open channels to the client's agent or display, until it is called off. */
+  lend(authorization: Authorization, loan: Loan): Promise<() => void>
   /** A short name of this refusal or session start, for the person and the log. */
   requestId(): string
   /** Few starts of one connection are underway at a time: the others wait. */
@@ -46,6 +49,8 @@ interface Start {
 }
 
 const earlyRequestsMax = 64
+/** A display's cookie is a few dozen bytes. */
+const loanBytesMax = 4096
 /** What a client may send before there is anything to send it to. */
 export const earlyWindowBytes = 64 * 1024
 const earlyPiecesMax = 256
@@ -72,6 +77,9 @@ export class SessionChannel {
   readonly #patience: NodeJS.Timeout
   readonly #environment: [name: string, value: string][] = []
   #pty: Pty | undefined
+  /** Of the client's agent and display, to the target. */
+  readonly #loans = new Map<Loan['kind'], { request: ChannelRequest; asked: Promise<void> }>()
+  readonly #callOff: (() => void)[] = []
   #phase: 'asking' | 'starting' | 'relaying' | 'over' = 'asking'
   /** What came while the target was being dialled: no more than a window of data. */
   readonly #early: Buffer[] = []
@@ -175,9 +183,37 @@ export class SessionChannel {
         if (name === 'sftp') return this.#begin({ kind: 'sftp', request, command: undefined })
         return request.reply(false)
       }
+      case 'auth-agent-req@openssh.com':
+      case 'x11-req':
+        return this.#askLoan(request)
       default:
-        // Agent and X11 forwarding among them: refused on purpose until grants name them.
         return request.reply(false)
+    }
+  }
+
+  /** Whether the target may use the client's agent, or display: asked at once, for clients wait. */
+  #askLoan(request: ChannelRequest): void {
+    const kind = request.name === 'x11-req' ? 'x11' : 'agent'
+    if (this.#loans.has(kind) || request.payload.length > loanBytesMax) return request.reply(false)
+    const asked = this.#visit.authorize(kind).then(
+      (answer) => {
+        const isGranted = !('denied' in answer)
+        if (!isGranted) this.#loans.delete(kind)
+        request.reply(isGranted)
+      },
+      (err: unknown) => {
+        this.#visit.log.error({ err, kind }, 'a loan could not be decided')
+        this.#loans.delete(kind)
+        request.reply(false)
+      },
+    )
+    this.#loans.set(kind, { request, asked })
+  }
+
+  async #lend(target: Channel, authorization: Authorization, session: SessionId): Promise<void> {
+    for (const [kind, { request }] of this.#loans) {
+      const isTaken = await inTime(target.request(request.name, request.payload, true))
+      if (isTaken) this.#callOff.push(await this.#visit.lend(authorization, { kind, session }))
     }
   }
 
@@ -222,6 +258,7 @@ export class SessionChannel {
         : { kind: 'exec', request: asked.request, command: Buffer.from(forceCommand) }
     this.#phase = 'starting'
     clearTimeout(this.#patience)
+    for (const callOff of this.#callOff.splice(0)) callOff()
     this.#kind = start.kind
     this.#start(start).catch((err: unknown) => this.#fail(start, err))
   }
@@ -229,6 +266,7 @@ export class SessionChannel {
   async #start(start: Start): Promise<void> {
     const { deps } = this.#visit
     using _turn = await this.#visit.takeTurn()
+    await Promise.all([...this.#loans.values()].map(({ asked }) => asked))
     if (this.#gone()) return this.#leave()
     const answer = await this.#visit.authorize(start.kind)
     if ('denied' in answer) return this.#refuse(start, answer)
@@ -268,6 +306,8 @@ export class SessionChannel {
     this.#target = target
     if (this.#gone()) target.abort()
     if (this.#clientGone) return this.#close('client-gone')
+    await this.#lend(target, answer, session)
+    if (this.#gone()) return this.#close('client-gone')
     await this.#startOnTarget(start, target, answer)
   }
 

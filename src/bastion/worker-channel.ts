@@ -38,6 +38,8 @@ export class WorkerChannel {
     checkHostKey: (...args) => this.#call({ method: 'checkHostKey', args }),
     sign: (...args) => this.#call({ method: 'sign', args }),
     upstreamOpened: (...args) => this.#call({ method: 'upstreamOpened', args }),
+    openForward: (...args) => this.#call({ method: 'openForward', args }),
+    closeForward: (...args) => this.#call({ method: 'closeForward', args }),
     endSession: (...args) => this.#call({ method: 'endSession', args }),
   }
 

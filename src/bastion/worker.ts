@@ -269,6 +269,10 @@ export function callMonitor(monitor: Monitor, call: Call): Promise<unknown> {
       return monitor.sign(...call.args)
     case 'upstreamOpened':
       return monitor.upstreamOpened(...call.args)
+    case 'openForward':
+      return monitor.openForward(...call.args)
+    case 'closeForward':
+      return monitor.closeForward(...call.args)
     case 'endSession':
       return monitor.endSession(...call.args)
   }

@@ -6,6 +6,7 @@ import { Registry } from 'prom-client'
 import { afterAll } from 'vitest'
 import { openProduct, type Product } from '../../src/app.ts'
 import type { ConnectionId } from '../../src/bastion/broker.ts'
+import { ForwardGuard } from '../../src/bastion/forward-guard.ts'
 import { Headcount } from '../../src/bastion/headcount.ts'
 import { JumpCertificates } from '../../src/bastion/jump-certificates.ts'
 import { createBastionMetrics } from '../../src/bastion/metrics.ts'
@@ -73,6 +74,7 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
     metrics: createBastionMetrics(new Registry()),
     jumpCertificates: new JumpCertificates(product.ca, silent),
     hostKeys: async () => [hostKey],
+    guard: new ForwardGuard(() => ({ ports: [5432], directories: ['/var/lib/vaultterm'] })),
     replays: new Replays(),
     penalties: new Penalties(parseConfig({}).limits.penalties),
     turns: new Turns(6),

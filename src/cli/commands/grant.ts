@@ -22,6 +22,7 @@ interface AddOptions extends JsonOption {
   readonly target: string
   readonly login?: readonly string[]
   readonly allow?: readonly ChannelKind[]
+  readonly forward?: readonly string[]
   readonly until?: string
 }
 
@@ -37,10 +38,15 @@ export function grantCommands(program: Command, context: Context): void {
     .requiredOption('--target <target>', "a target's name, or '*' for every one")
     .option('--login <login...>', "accounts on it; without, all of the target's", collect)
     .option('--allow <kinds>', channelKinds.join(','), collectKinds)
+    .option(
+      '--forward <places...>',
+      'where forwards may lead: host:port, *.name:443, 10.0.0.0/8:*',
+      collect,
+    )
     .option('--until <time>', 'good until: 2027-01-31, 8h', parseMomentOption)
     .addOption(jsonOption())
     .action(async (slug: string, options: AddOptions) => {
-      const { user, role, target, login, allow, until, json } = options
+      const { user, role, target, login, allow, forward, until, json } = options
       if ((user === undefined) === (role === undefined)) {
         throw new WrongUsage('give one of --user and --role')
       }
@@ -53,6 +59,7 @@ export function grantCommands(program: Command, context: Context): void {
             ...(role === undefined ? {} : { role }),
             ...(login === undefined ? {} : { logins: login }),
             ...(allow === undefined ? {} : { allow }),
+            ...(forward === undefined ? {} : { forwards: forward }),
             ...(until === undefined ? {} : { until }),
           },
           context.actor,
@@ -100,7 +107,8 @@ function collectKinds(value: string, before: readonly ChannelKind[] = []): reado
   return [...before, ...kinds]
 }
 
-function toJson({ id, user, role, target, logins, allow, until, createdAt }: Grant): object {
+function toJson(grant: Grant): object {
+  const { id, user, role, target, logins, allow, forwards, until, createdAt } = grant
   return {
     id,
     user: user ?? null,
@@ -108,6 +116,7 @@ function toJson({ id, user, role, target, logins, allow, until, createdAt }: Gra
     target,
     logins,
     allow,
+    forwards,
     until: until ?? null,
     createdAt,
   }

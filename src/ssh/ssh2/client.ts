@@ -49,8 +49,8 @@ export interface UpstreamOptions {
   readonly log: Log
 }
 
-/** How many channels a target may open to us: none is ever accepted that we did not ask for. */
-const channelsMax = 16
+/** How many channels a target may open to us: none is ever accepted that nobody asked for. */
+const channelsMax = 64
 const ident = 'VaultTerm'
 
 /**

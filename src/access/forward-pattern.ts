@@ -1,0 +1,49 @@
+import { matchesAddressList } from '../ssh/index.ts'
+
+/** Where a forward leads, as the client says it and as the target will understand it. */
+export interface ForwardDestination {
+  readonly host: string
+  /** 0 to 65535. */
+  readonly port: number
+}
+
+const shape = /^(\[[^\]]{1,64}\]|[^:]{1,255}):(\*|\d{1,5}(?:-\d{1,5})?)$/
+const hostShape =
+  /^(?:\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]+(?:\/\d{1,3})?)$/
+const portMax = 65_535
+
+interface Pattern {
+  readonly host: string
+  readonly from: number
+  readonly to: number
+}
+
+/**
+ * Whether a text says where forwards may lead: `HOST:PORT`, where the host is a name, `*.name`, an
+ * address, a CIDR block or `*`, IPv6 in brackets, and the port a number, a range or `*`.
+ */
+export function isForwardPattern(text: string): boolean {
+  return parse(text) !== undefined
+}
+
+/** Names are compared as texts: what they mean is for the target to say. */
+export function matchesForward(text: string, { host, port }: ForwardDestination): boolean {
+  const pattern = parse(text)
+  if (pattern === undefined || port < pattern.from || port > pattern.to) return false
+  const name = host.toLowerCase().replace(/\.$/, '')
+  const wanted = pattern.host.toLowerCase()
+  if (wanted === '*' || wanted === name) return true
+  if (wanted.startsWith('*.'))
+    return name.endsWith(wanted.slice(1)) && name.length > wanted.length - 1
+  return matchesAddressList(wanted, name) === true
+}
+
+function parse(text: string): Pattern | undefined {
+  const [, hostPart = '', ports = ''] = shape.exec(text) ?? []
+  const host = hostPart.replace(/^\[|\]$/g, '')
+  if (!hostShape.test(host)) return undefined
+  if (host.includes('/') && matchesAddressList(host, '192.0.2.1') === undefined) return undefined
+  if (ports === '*') return { host, from: 0, to: portMax }
+  const [from = 0, to = from] = ports.split('-').map(Number)
+  return from <= to && to <= portMax ? { host, from, to } : undefined
+}

@@ -1,0 +1,76 @@
+import { appendEvent } from '../audit/index.ts'
+import type { Identity } from '../auth/index.ts'
+import type { Database } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { Authorization } from './authorization.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import type { ForwardDestination } from './forward-pattern.ts'
+
+/** One channel beside those of a session's own: where it leads is known to whoever asked for it. */
+export interface Forward {
+  readonly id: string
+  readonly session: SessionId
+  readonly kind: ChannelKind
+  readonly destination?: ForwardDestination
+  /** Of a socket on the target. */
+  readonly path?: string
+}
+
+export interface ForwardOutcome {
+  /** Towards the target, and from it. */
+  readonly bytesIn: number
+  readonly bytesOut: number
+  /** In one word, or a code. */
+  readonly ended: string
+}
+
+type Place = Pick<Authorization, 'tenant' | 'target' | 'login'>
+
+/** Puts a forward on record, before it is opened. */
+export async function openForward(
+  database: Database,
+  { user }: Identity,
+  { tenant, target, login }: Place,
+  { id, session, kind, destination, path }: Forward,
+): Promise<void> {
+  await database.write(tenant, (tx) =>
+    appendEvent(tx, {
+      type: 'forward.open',
+      public: { session, forward: id, user: user.id, target: target.id, kind },
+      private: {
+        userName: user.name,
+        targetName: target.name,
+        login,
+        host: destination?.host,
+        port: destination && String(destination.port),
+        path,
+      },
+    }),
+  )
+}
+
+/** Puts the end of a forward on record. */
+export async function closeForward(
+  database: Database,
+  { user }: Identity,
+  { tenant, target }: Place,
+  { id, session, kind }: Forward,
+  { bytesIn, bytesOut, ended }: ForwardOutcome,
+): Promise<void> {
+  await database.write(tenant, (tx) =>
+    appendEvent(tx, {
+      type: 'forward.close',
+      public: {
+        session,
+        forward: id,
+        user: user.id,
+        target: target.id,
+        kind,
+        ended,
+        bytesIn: String(bytesIn),
+        bytesOut: String(bytesOut),
+      },
+      private: {},
+    }),
+  )
+}

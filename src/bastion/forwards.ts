@@ -1,0 +1,327 @@
+import type { ChannelKind } from '../access/index.ts'
+import { CodedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { SessionId } from '../recorder/index.ts'
+import {
+  type ChannelOpen,
+  ChannelOpenRefused,
+  type Connection,
+  type GlobalRequest,
+  Reader,
+  WireError,
+} from '../ssh/index.ts'
+import type { ForwardWish } from './broker.ts'
+import { Refused, SessionKilled, TooManyForwards } from './errors.ts'
+import { type ForwardPlace, ForwardSession } from './forward-session.ts'
+import { type Destination, readDestination } from './jump.ts'
+import { pipe } from './pipe.ts'
+import { printable, refusalLine, refusalOf } from './refusal.ts'
+
+/** RFC 4254 section 5.1. */
+const administrativelyProhibited = 1
+const connectFailed = 2
+const resourceShortage = 4
+
+/** Open at a time, of one connection: RFC has no limit, and a browser behind -D opens dozens. */
+export const forwardsMax = 50
+/** Listeners on targets, of one connection. */
+const listenersMax = 10
+const pathBytesMax = 1024
+
+/** A place on a target at which somebody else may ask for the client: RFC 4254 section 7.1. */
+interface Listener {
+  readonly session: ForwardSession
+  readonly name: string
+  /** As the target tells it with each connection. */
+  readonly address: string
+  readonly port: number
+}
+
+/** A session whose agent, or whose display, its target may use. */
+export interface Loan {
+  readonly kind: 'agent' | 'x11'
+  readonly session: SessionId
+}
+
+export interface ForwardsOptions extends ForwardPlace {
+  readonly client: Connection
+  readonly requestId: () => string
+  killed(session: SessionId): string | undefined
+}
+
+/**
+ * What a client has besides its sessions: ways from its side to where its target can reach, and
+ * back. None leaves from here, and each is asked about by itself.
+ */
+export class Forwards {
+  readonly #options: ForwardsOptions
+  readonly #log: Log
+  readonly #sessions = new Map<ChannelKind, Promise<ForwardSession>>()
+  readonly #listeners: Listener[] = []
+  readonly #loans = new Map<Connection, Loan[]>()
+  /** Open, and being opened. */
+  #open = 0
+  #isOver = false
+
+  constructor(options: ForwardsOptions) {
+    this.#options = options
+    this.#log = options.log
+  }
+
+  /** 1 while anything is open: what is worth waiting for before the process ends. */
+  get busy(): number {
+    return this.#open > 0 ? 1 : 0
+  }
+
+  /** `-L`, `-D` and `-W`: to where the target can reach. The open is answered. */
+  async openDirect(open: ChannelOpen): Promise<void> {
+    try {
+      await this.#counted(async (over) => {
+        const session = await this.#session('forward')
+        await session.carry(
+          directWish(open),
+          () => session.upstream.openChannel(open.type, open.payload),
+          () => open.accept(),
+          'near',
+          over,
+        )
+      })
+    } catch (err) {
+      this.#refuse(open, err)
+    }
+  }
+
+  /** `-R`: asks the target to listen, or to stop. The request is answered. */
+  async request(request: GlobalRequest): Promise<void> {
+    try {
+      const isStop = request.name.startsWith('cancel-')
+      request.reply(...(isStop ? await this.#stop(request) : await this.#listen(request)))
+    } catch (err) {
+      // There is no room for a reason in this answer: it goes to the log.
+      const { code, message } = refusalOf(err)
+      this.#log.info({ code, message }, 'remote forward refused')
+      request.reply(false)
+    }
+  }
+
+  /** The target may open channels to this client's agent, or display, while a session lasts. */
+  lend(upstream: Connection, loan: Loan): () => void {
+    const loans = this.#loans.get(upstream) ?? []
+    loans.push(loan)
+    this.#loans.set(upstream, loans)
+    return () => {
+      loans.splice(loans.indexOf(loan), 1)
+    }
+  }
+
+  /** A target opens a channel to us: only one that the client has asked for leads on. */
+  async fromTarget(upstream: Connection, open: ChannelOpen): Promise<void> {
+    const { client } = this.#options
+    try {
+      const loan = this.#loanFor(upstream, open)
+      if (loan !== undefined) {
+        return await this.#counted((over) => this.#carryLoan(loan, open, over))
+      }
+      const listener = this.#listenerFor(upstream, open)
+      if (listener === undefined) {
+        return open.reject(administrativelyProhibited, 'nobody asked for it')
+      }
+      const { session, address, port } = listener
+      const wish: ForwardWish = isLocal(open.type)
+        ? { kind: 'remote-forward', path: address }
+        : { kind: 'remote-forward', host: address, port }
+      await this.#counted((over) =>
+        session.carry(
+          wish,
+          () => client.openChannel(open.type, open.payload),
+          () => open.accept(),
+          'far',
+          over,
+        ),
+      )
+    } catch (err) {
+      this.#log.info({ err, type: open.type.slice(0, 64) }, 'channel of a target refused')
+      open.reject(err instanceof ChannelOpenRefused ? err.reason : connectFailed, '')
+    }
+  }
+
+  /** Ends the sessions that match. */
+  endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
+    for (const [kind, opening] of this.#sessions) {
+      opening.then(
+        (session) => {
+          if (!matches(session.session)) return
+          this.#log.info({ code: reason.code, session: session.session }, 'forwards ended')
+          this.#sessions.delete(kind)
+          void session.end(outcome)
+        },
+        () => {},
+      )
+    }
+  }
+
+  /** Resolves when all is on record. */
+  async end(): Promise<void> {
+    this.#isOver = true
+    const sessions = await Promise.allSettled(this.#sessions.values())
+    this.#sessions.clear()
+    await Promise.all(
+      sessions.map(async (one) => one.status === 'fulfilled' && (await one.value.end('ended'))),
+    )
+  }
+
+  async #carryLoan({ kind, session }: Loan, open: ChannelOpen, over: () => void): Promise<void> {
+    const { deps, connection, client } = this.#options
+    const answer = await deps.broker.openForward(connection, session, { kind })
+    if ('denied' in answer) throw new Refused(answer)
+    const close = (bytes: { up: number; down: number }, ended: string) =>
+      void deps.broker
+        .closeForward(connection, answer.forward, {
+          bytesIn: bytes.up,
+          bytesOut: bytes.down,
+          ended,
+        })
+        .catch((err: unknown) => this.#log.error({ err }, 'the end of a forward is not on record'))
+    try {
+      const far = await client.openChannel(open.type, open.payload)
+      pipe(far, open.accept(), (bytes) => {
+        over()
+        close(bytes, 'ended')
+      })
+    } catch (err) {
+      close({ up: 0, down: 0 }, 'refused')
+      throw err
+    }
+  }
+
+  #session(kind: ChannelKind): Promise<ForwardSession> {
+    const known = this.#sessions.get(kind)
+    if (known !== undefined) return known
+    const opened = ForwardSession.open(this.#options, kind)
+    this.#sessions.set(kind, opened)
+    const forget = () => {
+      if (this.#sessions.get(kind) === opened) this.#sessions.delete(kind)
+    }
+    opened.then((session) => {
+      // The client may have gone, or the session been killed, while it was opened.
+      if (this.#isOver) void session.end('ended')
+      const killed = this.#options.killed(session.session)
+      if (killed !== undefined)
+        this.endSessions((id) => id === session.session, new SessionKilled(killed), 'killed')
+      void session.upstream.done.then(() => {
+        forget()
+        void session.end('target-gone')
+      })
+    }, forget)
+    return opened
+  }
+
+  /** over is for when what was opened has closed; what was not opened is over at once. */
+  async #counted(work: (over: () => void) => Promise<void>): Promise<void> {
+    if (this.#open >= forwardsMax) throw new TooManyForwards()
+    this.#open++
+    const over = () => void this.#open--
+    try {
+      await work(over)
+    } catch (err) {
+      over()
+      throw err
+    }
+  }
+
+  #refuse(open: ChannelOpen, err: unknown): void {
+    if (err instanceof ChannelOpenRefused) {
+      // The target's own answer, which is what the client would have got there.
+      return open.reject(err.reason, printable(err.text))
+    }
+    if (err instanceof WireError) return open.reject(connectFailed, 'vaultterm: malformed')
+    if (!(err instanceof CodedError)) this.#log.error({ err }, 'a forward could not be opened')
+    const reason = err instanceof TooManyForwards ? resourceShortage : administrativelyProhibited
+    open.reject(reason, refusalLine(refusalOf(err), this.#options.requestId()))
+  }
+
+  async #listen({ name, payload }: GlobalRequest): Promise<[boolean, Buffer?]> {
+    if (this.#listeners.length >= listenersMax) throw new TooManyForwards()
+    const { address, port } = readListen(name, payload)
+    const session = await this.#session('remote-forward')
+    const wish: ForwardWish = isLocal(name)
+      ? { kind: 'remote-forward', path: address }
+      : { kind: 'remote-forward', host: address, port }
+    const { broker } = this.#options.deps
+    const answer = await broker.openForward(this.#options.connection, session.session, wish)
+    if ('denied' in answer) throw new Refused(answer)
+    const reply = await session.upstream.globalRequest(name, payload, true)
+    await broker.closeForward(this.#options.connection, answer.forward, {
+      bytesIn: 0,
+      bytesOut: 0,
+      ended: reply === false ? 'refused' : 'listening',
+    })
+    if (reply === false) return [false]
+    const bound = port === 0 && reply.length >= 4 ? reply.readUInt32BE(0) : port
+    this.#listeners.push({ session, name: kindOf(name), address, port: bound })
+    return [true, reply]
+  }
+
+  async #stop({ name, payload }: GlobalRequest): Promise<[boolean]> {
+    const { address, port } = readListen(name, payload)
+    const at = this.#listeners.findIndex(
+      (one) => one.name === kindOf(name) && one.address === address && one.port === port,
+    )
+    const [listener] = at === -1 ? [] : this.#listeners.splice(at, 1)
+    if (listener === undefined) return [false]
+    return [(await listener.session.upstream.globalRequest(name, payload, true)) !== false]
+  }
+
+  #loanFor(upstream: Connection, { type }: ChannelOpen): Loan | undefined {
+    const kind = type === 'auth-agent@openssh.com' ? 'agent' : type === 'x11' ? 'x11' : undefined
+    return this.#loans.get(upstream)?.find((loan) => loan.kind === kind)
+  }
+
+  #listenerFor(upstream: Connection, { type, payload }: ChannelOpen): Listener | undefined {
+    const local = type === 'forwarded-streamlocal@openssh.com'
+    if (!local && type !== 'forwarded-tcpip') return undefined
+    const reader = new Reader(payload)
+    const address = reader.text()
+    const port = local ? 0 : reader.u32()
+    return this.#listeners.find(
+      (one) =>
+        one.session.upstream === upstream &&
+        one.name === (local ? 'streamlocal' : 'tcpip') &&
+        one.address === address &&
+        one.port === port,
+    )
+  }
+}
+
+function kindOf(name: string): string {
+  return isLocal(name) ? 'streamlocal' : 'tcpip'
+}
+
+function isLocal(name: string): boolean {
+  return name.includes('streamlocal')
+}
+
+/** Of `tcpip-forward`, RFC 4254 section 7.1, and of OpenSSH's PROTOCOL section 2.4. */
+function readListen(name: string, payload: Buffer): { address: string; port: number } {
+  const reader = new Reader(payload)
+  const address = reader.text()
+  const port = isLocal(name) ? 0 : reader.u32()
+  reader.end()
+  if (address.length > pathBytesMax || port > 65_535) throw new WireError('no place to listen at')
+  return { address, port }
+}
+
+function directWish({ type, payload }: ChannelOpen): ForwardWish {
+  if (type === 'direct-tcpip') {
+    const { host, port }: Destination = readDestination(payload)
+    if (host.length > 255 || port > 65_535) throw new WireError('no place to forward to')
+    return { kind: 'forward', host, port }
+  }
+  const reader = new Reader(payload)
+  const path = reader.text()
+  reader.string()
+  reader.u32()
+  reader.end()
+  if (path.length > pathBytesMax) throw new WireError('no path to forward to')
+  return { kind: 'forward', path }
+}
