@@ -10,12 +10,12 @@ import {
   createBastionMetrics,
   type ForkWorker,
   type OwnPlaces,
+  ownPlaces,
 } from './bastion/index.ts'
 import { type Ca, createCa, loginCertificates } from './ca/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
 import type { Log } from './log.ts'
 import { type Metrics, mergeMetrics } from './metrics.ts'
-import { ownPlaces } from './own-places.ts'
 import { createPortal } from './portal/index.ts'
 import { type Database, openDatabase, requireSchema } from './postgres/index.ts'
 import { createRecorder, openDirStore, type Recorder } from './recorder/index.ts'

@@ -53,7 +53,7 @@ export class ForwardGuard {
 /** As a resolver reads it, odd spellings of numbers among them; none when only the target knows it. */
 async function addressesOf(host: string): Promise<readonly string[]> {
   // OpenSSH takes these for any address.
-  const name = host === '' || host === '*' ? '0.0.0.0' : host.replace(/%.*$/, '')
+  const name = host === '' || host === '*' ? '0.0.0.0' : host.replace(/%.*$|\.$/, '')
   const late = Promise.withResolvers<readonly string[]>()
   const timer = setTimeout(() => late.resolve([]), lookupMs)
   try {

@@ -58,6 +58,8 @@ export class Forwards {
   readonly #log: Log
   readonly #sessions = new Map<ChannelKind, Promise<ForwardSession>>()
   readonly #listeners: Listener[] = []
+  /** With those that are being asked for. */
+  #listening = 0
   readonly #loans = new Map<Connection, Loan[]>()
   /** Open, and being opened. */
   #open = 0
@@ -241,8 +243,25 @@ export class Forwards {
   }
 
   async #listen({ name, payload }: GlobalRequest): Promise<[boolean, Buffer?]> {
-    if (this.#listeners.length >= listenersMax) throw new TooManyForwards()
     const { address, port } = readListen(name, payload)
+    // Counted before anything is awaited: many may be asked for at once.
+    if (this.#listening >= listenersMax) throw new TooManyForwards()
+    this.#listening++
+    try {
+      return await this.#listenAt({ name, payload, address, port })
+    } catch (err) {
+      this.#listening--
+      throw err
+    }
+  }
+
+  async #listenAt(asked: {
+    readonly name: string
+    readonly payload: Buffer
+    readonly address: string
+    readonly port: number
+  }): Promise<[boolean, Buffer?]> {
+    const { name, payload, address, port } = asked
     const session = await this.#session('remote-forward')
     const wish: ForwardWish = isLocal(name)
       ? { kind: 'remote-forward', path: address }
@@ -256,7 +275,10 @@ export class Forwards {
       bytesOut: 0,
       ended: reply === false ? 'refused' : 'listening',
     })
-    if (reply === false) return [false]
+    if (reply === false) {
+      this.#listening--
+      return [false]
+    }
     const bound = port === 0 && reply.length >= 4 ? reply.readUInt32BE(0) : port
     this.#listeners.push({ session, name: kindOf(name), address, port: bound })
     return [true, reply]
@@ -269,6 +291,7 @@ export class Forwards {
     )
     const [listener] = at === -1 ? [] : this.#listeners.splice(at, 1)
     if (listener === undefined) return [false]
+    this.#listening--
     return [(await listener.session.upstream.globalRequest(name, payload, true)) !== false]
   }
 

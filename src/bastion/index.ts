@@ -9,5 +9,6 @@
 export { type Bastion, type BastionDeps, createBastion } from './bastion.ts'
 export type { OwnPlaces } from './forward-guard.ts'
 export { createBastionMetrics } from './metrics.ts'
+export { ownPlaces } from './own-places.ts'
 export type { ForkWorker } from './worker.ts'
 export { runWorker } from './worker-program.ts'

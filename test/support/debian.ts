@@ -12,6 +12,7 @@ const needed = [
   { program: 'dbclient', package: 'dropbear-bin' },
   { program: 'ssh-audit', package: 'ssh-audit' },
   { program: 'git', package: 'git' },
+  { program: 'xauth', package: 'xauth' },
   { program: 'ps', package: 'procps' },
   // OpenSSH's security key in software.
   {

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
-import type { OwnPlaces } from './bastion/index.ts'
-import type { Config, Datastores, Listen } from './config.ts'
+import type { Config, Datastores, Listen } from '../config.ts'
+import type { OwnPlaces } from './forward-guard.ts'
 
 const defaultPorts: { readonly [protocol: string]: number } = {
   'postgres:': 5432,
