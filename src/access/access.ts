@@ -7,7 +7,7 @@ import type { SessionId, Unended } from '../recorder/index.ts'
 import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
-import { Authorizer } from './authorizer.ts'
+import { Authorizer, type TargetChoice } from './authorizer.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { Denial, Wish } from './denial.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
@@ -34,6 +34,8 @@ export interface Access extends Targets, Grants {
   authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
   /** The targets on which somebody may do anything at all, now, by name; no more than a thousand. */
   reachable(identity: Identity): Promise<readonly Target[]>
+  /** The same, for somebody to choose from. */
+  choices(identity: Identity): Promise<readonly TargetChoice[]>
   /** Whether one more channel may be opened in a session that there is. A no is in the audit log. */
   permit(identity: Identity, wish: Wish): Promise<Denial | undefined>
   /** Says no to a forward that nobody gets, and puts it on record. */
@@ -146,6 +148,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     ...createGrants(database),
     authorize: (identity, wish) => authorizer.authorize(identity, wish),
     reachable: (identity) => authorizer.reachable(identity),
+    choices: (identity) => authorizer.choices(identity),
     permit: (identity, wish) => authorizer.permit(identity, wish),
     refuseForward: (identity, wish, target) => authorizer.refuseForward(identity, wish, target),
     openForward: (identity, place, forward) => openForward(database, identity, place, forward),

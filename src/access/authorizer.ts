@@ -9,7 +9,15 @@ import type { AccessMetrics } from './metrics.ts'
 import { type Allowed, decide, type Rule, refusePerson } from './policy.ts'
 import { findTarget } from './queries.ts'
 import { RefusalLimit } from './refusal-limit.ts'
+import { listRecentTargets } from './session-queries.ts'
 import { type Target, targetOf } from './target.ts'
+
+/** A target that somebody may choose. */
+export interface TargetChoice {
+  readonly name: string
+  /** RFC 3339, UTC: when they were last there. */
+  readonly lastAt?: string
+}
 
 interface Decided {
   readonly answer:
@@ -76,6 +84,19 @@ export class Authorizer {
       },
       { snapshot: true },
     )
+  }
+
+  /** The targets on which somebody may do anything at all, with when they were last there. */
+  async choices(identity: Identity): Promise<readonly TargetChoice[]> {
+    const [targets, recent] = await Promise.all([
+      this.reachable(identity),
+      this.#database.read(identity.tenant, (tx) => listRecentTargets(tx, identity.user.id)),
+    ])
+    const lastAt = new Map(recent.map((one) => [one.targetId, one.lastAt.toISOString()]))
+    return targets.map(({ id, name }) => {
+      const at = lastAt.get(id)
+      return at === undefined ? { name } : { name, lastAt: at }
+    })
   }
 
   /** Whether one more channel may be opened in a session that there is: a no is in the audit log. */

@@ -8,6 +8,7 @@
 
 export { type Access, type AccessDeps, createAccess } from './access.ts'
 export type { Authorization } from './authorization.ts'
+export type { TargetChoice } from './authorizer.ts'
 export { type ChannelKind, channelKinds, isChannelKind } from './channel-kind.ts'
 export type { Denial, Wish } from './denial.ts'
 export {

@@ -236,3 +236,17 @@ export function listUnended(
     [node],
   )
 }
+
+/** When a user was last at each target, of their latest thousand sessions. */
+export function listRecentTargets(
+  tx: ReadTx,
+  user: UserId,
+): Promise<{ readonly targetId: TargetId; readonly lastAt: Date }[]> {
+  return tx.many(
+    `select target_id as "targetId", max(started_at) as "lastAt" from (
+       select target_id, started_at from session where user_id = $1
+         order by started_at desc limit 1000) recent
+     group by target_id`,
+    [user],
+  )
+}

@@ -5,6 +5,7 @@ import type {
   ForwardOutcome,
   SessionOutcome,
   SessionStart,
+  TargetChoice,
 } from '../access/index.ts'
 import type { LoginCertificate } from '../auth/index.ts'
 import type { SessionId } from '../recorder/index.ts'
@@ -19,6 +20,7 @@ export type ConnectionId = string & { readonly brand: 'ConnectionId' }
 export interface Client {
   readonly user: string
   readonly tenant: string
+  readonly tenantSlug: string
   /** They have as many connections as anybody may: this one is told so, and ends. */
   readonly oneTooMany: boolean
   /** What the certificate that they came with binds them to. */
@@ -62,7 +64,14 @@ export interface Broker {
   /** Lets in who opened the jump, under the user name that the inner connection gives. */
   enterJump(inner: ConnectionId, user: string): Promise<Client | Denial>
   /** Whether they may open what their user name said, now. */
-  authorize(connection: ConnectionId, kind: ChannelKind): Promise<Authorization | Denial>
+  authorize(
+    connection: ConnectionId,
+    kind: ChannelKind,
+    /** Where the user name said none, and they chose one. */
+    target?: string,
+  ): Promise<Authorization | Denial>
+  /** The targets that they may choose from. */
+  choices(connection: ConnectionId): Promise<readonly TargetChoice[]>
   startSession(
     connection: ConnectionId,
     authorization: string,

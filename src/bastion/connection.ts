@@ -144,11 +144,13 @@ export class ClientConnection {
         deps: this.#deps,
         log: this.#log,
         clientIdent: this.#connection.peerIdent,
+        tenant: this.#client.tenantSlug,
         mayHavePty: bounds?.permits.includes('permit-pty') ?? true,
         forceCommand: bounds?.forceCommand,
         connection: this.#id,
         // Asked for each session anew: what was allowed an hour ago may not be now.
-        authorize: (kind) => this.#deps.broker.authorize(this.#id, kind),
+        authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
+        choices: () => this.#deps.broker.choices(this.#id),
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
         lend: async (authorization, loan) =>
           this.#forwards.lend(await this.#upstream(authorization, loan.session), loan),

@@ -49,6 +49,7 @@ const session = id.transform((text) => text as SessionId)
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 const kind = z.enum(['shell', 'exec', 'sftp', 'forward', 'remote-forward', 'agent', 'x11', 'jump'])
 
+const targetName = z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/)
 const departure = z.enum(['silent', 'refused', 'late', 'invalid'])
 
 const attempt = z.strictObject({
@@ -109,7 +110,11 @@ export const callShape = z.discriminatedUnion('method', [
     method: z.literal('enterJump'),
     args: z.tuple([connection, z.string().max(4096)]),
   }),
-  z.strictObject({ method: z.literal('authorize'), args: z.tuple([connection, kind]) }),
+  z.strictObject({
+    method: z.literal('authorize'),
+    args: z.union([z.tuple([connection, kind]), z.tuple([connection, kind, targetName])]),
+  }),
+  z.strictObject({ method: z.literal('choices'), args: z.tuple([connection]) }),
   z.strictObject({ method: z.literal('startSession'), args: z.tuple([connection, id, facts]) }),
   z.strictObject({ method: z.literal('leaseKey'), args: z.tuple([connection, id, session]) }),
   z.strictObject({

@@ -7,6 +7,7 @@ import type {
   Forward,
   ForwardOutcome,
   SessionOutcome,
+  TargetChoice,
   Wish,
 } from '../access/index.ts'
 import type { Auth, Identity } from '../auth/index.ts'
@@ -46,6 +47,7 @@ export interface MonitorDeps {
     Access,
     | 'authorize'
     | 'reachable'
+    | 'choices'
     | 'refuseChain'
     | 'permit'
     | 'refuseForward'
@@ -317,16 +319,28 @@ export class Monitor implements Broker {
     })
   }
 
-  async authorize(id: ConnectionId, kind: ChannelKind): Promise<Authorization | Denial> {
+  async choices(id: ConnectionId): Promise<readonly TargetChoice[]> {
+    const { identity } = this.#require(id)
+    if (identity === undefined) throw new RequestForged('a login')
+    return this.#deps.access.choices(identity)
+  }
+
+  async authorize(
+    id: ConnectionId,
+    kind: ChannelKind,
+    target?: string,
+  ): Promise<Authorization | Denial> {
     const served = this.#require(id)
     const { identity, wish } = served
     if (identity === undefined || wish === undefined) throw new RequestForged('a login')
+    // What the user name said was signed: nobody chooses anew.
+    if (target !== undefined && wish.target !== undefined) throw new RequestForged('another target')
     forgetExpired(served)
     if (served.authorizations.size >= openAuthorizationsMax) {
       throw new RequestForged('more authorizations')
     }
     const answer = await this.#during(id, served, () =>
-      this.#deps.access.authorize(identity, { ...wish, kind }),
+      this.#deps.access.authorize(identity, { ...wish, ...(target && { target }), kind }),
     )
     if (!('denied' in answer)) served.authorizations.set(answer.id, answer)
     return answer
@@ -551,10 +565,14 @@ export class Monitor implements Broker {
   }
 }
 
-function clientOf({ user, tenant, certificate }: Identity, oneTooMany: boolean): Client {
+function clientOf(
+  { user, tenant, tenantSlug, certificate }: Identity,
+  oneTooMany: boolean,
+): Client {
   return {
     user: user.id,
     tenant,
+    tenantSlug,
     oneTooMany,
     bounds: certificate && {
       permits: certificate.permits,

@@ -15,9 +15,11 @@ import type { ServiceDeps } from './deps.ts'
 import { environmentMax, mayCarry } from './environment.ts'
 import { RecorderFailed, SessionKilled, TargetFailed, TargetRefused } from './errors.ts'
 import type { Loan } from './forwards.ts'
+import type { Choice } from './menu.ts'
 import { encodePty, encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
 import { type Refusal, refusalLine, refusalOf } from './refusal.ts'
 import { type Exit, Relay } from './relay.ts'
+import { TargetChoice } from './target-choice.ts'
 
 /** What the connection around a session knows and lends. */
 export interface Visit {
@@ -25,10 +27,14 @@ export interface Visit {
   readonly connection: ConnectionId
   readonly log: Log
   readonly clientIdent: string
+  /** For the title of what is chosen from. */
+  readonly tenant: string
   /** What the certificate that the client came with allows; all without one. */
   readonly mayHavePty: boolean
   readonly forceCommand: string | undefined
-  authorize(kind: ChannelKind): Promise<Authorization | Denial>
+  authorize(kind: ChannelKind, target?: string): Promise<Authorization | Denial>
+  /** The targets that may be chosen from. */
+  choices(): Promise<readonly Choice[]>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */
   openTarget(authorization: Authorization, session: SessionId): Promise<Channel>
   /** Lets the target of a session open channels to the client's agent or display, until it is called off. */
@@ -77,6 +83,9 @@ export class SessionChannel {
   readonly #patience: NodeJS.Timeout
   readonly #environment: [name: string, value: string][] = []
   #pty: Pty | undefined
+  /** While a target is chosen. */
+  #choice: TargetChoice | undefined
+  #typedAhead: Buffer | undefined
   /** Of the client's agent and display, to the target. */
   readonly #loans = new Map<Loan['kind'], { request: ChannelRequest; asked: Promise<void> }>()
   readonly #callOff: (() => void)[] = []
@@ -106,6 +115,10 @@ export class SessionChannel {
     channel.handle({
       data: (chunk) => {
         if (this.#relay !== undefined) this.#relay.client.data(chunk)
+        else if (this.#choice !== undefined) {
+          this.#choice.input(chunk)
+          channel.consumed(chunk.length)
+        }
         // Not given back to the window: the client can send no more than one of it until we start.
         else if (this.#phase !== 'over') this.#keepEarly(chunk)
       },
@@ -117,6 +130,7 @@ export class SessionChannel {
       },
       close: () => {
         this.#clientGone = true
+        this.#choice?.end()
         if (this.#relay !== undefined) {
           this.#relay.client.close()
           // A target that does not answer must not keep the session of somebody who has left.
@@ -152,7 +166,9 @@ export class SessionChannel {
     try {
       if (this.#phase === 'asking') this.#ask(request)
       else if (this.#phase === 'relaying') this.#duringRelay(request)
-      else if (this.#phase === 'starting' && this.#earlyRequests.length < earlyRequestsMax)
+      else if (this.#choice !== undefined && request.name === 'window-change') {
+        this.#resizeChoice(request)
+      } else if (this.#phase === 'starting' && this.#earlyRequests.length < earlyRequestsMax)
         this.#earlyRequests.push(request)
       else request.reply(false)
     } catch (err) {
@@ -160,6 +176,13 @@ export class SessionChannel {
       if (!(err instanceof WireError)) this.#visit.log.error({ err }, 'channel request failed')
       request.reply(false)
     }
+  }
+
+  #resizeChoice(request: ChannelRequest): void {
+    const size = parseSize(request.payload)
+    if (this.#pty !== undefined) this.#pty = { ...this.#pty, ...size }
+    this.#choice?.resize(size)
+    request.reply(true)
   }
 
   /** Before the start. Answered at once: some clients wait for each answer before they go on. */
@@ -265,10 +288,11 @@ export class SessionChannel {
 
   async #start(start: Start): Promise<void> {
     const { deps } = this.#visit
-    using _turn = await this.#visit.takeTurn()
     await Promise.all([...this.#loans.values()].map(({ asked }) => asked))
+    const answer = await this.#authorize(start)
+    if (answer === undefined) return this.#leave()
+    using _turn = await this.#visit.takeTurn()
     if (this.#gone()) return this.#leave()
-    const answer = await this.#visit.authorize(start.kind)
     if ('denied' in answer) return this.#refuse(start, answer)
     this.#authorization = answer
     if (this.#gone()) return this.#leave()
@@ -309,6 +333,35 @@ export class SessionChannel {
     await this.#lend(target, answer, session)
     if (this.#gone()) return this.#close('client-gone')
     await this.#startOnTarget(start, target, answer)
+  }
+
+  /** Undefined when the person has left. */
+  async #authorize(start: Start): Promise<Authorization | Denial | undefined> {
+    const answer = await this.#visit.authorize(start.kind)
+    const pty = this.#pty
+    const mustChoose = 'denied' in answer && answer.denied === 'choose'
+    if (!mustChoose || pty === undefined || start.kind !== 'shell') return answer
+    const choices = await this.#visit.choices()
+    if (this.#gone()) return undefined
+    start.request.reply(true)
+    const title = `VaultTerm ${this.#visit.tenant}`
+    const choice = new TargetChoice(this.#channel, choices, { ...pty, title })
+    this.#choice = choice
+    for (const chunk of this.#early.splice(0)) {
+      choice.input(chunk)
+      this.#channel.consumed(chunk.length)
+    }
+    const chosen = await choice.chosen
+    this.#choice = undefined
+    if (this.#gone()) return undefined
+    if (chosen === undefined) {
+      void this.#channel.request('exit-status', Buffer.alloc(4), false)
+      this.#channel.eof()
+      this.#channel.close()
+      return undefined
+    }
+    if (chosen.rest.length > 0) this.#typedAhead = chosen.rest
+    return this.#visit.authorize(start.kind, chosen.target)
   }
 
   async #startOnTarget(
@@ -361,6 +414,8 @@ export class SessionChannel {
     this.#relay = relay
     target.handle(relay.target)
     this.#channel.widen(receiveWindowBytes - earlyWindowBytes)
+    // Its credit was given back when it was typed into the menu.
+    if (this.#typedAhead !== undefined) target.write(this.#typedAhead, () => {})
     for (const chunk of this.#early.splice(0)) relay.client.data(chunk)
     for (const request of this.#earlyRequests.splice(0)) this.#requested(request)
     if (this.#earlyEof) relay.client.eof()

@@ -32,7 +32,12 @@ export class WorkerChannel {
     login: (...args) => this.#call({ method: 'login', args }),
     openJump: (...args) => this.#call({ method: 'openJump', args }),
     enterJump: (...args) => this.#call({ method: 'enterJump', args }),
-    authorize: (...args) => this.#call({ method: 'authorize', args }),
+    authorize: (connection, kind, target) =>
+      this.#call({
+        method: 'authorize',
+        args: target === undefined ? [connection, kind] : [connection, kind, target],
+      }),
+    choices: (...args) => this.#call({ method: 'choices', args }),
     startSession: (...args) => this.#call({ method: 'startSession', args }),
     leaseKey: (...args) => this.#call({ method: 'leaseKey', args }),
     checkHostKey: (...args) => this.#call({ method: 'checkHostKey', args }),

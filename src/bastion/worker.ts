@@ -258,7 +258,9 @@ export function callMonitor(monitor: Monitor, call: Call): Promise<unknown> {
     case 'enterJump':
       return monitor.enterJump(...call.args)
     case 'authorize':
-      return monitor.authorize(...call.args)
+      return monitor.authorize(call.args[0], call.args[1], call.args[2])
+    case 'choices':
+      return monitor.choices(...call.args)
     case 'startSession':
       return monitor.startSession(...call.args)
     case 'leaseKey':
