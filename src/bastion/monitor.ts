@@ -89,6 +89,13 @@ export class RequestForged extends CodedError {
   }
 }
 
+/** Of an honest worker too: what it asked for crossed with the end of the connection. */
+export class ConnectionUnknown extends RequestForged {
+  constructor() {
+    super('a connection')
+  }
+}
+
 /** The user has as many sessions as anybody may. */
 export class SessionsExhausted extends CodedError {
   readonly kind = 'limited'
@@ -544,7 +551,7 @@ export class Monitor implements Broker {
 
   #require(id: ConnectionId): Served {
     const served = this.#connections.get(id)
-    if (served === undefined) throw new RequestForged('a connection')
+    if (served === undefined) throw new ConnectionUnknown()
     return served
   }
 

@@ -93,6 +93,8 @@ export class Relay {
       extendedData: (_kind, chunk) => client.consumed(chunk.length),
       request: (request) => events.clientRequest(request),
       eof: () => target.eof(),
+      // How it ended is still to come, and is what they wait for.
+      leaving: () => target.close(),
       close: () => {
         this.#clientOpen = false
         target.close()

@@ -95,6 +95,8 @@ export class SessionChannel {
   #earlyEof = false
   readonly #earlyRequests: ChannelRequest[] = []
   #clientGone = false
+  /** They have closed, and wait for how it ended. */
+  #clientLeaves = false
   #relay: Relay | undefined
   #target: Channel | undefined
   #recording: Recording | undefined
@@ -127,6 +129,12 @@ export class SessionChannel {
       eof: () => {
         if (this.#relay !== undefined) this.#relay.client.eof()
         else this.#earlyEof = true
+      },
+      leaving: () => {
+        this.#clientLeaves = true
+        if (this.#relay === undefined) return channel.close()
+        this.#relay.client.leaving?.()
+        setTimeout(() => void this.#close('client-gone'), lingerMs).unref()
       },
       close: () => {
         this.#clientGone = true
@@ -289,6 +297,7 @@ export class SessionChannel {
   async #start(start: Start): Promise<void> {
     const { deps } = this.#visit
     await Promise.all([...this.#loans.values()].map(({ asked }) => asked))
+    if (this.#gone()) return this.#leave()
     const answer = await this.#authorize(start)
     if (answer === undefined) return this.#leave()
     using _turn = await this.#visit.takeTurn()
@@ -493,7 +502,7 @@ export class SessionChannel {
     clearTimeout(this.#patience)
     // What it has not taken by now it will not get: nobody would see what comes of it.
     this.#target?.abort()
-    if (this.#clientGone) this.#channel.close()
+    if (this.#clientGone || this.#clientLeaves) this.#channel.close()
   }
 
   /** There is nothing to put on record. */

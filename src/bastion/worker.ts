@@ -12,7 +12,7 @@ import {
   type ToWorker,
   type WorkerSettings,
 } from './messages.ts'
-import { Monitor, type MonitorDeps, RequestForged } from './monitor.ts'
+import { ConnectionUnknown, Monitor, type MonitorDeps, RequestForged } from './monitor.ts'
 
 /** Starts the program of a worker, which waits for its settings. */
 export type ForkWorker = () => ChildProcess
@@ -236,7 +236,9 @@ export class Worker {
     try {
       this.#send({ type: 'answer', id, value: await callMonitor(this.#monitor, call) })
     } catch (err) {
-      if (err instanceof RequestForged) {
+      if (err instanceof ConnectionUnknown) {
+        this.#log.debug({ method: call.method }, 'a worker asked about a connection that has ended')
+      } else if (err instanceof RequestForged) {
         this.#log.error({ method: call.method, err }, 'a worker asked for what is not its own')
       } else if (errorMessage(err) === undefined) {
         this.#log.error({ method: call.method, err }, 'a call of a worker failed')

@@ -1,9 +1,14 @@
 import { execFileSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, generateKeyPairSync, sign } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { connectUpstream, formatPublicKey, Writer } from '../../src/ssh/index.ts'
+import { publicKeyBlob } from '../../src/ssh/public-key.ts'
 import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
+import { silent } from '../support/postgres.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
 import { Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
@@ -175,4 +180,52 @@ test('carries a command whose bytes are no text', async () => {
   const script = `ssh -F '${config}' acme+real "/usr/bin/printf %s '$(printf '\\377\\200\\303')'" | od -An -tx1`
   const output = execFileSync('sh', ['-c', script], { encoding: 'utf8', stdio: 'pipe' })
   expect(output.trim()).toBe('ff 80 c3')
+})
+
+test('tells how a command ended to a client that closes with the end of its output', async () => {
+  // As OpenSSH does: once nothing more goes either way it closes, and waits for the status.
+  const key = generateKeyPairSync('ed25519')
+  const blob = publicKeyBlob(key.privateKey)
+  const file = join(vaultterm.home, 'early.pub')
+  writeFileSync(file, `${formatPublicKey({ type: 'ssh-ed25519', blob }, 'early')}\n`)
+  await vaultterm.json('key', 'add', 'acme', 'demo', file)
+  const socket = connect(Number(vaultterm.sshPort), '127.0.0.1')
+  await once(socket, 'connect')
+  const connection = await connectUpstream({
+    socket,
+    user: 'acme+real',
+    hostKeyTypes: ['ssh-ed25519'],
+    verifyHostKey: async () => true,
+    key: {
+      publicKey: blob,
+      sign: async (data, algorithm) =>
+        new Writer()
+          .text(algorithm)
+          .string(sign(null, data, key.privateKey))
+          .build(),
+    },
+    handshakeMs: 20_000,
+    log: silent,
+  })
+  const channel = await connection.openChannel('session', Buffer.alloc(0))
+  const over = Promise.withResolvers<void>()
+  let status: number | undefined
+  channel.handle({
+    data: (chunk) => channel.consumed(chunk.length),
+    extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+    request(request) {
+      if (request.name === 'exit-status') status = request.payload.readUInt32BE(0)
+      request.reply(true)
+    },
+    eof: () => channel.close(),
+    close: () => over.resolve(),
+  })
+  // Its output ends long before it does.
+  const command = 'exec >&- 2>&-; sleep 0.5; exit 7'
+  await channel.request('exec', new Writer().text(command).build(), true)
+  channel.eof()
+  await over.promise
+  connection.disconnect(11, 'done')
+  expect(status).toBe(7)
+  expect((await sessions(vaultterm))[0]).toMatchObject({ exitStatus: 7, reason: 'ended' })
 })

@@ -20,7 +20,7 @@ const quick: Bounds = {
   settleMs: 300,
 }
 
-const fallsOver = /^(it ended|a login (took longer|failed)|its log)/
+const fallsOver = /^(it ended|a login (took longer|failed)|its log|sealed)/
 
 test.each([
   { role: 'stranger', manner: 'late', finding: fallsOver },

@@ -28,6 +28,11 @@ export interface ChannelHandlers {
   extendedData(kind: number, chunk: Buffer): void
   request(request: ChannelRequest): void
   eof(): void
+  /**
+   * The other side has closed, and nothing more comes of it. With this handler our own close is for
+   * the owner to send, and until then it may still say how things ended; without, it is sent at once.
+   */
+  leaving?(): void
   /** The last call, exactly once, also when the connection dies. */
   close(): void
 }
@@ -131,6 +136,9 @@ export class OpenChannel implements Channel, Receiving {
   #closing = false
   #closeSent = false
   #closeSeen = false
+  /** They have closed, and we may still say how it ended. */
+  #lingers = false
+  #aborted = false
   #over = false
 
   constructor(
@@ -238,6 +246,7 @@ export class OpenChannel implements Channel, Receiving {
     if (this.#over || this.#closeSent) return
     this.#drop()
     this.#closing = true
+    this.#aborted = true
     this.#transport.send(encodeForChannel(message.channelClose, this.#remoteId))
     this.#closeWent()
   }
@@ -314,11 +323,11 @@ export class OpenChannel implements Channel, Receiving {
   }
 
   #isDone(): boolean {
-    return this.#over || this.#closeSeen || this.#closing
+    return this.#over || this.#closing || (this.#closeSeen && !this.#lingers)
   }
 
   #send(item: Outgoing): void {
-    if (this.#isDone() || (item.what === 'data' && this.#eofSent)) {
+    if (this.#isDone() || (item.what === 'data' && (this.#eofSent || this.#closeSeen))) {
       // Whoever counts on its credit must get it.
       if (item.what === 'data') item.sent()
       else item.after?.(false)
@@ -381,7 +390,8 @@ export class OpenChannel implements Channel, Receiving {
 
   #requestCame(reader: Reader): void {
     const { name, wantReply, payload } = readRequest(reader)
-    if (this.#closeSent) return
+    // How it ended may cross our close on its way.
+    if (this.#aborted) return
     if (this.#replies.length >= requestsMax || this.#heldRequests >= requestsMax) {
       throw new ProtocolBroken('too many requests without a reply')
     }
@@ -415,6 +425,12 @@ export class OpenChannel implements Channel, Receiving {
 
   #closeCame(): void {
     this.#closeSeen = true
+    const { leaving } = this.#handlers ?? {}
+    if (leaving !== undefined && !this.#closeSent) {
+      this.#lingers = true
+      this.#dropData()
+      return leaving()
+    }
     this.#drop()
     // Ours may have been waiting behind what is dropped now: it is still due.
     if (!this.#closeSent) {
@@ -435,6 +451,16 @@ export class OpenChannel implements Channel, Receiving {
     this.window.end()
     this.#transport.forget(this)
     this.#tell((handlers) => handlers.close())
+  }
+
+  /** Of what waits, what is still of use to somebody who takes no more data. */
+  #dropData(): void {
+    for (const answer of this.#asked.splice(0)) answer(false)
+    for (const item of this.#queue.drain()) {
+      if (item.what === 'data') item.sent()
+      else this.#queue.push(item)
+    }
+    this.flush()
   }
 
   /** Gives up on what was not sent, and tells whoever waits for it. */
