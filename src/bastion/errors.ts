@@ -99,3 +99,13 @@ export class TooManyForwards extends CodedError {
     super('this connection has as many forwards as one may; close some, or connect once more')
   }
 }
+
+/** What was to be asked has in it what no honest client or target sends: it is not asked. */
+export class CallRefused extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_TOO_LARGE'
+
+  constructor() {
+    super('a name, a key or a number in it is larger than any that is meant')
+  }
+}

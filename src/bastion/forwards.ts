@@ -337,7 +337,6 @@ function readListen(name: string, payload: Buffer): { address: string; port: num
 function directWish({ type, payload }: ChannelOpen): ForwardWish {
   if (type === 'direct-tcpip') {
     const { host, port }: Destination = readDestination(payload)
-    if (host.length > 255 || port > 65_535) throw new WireError('no place to forward to')
     return { kind: 'forward', host, port }
   }
   const reader = new Reader(payload)

@@ -1,5 +1,5 @@
 import { type Wish as AccessWish, hostNames, type Target } from '../access/index.ts'
-import { Reader } from '../ssh/index.ts'
+import { Reader, WireError } from '../ssh/index.ts'
 import { parseUsername } from './username.ts'
 
 /** Where a client wants a channel to lead. */
@@ -10,6 +10,8 @@ export interface Destination {
 }
 
 const sshPort = 22
+const hostLengthMax = 255
+const portMax = 65_535
 const loginName = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/
 
 /** Reads the payload of a `direct-tcpip` open: RFC 4254 section 7.2. Throws WireError. */
@@ -21,6 +23,7 @@ export function readDestination(payload: Buffer): Destination {
   reader.string()
   reader.u32()
   reader.end()
+  if (host.length > hostLengthMax || port > portMax) throw new WireError('no place to go to')
   return { host, port }
 }
 

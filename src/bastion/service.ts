@@ -5,7 +5,7 @@ import type { Client, ConnectionId, Jump } from './broker.ts'
 import { ChannelStream } from './channel-stream.ts'
 import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
-import { Draining, SessionKilled } from './errors.ts'
+import { CallRefused, Draining, SessionKilled } from './errors.ts'
 import { forwardsMax } from './forwards.ts'
 import { Headcount } from './headcount.ts'
 import { KillNotices } from './kill-notices.ts'
@@ -101,7 +101,13 @@ export function createService(deps: ServiceDeps): Service {
       let client: Client | undefined
       ssh.serve(socket, {
         authenticate: async (attempt) => {
-          client = await broker.login(id, attempt)
+          try {
+            client = await broker.login(id, attempt)
+          } catch (err) {
+            // Nobody's name is so long, and nobody's key.
+            if (err instanceof CallRefused) return false
+            throw err
+          }
           return client !== undefined
         },
         left,

@@ -1,5 +1,6 @@
 import type { Broker } from './broker.ts'
-import { type Call, type FromWorker, RemoteError, type ToWorker } from './messages.ts'
+import { CallRefused } from './errors.ts'
+import { type Call, callShape, type FromWorker, RemoteError, type ToWorker } from './messages.ts'
 
 /** A worker's end of the channel to the main process: its calls, and their answers. */
 export class WorkerChannel {
@@ -49,6 +50,8 @@ export class WorkerChannel {
   }
 
   #call<T>(call: Call): Promise<T> {
+    // What strangers and targets send is in it: nobody is to end us by making us say what is too large.
+    if (!callShape.safeParse(call).success) return Promise.reject(new CallRefused())
     const id = this.#calls++
     const waiting = Promise.withResolvers<unknown>()
     this.#waiting.set(id, waiting)

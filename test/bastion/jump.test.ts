@@ -45,6 +45,14 @@ test('reads a destination, and no more than one', () => {
   expect(readDestination(payload.build())).toEqual({ host: 'web1', port: 22 })
   expect(() => readDestination(payload.boolean(true).build())).toThrow(WireError)
   expect(() => readDestination(Buffer.alloc(3))).toThrow(WireError)
+  for (const [host, port] of [
+    ['web1', 65_536],
+    ['web1', 4_294_967_295],
+    ['x'.repeat(256), 22],
+  ] as const) {
+    const wrong = new Writer().text(host).u32(port).text('').u32(0).build()
+    expect(() => readDestination(wrong)).toThrow(WireError)
+  }
 })
 
 describe('an inner user name', () => {

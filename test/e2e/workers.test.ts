@@ -1,11 +1,13 @@
 import { execFileSync } from 'node:child_process'
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase, type TenantId } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
+import { publicKeyBlob, Writer } from '../../src/ssh/index.ts'
 import { openKek } from '../../src/vault/index.ts'
 import { vaultMetrics } from '../../src/vault/metrics.ts'
 import { findNewestSecret } from '../../src/vault/queries.ts'
@@ -14,6 +16,7 @@ import { SecretStore } from '../../src/vault/secrets.ts'
 import { sshKeyPath } from '../../src/vault/ssh-key.ts'
 import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
 import { silent } from '../support/postgres.ts'
+import { Attacker, authRequest, msg, publicKeyFields } from '../support/ssh-attacker.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
 import { Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
@@ -295,3 +298,30 @@ test('a worker that grows too large gives way to another, and its sessions go on
     await small.close()
   }
 }, 60_000)
+
+test('attack: nobody ends a worker by names and numbers that are too large', async () => {
+  const before = workers()
+  const long = await vaultterm.ssh(['-l', 'x'.repeat(20_000), 'acme'])
+  expect(long.code).toBe(255)
+  const attacker = new Attacker(connect(Number(vaultterm.sshPort), '127.0.0.1'))
+  await attacker.handshakeForLogin()
+  const key = generateKeyPairSync('ed25519').privateKey
+  const fields = publicKeyFields('ssh-ed25519', publicKeyBlob(key), true)
+  const signature = new Writer().text('ssh-ed25519').string(Buffer.alloc(64)).build()
+  for (const user of ['x'.repeat(4097), 'y'.repeat(30_000)]) {
+    attacker.send(
+      authRequest(user, 'publickey', new Writer().bytes(fields).string(signature).build()),
+    )
+  }
+  await attacker.until(
+    () => attacker.received.filter(([type]) => type === msg.authFailure).length === 2 || undefined,
+  )
+  attacker.end()
+  // The same from who is in: ports, hosts and paths.
+  for (const where of ['web1:70000', `${'h'.repeat(300)}:22`, `${'h'.repeat(2000)}:22`]) {
+    expect((await vaultterm.ssh(['-W', where, 'acme+real'])).code).not.toBe(0)
+  }
+  expect((await vaultterm.ssh(['acme+real', 'echo in'])).stdout).toBe('in\n')
+  expect(workers()).toEqual(before)
+  expect(vaultterm.stderr).not.toContain('a worker was not understood')
+})
