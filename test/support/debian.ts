@@ -13,6 +13,10 @@ const needed = [
   { program: 'ssh-audit', package: 'ssh-audit' },
   { program: 'git', package: 'git' },
   { program: 'xauth', package: 'xauth' },
+  { program: 'rsync', package: 'rsync' },
+  { program: 'ansible', package: 'ansible-core' },
+  { program: '/usr/lib/python3/dist-packages/paramiko/__init__.py', package: 'python3-paramiko' },
+  { program: '/usr/lib/python3/dist-packages/asyncssh/__init__.py', package: 'python3-asyncssh' },
   { program: 'ps', package: 'procps' },
   // OpenSSH's security key in software.
   {
