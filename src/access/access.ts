@@ -10,6 +10,7 @@ import { type Authorization, Mint } from './authorization.ts'
 import { Authorizer, type TargetChoice } from './authorizer.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { Denial, Wish } from './denial.ts'
+import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
 import { createGrants, type Grants } from './grant.ts'
 import { isHostKeyOf } from './host-key.ts'
@@ -42,6 +43,13 @@ export interface Access extends Targets, Grants {
   refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial>
   /** Puts a forward on record; it may be opened once this resolves. */
   openForward(identity: Identity, place: Authorization, forward: Forward): Promise<void>
+  /** Puts what was done to files in a session on record, all of it or none. */
+  recordFiles(
+    identity: Identity,
+    place: Authorization,
+    session: SessionId,
+    operations: readonly FileOperation[],
+  ): Promise<void>
   closeForward(
     identity: Identity,
     place: Authorization,
@@ -152,6 +160,8 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     permit: (identity, wish) => authorizer.permit(identity, wish),
     refuseForward: (identity, wish, target) => authorizer.refuseForward(identity, wish, target),
     openForward: (identity, place, forward) => openForward(database, identity, place, forward),
+    recordFiles: (identity, place, session, operations) =>
+      recordFiles(database, identity, place, session, operations),
     closeForward: (identity, place, forward, outcome) =>
       closeForward(database, identity, place, forward, outcome),
     refuseChain: (identity, target) => authorizer.refuseChain(identity, target),

@@ -22,6 +22,7 @@ export {
   TargetInvalid,
   TargetMissing,
 } from './errors.ts'
+export type { FileOperation } from './files.ts'
 export { type ForwardDestination, isForwardPattern, matchesForward } from './forward-pattern.ts'
 export type { Forward, ForwardOutcome } from './forwarding.ts'
 export type { Grant, GrantId, NewGrant } from './grant.ts'

@@ -95,6 +95,10 @@ export const eventTypes = {
     ],
     private: ['userName', 'targetName', 'login', 'exitSignal'],
   },
+  'file.operation': {
+    public: ['session', 'user', 'target', 'operation', 'bytes', 'status'],
+    private: ['path', 'to', 'sha256'],
+  },
   'forward.open': {
     public: ['session', 'forward', 'user', 'target', 'kind'],
     private: ['userName', 'targetName', 'login', 'host', 'port', 'path'],

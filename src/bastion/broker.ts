@@ -2,6 +2,7 @@ import type {
   Authorization,
   ChannelKind,
   Denial,
+  FileOperation,
   ForwardOutcome,
   SessionOutcome,
   SessionStart,
@@ -94,6 +95,12 @@ export interface Broker {
     session: SessionId,
     wish: ForwardWish,
   ): Promise<{ readonly forward: string } | Denial>
+  /** Puts what was done to files in a session on record. */
+  recordFiles(
+    connection: ConnectionId,
+    session: SessionId,
+    operations: readonly FileOperation[],
+  ): Promise<void>
   closeForward(connection: ConnectionId, forward: string, outcome: ForwardOutcome): Promise<void>
   endSession(
     connection: ConnectionId,

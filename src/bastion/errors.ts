@@ -109,3 +109,28 @@ export class CallRefused extends CodedError {
     super('a name, a key or a number in it is larger than any that is meant')
   }
 }
+
+/** What went through an SFTP session cannot be watched, so the session ended. */
+export class SftpUnreadable extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_SFTP_UNREADABLE'
+
+  constructor(what: string) {
+    super(
+      `this session ended because what went through it is no SFTP that can be put on record (${what})`,
+    )
+  }
+}
+
+/** What was done to files could not be put on record, so the session ended. */
+export class FilesUnlogged extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_AUDIT_FAILED'
+
+  constructor(cause: unknown) {
+    super(
+      'this session ended because what it did to files could not be put on the log; try again later',
+      { cause },
+    )
+  }
+}

@@ -79,6 +79,27 @@ const forwardOutcome = z.strictObject({
 })
 const proof = z.strictObject({ hostKey: bytes(65_536), signature: bytes(65_536) })
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const fileOperation = z.strictObject({
+  op: z.enum([
+    'open',
+    'read',
+    'write',
+    'list',
+    'remove',
+    'rename',
+    'mkdir',
+    'rmdir',
+    'symlink',
+    'hardlink',
+    'copy',
+    'setstat',
+  ]),
+  path: z.string().max(1024),
+  to: z.string().max(1024).exactOptional(),
+  bytes: count.exactOptional(),
+  sha256: sha256.exactOptional(),
+  code: count.max(0xffff_ffff).exactOptional(),
+})
 const stream = z.strictObject({ bytes: count, sha256 })
 const digest = z.strictObject({
   bytes: count,
@@ -136,6 +157,10 @@ export const callShape = z.discriminatedUnion('method', [
   z.strictObject({
     method: z.literal('closeForward'),
     args: z.tuple([connection, id, forwardOutcome]),
+  }),
+  z.strictObject({
+    method: z.literal('recordFiles'),
+    args: z.tuple([connection, session, z.array(fileOperation).max(100).readonly()]),
   }),
   z.strictObject({
     method: z.literal('endSession'),

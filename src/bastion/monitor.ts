@@ -4,6 +4,7 @@ import type {
   Authorization,
   ChannelKind,
   Denial,
+  FileOperation,
   Forward,
   ForwardOutcome,
   SessionOutcome,
@@ -53,6 +54,7 @@ export interface MonitorDeps {
     | 'refuseForward'
     | 'openForward'
     | 'closeForward'
+    | 'recordFiles'
     | 'startSession'
     | 'leaseKey'
     | 'checkHostKey'
@@ -462,6 +464,21 @@ export class Monitor implements Broker {
     // Ended while that was written: nobody else would close it.
     if (!served.sessions.has(session)) await this.#closeForwards(served, session)
     return { forward: forward.id }
+  }
+
+  async recordFiles(
+    id: ConnectionId,
+    session: SessionId,
+    operations: readonly FileOperation[],
+  ): Promise<void> {
+    const served = this.#require(id)
+    this.#requireSession(served, session)
+    const place = this.#authorization(served, served.sessions.get(session) ?? '')
+    const { identity } = served
+    if (identity === undefined) throw new RequestForged('a session')
+    await this.#during(id, served, () =>
+      this.#deps.access.recordFiles(identity, place, session, operations),
+    )
   }
 
   async closeForward(id: ConnectionId, forward: string, outcome: ForwardOutcome): Promise<void> {

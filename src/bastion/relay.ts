@@ -50,6 +50,12 @@ class Downstream {
   }
 }
 
+/** Sees every byte before it goes on. False: it does not go on, and the session is about to end. */
+export interface Watch {
+  up(chunk: Buffer): boolean
+  down(chunk: Buffer): boolean
+}
+
 /** What the relay asks of the session around it. */
 export interface RelayEvents {
   /** A request of the client's after the start; reply to it. */
@@ -75,7 +81,14 @@ export class Relay {
   #clientOpen = true
   #targetOpen = true
 
-  constructor(client: Channel, target: Channel, recording: Recording, events: RelayEvents) {
+  /** The watch sees what goes through before it goes on, and may end the session by an error. */
+  constructor(
+    client: Channel,
+    target: Channel,
+    recording: Recording,
+    events: RelayEvents,
+    watch?: Watch,
+  ) {
     const down = new Downstream()
     const { bytes } = this
     let spoke = false
@@ -87,6 +100,7 @@ export class Relay {
     this.client = {
       data(chunk) {
         bytes.up += chunk.length
+        if (watch !== undefined && !watch.up(chunk)) return
         target.write(chunk, () => client.consumed(chunk.length))
       },
       // RFC 4254 defines none in this direction; taking it keeps an odd client's window moving.
@@ -105,6 +119,7 @@ export class Relay {
     this.target = {
       data(chunk) {
         bytes.down += chunk.length
+        if (watch !== undefined && !watch.down(chunk)) return
         down.output(
           (written) => recording.output(chunk, written),
           () => client.write(chunk, () => target.consumed(chunk.length)),

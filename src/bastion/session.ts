@@ -14,7 +14,9 @@ import type { ConnectionId } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
 import { environmentMax, mayCarry } from './environment.ts'
 import { RecorderFailed, SessionKilled, TargetFailed, TargetRefused } from './errors.ts'
+import { FileWatch } from './file-watch.ts'
 import type { Loan } from './forwards.ts'
+import { Loans } from './loans.ts'
 import type { Choice } from './menu.ts'
 import { encodePty, encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
 import { type Refusal, refusalLine, refusalOf } from './refusal.ts'
@@ -55,8 +57,6 @@ interface Start {
 }
 
 const earlyRequestsMax = 64
-/** A display's cookie is a few dozen bytes. */
-const loanBytesMax = 4096
 /** What a client may send before there is anything to send it to. */
 export const earlyWindowBytes = 64 * 1024
 const earlyPiecesMax = 256
@@ -83,12 +83,12 @@ export class SessionChannel {
   readonly #patience: NodeJS.Timeout
   readonly #environment: [name: string, value: string][] = []
   #pty: Pty | undefined
+  /** Of an SFTP session. */
+  #files: FileWatch | undefined
   /** While a target is chosen. */
   #choice: TargetChoice | undefined
   #typedAhead: Buffer | undefined
-  /** Of the client's agent and display, to the target. */
-  readonly #loans = new Map<Loan['kind'], { request: ChannelRequest; asked: Promise<void> }>()
-  readonly #callOff: (() => void)[] = []
+  readonly #loans: Loans
   #phase: 'asking' | 'starting' | 'relaying' | 'over' = 'asking'
   /** What came while the target was being dialled: no more than a window of data. */
   readonly #early: Buffer[] = []
@@ -110,6 +110,14 @@ export class SessionChannel {
     this.#channel = channel
     this.#visit = visit
     this.#over = over
+    this.#loans = new Loans({
+      authorize: (kind) => visit.authorize(kind),
+      lend: (loan) => {
+        if (this.#authorization === undefined) throw new Error('no loan without leave')
+        return visit.lend(this.#authorization, loan)
+      },
+      log: visit.log,
+    })
     this.#patience = setTimeout(() => {
       channel.close()
       this.#leave()
@@ -216,35 +224,9 @@ export class SessionChannel {
       }
       case 'auth-agent-req@openssh.com':
       case 'x11-req':
-        return this.#askLoan(request)
+        return this.#loans.ask(request.name === 'x11-req' ? 'x11' : 'agent', request)
       default:
         return request.reply(false)
-    }
-  }
-
-  /** Whether the target may use the client's agent, or display: asked at once, for clients wait. */
-  #askLoan(request: ChannelRequest): void {
-    const kind = request.name === 'x11-req' ? 'x11' : 'agent'
-    if (this.#loans.has(kind) || request.payload.length > loanBytesMax) return request.reply(false)
-    const asked = this.#visit.authorize(kind).then(
-      (answer) => {
-        const isGranted = !('denied' in answer)
-        if (!isGranted) this.#loans.delete(kind)
-        request.reply(isGranted)
-      },
-      (err: unknown) => {
-        this.#visit.log.error({ err, kind }, 'a loan could not be decided')
-        this.#loans.delete(kind)
-        request.reply(false)
-      },
-    )
-    this.#loans.set(kind, { request, asked })
-  }
-
-  async #lend(target: Channel, authorization: Authorization, session: SessionId): Promise<void> {
-    for (const [kind, { request }] of this.#loans) {
-      const isTaken = await inTime(target.request(request.name, request.payload, true))
-      if (isTaken) this.#callOff.push(await this.#visit.lend(authorization, { kind, session }))
     }
   }
 
@@ -289,14 +271,14 @@ export class SessionChannel {
         : { kind: 'exec', request: asked.request, command: Buffer.from(forceCommand) }
     this.#phase = 'starting'
     clearTimeout(this.#patience)
-    for (const callOff of this.#callOff.splice(0)) callOff()
+    this.#loans.end()
     this.#kind = start.kind
     this.#start(start).catch((err: unknown) => this.#fail(start, err))
   }
 
   async #start(start: Start): Promise<void> {
     const { deps } = this.#visit
-    await Promise.all([...this.#loans.values()].map(({ asked }) => asked))
+    await this.#loans.decided()
     if (this.#gone()) return this.#leave()
     const answer = await this.#authorize(start)
     if (answer === undefined) return this.#leave()
@@ -339,7 +321,7 @@ export class SessionChannel {
     this.#target = target
     if (this.#gone()) target.abort()
     if (this.#clientGone) return this.#close('client-gone')
-    await this.#lend(target, answer, session)
+    await this.#loans.lend(session, target, inTime)
     if (this.#gone()) return this.#close('client-gone')
     await this.#startOnTarget(start, target, answer)
   }
@@ -409,17 +391,25 @@ export class SessionChannel {
     const recording = this.#recording
     if (recording === undefined) throw new Error('no relay without a recording')
     this.#phase = 'relaying'
-    const relay = new Relay(this.#channel, target, recording, {
-      clientRequest: (request) => this.#duringRelay(request),
-      exit: (exit) => {
-        this.#exit = exit
+    if (this.#kind === 'sftp') this.#files = this.#watchFiles()
+    const relay = new Relay(
+      this.#channel,
+      target,
+      recording,
+      {
+        clientRequest: (request) => this.#duringRelay(request),
+        exit: (exit) => {
+          this.#exit = exit
+        },
+        lost: () =>
+          this.end(new TargetFailed('the target broke off the connection'), 'target-gone'),
+        over: () => {
+          const ended = this.#exit.status !== undefined || this.#exit.signal !== undefined
+          void this.#close(ended || !this.#clientGone ? 'ended' : 'client-gone')
+        },
       },
-      lost: () => this.end(new TargetFailed('the target broke off the connection'), 'target-gone'),
-      over: () => {
-        const ended = this.#exit.status !== undefined || this.#exit.signal !== undefined
-        void this.#close(ended || !this.#clientGone ? 'ended' : 'client-gone')
-      },
-    })
+      this.#files,
+    )
     this.#relay = relay
     target.handle(relay.target)
     this.#channel.widen(receiveWindowBytes - earlyWindowBytes)
@@ -428,6 +418,17 @@ export class SessionChannel {
     for (const chunk of this.#early.splice(0)) relay.client.data(chunk)
     for (const request of this.#earlyRequests.splice(0)) this.#requested(request)
     if (this.#earlyEof) relay.client.eof()
+  }
+
+  #watchFiles(): FileWatch {
+    const session = this.#session
+    if (session === undefined) throw new Error('no watch without a session')
+    const { deps, connection, log } = this.#visit
+    return new FileWatch({
+      record: (operations) => deps.broker.recordFiles(connection, session, operations),
+      fail: (reason, outcome) => this.end(reason, outcome),
+      log: log.child({ session }),
+    })
   }
 
   /** The client left, or the session was ended, while something was awaited. */
@@ -476,6 +477,7 @@ export class SessionChannel {
     const session = this.#session
     if (session === undefined || this.#authorization === undefined) return this.#over()
     try {
+      await this.#files?.end()
       const digest = await this.#endRecording()
       await deps.broker.endSession(this.#visit.connection, session, {
         ...(this.#exit.status === undefined ? {} : { exitStatus: this.#exit.status }),

@@ -45,6 +45,7 @@ export class WorkerChannel {
     sign: (...args) => this.#call({ method: 'sign', args }),
     upstreamOpened: (...args) => this.#call({ method: 'upstreamOpened', args }),
     openForward: (...args) => this.#call({ method: 'openForward', args }),
+    recordFiles: (...args) => this.#call({ method: 'recordFiles', args }),
     closeForward: (...args) => this.#call({ method: 'closeForward', args }),
     endSession: (...args) => this.#call({ method: 'endSession', args }),
   }

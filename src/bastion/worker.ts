@@ -275,6 +275,8 @@ export function callMonitor(monitor: Monitor, call: Call): Promise<unknown> {
       return monitor.upstreamOpened(...call.args)
     case 'openForward':
       return monitor.openForward(...call.args)
+    case 'recordFiles':
+      return monitor.recordFiles(...call.args)
     case 'closeForward':
       return monitor.closeForward(...call.args)
     case 'endSession':

@@ -1,0 +1,299 @@
+import { createHash, type Hash } from 'node:crypto'
+import type { FileOperation } from '../access/index.ts'
+import { Reader, WireError } from '../ssh/index.ts'
+import { SftpUnreadable } from './errors.ts'
+import { SftpFrames } from './sftp-frames.ts'
+
+/** Numbers of packets: draft-ietf-secsh-filexfer-02 section 3. */
+const requests = {
+  init: 1,
+  open: 3,
+  close: 4,
+  read: 5,
+  write: 6,
+  setstat: 9,
+  fsetstat: 10,
+  opendir: 11,
+  remove: 13,
+  mkdir: 14,
+  rmdir: 15,
+  rename: 18,
+  symlink: 20,
+  extended: 200,
+} as const
+const requestMax = 20
+const answers = {
+  version: 2,
+  status: 101,
+  handle: 102,
+  data: 103,
+  name: 104,
+  attrs: 105,
+  extended: 201,
+} as const
+
+/** How many requests may wait for an answer, and how many files may be open: sshfs has hundreds. */
+const pendingMax = 8192
+const handlesMax = 8192
+const handleBytesMax = 256
+const pathLengthMax = 1024
+
+/** What went one way of an open file, with a hash as long as it goes from start to end. */
+class Transfer {
+  bytes = 0
+  readonly #hash: Hash = createHash('sha256')
+  #next = 0n
+  #isSequential = true
+
+  take(offset: bigint, data: Buffer): void {
+    this.bytes += data.length
+    if (offset !== this.#next) this.#isSequential = false
+    if (!this.#isSequential) return
+    this.#hash.update(data)
+    this.#next += BigInt(data.length)
+  }
+
+  spoil(): void {
+    this.#isSequential = false
+  }
+
+  /** Of a transfer that went from the first byte on without a gap. */
+  digest(): string | undefined {
+    return this.#isSequential && this.bytes > 0 ? this.#hash.digest('hex') : undefined
+  }
+}
+
+interface OpenFile {
+  readonly path: string
+  readonly isDirectory: boolean
+  read: Transfer | undefined
+  written: Transfer | undefined
+}
+
+type Pending =
+  | { readonly what: 'open'; readonly path: string; readonly isDirectory: boolean }
+  | { readonly what: 'close'; readonly handle: string }
+  | { readonly what: 'read'; readonly handle: string; readonly offset: bigint }
+  | { readonly what: 'write'; readonly handle: string }
+  | { readonly what: 'act'; readonly act: Omit<FileOperation, 'code'> }
+  | { readonly what: 'other' }
+
+/**
+ * Watches what goes both ways through an SFTP subsystem, and tells each operation on a file once its
+ * outcome is known. Nothing is changed or held back. Throws SftpUnreadable for what is no SFTP that
+ * it knows: what cannot be watched is not let through.
+ */
+export class SftpWatch {
+  readonly #tell: (operation: FileOperation) => void
+  readonly #up = new SftpFrames()
+  readonly #down = new SftpFrames()
+  readonly #pending = new Map<number, Pending>()
+  readonly #files = new Map<string, OpenFile>()
+  #isInitialised = false
+
+  constructor(tell: (operation: FileOperation) => void) {
+    this.#tell = tell
+  }
+
+  /** What the client sends. */
+  up(chunk: Buffer): void {
+    this.#up.push(chunk, (packet) => this.#guarded(() => this.#asked(packet)))
+  }
+
+  /** What the target answers. */
+  down(chunk: Buffer): void {
+    this.#down.push(chunk, (packet) => this.#guarded(() => this.#answered(packet)))
+  }
+
+  /** Nothing more comes: what was left open is told as it is. */
+  end(): void {
+    for (const file of this.#files.values()) this.#tellFile(file, undefined)
+    this.#files.clear()
+    this.#pending.clear()
+  }
+
+  #guarded(read: () => void): void {
+    try {
+      read()
+    } catch (err) {
+      if (err instanceof WireError) throw new SftpUnreadable(err.message)
+      throw err
+    }
+  }
+
+  #asked(packet: Buffer): void {
+    const reader = new Reader(packet)
+    const type = reader.u8()
+    if (type === requests.init) {
+      if (this.#isInitialised) throw new SftpUnreadable('a second start')
+      this.#isInitialised = true
+      return
+    }
+    if (type !== requests.extended && (type < requests.open || type > requestMax)) {
+      throw new SftpUnreadable(`a request ${type}`)
+    }
+    const id = reader.u32()
+    if (this.#pending.has(id)) throw new SftpUnreadable('two requests with one id')
+    if (this.#pending.size >= pendingMax) throw new SftpUnreadable('too many requests at a time')
+    this.#pending.set(id, this.#readRequest(type, reader))
+  }
+
+  #readRequest(type: number, reader: Reader): Pending {
+    const act = (op: FileOperation['op'], more: Partial<FileOperation> = {}): Pending => ({
+      what: 'act',
+      act: { op, path: readPath(reader), ...more },
+    })
+    switch (type) {
+      case requests.open:
+        return { what: 'open', path: readPath(reader), isDirectory: false }
+      case requests.opendir:
+        return { what: 'open', path: readPath(reader), isDirectory: true }
+      case requests.close:
+        return { what: 'close', handle: readHandle(reader) }
+      case requests.read:
+        return { what: 'read', handle: readHandle(reader), offset: reader.u64() }
+      case requests.write: {
+        const handle = readHandle(reader)
+        const offset = reader.u64()
+        const file = this.#files.get(handle)
+        if (file !== undefined) {
+          file.written ??= new Transfer()
+          file.written.take(offset, reader.string())
+        }
+        return { what: 'write', handle }
+      }
+      case requests.remove:
+        return act('remove')
+      case requests.mkdir:
+        return act('mkdir')
+      case requests.rmdir:
+        return act('rmdir')
+      case requests.setstat:
+        return act('setstat')
+      case requests.fsetstat:
+        return this.#ofHandle('setstat', reader)
+      case requests.rename:
+        return withSecond('rename', reader)
+      case requests.symlink:
+        return withSecond('symlink', reader)
+      case requests.extended:
+        return this.#readExtended(reader)
+      default:
+        return { what: 'other' }
+    }
+  }
+
+  #readExtended(reader: Reader): Pending {
+    switch (reader.text()) {
+      case 'posix-rename@openssh.com':
+        return withSecond('rename', reader)
+      case 'hardlink@openssh.com':
+        return withSecond('hardlink', reader)
+      case 'lsetstat@openssh.com':
+        return { what: 'act', act: { op: 'setstat', path: readPath(reader) } }
+      case 'copy-data': {
+        const from = this.#files.get(readHandle(reader))
+        reader.u64()
+        reader.u64()
+        const to = this.#files.get(readHandle(reader))
+        // What was written by it did not pass here.
+        to?.written?.spoil()
+        return { what: 'act', act: { op: 'copy', path: from?.path ?? '', to: to?.path ?? '' } }
+      }
+      default:
+        return { what: 'other' }
+    }
+  }
+
+  #ofHandle(op: FileOperation['op'], reader: Reader): Pending {
+    const file = this.#files.get(readHandle(reader))
+    return { what: 'act', act: { op, path: file?.path ?? '' } }
+  }
+
+  #answered(packet: Buffer): void {
+    const reader = new Reader(packet)
+    const type = reader.u8()
+    if (type === answers.version) return
+    const id = reader.u32()
+    const pending = this.#pending.get(id)
+    if (pending === undefined) throw new SftpUnreadable('an answer to nothing')
+    this.#pending.delete(id)
+    switch (type) {
+      case answers.status:
+        return this.#ended(pending, reader.u32())
+      case answers.handle:
+        return this.#opened(pending, readHandle(reader))
+      case answers.data:
+        return this.#came(pending, reader.string())
+      case answers.name:
+      case answers.attrs:
+      case answers.extended:
+        return
+      default:
+        throw new SftpUnreadable(`an answer ${type}`)
+    }
+  }
+
+  #opened(pending: Pending, handle: string): void {
+    if (pending.what !== 'open') throw new SftpUnreadable('a handle that nobody asked for')
+    if (this.#files.size >= handlesMax) throw new SftpUnreadable('too many open files')
+    const { path, isDirectory } = pending
+    this.#files.set(handle, { path, isDirectory, read: undefined, written: undefined })
+  }
+
+  #came(pending: Pending, data: Buffer): void {
+    if (pending.what !== 'read') throw new SftpUnreadable('data that nobody asked for')
+    const file = this.#files.get(pending.handle)
+    if (file === undefined) return
+    file.read ??= new Transfer()
+    file.read.take(pending.offset, data)
+  }
+
+  #ended(pending: Pending, code: number): void {
+    switch (pending.what) {
+      case 'open':
+        return this.#tell({ op: pending.isDirectory ? 'list' : 'open', path: pending.path, code })
+      case 'act':
+        return this.#tell({ ...pending.act, code })
+      case 'write':
+        if (code !== 0) this.#files.get(pending.handle)?.written?.spoil()
+        return
+      case 'close': {
+        const file = this.#files.get(pending.handle)
+        this.#files.delete(pending.handle)
+        if (file !== undefined) this.#tellFile(file, code)
+      }
+    }
+  }
+
+  #tellFile({ path, isDirectory, read, written }: OpenFile, code: number | undefined): void {
+    const outcome = code === undefined ? {} : { code }
+    if (isDirectory) return this.#tell({ op: 'list', path, ...outcome })
+    if (read === undefined && written === undefined) {
+      return this.#tell({ op: 'open', path, ...outcome })
+    }
+    for (const [op, transfer] of [
+      ['read', read],
+      ['write', written],
+    ] as const) {
+      if (transfer === undefined) continue
+      const sha256 = transfer.digest()
+      const digest = sha256 === undefined ? {} : { sha256 }
+      this.#tell({ op, path, bytes: transfer.bytes, ...digest, ...outcome })
+    }
+  }
+}
+
+function withSecond(op: FileOperation['op'], reader: Reader): Pending {
+  return { what: 'act', act: { op, path: readPath(reader), to: readPath(reader) } }
+}
+
+function readPath(reader: Reader): string {
+  return reader.string().toString('utf8').slice(0, pathLengthMax)
+}
+
+function readHandle(reader: Reader): string {
+  const handle = reader.string()
+  if (handle.length > handleBytesMax) throw new SftpUnreadable('a handle that is too long')
+  return handle.toString('latin1')
+}
