@@ -15,13 +15,17 @@ const passedOn = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS']
  */
 export function workersOf(recordings: string): ForkWorker {
   // Permissions are asked for what a path leads to: packages, and recordings, may lie elsewhere.
-  const readable = [root, realPath(join(root, 'node_modules')), recordings, realPath(recordings)]
+  // Not the whole of the root: by default the state, with the key of keys, lies in it too.
+  const parts = ['src', 'dist', 'node_modules'].map((name) => join(root, name))
+  const kept = [recordings, realPath(recordings)]
+  const readable = [...parts, ...parts.map(realPath), ...kept]
   const execArgv = [
     // As in bin/vaultterm, and for its reason.
     '--max-semi-space-size=1',
     '--permission',
     ...[...new Set(readable)].map((path) => `--allow-fs-read=${path}/`),
-    ...[...new Set([recordings, realPath(recordings)])].map((path) => `--allow-fs-write=${path}/`),
+    `--allow-fs-read=${join(root, 'package.json')}`,
+    ...[...new Set(kept)].map((path) => `--allow-fs-write=${path}/`),
     '--allow-addons',
     '--disable-warning=SecurityWarning',
   ]

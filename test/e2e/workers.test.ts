@@ -158,6 +158,18 @@ test('a worker’s environment and command line name no database and no key', ()
     // Node itself keeps it from files and from starting anything.
     expect(command).toContain('--permission')
     expect(command).not.toContain('--allow-child-process')
+    // The state lies in the program's own directory where nobody says otherwise: of either it reads
+    // no more than it needs.
+    const paths = [...command.matchAll(/--allow-fs-(?:read|write)=([^\0]*)/g)].map(
+      ([, path]) => path,
+    )
+    const root = join(import.meta.dirname, '../..')
+    expect(paths).not.toContain(`${root}/`)
+    for (const path of paths) {
+      for (const secret of [join(root, '.vaultterm/kek'), join(vaultterm.home, 'kek')]) {
+        expect(secret.startsWith(path ?? ''), path).toBe(false)
+      }
+    }
   }
 })
 
