@@ -18,43 +18,83 @@ export function createMetrics(): Metrics {
 /** What is printed at `/metrics`. */
 export type MetricsPage = Pick<Metrics, 'contentType' | 'metrics'>
 
-const name = z.string().regex(/^[a-z][a-z0-9_]{0,99}$/)
-const label = z.union([z.string().max(256), z.number()])
-/** The JSON of another process's registry: it is not believed to be one. */
-const registryShape = z
-  .array(
-    z.object({
-      name,
-      help: z
-        .string()
-        .max(500)
-        .regex(/^[^\n]*$/),
-      type: z.enum(['counter', 'gauge', 'histogram', 'summary']),
-      aggregator: z.enum(['sum', 'first', 'min', 'max', 'average', 'omit']),
-      values: z
-        .array(
-          z.object({
-            value: z.number(),
-            labels: z.record(name, label),
-            metricName: name.optional(),
-          }),
-        )
-        .max(1000),
+type About = Pick<MetricObject, 'name' | 'help' | 'type' | 'aggregator'>
+
+/** The figures of one registry, or of several that are summed. */
+export type Figures = readonly (About & {
+  readonly values: readonly { readonly value: number; readonly labels: object }[]
+})[]
+
+/** What another process may count: of its figures, nothing else is looked at. */
+export type KnownMetrics = ReadonlyMap<string, About & { readonly labels: readonly string[] }>
+
+export function knownMetrics(registry: Metrics): KnownMetrics {
+  return new Map(
+    registry.getMetricsAsArray().map((metric) => {
+      const { name, help, type, aggregator } = metric
+      const labels: unknown = Reflect.get(metric, 'labelNames')
+      return [name, { name, help, type, aggregator, labels: Array.isArray(labels) ? labels : [] }]
     }),
   )
+}
+
+const seriesMax = 200
+const value = z.number().min(0).max(Number.MAX_SAFE_INTEGER)
+const label = z.union([
+  z.string().regex(/^[\x20-\x21\x23-\x5b\x5d-\x7e]{0,64}$/),
+  z.number().min(0).max(Number.MAX_SAFE_INTEGER),
+])
+const seriesShape = z.object({
+  value,
+  labels: z.record(z.string().max(64), label),
+  metricName: z.string().max(128).exactOptional(),
+})
+const registryShape = z
+  .array(z.object({ name: z.string(), values: z.array(z.unknown()).max(seriesMax) }))
   .max(100)
+
+/**
+ * The JSON of another process's registry, which is not believed: of what is known, the figures that
+ * such a metric can have. Undefined when it is no such thing.
+ */
+export function parseFigures(text: string, known: KnownMetrics): Figures | undefined {
+  const parsed = registryShape.safeParse(parseJson(text))
+  if (!parsed.success) return undefined
+  return parsed.data.flatMap(({ name, values }) => {
+    const metric = known.get(name)
+    if (metric === undefined) return []
+    const { labels, ...about } = metric
+    const names = new Set([name, `${name}_bucket`, `${name}_sum`, `${name}_count`])
+    const figures = values.flatMap((one) => {
+      const series = seriesShape.safeParse(one)
+      if (!series.success) return []
+      const { labels: of, metricName = name } = series.data
+      const isKnown = Object.keys(of).every((key) => labels.includes(key) || key === 'le')
+      return isKnown && names.has(metricName) ? [series.data] : []
+    })
+    return [{ ...about, values: figures }]
+  })
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // No JSON: there is nothing to count.
+    return undefined
+  }
+}
 
 /** A page of this process's figures and those of others, which are summed. */
 export function mergeMetrics(
   registry: Metrics,
-  others: () => Promise<readonly string[]>,
+  others: () => Promise<readonly Figures[]>,
 ): MetricsPage {
   return {
     contentType: registry.contentType,
     async metrics() {
       const [own, theirs] = await Promise.all([registry.getMetricsAsJSON(), others()])
-      const parsed = theirs.flatMap((text) => parseRegistry(text) ?? [])
-      return AggregatorRegistry.aggregate([own, ...parsed]).metrics()
+      return sum([own, ...theirs]).metrics()
     },
   }
 }
@@ -63,18 +103,11 @@ export function mergeMetrics(
  * The figures of processes that are no more, as one: what they counted stays counted, or sums would
  * fall, which reads as a restart of all. What they had goes with them.
  */
-export async function retireMetrics(registries: readonly string[]): Promise<string> {
-  const parsed = registries.flatMap((text) => parseRegistry(text) ?? [])
-  const all = await AggregatorRegistry.aggregate(parsed).getMetricsAsJSON()
-  return JSON.stringify(all.filter(({ type }) => String(type) !== 'gauge'))
+export async function retireFigures(all: readonly Figures[]): Promise<Figures> {
+  const summed = await sum(all).getMetricsAsJSON()
+  return summed.filter(({ type }) => String(type) !== 'gauge')
 }
 
-function parseRegistry(text: string): [MetricObject[]] | undefined {
-  try {
-    const parsed = registryShape.safeParse(JSON.parse(text))
-    return parsed.success ? [parsed.data as unknown as MetricObject[]] : undefined
-  } catch {
-    // No JSON: there is nothing to count.
-    return undefined
-  }
+function sum(all: readonly Figures[]): Registry {
+  return AggregatorRegistry.aggregate(all.map((figures) => [...figures]))
 }

@@ -20,7 +20,9 @@ export async function isHostKeyOf(
   // What is on record needs nobody to vouch for it, whatever it is shown in.
   if (isOnRecord(parsed.certificate.publicKey)) return true
   if (!target.hostCertified || isStandIn(parsed.certificate)) return false
-  const { authorities, revocations } = await database.read(tenant.id, (tx) => trust(tx, 'host'))
+  const { authorities, revocations } = await database.read(tenant.id, (tx) =>
+    trust(tx, 'host', parsed.certificate),
+  )
   return hostNames(tenant.slug, target).some((principal) => {
     const checked = checkCertificate(parsed.certificate, {
       authorities: authorities.map(({ publicKey }) => publicKey),

@@ -1,7 +1,12 @@
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, type ReadTx, systemTenant, type TenantId } from '../postgres/index.ts'
-import { checkCertificate, fingerprint, type KeyRevocationList } from '../ssh/index.ts'
+import {
+  type Certificate,
+  checkCertificate,
+  fingerprint,
+  type KeyRevocationList,
+} from '../ssh/index.ts'
 import { FailureBudget } from './failures.ts'
 import type { Identity, LoginCertificate, Person } from './identity.ts'
 import { type Proof, prove } from './proof.ts'
@@ -30,7 +35,10 @@ export interface SshLogin {
 
 /** What logins with certificates are checked against. */
 export interface LoginCertificates {
-  trust(tx: ReadTx): Promise<{
+  trust(
+    tx: ReadTx,
+    certificate: Certificate | undefined,
+  ): Promise<{
     readonly authorities: readonly { readonly generation: number; readonly publicKey: Buffer }[]
     readonly revocations: KeyRevocationList
   }>
@@ -123,8 +131,8 @@ export class SshLogins {
     proof: Proof | undefined,
     source: string,
   ): Promise<Found | { readonly problem: string }> {
-    const { authorities, revocations } = await this.#certificates.trust(tx)
     const certificate = proof?.certificate
+    const { authorities, revocations } = await this.#certificates.trust(tx, certificate)
     if (certificate === undefined) return { problem: 'bad-signature' }
     const [principal = '', ...others] = certificate.principals
     const checked = checkCertificate(certificate, {

@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { Access } from '../access/index.ts'
 import type { Ca } from '../ca/index.ts'
 import type { BastionLimits, Listen, WorkerLimits } from '../config.ts'
+import type { Figures } from '../metrics.ts'
 import { Admission, type Admitted } from './admission.ts'
 import type { ConnectionId } from './broker.ts'
 import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
@@ -23,6 +24,7 @@ export interface BastionDeps
     | 'replays'
     | 'penalties'
     | 'turns'
+    | 'authTriesMax'
     | 'connectionsOf'
     | 'sessionsOf'
     | 'access'
@@ -47,8 +49,8 @@ export interface Bastion {
   listen(listen: Listen): Promise<Listen>
   /** Live sessions now. */
   readonly sessions: number
-  /** What the workers counted, as Prometheus' JSON. */
-  metrics(): Promise<readonly string[]>
+  /** What the workers counted. */
+  metrics(): Promise<readonly Figures[]>
   /** Replaces the workers one by one; no connection is refused meanwhile. */
   restart(): Promise<void>
   /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
@@ -76,12 +78,19 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       jumpCertificates: new JumpCertificates(deps.ca, log),
       hostKeys: async () => {
         shown ??= deps.settings()
-        return (await shown).hostKeys
+        try {
+          return (await shown).hostKeys
+        } catch (err) {
+          // What could not be read once may be there the next time.
+          shown = undefined
+          throw err
+        }
       },
       guard: new ForwardGuard(deps.own),
       replays: new Replays(),
       penalties,
       turns: new Turns(loginsMax),
+      authTriesMax: limits.authTriesMax,
       connectionsOf: new Headcount(limits.connectionsPerUserMax),
       sessionsOf: new Headcount(limits.sessionsPerUserMax),
     },

@@ -23,10 +23,15 @@ export interface ErrorMessage {
   readonly message: string
 }
 
-/** From the main process to a worker. A connection comes with its socket. */
+/** What comes with a socket, on the way that sockets have. */
+export interface Given {
+  readonly connection: ConnectionId
+  readonly source: string
+}
+
+/** From the main process to a worker. */
 export type ToWorker =
   | { readonly type: 'start'; readonly settings: WorkerSettings }
-  | { readonly type: 'connection'; readonly connection: ConnectionId; readonly source: string }
   | { readonly type: 'evict'; readonly connection: ConnectionId }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failure'; readonly id: number; readonly error: ErrorMessage | undefined }
@@ -55,9 +60,9 @@ const departure = z.enum(['silent', 'refused', 'late', 'invalid'])
 const attempt = z.strictObject({
   user: z.string().max(4096),
   algorithm: z.string().max(256),
-  key: bytes(65_536),
-  signature: bytes(65_536),
-  signedData: bytes(262_144),
+  key: bytes(32_768),
+  signature: bytes(16_384),
+  signedData: bytes(65_536),
 })
 const destination = z.strictObject({
   host: z.string().max(255),
@@ -173,10 +178,12 @@ export type Call = z.infer<typeof callShape>
 export const fromWorkerShape = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('call'), id: count, call: callShape }),
+  /** It has the socket: nobody else needs to hold it. */
+  z.strictObject({ type: z.literal('taken'), connection }),
   z.strictObject({ type: z.literal('closed'), connection }),
   z.strictObject({ type: z.literal('left'), connection, how: departure }),
   z.strictObject({ type: z.literal('pong'), id: count }),
-  z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(4_194_304) }),
+  z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(524_288) }),
 ])
 export type FromWorker = z.infer<typeof fromWorkerShape>
 

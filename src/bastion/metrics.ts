@@ -1,5 +1,6 @@
-import { Counter, Gauge, Histogram } from 'prom-client'
-import type { Metrics } from '../metrics.ts'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { type KnownMetrics, knownMetrics, type Metrics } from '../metrics.ts'
+import { createRecorderMetrics } from '../recorder/index.ts'
 
 export type AuthOutcome = 'accepted' | 'refused'
 export type Turned = 'start-rate' | 'crowded' | 'draining' | 'user-limit' | 'penalty' | 'no-worker'
@@ -61,6 +62,14 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
       registers,
     }),
   }
+}
+
+/** What a worker may count, and no more. */
+export function workerMetrics(): KnownMetrics {
+  const registry = new Registry()
+  createServiceMetrics(registry)
+  createRecorderMetrics(registry, { lagMs: () => 0, recordings: () => 0 })
+  return knownMetrics(registry)
 }
 
 export function createServiceMetrics(registry: Metrics): ServiceMetrics {

@@ -1,11 +1,13 @@
 import type { Socket } from 'node:net'
 import type { WorkerLimits } from '../config.ts'
 import type { Log } from '../log.ts'
-import { retireMetrics } from '../metrics.ts'
+import { type Figures, retireFigures } from '../metrics.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Admitted } from './admission.ts'
 import type { ConnectionId } from './broker.ts'
+import { WorkerFailed } from './errors.ts'
 import type { WorkerSettings } from './messages.ts'
+import { workerMetrics } from './metrics.ts'
 import type { MonitorDeps } from './monitor.ts'
 import { type ForkWorker, Worker } from './worker.ts'
 
@@ -22,8 +24,6 @@ const beatMs = 1000
 /** Beats without an answer: what hangs is gone within five seconds. */
 const owedMax = 4
 const beatsPerCount = 5
-/** What it has served is remembered against replays until it ends. */
-const loginsMax = 200_000
 const drainingMax = 8
 const backOffMs = [0, 500, 1000, 2000, 5000, 10_000]
 /** Who lived so long did not fail at its start. */
@@ -35,14 +35,16 @@ export class WorkerPool {
   readonly #log: Log
   readonly #workers = new Set<Worker>()
   readonly #served = new Map<ConnectionId, Worker>()
-  /** Those whose successor is on its way, or here. */
-  readonly #succeeded = new WeakSet<Worker>()
+  /** Those whose successor is on its way. */
+  readonly #leaving = new Set<Worker>()
   readonly #heart: NodeJS.Timeout
   /** What those counted that are no more. */
-  #past: Promise<string> = Promise.resolve('[]')
+  #past: Promise<Figures> = Promise.resolve([])
+  readonly #known = workerMetrics()
   #beats = 0
   #numbers = 0
   #failures = 0
+  #isFilling = false
   #isClosing = false
   #restart: Promise<void> | undefined
 
@@ -98,8 +100,8 @@ export class WorkerPool {
     for (const worker of this.#workers) worker.killSession(session, reason)
   }
 
-  /** What each worker counted, as Prometheus' JSON. */
-  async metrics(): Promise<readonly string[]> {
+  /** What each worker counted. */
+  async metrics(): Promise<readonly Figures[]> {
     const answers = await Promise.all([
       this.#past,
       ...[...this.#workers].map((worker) => worker.metrics()),
@@ -137,56 +139,83 @@ export class WorkerPool {
       fork,
       settings: { ...(await settings()), worker: ++this.#numbers },
       deps,
+      known: this.#known,
       log,
     })
     this.#workers.add(worker)
+    if (this.#isClosing) worker.stop()
     void worker.ended.then(() => {
       this.#workers.delete(worker)
       this.#retire(worker)
-      if (!this.#isClosing && !worker.isDraining) this.#replace(worker)
+      const settled = performance.now() - worker.startedAtMs > settledMs
+      if (settled) this.#failures = 0
+      else if (!worker.isDraining) this.#failures++
+      this.#fill()
     })
     await worker.ready
+    this.#trim()
     return worker
   }
 
   #retire({ lastMetrics }: Worker): void {
     if (lastMetrics === undefined) return
-    this.#past = this.#past.then((past) => retireMetrics([past, lastMetrics]))
+    this.#past = this.#past.then((past) => retireFigures([past, lastMetrics]))
   }
 
-  /** One has died that was to live. */
-  #replace({ startedAtMs }: Worker): void {
-    const settled = performance.now() - startedAtMs > settledMs
-    this.#failures = settled ? 0 : this.#failures + 1
+  /** Those that serve, or are about to. */
+  get #staying(): readonly Worker[] {
+    return [...this.#workers].filter(({ isDraining, isGone }) => !isDraining && !isGone)
+  }
+
+  /** Starts what is missing, one after the other, and later when it cannot be started now. */
+  #fill(): void {
+    const isMissing = this.#staying.length < this.#options.limits.workers
+    if (this.#isClosing || this.#isFilling || !isMissing) return
+    this.#isFilling = true
     const delay = backOffMs[Math.min(this.#failures, backOffMs.length - 1)] ?? 0
     setTimeout(() => {
-      if (this.#isClosing) return
-      this.#add().catch((err: unknown) => this.#log.error({ err }, 'a worker did not start'))
+      // Somebody else may have brought one meanwhile.
+      const stillIs = this.#staying.length < this.#options.limits.workers
+      const added = this.#isClosing || !stillIs ? Promise.resolve() : this.#add()
+      added
+        .catch((err: unknown) => {
+          // Of one that ended before it could serve, its end has counted.
+          if (!(err instanceof WorkerFailed)) this.#failures++
+          this.#log.error({ err }, 'a worker did not start')
+        })
+        .finally(() => {
+          this.#isFilling = false
+          this.#fill()
+        })
     }, delay).unref()
   }
 
+  /** One died while its successor came, and has another: there is one too many. */
+  #trim(): void {
+    const surplus = this.#staying.length - this.#leaving.size - this.#options.limits.workers
+    const newest = this.#staying.filter((worker) => !this.#leaving.has(worker)).slice(-1)[0]
+    if (surplus > 0 && newest !== undefined) this.#drain(newest)
+  }
+
   async #replaceAll(): Promise<void> {
-    const old = [...this.#workers].filter((worker) => !worker.isDraining)
+    const old = this.#staying
     this.#log.info({ workers: old.length }, 'replacing the workers')
     for (const worker of old) {
       if (this.#isClosing) return
-      await this.#add()
-      this.#drain(worker)
+      await this.#succeed(worker)
     }
   }
 
   /** Another takes its place, once it can. */
-  #succeed(worker: Worker, bytes: number | undefined): void {
-    if (this.#succeeded.has(worker)) return
-    this.#succeeded.add(worker)
-    this.#log.warn({ worker: worker.number, bytes, logins: worker.logins }, 'replacing a worker')
-    this.#add().then(
-      () => this.#drain(worker),
-      (err: unknown) => {
-        this.#succeeded.delete(worker)
-        this.#log.error({ err }, 'a worker did not start')
-      },
-    )
+  async #succeed(worker: Worker): Promise<void> {
+    this.#leaving.add(worker)
+    try {
+      await this.#add()
+      this.#drain(worker)
+    } finally {
+      this.#leaving.delete(worker)
+      this.#trim()
+    }
   }
 
   #drain(worker: Worker): void {
@@ -198,9 +227,7 @@ export class WorkerPool {
 
   #pick(): Worker | undefined {
     if (this.#isClosing) return undefined
-    const able = [...this.#workers].filter(
-      (worker) => worker.isReady && !worker.isDraining && !worker.isGone,
-    )
+    const able = [...this.#workers].filter(({ isServing }) => isServing)
     const quick = able.filter(({ owed }) => owed < 2)
     const from = quick.length > 0 ? quick : able
     return from.reduce<Worker | undefined>(
@@ -222,9 +249,12 @@ export class WorkerPool {
       worker.ping()
       const bytes = worker.residentBytes
       if (bytes !== undefined && bytes > hardBytes) worker.kill('it is far too large')
-      else if (worker.isDraining) continue
-      else if ((bytes !== undefined && bytes > softBytes) || worker.logins > loginsMax) {
-        this.#succeed(worker, bytes)
+      else if (worker.isDraining || this.#leaving.has(worker)) continue
+      else if (bytes !== undefined && bytes > softBytes) {
+        this.#log.warn({ worker: worker.number, bytes }, 'replacing a worker that has grown')
+        this.#succeed(worker).catch((err: unknown) =>
+          this.#log.error({ err }, 'a worker did not start'),
+        )
       }
     }
   }

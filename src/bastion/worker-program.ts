@@ -1,9 +1,10 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { Registry } from 'prom-client'
 import { createLog } from '../log.ts'
 import { createRecorder, openDirStore } from '../recorder/index.ts'
 import type { Departure } from '../ssh/index.ts'
-import type { FromWorker, ToWorker, WorkerSettings } from './messages.ts'
+import { MessagePipe, pipeDescriptor } from './message-pipe.ts'
+import type { FromWorker, Given, ToWorker, WorkerSettings } from './messages.ts'
 import { createServiceMetrics } from './metrics.ts'
 import { createService, type Service } from './service.ts'
 import { WorkerChannel } from './worker-channel.ts'
@@ -17,9 +18,13 @@ const lastWordMs = 500
  */
 export function runWorker(): void {
   if (process.send === undefined) throw new Error('a worker is started by vaultterm, not by hand')
-  const send = (message: FromWorker) => {
-    if (process.connected) process.send?.(message, () => {})
-  }
+  const pipe = new MessagePipe(new Socket({ fd: pipeDescriptor }), {
+    // The main process is believed: it is the one that holds the secrets.
+    received: (message) => received(message as ToWorker),
+    failed: () => process.exit(1),
+    ended: () => process.exit(1),
+  })
+  const send = (message: FromWorker) => pipe.send(message)
   const channel = new WorkerChannel(send)
   const registry = new Registry()
   let service: Service | undefined
@@ -42,7 +47,7 @@ export function runWorker(): void {
       recorder,
       metrics: createServiceMetrics(registry),
       limits,
-      hostKeys: hostKeys.map(hostKeyOf),
+      hostKeys,
       jumpClosed: (connection) => send({ type: 'closed', connection }),
       log,
     })
@@ -61,11 +66,19 @@ export function runWorker(): void {
     await served.close()
     const metrics = JSON.stringify(await registry.getMetricsAsJSON())
     setTimeout(() => process.exit(0), lastWordMs)
-    if (!process.connected) process.exit(0)
-    process.send?.({ type: 'metrics', id: 0, metrics } satisfies FromWorker, () => process.exit(0))
+    pipe.send({ type: 'metrics', id: 0, metrics } satisfies FromWorker, () => process.exit(0))
   }
 
-  process.on('message', (message: ToWorker, socket?: Socket) => {
+  /** A connection, with its socket; without one when the client went on the way here. */
+  process.on('message', ({ connection, source }: Given, socket?: Socket) => {
+    const closed = () => send({ type: 'closed', connection })
+    if (socket === undefined || service === undefined) return closed()
+    send({ type: 'taken', connection })
+    const left = (how: Departure) => send({ type: 'left', connection, how })
+    service.serve(socket, connection, source, { left, closed })
+  })
+
+  function received(message: ToWorker): void {
     if (channel.received(message)) return
     switch (message.type) {
       case 'start':
@@ -74,14 +87,6 @@ export function runWorker(): void {
           process.exit(1)
         })
         return
-      case 'connection': {
-        const { connection, source } = message
-        const closed = () => send({ type: 'closed', connection })
-        // The client may have gone on the way here.
-        if (socket === undefined || service === undefined) return closed()
-        const left = (how: Departure) => send({ type: 'left', connection, how })
-        return service.serve(socket, connection, source, { left, closed })
-      }
       case 'evict':
         return service?.evict(message.connection)
       case 'ping':
@@ -101,22 +106,13 @@ export function runWorker(): void {
         if (service === undefined) process.exit(0)
         return void leave(service)
     }
-  })
+  }
+
   // The main process decides when to end: these are for it.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
     process.on(signal, () => {})
   }
   process.once('disconnect', () => process.exit(1))
-}
-
-/** What crossed the channel is plain bytes again. */
-function hostKeyOf(key: WorkerSettings['hostKeys'][number]): WorkerSettings['hostKeys'][number] {
-  const { certificate, publicKey } = key
-  return {
-    ...key,
-    publicKey: { ...publicKey, blob: Buffer.from(publicKey.blob) },
-    ...(certificate === undefined ? {} : { certificate: Buffer.from(certificate) }),
-  }
 }
 
 function wait(ms: number): Promise<void> {

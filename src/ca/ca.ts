@@ -89,8 +89,8 @@ export interface Ca {
   revoke(tenant: TenantId, kind: CertificateKind, what: Revocation, by: By): Promise<boolean>
   /** A KRL, as `RevokedKeys` of sshd takes it. */
   revocationList(tenant: TenantId, kind: CertificateKind): Promise<Buffer>
-  /** What certificates of a kind are checked against. */
-  trust(tx: ReadTx, kind: CertificateKind): Promise<Trust>
+  /** What a certificate is checked against. */
+  trust(tx: ReadTx, kind: CertificateKind, certificate: Certificate | undefined): Promise<Trust>
 }
 
 export interface CaDeps {

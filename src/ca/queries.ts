@@ -99,6 +99,32 @@ export function listRevocations(tx: ReadTx, kind: CertificateKind): Promise<Revo
   )
 }
 
+/** Those that may be about one certificate, by the index in which they all are. */
+export function listRevocationsOf(
+  tx: ReadTx,
+  kind: CertificateKind,
+  certificate: {
+    readonly generations: readonly number[]
+    /** Decimal; none that was given is larger than a bigint. */
+    readonly serial: string
+    readonly keyId: string
+    readonly fingerprints: readonly string[]
+  },
+): Promise<RevocationRow[]> {
+  const { generations, serial, keyId, fingerprints } = certificate
+  return tx.many(
+    `select generation, serial::text as serial, key_id as "keyId", fingerprint
+       from certificate_revocation
+       where kind = $1 and (
+         (coalesce(generation, 0) = any($5::int[]) and coalesce(serial, 0) = $2::bigint)
+         or (coalesce(generation, 0) = 0 and coalesce(serial, 0) = 0
+           and coalesce(key_id, '') = $3 and key_id is not null)
+         or (coalesce(generation, 0) = 0 and coalesce(serial, 0) = 0 and coalesce(key_id, '') = ''
+           and coalesce(fingerprint, '') = any($4::text[])))`,
+    [kind, serial, keyId, fingerprints, generations],
+  )
+}
+
 /** 0 when it was revoked before. */
 export function insertRevocation(
   tx: WriteTx,

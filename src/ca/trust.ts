@@ -1,7 +1,9 @@
 import type { ReadTx } from '../postgres/index.ts'
 import {
+  type Certificate,
   type CertificateKind,
   encodeRevocationList,
+  fingerprint,
   type KeyRevocationList,
   parseRevocationList,
 } from '../ssh/index.ts'
@@ -11,6 +13,7 @@ import {
   findRevision,
   listAuthorities,
   listRevocations,
+  listRevocationsOf,
   listStanding,
   type RevocationRow,
 } from './queries.ts'
@@ -32,13 +35,34 @@ export interface CertificateName {
   readonly fingerprint: string
 }
 
-/** What certificates of a kind are checked against, as it stands in this transaction. */
-export async function trust(tx: ReadTx, kind: CertificateKind): Promise<Trust> {
+/** No authority gives a larger one. */
+const serialMax = 2n ** 63n - 1n
+
+/**
+ * What a certificate is checked against, as it stands in this transaction. Of all that was revoked
+ * only what may be about this one is looked for: how much there is does not show in the time.
+ */
+export async function trust(
+  tx: ReadTx,
+  kind: CertificateKind,
+  certificate: Certificate | undefined,
+): Promise<Trust> {
   const now = new Date()
-  const rows = await listAuthorities(tx, kind)
-  const believed = rows.filter((row) => row.state !== 'next' && isTrusted(row, now))
-  const parsed = parseRevocationList(await encodeRevocations(tx, kind, rows))
+  const authorities = await listAuthorities(tx, kind)
+  const rows = await listRevocationsOf(tx, kind, {
+    generations: authorities.map(({ generation }) => generation),
+    serial: (certificate !== undefined && certificate.serial <= serialMax
+      ? certificate.serial
+      : 0n
+    ).toString(),
+    keyId: certificate?.keyId ?? '',
+    fingerprints: [certificate?.publicKey, certificate?.signatureKey].flatMap((key) =>
+      key === undefined ? [] : fingerprint(key),
+    ),
+  })
+  const parsed = parseRevocationList(encodeRows(kind, authorities, rows, 1n))
   if ('problem' in parsed) throw new Error(parsed.problem)
+  const believed = authorities.filter((row) => row.state !== 'next' && isTrusted(row, now))
   return { authorities: believed, revocations: parsed.list }
 }
 
@@ -58,8 +82,17 @@ export async function encodeRevocations(
 ): Promise<Buffer> {
   const revision = await findRevision(tx, kind)
   const rows = revision === 0n ? [] : await listRevocations(tx, kind)
+  return encodeRows(kind, authorities, rows, revision + 1n)
+}
+
+function encodeRows(
+  kind: CertificateKind,
+  authorities: readonly AuthorityRow[],
+  rows: readonly RevocationRow[],
+  version: bigint,
+): Buffer {
   return encodeRevocationList({
-    version: revision + 1n,
+    version,
     date: new Date(0),
     comment: `vaultterm ${kind} certificates`,
     authorities: rows.length === 0 ? [] : authorities.flatMap((one) => revokedOf(one, rows)),

@@ -22,6 +22,8 @@ export function workersOf(recordings: string): ForkWorker {
   const execArgv = [
     // As in bin/vaultterm, and for its reason.
     '--max-semi-space-size=1',
+    // Whoever may send it signals could otherwise look into it.
+    '--disable-sigusr1',
     '--permission',
     ...[...new Set(readable)].map((path) => `--allow-fs-read=${path}/`),
     `--allow-fs-read=${join(root, 'package.json')}`,
@@ -38,9 +40,8 @@ export function workersOf(recordings: string): ForkWorker {
     fork(program, [], {
       execArgv,
       env,
-      serialization: 'advanced',
       // What a worker says is for the log: stdout is the answer of the main process.
-      stdio: ['ignore', 2, 'inherit', 'ipc'],
+      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'],
     })
 }
 

@@ -29,6 +29,8 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
   process.on('uncaughtException', die)
   try {
     let app: App | undefined
+    // Node's own answer is to open a debugger, where it was not told otherwise when it was started.
+    process.on('SIGUSR1', () => log.warn('SIGUSR1 is not for anything here'))
     // Heard from the first moment to the last: unheard, it would end the process.
     process.on('SIGUSR2', () => {
       app?.restartWorkers().catch((err: unknown) => log.error({ err }, 'workers were not replaced'))

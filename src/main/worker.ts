@@ -1,3 +1,5 @@
 import { runWorker } from '../bastion/index.ts'
+import { lockDown } from './lockdown.ts'
 
+lockDown()
 runWorker()

@@ -169,8 +169,8 @@ class PooledDatabase implements Database {
     let clean = false
     try {
       // A server that stands still must be noticed within the time a login may wait.
-      const begun = tx.begin(begin, this.#limits.waitMs)
-      const [result] = await Promise.all([work(tx), begun])
+      await tx.begin(begin, this.#limits.waitMs)
+      const result = await work(tx)
       await tx.end()
       const [committed] = await tx.control('commit')
       // Postgres answers COMMIT with ROLLBACK when a statement failed and work went on regardless.

@@ -88,9 +88,16 @@ export function translate(err: unknown, writing: boolean): unknown {
   return reason === undefined ? err : new DatabaseUnavailable(reason, err)
 }
 
+/**
+ * Statements that a connection has prepared, and that are no longer what they were: the schema has
+ * changed under them (`cached plan must not change result type`), or somebody has dropped them.
+ */
+const lostStatements = ['0A000', '26000', '42P05']
+
 /** The connection cannot be used again, not even to roll back. */
 export function isBroken(err: unknown): boolean {
-  return !(err instanceof pg.DatabaseError) || err.severity === 'FATAL'
+  if (!(err instanceof pg.DatabaseError)) return true
+  return err.severity === 'FATAL' || lostStatements.includes(err.code ?? '')
 }
 
 function outage(sqlState: string, writing: boolean): string | undefined {

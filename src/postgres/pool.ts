@@ -51,7 +51,6 @@ export function openPool(
   return new pg.Pool({
     ...connectionConfig(url, limits),
     max: limits.connectionsMax,
-    pipeline: true,
     idleTimeoutMillis: 30_000,
     onConnect: (client) => takeOnRole(client, role, acrossTenants, limits),
   })

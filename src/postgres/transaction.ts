@@ -58,12 +58,17 @@ export class Transaction implements WriteTx {
   }
 
   /**
-   * Starts the transaction. What comes next is sent behind it without waiting for its answer, which
-   * the connection puts in front: a round trip less. Where it fails, what was sent behind it fails.
+   * Starts the transaction. Nothing is sent before it is known that there is one: behind a `begin` that
+   * failed, each statement would be a transaction of its own, of no tenant.
    */
-  begin(text: string, timeoutMs: number): Promise<unknown> {
+  async begin(text: string, timeoutMs: number): Promise<void> {
     const query = { text, query_timeout: timeoutMs }
-    return this.#answer<pg.QueryResult>(() => this.#client.query(query))
+    try {
+      await this.#answer<pg.QueryResult>(() => this.#client.query(query))
+    } catch (err) {
+      this.#broken = true
+      throw err
+    }
   }
 
   /** Runs a statement of the transaction itself; several may stand in one text. */

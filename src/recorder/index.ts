@@ -15,6 +15,7 @@ export {
 } from './asciicast.ts'
 export { openDirStore } from './dir-store.ts'
 export { RecorderFull, RecordingFailed, RecordingMissing } from './errors.ts'
+export { createRecorderMetrics } from './metrics.ts'
 export {
   createRecorder,
   type Recorder,

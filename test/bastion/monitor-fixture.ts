@@ -78,6 +78,7 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
     replays: new Replays(),
     penalties: new Penalties(parseConfig({}).limits.penalties),
     turns: new Turns(6),
+    authTriesMax: 6,
     connectionsOf: new Headcount(100),
     sessionsOf: new Headcount(100),
     node: 'node-1',

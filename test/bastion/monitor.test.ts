@@ -2,7 +2,9 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { type Authorization, isHostKeyOf } from '../../src/access/index.ts'
 import type { ConnectionId } from '../../src/bastion/broker.ts'
-import { type Monitor, RequestForged } from '../../src/bastion/monitor.ts'
+import { RequestForged } from '../../src/bastion/errors.ts'
+import { Headcount } from '../../src/bastion/headcount.ts'
+import { Monitor } from '../../src/bastion/monitor.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { encodeUserauthRequest, type HostProof, parseCertificate } from '../../src/ssh/index.ts'
 import { allowed, newTarget } from '../access/access-fixture.ts'
@@ -309,6 +311,123 @@ describe('attack: a worker that was taken over', () => {
     expect(refused).toBeDefined()
     expect(given).toBeGreaterThan(100)
   })
+})
+
+describe('a session that was killed', () => {
+  test('attack: is gone on with by a worker that ignores it', async () => {
+    const monitor = fixture.monitor()
+    const one = await leased(monitor)
+    const { id, session, lease, signedData, proof, authorization } = one
+    monitor.kill(session, 'an operator said so')
+    const refused = (answer: Promise<unknown>) =>
+      expect(answer).rejects.toThrow('an operator said so')
+    await refused(monitor.sign(id, lease.id, signedData, 'rsa-sha2-512', proof))
+    await refused(monitor.leaseKey(id, authorization.id, session))
+    await refused(monitor.upstreamOpened(id, authorization.id, session))
+    await refused(monitor.openForward(id, session, { kind: 'agent' }))
+    expect(await types(one.somebody)).not.toContain('key.use')
+    expect(monitor.hasSession(session)).toBe(true)
+    await monitor.endSession(id, session, outcome)
+    expect(monitor.hasSession(session)).toBe(false)
+  })
+
+  test('attack: has a key signed for it, or leased, after its end', async () => {
+    const monitor = fixture.monitor()
+    const { id, session, lease, signedData, proof } = await leased(monitor)
+    await monitor.endSession(id, session, outcome)
+    const answer = monitor.sign(id, lease.id, signedData, 'rsa-sha2-512', proof)
+    await expect(answer).rejects.toThrow(RequestForged)
+  })
+
+  test('has one key at a time', async () => {
+    const monitor = fixture.monitor()
+    const { id, session, authorization, lease, signedData, proof } = await leased(monitor)
+    await monitor.leaseKey(id, authorization.id, session)
+    const answer = monitor.sign(id, lease.id, signedData, 'rsa-sha2-512', proof)
+    await expect(answer).rejects.toThrow('a key')
+  })
+})
+
+describe('attack: what a worker leaves behind', () => {
+  test('a session whose forwards cannot be ended on record ends all the same', async () => {
+    const failing = { ...product.access, closeForward: () => Promise.reject(new Error('away')) }
+    const monitor = new Monitor({
+      ...fixture.deps,
+      access: { ...failing, permit: async () => undefined },
+      guard: { refuses: async () => false, refusesPath: async () => false },
+    })
+    const { id, session, somebody } = await started(monitor)
+    await monitor.openForward(id, session, { kind: 'forward', host: 'example.org', port: 80 })
+    await monitor.endSession(id, session, outcome)
+    expect(await types(somebody)).toContain('session.end')
+  })
+
+  test('its sessions are ended on record when the database is back', async () => {
+    let isAway = true
+    const monitor = new Monitor({
+      ...fixture.deps,
+      access: {
+        ...product.access,
+        interruptSessions: (unended, mend) =>
+          isAway
+            ? Promise.reject(new Error('away'))
+            : product.access.interruptSessions(unended, mend),
+      },
+    })
+    const { somebody } = await started(monitor)
+    await expect(monitor.lost()).rejects.toThrow('away')
+    isAway = false
+    await monitor.lost()
+    expect(await types(somebody)).toContain('session.end')
+  })
+
+  test('a session that was being started counts for nobody', async () => {
+    const sessionsOf = new Headcount(1)
+    const monitor = new Monitor({ ...fixture.deps, sessionsOf })
+    const { id, authorization, somebody } = await authorized(monitor)
+    const starting = monitor.startSession(id, authorization.id, facts)
+    await monitor.lost()
+    await expect(starting).rejects.toThrow(RequestForged)
+    expect(await types(somebody)).toContain('session.end')
+    expect(sessionsOf.enter(authorization.user.id)).toBe(true)
+  })
+
+  test('a login that was being looked at lets nobody in, and can be used by nobody else', async () => {
+    const [monitor, other] = [fixture.monitor(), fixture.monitor()]
+    const somebody = await fixture.somebody()
+    const attempt = somebody.attempt()
+    const login = monitor.login(fixture.connect(monitor), attempt)
+    await monitor.lost()
+    await expect(login).rejects.toThrow(RequestForged)
+    // One that was let in is remembered when its worker is gone.
+    expect(await other.login(fixture.connect(other), attempt)).toBeDefined()
+    await other.lost()
+    const third = fixture.monitor()
+    await expect(third.login(fixture.connect(third), attempt)).rejects.toThrow('used before')
+  })
+})
+
+test('attack: a worker tries logins without end on one connection', async () => {
+  const monitor = fixture.monitor()
+  const somebody = await fixture.somebody()
+  const id = fixture.connect(monitor)
+  const bad = { ...somebody.attempt(), signature: Buffer.alloc(83) }
+  const tries = await Promise.allSettled(Array.from({ length: 50 }, () => monitor.login(id, bad)))
+  expect(tries.filter(({ status }) => status === 'fulfilled')).toHaveLength(6)
+  await expect(monitor.login(id, somebody.attempt())).rejects.toThrow('too often')
+})
+
+test('attack: a name is looked up for whoever may not forward', async () => {
+  const asked: string[] = []
+  const guard = {
+    refuses: async ({ host }: { readonly host: string }) => asked.push(host) < 0,
+    refusesPath: async () => false,
+  }
+  const monitor = new Monitor({ ...fixture.deps, guard })
+  const { id, session } = await started(monitor)
+  const wish = { kind: 'forward', host: 'slow.attacker.example', port: 80 } as const
+  expect(await monitor.openForward(id, session, wish)).toHaveProperty('denied')
+  expect(asked).toEqual([])
 })
 
 test('what a lost worker left is on record, and its people may come again', async () => {

@@ -3,6 +3,7 @@ import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase, type TenantId } from '../../src/postgres/index.ts'
@@ -171,6 +172,14 @@ test('a worker’s environment and command line name no database and no key', ()
       }
     }
   }
+})
+
+test('attack: a worker opens a debugger in the main process, or in another worker', async () => {
+  // Whatever has the same user may send it.
+  for (const pid of [vaultterm.pid, ...workers()]) process.kill(pid, 'SIGUSR1')
+  await sleep(500)
+  await expect(fetch('http://127.0.0.1:9229/json/list')).rejects.toThrow()
+  expect((await vaultterm.ssh(['acme+real', 'echo in'])).stdout).toBe('in\n')
 })
 
 describe('a worker that', () => {
