@@ -9,6 +9,7 @@ import {
   violation,
   type WriteTx,
 } from '../../src/postgres/index.ts'
+import { Transaction } from '../../src/postgres/transaction.ts'
 import { newTenantId, openTestDatabase, silent } from '../support/postgres.ts'
 
 const database = await openTestDatabase()
@@ -299,4 +300,32 @@ test('counts its connections and times its transactions', async () => {
   expect(text).toMatch(/bastion_database_connections\{role="vaultterm_app",state="idle"\} 1/)
   expect(text).toMatch(/transaction_seconds_count\{role="vaultterm_app",kind="read"\} 1/)
   await Promise.all([counted.close(), second.close()])
+})
+
+test('attack: nothing runs outside of a transaction when there is none', async () => {
+  const client = new pg.Client({ connectionString: database.urls.app.reveal() })
+  await client.connect()
+  try {
+    await client.query('set role vaultterm_app')
+    const tx = new Transaction(client, true)
+    await expect(tx.begin('begin isolation level nonsense', 2000)).rejects.toThrow('nonsense')
+    // Nobody gives the connection to the next.
+    expect(tx.broken).toBe(true)
+  } finally {
+    await client.end()
+  }
+})
+
+test('a connection whose statements a migration has changed is used no more', async () => {
+  await database.superuser('create table aged (a int); grant select on aged to vaultterm_app')
+  const app = database.open('vaultterm_app', { connectionsMax: 1 })
+  const read = () => app.read(acme, (tx) => tx.many('select a from aged'))
+  const pid = async () => app.read(acme, (tx) => tx.one('select pg_backend_pid() as pid'))
+  await read()
+  const before = await pid()
+  await database.superuser('alter table aged alter column a type bigint')
+  // Once for each connection that is open: which state it is in, nobody can say.
+  await expect(read()).rejects.toThrow('cached plan')
+  expect(await read()).toEqual([])
+  expect(await pid()).not.toEqual(before)
 })
