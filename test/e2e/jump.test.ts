@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { addTarget, events, eventually, makeKey, sessions } from '../support/installation.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
-import { Sshd } from '../support/sshd.ts'
+import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { type Finished, VaultTerm } from '../support/vaultterm.ts'
 
 let vaultterm: VaultTerm
@@ -139,7 +139,7 @@ describe('carries', () => {
     expect(readFileSync(`${file}.down`).equals(bytes.subarray(0, 1_000_000))).toBe(true)
   })
 
-  test('a terminal', async () => {
+  test.runIf(givesTerminals)('a terminal', async () => {
     const terminal = new SshTerminal(['-F', `${vaultterm.home}/demo/ssh_config`, 'real.acme'])
     try {
       await terminal.waitFor(/[#$] /)
@@ -288,7 +288,7 @@ describe('attack:', () => {
     expect(await ask()).toMatchObject({ stdout: '', code: 255 })
   })
 
-  test('a session by a jump is killed like every other', async () => {
+  test.runIf(givesTerminals)('a session by a jump is killed like every other', async () => {
     const terminal = new SshTerminal(['-F', `${vaultterm.home}/demo/ssh_config`, 'real.acme'])
     try {
       await terminal.waitFor(/[#$] /)

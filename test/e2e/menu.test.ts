@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { addTarget, eventually, sessions } from '../support/installation.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
-import { Sshd } from '../support/sshd.ts'
+import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
 let vaultterm: VaultTerm
@@ -28,7 +28,7 @@ function open(size?: { cols: number; rows: number }, ...more: string[]): SshTerm
   return terminal
 }
 
-test('chooses by typing, and leaves to where one came from', async () => {
+test.runIf(givesTerminals)('chooses by typing, and leaves to where one came from', async () => {
   const terminal = open()
   await terminal.waitFor(/VaultTerm acme/)
   await terminal.waitFor(/web1/)

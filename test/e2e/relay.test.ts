@@ -10,7 +10,7 @@ import { publicKeyBlob } from '../../src/ssh/public-key.ts'
 import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
 import { silent } from '../support/postgres.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
-import { Sshd } from '../support/sshd.ts'
+import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
 /** What goes through the bastion arrives as it would without it. */
@@ -73,31 +73,34 @@ test('carries locale variables and no others: LD_PRELOAD and BASH_ENV stay behin
   expect(stdout).not.toMatch(/evil/)
 })
 
-test('gives a terminal with the modes and the size of the client, and follows its changes', async () => {
-  const terminal = new SshTerminal(['-F', config, '-tt', 'acme+real', 'sh'], {
-    cols: 101,
-    rows: 37,
-  })
-  try {
-    await terminal.waitFor(/[#$] /)
-    terminal.type('stty size; stty -a | tr ";" "\\n" | grep -c iutf8; echo TERM=$TERM\r')
-    await terminal.waitFor(/37 101/)
-    await terminal.waitFor(/TERM=xterm-256color/)
-    terminal.resize(132, 50)
-    await eventually(() => undefined, 'never', 300).catch(() => {})
-    terminal.type('stty size\r')
-    await terminal.waitFor(/50 132/)
-    terminal.type('sleep 100\r')
-    await eventually(() => undefined, 'never', 200).catch(() => {})
-    terminal.type('\x03')
-    terminal.type('exit 5\r')
-    expect(await terminal.exited).toBe(5)
-  } finally {
-    terminal.close()
-  }
-})
+test.runIf(givesTerminals)(
+  'gives a terminal with the modes and the size of the client, and follows its changes',
+  async () => {
+    const terminal = new SshTerminal(['-F', config, '-tt', 'acme+real', 'sh'], {
+      cols: 101,
+      rows: 37,
+    })
+    try {
+      await terminal.waitFor(/[#$] /)
+      terminal.type('stty size; stty -a | tr ";" "\\n" | grep -c iutf8; echo TERM=$TERM\r')
+      await terminal.waitFor(/37 101/)
+      await terminal.waitFor(/TERM=xterm-256color/)
+      terminal.resize(132, 50)
+      await eventually(() => undefined, 'never', 300).catch(() => {})
+      terminal.type('stty size\r')
+      await terminal.waitFor(/50 132/)
+      terminal.type('sleep 100\r')
+      await eventually(() => undefined, 'never', 200).catch(() => {})
+      terminal.type('\x03')
+      terminal.type('exit 5\r')
+      expect(await terminal.exited).toBe(5)
+    } finally {
+      terminal.close()
+    }
+  },
+)
 
-test('a terminal through us is set up as one without us', async () => {
+test.runIf(givesTerminals)('a terminal through us is set up as one without us', async () => {
   const key = join(vaultterm.home, 'direct')
   const { execFileSync } = await import('node:child_process')
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key])

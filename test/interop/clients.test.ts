@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { foreignKeys, hostFingerprint, runProgram, runPython } from '../support/clients.ts'
 import { addTarget, eventually, sessions } from '../support/installation.ts'
-import { Sshd } from '../support/sshd.ts'
+import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
 /** Nobody has to change how they work: each client does what it always does, and it is on record. */
@@ -135,7 +135,7 @@ describe('Dropbear', () => {
   })
 })
 
-test('Paramiko: commands, a shell, and files', async () => {
+test.runIf(givesTerminals)('Paramiko: commands, a shell, and files', async () => {
   const answer = await runPython(
     vaultterm,
     `
@@ -273,7 +273,7 @@ describe('rsync', () => {
 })
 
 describe('Ansible', () => {
-  test.each([['acme+real'], ['real.acme']])(
+  test.runIf(givesTerminals).each([['acme+real'], ['real.acme']])(
     'pings, copies, and runs on many at once, by %s',
     async (host) => {
       const place = join(sshd.directory, `ansible-${host}`)

@@ -12,6 +12,14 @@ import { connect, createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 
+/**
+ * Whether the server can give terminals. Without root it can hand none to the group `tty`, which new
+ * ones have by themselves on most machines, but not in every container; tests of terminals are skipped.
+ */
+export const givesTerminals =
+  process.getuid?.() === 0 ||
+  /^\S+ \/dev\/pts devpts \S*\bgid=\d+/m.test(readFileSync('/proc/mounts', 'utf8'))
+
 /** A real OpenSSH server on a free port, with keys and settings of its own. */
 export class Sshd {
   readonly directory = mkdtempSync(join(tmpdir(), 'vaultterm-sshd-'))
