@@ -10,6 +10,8 @@ export interface Way {
   readonly name: 'direct' | 'double-hop' | 'vaultterm'
   /** The arguments of `ssh`, up to and with the host. */
   readonly ssh: readonly string[]
+  /** The same for a forward, which a command that is forced upon the client does not carry. */
+  forward(cipher: string): readonly string[]
   /** Where a client of our own connects. */
   readonly endpoint: { readonly host: string; readonly port: number; readonly user: string }
   /** The processes in the middle, whose memory sessions cost. */
@@ -49,7 +51,7 @@ export async function openArena(): Promise<Arena> {
   const inner = ['ssh', ...trusting, '-i', key, '-p', String(target.port), '-l', target.login]
   writeFileSync(
     script,
-    `#!/bin/sh\n[ -t 0 ] && tty=-t\nexec ${inner.join(' ')} -c "$(cat '${cipherFile}')" $tty ${target.host} "$SSH_ORIGINAL_COMMAND"\n`,
+    `#!/bin/sh\n[ -t 0 ] && tty=-t\n[ "$SSH_ORIGINAL_COMMAND" = internal-sftp ] && exec ${inner.join(' ')} -c "$(cat '${cipherFile}')" -s ${target.host} sftp\nexec ${inner.join(' ')} -c "$(cat '${cipherFile}')" $tty ${target.host} "$SSH_ORIGINAL_COMMAND"\n`,
   )
   chmodSync(script, 0o755)
   const hop = await Sshd.start([plain, `ForceCommand ${script}`])
@@ -61,6 +63,18 @@ export async function openArena(): Promise<Arena> {
   })
   await addTarget(vaultterm, target)
 
+  await vaultterm.json(
+    'grant',
+    'add',
+    'acme',
+    '--user',
+    'demo',
+    '--target',
+    'real',
+    '--allow',
+    'forward',
+  )
+  const ours = ['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+real']
   const setCipher = (cipher: string) => writeFileSync(cipherFile, cipher)
   setCipher('aes128-gcm@openssh.com')
   const to = (sshd: Sshd) => [
@@ -78,6 +92,7 @@ export async function openArena(): Promise<Arena> {
       {
         name: 'direct',
         ssh: to(target),
+        forward: () => to(target),
         endpoint: endpointOf(target),
         pids: () => [],
         databasePids: () => [],
@@ -85,13 +100,19 @@ export async function openArena(): Promise<Arena> {
       {
         name: 'double-hop',
         ssh: to(hop),
+        forward: (cipher) => [
+          '-o',
+          `ProxyCommand=ssh -c ${cipher} -W %h:%p ${to(hop).join(' ')}`,
+          ...to(target),
+        ],
         endpoint: endpointOf(hop),
         pids: () => hopProcesses(target.port),
         databasePids: () => [],
       },
       {
         name: 'vaultterm',
-        ssh: ['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+real'],
+        ssh: ours,
+        forward: () => ours,
         endpoint: { host: '127.0.0.1', port: Number(vaultterm.sshPort), user: 'acme+real' },
         pids: () => [vaultterm.pid, ...vaultterm.workers],
         databasePids: () => descendantsOf(vaultterm.pid).filter((pid) => isPostgres(pid)),

@@ -48,7 +48,10 @@ export function formatReport(report: Report): string {
     stall,
     certificates,
   } = report
-  const groups = Map.groupBy(throughput, ({ cipher, direction }) => `${cipher} ${direction}`)
+  const groups = Map.groupBy(
+    throughput,
+    ({ cipher, carrier, direction }) => `${cipher.split('@')[0]} ${carrier} ${direction}`,
+  )
   for (const [name, rows] of groups) {
     three(`${name}: CPU s/GiB (ratio of added)`, rows, (one) => one.cpuSecondsPerGiB, added)
     three(`${name}: wall s/GiB`, rows, (one) => one.wallSecondsPerGiB, plain)
@@ -63,12 +66,16 @@ export function formatReport(report: Report): string {
     row('  CPU ms each, our processes', '-', '-', figure(ours?.cpuMsEach ?? Number.NaN), '-')
     row('  CPU ms each, Postgres', '-', '-', figure(ours?.databaseMsEach ?? Number.NaN), '-')
   }
-  if (keystrokes.length > 0) {
-    three('keystroke p50 ms', keystrokes, (one) => one.p50Ms, plain)
-    three('keystroke p99 ms', keystrokes, (one) => one.p99Ms, plain)
+  for (const besideFlood of [false, true]) {
+    const rows = keystrokes.filter((one) => one.besideFlood === besideFlood)
+    if (rows.length === 0) continue
+    const where = besideFlood ? ' beside a flood' : ''
+    three(`keystroke p50 ms${where}`, rows, (one) => one.p50Ms, plain)
+    three(`keystroke p99 ms${where}`, rows, (one) => one.p99Ms, plain)
   }
   if (idle.length > 0) {
     three('idle session MiB', idle, (one) => one.mibEach, plain)
+    row('  with so many sessions', '-', ...idle.map(({ sessions }) => String(sessions)), '-')
     three('largest process with them, MiB', idle, (one) => one.largestMib, plain)
   }
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
