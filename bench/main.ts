@@ -71,7 +71,7 @@ try {
     }),
     ...(only.includes('idle') && {
       idle: await measureIdle(arena, {
-        counts: quick ? { hop: 5, ours: 5 } : { hop: 200, ours: 1000 },
+        counts: quick ? { hop: 5, ours: 5 } : { hop: 200, ours: 200 },
         say,
       }),
     }),
