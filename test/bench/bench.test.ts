@@ -14,10 +14,17 @@ test('measures each way of the three, and prints one JSON document', async () =>
   const ways = ['direct', 'double-hop', 'vaultterm']
   const report = JSON.parse(stdout)
   expect(report.logins.map(({ way }: { way: string }) => way)).toEqual(ways)
-  const transfers: { cipher: string; direction: string; way: string; cpuSecondsPerGiB: number }[] =
-    report.throughput
-  expect(transfers.map(({ direction, way }) => `${direction} ${way}`)).toEqual(
-    ['down', 'up', 'down', 'up'].flatMap((direction) => ways.map((way) => `${direction} ${way}`)),
+  const transfers: {
+    cipher: string
+    carrier: string
+    direction: string
+    way: string
+    cpuSecondsPerGiB: number
+  }[] = report.throughput
+  expect(transfers.map(({ carrier, direction, way }) => `${carrier} ${direction} ${way}`)).toEqual(
+    ['exec', 'sftp', 'forward', 'exec'].flatMap((carrier) =>
+      ['down', 'up'].flatMap((direction) => ways.map((way) => `${carrier} ${direction} ${way}`)),
+    ),
   )
   expect(new Set(transfers.map(({ cipher }) => cipher)).size).toBe(2)
   for (const { cpuSecondsPerGiB } of transfers) expect(cpuSecondsPerGiB).toBeGreaterThan(0)

@@ -6,8 +6,11 @@ const readBytes = 256 * 1024
 const lendBytesMin = 64 * 1024
 /** Several reads share a piece, so that what a stalled receiver holds up is mostly bytes, not gaps. */
 const pieceBytes = 1024 * 1024
-/** Of who says little, which is most: until a read fills it. */
-const firstPieceBytes = 32 * 1024
+/**
+ * Of who says little, which is most: until a read fills it after the login. What is read into it is
+ * copied before anything else is read, so one does for all of the process.
+ */
+const firstPiece = Buffer.alloc(32 * 1024)
 const sparesMax = 3
 /** What a socket holds before it counts as full: larger writes, and fewer of them. */
 export const socketBytes = 256 * 1024
@@ -32,7 +35,7 @@ export interface Lease {
 export class ReadMemory {
   /** Whether the transport still looks into this memory. Until told otherwise it does. */
   isHeld: (memory: ArrayBufferLike) => boolean = () => true
-  #current: Lease = newLease(firstPieceBytes)
+  #current: Lease = newLease(firstPiece)
   readonly #spares: Lease[] = []
   #lending = false
   #isBusy = false
@@ -43,10 +46,11 @@ export class ReadMemory {
     const held = this.isHeld(current.memory.buffer)
     if (current.lent === 0 && !held) current.used = 0
     const isFirst = current.memory.length < pieceBytes
-    if (isFirst ? this.#isBusy : pieceBytes - current.used < readBytes) {
+    // Nobody who has not logged in gets more memory by sending more.
+    if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytes) {
       current.parked = true
       current.lost = isFirst || held || current.lent === 0
-      this.#current = this.#spares.pop() ?? newLease(pieceBytes)
+      this.#current = this.#spares.pop() ?? newLease(Buffer.allocUnsafeSlow(pieceBytes))
     }
     const { memory, used } = this.#current
     return memory.subarray(used, used + readBytes)
@@ -55,7 +59,7 @@ export class ReadMemory {
   /** Hands what was read to `take`, which lends what it keeps. */
   read(bytes: number, take: (chunk: Buffer) => void): void {
     const current = this.#current
-    this.#isBusy ||= bytes === firstPieceBytes
+    this.#isBusy ||= bytes === firstPiece.length
     const chunk = current.memory.subarray(current.used, current.used + bytes)
     this.#lending = bytes >= lendBytesMin
     if (this.#lending) current.used += bytes
@@ -81,8 +85,7 @@ export class ReadMemory {
   }
 }
 
-function newLease(bytes: number): Lease {
-  const memory = Buffer.allocUnsafeSlow(bytes)
+function newLease(memory: Buffer): Lease {
   return { memory, used: 0, lent: 0, parked: false, lost: false }
 }
 

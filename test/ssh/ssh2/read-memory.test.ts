@@ -59,11 +59,19 @@ test('hears that an adopted connection was reset', async () => {
   expect((await failed).code).toBe('ECONNRESET')
 })
 
-test('takes much memory for those only who send much', () => {
+test('takes much memory for those only who are in and send much', () => {
   const memory = new ReadMemory()
+  let isIn = false
+  memory.isHeld = () => !isIn
   expect(memory.next()).toHaveLength(32 * 1024)
-  memory.read(100, () => {})
-  expect(memory.next()).toHaveLength(32 * 1024)
+  // Attack: before the login, sending much gets nobody more.
   memory.read(32 * 1024, () => {})
+  expect(memory.next()).toHaveLength(32 * 1024)
+  isIn = true
   expect(memory.next()).toHaveLength(256 * 1024)
+  const quiet = new ReadMemory()
+  quiet.isHeld = () => false
+  quiet.next()
+  quiet.read(100, () => {})
+  expect(quiet.next()).toHaveLength(32 * 1024)
 })
