@@ -65,7 +65,6 @@ export {
 } from './signature.ts'
 export {
   type AuthAttempt,
-  adoptSocket,
   assertPatched,
   type Channel,
   type ChannelHandlers,
