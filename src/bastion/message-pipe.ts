@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { keep } from '../bytes.ts'
 
 /** Of a worker: where it is talked to. */
 export const pipeDescriptor = 4
@@ -116,6 +117,6 @@ function decodeMessage(frame: Buffer): unknown {
     if (typeof value !== 'object' || value === null || !('base64' in value)) return value
     const { base64 } = value
     if (typeof base64 !== 'string' || Object.keys(value).length !== 1) return value
-    return Buffer.from(base64, 'base64')
+    return keep(Buffer.from(base64, 'base64'))
   })
 }

@@ -1,4 +1,5 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { keep } from '../bytes.ts'
 import {
   findKeyType,
   findKeyTypeOf,
@@ -53,7 +54,7 @@ export function parsePublicKeyBlob(blob: Buffer): ParsedPublicKey {
   const decoded = decodePublicKey(blob)
   if ('problem' in decoded) return decoded
   const { type, fields } = decoded
-  const own = Buffer.from(blob)
+  const own = keep(blob)
   return {
     key: {
       type: type.name,

@@ -1,4 +1,5 @@
 import { type KeyObject, randomUUID } from 'node:crypto'
+import { keep } from '../bytes.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { LeasesExhausted } from './errors.ts'
 
@@ -36,7 +37,12 @@ export class Leases {
       this.#waiting.delete(id)
     }
     if (this.#waiting.size >= leasesMax) throw new LeasesExhausted()
-    const added = { ...lease, id: randomUUID() }
+    const added = {
+      ...lease,
+      id: randomUUID(),
+      shown: keep(lease.shown),
+      hostKey: lease.hostKey && keep(lease.hostKey),
+    }
     this.#waiting.set(added.id, added)
     return added
   }

@@ -46,8 +46,9 @@ export async function runCampaign({
   let cases = 0
   const isFound = () => findings.length + seen.findings.length > 0
   try {
-    for (const { seed, seconds } of rounds) {
+    for (const [index, { seed, seconds }] of rounds.entries()) {
       if (isFound()) break
+      if (index === Math.ceil(rounds.length / 2)) seen.countGrowth()
       say(`fuzz: seed ${seed}, ${seconds} s`)
       const fuzzers = wanted.map((role) => startFuzzer(role, subject, seed, seconds, directory))
       const tallies = Promise.all(fuzzers.map(({ tally }) => tally))
@@ -74,7 +75,7 @@ export async function runCampaign({
     const { logins, slowestLoginMs, growthBytes, peakBytes } = seen
     say(
       `fuzz: ${logins} logins meanwhile, the slowest ${Math.round(slowestLoginMs)} ms; memory ` +
-        `+${mebibytes(growthBytes)} MiB, at most +${mebibytes(peakBytes)} MiB`,
+        `+${mebibytes(growthBytes)} MiB in the second half, at most +${mebibytes(peakBytes)} MiB`,
     )
     findings.push(...seen.findings)
     if (findings.length > 0) findings.push(lastCases(directory))

@@ -6,7 +6,7 @@ import { type Subject, startVaultTerm } from './subject.ts'
 /** The fuzzers in short: `npm run fuzz` is the same for as long as one likes. */
 const seconds = 12
 const given = process.env.VAULTTERM_FUZZ_SEED
-const seeds = given === undefined ? [1, randomInt(2 ** 31)] : [Number(given)]
+const seeds = given === undefined ? [1, randomInt(2 ** 31)] : [Number(given), Number(given)]
 
 let subject: Subject
 beforeAll(async () => {
