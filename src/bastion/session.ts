@@ -301,7 +301,7 @@ export class SessionChannel {
     const recording = await deps.recorder.start({
       tenant: answer.tenant,
       session,
-      kind: this.#pty === undefined ? 'exec' : 'terminal',
+      kind: this.#pty !== undefined ? 'terminal' : start.kind === 'sftp' ? 'sftp' : 'exec',
       cols: this.#pty?.cols ?? 80,
       rows: this.#pty?.rows ?? 24,
       ...(this.#pty === undefined ? {} : { term: this.#pty.term }),

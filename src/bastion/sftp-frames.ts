@@ -4,59 +4,59 @@ import { SftpUnreadable } from './errors.ts'
 const frameBytesMax = 256 * 1024 + 4096
 /** A length, a type and an id. */
 const frameBytesMin = 5
+const headBytes = 4
 
 /** Cuts a stream into packets of SFTP: draft-ietf-secsh-filexfer-02 section 3. */
 export class SftpFrames {
-  #held: Buffer[] = []
-  #heldBytes = 0
+  /** The packet that has begun and has not come whole, in memory that is used for each such packet. */
+  #memory = Buffer.alloc(headBytes)
+  #held = 0
 
   /** Whether a packet has begun that has not come whole. */
   get isMidway(): boolean {
-    return this.#heldBytes > 0
+    return this.#held > 0
   }
 
-  /** Calls back for each whole packet, without its length. Views of the chunk where it may be. */
+  /** Calls back for each whole packet, without its length: a view that is good until that returns. */
   push(chunk: Buffer, packet: (payload: Buffer) => void): void {
     let rest = chunk
-    if (this.#heldBytes > 0) {
-      const missing = this.#missing(rest)
-      if (missing > rest.length) return this.#hold(rest)
-      this.#hold(rest.subarray(0, missing))
-      rest = rest.subarray(missing)
-      const whole = Buffer.concat(this.#held)
-      this.#held = []
-      this.#heldBytes = 0
-      // Its length alone may have been missing.
-      if (whole.length < 4 + lengthOf(whole)) {
-        this.#hold(whole)
-        return this.push(rest, packet)
-      }
-      packet(whole.subarray(4))
+    while (this.#held > 0 && rest.length > 0) {
+      rest = this.#hold(rest, this.#missing())
+      if (this.#missing() > 0) continue
+      const end = this.#held
+      this.#held = 0
+      packet(this.#memory.subarray(headBytes, end))
     }
-    while (rest.length >= 4) {
-      const end = 4 + lengthOf(rest)
+    while (rest.length >= headBytes) {
+      const end = headBytes + lengthOf(rest)
       if (rest.length < end) break
-      packet(rest.subarray(4, end))
+      packet(rest.subarray(headBytes, end))
       rest = rest.subarray(end)
     }
-    // A copy: the memory of what came is used again.
-    if (rest.length > 0) this.#hold(Buffer.from(rest))
+    if (rest.length === 0) return
+    // The memory of what came is used again, and so is this.
+    rest = this.#hold(rest, Math.min(rest.length, headBytes))
+    this.#hold(rest, rest.length)
   }
 
-  /** How much of what comes next belongs to what is held. */
-  #missing(next: Buffer): number {
-    if (this.#heldBytes >= 4) {
-      const [first = next] = this.#held
-      const head = first.length >= 4 ? first : Buffer.concat(this.#held)
-      return 4 + lengthOf(head) - this.#heldBytes
+  /** How much more the packet needs: of its length, as long as that is not known. */
+  #missing(): number {
+    if (this.#held < headBytes) return headBytes - this.#held
+    return headBytes + lengthOf(this.#memory) - this.#held
+  }
+
+  /** Keeps so much of it, or what there is; answers what is left. */
+  #hold(bytes: Buffer, count: number): Buffer {
+    const part = Math.min(count, bytes.length)
+    const needed = this.#held < headBytes ? headBytes : headBytes + lengthOf(this.#memory)
+    if (this.#memory.length < needed) {
+      const larger = Buffer.allocUnsafe(needed)
+      this.#memory.copy(larger, 0, 0, this.#held)
+      this.#memory = larger
     }
-    return 4 - this.#heldBytes
-  }
-
-  #hold(bytes: Buffer): void {
-    if (bytes.length === 0) return
-    this.#held.push(Buffer.from(bytes))
-    this.#heldBytes += bytes.length
+    bytes.copy(this.#memory, this.#held, 0, part)
+    this.#held += part
+    return bytes.subarray(part)
   }
 }
 

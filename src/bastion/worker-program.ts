@@ -2,7 +2,7 @@ import { Socket } from 'node:net'
 import { Registry } from 'prom-client'
 import { createLog } from '../log.ts'
 import { createRecorder, openDirStore } from '../recorder/index.ts'
-import type { Departure } from '../ssh/index.ts'
+import { adoptSocket, type Departure } from '../ssh/index.ts'
 import { MessagePipe, pipeDescriptor } from './message-pipe.ts'
 import type { FromWorker, Given, ToWorker, WorkerSettings } from './messages.ts'
 import { createServiceMetrics } from './metrics.ts'
@@ -75,7 +75,7 @@ export function runWorker(): void {
     if (socket === undefined || service === undefined) return closed()
     send({ type: 'taken', connection })
     const left = (how: Departure) => send({ type: 'left', connection, how })
-    service.serve(socket, connection, source, { left, closed })
+    service.serve(adoptSocket(socket), connection, source, { left, closed })
   })
 
   function received(message: ToWorker): void {

@@ -14,8 +14,11 @@ import type { Store } from './store.ts'
 export interface RecordingStart {
   readonly tenant: TenantId
   readonly session: SessionId
-  /** Without a terminal (exec), output beyond a limit is digested and not kept. */
-  readonly kind: 'terminal' | 'exec'
+  /**
+   * Without a terminal (exec), output beyond a limit is digested and not kept. Of sftp it is not kept
+   * either, and not digested: whoever watches it knows each file's own digest.
+   */
+  readonly kind: 'terminal' | 'exec' | 'sftp'
   readonly cols: number
   readonly rows: number
   /** The terminal's type, as TERM has it. */
@@ -115,7 +118,8 @@ export function createRecorder({
           ...(begin.kind === 'terminal' ? { term: term || 'unknown' } : {}),
         },
         {
-          kept: begin.kind === 'exec' ? (options.kept ?? keptDefault) : undefined,
+          kept: begin.kind === 'terminal' ? undefined : (options.kept ?? keptDefault),
+          digested: begin.kind === 'exec',
           async onEnd({ empty }) {
             live.delete(journal)
             if (!empty) return

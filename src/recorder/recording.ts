@@ -76,12 +76,15 @@ export class JournalRecording implements Recording {
     options: {
       /** Undefined keeps everything. */
       readonly kept: Kept | undefined
+      /** Whether all of it is digested, what is not kept too. */
+      readonly digested: boolean
       onEnd(digest: RecordingDigest): Promise<void>
     },
   ) {
     this.#journal = journal
     this.#onEnd = options.onEnd
-    this.#command = options.kept === undefined ? undefined : new CommandOutput(options.kept)
+    const { kept, digested } = options
+    this.#command = kept === undefined ? undefined : new CommandOutput(kept, digested)
     this.#size = clampSize(facts.cols, facts.rows)
     journal.append(formatHeader(facts))
     this.#format = new EventFormat(() => performance.now() * 1000)
@@ -177,7 +180,7 @@ export class JournalRecording implements Recording {
       events: this.#events,
       durationMs: Math.round(performance.now() - this.#startedMs),
       empty: !this.#touched,
-      ...(this.#command === undefined ? {} : { streams: this.#command.digests() }),
+      ...this.#command?.digests(),
     }
     await this.#onEnd(digest)
     return digest
@@ -188,18 +191,21 @@ export class JournalRecording implements Recording {
 class CommandOutput {
   readonly #firstBytes: number
   readonly #tail: Tail
-  readonly #streams = { output: new StreamCount(), errorOutput: new StreamCount() }
+  readonly #streams: { readonly output: StreamCount; readonly errorOutput: StreamCount } | undefined
   #taken = 0
   #noted = false
 
-  constructor({ firstBytes, lastBytes }: Kept) {
+  constructor({ firstBytes, lastBytes }: Kept, digested: boolean) {
+    this.#streams = digested
+      ? { output: new StreamCount(), errorOutput: new StreamCount() }
+      : undefined
     this.#firstBytes = firstBytes
     this.#tail = new Tail(lastBytes)
   }
 
   /** What of this chunk is to be kept now. */
   take(stream: 'output' | 'errorOutput', chunk: Buffer): Buffer {
-    this.#streams[stream].count(chunk)
+    this.#streams?.[stream].count(chunk)
     const room = this.#firstBytes - this.#taken
     if (room >= chunk.length) {
       this.#taken += chunk.length
@@ -218,9 +224,10 @@ class CommandOutput {
     return { note: `${this.#tail.total - tail.length} bytes not shown`, tail }
   }
 
-  digests(): { output: StreamDigest; errorOutput: StreamDigest } {
+  digests(): Pick<RecordingDigest, 'streams'> {
+    if (this.#streams === undefined) return {}
     const { output, errorOutput } = this.#streams
-    return { output: output.digest(), errorOutput: errorOutput.digest() }
+    return { streams: { output: output.digest(), errorOutput: errorOutput.digest() } }
   }
 }
 

@@ -65,6 +65,7 @@ export {
 } from './signature.ts'
 export {
   type AuthAttempt,
+  adoptSocket,
   assertPatched,
   type Channel,
   type ChannelHandlers,

@@ -17,7 +17,7 @@ export { generateHostKey, type ServerHostKey } from './host-key.ts'
 export type { RekeyLimits } from './key-exchanges.ts'
 export { assertPatched } from './library.ts'
 export { disconnectReason, openFailure } from './messages.ts'
-export { openSocket, socketBytes } from './read-memory.ts'
+export { adoptSocket, openSocket, socketBytes } from './read-memory.ts'
 export { receiveWindowBytes } from './receive-window.ts'
 export { scanHostKeys } from './scan.ts'
 export {

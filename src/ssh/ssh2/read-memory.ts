@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net'
+import { connect, Socket } from 'node:net'
 
 /** Long reads: fewer of them, and fewer packets torn in two. */
 const readBytes = 256 * 1024
@@ -6,6 +6,11 @@ const readBytes = 256 * 1024
 const lendBytesMin = 64 * 1024
 /** Several reads share a piece, so that what a stalled receiver holds up is mostly bytes, not gaps. */
 const pieceBytes = 1024 * 1024
+/**
+ * Of who says little, which is most: until a read fills it after the login. What is read into it is
+ * copied before anything else is read, so one does for all of the process.
+ */
+const firstPiece = Buffer.alloc(32 * 1024)
 const sparesMax = 3
 /** What a socket holds before it counts as full: larger writes, and fewer of them. */
 export const socketBytes = 256 * 1024
@@ -30,19 +35,22 @@ export interface Lease {
 export class ReadMemory {
   /** Whether the transport still looks into this memory. Until told otherwise it does. */
   isHeld: (memory: ArrayBufferLike) => boolean = () => true
-  #current: Lease = newLease()
+  #current: Lease = newLease(firstPiece)
   readonly #spares: Lease[] = []
   #lending = false
+  #isBusy = false
 
   /** What the socket is to read into next. */
   next(): Buffer {
     const current = this.#current
     const held = this.isHeld(current.memory.buffer)
     if (current.lent === 0 && !held) current.used = 0
-    if (pieceBytes - current.used < readBytes) {
+    const isFirst = current.memory.length < pieceBytes
+    // Nobody who has not logged in gets more memory by sending more.
+    if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytes) {
       current.parked = true
-      current.lost = held || current.lent === 0
-      this.#current = this.#spares.pop() ?? newLease()
+      current.lost = isFirst || held || current.lent === 0
+      this.#current = this.#spares.pop() ?? newLease(Buffer.allocUnsafeSlow(pieceBytes))
     }
     const { memory, used } = this.#current
     return memory.subarray(used, used + readBytes)
@@ -51,6 +59,7 @@ export class ReadMemory {
   /** Hands what was read to `take`, which lends what it keeps. */
   read(bytes: number, take: (chunk: Buffer) => void): void {
     const current = this.#current
+    this.#isBusy ||= bytes === firstPiece.length
     const chunk = current.memory.subarray(current.used, current.used + bytes)
     this.#lending = bytes >= lendBytesMin
     if (this.#lending) current.used += bytes
@@ -76,14 +85,13 @@ export class ReadMemory {
   }
 }
 
-function newLease(): Lease {
-  const memory = Buffer.allocUnsafeSlow(pieceBytes)
+function newLease(memory: Buffer): Lease {
   return { memory, used: 0, lent: 0, parked: false, lost: false }
 }
 
 const memories = new WeakMap<object, ReadMemory>()
 
-/** The memory of a socket that openSocket() made. */
+/** The memory of a socket that openSocket() or adoptSocket() made. */
 export function readMemoryOf(socket: object): ReadMemory | undefined {
   return memories.get(socket)
 }
@@ -100,15 +108,41 @@ export function openSocket(host: string, port: number): Socket {
     noDelay: true,
     keepAlive: true,
     highWaterMark: socketBytes,
-    onread: {
-      buffer: () => memory.next(),
-      callback: (bytes: number): boolean => {
-        memory.read(bytes, (chunk) => socket.emit('data', chunk))
-        return true
-      },
-    },
+    onread: readingInto(memory, () => socket),
   }
   const socket: Socket = connect(options)
   memories.set(socket, memory)
   return socket
+}
+
+/**
+ * A connection that another process has accepted, with memory of our own to read into. Call it before
+ * anything is read of it, in the tick in which it came; the socket that is given is none any more.
+ */
+export function adoptSocket(given: Socket): Socket {
+  const handle: unknown = Reflect.get(given, '_handle')
+  // It has gone on the way here.
+  if (typeof handle !== 'object' || handle === null) return given
+  Reflect.set(given, '_handle', null)
+  const memory = new ReadMemory()
+  const options = {
+    handle,
+    readable: true,
+    writable: true,
+    highWaterMark: socketBytes,
+    onread: readingInto(memory, () => socket),
+  }
+  const socket: Socket = Reflect.construct(Socket, [options])
+  memories.set(socket, memory)
+  return socket
+}
+
+function readingInto(memory: ReadMemory, socket: () => Socket) {
+  return {
+    buffer: () => memory.next(),
+    callback: (bytes: number): boolean => {
+      memory.read(bytes, (chunk) => socket().emit('data', chunk))
+      return true
+    },
+  }
 }

@@ -1,0 +1,77 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { afterEach, expect, test } from 'vitest'
+import { adoptSocket, ReadMemory, readMemoryOf } from '../../../src/ssh/ssh2/read-memory.ts'
+
+const open: (() => void)[] = []
+afterEach(() => {
+  for (const close of open.splice(0)) close()
+})
+
+/** A connection, and our end of it, which is adopted as it comes. */
+async function adopted() {
+  const came = Promise.withResolvers<Socket>()
+  const server = createServer({ pauseOnConnect: true }, (socket) =>
+    came.resolve(adoptSocket(socket)),
+  )
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (typeof address !== 'object' || address === null) throw new Error('no address')
+  const client = connect(address.port, '127.0.0.1')
+  const socket = await came.promise
+  open.push(() => {
+    client.destroy()
+    socket.destroy()
+    server.close()
+  })
+  return { client, socket }
+}
+
+test('reads an accepted connection into memory of its own, and writes to it', async () => {
+  const { client, socket } = await adopted()
+  expect(readMemoryOf(socket)).toBeDefined()
+  const sent = randomBytes(5_000_000)
+  const hash = createHash('sha256')
+  let bytes = 0
+  socket.on('data', (chunk: Buffer) => {
+    hash.update(chunk)
+    bytes += chunk.length
+  })
+  const ended = once(socket, 'end')
+  client.end(sent)
+  socket.write('hello')
+  expect(String(await once(client, 'data'))).toBe('hello')
+  await ended
+  expect(bytes).toBe(sent.length)
+  expect(hash.digest('hex')).toBe(createHash('sha256').update(sent).digest('hex'))
+  socket.end()
+  await once(client, 'close')
+})
+
+test('hears that an adopted connection was reset', async () => {
+  const { client, socket } = await adopted()
+  const { promise: failed, resolve } = Promise.withResolvers<NodeJS.ErrnoException>()
+  socket.on('error', resolve)
+  socket.resume()
+  client.resetAndDestroy()
+  expect((await failed).code).toBe('ECONNRESET')
+})
+
+test('takes much memory for those only who are in and send much', () => {
+  const memory = new ReadMemory()
+  let isIn = false
+  memory.isHeld = () => !isIn
+  expect(memory.next()).toHaveLength(32 * 1024)
+  // Attack: before the login, sending much gets nobody more.
+  memory.read(32 * 1024, () => {})
+  expect(memory.next()).toHaveLength(32 * 1024)
+  isIn = true
+  expect(memory.next()).toHaveLength(256 * 1024)
+  const quiet = new ReadMemory()
+  quiet.isHeld = () => false
+  quiet.next()
+  quiet.read(100, () => {})
+  expect(quiet.next()).toHaveLength(32 * 1024)
+})
