@@ -20,23 +20,21 @@ export class SftpFrames {
   /** Calls back for each whole packet, without its length: a view that is good until that returns. */
   push(chunk: Buffer, packet: (payload: Buffer) => void): void {
     let rest = chunk
-    while (this.#held > 0 && rest.length > 0) {
-      rest = this.#hold(rest, this.#missing())
+    while (rest.length > 0) {
+      if (this.#held === 0 && rest.length >= headBytes) {
+        const end = headBytes + lengthOf(rest)
+        if (rest.length >= end) {
+          packet(rest.subarray(headBytes, end))
+          rest = rest.subarray(end)
+          continue
+        }
+      }
+      rest = this.#hold(rest)
       if (this.#missing() > 0) continue
       const end = this.#held
       this.#held = 0
       packet(this.#memory.subarray(headBytes, end))
     }
-    while (rest.length >= headBytes) {
-      const end = headBytes + lengthOf(rest)
-      if (rest.length < end) break
-      packet(rest.subarray(headBytes, end))
-      rest = rest.subarray(end)
-    }
-    if (rest.length === 0) return
-    // The memory of what came is used again, and so is this.
-    rest = this.#hold(rest, Math.min(rest.length, headBytes))
-    this.#hold(rest, rest.length)
   }
 
   /** How much more the packet needs: of its length, as long as that is not known. */
@@ -45,18 +43,17 @@ export class SftpFrames {
     return headBytes + lengthOf(this.#memory) - this.#held
   }
 
-  /** Keeps so much of it, or what there is; answers what is left. */
-  #hold(bytes: Buffer, count: number): Buffer {
-    const part = Math.min(count, bytes.length)
-    const needed = this.#held < headBytes ? headBytes : headBytes + lengthOf(this.#memory)
+  /** Keeps what is missing of it, or what there is: its memory is used again. Answers what is left. */
+  #hold(bytes: Buffer): Buffer {
+    const missing = this.#missing()
+    const needed = this.#held + missing
     if (this.#memory.length < needed) {
       const larger = Buffer.allocUnsafe(needed)
       this.#memory.copy(larger, 0, 0, this.#held)
       this.#memory = larger
     }
-    bytes.copy(this.#memory, this.#held, 0, part)
-    this.#held += part
-    return bytes.subarray(part)
+    this.#held += bytes.copy(this.#memory, this.#held, 0, missing)
+    return bytes.subarray(missing)
   }
 }
 

@@ -45,7 +45,7 @@ export class ReadMemory {
     const current = this.#current
     const held = this.isHeld(current.memory.buffer)
     if (current.lent === 0 && !held) current.used = 0
-    const isFirst = current.memory.length < pieceBytes
+    const isFirst = current.memory === firstPiece
     // Nobody who has not logged in gets more memory by sending more.
     if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytes) {
       current.parked = true
