@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { addTarget } from '../test/support/installation.ts'
+import { addGrant, addTarget } from '../test/support/installation.ts'
 import { Sshd } from '../test/support/sshd.ts'
 import { VaultTerm } from '../test/support/vaultterm.ts'
 
@@ -51,7 +51,12 @@ export async function openArena(): Promise<Arena> {
   const inner = ['ssh', ...trusting, '-i', key, '-p', String(target.port), '-l', target.login]
   writeFileSync(
     script,
-    `#!/bin/sh\n[ -t 0 ] && tty=-t\n[ "$SSH_ORIGINAL_COMMAND" = internal-sftp ] && exec ${inner.join(' ')} -c "$(cat '${cipherFile}')" -s ${target.host} sftp\nexec ${inner.join(' ')} -c "$(cat '${cipherFile}')" $tty ${target.host} "$SSH_ORIGINAL_COMMAND"\n`,
+    `#!/bin/sh
+cipher=$(cat '${cipherFile}')
+[ "$SSH_ORIGINAL_COMMAND" = internal-sftp ] && exec ${inner.join(' ')} -c "$cipher" -s ${target.host} sftp
+[ -t 0 ] && tty=-t
+exec ${inner.join(' ')} -c "$cipher" $tty ${target.host} "$SSH_ORIGINAL_COMMAND"
+`,
   )
   chmodSync(script, 0o755)
   const hop = await Sshd.start([plain, `ForceCommand ${script}`])
@@ -63,17 +68,7 @@ export async function openArena(): Promise<Arena> {
   })
   await addTarget(vaultterm, target)
 
-  await vaultterm.json(
-    'grant',
-    'add',
-    'acme',
-    '--user',
-    'demo',
-    '--target',
-    'real',
-    '--allow',
-    'forward',
-  )
+  await addGrant(vaultterm, 'forward')
   const ours = ['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+real']
   const setCipher = (cipher: string) => writeFileSync(cipherFile, cipher)
   setCipher('aes128-gcm@openssh.com')

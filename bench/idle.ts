@@ -15,14 +15,10 @@ const batch = 20
 /** What one more idle session costs in memory, in the processes in the middle. */
 export async function measureIdle(
   arena: Arena,
-  {
-    counts,
-    say,
-  }: { counts: { readonly hop: number; readonly ours: number }; say: (text: string) => void },
+  { sessions, say }: { sessions: number; say: (text: string) => void },
 ): Promise<Idle[]> {
   const results: Idle[] = []
   for (const way of arena.ways.filter(({ name }) => name !== 'direct')) {
-    const sessions = way.name === 'vaultterm' ? counts.ours : counts.hop
     // One session before the count starts: what the first one loads belongs to none.
     const children: ChildProcess[] = []
     try {

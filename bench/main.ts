@@ -70,10 +70,7 @@ try {
       keystrokes: await measureKeystrokes(arena, { count: quick ? 20 : 1000, say }),
     }),
     ...(only.includes('idle') && {
-      idle: await measureIdle(arena, {
-        counts: quick ? { hop: 5, ours: 5 } : { hop: 200, ours: 200 },
-        say,
-      }),
+      idle: await measureIdle(arena, { sessions: quick ? 5 : 200, say }),
     }),
     ...(only.includes('certificates') && {
       certificates: await measureCertificates(arena, { count: quick ? 3 : 200, say }),

@@ -6,7 +6,14 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { addTarget, events, eventually, makeKey, sessions } from '../support/installation.ts'
+import {
+  addGrant,
+  addTarget,
+  events,
+  eventually,
+  makeKey,
+  sessions,
+} from '../support/installation.ts'
 import { Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
@@ -25,10 +32,7 @@ beforeAll(async () => {
     'GatewayPorts no',
   ])
   await addTarget(vaultterm, sshd)
-  await vaultterm.json(
-    ...['grant', 'add', 'acme', '--user', 'demo', '--target', 'real'],
-    ...['--allow', 'forward,remote-forward,agent,x11'],
-  )
+  await addGrant(vaultterm, 'forward,remote-forward,agent,x11')
   ;({ server: echo, port: echoPort } = await listen((socket) => socket.pipe(socket)))
 }, 120_000)
 afterAll(async () => {
@@ -421,11 +425,7 @@ describe('attack:', () => {
     await vaultterm.json('user', 'add', 'acme', 'kim')
     const key = makeKey(vaultterm, 'kim')
     await vaultterm.json('key', 'add', 'acme', 'kim', `${key}.pub`)
-    const grant = (...forward: string[]) =>
-      vaultterm.json<{ id: string }>(
-        ...['grant', 'add', 'acme', '--user', 'kim', '--target', 'real', '--allow', 'forward'],
-        ...forward.flatMap((place) => ['--forward', place]),
-      )
+    const grant = (...forward: string[]) => addGrant(vaultterm, 'forward', { user: 'kim', forward })
     const { id } = await grant()
     await grant('db.example.org:5432')
     const port = await freePort()

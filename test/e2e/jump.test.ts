@@ -4,7 +4,14 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { addTarget, events, eventually, makeKey, sessions } from '../support/installation.ts'
+import {
+  addGrant,
+  addTarget,
+  events,
+  eventually,
+  makeKey,
+  sessions,
+} from '../support/installation.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { type Finished, VaultTerm } from '../support/vaultterm.ts'
@@ -203,17 +210,7 @@ describe('attack:', () => {
     await vaultterm.json('user', 'add', 'acme', 'eve')
     const key = makeKey(vaultterm, 'eve')
     await vaultterm.json('key', 'add', 'acme', 'eve', `${key}.pub`)
-    await vaultterm.json(
-      'grant',
-      'add',
-      'acme',
-      '--user',
-      'eve',
-      '--target',
-      'real',
-      '--allow',
-      'jump,exec',
-    )
+    await addGrant(vaultterm, 'jump,exec', { user: 'eve' })
     const ask = async (name: string) => {
       const { stderr, code } = await jumpAs({ key: 'keys/eve', known: 'trusting' }, [name, 'true'])
       return { code, stderr: stderr.replaceAll(name, '…').replace(/[0-9a-f]{12}\)/, 'id)') }
@@ -227,10 +224,7 @@ describe('attack:', () => {
     await vaultterm.json('user', 'add', 'acme', 'bob')
     const key = makeKey(vaultterm, 'bob')
     await vaultterm.json('key', 'add', 'acme', 'bob', `${key}.pub`)
-    const grant = (allow: string) =>
-      vaultterm.json<{ id: string }>(
-        ...['grant', 'add', 'acme', '--user', 'bob', '--target', 'real', '--allow', allow],
-      )
+    const grant = (allow: string) => addGrant(vaultterm, allow, { user: 'bob' })
     const ask = (...args: string[]) =>
       jumpAs({ key: 'keys/bob', known: 'trusting' }, ['real', ...args])
     const exec = await grant('exec')

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Subject } from './subject.ts'
 import type { Job, Tally } from './trace.ts'
-import { type Bounds, bounds, watch } from './watchdog.ts'
+import { type Bounds, bounds, mebibytes, watch } from './watchdog.ts'
 
 export const roles = ['stranger', 'target'] as const
 export type Role = (typeof roles)[number]
@@ -46,9 +46,9 @@ export async function runCampaign({
   let cases = 0
   const isFound = () => findings.length + seen.findings.length > 0
   try {
-    for (const [index, { seed, seconds }] of rounds.entries()) {
+    for (const [round, { seed, seconds }] of rounds.entries()) {
       if (isFound()) break
-      if (index === Math.ceil(rounds.length / 2)) seen.countGrowth()
+      if (round === Math.ceil(rounds.length / 2)) seen.countGrowth()
       say(`fuzz: seed ${seed}, ${seconds} s`)
       const fuzzers = wanted.map((role) => startFuzzer(role, subject, seed, seconds, directory))
       const tallies = Promise.all(fuzzers.map(({ tally }) => tally))
@@ -75,7 +75,7 @@ export async function runCampaign({
     const { logins, slowestLoginMs, growthBytes, peakBytes } = seen
     say(
       `fuzz: ${logins} logins meanwhile, the slowest ${Math.round(slowestLoginMs)} ms; memory ` +
-        `+${mebibytes(growthBytes)} MiB in the second half, at most +${mebibytes(peakBytes)} MiB`,
+        `+${mebibytes(growthBytes)} MiB ${rounds.length > 1 ? 'in the second half' : 'in all'}, at most +${mebibytes(peakBytes)} MiB`,
     )
     findings.push(...seen.findings)
     if (findings.length > 0) findings.push(lastCases(directory))
@@ -84,10 +84,6 @@ export async function runCampaign({
     seen.close()
     rmSync(directory, { recursive: true, force: true })
   }
-}
-
-function mebibytes(bytes: number): number {
-  return Math.round(bytes / 1024 / 1024)
 }
 
 function lastCases(directory: string): string {

@@ -133,6 +133,28 @@ describe('the watchdog', () => {
     expect(findings[0]).toContain('it has grown by')
   })
 
+  test('counts growth from where it is told to', async () => {
+    held = 0
+    const seen = await watch(healthy(), { ...quick, peakBytes: 2 ** 30 }, () => held)
+    held = 5000
+    seen.countGrowth()
+    held += 900
+    await seen.settle()
+    expect(seen.findings).toEqual([])
+    seen.close()
+    expect(seen.growthBytes).toBe(900)
+  })
+
+  test('sees growth after that', async () => {
+    held = 5000
+    const seen = await watch(healthy(), { ...quick, peakBytes: 2 ** 30 }, () => held)
+    seen.countGrowth()
+    held += 1100
+    await seen.settle()
+    seen.close()
+    expect(seen.findings).toEqual([expect.stringContaining('it has grown by')])
+  })
+
   test('sees memory that is taken for a moment', async () => {
     const findings = await run(healthy(), () => {
       held = 2 ** 24

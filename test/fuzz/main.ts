@@ -8,7 +8,7 @@ const help = `usage: npm run fuzz -- [--minutes N] [--seed N] [--only ROLE]
 Fuzzes a bastion that it starts for itself: strangers at its port and people whom it lets in
 (stranger), and a target that it dials (target). A watchdog outside the process logs in every second
 and fails on a login of more than 5 s, on the end of the process, on errors in its log, on memory that
-it does not give back, and on connections that are left.
+grows on in the second half of the time, and on connections that are left.
 
   --minutes N   how long: 10 unless told otherwise
   --seed N      this seed only; the same as VAULTTERM_FUZZ_SEED=N
@@ -18,12 +18,13 @@ it does not give back, and on connections that are left.
 Seeds are printed, and the cases before a finding with it. The first round has seed 1.
 `
 
-const roundSeconds = 30
 const { minutes, seed, only } = readArguments()
-const count = Math.max(1, Math.round((minutes * 60) / roundSeconds))
+// Two rounds at least: growth is counted in the second half.
+const roundSeconds = Math.min(30, minutes * 30)
+const count = Math.round((minutes * 60) / roundSeconds)
 const rounds = Array.from({ length: count }, (_, round) => ({
   seed: seed ?? (round === 0 ? 1 : randomInt(2 ** 31)),
-  seconds: Math.min(roundSeconds, minutes * 60),
+  seconds: roundSeconds,
 }))
 const subject = await startVaultTerm()
 try {

@@ -162,6 +162,6 @@ export async function watch(
   }
 }
 
-function mebibytes(bytes: number): number {
+export function mebibytes(bytes: number): number {
   return Math.round(bytes / 1024 / 1024)
 }

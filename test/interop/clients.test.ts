@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { foreignKeys, hostFingerprint, runProgram, runPython } from '../support/clients.ts'
-import { addTarget, eventually, sessions } from '../support/installation.ts'
+import { addGrant, addTarget, eventually, sessions } from '../support/installation.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
@@ -228,19 +228,20 @@ describe('git', () => {
 
   test.each(['acme+real', 'real.acme'])('push, clone and fetch by %s', async (host) => {
     const place = join(sshd.directory, `git-${host}`)
-    mkdirSync(`${place}/work`, { recursive: true })
+    const work = join(place, 'work')
+    mkdirSync(work, { recursive: true })
     execFileSync('git', ['init', '-q', '--bare', `${place}/bare`])
-    await git(`${place}/work`, 'init', '-q', '-b', 'main')
-    writeFileSync(`${place}/work/many`, bytes)
-    await git(`${place}/work`, 'add', '.')
-    await git(`${place}/work`, 'commit', '-q', '-m', 'one')
+    await git(work, 'init', '-q', '-b', 'main')
+    writeFileSync(join(work, 'many'), bytes)
+    await git(work, 'add', '.')
+    await git(work, 'commit', '-q', '-m', 'one')
     const url = `${host}:${place}/bare`
-    const pushed = await git(`${place}/work`, 'push', '-q', url, 'main')
+    const pushed = await git(work, 'push', '-q', url, 'main')
     expect(pushed).toMatchObject({ code: 0, stderr: '' })
     expect(await git(place, 'clone', '-q', '-b', 'main', url, 'again')).toMatchObject({ code: 0 })
     expect(readFileSync(`${place}/again/many`).equals(bytes)).toBe(true)
-    await git(`${place}/work`, 'commit', '-q', '--allow-empty', '-m', 'two')
-    await git(`${place}/work`, 'push', '-q', url, 'main')
+    await git(work, 'commit', '-q', '--allow-empty', '-m', 'two')
+    await git(work, 'push', '-q', url, 'main')
     expect(await git(`${place}/again`, 'fetch', '-q')).toMatchObject({ code: 0 })
     expect((await git(`${place}/again`, 'log', '--format=%s', 'origin/main')).stdout).toBe(
       'two\none\n',
@@ -315,17 +316,7 @@ describe('Ansible', () => {
 })
 
 test('an editor’s way: an installer on the input of a shell, and forwards while it runs', async () => {
-  await vaultterm.json(
-    'grant',
-    'add',
-    'acme',
-    '--user',
-    'demo',
-    '--target',
-    'real',
-    '--allow',
-    'shell,exec,forward',
-  )
+  await addGrant(vaultterm, 'shell,exec,forward')
   const marker = randomBytes(8).toString('hex')
   const installer = `echo ${marker}:start\nmkdir -p "${sshd.directory}/server" && cat > "${sshd.directory}/server/run" <<'EOS'\n${'x'.repeat(200_000)}\nEOS\nwc -c < "${sshd.directory}/server/run"\necho ${marker}:end:$?\n`
   const { stdout, code } = await vaultterm.ssh(

@@ -40,6 +40,18 @@ export async function addTarget(
   await vaultterm.json('grant', 'add', tenant, '--user', user, '--target', name)
 }
 
+/** A grant of what is not in one by default, with the places that forwards may lead to. */
+export function addGrant(
+  vaultterm: VaultTerm,
+  allow: string,
+  { user = 'demo', forward = [] as readonly string[] } = {},
+): Promise<{ readonly id: string }> {
+  return vaultterm.json(
+    ...['grant', 'add', 'acme', '--user', user, '--target', 'real', '--allow', allow],
+    ...forward.flatMap((place) => ['--forward', place]),
+  )
+}
+
 export async function onboard(vaultterm: VaultTerm, sshd: Sshd, tenant: string, name: string) {
   const onboarding = await vaultterm.json<{ publicKey: string }>('target', 'onboard', tenant, name)
   sshd.authorize(onboarding.publicKey)
