@@ -93,6 +93,12 @@ export interface Ca {
   trust(tx: ReadTx, kind: CertificateKind, certificate: Certificate | undefined): Promise<Trust>
 }
 
+/** What is to be signed, but for its serial, and what goes on the log with it. */
+interface Issue {
+  readonly certificate: Omit<CertificateWish, 'serial'>
+  readonly event: CertificateOrder['event']
+}
+
 export interface CaDeps {
   readonly database: Database
   readonly vault: Pick<Vault, 'createAuthorityKey' | 'signCertificate' | 'leaseEphemeral'>
@@ -133,29 +139,38 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
   const authorities = new Authorities(database, vault)
   const metrics = caMetrics(registry)
 
-  /** Has one signed: its serial is taken in the transaction that puts it on the log. */
+  /** Has one signed; on first use there is nobody to sign yet. */
   async function issue(
     tenant: TenantId,
     kind: CertificateKind,
     state: AuthorityState,
-    order: {
-      readonly certificate: Omit<CertificateWish, 'serial'>
-      readonly event: CertificateOrder['event']
-    },
+    wish: Issue,
   ): Promise<IssuedCertificate> {
-    // On first use there is nobody to sign yet.
-    if ((await find(tenant, kind)).length === 0) await authorities.list(tenant, kind)
+    const issued = await sign(tenant, kind, state, wish)
+    if (issued !== undefined) return issued
+    await authorities.list(tenant, kind)
+    const second = await sign(tenant, kind, state, wish)
+    if (second === undefined) throw new CertificateRefused(`there is no ${state} ${kind} authority`)
+    return second
+  }
+
+  /** Its serial is taken in the transaction that puts it on the log. Undefined without an authority. */
+  async function sign(
+    tenant: TenantId,
+    kind: CertificateKind,
+    state: AuthorityState,
+    wish: Issue,
+  ): Promise<IssuedCertificate | undefined> {
     const stopTimer = metrics.issueSeconds.startTimer()
     let taken: { readonly generation: number; readonly serial: string } | undefined
     const blob = await vault.signCertificate(tenant, async (tx: WriteTx) => {
       taken = await takeSerial(tx, kind, state)
-      if (taken === undefined)
-        throw new CertificateRefused(`there is no ${state} ${kind} authority`)
+      if (taken === undefined) return undefined
       const { generation, serial } = taken
-      const { validAfter, validBefore, publicKey, keyId, principals } = order.certificate
+      const { validAfter, validBefore, publicKey, keyId, principals } = wish.certificate
       return {
         authority: { kind, generation },
-        certificate: { ...order.certificate, serial: BigInt(serial) },
+        certificate: { ...wish.certificate, serial: BigInt(serial) },
         event: {
           public: {
             certKind: kind,
@@ -164,17 +179,17 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
             fingerprint: fingerprint(publicKey),
             validAfter: moment(validAfter),
             validBefore: moment(validBefore),
-            ...order.event.public,
+            ...wish.event.public,
           },
-          private: { keyId, principals, ...order.event.private },
+          private: { keyId, principals, ...wish.event.private },
         },
       }
     })
+    if (blob === undefined || taken === undefined) return undefined
     stopTimer()
     metrics.issued.inc({ kind })
     const parsed = parseCertificate(blob)
-    if ('problem' in parsed || taken === undefined)
-      throw new Error('the vault signed no certificate')
+    if ('problem' in parsed) throw new Error('the vault signed no certificate')
     const { type, serial, keyId, principals, validAfter, validBefore, publicKey } =
       parsed.certificate
     return {
@@ -190,9 +205,6 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
       fingerprint: fingerprint(publicKey),
     }
   }
-
-  const find = (tenant: TenantId, kind: CertificateKind) =>
-    database.read(tenant, (tx) => listAuthorities(tx, kind))
 
   async function issueUser(tenant: TenantId, wish: UserCertificateWish, by: By) {
     const { user, publicKey, ttlSeconds, forceCommand, sourceAddress } = wish

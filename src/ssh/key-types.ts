@@ -5,6 +5,8 @@ import { Reader, WireError, type Writer } from './wire.ts'
 export interface KeyFields {
   readonly key: KeyObject
   readonly bits: number
+  /** Where the key is nothing but bytes: these. */
+  readonly bytes?: Buffer
   /** Of a security key: the relying party that it signs for, as in `ssh:`. */
   readonly application?: string
 }
@@ -29,8 +31,8 @@ export interface KeyType {
   readonly isSecurityKey: boolean
   /** Reads what follows the type's name; a problem is said in words for whoever uploaded the key. */
   read(reader: Reader): KeyFields | { readonly problem: string }
-  /** Writes what read() reads, from the key itself. */
-  write(writer: Writer, fields: Pick<KeyFields, 'key' | 'application'>): Writer
+  /** Writes what read() reads, in its one right form. */
+  write(writer: Writer, fields: Omit<KeyFields, 'bits'>): Writer
   /** A signature as the wire has it, in the form that node:crypto verifies; throws WireError. */
   readSignature(signature: Reader, fields: KeyFields): Buffer
 }
@@ -49,7 +51,7 @@ const ed25519: KeyType = {
   algorithms: [{ name: 'ssh-ed25519', hash: null }],
   isSecurityKey: false,
   read: readEd25519,
-  write: (writer, { key }) => writer.string(member(key, 'x')),
+  write: (writer, fields) => writer.string(fields.bytes ?? member(fields.key, 'x')),
   readSignature: (reader) => fixed(reader.string(), 64),
 }
 
@@ -139,9 +141,20 @@ export function refuseKeyType(name: string): string {
 }
 
 function readEd25519(reader: Reader) {
-  const x = reader.string()
-  if (x.length !== 32) return { problem: 'an Ed25519 key has 32 bytes; this one does not' }
-  return keyFields({ kty: 'OKP', crv: 'Ed25519', x: x.toString('base64url') }, 256)
+  // Not a view: what is verified with must be what was read, whatever becomes of that memory.
+  const bytes = Buffer.from(reader.string())
+  if (bytes.length !== 32) return { problem: 'an Ed25519 key has 32 bytes; this one does not' }
+  let key: KeyObject | undefined
+  return {
+    bits: 256,
+    bytes,
+    // Any 32 bytes are a key, and most keys are only compared: it is made for whoever verifies with it.
+    get key() {
+      const x = bytes.toString('base64url')
+      key ??= createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' })
+      return key
+    },
+  }
 }
 
 function readRsa(reader: Reader) {

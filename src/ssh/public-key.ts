@@ -109,7 +109,7 @@ export function decodePublicKey(
   }
 }
 
-function encode(type: KeyType, fields: Pick<KeyFields, 'key' | 'application'>): Buffer {
+function encode(type: KeyType, fields: Omit<KeyFields, 'bits'>): Buffer {
   return type.write(new Writer().text(type.name), fields).build()
 }
 

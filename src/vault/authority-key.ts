@@ -86,11 +86,17 @@ export class AuthorityKeys {
 
   /**
    * Signs what the order says. The order is made, and `cert.issue` appended, in one transaction;
-   * only when that has committed is the key opened. Throws VaultRefused for what no CA key signs.
+   * only when that has committed is the key opened. Gives undefined where there was no order; throws
+   * VaultRefused for what no CA key signs.
    */
-  async sign(tenant: TenantId, order: (tx: WriteTx) => Promise<CertificateOrder>): Promise<Buffer> {
+  async sign(
+    tenant: TenantId,
+    order: (tx: WriteTx) => Promise<CertificateOrder | undefined>,
+  ): Promise<Buffer | undefined> {
     const ordered = await this.#secrets.write(tenant, async (tx) => {
-      const { authority, certificate, event } = await order(tx)
+      const made = await order(tx)
+      if (made === undefined) return undefined
+      const { authority, certificate, event } = made
       const row = await find(tx, authority)
       const signatureKey = publicKeyOf(row, pathOf(authority))
       const { kind } = authority
@@ -100,6 +106,7 @@ export class AuthorityKeys {
       await appendEvent(tx, { type: 'cert.issue', ...event })
       return { authority, row, toBeSigned, signatureKey }
     })
+    if (ordered === undefined) return undefined
     const { authority, row, toBeSigned, signatureKey } = ordered
     const place = { tenant, path: pathOf(authority), version: row.version }
     const bare = await this.#secrets.use(place, row, (key) => signEd25519(key, toBeSigned))

@@ -71,30 +71,40 @@ export async function signRsa(privateKey: Buffer, data: Buffer, algorithm: strin
   const hash = rsaHashes.get(algorithm)
   if (hash === undefined) throw new TypeError(`no such RSA signature algorithm: ${algorithm}`)
   const key = createPrivateKey({ key: privateKey, format: 'pem' })
-  const signature = await signWith(hash, data, key)
+  const signature = await signOnPool(hash, data, key)
   return { blob: encodeSignature(algorithm, signature), publicBlob: rsaBlob(createPublicKey(key)) }
 }
 
-export async function signEd25519(privateKey: Buffer, data: Buffer): Promise<Buffer> {
-  return signWith(null, data, createPrivateKey({ key: privateKey, format: 'pem' }))
+/** Signs at once: it takes a twentieth of a millisecond, and the way to the thread pool longer. */
+export function signEd25519(privateKey: Buffer, data: Buffer): Buffer {
+  const key = createPrivateKey({ key: privateKey, format: 'pem' })
+  return verified(null, data, key, sign(null, data, key))
 }
 
 /** The whole RFC 8709 signature, by a key that is no stored secret. */
-export async function signEd25519With(key: KeyObject, data: Buffer): Promise<Buffer> {
-  return encodeSignature('ssh-ed25519', await signWith(null, data, key))
+export function signEd25519With(key: KeyObject, data: Buffer): Buffer {
+  return encodeSignature('ssh-ed25519', verified(null, data, key, sign(null, data, key)))
 }
 
-function signWith(hash: string | null, data: Buffer, key: KeyObject): Promise<Buffer> {
+function signOnPool(hash: string, data: Buffer, key: KeyObject): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   sign(hash, data, key, (err, signature) => {
     if (err !== null) return reject(err)
-    // A fault in one half of an RSA signature gives the private key away to whoever sees it.
-    if (!verify(hash, data, createPublicKey(key), signature)) {
-      return reject(new Error('a signature did not verify and was withheld'))
+    try {
+      resolve(verified(hash, data, key, signature))
+    } catch (fault) {
+      reject(fault)
     }
-    resolve(signature)
   })
   return promise
+}
+
+/** A fault in one half of an RSA signature gives the private key away to whoever sees it. */
+function verified(hash: string | null, data: Buffer, key: KeyObject, signature: Buffer): Buffer {
+  if (!verify(hash, data, createPublicKey(key), signature)) {
+    throw new Error('a signature did not verify and was withheld')
+  }
+  return signature
 }
 
 function encodeSignature(algorithm: string, signature: Buffer): Buffer {

@@ -76,7 +76,7 @@ export function useRecord<T>(
   tenantKek: WrappedKek,
   place: RecordPlace,
   record: SealedRecord,
-  use: (payload: Buffer) => Promise<T>,
+  use: (payload: Buffer) => T | Promise<T>,
 ): Promise<T> {
   return withTenantKek(kek, place.tenant, tenantKek, async (wrapping) => {
     const bytes = openEnvelope(wrapping, { ...place, kind: 'wrappedDek' }, record.dek)

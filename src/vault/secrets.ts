@@ -96,7 +96,7 @@ export class SecretStore {
   async use<T>(
     place: RecordPlace,
     row: SecretRow,
-    use: (privateKey: Buffer) => Promise<T>,
+    use: (privateKey: Buffer) => T | Promise<T>,
   ): Promise<T> {
     const { tenant, path, version } = place
     const tenantKek = { version: row.kekVersion, wrapped: row.wrappedKek }

@@ -82,12 +82,13 @@ export interface Vault {
   createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
   /**
    * Signs the certificate that is ordered; the order is made in the transaction that puts it on the
-   * log as `cert.issue`, before the key is opened. Throws VaultRefused for what no CA key signs.
+   * log as `cert.issue`, before the key is opened. Gives undefined where there was no order; throws
+   * VaultRefused for what no CA key signs.
    */
   signCertificate(
     tenant: TenantId,
-    order: (tx: WriteTx) => Promise<CertificateOrder>,
-  ): Promise<Buffer>
+    order: (tx: WriteTx) => Promise<CertificateOrder | undefined>,
+  ): Promise<Buffer | undefined>
   /**
    * Signs the login request that was leased: RFC 4252 section 7, or its host-bound form.
    *

@@ -83,9 +83,16 @@ test('has no key of a generation, or of a tenant, that there is not', async () =
 
 test('leases no ephemeral key for a certificate of another', async () => {
   const wish = { login: 'root', session: 's', purpose: 'upstream', expiresInMs: 1000 } as const
-  await expect(vault.leaseEphemeral(tenant, wish, () => sign())).rejects.toMatchObject({
+  const another = (await sign()) ?? Buffer.alloc(0)
+  await expect(vault.leaseEphemeral(tenant, wish, async () => another)).rejects.toMatchObject({
     code: 'ERR_VAULT_REFUSED',
   })
+})
+
+test('signs nothing where there is no order, and has nothing on the log', async () => {
+  const before = await issues()
+  expect(await vault.signCertificate(tenant, async () => undefined)).toBeUndefined()
+  expect(await issues()).toBe(before)
 })
 
 test('keeps its keys out of the log of the process', () => {
