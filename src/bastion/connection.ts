@@ -11,9 +11,10 @@ import type { Headcount } from './headcount.ts'
 import { readDestination } from './jump.ts'
 import type { KillNotices } from './kill-notices.ts'
 import { refusalLine, refusalOf } from './refusal.ts'
-import { earlyWindowBytes, inTime, SessionChannel } from './session.ts'
+import { earlyWindowBytes, SessionChannel } from './session.ts'
+import { inTime } from './target-start.ts'
 import { Turns } from './turns.ts'
-import { dial } from './upstream.ts'
+import { dial, explainOpen } from './upstream.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
@@ -193,7 +194,12 @@ export class ClientConnection {
 
   async #openTarget(authorization: Authorization, session: SessionId): Promise<Channel> {
     const upstream = await this.#upstream(authorization, session)
-    const channel = await inTime(upstream.openChannel('session', Buffer.alloc(0)))
+    let channel: Channel
+    try {
+      channel = await inTime(upstream.openChannel('session', Buffer.alloc(0)))
+    } catch (err) {
+      throw explainOpen(err, authorization)
+    }
     try {
       await this.#deps.broker.upstreamOpened(this.#id, authorization.id, session)
     } catch (err) {

@@ -8,20 +8,20 @@ import {
   Reader,
   receiveWindowBytes,
   WireError,
-  Writer,
 } from '../ssh/index.ts'
 import type { ConnectionId } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
 import { environmentMax, mayCarry } from './environment.ts'
-import { RecorderFailed, SessionKilled, TargetFailed, TargetRefused } from './errors.ts'
+import { RecorderFailed, SessionKilled, TargetFailed } from './errors.ts'
 import { FileWatch } from './file-watch.ts'
 import type { Loan } from './forwards.ts'
 import { Loans } from './loans.ts'
 import type { Choice } from './menu.ts'
-import { encodePty, encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
+import { encodeSize, type Pty, parsePty, parseSize } from './pty.ts'
 import { type Refusal, refusalLine, refusalOf } from './refusal.ts'
 import { type Exit, Relay } from './relay.ts'
 import { TargetChoice } from './target-choice.ts'
+import { inTime, startOnTarget, type TargetStart } from './target-start.ts'
 
 /** What the connection around a session knows and lends. */
 export interface Visit {
@@ -49,11 +49,9 @@ export interface Visit {
   killed(session: SessionId): string | undefined
 }
 
-/** What a client wants to run. */
-interface Start {
-  readonly kind: 'shell' | 'exec' | 'sftp'
+/** What a client wants to run, and its request for that. */
+interface Start extends Pick<TargetStart, 'kind' | 'command'> {
   readonly request: ChannelRequest
-  readonly command: Buffer | undefined
 }
 
 const earlyRequestsMax = 64
@@ -62,8 +60,6 @@ export const earlyWindowBytes = 64 * 1024
 const earlyPiecesMax = 256
 /** A signal, a break: what a client asks of what runs is short. */
 const requestBytesMax = 256
-/** How long a target may take for each step of a start. */
-const stepMs = 20_000
 /** How long a channel may be open and ask for nothing. */
 const askMs = 120_000
 
@@ -323,7 +319,13 @@ export class SessionChannel {
     if (this.#clientGone) return this.#close('client-gone')
     await this.#loans.lend(session, target, inTime)
     if (this.#gone()) return this.#close('client-gone')
-    await this.#startOnTarget(start, target, answer)
+    const { kind, command } = start
+    const what = { kind, command, pty: this.#pty, environment: this.#environment }
+    await startOnTarget(target, answer.target.name, what)
+    if (this.#clientGone) return this.#close('client-gone')
+    if (this.#gone()) return
+    start.request.reply(true)
+    this.#join(target)
   }
 
   /** Undefined when the person has left. */
@@ -353,37 +355,6 @@ export class SessionChannel {
     }
     if (chosen.rest.length > 0) this.#typedAhead = chosen.rest
     return this.#visit.authorize(start.kind, chosen.target)
-  }
-
-  async #startOnTarget(
-    start: Start,
-    target: Channel,
-    { target: { name } }: Authorization,
-  ): Promise<void> {
-    for (const [variable, value] of this.#environment) {
-      void target.request('env', new Writer().text(variable).text(value).build(), false)
-    }
-    if (
-      this.#pty !== undefined &&
-      !(await inTime(target.request('pty-req', encodePty(this.#pty), true)))
-    ) {
-      throw new TargetRefused(`${name} refused to open a terminal`)
-    }
-    const [request, payload] =
-      start.kind === 'sftp'
-        ? ['subsystem', new Writer().text('sftp').build()]
-        : start.command === undefined
-          ? ['shell', Buffer.alloc(0)]
-          : ['exec', new Writer().string(start.command).build()]
-    if (!(await inTime(target.request(request, payload, true)))) {
-      throw new TargetRefused(
-        `${name} refused to start ${start.kind === 'exec' ? 'the command' : start.kind}`,
-      )
-    }
-    if (this.#clientGone) return this.#close('client-gone')
-    if (this.#phase === 'over') return
-    start.request.reply(true)
-    this.#join(target)
   }
 
   /** From here on the two channels talk. */
@@ -526,23 +497,6 @@ export class SessionChannel {
 
 function outcomeLabel(outcome: string): string {
   return outcome === 'ended' || outcome === 'client-gone' ? outcome : 'cut'
-}
-
-/** A target that answers nothing must not hold a session in its start for ever. */
-export async function inTime<T>(answer: Promise<T>): Promise<T> {
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(
-    () =>
-      late.reject(
-        new TargetFailed('the target took too long to answer; try again, or check its load'),
-      ),
-    stepMs,
-  )
-  try {
-    return await Promise.race([answer, late.promise])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 function readString(payload: Buffer): Buffer {

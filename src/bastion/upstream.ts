@@ -3,12 +3,20 @@ import type { Authorization } from '../access/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
-import { type Connection, certificateTypeNames, connectUpstream, openSocket } from '../ssh/index.ts'
+import {
+  ChannelOpenRefused,
+  type Connection,
+  ConnectionClosed,
+  certificateTypeNames,
+  connectUpstream,
+  openSocket,
+} from '../ssh/index.ts'
 import type { ConnectionId } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
 import {
   TargetFailed,
   TargetHostKeyChanged,
+  TargetRefused,
   TargetRefusedKey,
   TargetUnreachable,
 } from './errors.ts'
@@ -135,6 +143,23 @@ function explain(cause: unknown, { target, login, tenantSlug }: Authorization): 
         { cause },
       )
   }
+}
+
+/** What it means to the person that no session came about on a target that had let us in. */
+export function explainOpen(cause: unknown, { target: { name } }: Authorization): unknown {
+  if (cause instanceof ConnectionClosed) {
+    return new TargetFailed(
+      `${name} broke off the connection before the session began; its own log says why`,
+      { cause },
+    )
+  }
+  if (cause instanceof ChannelOpenRefused) {
+    return new TargetRefused(
+      `${name} refused to open a session; MaxSessions of its sshd may be reached, its own log says why`,
+      { cause },
+    )
+  }
+  return cause
 }
 
 /** A target shows the first of these that it has: a certificate only where one is believed. */

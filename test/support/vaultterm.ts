@@ -170,6 +170,8 @@ function run(
         done({ stdout, stderr, code })
       },
     )
+    // Who has ended reads no more: its code says what there is to say.
+    child.stdin?.on('error', () => {})
     if (input === undefined) child.stdin?.end()
     else child.stdin?.end(input)
   })
