@@ -7,7 +7,7 @@ export interface Pty {
   readonly rows: number
   readonly widthPx: number
   readonly heightPx: number
-  /** Encoded terminal modes, carried as they came. */
+  /** Encoded terminal modes: RFC 4254 section 8. */
   readonly modes: Buffer
 }
 
@@ -27,7 +27,7 @@ export function parsePty(payload: Buffer): Pty {
     // A name with escapes in it would reach the target's terminfo and the recording's header.
     term: termName.test(term) ? term : 'dumb',
     ...size,
-    modes: modes.length <= modesBytesMax ? modes : Buffer.of(0),
+    modes: wellFormed(modes.subarray(0, modesBytesMax)),
   }
 }
 
@@ -52,6 +52,22 @@ export function parseSize(payload: Buffer): Size {
 
 export function encodeSize(size: Size): Buffer {
   return new Writer().u32(size.cols).u32(size.rows).u32(size.widthPx).u32(size.heightPx).build()
+}
+
+/** Of each mode an opcode and a number; those from 160 on have no form, and nothing behind them has one. */
+const modeBytes = 5
+const modesEnd = 0
+const opcodeMax = 159
+
+/** All of it up to what is no mode: a server that is given that ends the connection, with all that is on it. */
+function wellFormed(modes: Buffer): Buffer {
+  let at = 0
+  while (at + modeBytes <= modes.length) {
+    const opcode = modes[at] ?? modesEnd
+    if (opcode === modesEnd || opcode > opcodeMax) break
+    at += modeBytes
+  }
+  return Buffer.concat([modes.subarray(0, at), Buffer.of(modesEnd)])
 }
 
 // A client may say four thousand million columns; whoever allocates a screen of that size is gone.

@@ -1,6 +1,5 @@
-import { createPrivateKey, sign } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { connect, createServer, type Server } from 'node:net'
+import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import pg from 'pg'
 import { pino } from 'pino'
@@ -10,13 +9,13 @@ import {
   createSshServer,
   formatPublicKey,
   generateHostKey,
-  parsePublicKey,
   verifyUserSignature,
   Writer,
 } from '../../src/ssh/index.ts'
-import { demoKey, eventually, metric, sessions } from '../support/installation.ts'
-import { Attacker, authRequest, msg, publicKeyFields } from '../support/ssh-attacker.ts'
-import { channelMsg, channelRequest, forChannel, openChannel } from '../support/ssh-lab.ts'
+import { eventually, metric, sessions } from '../support/installation.ts'
+import { enter, execRequest } from '../support/intruder.ts'
+import { msg } from '../support/ssh-attacker.ts'
+import { channelMsg, forChannel, openChannel } from '../support/ssh-lab.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
 /** People who are let in, and targets, that do what no honest one does. */
@@ -26,48 +25,16 @@ beforeAll(async () => {
 })
 afterAll(() => vaultterm?.close())
 
-/** The demo user, who has thrown ssh away. */
-async function enter(): Promise<Attacker> {
-  const attacker = new Attacker(connect(Number(vaultterm.sshPort), '127.0.0.1'))
-  await attacker.handshakeForLogin()
-  const parsed = parsePublicKey(readFileSync(`${demoKey(vaultterm)}.pub`, 'utf8'))
-  if (!('key' in parsed)) throw new Error(parsed.problem)
-  const fields = publicKeyFields('ssh-ed25519', parsed.key.blob, true)
-  const request = authRequest('acme+web1', 'publickey', fields)
-  const signed = new Writer().string(attacker.sessionId).bytes(request).build()
-  const signature = new Writer()
-    .text('ssh-ed25519')
-    .string(sign(null, signed, openSshKey(demoKey(vaultterm))))
-    .build()
-  attacker.send(new Writer().bytes(request).string(signature).build())
-  await attacker.first(msg.authSuccess)
-  return attacker
-}
-
-/** The private half of an unencrypted OpenSSH Ed25519 key file: its seed is in the last part. */
-function openSshKey(file: string) {
-  const bytes = Buffer.from(readFileSync(file, 'utf8').replace(/-----.*-----|\s/g, ''), 'base64')
-  const publicAt = bytes.indexOf('\0\0\0\x0bssh-ed25519', 0, 'latin1') + 19
-  const publicKey = bytes.subarray(publicAt, publicAt + 32)
-  const privateAt = bytes.lastIndexOf(publicKey) - 32
-  const seed = bytes.subarray(privateAt, privateAt + 32)
-  const der = Buffer.from(`302e020100300506032b657004220420${seed.toString('hex')}`, 'hex')
-  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
-}
-
-const exec = (recipient: number, command: string) =>
-  channelRequest(recipient, 'exec', true, Buffer.from(new Writer().text(command).build()))
-
 const expectWell = async () => {
   expect(vaultterm.alive).toBe(true)
   expect(await vaultterm.ssh(['acme+web1', 'echo', 'well'])).toMatchObject({ stdout: 'well\n' })
 }
 
 test('attack: sessions opened and closed without waiting get no more than one connection may', async () => {
-  const attacker = await enter()
+  const attacker = await enter(vaultterm)
   const before = (await sessions(vaultterm)).length
   for (let round = 0; round < 1000; round++) {
-    attacker.send(openChannel(round), exec(0, 'true'), forChannel(channelMsg.close, 0))
+    attacker.send(openChannel(round), execRequest(0, 'true'), forChannel(channelMsg.close, 0))
   }
   // One open too many is refused; what was sent along for it breaks the protocol.
   const ends: readonly (number | undefined)[] = [channelMsg.failure, msg.disconnect]
@@ -85,7 +52,7 @@ test('attack: sessions opened and closed without waiting get no more than one co
 })
 
 test('attack: early data for 64 channels is a window of 64 KiB each, and no byte more', async () => {
-  const attacker = await enter()
+  const attacker = await enter(vaultterm)
   attacker.send(...Array.from({ length: 64 }, (_, sender) => openChannel(sender)))
   const all = await attacker.until(() => {
     const opened = attacker.received.filter(([type]) => type === channelMsg.confirmation)
