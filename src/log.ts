@@ -2,6 +2,12 @@ import { type DestinationStream, type Logger, pino } from 'pino'
 
 export type Log = Logger
 
+/**
+ * What JSON lets stand for itself and a terminal or an editor obeys: the controls of eight bits, line
+ * ends that are not ASCII, and what turns the direction of text. None of it is in JSON but in texts.
+ */
+const obeyed = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
+
 /** Names that no log line may carry a value for, wherever they stand. `Secret` guards the rest by type. */
 const redacted = [
   'password',
@@ -29,6 +35,7 @@ export function createLog(
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      hooks: { streamWrite: (line) => line.replace(obeyed, escaped) },
       redact: {
         paths: redacted.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]),
         censor: '[secret]',
@@ -36,4 +43,8 @@ export function createLog(
     },
     destination,
   )
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }

@@ -112,8 +112,8 @@ export class Menu {
 
   /** The whole screen. */
   render(): string {
-    const cols = Math.max(this.#size.cols, 10)
-    const rows = Math.max(this.#size.rows, 2)
+    const cols = Math.max(this.#size.cols || 80, 10)
+    const rows = Math.max(this.#size.rows || 24, 2)
     const shown = this.#shown()
     const spare = rows >= 8
     const height = Math.max(rows - (spare ? 5 : 1), 1)
@@ -170,7 +170,7 @@ export class Menu {
   }
 
   #key(sequence: string): void {
-    const page = Math.max(this.#size.rows - 6, 1)
+    const page = Math.max((this.#size.rows || 24) - 6, 1)
     switch (keys[sequence]) {
       case 'up':
         return this.#move(-1)

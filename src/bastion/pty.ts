@@ -11,6 +11,7 @@ export interface Pty {
   readonly modes: Buffer
 }
 
+/** 0 says nothing: `ssh -tt` without a terminal of its own. */
 export type Size = Pick<Pty, 'cols' | 'rows' | 'widthPx' | 'heightPx'>
 
 const termName = /^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$/
@@ -73,13 +74,9 @@ function wellFormed(modes: Buffer): Buffer {
 // A client may say four thousand million columns; whoever allocates a screen of that size is gone.
 function readSize(reader: Reader): Size {
   return {
-    cols: clamp(reader.u32(), 1000),
-    rows: clamp(reader.u32(), 500),
-    widthPx: clamp(reader.u32(), 65_535, 0),
-    heightPx: clamp(reader.u32(), 65_535, 0),
+    cols: Math.min(reader.u32(), 1000),
+    rows: Math.min(reader.u32(), 500),
+    widthPx: Math.min(reader.u32(), 65_535),
+    heightPx: Math.min(reader.u32(), 65_535),
   }
-}
-
-function clamp(value: number, max: number, min = 1): number {
-  return Math.min(Math.max(value, min), max)
 }

@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 
-const policy = (script: string) =>
+const policy = (script: string, ...more: readonly string[]) =>
   [
     "default-src 'none'",
     `script-src ${script}`,
@@ -11,12 +11,13 @@ const policy = (script: string) =>
     "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",
+    ...more,
   ].join('; ')
 
 /** What every reply carries, an error or a file among them. */
 export function securityHeaders(https: boolean): { readonly [name: string]: string } {
   return {
-    'content-security-policy': policy("'self'"),
+    'content-security-policy': policy("'self'", "require-trusted-types-for 'script'"),
     'x-content-type-options': 'nosniff',
     'x-frame-options': 'DENY',
     'referrer-policy': 'no-referrer',
@@ -31,7 +32,7 @@ export function securityHeaders(https: boolean): { readonly [name: string]: stri
   }
 }
 
-/** The terminal player is compiled to WebAssembly. Only its page may run any. */
+/** The terminal player is compiled to WebAssembly, and makes its own elements of text: only on its page. */
 export function allowPlayer(reply: FastifyReply): void {
   reply.header('content-security-policy', policy("'self' 'wasm-unsafe-eval'"))
 }

@@ -8,8 +8,12 @@ import { channelMsg, channelRequest } from './ssh-lab.ts'
 import type { VaultTerm } from './vaultterm.ts'
 
 /** The demo user, who has thrown ssh away: let in, and free to send what no client would. */
-export async function enter(vaultterm: VaultTerm, user = 'acme+web1'): Promise<Attacker> {
-  const attacker = new Attacker(connect(Number(vaultterm.sshPort), '127.0.0.1'))
+export async function enter(
+  vaultterm: VaultTerm,
+  user = 'acme+web1',
+  ident?: string,
+): Promise<Attacker> {
+  const attacker = new Attacker(connect(Number(vaultterm.sshPort), '127.0.0.1'), ident)
   await attacker.handshakeForLogin()
   const parsed = parsePublicKey(readFileSync(`${demoKey(vaultterm)}.pub`, 'utf8'))
   if (!('key' in parsed)) throw new Error(parsed.problem)

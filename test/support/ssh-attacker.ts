@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto'
+import type { Duplex } from 'node:stream'
 import { Reader, Writer } from '../../src/ssh/wire.ts'
 import { type Exchange, x25519Exchange } from './ssh-exchange.ts'
 import { deriveKeys, msg, RawPeer, sha256 } from './ssh-raw-peer.ts'
 
 export { msg } from './ssh-raw-peer.ts'
-
-const ident = 'SSH-2.0-attacker'
 
 interface Opening {
   readonly kex?: readonly string[]
@@ -26,9 +25,15 @@ export interface HostProof {
 export class Attacker extends RawPeer {
   sessionId: Buffer = Buffer.alloc(0)
   hostProof: HostProof | undefined
+  readonly #ident: string
+
+  constructor(stream: Duplex, ident = 'SSH-2.0-attacker') {
+    super(stream)
+    this.#ident = ident
+  }
 
   sendIdent(): void {
-    this.write(`${ident}\r\n`)
+    this.write(`${this.#ident}\r\n`)
   }
 
   async handshake(opening?: Opening, exchange?: Exchange): Promise<void> {
@@ -84,7 +89,7 @@ export class Attacker extends RawPeer {
     const serverInit = await this.first(msg.kexInit, since)
     const shared = exchange.agree(theirs)
     const transcript = new Writer()
-      .text(ident)
+      .text(this.#ident)
       .text(this.peerIdent ?? '')
       .string(clientInit)
       .string(serverInit)
