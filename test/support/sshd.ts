@@ -8,9 +8,10 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from './free-port.ts'
 
 /**
  * Whether the server can give terminals. Without root it can hand none to the group `tty`, which new
@@ -137,18 +138,6 @@ function punishesSources(): boolean {
   const { stderr } = spawnSync('/usr/sbin/sshd', ['-V'], { encoding: 'utf8' })
   const [, major = 0, minor = 0] = (/^OpenSSH_(\d+)\.(\d+)/.exec(stderr) ?? []).map(Number)
   return major > 9 || (major === 9 && minor >= 8)
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      const port = typeof address === 'object' && address !== null ? address.port : 0
-      server.close(() => resolve(port))
-    })
-  })
 }
 
 function answers(port: number): Promise<boolean> {
