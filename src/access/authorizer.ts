@@ -121,8 +121,8 @@ export class Authorizer {
   }
 
   /**
-   * Whether what was allowed still is. Call it after an append in the same transaction: who takes
-   * access away appends too, and so either waits for this transaction or is seen by it.
+   * Whether what was allowed still is. Call it with the log's lock held: who takes access away takes
+   * it too, and so either waits for this transaction or is seen by it.
    */
   async holds(tx: ReadTx, { authorization, identity, kind }: Minted): Promise<boolean> {
     const { target, login } = authorization
@@ -197,7 +197,10 @@ function personOf({ user, keyFingerprint, certificate }: Identity): Person {
 
 async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
   const now = new Date()
-  const { askers, rules } = await readCircumstances(tx, [personOf(identity)])
+  const [{ askers, rules }, row] = await Promise.all([
+    readCircumstances(tx, [personOf(identity)]),
+    wish.target === undefined ? undefined : findTarget(tx, wish.target),
+  ])
   const [asker] = askers
   if (asker === undefined) throw new Error('no such tenant')
   const refused = refusePerson(asker, now)
@@ -214,7 +217,6 @@ async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<De
     if (reachable.length > 1) return { answer: { why: 'choose', targets }, target: undefined }
     return decideTarget(tx, only, about)
   }
-  const row = await findTarget(tx, wish.target)
   if (row !== undefined) return decideTarget(tx, targetOf(row), about)
   const targets = (await listReachable(tx, user, rules, now)).map(({ name }) => name)
   return { answer: { why: 'no-target', targets }, target: undefined }

@@ -33,18 +33,17 @@ export interface Circumstances {
   readonly rules: readonly Rule[]
 }
 
-/** Reads the circumstances of some people, in a number of statements that does not grow with them. */
+/** Reads the circumstances of some people, in a number of statements that does not grow with them, and at once. */
 export async function readCircumstances(
   tx: ReadTx,
   people: readonly Person[],
 ): Promise<Circumstances> {
-  const good = await listGood(tx, people)
-  const rows = await listPeople(tx, people)
-  const askers = rows.map((row, i) => askerOf(certified(row, people[i], good)))
-  const users = askers.flatMap(({ user }) => (user === undefined ? [] : [user]))
-  const ids = new Set(users.map(({ id }) => id))
-  const roles = new Set(users.map(({ role }) => role))
-  return { askers, rules: await listRules(tx, [...ids], [...roles]) }
+  const [good, rows, rules] = await Promise.all([
+    listGood(tx, people),
+    listPeople(tx, people),
+    listRules(tx, [...new Set(people.map(({ id }) => id))]),
+  ])
+  return { askers: rows.map((row, i) => askerOf(certified(row, people[i], good))), rules }
 }
 
 /** Those whose certificate is still to be believed. */

@@ -1,4 +1,4 @@
-import { appendEvent } from '../audit/index.ts'
+import { appendLastEvent } from '../audit/index.ts'
 import type { Identity } from '../auth/index.ts'
 import type { Database } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
@@ -34,7 +34,7 @@ export async function openForward(
   { id, session, kind, destination, path }: Forward,
 ): Promise<void> {
   await database.write(tenant, (tx) =>
-    appendEvent(tx, {
+    appendLastEvent(tx, {
       type: 'forward.open',
       public: { session, forward: id, user: user.id, target: target.id, kind },
       private: {
@@ -58,7 +58,7 @@ export async function closeForward(
   { bytesIn, bytesOut, ended }: ForwardOutcome,
 ): Promise<void> {
   await database.write(tenant, (tx) =>
-    appendEvent(tx, {
+    appendLastEvent(tx, {
       type: 'forward.close',
       public: {
         session,

@@ -64,16 +64,14 @@ export function listPeople(
 const ruleColumns = `g.id, g.user_id as "userId", g.role, g.target_id as "targetId", g.logins,
   g.allow, g.forwards, g.until`
 
-/** Every grant that names one of the users or one of the roles. */
-export function listRules(
-  tx: ReadTx,
-  users: readonly UserId[],
-  roles: readonly Role[],
-): Promise<Rule[]> {
+/** Every grant that names one of the users, or a role that one of them has. */
+export function listRules(tx: ReadTx, users: readonly UserId[]): Promise<Rule[]> {
   return tx.many(
     `select ${ruleColumns} from access_grant g
-       where g.user_id = any($1) or g.role = any($2) order by g.created_at, g.id`,
-    [users, roles],
+       where g.user_id = any($1)
+         or g.role in (select u.role from app_user u where u.id = any($1))
+       order by g.created_at, g.id`,
+    [users],
   )
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { appendEvent } from '../audit/index.ts'
+import { lockLog } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, DatabaseUnavailable, type TenantId } from '../postgres/index.ts'
 import { parseSessionId, type RecordingDigest, type SessionId } from '../recorder/index.ts'
@@ -125,7 +125,7 @@ export class Sessions {
     this.#live.expect(tenant, session)
     try {
       const startedAt = await this.#database.write(tenant, async (tx) => {
-        const at = await insertSession(tx, {
+        const inserted = insertSession(tx, {
           id: session,
           userId: user.id,
           user: user.name,
@@ -141,8 +141,12 @@ export class Sessions {
           recording: facts.recording,
           certificate: minted.identity.certificate,
         })
-        await appendEvent(tx, sessionStarted(session, minted, facts))
-        if (!(await this.#authorizer.holds(tx, minted))) throw new AccessRevoked()
+        const [at, log] = await Promise.all([inserted, lockLog(tx)])
+        const [holds] = await Promise.all([
+          this.#authorizer.holds(tx, minted),
+          log.append(sessionStarted(session, minted, facts)),
+        ])
+        if (!holds) throw new AccessRevoked()
         return at
       })
       this.#live.show(session, {
@@ -172,10 +176,13 @@ export class Sessions {
   async opened(given: Authorization, session: SessionId): Promise<void> {
     const { tenant } = given
     await this.#database.write(tenant, async (tx) => {
-      const row = await findSession(tx, session)
+      const [row, opened, log] = await Promise.all([
+        findSession(tx, session),
+        setOpened(tx, session),
+        lockLog(tx),
+      ])
       if (row === undefined || row.targetId !== given.target.id) throw new AuthorizationInvalid()
-      if ((await setOpened(tx, session)) === 0) return
-      await appendEvent(tx, sessionOpened(row, given.target))
+      if (opened > 0) await log.appendLast(sessionOpened(row, given.target))
     })
   }
 
@@ -204,8 +211,8 @@ export class Sessions {
       recording,
     }
     await this.#database.write(tenant, async (tx) => {
-      const row = await setEnded(tx, session, end, lateMs)
-      if (row !== undefined) await appendEvent(tx, sessionEnded(row, end))
+      const [row, log] = await Promise.all([setEnded(tx, session, end, lateMs), lockLog(tx)])
+      if (row !== undefined) await log.appendLast(sessionEnded(row, end))
       else this.#log.debug({ session }, 'session had ended already')
     })
   }

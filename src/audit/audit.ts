@@ -4,7 +4,7 @@ import type { Metrics } from '../metrics.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
 import { SignerFailed } from './errors.ts'
 import type { AuditEvent } from './event-types.ts'
-import { appendEvent, type Receipt } from './log.ts'
+import { appendLastEvent, type Receipt } from './log.ts'
 import { registerAuditMetrics } from './metrics.ts'
 import { formatVerifierKey } from './note.ts'
 import { Publisher } from './publisher.ts'
@@ -64,7 +64,7 @@ export function createAudit({
   const tail: Audit['tail'] = (tenant, options) =>
     database.read(tenant, (tx) => listEntries(tx, options))
   return {
-    append: (tenant, event) => database.write(tenant, (tx) => appendEvent(tx, event)),
+    append: (tenant, event) => database.write(tenant, (tx) => appendLastEvent(tx, event)),
     tail,
     async *follow(tenant, { after, signal }) {
       let last = after ?? (await tail(tenant, { limit: 1 })).at(-1)?.index ?? -1

@@ -12,7 +12,7 @@ export type { Canonical } from './canonical.ts'
 export { type Checkpoint, formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
 export { EventRefused, LogInconsistent, NoteInvalid, SignerFailed } from './errors.ts'
 export type { AuditEvent, AuditEventType } from './event-types.ts'
-export { appendEvent, type Receipt } from './log.ts'
+export { appendEvent, appendLastEvent, type LockedLog, lockLog, type Receipt } from './log.ts'
 export {
   formatNote,
   formatVerifierKey,

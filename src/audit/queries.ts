@@ -18,24 +18,28 @@ export function readTree(tx: ReadTx): Promise<Tree> {
   return tx.one('select origin, size, hashes from audit_tree')
 }
 
-/** Writes a leaf and the head that includes it, in one round trip. */
+/**
+ * Writes a leaf and the head that includes it, in one round trip. It fails, and the transaction with
+ * it, where the tree is not what it was when it was locked.
+ */
 export async function insertLeaf(
   tx: WriteTx,
   { id, leaf, private: hidden }: EncodedEvent,
   leafHash: Buffer,
   { size, hashes }: CompactRange,
 ): Promise<void> {
-  const grown = await tx.run(
-    `with leaf as (
+  await tx.run(
+    `with grown as (
+       update audit_tree set size = $7, hashes = $8 where size = $1 returning size
+     ), leaf as (
        insert into audit_leaf (leaf_index, event_id, leaf, leaf_hash) values ($1, $2, $3, $4)
      ), private as (
        insert into audit_private (event_id, salt, payload)
        select $2, $5::bytea, $6::bytea where $5::bytea is not null
      )
-     update audit_tree set size = $7, hashes = $8 where size = $1`,
+     select 1 / count(*) from grown`,
     [size - 1, id, leaf, leafHash, hidden?.salt ?? null, hidden?.payload ?? null, size, hashes],
   )
-  if (grown !== 1) throw new Error('the audit tree changed under its lock')
 }
 
 /** A stored leaf with its private payload, where it has one. */

@@ -1,4 +1,4 @@
-import { type AuditEvent, appendEvent } from '../audit/index.ts'
+import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, type ReadTx, systemTenant, type TenantId } from '../postgres/index.ts'
 import {
@@ -79,7 +79,7 @@ export class SshLogins {
     const found = await this.#database.read(place, (tx) =>
       attempt.algorithm.includes('-cert-v01@')
         ? this.#certified(tx, proof, source)
-        : findRegistered(tx, proof, attempt.key),
+        : findRegistered(tx.last(), proof, attempt.key),
     )
     if (tenant === undefined) return undefined
     if (proof === undefined || 'problem' in found) {
@@ -109,7 +109,7 @@ export class SshLogins {
       if (statement !== undefined) {
         if ((await countSignature(tx, keyFingerprint, statement.counter)) === 0) return false
       }
-      await appendEvent(tx, event)
+      await appendLastEvent(tx, event)
       return true
     })
     if (!counted) {
@@ -194,7 +194,7 @@ export class SshLogins {
   }
 
   async #append(tenant: TenantId, event: AuditEvent): Promise<void> {
-    await this.#database.write(tenant, (tx) => appendEvent(tx, event))
+    await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
   }
 }
 

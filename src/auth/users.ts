@@ -1,5 +1,5 @@
 import { appendEvent } from '../audit/index.ts'
-import { type Database, type TenantId, violation, type WriteTx } from '../postgres/index.ts'
+import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
 import { EmailInvalid, UserExists, UserMissing, UserNameInvalid } from './errors.ts'
 import type { Role, UserId } from './identity.ts'
@@ -72,7 +72,7 @@ export function createUsers(database: Database): Users {
 }
 
 /** Throws UserMissing. */
-export async function requireUser(tx: Pick<WriteTx, 'maybe' | 'one' | 'many'>, name: string) {
+export async function requireUser(tx: ReadTx, name: string) {
   const row = await findUser(tx, name)
   if (row === undefined) throw new UserMissing(name)
   return fromRow(row)

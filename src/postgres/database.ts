@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Secret } from '../secret.ts'
@@ -14,7 +14,7 @@ import {
   type PoolLimits,
 } from './pool.ts'
 import { isTenantId, type TenantId } from './tenant-id.ts'
-import { type ReadTx, Transaction, type WriteTx } from './transaction.ts'
+import { type Begin, type ReadTx, Transaction, type WriteTx } from './transaction.ts'
 
 export type { Listening } from './listener.ts'
 export type { PoolLimits } from './pool.ts'
@@ -70,6 +70,8 @@ type Role = keyof typeof acrossTenants
 type Kind = 'read' | 'write' | 'system'
 
 const attemptsMax = 3
+/** How long a connection counts as alive after an answer. */
+const aliveMs = 200
 
 /** Opens a pool in one role. It connects when first used: ping() says whether it can. */
 export function openDatabase(options: {
@@ -89,6 +91,7 @@ class PooledDatabase implements Database {
   readonly #limits: PoolLimits
   readonly #listener: Listener
   readonly #metrics: DatabaseMetrics
+  readonly #heardAtMs = new WeakMap<pg.PoolClient, number>()
 
   constructor({ url, role, log, metrics, poolMax, limits }: Parameters<typeof openDatabase>[0]) {
     const scoped = log.child({ module: 'postgres', role })
@@ -113,7 +116,7 @@ class PooledDatabase implements Database {
     { snapshot = false }: { readonly snapshot?: boolean } = {},
   ): Promise<T> {
     const isolation = snapshot ? 'isolation level repeatable read ' : ''
-    return this.#transact('read', `begin ${isolation}read only; ${settingOf(tenant)}`, work)
+    return this.#transact('read', [[`begin ${isolation}read only`], settingOf(tenant)], work)
   }
 
   async write<T>(
@@ -123,7 +126,7 @@ class PooledDatabase implements Database {
   ): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#transact('write', `begin; ${settingOf(tenant)}`, work)
+        return await this.#transact('write', [['begin'], settingOf(tenant)], work)
       } catch (err) {
         if (!retry || attempt === attemptsMax || !isRetryable(err)) throw err
         await sleep(Math.random() * 20 * attempt)
@@ -132,12 +135,12 @@ class PooledDatabase implements Database {
   }
 
   system<T>(work: (tx: WriteTx) => Promise<T>): Promise<T> {
-    const begin = `begin; ${noTenant}; set local role ${acrossTenants[this.#role]}`
-    return this.#transact('system', begin, work)
+    const role = `set local role ${acrossTenants[this.#role]}`
+    return this.#transact('system', [['begin'], noTenant, [role]], work)
   }
 
   async ping(): Promise<void> {
-    const state = await this.#transact('read', `begin read only; ${noTenant}`, (tx) =>
+    const state = await this.#transact('read', [['begin read only'], noTenant], (tx) =>
       tx.one<{ standby: boolean; readOnly: boolean }>(
         `select pg_is_in_recovery() as standby,
            current_setting('default_transaction_read_only')::boolean as "readOnly"`,
@@ -159,7 +162,11 @@ class PooledDatabase implements Database {
     return this.close()
   }
 
-  async #transact<T>(kind: Kind, begin: string, work: (tx: WriteTx) => Promise<T>): Promise<T> {
+  async #transact<T>(
+    kind: Kind,
+    begin: readonly Begin[],
+    work: (tx: WriteTx) => Promise<T>,
+  ): Promise<T> {
     const client = await this.#connect()
     // The pool listens to idle connections only, and an error that nobody listens to ends the
     // process. Here the statement that runs, or the next one, fails with it.
@@ -168,20 +175,20 @@ class PooledDatabase implements Database {
     const tx = new Transaction(client, kind !== 'read')
     let clean = false
     try {
-      // A server that stands still must be noticed within the time a login may wait.
-      await tx.begin(begin, this.#limits.waitMs)
+      tx.begin(begin)
+      // A server that stands still must be noticed within the time a login may wait; one that has
+      // answered here a moment ago is not asked whether it does.
+      const silentMs = performance.now() - (this.#heardAtMs.get(client) ?? -Infinity)
+      if (silentMs > aliveMs) await tx.started(this.#limits.waitMs)
       const result = await work(tx)
-      await tx.end()
-      const [committed] = await tx.control('commit')
-      // Postgres answers COMMIT with ROLLBACK when a statement failed and work went on regardless.
-      if (committed?.command !== 'COMMIT') throw new Error('work went on after a statement failed')
+      await tx.commit()
       clean = true
       return result
     } catch (err) {
-      await tx.end()
-      clean = !tx.broken && (await rollback(tx))
+      clean = await tx.rollback()
       throw err
     } finally {
+      if (clean) this.#heardAtMs.set(client, performance.now())
       // A connection of which the state is not known is destroyed, never shared.
       client.release(!clean)
       client.off('error', ignore)
@@ -215,20 +222,12 @@ class PooledDatabase implements Database {
 
 function ignore(): void {}
 
-async function rollback(tx: Transaction): Promise<boolean> {
-  try {
-    await tx.control('rollback')
-    return true
-  } catch {
-    return false
-  }
-}
-
-const noTenant = "select set_config('app.tenant_id', '', true)"
+const setTenant = "select set_config('app.tenant_id', $1, true)"
+const noTenant: Begin = [setTenant, '']
 
 /** Transaction-local: after the end of the transaction the connection is no tenant's. */
-function settingOf(tenant: TenantId): string {
+function settingOf(tenant: TenantId): Begin {
   // The brand is a promise of the compiler; this text is the boundary between customers.
   if (!isTenantId(tenant)) throw new TypeError('not a tenant id')
-  return `select set_config('app.tenant_id', ${pg.escapeLiteral(tenant)}, true)`
+  return [setTenant, tenant]
 }

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import type { Secret } from '../secret.ts'
 import { DatabaseRoleWrong, transportReason } from './errors.ts'
+import { types } from './value-types.ts'
 
 /** How long things may take, and how many may wait. */
 export interface PoolLimits {
@@ -37,7 +38,7 @@ export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.Cl
     // The server's time-out cancels the statement. Ours is for a server that does not answer at all.
     query_timeout: limits.statementMs + serverGraceMs,
     keepAlive: true,
-    types: { getTypeParser: typeParser },
+    types,
   }
 }
 
@@ -109,16 +110,4 @@ const standing = `
 /** Why no connection came about, without anything of the URL. */
 export function connectReason(err: unknown): string {
   return err instanceof pg.DatabaseError ? err.message : transportReason(err)
-}
-
-function typeParser(oid: number, format?: 'text' | 'binary'): (text: string) => unknown {
-  if (oid === pg.types.builtins.INT8 && format !== 'binary') return parseBigint
-  return pg.types.getTypeParser(oid, format)
-}
-
-/** A bigint is a number here, and one that a number cannot hold is a fault, never a rounding. */
-function parseBigint(text: string): number {
-  const n = Number(text)
-  if (!Number.isSafeInteger(n)) throw new RangeError(`bigint out of range: ${text}`)
-  return n
 }

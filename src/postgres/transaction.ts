@@ -1,6 +1,8 @@
 import type pg from 'pg'
+import { Batch, type Statement } from './batch.ts'
 import { isBroken, translate } from './errors.ts'
 import { statementName } from './statement-names.ts'
+import { types } from './value-types.ts'
 
 /** A transaction of one tenant. It may only read: a WriteTx is needed to change anything. */
 export interface ReadTx {
@@ -9,6 +11,11 @@ export interface ReadTx {
   /** One row or none. */
   maybe<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row | undefined>
   many<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
+  /**
+   * The same transaction, which ends with what is asked of it next: that and the end go to the server
+   * together. Nothing of it can be undone by an error that is thrown later.
+   */
+  last(): this
 }
 
 export interface WriteTx extends ReadTx {
@@ -16,13 +23,36 @@ export interface WriteTx extends ReadTx {
   run(text: string, values?: readonly unknown[]): Promise<number>
 }
 
-/** One transaction on one connection, until it is ended. */
+/** A statement that begins a transaction, with its values. */
+export type Begin = readonly [text: string, ...values: unknown[]]
+
+interface Waiting extends Statement {
+  readonly answer: Promise<pg.QueryResult>
+  resolve(result: pg.QueryResult): void
+  reject(err: unknown): void
+}
+
+/**
+ * One transaction on one connection, until it is ended.
+ *
+ * What is asked in one turn of the event loop, without waiting for answers in between, goes to the
+ * server together, and so does the start with what is asked first. Where one statement fails, none
+ * behind it is run: not even behind a `begin`, where each would be a transaction of its own, of no
+ * tenant.
+ */
 export class Transaction implements WriteTx {
   readonly #client: pg.ClientBase
   readonly #writing: boolean
-  #queue: Promise<unknown> = Promise.resolve()
+  /** What is to be run before anything else. */
+  #start: readonly Statement[] | undefined
+  #waiting: Waiting[] = []
+  #sending: Promise<void> | undefined
+  #commit: Waiting | undefined
+  #isCommitSent = false
   #ended = false
+  #isOver = false
   #broken = false
+  #failure: unknown
 
   constructor(client: pg.ClientBase, writing: boolean) {
     this.#client = client
@@ -50,65 +80,118 @@ export class Transaction implements WriteTx {
   }
 
   async many<Row extends object>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
-    return (await this.#query<Row>(text, values)).rows
+    return (await this.#query(text, values)).rows
   }
 
   async run(text: string, values: readonly unknown[] = []): Promise<number> {
     return (await this.#query(text, values)).rowCount ?? 0
   }
 
-  /**
-   * Starts the transaction. Nothing is sent before it is known that there is one: behind a `begin` that
-   * failed, each statement would be a transaction of its own, of no tenant.
-   */
-  async begin(text: string, timeoutMs: number): Promise<void> {
-    const query = { text, query_timeout: timeoutMs }
-    try {
-      await this.#answer<pg.QueryResult>(() => this.#client.query(query))
-    } catch (err) {
-      this.#broken = true
-      throw err
-    }
+  last(): this {
+    this.#commit ??= newWaiting('commit')
+    return this
   }
 
-  /** Runs a statement of the transaction itself; several may stand in one text. */
-  control(text: string): Promise<readonly pg.QueryResult[]> {
-    return this.#enqueue(async () => {
-      const result: pg.QueryResult | pg.QueryResult[] = await this.#client.query(text)
-      return Array.isArray(result) ? result : [result]
-    })
+  /** Starts the transaction, with what is first asked of it: nothing is sent before. */
+  begin(statements: readonly Begin[]): void {
+    this.#start = statements.map(([text, ...values]) => statementOf(text, values))
   }
 
-  /** Waits for statements that nobody awaited, and refuses further ones. */
-  async end(): Promise<void> {
-    // A statement sent later would run in whatever transaction, of whatever tenant, comes next.
-    this.#ended = true
-    await this.#queue.catch(() => {})
+  /** Starts it now. Rejects when that takes longer: it cannot be used then, nor its connection. */
+  async started(timeoutMs: number): Promise<void> {
+    await this.#sendTogether([], timeoutMs)
+    if (this.#failure !== undefined) throw this.#failure
   }
 
-  #query<Row extends object>(
-    text: string,
-    values: readonly unknown[],
-  ): Promise<pg.QueryResult<Row>> {
-    if (this.#ended) return Promise.reject(new Error(`the transaction is over: ${text}`))
-    const name = statementName(text)
-    return this.#enqueue(() =>
-      this.#client.query<Row>({ ...(name !== undefined && { name }), text, values: [...values] }),
+  /** Waits for statements that nobody awaited, refuses further ones, and commits what was done. */
+  async commit(): Promise<void> {
+    await this.#end()
+    this.#commit ??= newWaiting('commit')
+    this.#schedule()
+    const { command } = await this.#commit.answer
+    // Postgres answers COMMIT with ROLLBACK when a statement failed and work went on regardless.
+    if (command !== 'COMMIT') throw new Error('work went on after a statement failed')
+  }
+
+  /** The same, undoing it. False when the connection must not be used again. */
+  async rollback(): Promise<boolean> {
+    await this.#end()
+    if (this.#broken) return false
+    // It has not begun, or Postgres has undone it by itself.
+    if (this.#start !== undefined || this.#isOver) return true
+    const rollback = newWaiting('rollback')
+    await this.#sendTogether([rollback])
+    return rollback.answer.then(
+      () => true,
+      () => false,
     )
   }
 
-  #enqueue<T>(statement: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(() => this.#answer(statement))
-    this.#queue = result.catch(() => {})
-    return result
+  async #end(): Promise<void> {
+    // A statement sent later would run in whatever transaction, of whatever tenant, comes next.
+    this.#ended = true
+    await this.#sending
   }
 
-  async #answer<T>(statement: () => Promise<T>): Promise<T> {
-    try {
-      return await statement()
-    } catch (err) {
-      this.#broken ||= isBroken(err)
-      throw translate(err, this.#writing)
+  #query(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
+    if (this.#ended) return Promise.reject(new Error(`the transaction is over: ${text}`))
+    const waiting = newWaiting(text, values)
+    this.#waiting.push(waiting)
+    this.#schedule()
+    return waiting.answer
+  }
+
+  #schedule(): void {
+    // What else is asked in this turn goes along.
+    this.#sending ??= Promise.resolve().then(() => this.#send())
+  }
+
+  async #send(): Promise<void> {
+    while (this.#waiting.length > 0 || this.#isCommitDue()) {
+      const waiting = this.#waiting
+      this.#waiting = []
+      if (this.#commit !== undefined) {
+        this.#ended = true
+        this.#isCommitSent = true
+        waiting.push(this.#commit)
+      }
+      await this.#sendTogether(waiting)
+    }
+    this.#sending = undefined
+  }
+
+  #isCommitDue(): boolean {
+    return this.#commit !== undefined && !this.#isCommitSent
+  }
+
+  async #sendTogether(waiting: readonly Waiting[], timeoutMs?: number): Promise<void> {
+    const start = this.#start ?? []
+    this.#start = undefined
+    const batch = new Batch([...start, ...waiting], types, timeoutMs)
+    this.#client.query(batch)
+    const answers = await Promise.allSettled(batch.answers)
+    for (const [at, answer] of answers.entries()) {
+      const to = waiting[at - start.length]
+      if (answer.status === 'fulfilled') {
+        this.#isOver ||= to !== undefined && to === this.#commit
+        to?.resolve(answer.value)
+        continue
+      }
+      // Without its start there is no transaction, to go on in or to undo.
+      this.#broken ||= to === undefined || isBroken(answer.reason)
+      this.#failure ??= translate(answer.reason, this.#writing)
+      to?.reject(translate(answer.reason, this.#writing))
     }
   }
+}
+
+function statementOf(text: string, values: readonly unknown[] = []): Statement {
+  return { text, values, name: statementName(text) }
+}
+
+function newWaiting(text: string, values: readonly unknown[] = []): Waiting {
+  const { promise: answer, resolve, reject } = Promise.withResolvers<pg.QueryResult>()
+  // Whoever awaits it hears of a failure, and nobody else has to.
+  answer.catch(() => {})
+  return { ...statementOf(text, values), answer, resolve, reject }
 }

@@ -108,7 +108,7 @@ export function createTenants({
     resume: (slug, actor) => setState(slug, false, actor),
     async resolve(name) {
       const row = await database.system((tx) =>
-        resolveTenant(tx, name, idNamePattern.exec(name)?.[1]),
+        resolveTenant(tx.last(), name, idNamePattern.exec(name)?.[1]),
       )
       if (row === undefined || row.slug === '-') return undefined
       return { id: row.id, slug: row.slug, suspended: row.suspendedAt !== null }

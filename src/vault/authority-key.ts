@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type AuditEvent, appendEvent } from '../audit/index.ts'
+import { type AuditEvent, lockLog } from '../audit/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import {
   type Certificate,
@@ -93,17 +93,16 @@ export class AuthorityKeys {
     tenant: TenantId,
     order: (tx: WriteTx) => Promise<CertificateOrder | undefined>,
   ): Promise<Buffer | undefined> {
-    const ordered = await this.#secrets.write(tenant, async (tx) => {
-      const made = await order(tx)
+    const ordered = await this.#secrets.writeWith(tenant, order, async (tx, made) => {
       if (made === undefined) return undefined
       const { authority, certificate, event } = made
-      const row = await find(tx, authority)
+      const [row, log] = await Promise.all([find(tx, authority), lockLog(tx)])
       const signatureKey = publicKeyOf(row, pathOf(authority))
       const { kind } = authority
       const fields = { ...certificate, nonce: randomBytes(32), kind, signatureKey }
       const { toBeSigned } = encodeCertificate(fields)
       this.#require(toBeSigned, authority, signatureKey)
-      await appendEvent(tx, { type: 'cert.issue', ...event })
+      await log.appendLast({ type: 'cert.issue', ...event })
       return { authority, row, toBeSigned, signatureKey }
     })
     if (ordered === undefined) return undefined

@@ -52,19 +52,30 @@ export class SecretStore {
     this.#metrics = metrics
   }
 
+  /** Nobody gets what was read while the vault is sealed. */
   async read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
     await this.#state.ready()
     return this.#database.read(tenant, async (tx) => {
-      await this.#state.require(tx)
-      return work(tx)
+      const [, found] = await Promise.all([this.#state.require(tx), work(tx)])
+      return found
     })
   }
 
-  async write<T>(tenant: TenantId, work: (tx: WriteTx) => Promise<T>): Promise<T> {
+  /** Work is not begun while the vault is sealed. */
+  write<T>(tenant: TenantId, work: (tx: WriteTx) => Promise<T>): Promise<T> {
+    return this.writeWith(tenant, async () => {}, work)
+  }
+
+  /** The same, with what is asked together with whether it is sealed, and undone when it is. */
+  async writeWith<Asked, T>(
+    tenant: TenantId,
+    ask: (tx: WriteTx) => Promise<Asked>,
+    work: (tx: WriteTx, asked: Asked) => Promise<T>,
+  ): Promise<T> {
     await this.#state.ready()
     return this.#database.write(tenant, async (tx) => {
-      await this.#state.require(tx)
-      return work(tx)
+      const [, asked] = await Promise.all([this.#state.require(tx), ask(tx)])
+      return work(tx, asked)
     })
   }
 

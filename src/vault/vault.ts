@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { type AuditEvent, appendEvent, type CheckpointSigner } from '../audit/index.ts'
+import { type AuditEvent, appendEvent, type CheckpointSigner, lockLog } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Database, systemTenant, type TenantId, type WriteTx } from '../postgres/index.ts'
@@ -158,7 +158,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
 
   async function lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease> {
     const path = sshKeyPath(tenant, wish.name)
-    const row = await secrets.read(tenant, (tx) => findNewestSecret(tx, path))
+    const row = await secrets.read(tenant, (tx) => findNewestSecret(tx.last(), path))
     if (row === undefined) throw new KeyMissing(wish.name)
     const now = Date.now()
     const { id, shown, algorithms } = leases.add(
@@ -224,12 +224,15 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
       return signEd25519With(held.ephemeral, data)
     }
     // Intent first: once this has committed, the key is opened and the signature made.
-    const row = await secrets.write(held.tenant, async (tx) => {
-      const found = await findSecret(tx, held.path, held.version)
-      if (found === undefined) throw new KeyMissing(held.name)
-      await appendEvent(tx, keyUsed(held, found, algorithm))
-      return found
-    })
+    const row = await secrets.writeWith(
+      held.tenant,
+      (tx) => Promise.all([findSecret(tx, held.path, held.version), lockLog(tx)]),
+      async (_tx, [found, log]) => {
+        if (found === undefined) throw new KeyMissing(held.name)
+        await log.appendLast(keyUsed(held, found, algorithm))
+        return found
+      },
+    )
     const signature = await secrets.use(held, row, (privateKey) =>
       signRsa(privateKey, data, algorithm),
     )

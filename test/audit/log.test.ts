@@ -1,6 +1,7 @@
 import { Registry } from 'prom-client'
 import { expect, test } from 'vitest'
 import { type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
+import { insertLeaf } from '../../src/audit/queries.ts'
 import { systemTenant } from '../../src/postgres/index.ts'
 import { checkLog, createTestSigner } from '../support/audit.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
@@ -45,6 +46,21 @@ test('drops the leaf when the act it records fails', async () => {
   })
   await expect(act).rejects.toThrow('act failed')
   await expectSound(tenant, 0)
+})
+
+test('commits nothing where the log is not as it was locked', async () => {
+  const tenant = await database.createTenant()
+  const id = '0190a5f0-0000-7000-8000-000000000001'
+  const leaf = { id, leaf: Buffer.from('{}'), private: undefined }
+  const after = (size: number) => ({ size, hashes: [Buffer.alloc(32)] })
+  const append = (size: number) =>
+    app.write(tenant, (tx) => insertLeaf(tx.last(), leaf, Buffer.alloc(32), after(size)))
+  await audit.append(tenant, opened)
+  for (const size of [1, 3]) await expect(append(size)).rejects.toMatchObject({ code: '22012' })
+  await expectSound(tenant, 1)
+  // Control: on the log as it is, it is written, whatever it says.
+  await append(2)
+  expect(await audit.verify(tenant)).toMatchObject({ ok: false, size: 2 })
 })
 
 test('keeps the logs of tenants apart', async () => {

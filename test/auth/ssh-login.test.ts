@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { SignedAttempt } from '../../src/auth/index.ts'
-import type { Database } from '../../src/postgres/index.ts'
+import type { Database, ReadTx } from '../../src/postgres/index.ts'
 import { encodeUserauthRequest, Writer } from '../../src/ssh/index.ts'
 import { newTenantId } from '../support/postgres.ts'
 import {
@@ -183,16 +183,21 @@ function watched(statements: { text: string; tenant: string }[], hold?: Promise<
     read: (tenant, work, options) =>
       app.read(
         tenant,
-        (tx) =>
-          work({
-            ...tx,
+        (tx) => {
+          const seen: ReadTx = {
             one: (text, values) => tx.one(text, values),
             many: (text, values) => tx.many(text, values),
             maybe: (text, values) => {
               statements.push({ text, tenant })
               return tx.maybe(text, values)
             },
-          }),
+            last() {
+              tx.last()
+              return this
+            },
+          }
+          return work(seen)
+        },
         options,
       ),
     write: async (tenant, work, options) => {

@@ -306,11 +306,28 @@ test('attack: nothing runs outside of a transaction when there is none', async (
   const client = new pg.Client({ connectionString: database.urls.app.reveal() })
   await client.connect()
   try {
-    await client.query('set role vaultterm_app')
+    await client.query('set role vaultterm_app; create temporary table trace (at int)')
+    const rows = async () => (await client.query('select at from trace')).rows
+    for (const ask of [
+      // What is asked goes along with the start, and is passed over when that fails.
+      (tx: Transaction) => tx.run('insert into trace values (1)'),
+      (tx: Transaction) => tx.last().run('insert into trace values (2)'),
+      (tx: Transaction) => tx.started(2000),
+    ]) {
+      const tx = new Transaction(client, true)
+      tx.begin([['begin isolation level nonsense']])
+      await expect(ask(tx)).rejects.toThrow('nonsense')
+      // Nobody gives the connection to the next.
+      expect(tx.broken).toBe(true)
+      expect(await tx.rollback()).toBe(false)
+      expect(await rows()).toEqual([])
+    }
+    // Control: behind a start that did not fail, it is run.
     const tx = new Transaction(client, true)
-    await expect(tx.begin('begin isolation level nonsense', 2000)).rejects.toThrow('nonsense')
-    // Nobody gives the connection to the next.
-    expect(tx.broken).toBe(true)
+    tx.begin([['begin']])
+    await tx.last().run('insert into trace values (3)')
+    await tx.commit()
+    expect(await rows()).toEqual([{ at: 3 }])
   } finally {
     await client.end()
   }
@@ -328,4 +345,44 @@ test('a connection whose statements a migration has changed is used no more', as
   await expect(read()).rejects.toThrow('cached plan')
   expect(await read()).toEqual([])
   expect(await pid()).not.toEqual(before)
+})
+
+test('asks together what does not wait for answers, and passes over what is behind a failure', async () => {
+  await database.superuser(
+    'create table noted (at int primary key); grant select, insert on noted to vaultterm_app',
+  )
+  const app = database.open('vaultterm_app', { connectionsMax: 1 })
+  const note = (tx: WriteTx, at: number) => tx.run('insert into noted values ($1)', [at])
+  const noted = () => app.read(acme, (tx) => tx.many('select at from noted order by at'))
+  expect(await app.write(acme, (tx) => Promise.all([note(tx, 1), note(tx, 2)]))).toEqual([1, 1])
+  const outcomes: string[] = []
+  const failed = app.write(acme, async (tx) => {
+    const asked = [note(tx, 3), note(tx, 1), note(tx, 4)]
+    for (const one of await Promise.allSettled(asked)) outcomes.push(one.status)
+  })
+  await expect(failed).rejects.toThrow('work went on')
+  expect(outcomes).toEqual(['fulfilled', 'rejected', 'rejected'])
+  expect(await noted()).toEqual([{ at: 1 }, { at: 2 }])
+})
+
+test('ends with what is asked last, and cannot be asked or undone behind that', async () => {
+  await database.superuser(
+    `create table lasting (at int primary key deferrable initially deferred);
+     grant select, insert on lasting to vaultterm_app`,
+  )
+  const app = database.open('vaultterm_app', { connectionsMax: 1 })
+  const keep = (tx: WriteTx, at: number) => tx.run('insert into lasting values ($1)', [at])
+  const kept = () => app.read(acme, (tx) => tx.last().many('select at from lasting order by at'))
+  const late = app.write(acme, async (tx) => {
+    await keep(tx.last(), 1)
+    await keep(tx, 2)
+  })
+  await expect(late).rejects.toThrow('the transaction is over')
+  expect(await kept()).toEqual([{ at: 1 }])
+  // What fails only in the commit is no success.
+  await expect(app.write(acme, (tx) => keep(tx.last(), 1))).rejects.toMatchObject({ code: '23505' })
+  expect(await kept()).toEqual([{ at: 1 }])
+  // The connection goes on, with no tenant left on it.
+  const left = `select nullif(current_setting('app.tenant_id', true), '') as tenant`
+  expect(await app.system((tx) => tx.last().one(left))).toEqual({ tenant: null })
 })

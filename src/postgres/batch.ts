@@ -1,0 +1,145 @@
+import pg from 'pg'
+
+/** One statement of a batch. */
+export interface Statement {
+  readonly text: string
+  readonly values: readonly unknown[]
+  /** Under which the connection keeps it prepared. */
+  readonly name: string | undefined
+}
+
+/** What pg tells a query of its answer, as it comes. Its types leave these out. */
+declare module 'pg' {
+  interface Query {
+    readonly name: string | undefined
+    readonly text: string
+    _getRows(connection: pg.Connection): void
+    handleRowDescription(message: unknown): void
+    handleDataRow(message: unknown): void
+    handleCommandComplete(message: unknown, connection: pg.Connection): void
+    handleError(err: unknown, connection: pg.Connection): void
+    handleReadyForQuery(connection: pg.Connection): void
+  }
+}
+
+type Named = { submittedNamedStatements: { [name: string]: string } }
+
+/** A query that has no end of its own. */
+class Part extends pg.Query {
+  override _getRows(connection: pg.Connection): void {
+    connection.execute({ portal: '' }, true)
+  }
+}
+
+/**
+ * Statements that go to the server in one message, with one Sync behind them: when one fails, the
+ * server passes over all that stand behind it. (PostgreSQL's documentation, 54.2.4: Pipelining.)
+ *
+ * It is what pg calls a Submittable: `client.query(batch)` sends it.
+ */
+export class Batch implements pg.Submittable {
+  /** Their answers, in order. What stands behind a statement that failed fails with its error. */
+  readonly answers: readonly Promise<pg.QueryResult>[]
+  /** Milliseconds until the whole is given up. */
+  readonly query_timeout: number | undefined
+  /** What pg wraps to stop that time. */
+  callback: (err?: unknown) => void = () => {}
+  readonly #parts: readonly Part[]
+  readonly #rejects: readonly ((err: unknown) => void)[]
+  #at = 0
+  #isOver = false
+
+  constructor(
+    statements: readonly Statement[],
+    types: pg.CustomTypesConfig,
+    timeoutMs: number | undefined,
+  ) {
+    this.query_timeout = timeoutMs
+    const parts: Part[] = []
+    const rejects: ((err: unknown) => void)[] = []
+    this.answers = statements.map(({ text, values, name }) => {
+      const { promise, resolve, reject } = Promise.withResolvers<pg.QueryResult>()
+      // Whoever waits for one hears of it; the others must not end the process.
+      promise.catch(() => {})
+      const config = {
+        text,
+        values: [...values],
+        types,
+        queryMode: 'extended',
+        ...(name && { name }),
+      }
+      parts.push(new Part(config, (err, result) => (err ? reject(err) : resolve(result))))
+      rejects.push(reject)
+      return promise
+    })
+    this.#parts = parts
+    this.#rejects = rejects
+  }
+
+  /** pg remembers by these that the server has parsed the statement that is being answered. */
+  get name(): string | undefined {
+    return this.#parts[this.#at]?.name
+  }
+
+  get text(): string | undefined {
+    return this.#parts[this.#at]?.text
+  }
+
+  readonly submit = (connection: pg.Connection): void => {
+    connection.stream.cork()
+    try {
+      for (const part of this.#parts) {
+        const refused: unknown = part.submit(connection)
+        if (refused === undefined || refused === null) continue
+        // Nothing of it was sent, and nothing that stands behind it will be.
+        this.#fail(refused, connection)
+        break
+      }
+      connection.sync()
+    } finally {
+      connection.stream.uncork()
+    }
+  }
+
+  handleRowDescription(message: unknown): void {
+    this.#parts[this.#at]?.handleRowDescription(message)
+  }
+
+  handleDataRow(message: unknown): void {
+    this.#parts[this.#at]?.handleDataRow(message)
+  }
+
+  handleCommandComplete(message: unknown, connection: pg.Connection): void {
+    this.#parts[this.#at]?.handleCommandComplete(message, connection)
+    this.#at++
+  }
+
+  handleError(err: unknown, connection: pg.Connection): void {
+    this.#fail(err, connection)
+    this.callback(err)
+  }
+
+  handleReadyForQuery(connection: pg.Connection): void {
+    this.#settle(connection)
+    this.callback()
+  }
+
+  #fail(err: unknown, connection: pg.Connection): void {
+    if (this.#isOver) return
+    const at = this.#at
+    this.#settle(connection)
+    const { submittedNamedStatements } = connection as unknown as Named
+    for (const { name } of this.#parts.slice(at)) {
+      // The server has passed over it: it is to be parsed when it is next needed.
+      if (name !== undefined) delete submittedNamedStatements[name]
+    }
+    for (const reject of this.#rejects.slice(at)) reject(err)
+  }
+
+  /** Gives the answers that there are. */
+  #settle(connection: pg.Connection): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    for (const part of this.#parts.slice(0, this.#at)) part.handleReadyForQuery(connection)
+  }
+}
