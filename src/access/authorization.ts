@@ -38,8 +38,8 @@ export interface Minted {
 
 const lifeMs = 60_000
 const mintedMax = 10_000
-/** So that nobody's rush keeps the others out. */
-const mintedPerUserMax = 1000
+/** Of those that have no session yet, so that nobody's rush keeps the others out. */
+const unusedPerUserMax = 1000
 
 /**
  * The authorizations that were made here and are still good. Each is for one session; after that
@@ -47,8 +47,8 @@ const mintedPerUserMax = 1000
  */
 export class Mint {
   readonly #minted = new Map<string, Minted>()
-  /** How many of them each user has. */
-  readonly #perUser = new Map<string, number>()
+  /** How many of them each user has that have no session. */
+  readonly #unused = new Map<string, number>()
   readonly #now: () => number
 
   constructor(now: () => number = () => Date.now()) {
@@ -64,15 +64,21 @@ export class Mint {
   }): Authorization {
     this.#forgetExpired()
     const person = facts.identity.user.id
-    const theirs = this.#perUser.get(person) ?? 0
-    if (this.#minted.size >= mintedMax || theirs >= mintedPerUserMax) {
+    const theirs = this.#unused.get(person) ?? 0
+    if (this.#minted.size >= mintedMax || theirs >= unusedPerUserMax) {
       throw new AuthorizationsExhausted()
     }
     const expiresAt = new Date(this.#now() + lifeMs).toISOString()
     const authorization = { ...facts.authorization, id: randomUUID(), expiresAt }
     this.#minted.set(authorization.id, { ...facts, authorization, session: undefined })
-    this.#perUser.set(person, theirs + 1)
+    this.#unused.set(person, theirs + 1)
     return authorization
+  }
+
+  /** Gives it the one session that it is for; how many of those there may be is others' to say. */
+  use(minted: Minted, session: SessionId): void {
+    minted.session = session
+    this.#leave(minted)
   }
 
   /** What was made with this id, when nothing of it was changed. Throws AuthorizationInvalid. */
@@ -96,10 +102,14 @@ export class Mint {
     const minted = this.#minted.get(id)
     if (minted === undefined) return
     this.#minted.delete(id)
-    const person = minted.identity.user.id
-    const left = (this.#perUser.get(person) ?? 1) - 1
-    if (left === 0) this.#perUser.delete(person)
-    else this.#perUser.set(person, left)
+    if (minted.session === undefined) this.#leave(minted)
+  }
+
+  #leave({ identity }: Minted): void {
+    const person = identity.user.id
+    const left = (this.#unused.get(person) ?? 1) - 1
+    if (left === 0) this.#unused.delete(person)
+    else this.#unused.set(person, left)
   }
 
   /** Its session has ended: nothing is left to do with it. */

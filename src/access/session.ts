@@ -120,7 +120,7 @@ export class Sessions {
     }
     const session = newSessionId()
     // Taken before anything is awaited: one authorization starts one session, also when asked twice at once.
-    minted.session = session
+    this.#mint.use(minted, session)
     const { tenant, user, target, login } = authorization
     this.#live.expect(tenant, session)
     try {

@@ -24,6 +24,20 @@ async function openPlace() {
 
 const typesOf = (events: readonly { readonly type: string }[]) => events.map(({ type }) => type)
 
+test('a rush of one user is bounded, and sessions that have started are not of it', async () => {
+  const { demo } = await openPlace()
+  const authorize = async () => allowed(await access.authorize(demo, shell))
+  const [first] = await Promise.all(Array.from({ length: 50 }, authorize))
+  for (let made = 50; made < 1000; made += 50) {
+    await Promise.all(Array.from({ length: 50 }, authorize))
+  }
+  await expect(authorize()).rejects.toMatchObject({ code: 'ERR_ACCESS_BUSY' })
+  if (first === undefined) throw new Error('nothing was authorized')
+  await access.startSession(first, start)
+  await authorize()
+  await expect(authorize()).rejects.toMatchObject({ code: 'ERR_ACCESS_BUSY' })
+})
+
 test('puts a session on record from its start to its end', async () => {
   const { tenant, slug, demo, events } = await openPlace()
   const authorization = allowed(await access.authorize(demo, { kind: 'exec' }))
