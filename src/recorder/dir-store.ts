@@ -3,6 +3,7 @@ import { type FileHandle, lstat, mkdir, open, rm, statfs } from 'node:fs/promise
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { TenantId } from '../postgres/index.ts'
+import { PromptWrites } from './prompt-writes.ts'
 import { parseSessionId, type SessionId } from './session-id.ts'
 import type { Store, StoredFile } from './store.ts'
 
@@ -14,6 +15,7 @@ const lineBytesMax = 1024 * 1024
 /** Recordings in a directory: `<tenant>/<session>.cast`, for their owner's eyes only. */
 export async function openDirStore(directory: string): Promise<Store> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
+  const prompt = new PromptWrites((await statfs(directory)).type)
   const tenantDirectory = (tenant: TenantId) => join(directory, name(tenant))
   const path = (tenant: TenantId, session: SessionId) =>
     join(tenantDirectory(tenant), `${name(session)}.cast`)
@@ -25,13 +27,13 @@ export async function openDirStore(directory: string): Promise<Store> {
       if (made !== undefined) parents.push(directory)
       await refuseLink(tenantDirectory(tenant))
       const flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW
-      return new DirFile(await open(path(tenant, session), flags, 0o600), parents)
+      return new DirFile(await open(path(tenant, session), flags, 0o600), parents, prompt)
     },
 
     async reopen(tenant, session) {
       await refuseLink(tenantDirectory(tenant))
       const handle = await openIfThere(path(tenant, session), O_RDWR | O_APPEND | O_NOFOLLOW)
-      return handle === undefined ? undefined : new DirFile(handle, [])
+      return handle === undefined ? undefined : new DirFile(handle, [], prompt)
     },
 
     async read(tenant, session) {
@@ -65,14 +67,19 @@ class DirFile implements StoredFile {
   readonly #handle: FileHandle
   /** Directories whose entries are new and not yet durable. */
   #parents: readonly string[]
+  readonly #prompt: PromptWrites
+  /** How many syncs are underway: a write could wait for them. */
+  #syncs = 0
 
-  constructor(handle: FileHandle, parents: readonly string[]) {
+  constructor(handle: FileHandle, parents: readonly string[], prompt: PromptWrites) {
     this.#handle = handle
     this.#parents = parents
+    this.#prompt = prompt
   }
 
   async append(bytes: Buffer): Promise<void> {
-    let rest = bytes
+    const atOnce = this.#syncs === 0 ? this.#prompt.write(this.#handle.fd, bytes) : 0
+    let rest = bytes.subarray(atOnce)
     // A disk that runs full takes a part first, and says so on the next write.
     while (rest.length > 0) {
       const { bytesWritten } = await this.#handle.write(rest)
@@ -81,10 +88,15 @@ class DirFile implements StoredFile {
   }
 
   async sync(): Promise<void> {
-    await this.#handle.datasync()
-    const parents = this.#parents
-    this.#parents = []
-    for (const parent of parents) await syncDirectory(parent)
+    this.#syncs++
+    try {
+      await this.#handle.datasync()
+      const parents = this.#parents
+      this.#parents = []
+      for (const parent of parents) await syncDirectory(parent)
+    } finally {
+      this.#syncs--
+    }
   }
 
   async truncate(bytes: number): Promise<void> {

@@ -14,9 +14,18 @@ export interface OutputText {
  * for what is not in the file must not be shown to anyone.
  */
 export class OutputDecoder {
+  readonly #isTerminal: boolean
   #decoder: TextDecoder | undefined
 
+  /** What a terminal shows has a text, whatever it is; a command's output may be for a program alone. */
+  constructor(isTerminal: boolean) {
+    this.#isTerminal = isTerminal
+  }
+
   decode(chunk: Buffer): OutputText {
+    if (!this.#isTerminal && this.#decoder === undefined && looksBinary(chunk)) {
+      return { text: '', exact: chunk }
+    }
     // Nearly every chunk: whole characters, and none begun before.
     if (this.#decoder === undefined && isUtf8(chunk)) return { text: chunk.toString('utf8') }
     this.#decoder ??= new TextDecoder('utf-8', { ignoreBOM: true })
@@ -35,4 +44,20 @@ export class OutputDecoder {
     this.#decoder = undefined
     return text === '' ? undefined : { text, exact: Buffer.alloc(0) }
   }
+}
+
+const sampleBytes = 512
+/** Control characters that text has: BEL to CR, and ESC. */
+const isStrange = (byte: number) => byte < 0x07 || (byte > 0x0d && byte < 0x20 && byte !== 0x1b)
+
+/**
+ * Whether these bytes are nothing that anybody reads: an archive, a disk, zeros. As text they would be
+ * six times as long. Names that NUL separates are text.
+ */
+function looksBinary(chunk: Buffer): boolean {
+  const sample = chunk.subarray(0, sampleBytes)
+  let strange = 0
+  for (const byte of sample) if (isStrange(byte)) strange++
+  if (strange * 4 > sample.length) return true
+  return strange * 16 > sample.length && !isUtf8(chunk)
 }

@@ -59,6 +59,8 @@ const floorBytesDefault = 500 * 1048576
 const floorShare = 0.05
 const spaceFreshMs = 1000
 const keptDefault: Kept = { firstBytes: 8 * 1048576, lastBytes: 64 * 1024 }
+/** Packets show little to people: what is done to files, and each file's digest, is on the log. */
+const keptOfFiles: Kept = { firstBytes: 256 * 1024, lastBytes: 0 }
 
 export function createRecorder({
   store,
@@ -91,6 +93,11 @@ export function createRecorder({
     if (freeBytes < floorBytes) throw new RecorderFull(freeBytes, floorBytes)
   }
 
+  function keptOf(kind: RecordingStart['kind']): Kept | undefined {
+    if (kind === 'terminal') return undefined
+    return kind === 'sftp' ? keptOfFiles : (options.kept ?? keptDefault)
+  }
+
   async function start(begin: RecordingStart): Promise<Recording> {
     const { tenant, session } = begin
     const scope = log.child({ tenant, session })
@@ -118,7 +125,7 @@ export function createRecorder({
           ...(begin.kind === 'terminal' ? { term: term || 'unknown' } : {}),
         },
         {
-          kept: begin.kind === 'terminal' ? undefined : (options.kept ?? keptDefault),
+          kept: keptOf(begin.kind),
           digested: begin.kind === 'exec',
           async onEnd({ empty }) {
             live.delete(journal)

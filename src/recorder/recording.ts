@@ -62,7 +62,7 @@ export class JournalRecording implements Recording {
   readonly #format: EventFormat
   readonly #onEnd: (digest: RecordingDigest) => Promise<void>
   readonly #startedMs = performance.now()
-  readonly #decoders = { output: new OutputDecoder(), errorOutput: new OutputDecoder() }
+  readonly #decoders: { readonly output: OutputDecoder; readonly errorOutput: OutputDecoder }
   readonly #command: CommandOutput | undefined
   #events = 0
   #size: Size
@@ -84,6 +84,8 @@ export class JournalRecording implements Recording {
     this.#journal = journal
     this.#onEnd = options.onEnd
     const { kept, digested } = options
+    const newDecoder = () => new OutputDecoder(kept === undefined)
+    this.#decoders = { output: newDecoder(), errorOutput: newDecoder() }
     this.#command = kept === undefined ? undefined : new CommandOutput(kept, digested)
     this.#size = clampSize(facts.cols, facts.rows)
     journal.append(formatHeader(facts))
@@ -167,7 +169,7 @@ export class JournalRecording implements Recording {
     const hidden = this.#command?.endHidden()
     if (hidden === undefined) return
     this.#event('m', hidden.note)
-    const decoder = new OutputDecoder()
+    const decoder = new OutputDecoder(false)
     this.#text(decoder.decode(hidden.tail))
     const rest = decoder.end()
     if (rest !== undefined) this.#text(rest)

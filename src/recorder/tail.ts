@@ -15,9 +15,10 @@ export class Tail {
 
   /** Copies: the chunk may be its owner's again afterwards. */
   push(chunk: Buffer): void {
+    this.#total += chunk.length
+    if (this.#max === 0) return
     this.#ring ??= Buffer.allocUnsafe(this.#max)
     const kept = chunk.length > this.#max ? chunk.subarray(chunk.length - this.#max) : chunk
-    this.#total += chunk.length
     const at = (this.#total - kept.length) % this.#max
     const before = kept.copy(this.#ring, at)
     kept.copy(this.#ring, 0, before)

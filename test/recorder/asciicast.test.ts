@@ -14,9 +14,9 @@ import { OutputDecoder } from '../../src/recorder/output-text.ts'
 const header = formatHeader({ cols: 80, rows: 24, startedAtMs: 1_700_000_000_000 })
 
 /** A recording of these chunks, as the recorder formats them. */
-function castOf(chunks: readonly Buffer[]): string {
+function castOf(chunks: readonly Buffer[], isTerminal: boolean): string {
   const format = new EventFormat(() => 0)
-  const decoder = new OutputDecoder()
+  const decoder = new OutputDecoder(isTerminal)
   const texts = [...chunks.map((chunk) => decoder.decode(chunk)), decoder.end()]
   const lines = texts.flatMap((piece) => {
     if (piece === undefined) return []
@@ -27,7 +27,14 @@ function castOf(chunks: readonly Buffer[]): string {
   return header + lines.join('')
 }
 
-const readBack = (chunks: readonly Buffer[]) => outputBytes(parseCast(castOf(chunks)).events)
+function readBack(chunks: readonly Buffer[]): Buffer {
+  const [terminal, command] = [true, false].map((isTerminal) =>
+    outputBytes(parseCast(castOf(chunks, isTerminal)).events),
+  )
+  // Whatever is shown of them, the bytes are the same.
+  expect(command).toEqual(terminal)
+  return terminal ?? Buffer.alloc(0)
+}
 
 describe('every byte comes back', () => {
   test('of every value, alone and together', () => {
@@ -41,7 +48,7 @@ describe('every byte comes back', () => {
     for (let cut = 0; cut <= text.length; cut++) {
       const chunks = [text.subarray(0, cut), text.subarray(cut)]
       expect(readBack(chunks)).toEqual(text)
-      const shown = parseCast(castOf(chunks)).events.filter(({ code }) => code === 'o')
+      const shown = parseCast(castOf(chunks, true)).events.filter(({ code }) => code === 'o')
       expect(shown.map(({ data }) => data).join('')).toBe('é€😀')
     }
   })
@@ -62,7 +69,7 @@ describe('every byte comes back', () => {
   })
 
   test('with no exact bytes beside text that stands for itself', () => {
-    const cast = castOf([Buffer.from('plain'), Buffer.from('\ufeffäöü\ufffd')])
+    const cast = castOf([Buffer.from('plain'), Buffer.from('\ufeffäöü\ufffd')], false)
     expect(parseCast(cast).events.map(({ code }) => code)).toEqual(['o', 'o'])
   })
 })

@@ -2,9 +2,11 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { access, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { deflateSync } from 'node:zlib'
+import { describe, expect, test, vi } from 'vitest'
 import { outputBytes } from '../../src/recorder/asciicast.ts'
 import { OutputDecoder } from '../../src/recorder/output-text.ts'
+import { PromptWrites } from '../../src/recorder/prompt-writes.ts'
 import { Tail } from '../../src/recorder/tail.ts'
 import { newSession, newTenant, testRecorder } from '../support/recording.ts'
 
@@ -175,10 +177,63 @@ describe('the tail', () => {
 })
 
 test('an unfinished character at the end is marked', () => {
-  const decoder = new OutputDecoder()
+  const decoder = new OutputDecoder(true)
   expect(decoder.decode(Buffer.of(0xe2, 0x82))).toEqual({ text: '', exact: Buffer.of(0xe2, 0x82) })
   expect(decoder.end()).toEqual({ text: '\ufffd', exact: Buffer.alloc(0) })
   expect(decoder.end()).toBeUndefined()
+})
+
+test.each([
+  ['zeros', Buffer.alloc(600)],
+  ['what is compressed', deflateSync(randomBytes(600))],
+  ['a program', Buffer.from('7f454c4602010100000000000000000003003e00', 'hex')],
+])('of %s a command puts the bytes on record, and a terminal a text too', (_what, bytes) => {
+  expect(new OutputDecoder(false).decode(bytes)).toEqual({ text: '', exact: bytes })
+  expect(new OutputDecoder(true).decode(bytes).text.length).toBeGreaterThan(0)
+})
+
+test.each([
+  ['names that NUL separates', Buffer.from('./src/main.ts\0./src/app.ts\0'.repeat(20))],
+  ['colours', Buffer.from('\x1b[31mred\x1b[0m '.repeat(50))],
+  ['another alphabet', Buffer.from('Übergröße 日本語 '.repeat(50))],
+  ['an old encoding', Buffer.from('Stra\u00dfe und Gr\u00fc\u00dfe. '.repeat(50), 'latin1')],
+])('%s are text in a command too', (_what, bytes) => {
+  expect(new OutputDecoder(false).decode(bytes)).toEqual(new OutputDecoder(true).decode(bytes))
+})
+
+describe('small writes', () => {
+  const ext4 = 0xef53
+  const bytes = Buffer.alloc(100)
+
+  test('are done at once, where the storage is this machine’s', () => {
+    const write = vi.fn(() => 40)
+    expect(new PromptWrites(ext4).write(7, bytes, write)).toBe(40)
+    expect(write).toHaveBeenCalledWith(7, bytes)
+    // NFS, and what is long.
+    expect(new PromptWrites(0x6969).write(7, bytes, write)).toBe(0)
+    expect(new PromptWrites(ext4).write(7, Buffer.alloc(20_000), write)).toBe(0)
+    expect(write).toHaveBeenCalledTimes(1)
+  })
+
+  test('are left to the threads for a while when one has kept us waiting, or has failed late', () => {
+    let nowMs = 0
+    let takesMs = 1
+    const prompt = new PromptWrites(ext4, () => nowMs)
+    const write = () => {
+      nowMs += takesMs
+      if (takesMs > 100) throw new Error('late')
+      return 100
+    }
+    expect(prompt.write(7, bytes, write)).toBe(100)
+    takesMs = 6
+    expect(prompt.write(7, bytes, write)).toBe(100)
+    expect(prompt.write(7, bytes, write)).toBe(0)
+    nowMs += 1001
+    takesMs = 200
+    expect(() => prompt.write(7, bytes, write)).toThrow('late')
+    nowMs += 999
+    expect(prompt.write(7, bytes, write)).toBe(0)
+  })
 })
 
 describe('names', () => {

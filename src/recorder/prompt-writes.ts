@@ -1,0 +1,45 @@
+import { writeSync } from 'node:fs'
+
+/** What waits for the disk is longer than that, and better done by a thread. */
+const promptBytesMax = 16 * 1024
+/** A write to the page cache takes some microseconds: a disk that makes it wait is busy. */
+const slowMs = 5
+const pauseMs = 1000
+
+/**
+ * File systems that take a write into the page cache, by the magic number that statfs(2) gives: ext,
+ * XFS, Btrfs, F2FS, ZFS, tmpfs, overlayfs. With any other a write may wait for a network.
+ */
+const localTypes: ReadonlySet<number> = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0xf2f52010, 0x2fc12fc1, 0x01021994, 0x794c7630,
+])
+
+/**
+ * Small writes that are done at once, instead of by a thread of the pool: a keystroke's echo would
+ * wait for two more processes to be woken, milliseconds on a machine that is busy. It is for storage
+ * that does not make us wait, and one that has is left to the threads for a while.
+ */
+export class PromptWrites {
+  readonly #isLocal: boolean
+  readonly #nowMs: () => number
+  #pausedUntilMs = -Infinity
+
+  /** With the type of the file system, as statfs(2) gives it. */
+  constructor(type: number, nowMs = () => performance.now()) {
+    this.#isLocal = localTypes.has(type)
+    this.#nowMs = nowMs
+  }
+
+  /** Writes what it can of bytes, and answers how much that was. Throws what the system says. */
+  write(fd: number, bytes: Buffer, write: typeof writeSync = writeSync): number {
+    if (!this.#isLocal || bytes.length > promptBytesMax) return 0
+    const beganMs = this.#nowMs()
+    if (beganMs < this.#pausedUntilMs) return 0
+    try {
+      return write(fd, bytes)
+    } finally {
+      const endedMs = this.#nowMs()
+      if (endedMs - beganMs > slowMs) this.#pausedUntilMs = endedMs + pauseMs
+    }
+  }
+}
