@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import type { FileOperation } from '../access/index.ts'
 import { Reader, WireError } from '../ssh/index.ts'
 import { SftpUnreadable } from './errors.ts'
-import { SftpFrames } from './sftp-frames.ts'
+import { SftpFrames, type SftpSink } from './sftp-frames.ts'
 
 /** Numbers of packets: draft-ietf-secsh-filexfer-02 section 3. */
 const requests = {
@@ -45,9 +45,13 @@ class Transfer {
   #next = 0n
   #isSequential = true
 
-  take(offset: bigint, data: Buffer): void {
-    this.bytes += data.length
+  /** Data comes that belongs here. */
+  at(offset: bigint): void {
     if (offset !== this.#next) this.#isSequential = false
+  }
+
+  take(data: Buffer): void {
+    this.bytes += data.length
     if (!this.#isSequential) return
     this.#hash.update(data)
     this.#next += BigInt(data.length)
@@ -85,8 +89,10 @@ type Pending =
  */
 export class SftpWatch {
   readonly #tell: (operation: FileOperation) => void
-  readonly #up = new SftpFrames()
-  readonly #down = new SftpFrames()
+  readonly #up = new SftpFrames(requests.write)
+  readonly #down = new SftpFrames(answers.data)
+  readonly #asks = this.#sinkOf((packet) => this.#asked(packet))
+  readonly #answers = this.#sinkOf((packet) => this.#answered(packet))
   readonly #pending = new Map<number, Pending>()
   readonly #files = new Map<string, OpenFile>()
   #isInitialised = false
@@ -97,12 +103,12 @@ export class SftpWatch {
 
   /** What the client sends. */
   up(chunk: Buffer): void {
-    this.#up.push(chunk, (packet) => this.#guarded(() => this.#asked(packet)))
+    this.#up.push(chunk, this.#asks)
   }
 
   /** What the target answers. */
   down(chunk: Buffer): void {
-    this.#down.push(chunk, (packet) => this.#guarded(() => this.#answered(packet)))
+    this.#down.push(chunk, this.#answers)
   }
 
   /** Nothing more comes: what was left open is told as it is. */
@@ -112,22 +118,41 @@ export class SftpWatch {
     this.#pending.clear()
   }
 
-  #guarded(read: () => void): void {
-    try {
-      read()
-    } catch (err) {
-      if (err instanceof WireError) throw new SftpUnreadable(err.message)
-      throw err
+  /** Reads the packets of one way, and gives the transfer that each is a part of what is in it. */
+  #sinkOf(read: (reader: Reader) => Transfer | undefined): SftpSink {
+    let transfer: Transfer | undefined
+    let left = 0
+    const begin = (payload: Buffer, rest: number) => {
+      try {
+        const reader = new Reader(payload)
+        transfer = read(reader)
+        if (transfer === undefined) {
+          left = 0
+          return
+        }
+        left = reader.u32()
+        if (left > reader.left + rest) throw new SftpUnreadable('more data than its packet holds')
+        more(reader.bytes(Math.min(left, reader.left)))
+      } catch (err) {
+        if (err instanceof WireError) throw new SftpUnreadable(err.message)
+        throw err
+      }
     }
+    const more = (bytes: Buffer) => {
+      const data = bytes.subarray(0, left)
+      left -= data.length
+      if (data.length > 0) transfer?.take(data)
+    }
+    return { packet: (payload) => begin(payload, 0), begin, more }
   }
 
-  #asked(packet: Buffer): void {
-    const reader = new Reader(packet)
+  /** Answers where its data belongs, when it has some. */
+  #asked(reader: Reader): Transfer | undefined {
     const type = reader.u8()
     if (type === requests.init) {
       if (this.#isInitialised) throw new SftpUnreadable('a second start')
       this.#isInitialised = true
-      return
+      return undefined
     }
     if (type !== requests.extended && (type < requests.open || type > requestMax)) {
       throw new SftpUnreadable(`a request ${type}`)
@@ -135,7 +160,17 @@ export class SftpWatch {
     const id = reader.u32()
     if (this.#pending.has(id)) throw new SftpUnreadable('two requests with one id')
     if (this.#pending.size >= pendingMax) throw new SftpUnreadable('too many requests at a time')
-    this.#pending.set(id, this.#readRequest(type, reader))
+    if (type !== requests.write) {
+      this.#pending.set(id, this.#readRequest(type, reader))
+      return undefined
+    }
+    const handle = readHandle(reader)
+    this.#pending.set(id, { what: 'write', handle })
+    const file = this.#files.get(handle)
+    if (file === undefined) return undefined
+    file.written ??= new Transfer()
+    file.written.at(reader.u64())
+    return file.written
   }
 
   #readRequest(type: number, reader: Reader): Pending {
@@ -152,16 +187,6 @@ export class SftpWatch {
         return { what: 'close', handle: readHandle(reader) }
       case requests.read:
         return { what: 'read', handle: readHandle(reader), offset: reader.u64() }
-      case requests.write: {
-        const handle = readHandle(reader)
-        const offset = reader.u64()
-        const file = this.#files.get(handle)
-        if (file !== undefined) {
-          file.written ??= new Transfer()
-          file.written.take(offset, reader.string())
-        }
-        return { what: 'write', handle }
-      }
       case requests.remove:
         return act('remove')
       case requests.mkdir:
@@ -210,25 +235,27 @@ export class SftpWatch {
     return { what: 'act', act: { op, path: file?.path ?? '' } }
   }
 
-  #answered(packet: Buffer): void {
-    const reader = new Reader(packet)
+  /** Answers where its data belongs, when it has some. */
+  #answered(reader: Reader): Transfer | undefined {
     const type = reader.u8()
-    if (type === answers.version) return
+    if (type === answers.version) return undefined
     const id = reader.u32()
     const pending = this.#pending.get(id)
     if (pending === undefined) throw new SftpUnreadable('an answer to nothing')
     this.#pending.delete(id)
     switch (type) {
       case answers.status:
-        return this.#ended(pending, reader.u32())
+        this.#ended(pending, reader.u32())
+        return undefined
       case answers.handle:
-        return this.#opened(pending, readHandle(reader))
+        this.#opened(pending, readHandle(reader))
+        return undefined
       case answers.data:
-        return this.#came(pending, reader.string())
+        return this.#came(pending)
       case answers.name:
       case answers.attrs:
       case answers.extended:
-        return
+        return undefined
       default:
         throw new SftpUnreadable(`an answer ${type}`)
     }
@@ -241,12 +268,13 @@ export class SftpWatch {
     this.#files.set(handle, { path, isDirectory, read: undefined, written: undefined })
   }
 
-  #came(pending: Pending, data: Buffer): void {
+  #came(pending: Pending): Transfer | undefined {
     if (pending.what !== 'read') throw new SftpUnreadable('data that nobody asked for')
     const file = this.#files.get(pending.handle)
-    if (file === undefined) return
+    if (file === undefined) return undefined
     file.read ??= new Transfer()
-    file.read.take(pending.offset, data)
+    file.read.at(pending.offset)
+    return file.read
   }
 
   #ended(pending: Pending, code: number): void {
