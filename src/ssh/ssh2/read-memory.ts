@@ -13,7 +13,7 @@ const pieceBytes = 1024 * 1024
 const firstPiece = Buffer.alloc(32 * 1024)
 const sparesMax = 3
 /** What a socket holds before it counts as full: larger writes, and fewer of them. */
-export const socketBytes = 256 * 1024
+export const socketBytes = 512 * 1024
 
 /** A piece of memory that a socket has read into, as long as somebody needs what is in it. */
 export interface Lease {

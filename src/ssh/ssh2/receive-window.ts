@@ -3,7 +3,7 @@ export const receiveWindowBytes = 2 * 1024 * 1024
 /** 160 MB/s at a round trip of 50 ms; and what a receiver that stops taking can cost at the worst. */
 const windowBytesMax = 8 * 1024 * 1024
 /** Smaller credits are kept back, so that they do not cost a packet each. */
-const creditBytesMin = 128 * 1024
+const creditBytesMin = 512 * 1024
 
 /** What windows may grow by in all: of a connection, or of the process. */
 export class WindowBudget {
