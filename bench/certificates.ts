@@ -1,7 +1,7 @@
-import { closeSync, fdatasyncSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { Sshd } from '../test/support/sshd.ts'
 import type { Arena } from './arena.ts'
+import { certifiedName, openCertifiedTarget } from './certified-target.ts'
 import { median } from './statistics.ts'
 
 /** What it takes to sign a certificate, with its serial and its event committed before. */
@@ -14,43 +14,23 @@ export interface Certificates {
 
 /** Logs in to a target that takes certificates, and asks the bastion how long each issue took. */
 export async function measureCertificates(
-  { vaultterm }: Arena,
+  arena: Arena,
   { count, say }: { count: number; say: (text: string) => void },
 ): Promise<Certificates> {
-  const trust = join(vaultterm.home, 'bench-trust')
-  mkdirSync(join(trust, 'principals'), { recursive: true })
-  const target = await Sshd.start([
-    `TrustedUserCAKeys ${trust}/user_ca.pub`,
-    `AuthorizedPrincipalsFile ${trust}/principals/%u`,
-  ])
-  try {
-    await vaultterm.json(
-      ...['target', 'add', 'acme', 'certified', '--host', target.host, '--port'],
-      ...[String(target.port), '--login', target.login, '--host-key', target.hostKeyFile],
-      ...['--auth', 'cert'],
-    )
-    await vaultterm.json('grant', 'add', 'acme', '--user', 'demo', '--target', 'certified')
-    const { trustedUserCAKeys, principals } = await vaultterm.json<{
-      trustedUserCAKeys: string[]
-      principals: { [login: string]: string }
-    }>('target', 'onboard', 'acme', 'certified')
-    writeFileSync(join(trust, 'user_ca.pub'), `${trustedUserCAKeys.join('\n')}\n`)
-    writeFileSync(join(trust, 'principals', target.login), `${principals[target.login]}\n`)
-    const before = await issued(vaultterm.ready.portal)
-    for (let i = 0; i < count; i++) {
-      say(`certificates ${i + 1}/${count}`)
-      const { code, stderr } = await vaultterm.ssh(['acme+certified', 'true'])
-      if (code !== 0) throw new Error(`a login with a certificate ended with ${code}: ${stderr}`)
-    }
-    const after = await issued(vaultterm.ready.portal)
-    const issues = after.count - before.count
-    return {
-      meanMs: ((after.seconds - before.seconds) / issues) * 1000,
-      syncMs: measureSync(join(vaultterm.home, 'bench-sync')),
-      count: issues,
-    }
-  } finally {
-    await target.close()
+  const { vaultterm } = arena
+  await using _target = await openCertifiedTarget(arena)
+  const before = await issued(vaultterm.ready.portal)
+  for (let i = 0; i < count; i++) {
+    say(`certificates ${i + 1}/${count}`)
+    const { code, stderr } = await vaultterm.ssh([`acme+${certifiedName}`, 'true'])
+    if (code !== 0) throw new Error(`a login with a certificate ended with ${code}: ${stderr}`)
+  }
+  const after = await issued(vaultterm.ready.portal)
+  const issues = after.count - before.count
+  return {
+    meanMs: ((after.seconds - before.seconds) / issues) * 1000,
+    syncMs: measureSync(join(vaultterm.home, 'bench-sync')),
+    count: issues,
   }
 }
 

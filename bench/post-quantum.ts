@@ -7,11 +7,14 @@ import { pino } from 'pino'
 import { connectUpstream, formatPublicKey, Writer } from '../src/ssh/index.ts'
 import { publicKeyBlob } from '../src/ssh/public-key.ts'
 import type { Arena, Way } from './arena.ts'
+import { certifiedName, openCertifiedTarget } from './certified-target.ts'
 import { median } from './statistics.ts'
 
 /** Whole logins, each with a command that does nothing, by a client that knows ML-KEM. */
 export interface PostQuantum {
   readonly way: Way['name']
+  /** What we show the target: the tenant's RSA key, or an Ed25519 certificate made for the login. */
+  readonly by: 'key' | 'certificate'
   readonly perSecond: number
   /** Processor time of the processes in the middle that are ours, for each; not known of others. */
   readonly cpuMsEach: number | undefined
@@ -37,14 +40,27 @@ export async function measurePostQuantum(
   writeFileSync(file, `${line}\n`)
   await arena.vaultterm.json('key', 'add', 'acme', 'demo', file)
   const results: PostQuantum[] = []
-  for (const way of arena.ways.filter(({ name }) => name !== 'direct')) {
+  await using _target = await openCertifiedTarget(arena)
+  const certified = ({ endpoint, ...way }: Way): Way => ({
+    ...way,
+    endpoint: { ...endpoint, user: `acme+${certifiedName}` },
+  })
+  const ways = arena.ways.flatMap((way): (readonly [PostQuantum['by'], Way])[] => {
+    if (way.name === 'direct') return []
+    if (way.name === 'double-hop') return [['key', way]]
+    return [
+      ['key', way],
+      ['certificate', certified(way)],
+    ]
+  })
+  for (const [by, way] of ways) {
     const rates: number[] = []
     const cpu: number[] = []
     const database: number[] = []
     // The first ones load what all others use.
     for (let warm = 0; warm < 10; warm++) await login(way, privateKey, blob)
     for (let round = 0; round < rounds; round++) {
-      say(`post-quantum logins ${way.name} ${round + 1}/${rounds}`)
+      say(`post-quantum logins ${way.name} by ${by} ${round + 1}/${rounds}`)
       const before = way.pids().map(cpuMs)
       const databaseBefore = cpuMsOf(way.databasePids())
       const started = performance.now()
@@ -60,6 +76,7 @@ export async function measurePostQuantum(
     const isOurs = way.name === 'vaultterm'
     results.push({
       way: way.name,
+      by,
       perSecond: median(rates),
       cpuMsEach: isOurs ? median(cpu) : undefined,
       databaseMsEach: isOurs ? median(database) : undefined,

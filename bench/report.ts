@@ -61,10 +61,12 @@ export function formatReport(report: Report): string {
     three('CPU ms a login (ratio of added)', logins, (one) => one.cpuMsEach, added)
   }
   if (postQuantum.length > 0) {
-    three('post-quantum logins a second', postQuantum, (one) => one.perSecond, plain)
-    const ours = postQuantum.find(({ way }) => way === 'vaultterm')
-    row('  CPU ms each, our processes', '-', '-', figure(ours?.cpuMsEach ?? Number.NaN), '-')
-    row('  CPU ms each, Postgres', '-', '-', figure(ours?.databaseMsEach ?? Number.NaN), '-')
+    for (const ours of postQuantum.filter(({ way }) => way === 'vaultterm')) {
+      const rows = [...postQuantum.filter(({ way }) => way !== 'vaultterm'), ours]
+      three(`post-quantum logins a second, by ${ours.by}`, rows, (one) => one.perSecond, plain)
+      row('  CPU ms each, our processes', '-', '-', figure(ours.cpuMsEach ?? Number.NaN), '-')
+      row('  CPU ms each, Postgres', '-', '-', figure(ours.databaseMsEach ?? Number.NaN), '-')
+    }
   }
   for (const besideFlood of [false, true]) {
     const rows = keystrokes.filter((one) => one.besideFlood === besideFlood)
@@ -73,10 +75,9 @@ export function formatReport(report: Report): string {
     three(`keystroke p50 ms${where}`, rows, (one) => one.p50Ms, plain)
     three(`keystroke p99 ms${where}`, rows, (one) => one.p99Ms, plain)
   }
-  if (idle.length > 0) {
-    three('idle session MiB', idle, (one) => one.mibEach, plain)
-    row('  with so many sessions', '-', ...idle.map(({ sessions }) => String(sessions)), '-')
-    three('largest process with them, MiB', idle, (one) => one.largestMib, plain)
+  for (const [sessions, rows] of Map.groupBy(idle, (one) => one.sessions)) {
+    three(`idle session MiB, of ${sessions}`, rows, (one) => one.mibEach, plain)
+    three('  largest process with them, MiB', rows, (one) => one.largestMib, plain)
   }
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
   if (certificates !== undefined) {

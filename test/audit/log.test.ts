@@ -51,7 +51,7 @@ test('drops the leaf when the act it records fails', async () => {
 test('commits nothing where the log is not as it was locked', async () => {
   const tenant = await database.createTenant()
   const id = '0190a5f0-0000-7000-8000-000000000001'
-  const leaf = { id, leaf: Buffer.from('{}'), private: undefined }
+  const leaf = { id, leaf: Buffer.from('{}') }
   const after = (size: number) => ({ size, hashes: [Buffer.alloc(32)] })
   const append = (size: number) =>
     app.write(tenant, (tx) => insertLeaf(tx.last(), leaf, Buffer.alloc(32), after(size)))
