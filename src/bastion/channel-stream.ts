@@ -13,7 +13,8 @@ export class ChannelStream extends Duplex {
   #owed = 0
 
   constructor(channel: Channel) {
-    super({ highWaterMark, allowHalfOpen: true })
+    // A connection that has ended one way is over, as on a socket: nobody would end the other one.
+    super({ highWaterMark, allowHalfOpen: false })
     this.#channel = channel
     channel.handle({
       data: (chunk) => {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
@@ -310,4 +310,20 @@ test('nothing is left when the outer connection is cut', async () => {
     return found.length === 0 ? true : undefined
   }, 'the end of the session')
   expect(gone).toBe(true)
+})
+
+test('what carries a jump ends with the connection in it, even when that says nothing', async () => {
+  const config = join(vaultterm.home, 'demo/ssh_config')
+  const carried = join(vaultterm.home, 'carried')
+  const way = `sh -c 'ssh -F ${config} -W real:22 acme; echo ended > ${carried}'`
+  const inner = spawn(
+    'ssh',
+    ['-F', config, '-o', `ProxyCommand=${way}`, 'real.acme', 'echo ready; exec cat'],
+    { stdio: ['pipe', 'pipe', 'ignore'] },
+  )
+  await once(inner.stdout, 'data')
+  // Like PuTTY, which ends without a word: its way hears the end of its input, and no signal.
+  inner.kill('SIGKILL')
+  const said = () => (existsSync(carried) ? true : undefined)
+  expect(await eventually(said, 'the end of the way')).toBe(true)
 })

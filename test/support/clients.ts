@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { demoKey } from './installation.ts'
 import type { Finished, VaultTerm } from './vaultterm.ts'
 
@@ -65,6 +65,61 @@ export function hostFingerprint(vaultterm: VaultTerm): string {
   return `SHA256:${digest.replace(/=+$/, '')}`
 }
 
+/** The lines of known hosts for the bastion, and for a target by a jump: its key is the same. */
+export function writeKnownHosts(vaultterm: VaultTerm): string {
+  const file = join(vaultterm.home, 'plain_known')
+  const key = hostKey(vaultterm)
+  writeFileSync(file, `[127.0.0.1]:${vaultterm.sshPort} ${key}\nreal.acme ${key}\n`)
+  return file
+}
+
+/**
+ * Sessions as PuTTY saves them, in a directory for PUTTYDIR: `bastion`, and `real`, which goes through it
+ * by PuTTY's own proxy and trusts the tenant's host authority.
+ */
+export async function savePuttySessions(
+  vaultterm: VaultTerm,
+  key: string,
+  login: string,
+): Promise<string> {
+  const directory = join(vaultterm.home, 'putty')
+  const save = (name: string, settings: Record<string, string>) => {
+    const file = join(directory, name)
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(
+      file,
+      Object.entries(settings)
+        .map((setting) => setting.join('='))
+        .join('\n'),
+    )
+  }
+  save('sessions/bastion', {
+    HostName: '127.0.0.1',
+    PortNumber: vaultterm.sshPort,
+    Protocol: 'ssh',
+    UserName: 'acme',
+    PublicKeyFile: key,
+    SSHManualHostKeys: hostFingerprint(vaultterm),
+  })
+  save('sessions/real', {
+    HostName: 'real.acme',
+    PortNumber: '22',
+    Protocol: 'ssh',
+    UserName: login,
+    // Port forwarding through SSH.
+    ProxyMethod: '6',
+    ProxyHost: 'bastion',
+  })
+  const { stdout } = await vaultterm.cli(['ca', 'show', 'acme', '--host'])
+  const [, , , authority = ''] =
+    stdout
+      .split('\n')
+      .find((line) => line.startsWith('@'))
+      ?.split(' ') ?? []
+  save('sshhostcas/acme', { PublicKey: authority, Validity: '*.acme', PermitRSASHA256: '1' })
+  return directory
+}
+
 /** A program in Python, with Debian's own interpreter. */
 export async function runPython(
   vaultterm: VaultTerm,
@@ -73,16 +128,23 @@ export async function runPython(
 ): Promise<{ [key: string]: unknown }> {
   const file = join(vaultterm.home, `${Math.random().toString(36).slice(2)}.py`)
   writeFileSync(file, program)
-  const known = join(vaultterm.home, 'python_known')
-  const port = vaultterm.sshPort
-  writeFileSync(known, `[127.0.0.1]:${port} ${hostKey(vaultterm)}\n`)
   const { stdout, stderr, code } = await runProgram('/usr/bin/python3', [
     file,
-    port,
+    vaultterm.sshPort,
     demoKey(vaultterm),
-    known,
+    writeKnownHosts(vaultterm),
     ...args,
   ])
   if (code !== 0) throw new Error(`${program.slice(0, 40)}: ${code}\n${stderr}`)
   return JSON.parse(stdout)
+}
+
+/** Builds the client of libssh with Debian's own compiler, and gives its path. */
+export function buildLibsshClient(vaultterm: VaultTerm): string {
+  const program = join(vaultterm.home, 'libssh-client')
+  const source = join(import.meta.dirname, '../interop/libssh-client.c')
+  const strictly = ['-std=c11', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror']
+  // What a newer libssh advises against works all the same.
+  execFileSync('gcc', [...strictly, '-Wno-deprecated-declarations', '-o', program, source, '-lssh'])
+  return program
 }

@@ -17,6 +17,8 @@ const needed = [
   { program: 'ansible', package: 'ansible-core' },
   { program: '/usr/lib/python3/dist-packages/paramiko/__init__.py', package: 'python3-paramiko' },
   { program: '/usr/lib/python3/dist-packages/asyncssh/__init__.py', package: 'python3-asyncssh' },
+  { program: '/usr/include/libssh/libssh.h', package: 'libssh-dev' },
+  { program: 'gcc', package: 'gcc' },
   { program: 'ps', package: 'procps' },
   // OpenSSH's security key in software.
   {

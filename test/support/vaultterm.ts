@@ -111,6 +111,17 @@ export class VaultTerm {
     return JSON.parse(stdout) as T
   }
 
+  /** Runs one that goes on until it is told to end, and hears its lines. Gives what ends it. */
+  follow(args: readonly string[], onLine: (line: string) => void): () => Promise<void> {
+    const child = spawn(program, args, { env: this.#env, stdio: ['ignore', 'pipe', 'ignore'] })
+    createInterface({ input: child.stdout }).on('line', onLine)
+    const ended = new Promise<void>((done) => child.once('exit', () => done()))
+    return () => {
+      child.kill('SIGTERM')
+      return ended
+    }
+  }
+
   /** The demo user's `ssh`, with a time limit. */
   ssh(args: readonly string[], input?: string | Buffer, timeoutMs = 20_000): Promise<Finished> {
     return run(
