@@ -130,7 +130,6 @@ export class SessionChannel {
     if (start === undefined) return
     this.#phase = 'starting'
     clearTimeout(this.#patience)
-    this.#loans.end()
     this.#start(start).catch((err: unknown) => this.#fail(start, err))
   }
 
@@ -285,6 +284,7 @@ export class SessionChannel {
     if (this.#phase === 'over') return
     this.#phase = 'over'
     clearTimeout(this.#patience)
+    this.#loans.end()
     // What it has not taken by now it will not get: nobody would see what comes of it.
     this.#target?.abort()
     if (this.#clientGone || this.#clientLeaves) this.#channel.close()
