@@ -456,4 +456,12 @@ test('a killed session takes its forwards along', async () => {
     const left = (await sessions(vaultterm)).filter(({ id }) => live.some((one) => one.id === id))
     return left.every((one) => !one.live && one.reason === 'killed') ? true : undefined
   }, 'the end on record')
+  // With what went through them.
+  const ends = (await events(vaultterm)).filter(
+    ({ type, public: { session } }) =>
+      type === 'forward.close' && live.some(({ id }) => id === session),
+  )
+  expect(ends).toContainEqual(
+    expect.objectContaining({ public: expect.objectContaining({ ended: 'ended', bytesIn: '2' }) }),
+  )
 })
