@@ -87,7 +87,7 @@ export class ClientConnection {
       log,
       requestId,
       upstream: (authorization, session) => this.#upstream(authorization, session),
-      killed: (session) => kills.reasonFor(session),
+      killed: (name) => kills.reasonFor(name),
     })
     connection.onChannelOpen = (open) => this.#opened(open)
     connection.onGlobalRequest = (request) => {
@@ -115,6 +115,11 @@ export class ClientConnection {
       if (channel.session !== undefined && matches(channel.session)) channel.end(reason, outcome)
     }
     this.#forwards.endSessions(matches, reason, outcome)
+  }
+
+  /** Ends one forward, if it is one of this connection's. */
+  endForward(forward: string, reason: string): void {
+    this.#forwards.endForward(forward, reason)
   }
 
   /** Closes the connection, with its reason for clients that show it. */

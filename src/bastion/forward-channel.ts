@@ -1,6 +1,6 @@
 import type { SessionId } from '../recorder/index.ts'
 import type { Channel } from '../ssh/index.ts'
-import type { ForwardWish } from './broker.ts'
+import type { ForwardEnd, ForwardWish } from './broker.ts'
 import { ForwardEnded, Refused } from './errors.ts'
 import type { ForwardPlace } from './forward-session.ts'
 import { pipe } from './pipe.ts'
@@ -83,12 +83,12 @@ export class ForwardChannel {
     if (this.#place.killed(answer.forward) !== undefined) this.end('refused')
   }
 
-  #recordEnd(how: string): void {
+  #recordEnd(ended: ForwardEnd['ended']): void {
     const { deps, connection, channels, log } = this.#place
     const forward = this.#id
     if (forward === undefined) return
     channels.delete(forward)
-    const outcome = { bytesIn: this.#bytes.up, bytesOut: this.#bytes.down, ended: how }
+    const outcome = { bytesIn: this.#bytes.up, bytesOut: this.#bytes.down, ended }
     deps.broker.closeForward(connection, forward, outcome).catch((err: unknown) => {
       log.error({ err, forward }, 'the end of a forward is not on record')
     })

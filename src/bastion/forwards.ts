@@ -160,6 +160,14 @@ export class Forwards {
     }
   }
 
+  /** Ends one that is not allowed any more; its session and the others go on. */
+  endForward(forward: string, reason: string): void {
+    const channel = this.#channels.get(forward)
+    if (channel === undefined) return
+    this.#log.info({ forward, reason }, 'forward ended')
+    channel.end()
+  }
+
   /** Resolves when all is on record. */
   async end(): Promise<void> {
     this.#isOver = true
