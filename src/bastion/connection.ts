@@ -159,8 +159,8 @@ export class ClientConnection {
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
         choices: () => this.#deps.broker.choices(this.#id),
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
-        lend: async (authorization, loan) =>
-          this.#forwards.lend(await this.#upstream(authorization, loan.session), loan),
+        lend: async (authorization, loan, isTaken) =>
+          this.#forwards.lend(await this.#upstream(authorization, loan.session), loan, isTaken),
         requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),

@@ -48,6 +48,13 @@ interface Lent extends Loan {
   readonly channels: Set<ForwardChannel>
 }
 
+/** What one connection to a target was lent, by each of the sessions that share it. */
+interface Lending {
+  readonly loans: Lent[]
+  /** It listens for programs that ask for an agent, and does so until it closes. */
+  takesAgents: boolean
+}
+
 export interface ForwardsOptions extends Omit<ForwardPlace, 'channels'> {
   readonly client: Connection
   readonly requestId: () => string
@@ -66,7 +73,7 @@ export class Forwards {
   readonly #listeners: Listener[] = []
   /** With those that are being asked for. */
   #listening = 0
-  readonly #loans = new Map<Connection, Lent[]>()
+  readonly #lendings = new WeakMap<Connection, Lending>()
   /** Open, and being opened. */
   #open = 0
   #isOver = false
@@ -109,13 +116,17 @@ export class Forwards {
 
   /**
    * The target may open channels to this client's agent, or display, while a session lasts. With the
-   * call that takes it back, those that are open end.
+   * call that takes it back, those that are open end. Nothing is lent to one that does not want to:
+   * but OpenSSH's server takes one agent a connection, for all sessions there, and refuses the second.
    */
-  lend(upstream: Connection, loan: Loan): () => void {
+  lend(upstream: Connection, loan: Loan, isTaken: boolean): () => void {
+    const lending = this.#lendings.get(upstream) ?? { loans: [], takesAgents: false }
+    this.#lendings.set(upstream, lending)
+    if (isTaken && loan.kind === 'agent') lending.takesAgents = true
+    if (!isTaken && (loan.kind !== 'agent' || !lending.takesAgents)) return () => {}
+    const { loans } = lending
     const lent: Lent = { ...loan, channels: new Set() }
-    const loans = this.#loans.get(upstream) ?? []
     loans.push(lent)
-    this.#loans.set(upstream, loans)
     return () => {
       loans.splice(loans.indexOf(lent), 1)
       for (const channel of lent.channels) channel.end()
@@ -287,7 +298,7 @@ export class Forwards {
 
   #loanFor(upstream: Connection, { type }: ChannelOpen): Lent | undefined {
     const kind = type === 'auth-agent@openssh.com' ? 'agent' : type === 'x11' ? 'x11' : undefined
-    return this.#loans.get(upstream)?.find((loan) => loan.kind === kind)
+    return this.#lendings.get(upstream)?.loans.find((loan) => loan.kind === kind)
   }
 
   #listenerFor(upstream: Connection, { type, payload }: ChannelOpen): Listener | undefined {

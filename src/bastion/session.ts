@@ -51,9 +51,9 @@ export class SessionChannel {
     this.#over = over
     this.#loans = new Loans({
       authorize: (kind) => visit.authorize(kind),
-      lend: (loan) => {
+      lend: (loan, isTaken) => {
         if (this.#record === undefined) throw new Error('no loan without a session')
-        return visit.lend(this.#record.authorization, loan)
+        return visit.lend(this.#record.authorization, loan, isTaken)
       },
       log: visit.log,
     })

@@ -23,8 +23,11 @@ export interface Visit {
   choices(): Promise<readonly Choice[]>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */
   openTarget(authorization: Authorization, session: SessionId): Promise<Channel>
-  /** Lets the target of a session open channels to the client's agent or display, until it is called off. */
-  lend(authorization: Authorization, loan: Loan): Promise<() => void>
+  /**
+   * Lets the target of a session open channels to the client's agent or display, until it is called
+   * off. What it says to that is known.
+   */
+  lend(authorization: Authorization, loan: Loan, isTaken: boolean): Promise<() => void>
   /** A short name of this refusal or session start, for the person and the log. */
   requestId(): string
   /** Few starts of one connection are underway at a time: the others wait. */

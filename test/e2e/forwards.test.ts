@@ -199,6 +199,13 @@ describe('carries', () => {
     expect(stdout.match(/lent/g)).toHaveLength(8)
     const without = await vaultterm.ssh(['-a', 'acme+real', 'ssh-add -l; true'])
     expect(without.stdout).not.toContain('lent')
+    // One session of a connection lends it after another: what the first lent has ended with it.
+    const shared = ['-o', `ControlPath=${join(vaultterm.home, 'lending')}`]
+    const master = [...shared, '-o', 'ControlMaster=auto', '-o', 'ControlPersist=30', ...ask]
+    for (let session = 0; session < 3; session++) {
+      expect((await vaultterm.ssh([...master, 'ssh-add -l'])).stdout).toContain('lent')
+    }
+    await vaultterm.ssh([...shared, '-O', 'exit', 'acme+real'])
     agent.kill()
   })
 
