@@ -41,6 +41,13 @@ export interface Access extends Targets, Grants {
   permit(identity: Identity, wish: Wish): Promise<Denial | undefined>
   /** Says no to a forward that nobody gets, and puts it on record. */
   refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial>
+  /**
+   * From here on, who takes access away ends this forward too: call it before it is permitted. It is
+   * forgotten when it is closed, when its session ends, and by forgetForward.
+   */
+  expectForward(forward: Forward): void
+  /** It is not opened. */
+  forgetForward(forward: Forward): void
   /** Puts a forward on record; it may be opened once this resolves. */
   openForward(identity: Identity, place: Authorization, forward: Forward): Promise<void>
   /** Puts what was done to files in a session on record, all of it or none. */
@@ -81,7 +88,8 @@ export interface Access extends Targets, Grants {
   killSession(session: string, actor: Actor, reason?: string): Promise<KillResult>
   /**
    * Calls back for each session of this process that must end: it was killed, or its user, key,
-   * target, grant or tenant gives no leave to go on. It may be called twice. Close it with the answer.
+   * target, grant or tenant gives no leave to go on; and for each forward in the others that would not
+   * be permitted any more. It may be called twice. Close it with the answer.
    */
   onKill(listener: KillListener): Promise<() => Promise<void>>
   /** Newest first. */
@@ -162,8 +170,12 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     openForward: (identity, place, forward) => openForward(database, identity, place, forward),
     recordFiles: (identity, place, session, operations) =>
       recordFiles(database, identity, place, session, operations),
-    closeForward: (identity, place, forward, outcome) =>
-      closeForward(database, identity, place, forward, outcome),
+    expectForward: (forward) => live.expectForward(forward),
+    forgetForward: (forward) => live.removeForward(forward),
+    closeForward(identity, place, forward, outcome) {
+      live.removeForward(forward)
+      return closeForward(database, identity, place, forward, outcome)
+    },
     refuseChain: (identity, target) => authorizer.refuseChain(identity, target),
     startSession: (authorization, start) => sessions.start(authorization, start),
     leaseKey,

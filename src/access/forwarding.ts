@@ -4,13 +4,16 @@ import type { Database } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Authorization } from './authorization.ts'
 import type { ChannelKind } from './channel-kind.ts'
+import type { Wish } from './denial.ts'
 import type { ForwardDestination } from './forward-pattern.ts'
+
+export type ForwardKind = Extract<ChannelKind, 'forward' | 'remote-forward' | 'agent' | 'x11'>
 
 /** One channel beside those of a session's own: where it leads is known to whoever asked for it. */
 export interface Forward {
   readonly id: string
   readonly session: SessionId
-  readonly kind: ChannelKind
+  readonly kind: ForwardKind
   readonly destination?: ForwardDestination
   /** Of a socket on the target. */
   readonly path?: string
@@ -22,9 +25,17 @@ export interface ForwardOutcome {
   readonly bytesOut: number
   /** In one word, or a code. */
   readonly ended: string
+  /** Why, where somebody else than its user ended it. */
+  readonly reason?: string
 }
 
 type Place = Pick<Authorization, 'tenant' | 'target' | 'login'>
+
+/** What is asked for by a forward, when it is opened and for as long as it is open. */
+export function forwardWish({ kind, destination }: Forward): Pick<Wish, 'kind' | 'destination'> {
+  // Where a target listens is not where a forward leads.
+  return kind === 'forward' && destination !== undefined ? { kind, destination } : { kind }
+}
 
 /** Puts a forward on record, before it is opened. */
 export async function openForward(
@@ -55,7 +66,7 @@ export async function closeForward(
   { user }: Identity,
   { tenant, target }: Place,
   { id, session, kind }: Forward,
-  { bytesIn, bytesOut, ended }: ForwardOutcome,
+  { bytesIn, bytesOut, ended, reason }: ForwardOutcome,
 ): Promise<void> {
   await database.write(tenant, (tx) =>
     appendLastEvent(tx, {
@@ -70,7 +81,7 @@ export async function closeForward(
         bytesIn: String(bytesIn),
         bytesOut: String(bytesOut),
       },
-      private: {},
+      private: { reason },
     }),
   )
 }

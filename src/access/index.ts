@@ -3,7 +3,7 @@
  *
  * authorize() decides from what the database says at that moment, and is the only maker of an
  * Authorization; a session starts with one, once, and is on record before anything happens on its
- * target. What takes access away ends the sessions that stood on it.
+ * target. What takes access away ends the sessions that stood on it, and single forwards in others.
  */
 
 export { type Access, type AccessDeps, createAccess } from './access.ts'
@@ -24,7 +24,7 @@ export {
 } from './errors.ts'
 export type { FileOperation } from './files.ts'
 export { type ForwardDestination, isForwardPattern, matchesForward } from './forward-pattern.ts'
-export type { Forward, ForwardOutcome } from './forwarding.ts'
+export { type Forward, type ForwardOutcome, forwardWish } from './forwarding.ts'
 export type { Grant, GrantId, NewGrant } from './grant.ts'
 export { hostNames, isHostKeyOf } from './host-key.ts'
 export type { KillListener, KillResult } from './kill.ts'

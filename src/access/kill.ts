@@ -5,6 +5,7 @@ import type { Log } from '../log.ts'
 import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
 import { type Known, type Person, readCircumstances } from './circumstances.ts'
+import { type Forward, forwardWish } from './forwarding.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { decide, type Request, type Rule, refuseStay } from './policy.ts'
@@ -22,8 +23,13 @@ import {
 import { storedText } from './stored-text.ts'
 import { type Target, targetOf } from './target.ts'
 
-/** Ends a session of this process, and tells its user why. */
-export type KillListener = (session: SessionId, reason: string) => void
+/** Ends what this process has open and nobody may have open any more. */
+export interface KillListener {
+  /** A session, whose user is told why. */
+  session(session: SessionId, reason: string): void
+  /** One forward of a session that goes on. */
+  forward(forward: string, reason: string): void
+}
 
 export type KillResult = 'killed' | 'not-live' | 'unknown'
 
@@ -37,9 +43,17 @@ const system: Actor = { kind: 'system', id: 'access', name: 'VaultTerm' }
 
 const payloadShape = z.object({ tenant: z.string(), session: z.string(), reason: z.string() })
 
+/** What must end, each with why. */
+interface Baseless {
+  readonly sessions: ReadonlyMap<SessionId, string>
+  readonly forwards: ReadonlyMap<string, string>
+}
+
 /**
  * Ends sessions that their users would go on with: an operator wants it, or what they stood on is
- * gone. The mark is in the database, so a node that missed the word finds it there.
+ * gone. The mark is in the database, so a node that missed the word finds it there. A forward that is
+ * not allowed any more ends without its session, where that one is; only the node that has it knows of
+ * it, and so it has no mark.
  */
 export class Kills {
   readonly #database: Database
@@ -88,14 +102,17 @@ export class Kills {
 
   /** Until the answer is called, the listener hears of each session of this process that must end. */
   async onKill(listener: KillListener): Promise<() => Promise<void>> {
-    const tell = (session: SessionId, reason: string) => {
-      if (this.#live.has(session)) listener(session, reason)
+    const tell: KillListener = {
+      session: (session, reason) => {
+        if (this.#live.has(session)) listener.session(session, reason)
+      },
+      forward: (forward, reason) => listener.forward(forward, reason),
     }
     const kills = await this.#database.listen(killChannel, (payload) => {
       if (payload === undefined) return void this.#lookAll(tell)
       const parsed = parsePayload(payload)
       if (parsed === undefined) this.#log.warn('a notification to end a session was not understood')
-      else tell(parsed.session, parsed.reason)
+      else tell.session(parsed.session, parsed.reason)
     })
     const changes = await this.#database.listen(changeChannel, (payload) => {
       const tenant = payload === undefined ? undefined : parseTenantId(payload)
@@ -134,13 +151,16 @@ export class Kills {
   async #look(tenant: TenantId, tell: KillListener): Promise<void> {
     const ids = this.#live.of(tenant)
     if (ids.length === 0) return
+    // Before what decides about them is read: those that come later are decided about by what is newer.
+    const forwards = this.#live.forwardsOf(tenant)
     try {
       const doomed = await this.#database.write(tenant, async (tx) => {
-        const baseless = await listBaseless(tx, ids)
-        if (baseless.size > 0) await this.#markBaseless(tx, baseless)
-        return listKilled(tx, ids)
+        const baseless = await findBaseless(tx, ids, forwards)
+        if (baseless.sessions.size > 0) await this.#markBaseless(tx, baseless.sessions)
+        return { sessions: await listKilled(tx, ids), forwards: baseless.forwards }
       })
-      for (const { id, reason } of doomed) tell(id, reason)
+      for (const { id, reason } of doomed.sessions) tell.session(id, reason)
+      for (const [id, reason] of doomed.forwards) tell.forward(id, reason)
     } catch (err) {
       // The database is away, or busy: the next look is not far.
       this.#log.warn({ err, tenant }, 'could not look which sessions must end')
@@ -159,27 +179,41 @@ export class Kills {
   }
 }
 
-/** Of some sessions, those that would not be allowed any more, each with why. */
-async function listBaseless(
+/**
+ * Of some sessions, those that would not be allowed any more; and of the forwards in the others, those
+ * that would not, each by its own kind and destination.
+ */
+async function findBaseless(
   tx: WriteTx,
   ids: readonly SessionId[],
-): Promise<ReadonlyMap<SessionId, string>> {
+  open: readonly Forward[],
+): Promise<Baseless> {
   const now = new Date()
+  const sessions = new Map<SessionId, string>()
+  const forwards = new Map<string, string>()
   const rows = await listUnmarked(tx, ids)
-  if (rows.length === 0) return new Map()
+  if (rows.length === 0) return { sessions, forwards }
   const people = rows.map(personOf)
   const { askers, rules } = await readCircumstances(tx, people)
   const targetIds = [...new Set(rows.map(({ targetId }) => targetId))]
   const targets = await listTargetsById(tx, targetIds, targetIds.length)
   const targetsById = new Map(targets.map((target) => [target.id, targetOf(target)]))
-  const found = new Map<SessionId, string>()
+  const openIn = Map.groupBy(open, ({ session }) => session)
   for (const [i, { id, targetId, login, kind }] of rows.entries()) {
     const asker = askers[i]
     if (asker === undefined) throw new Error('each person is answered for')
-    const reason = whyNot(asker, targetsById.get(targetId), rules, { login, kind }, now)
-    if (reason !== undefined) found.set(id, reason)
+    const target = targetsById.get(targetId)
+    const reason = whyNot(asker, target, rules, { login, kind }, now)
+    if (reason !== undefined) {
+      sessions.set(id, reason)
+      continue
+    }
+    for (const forward of openIn.get(id) ?? []) {
+      const gone = whyNot(asker, target, rules, { login, ...forwardWish(forward) }, now)
+      if (gone !== undefined) forwards.set(forward.id, gone)
+    }
   }
-  return found
+  return { sessions, forwards }
 }
 
 function personOf(row: SessionRow): Person {
@@ -204,7 +238,16 @@ function whyNot(
   }
   if (target === undefined) return 'the target was removed'
   const decision = decide(asker.user, target, rules, request, now)
-  return 'refused' in decision ? 'your access to this target ended' : undefined
+  if (!('refused' in decision)) return undefined
+  switch (decision.refused) {
+    case 'no-destination':
+      return 'no grant of yours leads there any more'
+    case 'no-kind':
+      return `no grant of yours allows ${request.kind} on this target any more`
+    case 'no-grant':
+    case 'no-login':
+      return 'your access to this target ended'
+  }
 }
 
 function formatPayload(tenant: TenantId, session: SessionId, reason: string): string {

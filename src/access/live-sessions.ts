@@ -2,6 +2,7 @@ import type { Log } from '../log.ts'
 import type { TenantId } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { LiveRegistry, LiveSession } from '../redis/index.ts'
+import type { Forward } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 
 const renewMs = 20_000
@@ -10,11 +11,12 @@ const ttlMs = 60_000
 interface Live {
   readonly tenant: TenantId
   readonly entry: LiveSession | undefined
+  readonly forwards: Map<string, Forward>
 }
 
 /**
  * The sessions that this process has started and not ended, and their entries in the registry, which
- * other nodes read. The registry may fail: it is only a view.
+ * other nodes read. The registry may fail: it is only a view. And the forwards that are open in them.
  */
 export class LiveSessions {
   readonly #registry: LiveRegistry | undefined
@@ -31,7 +33,7 @@ export class LiveSessions {
 
   /** From here on, who takes access away finds the session: call it before its row is committed. */
   expect(tenant: TenantId, session: SessionId): void {
-    this.#live.set(session, { tenant, entry: undefined })
+    this.#live.set(session, { tenant, entry: undefined, forwards: new Map() })
     this.#metrics.live.set(this.#live.size)
     this.#timer ??= setInterval(() => this.#renew(), renewMs).unref()
   }
@@ -53,6 +55,22 @@ export class LiveSessions {
     if (this.#live.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
+  }
+
+  /** The same for a forward in one of them: call it before it is decided about. */
+  expectForward(forward: Forward): void {
+    this.#live.get(forward.session)?.forwards.set(forward.id, forward)
+  }
+
+  removeForward({ id, session }: Forward): void {
+    this.#live.get(session)?.forwards.delete(id)
+  }
+
+  /** Those in a tenant's sessions. */
+  forwardsOf(tenant: TenantId): readonly Forward[] {
+    return [...this.#live.values()].flatMap((live) =>
+      live.tenant === tenant ? [...live.forwards.values()] : [],
+    )
   }
 
   has(session: SessionId): boolean {

@@ -102,9 +102,10 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   // A listener's own errors (too many open files) must not end the process.
   server.on('error', (err) => log.error({ err }, 'listener error'))
 
-  const stopListeningForKills = await deps.access.onKill((session, reason) =>
-    pool.killSession(session, reason),
-  )
+  const stopListeningForKills = await deps.access.onKill({
+    session: (session, reason) => pool.killSession(session, reason),
+    forward: (forward, reason) => pool.endForward(forward, reason),
+  })
 
   function admit(source: string, id: ConnectionId): Admitted | Turned {
     if (draining) return 'draining'

@@ -3,7 +3,6 @@ import type {
   ChannelKind,
   Denial,
   FileOperation,
-  ForwardOutcome,
   SessionOutcome,
   SessionStart,
   TargetChoice,
@@ -44,6 +43,15 @@ export interface ForwardWish {
   readonly port?: number
   /** Of a socket on the target. */
   readonly path?: string
+}
+
+/** How a channel beside those of a session ended, as the side knows that carried it. */
+export interface ForwardEnd {
+  /** Towards the target, and from it. */
+  readonly bytesIn: number
+  readonly bytesOut: number
+  /** Listening is what the target does from then on: what comes of it is asked about by itself. */
+  readonly ended: 'ended' | 'refused' | 'listening'
 }
 
 /** What is only known where strangers' bytes are parsed; the rest of a session's start is known here. */
@@ -101,7 +109,7 @@ export interface Broker {
     session: SessionId,
     operations: readonly FileOperation[],
   ): Promise<void>
-  closeForward(connection: ConnectionId, forward: string, outcome: ForwardOutcome): Promise<void>
+  closeForward(connection: ConnectionId, forward: string, end: ForwardEnd): Promise<void>
   endSession(
     connection: ConnectionId,
     session: SessionId,

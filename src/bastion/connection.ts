@@ -6,12 +6,13 @@ import type { SessionId } from '../recorder/index.ts'
 import { type Channel, type ChannelOpen, type Connection, WireError } from '../ssh/index.ts'
 import type { Client, ConnectionId, Jump } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
+import { earlyWindowBytes } from './early-input.ts'
 import { Forwards } from './forwards.ts'
 import type { Headcount } from './headcount.ts'
 import { readDestination } from './jump.ts'
 import type { KillNotices } from './kill-notices.ts'
 import { refusalLine, refusalOf } from './refusal.ts'
-import { earlyWindowBytes, SessionChannel } from './session.ts'
+import { SessionChannel } from './session.ts'
 import { inTime } from './target-start.ts'
 import { Turns } from './turns.ts'
 import { dial, explainOpen } from './upstream.ts'
@@ -86,7 +87,7 @@ export class ClientConnection {
       log,
       requestId,
       upstream: (authorization, session) => this.#upstream(authorization, session),
-      killed: (session) => kills.reasonFor(session),
+      killed: (name) => kills.reasonFor(name),
     })
     connection.onChannelOpen = (open) => this.#opened(open)
     connection.onGlobalRequest = (request) => {
@@ -114,6 +115,11 @@ export class ClientConnection {
       if (channel.session !== undefined && matches(channel.session)) channel.end(reason, outcome)
     }
     this.#forwards.endSessions(matches, reason, outcome)
+  }
+
+  /** Ends one forward, if it is one of this connection's. */
+  endForward(forward: string, reason: string): void {
+    this.#forwards.endForward(forward, reason)
   }
 
   /** Closes the connection, with its reason for clients that show it. */
@@ -153,8 +159,8 @@ export class ClientConnection {
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
         choices: () => this.#deps.broker.choices(this.#id),
         openTarget: (authorization, id) => this.#openTarget(authorization, id),
-        lend: async (authorization, loan) =>
-          this.#forwards.lend(await this.#upstream(authorization, loan.session), loan),
+        lend: async (authorization, loan, isTaken) =>
+          this.#forwards.lend(await this.#upstream(authorization, loan.session), loan, isTaken),
         requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),

@@ -100,6 +100,16 @@ export class TooManyForwards extends CodedError {
   }
 }
 
+/** A forward was ended while it was being opened. */
+export class ForwardEnded extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_FORWARD_ENDED'
+
+  constructor() {
+    super('what this forward stood on ended while it was being opened')
+  }
+}
+
 /** What was to be asked has in it what no honest client or target sends: it is not asked. */
 export class CallRefused extends CodedError {
   readonly kind = 'invalid'

@@ -1,25 +1,46 @@
 import { randomUUID } from 'node:crypto'
-import type { Access, Authorization, Denial, Forward, ForwardOutcome } from '../access/index.ts'
+import {
+  type Access,
+  AccessRevoked,
+  type Authorization,
+  type Denial,
+  type Forward,
+  type ForwardOutcome,
+  forwardWish,
+} from '../access/index.ts'
 import type { Identity } from '../auth/index.ts'
 import type { SessionId } from '../recorder/index.ts'
-import type { ConnectionId, ForwardWish } from './broker.ts'
+import type { ConnectionId, ForwardEnd, ForwardWish } from './broker.ts'
 import { RequestCrossed, RequestForged, TooManyForwards } from './errors.ts'
 import type { ForwardGuard } from './forward-guard.ts'
 import type { KillNotices } from './kill-notices.ts'
-import { requireIdentity, requireLive, type Served, type ServedConnections } from './served.ts'
+import {
+  requireIdentity,
+  requireLive,
+  type Served,
+  type ServedConnections,
+  type ServedForward,
+} from './served.ts'
 
 export interface ForwardMonitorDeps {
-  readonly access: Pick<Access, 'permit' | 'refuseForward' | 'openForward' | 'closeForward'>
+  readonly access: Pick<
+    Access,
+    'permit' | 'refuseForward' | 'expectForward' | 'forgetForward' | 'openForward' | 'closeForward'
+  >
   readonly guard: Pick<ForwardGuard, 'refuses' | 'refusesPath'>
 }
 
 const forwardsMax = 64
+/** Of what its worker did not close, nobody knows how much went through it. */
+const interrupted: ForwardOutcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
 
 /** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ServedConnections
   readonly #kills: KillNotices
+  /** Left by a worker that is no more, and not yet on record. */
+  readonly #abandoned: { readonly identity: Identity; readonly open: ServedForward }[] = []
 
   constructor(deps: ForwardMonitorDeps, connections: ServedConnections, kills: KillNotices) {
     this.#deps = deps
@@ -41,50 +62,48 @@ export class ForwardMonitor {
     if (kind === 'forward' && destination === undefined && path === undefined) {
       throw new RequestForged('a forward to nowhere')
     }
+    const forward: Forward = {
+      id: randomUUID(),
+      session,
+      kind,
+      ...(destination !== undefined && { destination }),
+      ...(path !== undefined && { path }),
+    }
+    const opened: ServedForward = { forward, place, isOpen: false, revoked: undefined }
     return this.#connections.during(id, served, async () => {
-      const denial = await this.#refuse(identity, place, wish)
+      const denial = await this.#open(served, identity, opened)
       if (denial !== undefined) return denial
-      const forward: Forward = {
-        id: randomUUID(),
-        session,
-        kind,
-        ...(destination !== undefined && { destination }),
-        ...(path !== undefined && { path }),
-      }
-      await this.#deps.access.openForward(identity, place, forward)
-      served.forwards.set(forward.id, { forward, place })
-      // Ended while that was written: nobody else would close it.
+      // Ended, or taken away, while that was written: nobody else would close it.
       if (!served.sessions.has(session)) {
         await this.closeOf(served, session)
         throw new RequestCrossed('a session')
+      }
+      if (opened.revoked !== undefined) {
+        await this.#close(served, identity, opened, interrupted)
+        throw new AccessRevoked()
       }
       return { forward: forward.id }
     })
   }
 
-  async close(id: ConnectionId, forward: string, outcome: ForwardOutcome): Promise<void> {
+  async close(id: ConnectionId, forward: string, outcome: ForwardEnd): Promise<void> {
     const served = this.#connections.require(id)
     const identity = requireIdentity(served)
     const open = served.forwards.get(forward)
-    if (open === undefined) {
+    if (open === undefined || !open.isOpen) {
       throw served.ended.size > 0 ? new RequestCrossed('a forward') : new RequestForged('a forward')
     }
-    served.forwards.delete(forward)
-    await this.#connections.during(id, served, () =>
-      this.#deps.access.closeForward(identity, open.place, open.forward, outcome),
-    )
+    await this.#connections.during(id, served, () => this.#close(served, identity, open, outcome))
   }
 
   /** Those of a session that their worker did not close. All are tried; throws what failed first. */
   async closeOf(served: Served, session: SessionId): Promise<void> {
     const { identity } = served
     const failures: unknown[] = []
-    for (const [id, { forward, place }] of served.forwards) {
-      if (identity === undefined || forward.session !== session) continue
-      served.forwards.delete(id)
-      const outcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
+    for (const open of served.forwards.values()) {
+      if (identity === undefined || !open.isOpen || open.forward.session !== session) continue
       try {
-        await this.#deps.access.closeForward(identity, place, forward, outcome)
+        await this.#close(served, identity, open, interrupted)
       } catch (err) {
         failures.push(err)
       }
@@ -92,40 +111,118 @@ export class ForwardMonitor {
     if (failures.length > 0) throw failures[0]
   }
 
+  /** It is not allowed any more, and on record as that when it ends. False: the worker knows of none. */
+  revoke(forward: string, reason: string): boolean {
+    const open = this.#find(forward)
+    if (open === undefined) return false
+    open.revoked ??= reason
+    return open.isOpen
+  }
+
+  /** Whether its worker has yet to end it. */
+  has(forward: string): boolean {
+    return this.#find(forward) !== undefined
+  }
+
+  /** The worker is no more: what was open in it ends, and is yet to be put on record. */
+  abandon(): void {
+    for (const [, { identity, forwards }] of this.#connections) {
+      for (const [id, open] of forwards) {
+        if (identity === undefined || !open.isOpen) continue
+        forwards.delete(id)
+        this.#abandoned.push({ identity, open })
+      }
+    }
+  }
+
+  /** Rejects when that cannot be written now; it is then to be called again. */
+  async closeAbandoned(): Promise<void> {
+    for (let next = this.#abandoned[0]; next !== undefined; next = this.#abandoned[0]) {
+      await this.#record(next.identity, next.open, interrupted)
+      this.#abandoned.shift()
+    }
+  }
+
+  #find(forward: string): ServedForward | undefined {
+    for (const [, { forwards }] of this.#connections) {
+      const found = forwards.get(forward)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  /** Whatever takes it away from here on finds it: it is known before it is decided about. */
+  async #open(
+    served: Served,
+    identity: Identity,
+    opened: ServedForward,
+  ): Promise<Denial | undefined> {
+    const { access } = this.#deps
+    const { forward, place } = opened
+    served.forwards.set(forward.id, opened)
+    access.expectForward(forward)
+    try {
+      const denial = await this.#refuse(identity, place, forward)
+      if (denial !== undefined) return denial
+      await access.openForward(identity, place, forward)
+      opened.isOpen = true
+      return undefined
+    } finally {
+      if (!opened.isOpen) {
+        served.forwards.delete(forward.id)
+        access.forgetForward(forward)
+      }
+    }
+  }
+
+  /** Taken first: what is closed twice is closed once. */
+  #close(
+    served: Served,
+    identity: Identity,
+    open: ServedForward,
+    outcome: ForwardOutcome,
+  ): Promise<void> {
+    served.forwards.delete(open.forward.id)
+    return this.#record(identity, open, outcome)
+  }
+
+  /** Why it ended is the worker's to say only where nobody else ended it. */
+  #record(
+    identity: Identity,
+    { forward, place, revoked }: ServedForward,
+    { bytesIn, bytesOut, ended }: ForwardOutcome,
+  ): Promise<void> {
+    const how = revoked === undefined ? { ended } : { ended: 'revoked', reason: revoked }
+    return this.#deps.access.closeForward(identity, place, forward, { bytesIn, bytesOut, ...how })
+  }
+
   /** Asked in this order: of who may not, no name is looked up for them. */
   async #refuse(
     identity: Identity,
     { target, login }: Authorization,
-    wish: ForwardWish,
+    forward: Forward,
   ): Promise<Denial | undefined> {
     const { access } = this.#deps
-    const { kind, host, port } = wish
-    const asked = {
-      target: target.name,
-      login,
-      kind,
-      // Where a target listens is not where a forward leads.
-      ...(kind === 'forward' && host !== undefined && port !== undefined
-        ? { destination: { host, port } }
-        : {}),
+    const asked = { target: target.name, login, ...forwardWish(forward) }
+    if (!certificatePermits(identity, forward.kind)) {
+      return access.refuseForward(identity, asked, target)
     }
-    if (!certificatePermits(identity, kind)) return access.refuseForward(identity, asked, target)
     const denial = await access.permit(identity, asked)
     if (denial !== undefined) return denial
-    return (await this.#isOwn(wish, target))
+    return (await this.#isOwn(forward, target))
       ? access.refuseForward(identity, asked, target)
       : undefined
   }
 
-  async #isOwn({ kind, host, port, path }: ForwardWish, target: Authorization['target']) {
+  async #isOwn({ kind, destination, path }: Forward, target: Authorization['target']) {
     const { guard } = this.#deps
     if (kind !== 'forward') return false
     if (path !== undefined) return guard.refusesPath(path, target)
-    return host !== undefined && port !== undefined && guard.refuses({ host, port }, target)
+    return destination !== undefined && guard.refuses(destination, target)
   }
 }
 
-const permits: { readonly [kind in ForwardWish['kind']]: string } = {
+const permits: { readonly [kind in Forward['kind']]: string } = {
   forward: 'permit-port-forwarding',
   'remote-forward': 'permit-port-forwarding',
   agent: 'permit-agent-forwarding',
@@ -133,7 +230,7 @@ const permits: { readonly [kind in ForwardWish['kind']]: string } = {
 }
 
 /** Who came with a certificate may do no more than it says; and a forced command is all there is. */
-function certificatePermits({ certificate }: Identity, kind: ForwardWish['kind']): boolean {
+function certificatePermits({ certificate }: Identity, kind: Forward['kind']): boolean {
   if (certificate === undefined) return true
   return certificate.forceCommand === undefined && certificate.permits.includes(permits[kind])
 }

@@ -1,11 +1,11 @@
 import type { Authorization, ChannelKind } from '../access/index.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
-import type { Channel, Connection } from '../ssh/index.ts'
+import type { Connection } from '../ssh/index.ts'
 import type { ConnectionId, ForwardWish } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
-import { Refused } from './errors.ts'
-import { pipe } from './pipe.ts'
+import { ForwardEnded, Refused } from './errors.ts'
+import { ForwardChannel, type ForwardEnds } from './forward-channel.ts'
 import type { RelayBytes } from './relay.ts'
 
 /** What the connection around it lends. */
@@ -14,7 +14,11 @@ export interface ForwardPlace {
   readonly connection: ConnectionId
   readonly clientIdent: string
   readonly log: Log
+  /** Those that are open or being opened, as the main process calls them. */
+  readonly channels: Map<string, ForwardChannel>
   upstream(authorization: Authorization, session: SessionId): Promise<Connection>
+  /** Why a session or a forward must end, where word of it came before it was known here. */
+  killed(id: string): string | undefined
 }
 
 /** The forwards of one kind that a client has to its target: one session on record, with no recording. */
@@ -24,7 +28,7 @@ export class ForwardSession {
   readonly upstream: Connection
   readonly #place: ForwardPlace
   readonly #kind: ChannelKind
-  readonly #channels = new Set<Channel>()
+  readonly #channels = new Set<ForwardChannel>()
   readonly #bytes: RelayBytes = { up: 0, down: 0 }
   #isOver = false
 
@@ -61,54 +65,16 @@ export class ForwardSession {
     }
   }
 
-  get isOver(): boolean {
-    return this.#isOver
-  }
-
-  /** Channels open now. */
-  get size(): number {
-    return this.#channels.size
-  }
-
-  /**
-   * Puts a forward on record, and then has both ends of it opened: `near` is the side that asks, and
-   * is told of a refusal of the far side by an error.
-   */
-  async carry(
-    wish: ForwardWish,
-    far: () => Promise<Channel>,
-    near: () => Channel | Promise<Channel>,
-    client: 'near' | 'far',
-    over: () => void,
-  ): Promise<void> {
-    const { deps, connection, log } = this.#place
-    const answer = await deps.broker.openForward(connection, this.session, wish)
-    if ('denied' in answer) throw new Refused(answer)
-    const close = (bytes: RelayBytes, ended: string) => {
-      const outcome = { bytesIn: bytes.up, bytesOut: bytes.down, ended }
-      deps.broker.closeForward(connection, answer.forward, outcome).catch((err: unknown) => {
-        log.error({ err, session: this.session }, 'the end of a forward is not on record')
-      })
-    }
-    let opened: Channel | undefined
-    try {
-      opened = await far()
-      if (this.#isOver) throw new Error('the session is over')
-      const asked = await near()
-      const [up, down] = client === 'near' ? [asked, opened] : [opened, asked]
-      this.#channels.add(up)
-      pipe(up, down, (bytes) => {
-        this.#channels.delete(up)
-        over()
-        this.#bytes.up += bytes.up
-        this.#bytes.down += bytes.down
-        close(bytes, 'ended')
-      })
-    } catch (err) {
-      opened?.abort()
-      close({ up: 0, down: 0 }, 'refused')
-      throw err
-    }
+  /** Puts a forward on record, and opens it; closed is for when both of its sides have closed. */
+  async carry(wish: ForwardWish, ends: ForwardEnds, closed: () => void): Promise<void> {
+    if (this.#isOver) throw new ForwardEnded()
+    const forward = new ForwardChannel(this.#place, this.session, (bytes) => {
+      this.#channels.delete(forward)
+      this.#bytes.up += bytes.up
+      this.#bytes.down += bytes.down
+    })
+    this.#channels.add(forward)
+    await forward.open(wish, ends, closed)
   }
 
   /** Ends what is open in it, and puts its end on record. */
@@ -116,7 +82,7 @@ export class ForwardSession {
     if (this.#isOver) return
     this.#isOver = true
     const { deps, connection, log } = this.#place
-    for (const channel of this.#channels) channel.abort()
+    for (const channel of this.#channels) channel.end()
     const { up, down } = this.#bytes
     try {
       await deps.broker.endSession(connection, this.session, { bytes: up + down, reason: outcome })

@@ -12,9 +12,9 @@ import {
 } from '../ssh/index.ts'
 import type { ForwardWish } from './broker.ts'
 import { Refused, SessionKilled, TooManyForwards } from './errors.ts'
+import { ForwardChannel, type ForwardEnds } from './forward-channel.ts'
 import { type ForwardPlace, ForwardSession } from './forward-session.ts'
 import { type Destination, readDestination } from './jump.ts'
-import { pipe } from './pipe.ts'
 import { printable, refusalLine, refusalOf } from './refusal.ts'
 
 /** RFC 4254 section 5.1. */
@@ -43,10 +43,21 @@ export interface Loan {
   readonly session: SessionId
 }
 
-export interface ForwardsOptions extends ForwardPlace {
+/** A loan, and what has been opened by it. */
+interface Lent extends Loan {
+  readonly channels: Set<ForwardChannel>
+}
+
+/** What one connection to a target was lent, by each of the sessions that share it. */
+interface Lending {
+  readonly loans: Lent[]
+  /** It listens for programs that ask for an agent, and does so until it closes. */
+  takesAgents: boolean
+}
+
+export interface ForwardsOptions extends Omit<ForwardPlace, 'channels'> {
   readonly client: Connection
   readonly requestId: () => string
-  killed(session: SessionId): string | undefined
 }
 
 /**
@@ -56,11 +67,13 @@ export interface ForwardsOptions extends ForwardPlace {
 export class Forwards {
   readonly #options: ForwardsOptions
   readonly #log: Log
+  readonly #place: ForwardPlace
+  readonly #channels = new Map<string, ForwardChannel>()
   readonly #sessions = new Map<ChannelKind, Promise<ForwardSession>>()
   readonly #listeners: Listener[] = []
   /** With those that are being asked for. */
   #listening = 0
-  readonly #loans = new Map<Connection, Loan[]>()
+  readonly #lendings = new WeakMap<Connection, Lending>()
   /** Open, and being opened. */
   #open = 0
   #isOver = false
@@ -68,6 +81,7 @@ export class Forwards {
   constructor(options: ForwardsOptions) {
     this.#options = options
     this.#log = options.log
+    this.#place = { ...options, channels: this.#channels }
   }
 
   /** 1 while anything is open: what is worth waiting for before the process ends. */
@@ -78,15 +92,9 @@ export class Forwards {
   /** `-L`, `-D` and `-W`: to where the target can reach. The open is answered. */
   async openDirect(open: ChannelOpen): Promise<void> {
     try {
-      await this.#counted(async (over) => {
+      await this.#counted(async (closed) => {
         const session = await this.#session('forward')
-        await session.carry(
-          directWish(open),
-          () => session.upstream.openChannel(open.type, open.payload),
-          () => open.accept(),
-          'near',
-          over,
-        )
+        await session.carry(directWish(open), endsOf(open, session.upstream, 'near'), closed)
       })
     } catch (err) {
       this.#refuse(open, err)
@@ -106,13 +114,22 @@ export class Forwards {
     }
   }
 
-  /** The target may open channels to this client's agent, or display, while a session lasts. */
-  lend(upstream: Connection, loan: Loan): () => void {
-    const loans = this.#loans.get(upstream) ?? []
-    loans.push(loan)
-    this.#loans.set(upstream, loans)
+  /**
+   * The target may open channels to this client's agent, or display, while a session lasts. With the
+   * call that takes it back, those that are open end. Nothing is lent to one that does not want to:
+   * but OpenSSH's server takes one agent a connection, for all sessions there, and refuses the second.
+   */
+  lend(upstream: Connection, loan: Loan, isTaken: boolean): () => void {
+    const lending = this.#lendings.get(upstream) ?? { loans: [], takesAgents: false }
+    this.#lendings.set(upstream, lending)
+    if (isTaken && loan.kind === 'agent') lending.takesAgents = true
+    if (!isTaken && (loan.kind !== 'agent' || !lending.takesAgents)) return () => {}
+    const { loans } = lending
+    const lent: Lent = { ...loan, channels: new Set() }
+    loans.push(lent)
     return () => {
-      loans.splice(loans.indexOf(loan), 1)
+      loans.splice(loans.indexOf(lent), 1)
+      for (const channel of lent.channels) channel.end()
     }
   }
 
@@ -122,7 +139,7 @@ export class Forwards {
     try {
       const loan = this.#loanFor(upstream, open)
       if (loan !== undefined) {
-        return await this.#counted((over) => this.#carryLoan(loan, open, over))
+        return await this.#counted((closed) => this.#carryLoan(loan, open, closed))
       }
       const listener = this.#listenerFor(upstream, open)
       if (listener === undefined) {
@@ -132,15 +149,7 @@ export class Forwards {
       const wish: ForwardWish = isLocal(open.type)
         ? { kind: 'remote-forward', path: address }
         : { kind: 'remote-forward', host: address, port }
-      await this.#counted((over) =>
-        session.carry(
-          wish,
-          () => client.openChannel(open.type, open.payload),
-          () => open.accept(),
-          'far',
-          over,
-        ),
-      )
+      await this.#counted((closed) => session.carry(wish, endsOf(open, client, 'far'), closed))
     } catch (err) {
       this.#log.info({ err, type: open.type.slice(0, 64) }, 'channel of a target refused')
       open.reject(err instanceof ChannelOpenRefused ? err.reason : connectFailed, '')
@@ -162,6 +171,14 @@ export class Forwards {
     }
   }
 
+  /** Ends one that is not allowed any more; its session and the others go on. */
+  endForward(forward: string, reason: string): void {
+    const channel = this.#channels.get(forward)
+    if (channel === undefined) return
+    this.#log.info({ forward, reason }, 'forward ended')
+    channel.end()
+  }
+
   /** Resolves when all is on record. */
   async end(): Promise<void> {
     this.#isOver = true
@@ -172,34 +189,18 @@ export class Forwards {
     )
   }
 
-  async #carryLoan({ kind, session }: Loan, open: ChannelOpen, over: () => void): Promise<void> {
-    const { deps, connection, client } = this.#options
-    const answer = await deps.broker.openForward(connection, session, { kind })
-    if ('denied' in answer) throw new Refused(answer)
-    const close = (bytes: { up: number; down: number }, ended: string) =>
-      void deps.broker
-        .closeForward(connection, answer.forward, {
-          bytesIn: bytes.up,
-          bytesOut: bytes.down,
-          ended,
-        })
-        .catch((err: unknown) => this.#log.error({ err }, 'the end of a forward is not on record'))
-    try {
-      const far = await client.openChannel(open.type, open.payload)
-      pipe(far, open.accept(), (bytes) => {
-        over()
-        close(bytes, 'ended')
-      })
-    } catch (err) {
-      close({ up: 0, down: 0 }, 'refused')
-      throw err
-    }
+  async #carryLoan(lent: Lent, open: ChannelOpen, closed: () => void): Promise<void> {
+    const { client } = this.#options
+    const { kind, session, channels } = lent
+    const channel = new ForwardChannel(this.#place, session, () => channels.delete(channel))
+    channels.add(channel)
+    await channel.open({ kind }, endsOf(open, client, 'far'), closed)
   }
 
   #session(kind: ChannelKind): Promise<ForwardSession> {
     const known = this.#sessions.get(kind)
     if (known !== undefined) return known
-    const opened = ForwardSession.open(this.#options, kind)
+    const opened = ForwardSession.open(this.#place, kind)
     this.#sessions.set(kind, opened)
     const forget = () => {
       if (this.#sessions.get(kind) === opened) this.#sessions.delete(kind)
@@ -218,15 +219,15 @@ export class Forwards {
     return opened
   }
 
-  /** over is for when what was opened has closed; what was not opened is over at once. */
-  async #counted(work: (over: () => void) => Promise<void>): Promise<void> {
+  /** closed is for when what was opened has closed; what was not opened is over at once. */
+  async #counted(work: (closed: () => void) => Promise<void>): Promise<void> {
     if (this.#open >= forwardsMax) throw new TooManyForwards()
     this.#open++
-    const over = () => void this.#open--
+    const closed = () => void this.#open--
     try {
-      await work(over)
+      await work(closed)
     } catch (err) {
-      over()
+      closed()
       throw err
     }
   }
@@ -295,9 +296,9 @@ export class Forwards {
     return [(await listener.session.upstream.globalRequest(name, payload, true)) !== false]
   }
 
-  #loanFor(upstream: Connection, { type }: ChannelOpen): Loan | undefined {
+  #loanFor(upstream: Connection, { type }: ChannelOpen): Lent | undefined {
     const kind = type === 'auth-agent@openssh.com' ? 'agent' : type === 'x11' ? 'x11' : undefined
-    return this.#loans.get(upstream)?.find((loan) => loan.kind === kind)
+    return this.#lendings.get(upstream)?.loans.find((loan) => loan.kind === kind)
   }
 
   #listenerFor(upstream: Connection, { type, payload }: ChannelOpen): Listener | undefined {
@@ -313,6 +314,15 @@ export class Forwards {
         one.address === address &&
         one.port === port,
     )
+  }
+}
+
+/** The side that asks is there and waits for an answer; the other one is opened as it asked. */
+function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['client']): ForwardEnds {
+  return {
+    far: () => asked.openChannel(open.type, open.payload),
+    near: () => open.accept(),
+    client,
   }
 }
 

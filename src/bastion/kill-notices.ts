@@ -3,22 +3,22 @@ const keptMs = 60_000
 const noticesMax = 10_000
 
 /**
- * What was said of sessions that must end. Word can come between the commit of a session's start and
- * the moment in which its channel knows which session it is: it is kept until then.
+ * What was said of sessions and forwards that must end. Word can come between the commit of a session's
+ * start and the moment in which its channel knows which session it is: it is kept until then.
  */
 export class KillNotices {
   readonly #reasons = new Map<string, { readonly reason: string; readonly at: number }>()
 
-  note(session: string, reason: string): void {
+  note(name: string, reason: string): void {
     const now = performance.now()
     for (const [old, { at }] of this.#reasons) {
       if (now - at < keptMs && this.#reasons.size < noticesMax) break
       this.#reasons.delete(old)
     }
-    this.#reasons.set(session, { reason, at: now })
+    this.#reasons.set(name, { reason, at: now })
   }
 
-  reasonFor(session: string): string | undefined {
-    return this.#reasons.get(session)?.reason
+  reasonFor(name: string): string | undefined {
+    return this.#reasons.get(name)?.reason
   }
 }

@@ -6,8 +6,8 @@ import type { Loan } from './forwards.ts'
 
 export interface LoansOptions {
   authorize(kind: Loan['kind']): Promise<Authorization | Denial>
-  /** Lets a session's target open channels to the client, until it is called off. */
-  lend(loan: Loan): Promise<() => void>
+  /** Lets a session's target open channels to the client, where it wants to, until it is called off. */
+  lend(loan: Loan, isTaken: boolean): Promise<() => void>
   readonly log: Log
 }
 
@@ -19,6 +19,7 @@ export class Loans {
   readonly #options: LoansOptions
   readonly #asked = new Map<Loan['kind'], { request: ChannelRequest; decided: Promise<void> }>()
   readonly #callOff: (() => void)[] = []
+  #isOver = false
 
   constructor(options: LoansOptions) {
     this.#options = options
@@ -52,11 +53,16 @@ export class Loans {
   ): Promise<void> {
     for (const [kind, { request }] of this.#asked) {
       const isTaken = await inTime(target.request(request.name, request.payload, true))
-      if (isTaken) this.#callOff.push(await this.#options.lend({ kind, session }))
+      if (this.#isOver) return
+      this.#callOff.push(await this.#options.lend({ kind, session }, isTaken))
+      // The session may have ended while that was awaited.
+      if (this.#isOver) this.end()
     }
   }
 
+  /** What was lent is called off, and nothing more is lent. */
   end(): void {
+    this.#isOver = true
     for (const callOff of this.#callOff.splice(0)) callOff()
   }
 

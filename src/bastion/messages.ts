@@ -38,6 +38,7 @@ export type ToWorker =
   | { readonly type: 'ping'; readonly id: number }
   | { readonly type: 'metrics'; readonly id: number }
   | { readonly type: 'kill'; readonly session: SessionId; readonly reason: string }
+  | { readonly type: 'endForward'; readonly forward: string; readonly reason: string }
   /** End when the last session has. */
   | { readonly type: 'drain' }
   /** End what there is, each session with a line for its user, and then yourself. */
@@ -74,13 +75,10 @@ const forwardWish = z.strictObject({
   port: z.number().int().min(0).max(65_535).exactOptional(),
   path: z.string().max(1024).exactOptional(),
 })
-const forwardOutcome = z.strictObject({
+const forwardEnd = z.strictObject({
   bytesIn: count,
   bytesOut: count,
-  ended: z
-    .string()
-    .max(64)
-    .regex(/^[a-z-]+$/),
+  ended: z.enum(['ended', 'refused', 'listening']),
 })
 const proof = z.strictObject({ hostKey: bytes(65_536), signature: bytes(65_536) })
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
@@ -161,7 +159,7 @@ export const callShape = z.discriminatedUnion('method', [
   }),
   z.strictObject({
     method: z.literal('closeForward'),
-    args: z.tuple([connection, id, forwardOutcome]),
+    args: z.tuple([connection, id, forwardEnd]),
   }),
   z.strictObject({
     method: z.literal('recordFiles'),

@@ -79,6 +79,7 @@ export class Monitor implements Broker {
   readonly #connections = new ServedConnections()
   readonly #kills = new KillNotices()
   readonly #sessions: SessionMonitor
+  readonly #forwards: ForwardMonitor
   #logins = 0
   /** Left by a worker that is no more, and not yet ended on record. */
   #unended: readonly Unended[] = []
@@ -99,6 +100,7 @@ export class Monitor implements Broker {
     const forwards = new ForwardMonitor(deps, this.#connections, this.#kills)
     const sessions = new SessionMonitor(deps, this.#connections, this.#kills, forwards)
     this.#sessions = sessions
+    this.#forwards = forwards
     this.startSession = (...args) => sessions.start(...args)
     this.leaseKey = (...args) => sessions.leaseKey(...args)
     this.checkHostKey = (...args) => sessions.checkHostKey(...args)
@@ -130,6 +132,15 @@ export class Monitor implements Broker {
   /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
   kill(session: SessionId, reason: string): void {
     this.#kills.note(session, reason)
+  }
+
+  /** The same for one forward. False: the worker has none to end. */
+  revokeForward(forward: string, reason: string): boolean {
+    return this.#forwards.revoke(forward, reason)
+  }
+
+  hasForward(forward: string): boolean {
+    return this.#forwards.has(forward)
   }
 
   /** The worker gets this connection. */
@@ -306,11 +317,14 @@ export class Monitor implements Broker {
     this.#isLost = true
     for (const [id] of this.#connections) this.close(id)
     this.#unended = [...this.#unended, ...this.#sessions.lost()]
+    this.#forwards.abandon()
     this.#connections.clear()
-    if (this.#unended.length === 0) return
-    const { access, recorder } = this.#deps
-    await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
-    this.#unended = []
+    if (this.#unended.length > 0) {
+      const { access, recorder } = this.#deps
+      await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
+      this.#unended = []
+    }
+    await this.#forwards.closeAbandoned()
   }
 }
 

@@ -4,8 +4,9 @@ import type { RelayBytes } from './relay.ts'
 /**
  * Joins two channels, byte for byte, each way until its own end. Credit goes back to the side that
  * bytes came from once the other side's transport has them: no more than a window of it is ever here.
+ * The answer counts as they go.
  */
-export function pipe(client: Channel, target: Channel, over: (bytes: RelayBytes) => void): void {
+export function pipe(client: Channel, target: Channel, over: () => void): Readonly<RelayBytes> {
   const bytes: RelayBytes = { up: 0, down: 0 }
   let open = 2
   const join = (from: Channel, to: Channel, direction: keyof RelayBytes) =>
@@ -19,9 +20,10 @@ export function pipe(client: Channel, target: Channel, over: (bytes: RelayBytes)
       eof: () => to.eof(),
       close() {
         to.close()
-        if (--open === 0) over(bytes)
+        if (--open === 0) over()
       },
     })
   join(client, target, 'up')
   join(target, client, 'down')
+  return bytes
 }

@@ -12,6 +12,16 @@ export interface Leased {
   readonly session: SessionId
 }
 
+/** A channel beside those of a session's own. */
+export interface ServedForward {
+  readonly forward: Forward
+  readonly place: Authorization
+  /** It is on record, and the worker is told of it. */
+  isOpen: boolean
+  /** Why it is not allowed any more, once that is so. */
+  revoked: string | undefined
+}
+
 /** What is known of one connection of a worker's: who is on it, and what they were allowed. */
 export interface Served {
   readonly source: string
@@ -29,7 +39,8 @@ export interface Served {
   readonly sessions: Map<SessionId, string>
   /** The last that have ended: what is asked for them has crossed with their end. */
   readonly ended: Set<SessionId>
-  readonly forwards: Map<string, { readonly forward: Forward; readonly place: Authorization }>
+  /** Open, and being opened. */
+  readonly forwards: Map<string, ServedForward>
   /** Logins are looked at one after the other. */
   login: Promise<unknown>
   tries: number

@@ -27,6 +27,8 @@ export interface Service {
   /** Sessions that are not over. */
   readonly sessions: number
   kill(session: string, reason: string): void
+  /** One forward of a session that goes on. */
+  endForward(forward: string, reason: string): void
   /** Ends what is left, each session with a line for its user, and closes every socket. */
   close(): Promise<void>
 }
@@ -134,6 +136,10 @@ export function createService(deps: ServiceDeps): Service {
       for (const client of clients) {
         client.endSessions((id) => id === session, new SessionKilled(reason), 'killed')
       }
+    },
+    endForward(forward, reason) {
+      kills.note(forward, reason)
+      for (const client of clients) client.endForward(forward, reason)
     },
     async close() {
       for (const client of clients) client.endSessions(() => true, new Draining(), 'drained')

@@ -100,6 +100,10 @@ export class WorkerPool {
     for (const worker of this.#workers) worker.killSession(session, reason)
   }
 
+  endForward(forward: string, reason: string): void {
+    for (const worker of this.#workers) worker.endForward(forward, reason)
+  }
+
   /** What each worker counted. */
   async metrics(): Promise<readonly Figures[]> {
     const answers = await Promise.all([

@@ -93,6 +93,8 @@ export function runWorker(): void {
         return send({ type: 'pong', id: message.id })
       case 'kill':
         return service?.kill(message.session, message.reason)
+      case 'endForward':
+        return service?.endForward(message.forward, message.reason)
       case 'metrics':
         registry.getMetricsAsJSON().then(
           (metrics) => send({ type: 'metrics', id: message.id, metrics: JSON.stringify(metrics) }),

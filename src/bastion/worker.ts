@@ -185,9 +185,14 @@ export class Worker {
   killSession(session: SessionId, reason: string): void {
     this.#monitor.kill(session, reason)
     this.#send({ type: 'kill', session, reason })
-    setTimeout(() => {
-      if (this.#monitor.hasSession(session)) this.kill('it does not end what was ended')
-    }, killMs).unref()
+    this.#expectEnd(() => this.#monitor.hasSession(session))
+  }
+
+  /** The same for one forward of a session that goes on. */
+  endForward(forward: string, reason: string): void {
+    if (!this.#monitor.revokeForward(forward, reason)) return
+    this.#send({ type: 'endForward', forward, reason })
+    this.#expectEnd(() => this.#monitor.hasForward(forward))
   }
 
   ping(): void {
@@ -240,6 +245,12 @@ export class Worker {
     this.#log.error({ why, pid: this.pid }, 'worker killed')
     this.#pipe?.close()
     this.#process.kill('SIGKILL')
+  }
+
+  #expectEnd(isThere: () => boolean): void {
+    setTimeout(() => {
+      if (isThere()) this.kill('it does not end what was ended')
+    }, killMs).unref()
   }
 
   /** Those on their way are still its own: it would end without them. */

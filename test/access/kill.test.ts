@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest'
-import type { Access } from '../../src/access/index.ts'
+import type { Access, ChannelKind, Forward } from '../../src/access/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { actor, open, openAccessFixture } from './access-fixture.ts'
 
@@ -17,8 +17,12 @@ async function openPlace() {
 /** A process with its ears open, and what it heard. */
 async function listening(node: Access) {
   const heard = new Map<SessionId, string>()
-  const close = await node.onKill((session, reason) => void heard.set(session, reason))
-  return { heard, [Symbol.asyncDispose]: close }
+  const forwards = new Map<string, string>()
+  const close = await node.onKill({
+    session: (session, reason) => void heard.set(session, reason),
+    forward: (forward, reason) => void forwards.set(forward, reason),
+  })
+  return { heard, forwards, [Symbol.asyncDispose]: close }
 }
 
 const hears = (heard: ReadonlyMap<SessionId, string>, session: SessionId, reason: RegExp) =>
@@ -155,10 +159,73 @@ test('never leaves a session running that was started while its grant went', asy
   }
 })
 
+/** What somebody has open on a node, and may have by two grants. */
+async function openForwards() {
+  const place = await openPlace()
+  const { tenant, demo } = place
+  const give = (allow: readonly ChannelKind[], forwards: readonly string[] = []) =>
+    access.addGrant(tenant, { user: 'demo', target: 'web1', allow, forwards }, actor)
+  const broad = await give(['forward', 'agent', 'x11'])
+  await give(['forward'], ['db.example.org:5432'])
+  const node = fixture.another()
+  const session = await open(node, demo, 'web1')
+  const forward = (kind: Forward['kind'], port?: number): Forward => ({
+    id: crypto.randomUUID(),
+    session,
+    kind,
+    ...(port !== undefined && { destination: { host: 'db.example.org', port } }),
+  })
+  return { ...place, broad, node, session, forward }
+}
+
+test.each<[string, Forward['kind'], number | undefined, RegExp]>([
+  ['leads where no grant does', 'forward', 22, /leads there/],
+  ['asks for an agent that no grant lends', 'agent', undefined, /allows agent/],
+  ['asks for a display that no grant lends', 'x11', undefined, /allows x11/],
+])('ends a forward that %s any more, and nothing else', async (_what, kind, port, reason) => {
+  const { tenant, broad, node, session, forward } = await openForwards()
+  await using its = await listening(node)
+  const [taken, closed] = [forward(kind, port), forward(kind, port)]
+  const kept = forward('forward', 5432)
+  for (const each of [taken, closed, kept]) node.expectForward(each)
+  node.forgetForward(closed)
+  await access.removeGrant(tenant, broad.id, actor)
+  await vi.waitFor(() => expect(its.forwards.get(taken.id)).toMatch(reason), { timeout: 5000 })
+  expect([...its.forwards.keys()]).toEqual([taken.id])
+  expect(its.heard.size).toBe(0)
+  expect(await access.session(tenant, session)).toMatchObject({ live: true })
+})
+
+test('ends a session with all its forwards, and says so once', async () => {
+  const { tenant, demo, node, session, forward } = await openForwards()
+  await using its = await listening(node)
+  node.expectForward(forward('forward', 22))
+  await auth.removeKey(tenant, demo.keyFingerprint, actor)
+  await hears(its.heard, session, /key/)
+  expect(its.forwards.size).toBe(0)
+})
+
+test('never leaves a forward open that was permitted while its grant went', async () => {
+  for (let i = 0; i < 10; i++) {
+    const { tenant, demo, broad, node, forward } = await openForwards()
+    await using its = await listening(node)
+    const agent = forward('agent')
+    node.expectForward(agent)
+    const [denial] = await Promise.all([
+      node.permit(demo, { target: 'web1', kind: 'agent' }),
+      access.removeGrant(tenant, broad.id, actor),
+    ])
+    if (denial === undefined) await vi.waitFor(() => expect(its.forwards.has(agent.id)).toBe(true))
+  }
+})
+
 test('hears nothing more once it is closed', async () => {
   const { demo } = await openPlace()
   const heard: SessionId[] = []
-  const close = await access.onKill((session) => heard.push(session))
+  const close = await access.onKill({
+    session: (session) => void heard.push(session),
+    forward: () => {},
+  })
   await close()
   await using still = await listening(access)
   const session = await open(access, demo, 'web1')

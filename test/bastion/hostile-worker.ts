@@ -9,7 +9,9 @@ import { openWorkerPipe } from '../support/worker-process.ts'
  */
 const [what = 'say', words = '[]', times = '1'] = process.argv.slice(2)
 
+const answers: ((value: unknown) => void)[] = []
 const pipe = openWorkerPipe((message) => {
+  if (message.type === 'answer' && message.id !== undefined) answers[message.id]?.(message.value)
   if (message.type === 'ping') pipe.send({ type: 'pong', id: message.id })
   if (message.type === 'stop' || message.type === 'drain') process.exit(0)
   if (message.type !== 'start') return
@@ -17,6 +19,22 @@ const pipe = openWorkerPipe((message) => {
   pipe.send({ type: 'ready' })
   act()
 })
+
+function call(method: string, ...args: unknown[]) {
+  return new Promise<{ id: string; session: string }>((resolve) => {
+    const id = answers.push((value) => resolve(value as { id: string; session: string })) - 1
+    pipe.send({ type: 'call', id, call: { method, args } })
+  })
+}
+
+/** Has a session and a forward, as an honest one comes to them, and ends neither. */
+async function goOn(connection: string): Promise<void> {
+  await call('login', connection, JSON.parse(words))
+  const { id } = await call('authorize', connection, 'shell')
+  const facts = { kind: 'shell', clientIdent: 'SSH-2.0-hostile' }
+  const { session } = await call('startSession', connection, id, facts)
+  await call('openForward', connection, session, { kind: 'agent' })
+}
 
 /** Straight to the descriptor, and again when it is full. */
 function write(descriptor: number, bytes: Buffer): void {
@@ -77,6 +95,7 @@ process.on('message', (given: { connection: string }, socket: unknown) => {
   const { connection } = given
   if (what === 'hold') return
   if (socket !== undefined) pipe.send({ type: 'taken', connection })
+  if (what === 'go-on') void goOn(connection)
   if (what !== 'forge') return
   // Nobody has logged in there.
   for (let id = 0; id < 30; id++) {

@@ -417,6 +417,91 @@ test('attack: a worker tries logins without end on one connection', async () => 
   await expect(monitor.login(id, somebody.attempt())).rejects.toThrow('too often')
 })
 
+describe('a forward that is not allowed any more', () => {
+  const wish = { kind: 'agent' } as const
+
+  async function lending(monitor: Monitor) {
+    const one = await started(monitor)
+    const { tenant } = one.somebody
+    await product.access.addGrant(tenant, { user: 'demo', target: 'web1', allow: ['agent'] }, actor)
+    return one
+  }
+
+  async function opened(monitor: Monitor, id: ConnectionId, session: SessionId) {
+    const answer = await monitor.openForward(id, session, wish)
+    if ('denied' in answer) throw new Error(answer.message)
+    return answer.forward
+  }
+
+  const closes = async ({ tenant }: Somebody) =>
+    (await product.audit.tail(tenant, { limit: 100 })).filter(
+      ({ type }) => type === 'forward.close',
+    )
+
+  test('ends for the reason that was given, whatever its worker says', async () => {
+    const monitor = fixture.monitor()
+    const { id, session, somebody } = await lending(monitor)
+    const forward = await opened(monitor, id, session)
+    const other = await opened(monitor, id, session)
+    expect(monitor.revokeForward(randomUUID(), 'no grant any more')).toBe(false)
+    expect(fixture.monitor().revokeForward(forward, 'no grant any more')).toBe(false)
+    expect(monitor.revokeForward(forward, 'no grant any more')).toBe(true)
+    const end = { bytesIn: 3, bytesOut: 4, ended: 'ended' } as const
+    await monitor.closeForward(id, forward, end)
+    expect(monitor.hasForward(forward)).toBe(false)
+    await monitor.closeForward(id, other, end)
+    expect(await closes(somebody)).toMatchObject([
+      {
+        public: { forward, ended: 'revoked', bytesIn: '3' },
+        private: { reason: 'no grant any more' },
+      },
+      { public: { forward: other, ended: 'ended' } },
+    ])
+    // The session goes on.
+    expect(monitor.hasSession(session)).toBe(true)
+    await opened(monitor, id, session)
+  })
+
+  test('attack: is taken away while it is being opened', async () => {
+    let revoke = (_forward: string) => {}
+    const monitor = new Monitor({
+      ...fixture.deps,
+      access: {
+        ...product.access,
+        async openForward(identity, place, forward) {
+          await product.access.openForward(identity, place, forward)
+          revoke(forward.id)
+        },
+      },
+    })
+    const { id, session, somebody } = await lending(monitor)
+    await opened(monitor, id, session)
+    revoke = (forward) => void monitor.revokeForward(forward, 'no grant any more')
+    await expect(opened(monitor, id, session)).rejects.toThrow('your access ended')
+    expect(await closes(somebody)).toMatchObject([{ public: { ended: 'revoked' } }])
+  })
+
+  test('attack: stays open until its worker is gone', async () => {
+    const monitor = fixture.monitor()
+    const { id, session, somebody } = await lending(monitor)
+    const forward = await opened(monitor, id, session)
+    await opened(monitor, id, session)
+    monitor.revokeForward(forward, 'no grant any more')
+    await monitor.lost()
+    const ends = (await closes(somebody)).map(({ public: { ended } }) => ended)
+    expect(ends.toSorted()).toEqual(['interrupted', 'revoked'])
+  })
+
+  test('attack: is one of more than a connection may have, asked for at once', async () => {
+    const monitor = fixture.monitor()
+    const { id, session } = await lending(monitor)
+    const all = await Promise.allSettled(
+      Array.from({ length: 80 }, () => opened(monitor, id, session)),
+    )
+    expect(all.filter(({ status }) => status === 'fulfilled')).toHaveLength(64)
+  })
+})
+
 test('attack: a name is looked up for whoever may not forward', async () => {
   const asked: string[] = []
   const guard = {

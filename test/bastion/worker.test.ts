@@ -1,20 +1,25 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import type { ConnectionId } from '../../src/bastion/broker.ts'
 import { workerMetrics } from '../../src/bastion/metrics.ts'
 import { Worker } from '../../src/bastion/worker.ts'
 import { parseConfig } from '../../src/config.ts'
+import type { SessionId } from '../../src/recorder/index.ts'
+import { eventually } from '../support/installation.ts'
 import { silent } from '../support/postgres.ts'
 import { forkWorker } from '../support/worker-process.ts'
-import { openMonitorFixture } from './monitor-fixture.ts'
+import { actor, openMonitorFixture } from './monitor-fixture.ts'
 
-const { deps } = await openMonitorFixture()
+const fixture = await openMonitorFixture()
+const { deps, product } = fixture
 const program = join(import.meta.dirname, 'hostile-worker.ts')
 
-/** A worker that does this, and whether it still lives a little later. */
-async function act(what: string, args: readonly string[] = [], withinMs = 1000) {
+async function start(what: string, args: readonly string[]) {
   const worker = new Worker({
     fork: () => forkWorker(program, [what, ...args]),
     settings: {
@@ -29,6 +34,12 @@ async function act(what: string, args: readonly string[] = [], withinMs = 1000) 
     log: silent,
   })
   await worker.ready
+  return worker
+}
+
+/** A worker that does this, and whether it still lives a little later. */
+async function act(what: string, args: readonly string[] = [], withinMs = 1000) {
+  const worker = await start(what, args)
   const lives = await Promise.race([worker.ended.then(() => false), sleep(withinMs, true)])
   worker.kill('the test is over')
   await worker.ended
@@ -104,6 +115,58 @@ test.each([
   expect(process.memoryUsage().rss - before).toBeLessThan(100 * 1048576)
   expect(descriptors()).toBeLessThanOrEqual(open + 2)
 })
+
+/** A worker that has a session and a forward in it, and will end neither. */
+async function goingOn() {
+  const { tenant, attempt } = await fixture.somebody()
+  await product.access.addGrant(tenant, { user: 'demo', target: 'web1', allow: ['agent'] }, actor)
+  const login = JSON.stringify(attempt(), (_key, value) =>
+    value?.type === 'Buffer' ? { base64: Buffer.from(value.data).toString('base64') } : value,
+  )
+  const worker = await start('go-on', [login])
+  const server = createServer({ pauseOnConnect: true }, (socket) =>
+    worker.serve(randomUUID() as ConnectionId, socket, '198.51.100.4', { release: () => {} }),
+  ).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const client = connect(port, '127.0.0.1').on('error', () => {})
+  const events = () => product.audit.tail(tenant, { limit: 100 })
+  const { session, forward } = await eventually(async () => {
+    const opened = (await events()).find(({ type }) => type === 'forward.open')
+    return opened?.public as { session: SessionId; forward: string } | undefined
+  }, 'the forward')
+  return {
+    worker,
+    session,
+    forward,
+    async ends() {
+      const ends = (await events()).filter(({ type }) => /^(forward.close|session.end)$/.test(type))
+      return ends.map(({ type, public: { ended } }) => `${type} ${ended}`).toSorted()
+    },
+    async close() {
+      client.destroy()
+      server.close()
+      worker.kill('the test is over')
+      await worker.ended
+    },
+  }
+}
+
+test('attack: a worker that goes on with what was ended is killed, and no other', async () => {
+  const [one, two, other] = await Promise.all([goingOn(), goingOn(), goingOn()])
+  one.worker.endForward(one.forward, 'no grant any more')
+  two.worker.killSession(two.session, 'an operator said so')
+  other.worker.endForward(one.forward, 'no grant any more')
+  await sleep(5000)
+  // An honest one may take a while to write the end of a recording.
+  expect([one, two, other].map(({ worker }) => worker.isGone)).toEqual([false, false, false])
+  await Promise.all([one.worker.ended, two.worker.ended])
+  expect(await one.ends()).toEqual(['forward.close revoked', 'session.end interrupted'])
+  expect(await two.ends()).toEqual(['forward.close interrupted', 'session.end interrupted'])
+  expect(other.worker.isGone).toBe(false)
+  expect(await other.ends()).toEqual([])
+  for (const each of [one, two, other]) await each.close()
+}, 30_000)
 
 test('a worker that asks about connections that have ended lives', async () => {
   const late = call('endSession', connection, 's', { bytes: 0, reason: 'ended' })

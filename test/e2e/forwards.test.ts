@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
@@ -199,6 +199,13 @@ describe('carries', () => {
     expect(stdout.match(/lent/g)).toHaveLength(8)
     const without = await vaultterm.ssh(['-a', 'acme+real', 'ssh-add -l; true'])
     expect(without.stdout).not.toContain('lent')
+    // One session of a connection lends it after another: what the first lent has ended with it.
+    const shared = ['-o', `ControlPath=${join(vaultterm.home, 'lending')}`]
+    const master = [...shared, '-o', 'ControlMaster=auto', '-o', 'ControlPersist=30', ...ask]
+    for (let session = 0; session < 3; session++) {
+      expect((await vaultterm.ssh([...master, 'ssh-add -l'])).stdout).toContain('lent')
+    }
+    await vaultterm.ssh([...shared, '-O', 'exit', 'acme+real'])
     agent.kill()
   })
 
@@ -421,22 +428,129 @@ describe('attack:', () => {
     expect(remote.code).toBe(255)
   })
 
+  /** Somebody new, and what `ssh` is told to be them. */
+  async function newcomer(user: string) {
+    await vaultterm.json('user', 'add', 'acme', user)
+    const key = makeKey(vaultterm, user)
+    await vaultterm.json('key', 'add', 'acme', user, `${key}.pub`)
+    return [
+      ...['-F', 'none', '-i', key, '-o', 'IdentitiesOnly=yes', '-o', 'StrictHostKeyChecking=no'],
+      ...['-o', 'UserKnownHostsFile=/dev/null', '-p', vaultterm.sshPort, '-l', 'acme+real'],
+    ]
+  }
+
   test('CH-17: what was taken away is gone with the next channel', async () => {
-    await vaultterm.json('user', 'add', 'acme', 'kim')
-    const key = makeKey(vaultterm, 'kim')
-    await vaultterm.json('key', 'add', 'acme', 'kim', `${key}.pub`)
+    const kim = await newcomer('kim')
     const grant = (...forward: string[]) => addGrant(vaultterm, 'forward', { user: 'kim', forward })
     const { id } = await grant()
     await grant('db.example.org:5432')
     const port = await freePort()
-    await forwarding(
-      ...['-F', 'none', '-i', key, '-o', 'IdentitiesOnly=yes', '-o', 'StrictHostKeyChecking=no'],
-      ...['-o', 'UserKnownHostsFile=/dev/null', '-p', vaultterm.sshPort, '-l', 'acme+real'],
-      ...['-L', `${port}:127.0.0.1:${echoPort}`, '127.0.0.1'],
-    )
+    await forwarding(...kim, '-L', `${port}:127.0.0.1:${echoPort}`, '127.0.0.1')
     expect(String(await exchange(port, Buffer.from('in')))).toBe('in')
     await vaultterm.json('grant', 'remove', 'acme', id)
     expect(await exchange(port, Buffer.from('in')).catch(() => Buffer.alloc(0))).toHaveLength(0)
+  })
+
+  /** How long it takes until something has ended. */
+  async function lasts(ended: Promise<unknown>): Promise<number> {
+    const since = performance.now()
+    await ended
+    return performance.now() - since
+  }
+
+  /** What is on the log of forwards of a kind that were taken away. */
+  const revoked = (kind: string) =>
+    eventually(async () => {
+      const ends = (await events(vaultterm)).filter(({ type, public: { ended, kind: its } }) => {
+        return type === 'forward.close' && ended === 'revoked' && its === kind
+      })
+      return ends.length > 0 ? ends : undefined
+    }, 'the end on record')
+
+  test('CH-17: one that is open ends when no grant leads there any more, and the others go on', async () => {
+    const lou = await newcomer('lou')
+    const grant = (...forward: string[]) => addGrant(vaultterm, 'forward', { user: 'lou', forward })
+    const wide = await grant('127.0.0.1:*')
+    await grant(`127.0.0.1:${echoPort}`)
+    const other = await listen((socket) => socket.pipe(socket))
+    const [kept, taken] = [await freePort(), await freePort()]
+    const { child } = await forwarding(
+      ...[...lou, '-L', `${kept}:127.0.0.1:${echoPort}`, '-L', `${taken}:127.0.0.1:${other.port}`],
+      '127.0.0.1',
+    )
+    const sockets = await Promise.all([dialled(kept), dialled(taken)])
+    const echoes = async (socket: Socket, text: string) => {
+      const came = once(socket, 'data')
+      socket.write(text)
+      return String((await came)[0])
+    }
+    const [goesOn, goes] = sockets
+    for (const socket of sockets) expect(await echoes(socket, 'before')).toBe('before')
+    const gone = once(goes, 'end')
+    await vaultterm.json('grant', 'remove', 'acme', wide.id)
+    expect(await lasts(gone)).toBeLessThan(5000)
+    expect(await revoked('forward')).toMatchObject([
+      {
+        public: { bytesIn: '6', bytesOut: '6' },
+        private: { reason: expect.stringContaining('leads there') },
+      },
+    ])
+    expect(await echoes(goesOn, 'after')).toBe('after')
+    expect(String(await exchange(kept, Buffer.from('anew')))).toBe('anew')
+    expect(await exchange(taken, Buffer.from('in')).catch(() => Buffer.alloc(0))).toHaveLength(0)
+    for (const socket of sockets) socket.destroy()
+    other.server.close()
+    child.kill()
+  })
+
+  test('CH-17: an agent that is in use is taken back with its grant, and the session goes on', async () => {
+    const max = await newcomer('max')
+    await vaultterm.json('grant', 'add', 'acme', '--user', 'max', '--target', 'real')
+    const { id } = await addGrant(vaultterm, 'agent', { user: 'max' })
+    const socket = join(vaultterm.home, 'agent-of-max')
+    const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: 'ignore' })
+    children.push(agent)
+    // Asks for the list of keys, keeps the channel, and says when it ends.
+    const program = join(sshd.directory, 'keeper.mjs')
+    writeFileSync(
+      program,
+      `import { connect } from 'node:net'
+      const agent = connect(process.env.SSH_AUTH_SOCK)
+      agent.write(Buffer.from([0, 0, 0, 1, 11]))
+      agent.once('data', () => console.log('lent'))
+      agent.on('close', () => console.log('gone'))
+      process.stdin.on('data', (chunk) => process.stdout.write(chunk)).on('end', () => process.exit())`,
+    )
+    await eventually(() => existsSync(socket) || undefined, 'the agent')
+    const child = spawn(
+      'ssh',
+      [
+        ...['-A', '-o', `IdentityAgent=${socket}`, ...max],
+        '127.0.0.1',
+        `${process.execPath} ${program}`,
+      ],
+      { stdio: ['pipe', 'pipe', 'ignore'], env: { ...process.env, SSH_AUTH_SOCK: socket } },
+    )
+    children.push(child)
+    let out = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      out += chunk.toString()
+    })
+    const says = (what: string) =>
+      eventually(() => out.includes(what) || undefined, `${what}: ${out}`)
+    await says('lent')
+    expect(out).not.toContain('gone')
+    await vaultterm.json('grant', 'remove', 'acme', id)
+    expect(await lasts(says('gone'))).toBeLessThan(5000)
+    expect(await revoked('agent')).toMatchObject([
+      { private: { reason: expect.stringContaining('allows agent') } },
+    ])
+    child.stdin.write('goes on')
+    await says('goes on')
+    child.stdin.end()
+    await once(child, 'exit')
+    expect(child.exitCode).toBe(0)
+    agent.kill()
   })
 })
 
@@ -456,4 +570,12 @@ test('a killed session takes its forwards along', async () => {
     const left = (await sessions(vaultterm)).filter(({ id }) => live.some((one) => one.id === id))
     return left.every((one) => !one.live && one.reason === 'killed') ? true : undefined
   }, 'the end on record')
+  // With what went through them.
+  const ends = (await events(vaultterm)).filter(
+    ({ type, public: { session } }) =>
+      type === 'forward.close' && live.some(({ id }) => id === session),
+  )
+  expect(ends).toContainEqual(
+    expect.objectContaining({ public: expect.objectContaining({ ended: 'ended', bytesIn: '2' }) }),
+  )
 })

@@ -7,10 +7,17 @@ export function forkWorker(program: string, args: readonly string[] = []): Child
   return fork(program, [...args], { stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'] })
 }
 
+/** What the main process says. */
+export interface Told {
+  readonly type: string
+  readonly id?: number
+  readonly value?: unknown
+}
+
 /** In such a program: its end of the pipe. */
-export function openWorkerPipe(received: (message: { type: string; id?: number }) => void) {
+export function openWorkerPipe(received: (message: Told) => void) {
   return new MessagePipe(new Socket({ fd: pipeDescriptor }), {
-    received: (message) => received(message as { type: string; id?: number }),
+    received: (message) => received(message as Told),
     failed: () => process.exit(1),
     ended: () => process.exit(1),
   })

@@ -1,0 +1,100 @@
+import type { SessionId } from '../recorder/index.ts'
+import type { Channel } from '../ssh/index.ts'
+import type { ForwardEnd, ForwardWish } from './broker.ts'
+import { ForwardEnded, Refused } from './errors.ts'
+import type { ForwardPlace } from './forward-session.ts'
+import { pipe } from './pipe.ts'
+import type { RelayBytes } from './relay.ts'
+
+/** The two sides of a forward, and how each is opened. */
+export interface ForwardEnds {
+  /** The side that is asked: what it throws is for the one that asks. */
+  far(): Promise<Channel>
+  /** The side that asks, once the other one is there. */
+  near(): Channel
+  /** Which of them is the client's. */
+  readonly client: 'near' | 'far'
+}
+
+/** One channel beside those of a session: on record from before it is opened until it ends, once. */
+export class ForwardChannel {
+  readonly #place: ForwardPlace
+  readonly #session: SessionId
+  readonly #over: (bytes: Readonly<RelayBytes>) => void
+  /** What the main process calls it, once it is on record. */
+  #id: string | undefined
+  #ends: readonly Channel[] = []
+  #bytes: Readonly<RelayBytes> = { up: 0, down: 0 }
+  #isOver = false
+
+  /** over is called exactly once, when nothing goes through it any more. */
+  constructor(
+    place: ForwardPlace,
+    session: SessionId,
+    over: (bytes: Readonly<RelayBytes>) => void,
+  ) {
+    this.#place = place
+    this.#session = session
+    this.#over = over
+  }
+
+  /**
+   * Has it decided and put on record, opens both sides and joins them; closed is called when both
+   * have closed. Throws Refused with what the person is told, and what opening a side throws.
+   */
+  async open(wish: ForwardWish, { far, near, client }: ForwardEnds, closed: () => void) {
+    let opened: Channel | undefined
+    try {
+      await this.#ask(wish)
+      this.#requireOpen()
+      opened = await far()
+      this.#requireOpen()
+      const asked = near()
+      const [up, down] = client === 'near' ? [asked, opened] : [opened, asked]
+      this.#ends = [up, down]
+      this.#bytes = pipe(up, down, () => {
+        closed()
+        this.end()
+      })
+    } catch (err) {
+      opened?.abort()
+      this.end('refused')
+      throw err
+    }
+  }
+
+  /** At once: what either side has yet to take is dropped, and neither is waited for. */
+  end(how: 'ended' | 'refused' = 'ended'): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    for (const channel of this.#ends) channel.abort()
+    this.#over(this.#bytes)
+    this.#recordEnd(how)
+  }
+
+  async #ask(wish: ForwardWish): Promise<void> {
+    const { deps, connection, channels } = this.#place
+    const answer = await deps.broker.openForward(connection, this.#session, wish)
+    if ('denied' in answer) throw new Refused(answer)
+    this.#id = answer.forward
+    // Ended while it was asked for: nobody else would say so.
+    if (this.#isOver) return this.#recordEnd('refused')
+    channels.set(answer.forward, this)
+    if (this.#place.killed(answer.forward) !== undefined) this.end('refused')
+  }
+
+  #recordEnd(ended: ForwardEnd['ended']): void {
+    const { deps, connection, channels, log } = this.#place
+    const forward = this.#id
+    if (forward === undefined) return
+    channels.delete(forward)
+    const outcome = { bytesIn: this.#bytes.up, bytesOut: this.#bytes.down, ended }
+    deps.broker.closeForward(connection, forward, outcome).catch((err: unknown) => {
+      log.error({ err, forward }, 'the end of a forward is not on record')
+    })
+  }
+
+  #requireOpen(): void {
+    if (this.#isOver) throw new ForwardEnded()
+  }
+}
