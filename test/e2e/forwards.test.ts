@@ -6,6 +6,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { freePort } from '../support/free-port.ts'
 import {
   addGrant,
   addTarget,
@@ -53,12 +54,6 @@ function listen(serve: (socket: Socket) => void, at: object = { host: '127.0.0.1
       resolve({ server, port: typeof address === 'object' && address !== null ? address.port : 0 })
     })
   })
-}
-
-async function freePort(): Promise<number> {
-  const { server, port } = await listen(() => {})
-  await new Promise((done) => server.close(done))
-  return port
 }
 
 /** `ssh -N` with these, once its forwards are there. */

@@ -14,6 +14,7 @@ import {
   savePuttySessions,
   writeKnownHosts,
 } from '../support/clients.ts'
+import { freePort } from '../support/free-port.ts'
 import { addGrant, addTarget, demoKey, eventually } from '../support/installation.ts'
 import { SessionLog } from '../support/session-log.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
@@ -40,15 +41,6 @@ afterAll(async () => {
   await sshd?.close()
   await vaultterm?.close()
 })
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' ? (address?.port ?? 0) : 0))
-    })
-  })
-}
 
 type Way = 'straight' | 'by a jump'
 
