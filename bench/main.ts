@@ -4,6 +4,7 @@ import { measureCertificates } from './certificates.ts'
 import { openCpuMeter } from './cpu-meter.ts'
 import { measureIdle } from './idle.ts'
 import { measureKeystrokes } from './keystrokes.ts'
+import { canLink, measureLink } from './link.ts'
 import { measureLogins } from './logins.ts'
 import { measurePostQuantum } from './post-quantum.ts'
 import { formatReport, type Report } from './report.ts'
@@ -18,6 +19,7 @@ const measurements = [
   'idle',
   'stall',
   'certificates',
+  'link',
 ] as const
 
 const help = `usage: npm run bench -- [--json] [--quick] [--only NAMES]
@@ -38,6 +40,10 @@ const say = (text: string) => {
 const stalls = only.includes('stall') && canStall()
 if (only.includes('stall') && !stalls)
   process.stderr.write('bench: no plink and puttygen here (putty-tools): stall is left out\n')
+
+const links = only.includes('link') && canLink()
+if (only.includes('link') && !links)
+  process.stderr.write('bench: no network of its own can be made here: link is left out\n')
 
 const cpu = openCpuMeter()
 const arena = await openArena()
@@ -78,6 +84,9 @@ try {
     }),
     ...(only.includes('certificates') && {
       certificates: await measureCertificates(arena, { count: quick ? 3 : 200, say }),
+    }),
+    ...(links && {
+      link: await measureLink({ bytes: quick ? 2 ** 24 : 2 ** 28, rounds: quick ? 1 : 5, say }),
     }),
     ...(stalls && { stall: await measureStall(arena, { say }) }),
   }

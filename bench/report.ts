@@ -1,6 +1,7 @@
 import type { Certificates } from './certificates.ts'
 import type { Idle } from './idle.ts'
 import type { Keystrokes } from './keystrokes.ts'
+import { type LinkTransfer, linkRate } from './link.ts'
 import type { Logins } from './logins.ts'
 import type { PostQuantum } from './post-quantum.ts'
 import type { Stall } from './stall.ts'
@@ -15,6 +16,7 @@ export interface Report {
   readonly keystrokes?: readonly Keystrokes[]
   readonly idle?: readonly Idle[]
   readonly stall?: Stall
+  readonly link?: readonly LinkTransfer[]
   readonly certificates?: Certificates
 }
 
@@ -46,6 +48,7 @@ export function formatReport(report: Report): string {
     keystrokes = [],
     idle = [],
     stall,
+    link = [],
     certificates,
   } = report
   const groups = Map.groupBy(
@@ -78,6 +81,11 @@ export function formatReport(report: Report): string {
   for (const [sessions, rows] of Map.groupBy(idle, (one) => one.sessions)) {
     three(`idle session MiB, of ${sessions}`, rows, (one) => one.mibEach, plain)
     three('  largest process with them, MiB', rows, (one) => one.largestMib, plain)
+  }
+  for (const [direction, rows] of Map.groupBy(link, (one) => one.direction)) {
+    const speed = (one: LinkTransfer) => one.mibPerSecond
+    const ofDirect = (direct: number, _hop: number, ours: number) => ours / direct
+    three(`scp ${direction}, ${linkRate} (of direct), MiB/s`, rows, speed, ofDirect)
   }
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
   if (certificates !== undefined) {
