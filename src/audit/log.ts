@@ -44,17 +44,17 @@ export async function appendLastEvent(tx: WriteTx, event: AuditEvent): Promise<R
 export async function lockLog(tx: WriteTx): Promise<LockedLog> {
   const stop = appendSeconds.startTimer()
   const before = await lockTree(tx)
-  const append = async (event: AuditEvent, last: WriteTx) => {
+  const append = async (event: AuditEvent, into: () => WriteTx) => {
     const encoded = encodeEvent(event, { log: before.origin, now: new Date(), random: randomBytes })
     const hash = leafHash(encoded.leaf)
     const after = appendLeafHash(before, hash)
-    await insertLeaf(last, encoded, hash, after)
+    await insertLeaf(into(), encoded, hash, after)
     stop()
     appends.inc({ kind: kindOf(event.type) })
     return { eventId: encoded.id, leafIndex: before.size, rootHash: rootHash(after) }
   }
   return {
-    append: (event) => append(event, tx),
-    appendLast: (event) => append(event, tx.last()),
+    append: (event) => append(event, () => tx),
+    appendLast: (event) => append(event, () => tx.last()),
   }
 }

@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { prepareValue } from 'pg/lib/utils.js'
 
 /** One statement of a batch. */
 export interface Statement {
@@ -63,7 +64,7 @@ export class Batch implements pg.Submittable {
       promise.catch(() => {})
       const config = {
         text,
-        values: [...values],
+        values: values.map((value) => prepareValue(value)),
         types,
         queryMode: 'extended',
         ...(name && { name }),
@@ -96,6 +97,8 @@ export class Batch implements pg.Submittable {
         break
       }
       connection.sync()
+    } catch (err) {
+      this.#fail(err, connection)
     } finally {
       connection.stream.uncork()
     }
@@ -120,6 +123,9 @@ export class Batch implements pg.Submittable {
   }
 
   handleReadyForQuery(connection: pg.Connection): void {
+    if (this.#at < this.#parts.length) {
+      this.#fail(new Error('the server ended a batch before its end'), connection)
+    }
     this.#settle(connection)
     this.callback()
   }

@@ -7,6 +7,7 @@ import { DatabaseRoleWrong, DatabaseUnavailable, isRetryable } from './errors.ts
 import { Listener, type Listening, type OnPayload } from './listener.ts'
 import { type DatabaseMetrics, databaseMetrics } from './metrics.ts'
 import {
+  answerMs,
   connectionConfig,
   connectReason,
   defaultLimits,
@@ -172,7 +173,7 @@ class PooledDatabase implements Database {
     // process. Here the statement that runs, or the next one, fails with it.
     client.on('error', ignore)
     const stop = this.#metrics.transactionSeconds.startTimer({ role: this.#role, kind })
-    const tx = new Transaction(client, kind !== 'read')
+    const tx = new Transaction(client, kind !== 'read', answerMs(this.#limits))
     let clean = false
     try {
       tx.begin(begin)
@@ -180,7 +181,7 @@ class PooledDatabase implements Database {
       // answered here a moment ago is not asked whether it does.
       const silentMs = performance.now() - (this.#heardAtMs.get(client) ?? -Infinity)
       if (silentMs > aliveMs) await tx.started(this.#limits.waitMs)
-      const result = await work(tx)
+      const result = await work(tx.tx)
       await tx.commit()
       clean = true
       return result
@@ -188,7 +189,7 @@ class PooledDatabase implements Database {
       clean = await tx.rollback()
       throw err
     } finally {
-      if (clean) this.#heardAtMs.set(client, performance.now())
+      if (clean && tx.heard) this.#heardAtMs.set(client, performance.now())
       // A connection of which the state is not known is destroyed, never shared.
       client.release(!clean)
       client.off('error', ignore)

@@ -82,6 +82,8 @@ export function isRetryable(err: unknown): boolean {
 
 /** An outage becomes DatabaseUnavailable; what the statement itself did wrong stays as it is. */
 export function translate(err: unknown, writing: boolean): unknown {
+  // A value of the server's that ours cannot hold: the connection is as good as before.
+  if (err instanceof RangeError) return err
   // What has no SQLSTATE did not come from the server: the connection broke or a time ran out.
   if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)
   const reason = outage(err.code ?? '', writing)
@@ -96,6 +98,7 @@ const lostStatements = ['0A000', '26000', '42P05']
 
 /** The connection cannot be used again, not even to roll back. */
 export function isBroken(err: unknown): boolean {
+  if (err instanceof RangeError) return false
   if (!(err instanceof pg.DatabaseError)) return true
   return err.severity === 'FATAL' || lostStatements.includes(err.code ?? '')
 }

@@ -29,6 +29,11 @@ export const defaultLimits: PoolLimits = {
 /** How much longer than the server we wait for the server's own time-out to speak. */
 const serverGraceMs = 2000
 
+/** Milliseconds until the answer to a statement is given up. */
+export function answerMs(limits: PoolLimits): number {
+  return limits.statementMs + serverGraceMs
+}
+
 /** What every connection has in common, pooled or not. */
 export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.ClientConfig {
   return {
@@ -36,7 +41,7 @@ export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.Cl
     application_name: 'vaultterm',
     connectionTimeoutMillis: limits.waitMs,
     // The server's time-out cancels the statement. Ours is for a server that does not answer at all.
-    query_timeout: limits.statementMs + serverGraceMs,
+    query_timeout: answerMs(limits),
     keepAlive: true,
     types,
   }

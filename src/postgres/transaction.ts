@@ -12,13 +12,14 @@ export interface ReadTx {
   maybe<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row | undefined>
   many<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
   /**
-   * The same transaction, which ends with what is asked of it next: that and the end go to the server
+   * The same transaction, which ends with what is asked here: that and the end go to the server
    * together. Nothing of it can be undone by an error that is thrown later.
    */
-  last(): this
+  last(): ReadTx
 }
 
 export interface WriteTx extends ReadTx {
+  last(): WriteTx
   /** Runs a statement for its effect; answers how many rows it touched. */
   run(text: string, values?: readonly unknown[]): Promise<number>
 }
@@ -32,36 +33,16 @@ interface Waiting extends Statement {
   reject(err: unknown): void
 }
 
-/**
- * One transaction on one connection, until it is ended.
- *
- * What is asked in one turn of the event loop, without waiting for answers in between, goes to the
- * server together, and so does the start with what is asked first. Where one statement fails, none
- * behind it is run: not even behind a `begin`, where each would be a transaction of its own, of no
- * tenant.
- */
-export class Transaction implements WriteTx {
-  readonly #client: pg.ClientBase
-  readonly #writing: boolean
-  /** What is to be run before anything else. */
-  #start: readonly Statement[] | undefined
-  #waiting: Waiting[] = []
-  #sending: Promise<void> | undefined
-  #commit: Waiting | undefined
-  #isCommitSent = false
-  #ended = false
-  #isOver = false
-  #broken = false
-  #failure: unknown
+type Ask = (text: string, values: readonly unknown[]) => Promise<pg.QueryResult>
 
-  constructor(client: pg.ClientBase, writing: boolean) {
-    this.#client = client
-    this.#writing = writing
-  }
+/** What can be asked of a transaction. */
+class Asking implements WriteTx {
+  readonly #ask: Ask
+  readonly #last: () => WriteTx
 
-  /** The connection is in an unknown state and must not be used again. */
-  get broken(): boolean {
-    return this.#broken
+  constructor(ask: Ask, last: () => WriteTx) {
+    this.#ask = ask
+    this.#last = last
   }
 
   async one<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row> {
@@ -80,16 +61,73 @@ export class Transaction implements WriteTx {
   }
 
   async many<Row extends object>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
-    return (await this.#query(text, values)).rows
+    return (await this.#ask(text, values)).rows
   }
 
   async run(text: string, values: readonly unknown[] = []): Promise<number> {
-    return (await this.#query(text, values)).rowCount ?? 0
+    return (await this.#ask(text, values)).rowCount ?? 0
   }
 
-  last(): this {
-    this.#commit ??= newWaiting('commit')
-    return this
+  last(): WriteTx {
+    return this.#last()
+  }
+}
+
+/** The answers to more than two statements are not waited for longer than those to two. */
+const patienceMax = 2
+
+/**
+ * One transaction on one connection, until it is ended.
+ *
+ * What is asked in one turn of the event loop, without waiting for answers in between, goes to the
+ * server together, and so does the start with what is asked first. Where one statement fails, none
+ * behind it is run, now or later: not even behind a `begin`, where each would be a transaction of its
+ * own, of no tenant.
+ */
+export class Transaction {
+  /** What work may ask. */
+  readonly tx: WriteTx
+  readonly #client: pg.ClientBase
+  readonly #writing: boolean
+  /** How long the answer to one statement may take; undefined for what the connection says. */
+  readonly #answerMs: number | undefined
+  /** What is to be run before anything else. */
+  #start: readonly Statement[] | undefined
+  #waiting: Waiting[] = []
+  #sending: Promise<void> | undefined
+  #commit: Waiting | undefined
+  #isCommitSent = false
+  #ended = false
+  #isOver = false
+  #broken = false
+  #heard = false
+  #failure: unknown
+
+  constructor(client: pg.ClientBase, writing: boolean, answerMs?: number) {
+    this.#client = client
+    this.#writing = writing
+    this.#answerMs = answerMs
+    const last = new Asking(
+      (text, values) => {
+        if (!this.#ended) this.#commit ??= newWaiting('commit')
+        return this.#query(text, values)
+      },
+      () => last,
+    )
+    this.tx = new Asking(
+      (text, values) => this.#query(text, values),
+      () => last,
+    )
+  }
+
+  /** The connection is in an unknown state and must not be used again. */
+  get broken(): boolean {
+    return this.#broken
+  }
+
+  /** The server has answered. */
+  get heard(): boolean {
+    return this.#heard
   }
 
   /** Starts the transaction, with what is first asked of it: nothing is sent before. */
@@ -99,13 +137,17 @@ export class Transaction implements WriteTx {
 
   /** Starts it now. Rejects when that takes longer: it cannot be used then, nor its connection. */
   async started(timeoutMs: number): Promise<void> {
-    await this.#sendTogether([], timeoutMs)
+    this.#sending = this.#sendTogether([], timeoutMs).then(() => this.#send())
+    await this.#sending
     if (this.#failure !== undefined) throw this.#failure
   }
 
   /** Waits for statements that nobody awaited, refuses further ones, and commits what was done. */
   async commit(): Promise<void> {
     await this.#end()
+    if (this.#failure !== undefined && !this.#isCommitSent) {
+      throw new Error('work went on after a statement failed', { cause: this.#failure })
+    }
     this.#commit ??= newWaiting('commit')
     this.#schedule()
     const { command } = await this.#commit.answer
@@ -115,6 +157,7 @@ export class Transaction implements WriteTx {
 
   /** The same, undoing it. False when the connection must not be used again. */
   async rollback(): Promise<boolean> {
+    if (!this.#isCommitSent) this.#commit = undefined
     await this.#end()
     if (this.#broken) return false
     // It has not begun, or Postgres has undone it by itself.
@@ -135,6 +178,7 @@ export class Transaction implements WriteTx {
 
   #query(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
     if (this.#ended) return Promise.reject(new Error(`the transaction is over: ${text}`))
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
     const waiting = newWaiting(text, values)
     this.#waiting.push(waiting)
     this.#schedule()
@@ -166,22 +210,45 @@ export class Transaction implements WriteTx {
 
   async #sendTogether(waiting: readonly Waiting[], timeoutMs?: number): Promise<void> {
     const start = this.#start ?? []
+    const batch = this.#sent([...start, ...waiting], timeoutMs ?? this.#patienceMs(waiting.length))
+    if (batch === undefined) {
+      for (const { reject } of waiting) reject(this.#failure)
+      return
+    }
     this.#start = undefined
-    const batch = new Batch([...start, ...waiting], types, timeoutMs)
-    this.#client.query(batch)
     const answers = await Promise.allSettled(batch.answers)
     for (const [at, answer] of answers.entries()) {
       const to = waiting[at - start.length]
       if (answer.status === 'fulfilled') {
+        this.#heard = true
         this.#isOver ||= to !== undefined && to === this.#commit
         to?.resolve(answer.value)
         continue
       }
       // Without its start there is no transaction, to go on in or to undo.
       this.#broken ||= to === undefined || isBroken(answer.reason)
-      this.#failure ??= translate(answer.reason, this.#writing)
-      to?.reject(translate(answer.reason, this.#writing))
+      const failure = translate(answer.reason, this.#writing)
+      this.#failure ??= failure
+      to?.reject(failure)
     }
+  }
+
+  /** Undefined when nothing was sent: something has failed before, or has a value that cannot be sent. */
+  #sent(statements: readonly Statement[], timeoutMs: number | undefined): Batch | undefined {
+    const isRollback = statements.every(({ text }) => text === 'rollback')
+    if (this.#broken || (this.#failure !== undefined && !isRollback)) return undefined
+    try {
+      const batch = new Batch(statements, types, timeoutMs)
+      this.#client.query(batch)
+      return batch
+    } catch (err) {
+      this.#failure = err
+      return undefined
+    }
+  }
+
+  #patienceMs(statements: number): number | undefined {
+    return this.#answerMs && this.#answerMs * Math.min(Math.max(statements, 1), patienceMax)
   }
 }
 

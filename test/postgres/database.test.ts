@@ -1,10 +1,12 @@
+import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import pg from 'pg'
 import { Registry } from 'prom-client'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   openDatabase,
   parseTenantId,
+  type ReadTx,
   type TenantId,
   violation,
   type WriteTx,
@@ -310,23 +312,31 @@ test('attack: nothing runs outside of a transaction when there is none', async (
     const rows = async () => (await client.query('select at from trace')).rows
     for (const ask of [
       // What is asked goes along with the start, and is passed over when that fails.
-      (tx: Transaction) => tx.run('insert into trace values (1)'),
-      (tx: Transaction) => tx.last().run('insert into trace values (2)'),
-      (tx: Transaction) => tx.started(2000),
+      ({ tx }: Transaction) => tx.run('insert into trace values (1)'),
+      ({ tx }: Transaction) => tx.last().run('insert into trace values (2)'),
+      (one: Transaction) => one.started(2000),
     ]) {
-      const tx = new Transaction(client, true)
-      tx.begin([['begin isolation level nonsense']])
-      await expect(ask(tx)).rejects.toThrow('nonsense')
+      const one = new Transaction(client, true)
+      one.begin([['begin isolation level nonsense']])
+      const asked = ask(one)
+      // While that is underway, and by work that takes no notice of it.
+      await new Promise(setImmediate)
+      const second = one.tx.run('insert into trace values (4)')
+      second.catch(() => {})
+      await expect(asked).rejects.toThrow('nonsense')
+      await expect(second).rejects.toThrow()
+      await expect(one.tx.run('insert into trace values (5)')).rejects.toThrow()
+      await expect(one.commit()).rejects.toThrow()
       // Nobody gives the connection to the next.
-      expect(tx.broken).toBe(true)
-      expect(await tx.rollback()).toBe(false)
+      expect(one.broken).toBe(true)
+      expect(await one.rollback()).toBe(false)
       expect(await rows()).toEqual([])
     }
     // Control: behind a start that did not fail, it is run.
-    const tx = new Transaction(client, true)
-    tx.begin([['begin']])
-    await tx.last().run('insert into trace values (3)')
-    await tx.commit()
+    const one = new Transaction(client, true)
+    one.begin([['begin']])
+    await one.tx.last().run('insert into trace values (3)')
+    await one.commit()
     expect(await rows()).toEqual([{ at: 3 }])
   } finally {
     await client.end()
@@ -385,4 +395,69 @@ test('ends with what is asked last, and cannot be asked or undone behind that', 
   // The connection goes on, with no tenant left on it.
   const left = `select nullif(current_setting('app.tenant_id', true), '') as tenant`
   expect(await app.system((tx) => tx.last().one(left))).toEqual({ tenant: null })
+})
+
+describe('what cannot be sent, or understood', () => {
+  const open = async () => {
+    const table = `t${randomBytes(6).toString('hex')}`
+    await database.superuser(
+      `create table ${table} (at bigint); grant select, insert on ${table} to vaultterm_app`,
+    )
+    const app = database.open('vaultterm_app', { connectionsMax: 1 })
+    return {
+      app,
+      insert: (tx: WriteTx, at: number) => tx.run(`insert into ${table} values ($1)`, [at]),
+      rows: () => app.read(acme, (tx) => tx.many(`select at from ${table} order by at`)),
+      table,
+    }
+  }
+  const unsendable = (tx: ReadTx) => tx.many('select $1::json', [{ a: 1n }])
+
+  test('ends its transaction, and nothing of it is done', async () => {
+    const { app, insert, rows } = await open()
+    const works: readonly ((tx: WriteTx) => Promise<unknown>)[] = [
+      (tx: WriteTx) => Promise.all([insert(tx, 1), unsendable(tx), insert(tx, 2)]),
+      (tx: WriteTx) => Promise.all([insert(tx, 3), unsendable(tx.last())]),
+      async (tx: WriteTx) => {
+        await insert(tx, 4)
+        await unsendable(tx).catch(() => {})
+        await insert(tx, 5).catch(() => {})
+      },
+    ]
+    for (const work of works) {
+      await expect(app.write(acme, work)).rejects.toThrow()
+      // The one connection goes on.
+      expect(await rows()).toEqual([])
+    }
+    await app.write(acme, (tx) => insert(tx, 6))
+    expect(await rows()).toEqual([{ at: 6 }])
+  })
+
+  test('is no outage when it is a number that ours cannot hold', async () => {
+    const { app, table } = await open()
+    const large = '9007199254740993'
+    await database.superuser(`insert into ${table} values (${large})`)
+    const read = app.read(acme, (tx) => tx.many(`select at from ${table}`))
+    await expect(read).rejects.toThrow(RangeError)
+  })
+
+  test('is undone where work throws that had not asked for the last', async () => {
+    const { app, insert, rows } = await open()
+    const thrown = app.write(acme, async (tx) => {
+      void insert(tx, 1).catch(() => {})
+      tx.last()
+      throw new Error('refused')
+    })
+    await expect(thrown).rejects.toThrow('refused')
+    expect(await rows()).toEqual([])
+  })
+})
+
+test('gives two statements that are sent together the time of two', async () => {
+  const app = database.open('vaultterm_app', { connectionsMax: 1, statementMs: 2000 })
+  // Longer than one may take with what the server is given beyond it, and each of them shorter.
+  const slow = app.read(acme, (tx) =>
+    Promise.all([1, 2, 3].map(() => tx.one('select pg_sleep(1.6)::text as slept'))),
+  )
+  expect(await slow).toHaveLength(3)
 })
