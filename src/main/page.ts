@@ -25,6 +25,7 @@ export function formatPage({ home, portal, admin, demo }: PageFacts): string {
 
   ${ssh} ${demo.tenant}
   ${ssh} ${demo.tenant}+${demo.target} uname -a
+  ${ssh} ${demo.target}.${demo.tenant}    # by ssh -J
 
 Then watch the recording:
 
