@@ -13,12 +13,16 @@ export interface FileWatchOptions {
   readonly log: Log
 }
 
+/** A login's greetings, a server's warnings. */
+const asideBytesMax = 64 * 1024
+
 /** What is done to files in a session is on the log, or there is no session. */
 export class FileWatch implements Watch {
   readonly #options: FileWatchOptions
   readonly #files: FileLog
   readonly #sftp: SftpWatch
   #hasFailed = false
+  #asideBytes = 0
 
   constructor(options: FileWatchOptions) {
     this.#options = options
@@ -35,6 +39,14 @@ export class FileWatch implements Watch {
 
   down(chunk: Buffer): boolean {
     return this.#seen(() => this.#sftp.down(chunk))
+  }
+
+  /** All of it is on record, and nobody needs much of it: it is no way to see what no file holds. */
+  aside(chunk: Buffer): boolean {
+    this.#asideBytes += chunk.length
+    if (this.#asideBytes <= asideBytesMax) return !this.#hasFailed
+    this.#fail(new SftpUnreadable('more beside its packets than a transfer has'), 'sftp-unreadable')
+    return false
   }
 
   /** Resolves when all is on record that is known. */

@@ -54,6 +54,8 @@ class Downstream {
 export interface Watch {
   up(chunk: Buffer): boolean
   down(chunk: Buffer): boolean
+  /** What the target says on the side. */
+  aside(chunk: Buffer): boolean
 }
 
 /** What the relay asks of the session around it. */
@@ -127,6 +129,7 @@ export class Relay {
       },
       extendedData(kind, chunk) {
         bytes.down += chunk.length
+        if (watch !== undefined && !watch.aside(chunk)) return
         down.output(
           (written) => recording.errorOutput(chunk, written),
           () => client.writeExtended(kind, chunk, () => target.consumed(chunk.length)),

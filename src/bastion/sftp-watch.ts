@@ -44,6 +44,16 @@ class Transfer {
   readonly #hash: Hash = createHash('sha256')
   #next = 0n
   #isSequential = true
+  /** Writes that nobody has confirmed. */
+  #unconfirmed = 0
+
+  written(): void {
+    this.#unconfirmed++
+  }
+
+  confirmed(): void {
+    this.#unconfirmed--
+  }
 
   /** Data comes that belongs here. */
   at(offset: bigint): void {
@@ -61,9 +71,10 @@ class Transfer {
     this.#isSequential = false
   }
 
-  /** Of a transfer that went from the first byte on without a gap. */
+  /** Of a transfer that went from the first byte on without a gap, and whose every write was confirmed. */
   digest(): string | undefined {
-    return this.#isSequential && this.bytes > 0 ? this.#hash.digest('hex') : undefined
+    const isWhole = this.#isSequential && this.#unconfirmed === 0 && this.bytes > 0
+    return isWhole ? this.#hash.digest('hex') : undefined
   }
 }
 
@@ -72,13 +83,21 @@ interface OpenFile {
   readonly isDirectory: boolean
   read: Transfer | undefined
   written: Transfer | undefined
+  /** Its handle may be another file's with the next answer. */
+  isClosing: boolean
+}
+
+/** One way of the stream. */
+interface Way extends SftpSink {
+  /** Nothing more comes of it. */
+  end(): void
 }
 
 type Pending =
   | { readonly what: 'open'; readonly path: string; readonly isDirectory: boolean }
-  | { readonly what: 'close'; readonly handle: string }
-  | { readonly what: 'read'; readonly handle: string; readonly offset: bigint }
-  | { readonly what: 'write'; readonly handle: string }
+  | { readonly what: 'close'; readonly handle: string; readonly file: OpenFile | undefined }
+  | { readonly what: 'read'; readonly file: OpenFile | undefined; readonly offset: bigint }
+  | { readonly what: 'write'; readonly transfer: Transfer }
   | { readonly what: 'act'; readonly act: Omit<FileOperation, 'code'> }
   | { readonly what: 'other' }
 
@@ -113,13 +132,15 @@ export class SftpWatch {
 
   /** Nothing more comes: what was left open is told as it is. */
   end(): void {
+    this.#asks.end()
+    this.#answers.end()
     for (const file of this.#files.values()) this.#tellFile(file, undefined)
     this.#files.clear()
     this.#pending.clear()
   }
 
   /** Reads the packets of one way, and gives the transfer that each is a part of what is in it. */
-  #sinkOf(read: (reader: Reader) => Transfer | undefined): SftpSink {
+  #sinkOf(read: (reader: Reader) => Transfer | undefined): Way {
     let transfer: Transfer | undefined
     let left = 0
     const begin = (payload: Buffer, rest: number) => {
@@ -143,7 +164,11 @@ export class SftpWatch {
       left -= data.length
       if (data.length > 0) transfer?.take(data)
     }
-    return { packet: (payload) => begin(payload, 0), begin, more }
+    // What was cut off in the middle of its data is not the file that its bytes would make.
+    const end = () => {
+      if (left > 0) transfer?.spoil()
+    }
+    return { packet: (payload) => begin(payload, 0), begin, more, end }
   }
 
   /** Answers where its data belongs, when it has some. */
@@ -164,13 +189,24 @@ export class SftpWatch {
       this.#pending.set(id, this.#readRequest(type, reader))
       return undefined
     }
-    const handle = readHandle(reader)
-    this.#pending.set(id, { what: 'write', handle })
-    const file = this.#files.get(handle)
-    if (file === undefined) return undefined
+    const file = this.#open(readHandle(reader))
     file.written ??= new Transfer()
     file.written.at(reader.u64())
+    file.written.written()
+    this.#pending.set(id, { what: 'write', transfer: file.written })
     return file.written
+  }
+
+  /**
+   * The file of a handle that something is done by. Handles can be guessed, and whoever does not wait
+   * for them, or goes on with one that is being closed, would do it to a file that nobody knows of.
+   */
+  #open(handle: string): OpenFile {
+    const file = this.#files.get(handle)
+    if (file === undefined || file.isClosing) {
+      throw new SftpUnreadable('something done by a handle that is not open')
+    }
+    return file
   }
 
   #readRequest(type: number, reader: Reader): Pending {
@@ -183,10 +219,17 @@ export class SftpWatch {
         return { what: 'open', path: readPath(reader), isDirectory: false }
       case requests.opendir:
         return { what: 'open', path: readPath(reader), isDirectory: true }
-      case requests.close:
-        return { what: 'close', handle: readHandle(reader) }
-      case requests.read:
-        return { what: 'read', handle: readHandle(reader), offset: reader.u64() }
+      case requests.close: {
+        const handle = readHandle(reader)
+        const file = this.#files.get(handle)
+        if (file !== undefined) file.isClosing = true
+        return { what: 'close', handle, file }
+      }
+      case requests.read: {
+        const file = this.#files.get(readHandle(reader))
+        // Read-ahead may come behind a close: it gets no data, or the session ends.
+        return { what: 'read', file: file?.isClosing ? undefined : file, offset: reader.u64() }
+      }
       case requests.remove:
         return act('remove')
       case requests.mkdir:
@@ -217,13 +260,13 @@ export class SftpWatch {
       case 'lsetstat@openssh.com':
         return { what: 'act', act: { op: 'setstat', path: readPath(reader) } }
       case 'copy-data': {
-        const from = this.#files.get(readHandle(reader))
+        const from = this.#open(readHandle(reader))
         reader.u64()
         reader.u64()
-        const to = this.#files.get(readHandle(reader))
+        const to = this.#open(readHandle(reader))
         // What was written by it did not pass here.
-        to?.written?.spoil()
-        return { what: 'act', act: { op: 'copy', path: from?.path ?? '', to: to?.path ?? '' } }
+        to.written?.spoil()
+        return { what: 'act', act: { op: 'copy', path: from.path, to: to.path } }
       }
       default:
         return { what: 'other' }
@@ -231,8 +274,7 @@ export class SftpWatch {
   }
 
   #ofHandle(op: FileOperation['op'], reader: Reader): Pending {
-    const file = this.#files.get(readHandle(reader))
-    return { what: 'act', act: { op, path: file?.path ?? '' } }
+    return { what: 'act', act: { op, path: this.#open(readHandle(reader)).path } }
   }
 
   /** Answers where its data belongs, when it has some. */
@@ -264,14 +306,20 @@ export class SftpWatch {
   #opened(pending: Pending, handle: string): void {
     if (pending.what !== 'open') throw new SftpUnreadable('a handle that nobody asked for')
     if (this.#files.size >= handlesMax) throw new SftpUnreadable('too many open files')
+    const before = this.#files.get(handle)
+    if (before !== undefined) {
+      if (!before.isClosing) throw new SftpUnreadable('a handle for two files')
+      this.#tellFile(before, undefined)
+    }
     const { path, isDirectory } = pending
-    this.#files.set(handle, { path, isDirectory, read: undefined, written: undefined })
+    const none = { read: undefined, written: undefined, isClosing: false }
+    this.#files.set(handle, { path, isDirectory, ...none })
   }
 
   #came(pending: Pending): Transfer | undefined {
     if (pending.what !== 'read') throw new SftpUnreadable('data that nobody asked for')
-    const file = this.#files.get(pending.handle)
-    if (file === undefined) return undefined
+    const { file } = pending
+    if (file === undefined) throw new SftpUnreadable('data of a handle that is not open')
     file.read ??= new Transfer()
     file.read.at(pending.offset)
     return file.read
@@ -284,12 +332,15 @@ export class SftpWatch {
       case 'act':
         return this.#tell({ ...pending.act, code })
       case 'write':
-        if (code !== 0) this.#files.get(pending.handle)?.written?.spoil()
+        if (code === 0) pending.transfer.confirmed()
+        else pending.transfer.spoil()
         return
       case 'close': {
-        const file = this.#files.get(pending.handle)
-        this.#files.delete(pending.handle)
-        if (file !== undefined) this.#tellFile(file, code)
+        const { handle, file } = pending
+        // It was told of when its handle became another's.
+        if (file === undefined || this.#files.get(handle) !== file) return
+        this.#files.delete(handle)
+        this.#tellFile(file, code)
       }
     }
   }

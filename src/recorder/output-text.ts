@@ -24,7 +24,8 @@ export class OutputDecoder {
 
   decode(chunk: Buffer): OutputText {
     if (!this.#isTerminal && this.#decoder === undefined && looksBinary(chunk)) {
-      return { text: '', exact: chunk }
+      // What a terminal would show of it all the same: nothing that people can read is hidden.
+      return { text: chunk.toString('utf8').replaceAll(unreadable, ''), exact: chunk }
     }
     // Nearly every chunk: whole characters, and none begun before.
     if (this.#decoder === undefined && isUtf8(chunk)) return { text: chunk.toString('utf8') }
@@ -47,6 +48,8 @@ export class OutputDecoder {
 }
 
 const sampleBytes = 512
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+const unreadable = /[\0-\x06\x0e-\x1a\x1c-\x1f\ufffd]+/g
 /** Control characters that text has: BEL to CR, and ESC. */
 const isStrange = (byte: number) => byte < 0x07 || (byte > 0x0d && byte < 0x20 && byte !== 0x1b)
 

@@ -60,7 +60,7 @@ const floorShare = 0.05
 const spaceFreshMs = 1000
 const keptDefault: Kept = { firstBytes: 8 * 1048576, lastBytes: 64 * 1024 }
 /** Packets show little to people: what is done to files, and each file's digest, is on the log. */
-const keptOfFiles: Kept = { firstBytes: 256 * 1024, lastBytes: 0 }
+const keptOfFiles: Kept = { firstBytes: 256 * 1024, lastBytes: 0, errorsWhole: true }
 
 export function createRecorder({
   store,

@@ -51,6 +51,8 @@ export interface Recording {
 export interface Kept {
   readonly firstBytes: number
   readonly lastBytes: number
+  /** All that comes on stderr is kept: others bound it. */
+  readonly errorsWhole?: boolean
 }
 
 /** A chunk is cut into events no longer than this, which any reader takes. */
@@ -192,12 +194,14 @@ export class JournalRecording implements Recording {
 /** The output of a command without a terminal: any amount of it, of which a part is kept. */
 class CommandOutput {
   readonly #firstBytes: number
+  readonly #errorsWhole: boolean
   readonly #tail: Tail
   readonly #streams: { readonly output: StreamCount; readonly errorOutput: StreamCount } | undefined
   #taken = 0
   #noted = false
 
-  constructor({ firstBytes, lastBytes }: Kept, digested: boolean) {
+  constructor({ firstBytes, lastBytes, errorsWhole = false }: Kept, digested: boolean) {
+    this.#errorsWhole = errorsWhole
     this.#streams = digested
       ? { output: new StreamCount(), errorOutput: new StreamCount() }
       : undefined
@@ -208,6 +212,7 @@ class CommandOutput {
   /** What of this chunk is to be kept now. */
   take(stream: 'output' | 'errorOutput', chunk: Buffer): Buffer {
     this.#streams?.[stream].count(chunk)
+    if (stream === 'errorOutput' && this.#errorsWhole) return chunk
     const room = this.#firstBytes - this.#taken
     if (room >= chunk.length) {
       this.#taken += chunk.length

@@ -123,7 +123,40 @@ test('what was not closed, and what could not be opened, is told', () => {
     ]),
   ).toEqual([
     { op: 'open', path: '/secret', code: 3 },
+    // Whether it was written, nobody has said.
+    { op: 'write', path: '/a', bytes: 60_000 },
+  ])
+})
+
+test('attack: what is cut off in its middle makes no digest of what never was a file', () => {
+  const opening: Step[] = [
+    ...start,
+    ['up', opened(1, '/a')],
+    ['down', handle(1, 'h')],
+    ['up', write(2, 'h', 0, first)],
+    ['down', status(2)],
+  ]
+  const cut = write(3, 'h', 60_000, second).subarray(0, -1)
+  expect(watch([...opening, ['up', cut]])).toEqual([{ op: 'write', path: '/a', bytes: 99_999 }])
+  // Control: without it, what is there is known.
+  expect(watch(opening)).toEqual([
     { op: 'write', path: '/a', bytes: 60_000, sha256: sha256(first) },
+  ])
+  const answer = data(5, second).subarray(0, -1)
+  const readCut: Step[] = [...opening, ['up', read(5, 'h', 0, 60_000)], ['down', answer]]
+  expect(watch(readCut)).toContainEqual({ op: 'read', path: '/a', bytes: 39_999 })
+})
+
+test('takes read-ahead that comes behind a close, and gets nothing', () => {
+  const told = watch([
+    ...start,
+    ['up', opened(1, '/a')],
+    ['down', handle(1, 'h')],
+    ['up', Buffer.concat([read(2, 'h', 0, 10), close(3, 'h'), read(4, 'h', 10, 10)])],
+    ['down', Buffer.concat([data(2, Buffer.from('ten bytes!')), status(3), status(4, 4)])],
+  ])
+  expect(told).toEqual([
+    { op: 'read', path: '/a', bytes: 10, sha256: sha256(Buffer.from('ten bytes!')), code: 0 },
   ])
 })
 
@@ -169,6 +202,36 @@ describe('CH-19: what cannot be watched is not let through', () => {
     ],
     ['a handle that is too long', [['up', close(1, 'x'.repeat(300))]]],
     ['a second start', [['up', Buffer.concat([init, init])]]],
+    [
+      'a write to a handle that was guessed',
+      [['up', Buffer.concat([opened(1, '/a'), write(2, 'h', 0, first), close(3, 'h')])]],
+    ],
+    [
+      'a write to a handle that is being closed',
+      [
+        ['up', opened(1, '/a')],
+        ['down', handle(1, 'h')],
+        ['up', Buffer.concat([close(2, 'h'), opened(3, '/b'), write(4, 'h', 0, first)])],
+      ],
+    ],
+    [
+      'data for a handle that was guessed',
+      [
+        ['up', Buffer.concat([opened(1, '/a'), read(2, 'h', 0, 60_000)])],
+        ['down', Buffer.concat([handle(1, 'h'), data(2, first)])],
+      ],
+    ],
+    [
+      'attributes for a handle that was guessed',
+      [['up', Buffer.concat([opened(1, '/a'), ask(10, 2, (writer) => writer.text('h'))])]],
+    ],
+    [
+      'one handle for two files',
+      [
+        ['up', Buffer.concat([opened(1, '/a'), opened(2, '/b')])],
+        ['down', Buffer.concat([handle(1, 'h'), handle(2, 'h')])],
+      ],
+    ],
   ])('%s', (_what, steps) => {
     expect(() => watch(steps)).toThrow(/no SFTP that can be put on record/)
   })

@@ -187,9 +187,30 @@ test.each([
   ['zeros', Buffer.alloc(600)],
   ['what is compressed', deflateSync(randomBytes(600))],
   ['a program', Buffer.from('7f454c4602010100000000000000000003003e00', 'hex')],
-])('of %s a command puts the bytes on record, and a terminal a text too', (_what, bytes) => {
-  expect(new OutputDecoder(false).decode(bytes)).toEqual({ text: '', exact: bytes })
-  expect(new OutputDecoder(true).decode(bytes).text.length).toBeGreaterThan(0)
+])('of %s a command puts the bytes on record, and what can be read of them', (_what, bytes) => {
+  const { text, exact } = new OutputDecoder(false).decode(bytes)
+  expect(exact).toEqual(bytes)
+  expect(text).not.toMatch(/[\0\ufffd]/)
+  expect(new OutputDecoder(true).decode(bytes).text.length).toBeGreaterThan(text.length)
+})
+
+test.each([
+  ['behind', Buffer.concat([Buffer.alloc(600), Buffer.from('root:x:0:0 größer')])],
+  ['between', Buffer.from('root:x:0:0 größer', 'utf16le')],
+])('attack TE-08: text that stands %s zeros is in the recording', (where, bytes) => {
+  const { text } = new OutputDecoder(false).decode(bytes)
+  expect(text).toContain(where === 'behind' ? 'root:x:0:0 größer' : 'root:x:0:0 gr')
+})
+
+test('of SFTP what comes on stderr is on record, however much of packets there was', async () => {
+  await using fixture = await testRecorder()
+  const { recording, output, check } = await fixture.begin({ kind: 'sftp' })
+  await output(Buffer.alloc(320 * 1024, 'p'))
+  await new Promise<void>((written) => recording.errorOutput(Buffer.from('a secret'), written))
+  const { cast } = await check()
+  const shown = outputBytes(cast.events).toString()
+  expect(shown).toHaveLength(256 * 1024 + 8)
+  expect(shown).toContain('a secret')
 })
 
 test.each([
