@@ -55,6 +55,13 @@ interface Lending {
   takesAgents: boolean
 }
 
+/** A session from the moment in which it is asked for. */
+interface Opening {
+  /** On record: its target may be silent for long after that. */
+  readonly started: Promise<ForwardSession>
+  readonly opened: Promise<ForwardSession>
+}
+
 export interface ForwardsOptions extends Omit<ForwardPlace, 'channels'> {
   readonly client: Connection
   readonly requestId: () => string
@@ -69,7 +76,7 @@ export class Forwards {
   readonly #log: Log
   readonly #place: ForwardPlace
   readonly #channels = new Map<string, ForwardChannel>()
-  readonly #sessions = new Map<ChannelKind, Promise<ForwardSession>>()
+  readonly #sessions = new Map<ChannelKind, Opening>()
   readonly #listeners: Listener[] = []
   /** With those that are being asked for. */
   #listening = 0
@@ -156,15 +163,15 @@ export class Forwards {
     }
   }
 
-  /** Ends the sessions that match. */
+  /** Ends the sessions that match, and those that are being opened too: none waits for its target. */
   endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
     for (const [kind, opening] of this.#sessions) {
-      opening.then(
+      opening.started.then(
         (session) => {
           if (!matches(session.session)) return
           this.#log.info({ code: reason.code, session: session.session }, 'forwards ended')
-          this.#sessions.delete(kind)
-          void session.end(outcome)
+          this.#forget(kind, opening)
+          void session.end(outcome, reason)
         },
         () => {},
       )
@@ -182,7 +189,8 @@ export class Forwards {
   /** Resolves when all is on record. */
   async end(): Promise<void> {
     this.#isOver = true
-    const sessions = await Promise.allSettled(this.#sessions.values())
+    const openings = [...this.#sessions.values()]
+    const sessions = await Promise.allSettled(openings.map(({ started }) => started))
     this.#sessions.clear()
     await Promise.all(
       sessions.map(async (one) => one.status === 'fulfilled' && (await one.value.end('ended'))),
@@ -199,24 +207,29 @@ export class Forwards {
 
   #session(kind: ChannelKind): Promise<ForwardSession> {
     const known = this.#sessions.get(kind)
-    if (known !== undefined) return known
-    const opened = ForwardSession.open(this.#place, kind)
-    this.#sessions.set(kind, opened)
-    const forget = () => {
-      if (this.#sessions.get(kind) === opened) this.#sessions.delete(kind)
-    }
-    opened.then((session) => {
-      // The client may have gone, or the session been killed, while it was opened.
-      if (this.#isOver) void session.end('ended')
-      const killed = this.#options.killed(session.session)
-      if (killed !== undefined)
-        this.endSessions((id) => id === session.session, new SessionKilled(killed), 'killed')
-      void session.upstream.done.then(() => {
-        forget()
-        void session.end('target-gone')
-      })
-    }, forget)
-    return opened
+    if (known !== undefined) return known.opened
+    const started = ForwardSession.start(this.#place, kind)
+    const opening: Opening = { started, opened: started.then((session) => this.#opened(session)) }
+    this.#sessions.set(kind, opening)
+    opening.opened.then(
+      ({ upstream }) => void upstream.done.then(() => this.#forget(kind, opening)),
+      () => this.#forget(kind, opening),
+    )
+    return opening.opened
+  }
+
+  async #opened(session: ForwardSession): Promise<ForwardSession> {
+    // The client may have gone, or the session been killed, while it was put on record.
+    const killed = this.#options.killed(session.session)
+    if (killed !== undefined) void session.end('killed', new SessionKilled(killed))
+    else if (this.#isOver) void session.end('ended')
+    await session.open()
+    void session.upstream.done.then(() => session.end('target-gone'))
+    return session
+  }
+
+  #forget(kind: ChannelKind, opening: Opening): void {
+    if (this.#sessions.get(kind) === opening) this.#sessions.delete(kind)
   }
 
   /** closed is for when what was opened has closed; what was not opened is over at once. */
