@@ -32,6 +32,7 @@ export class ForwardSession {
   readonly #channels = new Set<ForwardChannel>()
   readonly #bytes: RelayBytes = { up: 0, down: 0 }
   readonly #ended = new AbortController()
+  readonly #over = Promise.withResolvers<void>()
   #upstream: Connection | undefined
   #recorded: Promise<void> | undefined
 
@@ -55,6 +56,11 @@ export class ForwardSession {
     const { session } = await deps.broker.startSession(connection, answer.id, { kind, clientIdent })
     deps.metrics.sessions.inc({ kind })
     return new ForwardSession(place, kind, answer, session)
+  }
+
+  /** Resolves as soon as it ends; its end is on record after that. */
+  get over(): Promise<void> {
+    return this.#over.promise
   }
 
   get isOver(): boolean {
@@ -99,6 +105,7 @@ export class ForwardSession {
   end(outcome: string, reason: CodedError = new ForwardEnded()): Promise<void> {
     this.#recorded ??= this.#end(outcome)
     this.#ended.abort(reason)
+    this.#over.resolve()
     return this.#recorded
   }
 

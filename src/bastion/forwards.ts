@@ -9,13 +9,15 @@ import {
   type GlobalRequest,
   Reader,
   WireError,
+  Writer,
 } from '../ssh/index.ts'
 import type { ForwardWish } from './broker.ts'
-import { Refused, SessionKilled, TooManyForwards } from './errors.ts'
+import { ForwardEnded, Refused, SessionKilled, TooManyForwards } from './errors.ts'
 import { ForwardChannel, type ForwardEnds } from './forward-channel.ts'
 import { type ForwardPlace, ForwardSession } from './forward-session.ts'
 import { type Destination, readDestination } from './jump.ts'
 import { printable, refusalLine, refusalOf } from './refusal.ts'
+import { inTime } from './target-start.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
@@ -77,8 +79,8 @@ export class Forwards {
   readonly #place: ForwardPlace
   readonly #channels = new Map<string, ForwardChannel>()
   readonly #sessions = new Map<ChannelKind, Opening>()
-  readonly #listeners: Listener[] = []
-  /** With those that are being asked for. */
+  #listeners: readonly Listener[] = []
+  /** Listeners that are being asked for. */
   #listening = 0
   readonly #lendings = new WeakMap<Connection, Lending>()
   /** Open, and being opened. */
@@ -225,6 +227,7 @@ export class Forwards {
     else if (this.#isOver) void session.end('ended')
     await session.open()
     void session.upstream.done.then(() => session.end('target-gone'))
+    void session.over.then(() => this.#dropListeners(session))
     return session
   }
 
@@ -259,13 +262,12 @@ export class Forwards {
   async #listen({ name, payload }: GlobalRequest): Promise<[boolean, Buffer?]> {
     const { address, port } = readListen(name, payload)
     // Counted before anything is awaited: many may be asked for at once.
-    if (this.#listening >= listenersMax) throw new TooManyForwards()
+    if (this.#listeners.length + this.#listening >= listenersMax) throw new TooManyForwards()
     this.#listening++
     try {
       return await this.#listenAt({ name, payload, address, port })
-    } catch (err) {
+    } finally {
       this.#listening--
-      throw err
     }
   }
 
@@ -283,30 +285,69 @@ export class Forwards {
     const { broker } = this.#options.deps
     const answer = await broker.openForward(this.#options.connection, session.session, wish)
     if ('denied' in answer) throw new Refused(answer)
-    const reply = await session.upstream.globalRequest(name, payload, true)
-    await broker.closeForward(this.#options.connection, answer.forward, {
-      bytesIn: 0,
-      bytesOut: 0,
-      ended: reply === false ? 'refused' : 'listening',
-    })
-    if (reply === false) {
-      this.#listening--
-      return [false]
+    const asking = session.upstream.globalRequest(name, payload, true)
+    try {
+      const reply = await this.#answerTo(asking, answer.forward)
+      if (reply === false) return [false]
+      // It may have ended meanwhile, and nobody would take the listener back any more.
+      if (session.isOver) throw new ForwardEnded()
+      const listener = listenerOf(session, name, address, boundTo(port, reply))
+      this.#listeners = [...this.#listeners, listener]
+      return [true, reply]
+    } catch (err) {
+      // Where the target listens all the same, or comes to, it would do so for nobody.
+      asking.then(
+        (reply) => {
+          if (reply === false) return
+          this.#unlisten(listenerOf(session, name, address, boundTo(port, reply)))
+        },
+        () => {},
+      )
+      throw err
     }
-    const bound = port === 0 && reply.length >= 4 ? reply.readUInt32BE(0) : port
-    this.#listeners.push({ session, name: kindOf(name), address, port: bound })
-    return [true, reply]
+  }
+
+  /** What a target says to a listener, which is on record with that. */
+  async #answerTo(asking: Promise<Buffer | false>, forward: string): Promise<Buffer | false> {
+    let reply: Buffer | false = false
+    try {
+      reply = await inTime(asking)
+      return reply
+    } finally {
+      await this.#options.deps.broker.closeForward(this.#options.connection, forward, {
+        bytesIn: 0,
+        bytesOut: 0,
+        ended: reply === false ? 'refused' : 'listening',
+      })
+    }
+  }
+
+  /** The target is told, and not waited for. */
+  #unlisten({ session, name, address, port }: Listener): void {
+    const place = new Writer().text(address)
+    const [request, payload] =
+      name === 'streamlocal'
+        ? ['cancel-streamlocal-forward@openssh.com', place.build()]
+        : ['cancel-tcpip-forward', place.u32(port).build()]
+    void session.upstream.globalRequest(request, payload, false)
+  }
+
+  /** A session is over, however that came: so is all that its target listens at. */
+  #dropListeners(session: ForwardSession): void {
+    for (const listener of this.#listeners) {
+      if (listener.session === session) this.#unlisten(listener)
+    }
+    this.#listeners = this.#listeners.filter((one) => one.session !== session)
   }
 
   async #stop({ name, payload }: GlobalRequest): Promise<[boolean]> {
     const { address, port } = readListen(name, payload)
-    const at = this.#listeners.findIndex(
+    const listener = this.#listeners.find(
       (one) => one.name === kindOf(name) && one.address === address && one.port === port,
     )
-    const [listener] = at === -1 ? [] : this.#listeners.splice(at, 1)
     if (listener === undefined) return [false]
-    this.#listening--
-    return [(await listener.session.upstream.globalRequest(name, payload, true)) !== false]
+    this.#listeners = this.#listeners.filter((one) => one !== listener)
+    return [(await inTime(listener.session.upstream.globalRequest(name, payload, true))) !== false]
   }
 
   #loanFor(upstream: Connection, { type }: ChannelOpen): Lent | undefined {
@@ -337,6 +378,20 @@ function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['clien
     near: () => open.accept(),
     client,
   }
+}
+
+function listenerOf(
+  session: ForwardSession,
+  name: string,
+  address: string,
+  port: number,
+): Listener {
+  return { session, name: kindOf(name), address, port }
+}
+
+/** The port that a target picked, where that was left to it. */
+function boundTo(port: number, reply: Buffer): number {
+  return port === 0 && reply.length >= 4 ? reply.readUInt32BE(0) : port
 }
 
 function kindOf(name: string): string {
