@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import type { Authorization } from '../access/index.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
@@ -15,7 +14,7 @@ import { refusalLine, refusalOf } from './refusal.ts'
 import { SessionChannel } from './session.ts'
 import { inTime } from './target-start.ts'
 import { Turns } from './turns.ts'
-import { dial, explainOpen } from './upstream.ts'
+import { dial, explainOpen, type UpstreamNeed, unlessEnded } from './upstream.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
@@ -33,6 +32,13 @@ const forwardRequests = new Set([
   'streamlocal-forward@openssh.com',
   'cancel-streamlocal-forward@openssh.com',
 ])
+
+/** A connection to a target, or one that is being dialled for a session. */
+interface Dialled {
+  readonly connection: Promise<Connection>
+  /** Of the session that it is dialled for. */
+  readonly ended: AbortSignal
+}
 
 export interface ClientConnectionOptions {
   readonly deps: ServiceDeps
@@ -59,7 +65,7 @@ export class ClientConnection {
   readonly #jump: ClientConnectionOptions['jump']
   readonly #sessions = new Set<SessionChannel>()
   /** One upstream connection a target and login, shared by the sessions of this client there. */
-  readonly #upstreams = new Map<string, Promise<Connection>>()
+  readonly #upstreams = new Map<string, Dialled>()
   readonly #turns = new Turns(startsMax)
   readonly #forwards: Forwards
   readonly #settled = Promise.withResolvers<void>()
@@ -86,7 +92,7 @@ export class ClientConnection {
       clientIdent: connection.peerIdent,
       log,
       requestId,
-      upstream: (authorization, session) => this.#upstream(authorization, session),
+      upstream: (need) => this.#upstream(need),
       killed: (name) => kills.reasonFor(name),
     })
     connection.onChannelOpen = (open) => this.#opened(open)
@@ -158,9 +164,9 @@ export class ClientConnection {
         // Asked for each session anew: what was allowed an hour ago may not be now.
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
         choices: () => this.#deps.broker.choices(this.#id),
-        openTarget: (authorization, id) => this.#openTarget(authorization, id),
-        lend: async (authorization, loan, isTaken) =>
-          this.#forwards.lend(await this.#upstream(authorization, loan.session), loan, isTaken),
+        openTarget: (need) => this.#openTarget(need),
+        lend: async (need, loan, isTaken) =>
+          this.#forwards.lend(await this.#upstream(need), loan, isTaken),
         requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),
@@ -198,8 +204,9 @@ export class ClientConnection {
     }
   }
 
-  async #openTarget(authorization: Authorization, session: SessionId): Promise<Channel> {
-    const upstream = await this.#upstream(authorization, session)
+  async #openTarget(need: UpstreamNeed): Promise<Channel> {
+    const { authorization, session } = need
+    const upstream = await this.#upstream(need)
     let channel: Channel
     try {
       channel = await inTime(upstream.openChannel('session', Buffer.alloc(0)))
@@ -215,16 +222,29 @@ export class ClientConnection {
     return channel
   }
 
-  #upstream(authorization: Authorization, session: SessionId): Promise<Connection> {
+  async #upstream(need: UpstreamNeed): Promise<Connection> {
+    const { authorization, ended } = need
+    ended.throwIfAborted()
     const place = `${authorization.target.id} ${authorization.login}`
-    const open = this.#upstreams.get(place)
-    if (open !== undefined) return open
-    const dialled = dial(this.#deps, this.#id, authorization, session, this.#log)
+    for (;;) {
+      const dialled = this.#upstreams.get(place) ?? this.#dial(place, need)
+      try {
+        return await unlessEnded(dialled.connection, ended)
+      } catch (err) {
+        // The session that dialled has ended, and its dial with it: whoever shared it dials anew.
+        if (ended.aborted || this.#closed || !dialled.ended.aborted) throw err
+      }
+    }
+  }
+
+  #dial(place: string, need: UpstreamNeed): Dialled {
+    const opened = dial(this.#deps, this.#id, need, this.#log)
+    const dialled: Dialled = { connection: opened, ended: need.ended }
     this.#upstreams.set(place, dialled)
     const forget = () => {
       if (this.#upstreams.get(place) === dialled) this.#upstreams.delete(place)
     }
-    dialled.then((connection) => {
+    opened.then((connection) => {
       this.#deps.metrics.upstreams.inc()
       connection.onChannelOpen = (open) => void this.#forwards.fromTarget(connection, open)
       void connection.done.then(() => {
@@ -248,7 +268,7 @@ export class ClientConnection {
       this.#settle()
     })
     for (const dialled of this.#upstreams.values()) {
-      dialled.then(
+      dialled.connection.then(
         (connection) => connection.disconnect(11, 'the client has gone'),
         () => {},
       )

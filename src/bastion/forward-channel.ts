@@ -5,6 +5,7 @@ import { ForwardEnded, Refused } from './errors.ts'
 import type { ForwardPlace } from './forward-session.ts'
 import { pipe } from './pipe.ts'
 import type { RelayBytes } from './relay.ts'
+import { inTime } from './target-start.ts'
 
 /** The two sides of a forward, and how each is opened. */
 export interface ForwardEnds {
@@ -16,6 +17,11 @@ export interface ForwardEnds {
   readonly client: 'near' | 'far'
 }
 
+/** How long a side that was closed may take to say so too, until it does not count any more. */
+const closesMs = 3000
+/** How long a target may take to open its side: its own system gives up on a connect within this. */
+const opensMs = 150_000
+
 /** One channel beside those of a session: on record from before it is opened until it ends, once. */
 export class ForwardChannel {
   readonly #place: ForwardPlace
@@ -26,6 +32,9 @@ export class ForwardChannel {
   #ends: readonly Channel[] = []
   #bytes: Readonly<RelayBytes> = { up: 0, down: 0 }
   #isOver = false
+  readonly #ended = Promise.withResolvers<never>()
+  /** Calls closed, the first time. */
+  #counted: () => void = () => {}
 
   /** over is called exactly once, when nothing goes through it any more. */
   constructor(
@@ -36,26 +45,32 @@ export class ForwardChannel {
     this.#place = place
     this.#session = session
     this.#over = over
+    // Unhandled it would end the process: most have nobody who waits for them.
+    this.#ended.promise.catch(() => {})
   }
 
   /**
-   * Has it decided and put on record, opens both sides and joins them; closed is called when both
-   * have closed. Throws Refused with what the person is told, and what opening a side throws.
+   * Has it decided and put on record, opens both sides and joins them; closed is called once, when both
+   * have closed, or a while after its end where they do not. Throws Refused with what the person is told, and what opening a side throws.
    */
   async open(wish: ForwardWish, { far, near, client }: ForwardEnds, closed: () => void) {
     let opened: Channel | undefined
     try {
       await this.#ask(wish)
       this.#requireOpen()
-      opened = await far()
+      opened = await this.#opened(far())
       this.#requireOpen()
       const asked = near()
       const [up, down] = client === 'near' ? [asked, opened] : [opened, asked]
       this.#ends = [up, down]
       this.#bytes = pipe(up, down, () => {
-        closed()
+        this.#counted()
         this.end()
       })
+      this.#counted = () => {
+        this.#counted = () => {}
+        closed()
+      }
     } catch (err) {
       opened?.abort()
       this.end('refused')
@@ -67,9 +82,23 @@ export class ForwardChannel {
   end(how: 'ended' | 'refused' = 'ended'): void {
     if (this.#isOver) return
     this.#isOver = true
+    this.#ended.reject(new ForwardEnded())
+    // A target that does not answer a close must not take a place for ever.
+    setTimeout(() => this.#counted(), closesMs).unref()
     for (const channel of this.#ends) channel.abort()
     this.#over(this.#bytes)
     this.#recordEnd(how)
+  }
+
+  /** Not waited for when it has ended: what is opened all the same is closed at once. */
+  #opened(opening: Promise<Channel>): Promise<Channel> {
+    opening.then(
+      (channel) => {
+        if (this.#isOver) channel.abort()
+      },
+      () => {},
+    )
+    return Promise.race([this.#ended.promise, inTime(opening, opensMs)])
   }
 
   async #ask(wish: ForwardWish): Promise<void> {

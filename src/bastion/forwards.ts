@@ -9,13 +9,15 @@ import {
   type GlobalRequest,
   Reader,
   WireError,
+  Writer,
 } from '../ssh/index.ts'
 import type { ForwardWish } from './broker.ts'
-import { Refused, SessionKilled, TooManyForwards } from './errors.ts'
+import { ForwardEnded, Refused, SessionKilled, TooManyForwards } from './errors.ts'
 import { ForwardChannel, type ForwardEnds } from './forward-channel.ts'
 import { type ForwardPlace, ForwardSession } from './forward-session.ts'
 import { type Destination, readDestination } from './jump.ts'
 import { printable, refusalLine, refusalOf } from './refusal.ts'
+import { inTime } from './target-start.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
@@ -55,6 +57,13 @@ interface Lending {
   takesAgents: boolean
 }
 
+/** A session from the moment in which it is asked for. */
+interface Opening {
+  /** On record: its target may be silent for long after that. */
+  readonly started: Promise<ForwardSession>
+  readonly opened: Promise<ForwardSession>
+}
+
 export interface ForwardsOptions extends Omit<ForwardPlace, 'channels'> {
   readonly client: Connection
   readonly requestId: () => string
@@ -69,9 +78,9 @@ export class Forwards {
   readonly #log: Log
   readonly #place: ForwardPlace
   readonly #channels = new Map<string, ForwardChannel>()
-  readonly #sessions = new Map<ChannelKind, Promise<ForwardSession>>()
-  readonly #listeners: Listener[] = []
-  /** With those that are being asked for. */
+  readonly #sessions = new Map<ChannelKind, Opening>()
+  #listeners: readonly Listener[] = []
+  /** Listeners that are being asked for. */
   #listening = 0
   readonly #lendings = new WeakMap<Connection, Lending>()
   /** Open, and being opened. */
@@ -156,15 +165,15 @@ export class Forwards {
     }
   }
 
-  /** Ends the sessions that match. */
+  /** Ends the sessions that match, and those that are being opened too: none waits for its target. */
   endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
     for (const [kind, opening] of this.#sessions) {
-      opening.then(
+      opening.started.then(
         (session) => {
           if (!matches(session.session)) return
           this.#log.info({ code: reason.code, session: session.session }, 'forwards ended')
-          this.#sessions.delete(kind)
-          void session.end(outcome)
+          this.#forget(kind, opening)
+          void session.end(outcome, reason)
         },
         () => {},
       )
@@ -182,7 +191,8 @@ export class Forwards {
   /** Resolves when all is on record. */
   async end(): Promise<void> {
     this.#isOver = true
-    const sessions = await Promise.allSettled(this.#sessions.values())
+    const openings = [...this.#sessions.values()]
+    const sessions = await Promise.allSettled(openings.map(({ started }) => started))
     this.#sessions.clear()
     await Promise.all(
       sessions.map(async (one) => one.status === 'fulfilled' && (await one.value.end('ended'))),
@@ -199,24 +209,30 @@ export class Forwards {
 
   #session(kind: ChannelKind): Promise<ForwardSession> {
     const known = this.#sessions.get(kind)
-    if (known !== undefined) return known
-    const opened = ForwardSession.open(this.#place, kind)
-    this.#sessions.set(kind, opened)
-    const forget = () => {
-      if (this.#sessions.get(kind) === opened) this.#sessions.delete(kind)
-    }
-    opened.then((session) => {
-      // The client may have gone, or the session been killed, while it was opened.
-      if (this.#isOver) void session.end('ended')
-      const killed = this.#options.killed(session.session)
-      if (killed !== undefined)
-        this.endSessions((id) => id === session.session, new SessionKilled(killed), 'killed')
-      void session.upstream.done.then(() => {
-        forget()
-        void session.end('target-gone')
-      })
-    }, forget)
-    return opened
+    if (known !== undefined) return known.opened
+    const started = ForwardSession.start(this.#place, kind)
+    const opening: Opening = { started, opened: started.then((session) => this.#opened(session)) }
+    this.#sessions.set(kind, opening)
+    opening.opened.then(
+      ({ upstream }) => void upstream.done.then(() => this.#forget(kind, opening)),
+      () => this.#forget(kind, opening),
+    )
+    return opening.opened
+  }
+
+  async #opened(session: ForwardSession): Promise<ForwardSession> {
+    // The client may have gone, or the session been killed, while it was put on record.
+    const killed = this.#options.killed(session.session)
+    if (killed !== undefined) void session.end('killed', new SessionKilled(killed))
+    else if (this.#isOver) void session.end('ended')
+    await session.open()
+    void session.upstream.done.then(() => session.end('target-gone'))
+    void session.over.then(() => this.#dropListeners(session))
+    return session
+  }
+
+  #forget(kind: ChannelKind, opening: Opening): void {
+    if (this.#sessions.get(kind) === opening) this.#sessions.delete(kind)
   }
 
   /** closed is for when what was opened has closed; what was not opened is over at once. */
@@ -246,13 +262,12 @@ export class Forwards {
   async #listen({ name, payload }: GlobalRequest): Promise<[boolean, Buffer?]> {
     const { address, port } = readListen(name, payload)
     // Counted before anything is awaited: many may be asked for at once.
-    if (this.#listening >= listenersMax) throw new TooManyForwards()
+    if (this.#listeners.length + this.#listening >= listenersMax) throw new TooManyForwards()
     this.#listening++
     try {
       return await this.#listenAt({ name, payload, address, port })
-    } catch (err) {
+    } finally {
       this.#listening--
-      throw err
     }
   }
 
@@ -270,30 +285,69 @@ export class Forwards {
     const { broker } = this.#options.deps
     const answer = await broker.openForward(this.#options.connection, session.session, wish)
     if ('denied' in answer) throw new Refused(answer)
-    const reply = await session.upstream.globalRequest(name, payload, true)
-    await broker.closeForward(this.#options.connection, answer.forward, {
-      bytesIn: 0,
-      bytesOut: 0,
-      ended: reply === false ? 'refused' : 'listening',
-    })
-    if (reply === false) {
-      this.#listening--
-      return [false]
+    const asking = session.upstream.globalRequest(name, payload, true)
+    try {
+      const reply = await this.#answerTo(asking, answer.forward)
+      if (reply === false) return [false]
+      // It may have ended meanwhile, and nobody would take the listener back any more.
+      if (session.isOver) throw new ForwardEnded()
+      const listener = listenerOf(session, name, address, boundTo(port, reply))
+      this.#listeners = [...this.#listeners, listener]
+      return [true, reply]
+    } catch (err) {
+      // Where the target listens all the same, or comes to, it would do so for nobody.
+      asking.then(
+        (reply) => {
+          if (reply === false) return
+          this.#unlisten(listenerOf(session, name, address, boundTo(port, reply)))
+        },
+        () => {},
+      )
+      throw err
     }
-    const bound = port === 0 && reply.length >= 4 ? reply.readUInt32BE(0) : port
-    this.#listeners.push({ session, name: kindOf(name), address, port: bound })
-    return [true, reply]
+  }
+
+  /** What a target says to a listener, which is on record with that. */
+  async #answerTo(asking: Promise<Buffer | false>, forward: string): Promise<Buffer | false> {
+    let reply: Buffer | false = false
+    try {
+      reply = await inTime(asking)
+      return reply
+    } finally {
+      await this.#options.deps.broker.closeForward(this.#options.connection, forward, {
+        bytesIn: 0,
+        bytesOut: 0,
+        ended: reply === false ? 'refused' : 'listening',
+      })
+    }
+  }
+
+  /** The target is told, and not waited for. */
+  #unlisten({ session, name, address, port }: Listener): void {
+    const place = new Writer().text(address)
+    const [request, payload] =
+      name === 'streamlocal'
+        ? ['cancel-streamlocal-forward@openssh.com', place.build()]
+        : ['cancel-tcpip-forward', place.u32(port).build()]
+    void session.upstream.globalRequest(request, payload, false)
+  }
+
+  /** A session is over, however that came: so is all that its target listens at. */
+  #dropListeners(session: ForwardSession): void {
+    for (const listener of this.#listeners) {
+      if (listener.session === session) this.#unlisten(listener)
+    }
+    this.#listeners = this.#listeners.filter((one) => one.session !== session)
   }
 
   async #stop({ name, payload }: GlobalRequest): Promise<[boolean]> {
     const { address, port } = readListen(name, payload)
-    const at = this.#listeners.findIndex(
+    const listener = this.#listeners.find(
       (one) => one.name === kindOf(name) && one.address === address && one.port === port,
     )
-    const [listener] = at === -1 ? [] : this.#listeners.splice(at, 1)
     if (listener === undefined) return [false]
-    this.#listening--
-    return [(await listener.session.upstream.globalRequest(name, payload, true)) !== false]
+    this.#listeners = this.#listeners.filter((one) => one !== listener)
+    return [(await inTime(listener.session.upstream.globalRequest(name, payload, true))) !== false]
   }
 
   #loanFor(upstream: Connection, { type }: ChannelOpen): Lent | undefined {
@@ -324,6 +378,20 @@ function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['clien
     near: () => open.accept(),
     client,
   }
+}
+
+function listenerOf(
+  session: ForwardSession,
+  name: string,
+  address: string,
+  port: number,
+): Listener {
+  return { session, name: kindOf(name), address, port }
+}
+
+/** The port that a target picked, where that was left to it. */
+function boundTo(port: number, reply: Buffer): number {
+  return port === 0 && reply.length >= 4 ? reply.readUInt32BE(0) : port
 }
 
 function kindOf(name: string): string {

@@ -13,6 +13,7 @@ import { SessionSetup, type Start } from './session-setup.ts'
 import { TargetChoice } from './target-choice.ts'
 import { carryRequest } from './target-request.ts'
 import { inTime, startOnTarget } from './target-start.ts'
+import type { UpstreamNeed } from './upstream.ts'
 import type { Visit } from './visit.ts'
 
 /** How long a channel may be open and ask for nothing. */
@@ -43,6 +44,8 @@ export class SessionChannel {
   #record: SessionRecord | undefined
   #target: Channel | undefined
   #relay: Relay | undefined
+  /** A target that is dialled by then, or does not answer, is not waited for. */
+  readonly #ended = new AbortController()
 
   /** over is called exactly once, when nothing of the session is left. */
   constructor(channel: Channel, visit: Visit, over: () => void) {
@@ -53,7 +56,7 @@ export class SessionChannel {
       authorize: (kind) => visit.authorize(kind),
       lend: (loan, isTaken) => {
         if (this.#record === undefined) throw new Error('no loan without a session')
-        return visit.lend(this.#record.authorization, loan, isTaken)
+        return visit.lend(this.#need(this.#record), loan, isTaken)
       },
       log: visit.log,
     })
@@ -109,6 +112,11 @@ export class SessionChannel {
     if (this.#phase === 'over') return
     this.#farewell(refusalOf(reason))
     void this.#close(outcome)
+    this.#ended.abort(reason)
+  }
+
+  #need({ authorization, session }: SessionRecord): UpstreamNeed {
+    return { authorization, session, ended: this.#ended.signal }
   }
 
   #requested(request: ChannelRequest): void {
@@ -165,7 +173,7 @@ export class SessionChannel {
     if (recording === undefined) return
     if (this.#clientGone) return this.#close('client-gone')
 
-    const target = await this.#visit.openTarget(answer, session)
+    const target = await this.#visit.openTarget(this.#need(record))
     this.#target = target
     if (this.#gone()) target.abort()
     if (this.#clientGone) return this.#close('client-gone')

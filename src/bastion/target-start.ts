@@ -49,14 +49,14 @@ function refused(target: Channel, name: string, what: string) {
 }
 
 /** A target that answers nothing must not hold a session in its start for ever. */
-export async function inTime<T>(answer: Promise<T>): Promise<T> {
+export async function inTime<T>(answer: Promise<T>, ms = stepMs): Promise<T> {
   const late = Promise.withResolvers<never>()
   const timer = setTimeout(
     () =>
       late.reject(
         new TargetFailed('the target took too long to answer; try again, or check its load'),
       ),
-    stepMs,
+    ms,
   )
   try {
     return await Promise.race([answer, late.promise])

@@ -26,25 +26,37 @@ const connectMs = 10_000
 const hostCertificateTypes = certificateTypeNames.filter((name) => !name.startsWith('sk-'))
 const handshakeMs = 20_000
 
+/** A session that needs a connection to its target. */
+export interface UpstreamNeed {
+  readonly authorization: Authorization
+  readonly session: SessionId
+  /** Aborted when the session ends, with what its user is told: nothing is waited for any more. */
+  readonly ended: AbortSignal
+}
+
 /**
  * Opens the connection to the target of an authorization, and to nothing else.
  *
  * The target's host key must be one by which it is known before anything is proved to it; the vault proves who we are, by signing for this session only.
+ * When that ends first, so does the dial.
  */
 export async function dial(
   deps: ServiceDeps,
   client: ConnectionId,
-  authorization: Authorization,
-  session: SessionId,
+  { authorization, session, ended }: UpstreamNeed,
   log: Log,
 ): Promise<Connection> {
   const { id, target, login } = authorization
   const stopTimer = deps.metrics.upstreamSeconds.startTimer()
   const lease = await deps.broker.leaseKey(client, id, session)
-  const socket = await connectTo(target)
+  ended.throwIfAborted()
+  const socket = await connectTo(target, ended)
+  const abort = () => void socket.destroy()
+  ended.addEventListener('abort', abort)
   // What the vault said matters more to the person than what the target made of it.
   let refusedByVault: unknown
   try {
+    ended.throwIfAborted()
     const connection = await connectUpstream({
       socket,
       user: login,
@@ -68,22 +80,52 @@ export async function dial(
       handshakeMs,
       log,
     })
+    ended.throwIfAborted()
     stopTimer()
     return connection
   } catch (err) {
     socket.destroy()
+    ended.throwIfAborted()
     log.warn({ err, session, target: target.id }, 'upstream dial failed')
     if (refusedByVault instanceof CodedError) throw refusedByVault
     throw explain(err, authorization)
+  } finally {
+    // From here on it is not this session's alone.
+    ended.removeEventListener('abort', abort)
+  }
+}
+
+/** The answer, or why the one that waits for it has ended. */
+export async function unlessEnded<T>(answer: Promise<T>, ended: AbortSignal): Promise<T> {
+  const over = Promise.withResolvers<never>()
+  const abort = () => over.reject(ended.reason)
+  ended.addEventListener('abort', abort)
+  if (ended.aborted) abort()
+  try {
+    return await Promise.race([over.promise, answer])
+  } finally {
+    ended.removeEventListener('abort', abort)
   }
 }
 
 /** A connected socket without Nagle's delay: a keystroke is one small packet and must not wait. */
-function connectTo({ name, host, port }: Authorization['target']): Promise<Socket> {
+function connectTo(
+  { name, host, port }: Authorization['target'],
+  ended: AbortSignal,
+): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = openSocket(host, port)
-    const fail = (what: string, cause?: unknown) => {
+    const settle = () => {
       clearTimeout(timer)
+      ended.removeEventListener('abort', abort)
+    }
+    const abort = () => {
+      settle()
+      socket.destroy()
+      reject(ended.reason)
+    }
+    const fail = (what: string, cause?: unknown) => {
+      settle()
       socket.destroy()
       reject(
         new TargetUnreachable(
@@ -94,8 +136,9 @@ function connectTo({ name, host, port }: Authorization['target']): Promise<Socke
     }
     const timer = setTimeout(() => fail(`no answer in ${connectMs / 1000} s`), connectMs)
     socket.once('error', (err: NodeJS.ErrnoException) => fail(whatFailed(err), err))
+    ended.addEventListener('abort', abort)
     socket.once('connect', () => {
-      clearTimeout(timer)
+      settle()
       socket.removeAllListeners('error')
       resolve(socket)
     })

@@ -6,6 +6,7 @@ import type { ConnectionId } from './broker.ts'
 import type { ServiceDeps } from './deps.ts'
 import type { Loan } from './forwards.ts'
 import type { Choice } from './menu.ts'
+import type { UpstreamNeed } from './upstream.ts'
 
 /** What the connection around a session knows and lends. */
 export interface Visit {
@@ -22,12 +23,12 @@ export interface Visit {
   /** The targets that may be chosen from. */
   choices(): Promise<readonly Choice[]>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */
-  openTarget(authorization: Authorization, session: SessionId): Promise<Channel>
+  openTarget(need: UpstreamNeed): Promise<Channel>
   /**
    * Lets the target of a session open channels to the client's agent or display, until it is called
    * off. What it says to that is known.
    */
-  lend(authorization: Authorization, loan: Loan, isTaken: boolean): Promise<() => void>
+  lend(need: UpstreamNeed, loan: Loan, isTaken: boolean): Promise<() => void>
   /** A short name of this refusal or session start, for the person and the log. */
   requestId(): string
   /** Few starts of one connection are underway at a time: the others wait. */
