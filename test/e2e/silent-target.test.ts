@@ -82,7 +82,7 @@ describe('attack: a target that takes connections and says nothing keeps no sess
       child.kill()
       endedAt = performance.now()
     },
-    30_000,
+    60_000,
   )
 
   test('who shares the dial of a session that is killed gets one of their own', async () => {
@@ -112,13 +112,13 @@ describe('attack: a target that takes connections and says nothing keeps no sess
     const killed = await vaultterm.json('session', 'kill', other.id)
     expect(killed).toMatchObject({ live: false, reason: 'killed' })
     await eventually(() => held.size === 0 || undefined, 'the end of the dial', 5000)
-  }, 30_000)
+  }, 60_000)
 
   test('and the sessions of others in their worker go on', async () => {
     const restMs = endedAt + workerKillMs + 1500 - performance.now()
-    await new Promise((done) => setTimeout(done, restMs))
+    await new Promise((done) => setTimeout(done, Math.max(0, restMs)))
     expect(vaultterm.workers).toEqual(workers)
     bystander.type('echo still-$((40+2))\r')
     await bystander.waitFor(/still-42/)
-  }, 30_000)
+  }, 60_000)
 })
