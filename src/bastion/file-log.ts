@@ -13,6 +13,7 @@ export class FileLog {
   #writing: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   #hasFailed = false
+  #isEnding = false
 
   /** failed is called once: what is not on record may not go on. */
   constructor(
@@ -26,9 +27,16 @@ export class FileLog {
   add(operation: FileOperation): void {
     if (this.#hasFailed) return
     this.#waiting.push(operation)
-    if (this.#waiting.length > waitingMax) return this.#fail(new Error('the log is too slow'))
+    if (this.#waiting.length > waitingMax && !this.#isEnding) {
+      return this.#fail(new Error('the log is too slow'))
+    }
     if (this.#waiting.length >= batchMax) void this.flush()
     else this.#timer ??= setTimeout(() => void this.flush(), waitMs)
+  }
+
+  /** What is still told is all that there will be, and nobody waits to be served: none of it is dropped. */
+  ending(): void {
+    this.#isEnding = true
   }
 
   /** Resolves when all that came before is on record, or cannot be. */

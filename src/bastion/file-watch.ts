@@ -51,6 +51,7 @@ export class FileWatch implements Watch {
 
   /** Resolves when all is on record that is known. */
   async end(): Promise<void> {
+    this.#files.ending()
     this.#sftp.end()
     await this.#files.flush()
   }

@@ -95,7 +95,7 @@ interface Way extends SftpSink {
 
 type Pending =
   | { readonly what: 'open'; readonly path: string; readonly isDirectory: boolean }
-  | { readonly what: 'close'; readonly handle: string; readonly file: OpenFile | undefined }
+  | { readonly what: 'close'; readonly handle: string; readonly file: OpenFile }
   | { readonly what: 'read'; readonly file: OpenFile | undefined; readonly offset: bigint }
   | { readonly what: 'write'; readonly transfer: Transfer }
   | { readonly what: 'act'; readonly act: Omit<FileOperation, 'code'> }
@@ -134,6 +134,8 @@ export class SftpWatch {
   end(): void {
     this.#asks.end()
     this.#answers.end()
+    // The target may have done what it has not answered.
+    for (const pending of this.#pending.values()) this.#tellUnanswered(pending)
     for (const file of this.#files.values()) this.#tellFile(file, undefined)
     this.#files.clear()
     this.#pending.clear()
@@ -221,8 +223,9 @@ export class SftpWatch {
         return { what: 'open', path: readPath(reader), isDirectory: true }
       case requests.close: {
         const handle = readHandle(reader)
-        const file = this.#files.get(handle)
-        if (file !== undefined) file.isClosing = true
+        // A close that was guessed would leave us with a file that the target has closed.
+        const file = this.#open(handle)
+        file.isClosing = true
         return { what: 'close', handle, file }
       }
       case requests.read: {
@@ -265,7 +268,8 @@ export class SftpWatch {
         reader.u64()
         const to = this.#open(readHandle(reader))
         // What was written by it did not pass here.
-        to.written?.spoil()
+        to.written ??= new Transfer()
+        to.written.spoil()
         return { what: 'act', act: { op: 'copy', path: from.path, to: to.path } }
       }
       default:
@@ -306,11 +310,7 @@ export class SftpWatch {
   #opened(pending: Pending, handle: string): void {
     if (pending.what !== 'open') throw new SftpUnreadable('a handle that nobody asked for')
     if (this.#files.size >= handlesMax) throw new SftpUnreadable('too many open files')
-    const before = this.#files.get(handle)
-    if (before !== undefined) {
-      if (!before.isClosing) throw new SftpUnreadable('a handle for two files')
-      this.#tellFile(before, undefined)
-    }
+    if (this.#files.has(handle)) throw new SftpUnreadable('a handle for two files')
     const { path, isDirectory } = pending
     const none = { read: undefined, written: undefined, isClosing: false }
     this.#files.set(handle, { path, isDirectory, ...none })
@@ -337,11 +337,16 @@ export class SftpWatch {
         return
       case 'close': {
         const { handle, file } = pending
-        // It was told of when its handle became another's.
-        if (file === undefined || this.#files.get(handle) !== file) return
         this.#files.delete(handle)
         this.#tellFile(file, code)
       }
+    }
+  }
+
+  #tellUnanswered(pending: Pending): void {
+    if (pending.what === 'act') this.#tell(pending.act)
+    else if (pending.what === 'open') {
+      this.#tell({ op: pending.isDirectory ? 'list' : 'open', path: pending.path })
     }
   }
 

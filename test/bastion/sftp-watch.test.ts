@@ -147,6 +147,17 @@ test('attack: what is cut off in its middle makes no digest of what never was a 
   expect(watch(readCut)).toContainEqual({ op: 'read', path: '/a', bytes: 39_999 })
 })
 
+test('what was asked and not answered may have been done, and is told', () => {
+  const told = watch([
+    ...start,
+    ['up', Buffer.concat([opened(1, '/a'), ask(13, 2, (writer) => writer.text('/b'))])],
+  ])
+  expect(told).toEqual([
+    { op: 'open', path: '/a' },
+    { op: 'remove', path: '/b' },
+  ])
+})
+
 test('takes read-ahead that comes behind a close, and gets nothing', () => {
   const told = watch([
     ...start,
@@ -205,6 +216,14 @@ describe('CH-19: what cannot be watched is not let through', () => {
     [
       'a write to a handle that was guessed',
       [['up', Buffer.concat([opened(1, '/a'), write(2, 'h', 0, first), close(3, 'h')])]],
+    ],
+    [
+      'a close of a handle that was guessed, which would make a decoy of its file',
+      [
+        ['up', Buffer.concat([opened(1, '/decoy'), close(2, 'h')])],
+        ['down', Buffer.concat([handle(1, 'h'), status(2)])],
+        ['up', Buffer.concat([opened(3, '/b'), write(4, 'h', 0, first), close(5, 'h')])],
+      ],
     ],
     [
       'a write to a handle that is being closed',
