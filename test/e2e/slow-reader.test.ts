@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { freePort } from '../support/free-port.ts'
 import { addGrant, addTarget, eventually, metric } from '../support/installation.ts'
 import { Sshd } from '../support/sshd.ts'
@@ -17,6 +17,8 @@ import { VaultTerm } from '../support/vaultterm.ts'
 const seconds = Number(process.env.VAULTTERM_SOAK_SECONDS ?? 12)
 const bytesAll = 10_000_000_000
 const perSecond = 1_000_000
+
+vi.setConfig({ testTimeout: seconds * 1000 + 90_000 })
 
 let vaultterm: VaultTerm
 let sshd: Sshd
@@ -107,10 +109,17 @@ test('output', async () => {
 
 test('input', async () => {
   const counted = join(sshd.directory, 'counted')
-  const slow = `while head -c ${perSecond / 10} >> '${counted}'; do sleep 0.1; done`
+  const slow = `while [ $(head -c ${perSecond / 10} | tee -a '${counted}' | wc -c) -gt 0 ]; do sleep 0.1; done`
   const child = spawn(
     'sh',
-    ['-c', `head -c ${bytesAll} /dev/zero | ssh -F '${config}' acme+real "${slow}"`],
+    [
+      '-c',
+      'head -c "$1" /dev/zero | ssh -F "$2" acme+real "$3"',
+      'sh',
+      `${bytesAll}`,
+      config,
+      slow,
+    ],
     {
       stdio: 'ignore',
       detached: true,

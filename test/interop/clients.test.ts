@@ -452,8 +452,14 @@ describe('Ansible', () => {
       expect(readFileSync(join(place, 'copied')).equals(bytes.subarray(0, 100_000))).toBe(true)
       const failing = await ansible('-l', 'h0', '-m', 'shell', '-a', 'echo out; exit 3')
       expect(failing.stdout).toContain('rc=3')
-      // Eight at least for the ping alone, and as many more as it likes.
-      expectRecorded(wayOf(host), await log.next(8))
+      // Eight at least for the ping alone, and as many more as it likes: a shell is none of them, and comes after all.
+      const leave = Buffer.from('echo done\nexit\n')
+      expect(await runProgram('ssh', ['-T', '-F', config, host], { input: leave })).toMatchObject({
+        code: 0,
+      })
+      const sessions = await log.through('shell')
+      expect(sessions.length).toBeGreaterThan(8)
+      expectRecorded(wayOf(host), sessions)
     },
     120_000,
   )

@@ -32,12 +32,26 @@ export class SessionLog {
   }
 
   /** Those since the last ones that were told, in the order of their begin, once so many have ended. */
-  async next(count: number): Promise<readonly EndedSession[]> {
+  next(count: number): Promise<readonly EndedSession[]> {
+    return this.#tell(`the end of ${count} sessions`, (all) => all.length >= count)
+  }
+
+  /** Those since the last ones that were told, however many, once one of this kind has ended: whoever opens it last. */
+  through(kind: string): Promise<readonly EndedSession[]> {
+    return this.#tell(`the end of a session of kind ${kind}`, (all) =>
+      all.some((event) => event.public.kind === kind),
+    )
+  }
+
+  async #tell(
+    what: string,
+    isWhole: (begun: readonly Event[]) => boolean,
+  ): Promise<readonly EndedSession[]> {
     const begun = await eventually(() => {
       const all = this.#begun.slice(this.#told)
       const isOver = all.every((event) => this.#ended.has(event.public.session))
-      return all.length >= count && isOver ? all : undefined
-    }, `the end of ${count} sessions`)
+      return isWhole(all) && isOver ? all : undefined
+    }, what)
     this.#told += begun.length
     return begun.map(({ public: { session, kind, via } }) => {
       const id = String(session)
