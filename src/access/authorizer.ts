@@ -40,11 +40,7 @@ export class Authorizer {
   }
 
   async authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial> {
-    const { answer, target } = await this.#database.read(
-      identity.tenant,
-      (tx) => decideNow(tx, identity, wish),
-      { snapshot: true },
-    )
+    const { answer, target } = await this.#decide(identity, wish)
     if ('why' in answer || target === undefined) {
       const refusal: Refusal = 'why' in answer ? answer : { why: 'nothing' }
       return this.#refuse(identity, wish, refusal, target)
@@ -101,11 +97,7 @@ export class Authorizer {
 
   /** Whether one more channel may be opened in a session that there is: a no is in the audit log. */
   async permit(identity: Identity, wish: Wish): Promise<Denial | undefined> {
-    const { answer, target } = await this.#database.read(
-      identity.tenant,
-      (tx) => decideNow(tx, identity, wish),
-      { snapshot: true },
-    )
+    const { answer, target } = await this.#decide(identity, wish)
     return 'why' in answer ? this.#refuse(identity, wish, answer, target) : undefined
   }
 
@@ -145,13 +137,25 @@ export class Authorizer {
     )
   }
 
+  #decide(identity: Identity, wish: Wish): Promise<Decided> {
+    return this.#database.read(
+      identity.tenant,
+      // All about a target that is named is asked at once.
+      (tx) => decideNow(wish.target === undefined ? tx : tx.last(), identity, wish),
+      { snapshot: true },
+    )
+  }
+
   async #refuse(
     identity: Identity,
     wish: Wish,
     refusal: Refusal,
     target: Target | undefined,
   ): Promise<Denial> {
-    const denial = denialOf(refusal, identity, wish)
+    const isElsewhere = refusal.why === 'no-target' || refusal.why === 'no-grant'
+    const reachable = isElsewhere ? await this.reachable(identity) : []
+    const names = reachable.map(({ name }) => name)
+    const denial = denialOf(refusal, identity, wish, names)
     await this.#record(identity, wish, refusal.why, denial.code, target)
     return denial
   }
@@ -195,6 +199,7 @@ function personOf({ user, keyFingerprint, certificate }: Identity): Person {
   return { id: user.id, keyFingerprint, ...(certificate && { certificate }) }
 }
 
+/** Of a target that is named, one turn asks everything. */
 async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
   const now = new Date()
   const [{ askers, rules }, row] = await Promise.all([
@@ -215,15 +220,13 @@ async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<De
     const targets = reachable.map(({ name }) => name)
     if (only === undefined) return { answer: { why: 'nothing' }, target: undefined }
     if (reachable.length > 1) return { answer: { why: 'choose', targets }, target: undefined }
-    return decideTarget(tx, only, about)
+    return decideTarget(only, about)
   }
-  if (row !== undefined) return decideTarget(tx, targetOf(row), about)
-  const targets = (await listReachable(tx, user, rules, now)).map(({ name }) => name)
-  return { answer: { why: 'no-target', targets }, target: undefined }
+  if (row !== undefined) return decideTarget(targetOf(row), about)
+  return { answer: { why: 'no-target' }, target: undefined }
 }
 
-async function decideTarget(
-  tx: ReadTx,
+function decideTarget(
   target: Target,
   about: {
     readonly user: Identity['user']
@@ -232,7 +235,7 @@ async function decideTarget(
     readonly wish: Wish
     readonly now: Date
   },
-): Promise<Decided> {
+): Decided {
   const { user, tenantSlug, rules, now } = about
   const { login, preferredLogin, kind, destination } = about.wish
   const request = { login, preferredLogin, kind, destination }
@@ -240,10 +243,8 @@ async function decideTarget(
   if (!('refused' in decision)) return { answer: { ...decision, user, tenantSlug }, target }
   const { name } = target
   switch (decision.refused) {
-    case 'no-grant': {
-      const targets = (await listReachable(tx, user, rules, now)).map((one) => one.name)
-      return { answer: { why: 'no-grant', targets }, target }
-    }
+    case 'no-grant':
+      return { answer: { why: 'no-grant' }, target }
     case 'no-kind':
     case 'no-destination':
       return { answer: { why: decision.refused, target: name }, target }

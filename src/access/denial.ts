@@ -17,7 +17,7 @@ export interface Denial {
 /** Why, as it is: the log's and not the person's. */
 export type Refusal =
   | { readonly why: PersonRefusal }
-  | { readonly why: 'no-target' | 'no-grant'; readonly targets: readonly string[] }
+  | { readonly why: 'no-target' | 'no-grant' }
   | { readonly why: 'choose'; readonly targets: readonly string[] }
   | { readonly why: 'nothing' }
   | { readonly why: 'no-kind'; readonly target: string }
@@ -38,10 +38,15 @@ export interface Wish {
 const namesShownMax = 20
 
 /**
- * What the person is told. A target that is not there and one that they may not open are the same
- * to them, or the refusal would tell what there is.
+ * What the person is told, with what they may open instead of a target that they may not. One that is
+ * not there is the same to them, or the refusal would tell what there is.
  */
-export function denialOf(refusal: Refusal, { tenantSlug, user }: Identity, wish: Wish): Denial {
+export function denialOf(
+  refusal: Refusal,
+  { tenantSlug, user }: Identity,
+  wish: Wish,
+  reachable: readonly string[] = [],
+): Denial {
   switch (refusal.why) {
     case 'suspended':
       return {
@@ -67,8 +72,8 @@ export function denialOf(refusal: Refusal, { tenantSlug, user }: Identity, wish:
       return {
         denied: 'no-grant',
         code: 'ERR_NO_GRANT',
-        message: `${tenantSlug} has no target ${wish.target ?? ''} that you may open; ${instead(refusal.targets)}`,
-        targets: refusal.targets,
+        message: `${tenantSlug} has no target ${wish.target ?? ''} that you may open; ${instead(reachable)}`,
+        targets: reachable,
       }
     case 'nothing':
       return {

@@ -141,12 +141,14 @@ export class Sessions {
           recording: facts.recording,
           certificate: minted.identity.certificate,
         })
-        const [at, log] = await Promise.all([inserted, lockLog(tx)])
-        const [holds] = await Promise.all([
+        // In this order: what is still allowed is asked with the lock held.
+        const [at, log, holds] = await Promise.all([
+          inserted,
+          lockLog(tx),
           this.#authorizer.holds(tx, minted),
-          log.append(sessionStarted(session, minted, facts)),
         ])
         if (!holds) throw new AccessRevoked()
+        await log.appendLast(sessionStarted(session, minted, facts))
         return at
       })
       this.#live.show(session, {

@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, createSecretKey } from 'node:crypto'
 import { type Canonical, decodeCanonical, encodeCanonical } from './canonical.ts'
 import { EventRefused } from './errors.ts'
 import { eventId, eventIdBytes } from './event-id.ts'
@@ -88,7 +88,8 @@ export function decodePrivate(
 export function commit(id: string, salt: Uint8Array, payload: Uint8Array): Buffer {
   const idBytes = eventIdBytes(id)
   if (idBytes === undefined || salt.length !== 32) throw new TypeError('not an event id and a salt')
-  return createHmac('sha256', salt)
+  // Node takes bytes for a key object first, which is an exception each time: as dear as the HMAC itself.
+  return createHmac('sha256', createSecretKey(salt))
     .update(commitmentDomain)
     .update(idBytes)
     .update(payload)

@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
 
 /**
  * The connections on which somebody has logged in, by what their keys signed of them. A signature is
@@ -6,7 +6,7 @@ import { createHmac, randomBytes } from 'node:crypto'
  * through no other worker either. Some 40 bytes each, as long as this process lives.
  */
 export class Replays {
-  readonly #key = randomBytes(32)
+  readonly #key = createSecretKey(randomBytes(32))
   /** Of 48 bits: a login is taken for another's once in millions of millions. */
   readonly #seen = new Set<number>()
 

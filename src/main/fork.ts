@@ -20,7 +20,8 @@ export function workersOf(recordings: string): ForkWorker {
   const kept = [recordings, realPath(recordings)]
   const readable = [...parts, ...parts.map(realPath), ...kept]
   const execArgv = [
-    // As in bin/vaultterm, and for its reason.
+    // A relay makes much garbage that is gone at once, most of it buffers outside the heap: a small young
+    // generation frees them soon, where a large one lets them grow old and be searched for.
     '--max-semi-space-size=1',
     // Whoever may send it signals could otherwise look into it.
     '--disable-sigusr1',

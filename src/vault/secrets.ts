@@ -61,6 +61,12 @@ export class SecretStore {
     })
   }
 
+  /** Rejects while the vault is sealed. */
+  async require(tenant: TenantId): Promise<void> {
+    await this.#state.ready()
+    await this.#database.read(tenant, (tx) => this.#state.require(tx.last()))
+  }
+
   /** Work is not begun while the vault is sealed. */
   write<T>(tenant: TenantId, work: (tx: WriteTx) => Promise<T>): Promise<T> {
     return this.writeWith(tenant, async () => {}, work)

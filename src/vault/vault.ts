@@ -219,7 +219,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     if (refusal !== undefined) throw refused(refusal, held)
     if (held.ephemeral !== undefined) {
       // Its certificate is on the log; what is asked here is whether the vault was sealed since.
-      await secrets.read(held.tenant, async () => {})
+      await secrets.require(held.tenant)
       metrics.signatures.inc({ purpose: 'upstream' })
       return signEd25519With(held.ephemeral, data)
     }
@@ -259,7 +259,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
   async function status(): Promise<VaultStatus> {
     await state.ready()
     const row = await database.read(systemTenant, (tx) => state.find(tx))
-    if (!row.sealed) await secrets.read(systemTenant, async () => {})
+    if (!row.sealed) await secrets.require(systemTenant)
     return { sealed: row.sealed, provider: kek.provider, kekId: row.kekId }
   }
 

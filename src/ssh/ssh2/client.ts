@@ -15,8 +15,10 @@ import {
   UpstreamProtocol,
   UpstreamTimeout,
 } from './errors.ts'
+import { announcement } from './host-key-proof.ts'
 import type { RekeyLimits } from './key-exchanges.ts'
 import { assertPatched } from './library.ts'
+import { encodeIgnore } from './messages.ts'
 
 /** A key that signs, wherever its private half may be. */
 export interface SigningKey {
@@ -104,6 +106,12 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   }
 
   let tried = false
+  /**
+   * OpenSSH announces its host keys right after the login, and waits (Nagle) until they were heard of
+   * before it confirms the first channel: an acknowledgement that has nothing to travel with comes
+   * 40 ms later. A message that means nothing takes it along.
+   */
+  let announced = false
 
   client.on('error', (err: Error & { level?: string }) => {
     log.debug({ err }, 'upstream error')
@@ -125,6 +133,12 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
       peerIdent: String(client._remoteVer ?? ''),
       channelsMax,
       rekey: options.rekey,
+      answer: (request) => {
+        if (announced || request.name !== announcement) return false
+        announced = true
+        connection?.send(encodeIgnore())
+        return false
+      },
       log,
     })
   })
@@ -177,6 +191,10 @@ function signerAgent(key: SigningKey, proof: () => HostProof, failed: (err: unkn
   let signed = false
   const shown = certificate === undefined ? plain : ssh2.utils.withCertificate(plain, certificate)
   return class extends ssh2.BaseAgent {
+    // To see whether it takes a certificate a server verifies it, twice in OpenSSH, and does it all
+    // again for the signature. What nobody takes is asked about first: its signature is worth more.
+    override readonly signsAtOnce = certificate !== undefined && type === 'ssh-ed25519'
+
     override getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void) {
       done(undefined, [shown])
     }

@@ -1,8 +1,9 @@
 import { type Reader, Writer } from '../wire.ts'
 
-/** Message numbers of the connection protocol: RFC 4250 section 4.1.2. */
+/** Message numbers of the connection protocol, and of what goes beside it: RFC 4250 section 4.1.2. */
 export const message = {
   disconnect: 1,
+  ignore: 2,
   globalRequest: 80,
   requestSuccess: 81,
   requestFailure: 82,
@@ -107,6 +108,11 @@ export function encodeWindowAdjust(recipient: number, bytes: number): Buffer {
 
 export function encodeDisconnect(reason: number, text: string): Buffer {
   return new Writer().u8(message.disconnect).u32(reason).text(text).text('').build()
+}
+
+/** Means nothing to whoever gets it: RFC 4253 section 11.2. */
+export function encodeIgnore(): Buffer {
+  return new Writer().u8(message.ignore).text('').build()
 }
 
 /** A request's name, whether it wants a reply, and the rest, which depends on the name. */

@@ -106,6 +106,8 @@ declare module 'ssh2' {
 
   /** An agent: names keys, and signs with them wherever they are. */
   export class BaseAgent {
+    /** Signs without the server having been asked first whether it takes the key. */
+    readonly signsAtOnce: boolean
     getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void): void
     sign(
       key: unknown,
