@@ -187,12 +187,16 @@ export class Authorizer {
           userName: user.name,
           targetName,
           login,
-          host: destination?.host,
-          port: destination && String(destination.port),
+          ...placeFields(destination),
         },
       }),
     )
   }
+}
+
+function placeFields(place: Wish['destination']) {
+  if (place === undefined) return {}
+  return 'path' in place ? { path: place.path } : { host: place.host, port: String(place.port) }
 }
 
 function personOf({ user, keyFingerprint, certificate }: Identity): Person {

@@ -1,7 +1,7 @@
 import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ChannelKind } from './channel-kind.ts'
-import type { ForwardDestination } from './forward-pattern.ts'
+import type { ForwardPlace } from './forward-pattern.ts'
 import type { PersonRefusal } from './policy.ts'
 
 /** Why something may not be opened, as the person may know it. */
@@ -32,7 +32,7 @@ export interface Wish {
   readonly preferredLogin?: string
   readonly kind: ChannelKind
   /** Of a forward, once it is known where it leads. */
-  readonly destination?: ForwardDestination
+  readonly destination?: ForwardPlace
 }
 
 const namesShownMax = 20
@@ -105,7 +105,7 @@ export function denialOf(
       return {
         denied: 'no-destination',
         code: 'ERR_FORWARD_NOT_GRANTED',
-        message: `you may not reach ${wish.destination?.host}:${wish.destination?.port} from ${refusal.target}; ask an administrator for a grant that names it (vaultterm grant add --allow ${wish.kind} --forward HOST:PORT)`,
+        message: `you may not reach ${placeText(wish.destination)} from ${refusal.target}; ${grantFor(wish)}`,
       }
     case 'chained':
       return {
@@ -120,6 +120,17 @@ export function denialOf(
         message: `you may not log in to ${refusal.target}${wish.login === undefined ? '' : ` as ${wish.login}`}; ${loginsInstead(refusal.logins)}`,
       }
   }
+}
+
+function placeText(place: ForwardPlace | undefined): string {
+  if (place === undefined) return 'that'
+  return 'path' in place ? `the socket ${place.path}` : `${place.host}:${place.port}`
+}
+
+function grantFor({ kind, destination }: Wish): string {
+  return destination !== undefined && 'path' in destination
+    ? `a grant that lists hosts and ports leads to no socket (vaultterm grant add --allow ${kind}, without --forward)`
+    : `ask an administrator for a grant that names it (vaultterm grant add --allow ${kind} --forward HOST:PORT)`
 }
 
 function instead(targets: readonly string[]): string {

@@ -12,6 +12,9 @@ const hostShape =
   /^(?:\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]+(?:\/\d{1,3})?)$/
 const portMax = 65_535
 
+/** Also a socket's path there. */
+export type ForwardPlace = ForwardDestination | { readonly path: string }
+
 interface Pattern {
   readonly host: string
   readonly from: number
@@ -26,8 +29,13 @@ export function isForwardPattern(text: string): boolean {
   return parse(text) !== undefined
 }
 
-/** Names are compared as texts: what they mean is for the target to say. */
-export function matchesForward(text: string, { host, port }: ForwardDestination): boolean {
+/**
+ * Names are compared as texts: what they mean is for the target to say. No pattern names a socket's
+ * path, so who may reach some ports only reaches no socket, which may be worth more than all of them.
+ */
+export function matchesForward(text: string, place: ForwardPlace): boolean {
+  if ('path' in place) return false
+  const { host, port } = place
   const pattern = parse(text)
   if (pattern === undefined || port < pattern.from || port > pattern.to) return false
   const name = host.toLowerCase().replace(/\.$/, '')

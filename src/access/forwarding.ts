@@ -32,9 +32,12 @@ export interface ForwardOutcome {
 type Place = Pick<Authorization, 'tenant' | 'target' | 'login'>
 
 /** What is asked for by a forward, when it is opened and for as long as it is open. */
-export function forwardWish({ kind, destination }: Forward): Pick<Wish, 'kind' | 'destination'> {
+export function forwardWish(forward: Forward): Pick<Wish, 'kind' | 'destination'> {
+  const { kind, path } = forward
   // Where a target listens is not where a forward leads.
-  return kind === 'forward' && destination !== undefined ? { kind, destination } : { kind }
+  if (kind !== 'forward') return { kind }
+  if (path !== undefined) return { kind, destination: { path } }
+  return forward.destination === undefined ? { kind } : { kind, destination: forward.destination }
 }
 
 /** Puts a forward on record, before it is opened. */

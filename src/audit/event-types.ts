@@ -72,7 +72,7 @@ export const eventTypes = {
   },
   'session.refused': {
     public: ['session', 'connection', 'user', 'target', 'kind', 'denied', 'code', 'fingerprint'],
-    private: ['userName', 'targetName', 'login', 'command', 'host', 'port'],
+    private: ['userName', 'targetName', 'login', 'command', 'host', 'port', 'path'],
   },
   'session.end': {
     public: [

@@ -62,6 +62,9 @@ export class ForwardMonitor {
     if (kind === 'forward' && destination === undefined && path === undefined) {
       throw new RequestForged('a forward to nowhere')
     }
+    if (destination !== undefined && path !== undefined) {
+      throw new RequestForged('a forward to two places')
+    }
     const forward: Forward = {
       id: randomUUID(),
       session,

@@ -32,6 +32,10 @@ describe('does not lead there', () => {
   ])('%s to %s port %i', (pattern, host, port) => {
     expect(matchesForward(pattern, { host, port })).toBe(false)
   })
+
+  test.each(['*:*', 'localhost:*'])('%s to a socket', (pattern) => {
+    expect(matchesForward(pattern, { path: '/run/docker.sock' })).toBe(false)
+  })
 })
 
 test.each([

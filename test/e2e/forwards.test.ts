@@ -446,6 +446,30 @@ describe('attack:', () => {
     expect(await exchange(port, Buffer.from('in')).catch(() => Buffer.alloc(0))).toHaveLength(0)
   })
 
+  test('CH-04: who may reach some ports only reaches no socket', async () => {
+    const ann = await newcomer('ann')
+    const path = join(sshd.directory, 'echo.sock')
+    const server = createServer((socket) => socket.on('error', () => {}).pipe(socket))
+    await once(server.listen(path), 'listening')
+    try {
+      await addGrant(vaultterm, 'forward', { user: 'ann', forward: ['*:*'] })
+      const port = await freePort()
+      const { said } = await forwarding(...ann, '-L', `${port}:${path}`, '127.0.0.1')
+      expect(await exchange(port, Buffer.from('in')).catch(() => Buffer.alloc(0))).toHaveLength(0)
+      expect(said()).toContain('without --forward')
+      const refusals = (await events(vaultterm)).filter(
+        ({ public: { denied }, private: hidden }) =>
+          denied === 'no-destination' && hidden?.userName === 'ann',
+      )
+      expect(refusals).toMatchObject([{ private: { path } }])
+      // Who may forward without a list may go there.
+      await addGrant(vaultterm, 'forward', { user: 'ann' })
+      expect(String(await exchange(port, Buffer.from('in')))).toBe('in')
+    } finally {
+      server.close()
+    }
+  })
+
   /** How long it takes until something has ended. */
   async function lasts(ended: Promise<unknown>): Promise<number> {
     const since = performance.now()

@@ -40,7 +40,7 @@ export function grantCommands(program: Command, context: Context): void {
     .option('--allow <kinds>', channelKinds.join(','), collectKinds)
     .option(
       '--forward <places...>',
-      'where forwards may lead: host:port, *.name:443, 10.0.0.0/8:*',
+      'where forwards may lead, and to no socket: host:port, *.name:443, 10.0.0.0/8:*',
       collect,
     )
     .option('--until <time>', 'good until: 2027-01-31, 8h', parseMomentOption)
