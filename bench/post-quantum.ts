@@ -39,7 +39,6 @@ export async function measurePostQuantum(
   const file = join(arena.target.directory, 'bench.pub')
   writeFileSync(file, `${line}\n`)
   await arena.vaultterm.json('key', 'add', 'acme', 'demo', file)
-  const results: PostQuantum[] = []
   await using _target = await openCertifiedTarget(arena)
   const certified = ({ endpoint, ...way }: Way): Way => ({
     ...way,
@@ -53,15 +52,17 @@ export async function measurePostQuantum(
       ['certificate', certified(way)],
     ]
   })
+  // The first ones load what all others use, and are compiled while they run.
   for (const [by, way] of ways) {
-    const rates: number[] = []
-    const cpu: number[] = []
-    const database: number[] = []
-    // The first ones load what all others use.
-    for (let warm = 0; warm < 10; warm++) await login(way, privateKey, blob)
-    for (let round = 0; round < rounds; round++) {
+    say(`post-quantum logins ${way.name} by ${by}, warming up`)
+    for (let left = count; left > 0; left--) await login(way, privateKey, blob)
+  }
+  const samples = ways.map((): { rate: number; cpuMs: number; databaseMs: number }[] => [])
+  // In turn: a machine that becomes slower does so for all.
+  for (let round = 0; round < rounds; round++) {
+    for (const [at, [by, way]] of ways.entries()) {
       say(`post-quantum logins ${way.name} by ${by} ${round + 1}/${rounds}`)
-      const before = way.pids().map(cpuMs)
+      const before = cpuMsOf(way.pids())
       const databaseBefore = cpuMsOf(way.databasePids())
       const started = performance.now()
       let left = count
@@ -69,20 +70,24 @@ export async function measurePostQuantum(
         while (left-- > 0) await login(way, privateKey, blob)
       }
       await Promise.all(Array.from({ length: atOnce }, worker))
-      rates.push(count / ((performance.now() - started) / 1000))
-      cpu.push((cpuMsOf(way.pids()) - sum(before)) / count)
-      database.push((cpuMsOf(way.databasePids()) - databaseBefore) / count)
+      samples[at]?.push({
+        rate: count / ((performance.now() - started) / 1000),
+        cpuMs: (cpuMsOf(way.pids()) - before) / count,
+        databaseMs: (cpuMsOf(way.databasePids()) - databaseBefore) / count,
+      })
     }
+  }
+  return ways.map(([by, way], at) => {
+    const own = samples[at] ?? []
     const isOurs = way.name === 'vaultterm'
-    results.push({
+    return {
       way: way.name,
       by,
-      perSecond: median(rates),
-      cpuMsEach: isOurs ? median(cpu) : undefined,
-      databaseMsEach: isOurs ? median(database) : undefined,
-    })
-  }
-  return results
+      perSecond: median(own.map(({ rate }) => rate)),
+      cpuMsEach: isOurs ? median(own.map(({ cpuMs }) => cpuMs)) : undefined,
+      databaseMsEach: isOurs ? median(own.map(({ databaseMs }) => databaseMs)) : undefined,
+    }
+  })
 }
 
 async function login({ endpoint }: Way, privateKey: KeyObject, blob: Buffer): Promise<void> {

@@ -372,7 +372,7 @@ describe('attack:', () => {
     const log = (await events(vaultterm)).filter(
       ({ public: { denied } }) => denied === 'no-forward',
     )
-    expect(log.length).toBeGreaterThan(3)
+    expect(log.length).toBeGreaterThanOrEqual(3)
   })
 
   test('CH-05: no more than ten listeners, and none of another’s is stopped', async () => {
