@@ -152,12 +152,12 @@ export class Authorizer {
     refusal: Refusal,
     target: Target | undefined,
   ): Promise<Denial> {
+    const { code } = denialOf(refusal, identity, wish)
+    await this.#record(identity, wish, refusal.why, code, target)
     const isElsewhere = refusal.why === 'no-target' || refusal.why === 'no-grant'
     const reachable = isElsewhere ? await this.reachable(identity) : []
-    const names = reachable.map(({ name }) => name)
-    const denial = denialOf(refusal, identity, wish, names)
-    await this.#record(identity, wish, refusal.why, denial.code, target)
-    return denial
+    const names = reachable.map(({ name }) => name).filter((name) => name !== wish.target)
+    return denialOf(refusal, identity, wish, names)
   }
 
   async #record(
@@ -205,11 +205,12 @@ function personOf({ user, keyFingerprint, certificate }: Identity): Person {
 
 /** Of a target that is named, one turn asks everything. */
 async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
-  const now = new Date()
   const [{ askers, rules }, row] = await Promise.all([
     readCircumstances(tx, [personOf(identity)]),
     wish.target === undefined ? undefined : findTarget(tx, wish.target),
   ])
+  // Once it is answered: what is asked may wait for a lock, and what runs out meanwhile is over.
+  const now = new Date()
   const [asker] = askers
   if (asker === undefined) throw new Error('no such tenant')
   const refused = refusePerson(asker, now)

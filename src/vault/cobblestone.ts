@@ -10,8 +10,6 @@ import {
   createCipheriv,
   createDecipheriv,
   createHmac,
-  createSecretKey,
-  type KeyObject,
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto'
@@ -78,11 +76,9 @@ export function decrypt(
 
 /** HKDF-Expand over SHA-512: RFC 5869 section 2.3. Node has it only together with Extract. */
 export function hkdfExpand(key: Uint8Array, info: Uint8Array, length: number): Buffer {
-  // Node takes bytes for a key object first, which is an exception each time: as dear as the HMAC itself.
-  const hmacKey = createSecretKey(key)
   const blocks: Buffer[] = []
   for (let have = 0, block: Buffer = Buffer.alloc(0); have < length; have += block.length) {
-    const hmac = createHmac('sha512', hmacKey).update(block).update(info)
+    const hmac = createHmac('sha512', key).update(block).update(info)
     block = hmac.update(Buffer.of(blocks.length + 1)).digest()
     blocks.push(block)
   }
@@ -98,7 +94,7 @@ export function secretBuffer(length: number): Buffer {
 }
 
 interface Derived {
-  readonly key: KeyObject
+  readonly key: Buffer
   readonly nonce: Buffer
   readonly commitment: Buffer
   wipe(): void
@@ -111,7 +107,7 @@ function derive(key: Uint8Array, salt: Uint8Array, context: Uint8Array): Derived
   const info = Buffer.concat([infoPrefix, salt, context])
   const bytes = hkdfExpand(key, info, keyBytes + nonceBytes + commitmentBytes)
   return {
-    key: createSecretKey(bytes.subarray(0, keyBytes)),
+    key: bytes.subarray(0, keyBytes),
     nonce: bytes.subarray(keyBytes, keyBytes + nonceBytes),
     commitment: bytes.subarray(keyBytes + nonceBytes),
     wipe: () => bytes.fill(0),
