@@ -151,6 +151,23 @@ test.runIf(process.getuid?.() === 0)(
   },
 )
 
+test.runIf(process.getuid?.() === 0)(
+  'attack: whoever reads the main process’s memory after a seal finds no key of keys',
+  async () => {
+    await Promise.all(Array.from({ length: 8 }, () => vaultterm.ssh(['acme+real', 'echo in'])))
+    const { kek } = await secretsOf(vaultterm)
+    expect(holds(vaultterm.pid, kek), 'before').toBe(true)
+    await vaultterm.json('vault', 'seal')
+    try {
+      // The other processes hear of it; and nothing is collected yet of one that has nothing to do.
+      await sleep(500)
+      expect(holds(vaultterm.pid, kek), 'after').toBe(false)
+    } finally {
+      await vaultterm.json('vault', 'unseal')
+    }
+  },
+)
+
 test('a worker’s environment and command line name no database and no key', () => {
   for (const pid of workers()) {
     const environment = readFileSync(`/proc/${pid}/environ`, 'latin1')
