@@ -107,7 +107,8 @@ export class Sshd {
 
   async close(): Promise<void> {
     await this.down()
-    rmSync(this.directory, { recursive: true, force: true })
+    // A session that was cut off may still be writing there.
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   }
 
   #config(): readonly string[] {
