@@ -9,7 +9,7 @@ import { openBrowser } from '../support/browser.ts'
 import { addTarget, eventually, sessions } from '../support/installation.ts'
 import { enter, execRequest, outcomeOf } from '../support/intruder.ts'
 import { channelMsg, forChannel, openChannel } from '../support/ssh-lab.ts'
-import { Sshd } from '../support/sshd.ts'
+import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
 /** Text that a terminal or a page would obey, from a target and from a user, wherever it is shown. */
@@ -96,7 +96,7 @@ describe('TE-07: a target that speaks as if it were the bastion', () => {
   })
 })
 
-describe('TE-08: what is hidden from who watches', () => {
+describe.runIf(givesTerminals)('TE-08: what is hidden from who watches', () => {
   test.each([
     ['overwritten', "printf 'hidden\\r\\033[2Kinnocent\\n'"],
     ['on the other screen', "printf '\\033[?1049hhidden\\033[?1049linnocent\\n'"],
@@ -293,31 +293,37 @@ describe('pages', () => {
     expect(seen.join()).toMatch(/violation/)
   })
 
-  test('TE-03: a terminal of no size is replayed in one of the usual size', async () => {
-    await vaultterm.ssh(['-tt', 'acme+real', 'echo shown'])
-    const { cast } = await recordingOf(await lastSession())
-    expect(cast.header.term).toMatchObject({ cols: 80, rows: 24 })
-  })
+  test.runIf(givesTerminals)(
+    'TE-03: a terminal of no size is replayed in one of the usual size',
+    async () => {
+      await vaultterm.ssh(['-tt', 'acme+real', 'echo shown'])
+      const { cast } = await recordingOf(await lastSession())
+      expect(cast.header.term).toMatchObject({ cols: 80, rows: 24 })
+    },
+  )
 
-  test('TE-03: a replay sets no title and no cookie, opens nothing, and has no clipboard', async () => {
-    const all = Buffer.concat([...escapes, Buffer.from('\r\nthe end of it\r\n')])
-    await vaultterm.ssh(['-tt', 'acme+real', printf(all)])
-    const session = await lastSession()
-    const { page, seen } = await signIn(await demoLink())
-    await page.goto(`${vaultterm.ready.portal}/sessions/${session}`)
-    const title = await page.title()
-    const cookies = await page.context().cookies()
-    const player = page.locator('.ap-player')
-    await player.waitFor()
-    await player.click()
-    await page.keyboard.press('End')
-    await player.getByText('the end of it').first().waitFor({ timeout: 20_000 })
-    expect(await page.title()).toBe(title)
-    expect(await page.context().cookies()).toEqual(cookies)
-    expect(await page.locator('a[href*="evil"]').count()).toBe(0)
-    expect(seen).toEqual([])
-    // Not even its own scripts may.
-    const copied = page.evaluate('navigator.clipboard.writeText("x").then(() => "copied")')
-    await expect(copied).rejects.toThrow(/NotAllowed|permissions policy/i)
-  })
+  test.runIf(givesTerminals)(
+    'TE-03: a replay sets no title and no cookie, opens nothing, and has no clipboard',
+    async () => {
+      const all = Buffer.concat([...escapes, Buffer.from('\r\nthe end of it\r\n')])
+      await vaultterm.ssh(['-tt', 'acme+real', printf(all)])
+      const session = await lastSession()
+      const { page, seen } = await signIn(await demoLink())
+      await page.goto(`${vaultterm.ready.portal}/sessions/${session}`)
+      const title = await page.title()
+      const cookies = await page.context().cookies()
+      const player = page.locator('.ap-player')
+      await player.waitFor()
+      await player.click()
+      await page.keyboard.press('End')
+      await player.getByText('the end of it').first().waitFor({ timeout: 20_000 })
+      expect(await page.title()).toBe(title)
+      expect(await page.context().cookies()).toEqual(cookies)
+      expect(await page.locator('a[href*="evil"]').count()).toBe(0)
+      expect(seen).toEqual([])
+      // Not even its own scripts may.
+      const copied = page.evaluate('navigator.clipboard.writeText("x").then(() => "copied")')
+      await expect(copied).rejects.toThrow(/NotAllowed|permissions policy/i)
+    },
+  )
 })

@@ -49,7 +49,7 @@ test.runIf(givesTerminals)('chooses by typing, and leaves to where one came from
   )
 })
 
-test('shows what was used last at the top, and moves by arrows', async () => {
+test.runIf(givesTerminals)('shows what was used last at the top, and moves by arrows', async () => {
   const terminal = open()
   await terminal.waitFor(/real +just now/)
   terminal.type('\x1b[B')
