@@ -5,6 +5,7 @@ import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
 import { listReachable, type Person, readCircumstances } from './circumstances.ts'
 import { type Denial, denialOf, type Refusal, type Wish } from './denial.ts'
+import { placeFields } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { type Allowed, decide, type Rule, refusePerson } from './policy.ts'
 import { findTarget } from './queries.ts'
@@ -152,10 +153,11 @@ export class Authorizer {
     refusal: Refusal,
     target: Target | undefined,
   ): Promise<Denial> {
-    const { code } = denialOf(refusal, identity, wish)
-    await this.#record(identity, wish, refusal.why, code, target)
-    const isElsewhere = refusal.why === 'no-target' || refusal.why === 'no-grant'
-    const reachable = isElsewhere ? await this.reachable(identity) : []
+    const denial = denialOf(refusal, identity, wish)
+    await this.#record(identity, wish, refusal.why, denial.code, target)
+    if (refusal.why !== 'no-target' && refusal.why !== 'no-grant') return denial
+    // Only now, so that it is on record whether or not this can be read.
+    const reachable = await this.reachable(identity)
     const names = reachable.map(({ name }) => name).filter((name) => name !== wish.target)
     return denialOf(refusal, identity, wish, names)
   }
@@ -192,11 +194,6 @@ export class Authorizer {
       }),
     )
   }
-}
-
-function placeFields(place: Wish['destination']) {
-  if (place === undefined) return {}
-  return 'path' in place ? { path: place.path } : { host: place.host, port: String(place.port) }
 }
 
 function personOf({ user, keyFingerprint, certificate }: Identity): Person {

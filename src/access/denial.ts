@@ -1,7 +1,7 @@
 import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ChannelKind } from './channel-kind.ts'
-import type { ForwardPlace } from './forward-pattern.ts'
+import type { ForwardDestination } from './forward-pattern.ts'
 import type { PersonRefusal } from './policy.ts'
 
 /** Why something may not be opened, as the person may know it. */
@@ -32,7 +32,7 @@ export interface Wish {
   readonly preferredLogin?: string
   readonly kind: ChannelKind
   /** Of a forward, once it is known where it leads. */
-  readonly destination?: ForwardPlace
+  readonly destination?: ForwardDestination
 }
 
 const namesShownMax = 20
@@ -122,7 +122,7 @@ export function denialOf(
   }
 }
 
-function placeText(place: ForwardPlace | undefined): string {
+function placeText(place: ForwardDestination | undefined): string {
   if (place === undefined) return 'that'
   return 'path' in place ? `the socket ${place.path}` : `${place.host}:${place.port}`
 }

@@ -1,19 +1,18 @@
 import { matchesAddressList } from '../ssh/index.ts'
 
-/** Where a forward leads, as the client says it and as the target will understand it. */
-export interface ForwardDestination {
+export interface ForwardAddress {
   readonly host: string
   /** 0 to 65535. */
   readonly port: number
 }
 
+/** Where a forward leads, to a port or to a socket, as the client says it and as the target will understand it. */
+export type ForwardDestination = ForwardAddress | { readonly path: string }
+
 const shape = /^(\[[^\]]{1,64}\]|[^:]{1,255}):(\*|\d{1,5}(?:-\d{1,5})?)$/
 const hostShape =
   /^(?:\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]+(?:\/\d{1,3})?)$/
 const portMax = 65_535
-
-/** Also a socket's path there. */
-export type ForwardPlace = ForwardDestination | { readonly path: string }
 
 interface Pattern {
   readonly host: string
@@ -33,7 +32,7 @@ export function isForwardPattern(text: string): boolean {
  * Names are compared as texts: what they mean is for the target to say. No pattern names a socket's
  * path, so who may reach some ports only reaches no socket, which may be worth more than all of them.
  */
-export function matchesForward(text: string, place: ForwardPlace): boolean {
+export function matchesForward(text: string, place: ForwardDestination): boolean {
   if ('path' in place) return false
   const { host, port } = place
   const pattern = parse(text)

@@ -14,9 +14,8 @@ export interface Forward {
   readonly id: string
   readonly session: SessionId
   readonly kind: ForwardKind
+  /** Where it leads, or where the target listens. */
   readonly destination?: ForwardDestination
-  /** Of a socket on the target. */
-  readonly path?: string
 }
 
 export interface ForwardOutcome {
@@ -32,12 +31,15 @@ export interface ForwardOutcome {
 type Place = Pick<Authorization, 'tenant' | 'target' | 'login'>
 
 /** What is asked for by a forward, when it is opened and for as long as it is open. */
-export function forwardWish(forward: Forward): Pick<Wish, 'kind' | 'destination'> {
-  const { kind, path } = forward
+export function forwardWish({ kind, destination }: Forward): Pick<Wish, 'kind' | 'destination'> {
   // Where a target listens is not where a forward leads.
-  if (kind !== 'forward') return { kind }
-  if (path !== undefined) return { kind, destination: { path } }
-  return forward.destination === undefined ? { kind } : { kind, destination: forward.destination }
+  return kind === 'forward' && destination !== undefined ? { kind, destination } : { kind }
+}
+
+/** What the log says of a place. */
+export function placeFields(place: ForwardDestination | undefined) {
+  if (place === undefined) return {}
+  return 'path' in place ? { path: place.path } : { host: place.host, port: String(place.port) }
 }
 
 /** Puts a forward on record, before it is opened. */
@@ -45,7 +47,7 @@ export async function openForward(
   database: Database,
   { user }: Identity,
   { tenant, target, login }: Place,
-  { id, session, kind, destination, path }: Forward,
+  { id, session, kind, destination }: Forward,
 ): Promise<void> {
   await database.write(tenant, (tx) =>
     appendLastEvent(tx, {
@@ -55,9 +57,7 @@ export async function openForward(
         userName: user.name,
         targetName: target.name,
         login,
-        host: destination?.host,
-        port: destination && String(destination.port),
-        path,
+        ...placeFields(destination),
       },
     }),
   )

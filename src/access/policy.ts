@@ -1,6 +1,6 @@
 import type { Role, UserId } from '../auth/index.ts'
 import type { ChannelKind } from './channel-kind.ts'
-import { type ForwardPlace, matchesForward } from './forward-pattern.ts'
+import { type ForwardDestination, matchesForward } from './forward-pattern.ts'
 import type { Target, TargetId } from './target.ts'
 
 /** Who asks, as things are now and not as they were at the login. */
@@ -32,7 +32,7 @@ export interface Request {
   readonly preferredLogin?: string | undefined
   readonly kind: ChannelKind
   /** Of a forward, once it is known where it leads. */
-  readonly destination?: ForwardPlace | undefined
+  readonly destination?: ForwardDestination | undefined
 }
 
 /** A yes, with the grant that says it. */
@@ -106,7 +106,7 @@ export function decide(
   return { login, allow: [...new Set(allow)], grant: grant.id }
 }
 
-function leadsTo({ forwards }: Rule, destination: ForwardPlace | undefined): boolean {
+function leadsTo({ forwards }: Rule, destination: ForwardDestination | undefined): boolean {
   if (destination === undefined || forwards.length === 0) return true
   return forwards.some((pattern) => matchesForward(pattern, destination))
 }

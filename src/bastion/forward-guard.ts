@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises'
 import { isIPv4 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { resolve } from 'node:path'
-import type { ForwardDestination } from '../access/index.ts'
+import type { ForwardAddress } from '../access/index.ts'
 import { matchesAddressList } from '../ssh/index.ts'
 import { Turns } from './turns.ts'
 
@@ -34,7 +34,7 @@ export class ForwardGuard {
   }
 
   /** The target is where it leaves from: `localhost` is that host's. */
-  async refuses(destination: ForwardDestination, target: { readonly host: string }) {
+  async refuses(destination: ForwardAddress, target: { readonly host: string }) {
     const { ports } = this.#own()
     const addresses = await this.#addressesOf(destination.host)
     // Whoever has a name answered slowly wants something of us.

@@ -57,20 +57,16 @@ export class ForwardMonitor {
     const place = requireLive(served, session, this.#kills)
     const identity = requireIdentity(served)
     if (served.forwards.size >= forwardsMax) throw new TooManyForwards()
-    const { kind, host, port, path } = wish
-    const destination = host === undefined || port === undefined ? undefined : { host, port }
-    if (kind === 'forward' && destination === undefined && path === undefined) {
+    const { kind } = wish
+    const destination = placeOf(wish)
+    if (kind === 'forward' && destination === undefined) {
       throw new RequestForged('a forward to nowhere')
-    }
-    if (destination !== undefined && path !== undefined) {
-      throw new RequestForged('a forward to two places')
     }
     const forward: Forward = {
       id: randomUUID(),
       session,
       kind,
       ...(destination !== undefined && { destination }),
-      ...(path !== undefined && { path }),
     }
     const opened: ServedForward = { forward, place, isOpen: false, revoked: undefined }
     return this.#connections.during(id, served, async () => {
@@ -217,12 +213,20 @@ export class ForwardMonitor {
       : undefined
   }
 
-  async #isOwn({ kind, destination, path }: Forward, target: Authorization['target']) {
+  async #isOwn({ kind, destination }: Forward, target: Authorization['target']) {
     const { guard } = this.#deps
-    if (kind !== 'forward') return false
-    if (path !== undefined) return guard.refusesPath(path, target)
-    return destination !== undefined && guard.refuses(destination, target)
+    if (kind !== 'forward' || destination === undefined) return false
+    return 'path' in destination
+      ? guard.refusesPath(destination.path, target)
+      : guard.refuses(destination, target)
   }
+}
+
+function placeOf({ host, port, path }: ForwardWish): Forward['destination'] {
+  const address = host === undefined || port === undefined ? undefined : { host, port }
+  if (path === undefined) return address
+  if (address !== undefined) throw new RequestForged('a forward to two places')
+  return { path }
 }
 
 const permits: { readonly [kind in Forward['kind']]: string } = {

@@ -156,13 +156,13 @@ function readEd25519(reader: Reader) {
   }
 }
 
+const ed25519Info = Buffer.from('302a300506032b6570032100', 'hex')
+
 /** RFC 8410 section 4, in PEM: what Node reads in a quarter of the time that it takes for a JWK. */
 function encodeEd25519Pem(bytes: Buffer): string {
   const info = Buffer.concat([ed25519Info, bytes]).toString('base64')
   return `-----BEGIN PUBLIC KEY-----\n${info}\n-----END PUBLIC KEY-----\n`
 }
-
-const ed25519Info = Buffer.from('302a300506032b6570032100', 'hex')
 
 function readRsa(reader: Reader) {
   const e = reader.mpint()

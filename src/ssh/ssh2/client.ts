@@ -134,9 +134,10 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
       channelsMax,
       rekey: options.rekey,
       answer: (request) => {
-        if (announced || request.name !== announcement) return false
-        announced = true
-        connection?.send(encodeIgnore())
+        if (!announced && request.name === announcement) {
+          announced = true
+          connection?.send(encodeIgnore())
+        }
         return false
       },
       log,
