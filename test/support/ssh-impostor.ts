@@ -104,4 +104,16 @@ export class Impostor extends RawPeer {
     this.send(reply.string(signature).build())
     this.sendNewKeys()
   }
+
+  /** The client's first request to log in, after all that comes before; undefined when it has left. */
+  async loginRequest(): Promise<Buffer | undefined> {
+    await this.handshake()
+    for (;;) {
+      const payload = await this.next()
+      if (payload === undefined || payload[0] === msg.authRequest) return payload
+      if (payload[0] === msg.serviceRequest) {
+        this.send(new Writer().u8(msg.serviceAccept).text('ssh-userauth').build())
+      }
+    }
+  }
 }

@@ -46,13 +46,7 @@ const accepted = new Writer().u8(msg.serviceAccept).text('ssh-userauth').build()
 
 /** Up to and with the login, said yes to. */
 async function letIn(impostor: Impostor): Promise<void> {
-  await impostor.handshake()
-  for (;;) {
-    const payload = await impostor.next()
-    if (payload === undefined) return
-    if (payload[0] === msg.serviceRequest) impostor.send(accepted)
-    if (payload[0] === msg.authRequest) return impostor.send(Buffer.of(msg.authSuccess))
-  }
+  if ((await impostor.loginRequest()) !== undefined) impostor.send(Buffer.of(msg.authSuccess))
 }
 
 const confirmation = (window = 2 ** 21, packetMax = 2 ** 15) =>

@@ -15,7 +15,6 @@ const authority = new Authority()
 afterAll(() => authority.remove())
 
 const ignore = 2
-const globalRequest = 80
 
 function dial(options: Partial<UpstreamOptions> = {}) {
   const [wire, theirs] = duplexPair()
@@ -25,35 +24,25 @@ function dial(options: Partial<UpstreamOptions> = {}) {
 }
 
 /** The first that is asked for, once the target does logins. */
-async function firstRequest(impostor: Impostor): Promise<Buffer> {
-  await impostor.handshake()
-  for (;;) {
-    const payload = (await impostor.next()) ?? expect.fail('the client left')
-    if (payload[0] === msg.serviceRequest) {
-      impostor.send(new Writer().u8(msg.serviceAccept).text('ssh-userauth').build())
-    }
-    if (payload[0] === msg.authRequest) return payload
-  }
+async function firstRequest({ impostor }: ReturnType<typeof dial>) {
+  const reader = new Reader((await impostor.loginRequest()) ?? expect.fail('the client left'))
+  reader.u8()
+  for (let i = 0; i < 3; i++) reader.string() // user, service, method
+  return { isSigned: reader.boolean(), algorithm: reader.string(), key: reader.string() }
 }
 
 describe('the first request', () => {
-  const hasSignature = (request: Buffer) => {
-    const reader = new Reader(request)
-    reader.u8()
-    for (let i = 0; i < 3; i++) reader.string() // user, service, method
-    return reader.boolean()
-  }
   const ed25519 = generateKeyPairSync('ed25519').privateKey
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
 
   test('is signed for a certificate that was made for it', async () => {
     const key = signingKey(ed25519, authority.sign(publicKeyOf(ed25519)))
-    expect(hasSignature(await firstRequest(dial({ key }).impostor))).toBe(true)
+    expect((await firstRequest(dial({ key }))).isSigned).toBe(true)
   })
 
   test('asks whether the target takes a key whose signature is worth something', async () => {
     for (const key of [signingKey(ed25519), signingKey(rsa, authority.sign(publicKeyOf(rsa)))]) {
-      expect(hasSignature(await firstRequest(dial({ key }).impostor))).toBe(false)
+      expect((await firstRequest(dial({ key }))).isSigned).toBe(false)
     }
   })
 
@@ -67,27 +56,25 @@ describe('the first request', () => {
         return inner.sign(...args)
       },
     }
-    const { impostor, connected } = dial({ key })
-    const request = new Reader(await firstRequest(impostor))
-    request.u8()
-    for (let i = 0; i < 3; i++) request.string()
-    request.boolean()
-    const [algorithm, blob] = [request.string(), request.string()]
+    const target = dial({ key })
+    const { algorithm, key: shown } = await firstRequest(target)
     for (let i = 0; i < 3; i++) {
-      impostor.send(new Writer().u8(60).string(algorithm).string(blob).build())
+      target.impostor.send(
+        new Writer().u8(msg.authMethod60).string(algorithm).string(shown).build(),
+      )
     }
-    await expect(connected).rejects.toMatchObject({ code: 'ERR_UPSTREAM_CLOSED' })
+    await expect(target.connected).rejects.toMatchObject({ code: 'ERR_UPSTREAM_CLOSED' })
     expect(signatures).toBe(1)
   })
 })
 
 test('an announcement of host keys is heard of at once, and once', async () => {
   const { impostor, connected } = dial()
-  await firstRequest(impostor)
+  await impostor.loginRequest()
   impostor.send(Buffer.of(msg.authSuccess))
   const connection = await connected
   const announcement = new Writer()
-    .u8(globalRequest)
+    .u8(msg.globalRequest)
     .text('hostkeys-00@openssh.com')
     .boolean(false)
     .build()
