@@ -7,11 +7,15 @@ import type { AccessMetrics } from './metrics.ts'
 
 const renewMs = 20_000
 const ttlMs = 60_000
+/** A session that is over sooner is never entered: to tell of a command that took a moment costs more than it. */
+const showMs = 200
 
 interface Live {
   readonly tenant: TenantId
-  readonly entry: LiveSession | undefined
   readonly forwards: Map<string, Forward>
+  entry: LiveSession | undefined
+  /** Until it is entered. */
+  timer: NodeJS.Timeout | undefined
 }
 
 /**
@@ -33,17 +37,20 @@ export class LiveSessions {
 
   /** From here on, who takes access away finds the session: call it before its row is committed. */
   expect(tenant: TenantId, session: SessionId): void {
-    this.#live.set(session, { tenant, entry: undefined, forwards: new Map() })
+    this.#live.set(session, { tenant, forwards: new Map(), entry: undefined, timer: undefined })
     this.#metrics.live.set(this.#live.size)
     this.#timer ??= setInterval(() => this.#renew(), renewMs).unref()
   }
 
-  /** Enters it into the registry, once it is started; unless it has ended meanwhile. */
+  /** Enters it into the registry, once it is started and when it lasts; unless it has ended meanwhile. */
   show(session: SessionId, entry: LiveSession): void {
     const live = this.#live.get(session)
     if (live === undefined) return
-    this.#live.set(session, { ...live, entry })
-    this.#put(entry)
+    live.timer = setTimeout(() => {
+      live.timer = undefined
+      live.entry = entry
+      this.#put(entry)
+    }, showMs).unref()
   }
 
   remove(session: SessionId): void {
@@ -51,6 +58,7 @@ export class LiveSessions {
     if (live === undefined) return
     this.#live.delete(session)
     this.#metrics.live.set(this.#live.size)
+    clearTimeout(live.timer)
     if (live.entry !== undefined) this.#take(live.tenant, session)
     if (this.#live.size > 0) return
     clearInterval(this.#timer)
