@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, rm, statfs } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { TenantId } from '../postgres/index.ts'
@@ -23,21 +23,23 @@ export async function openDirStore(directory: string): Promise<Store> {
   return {
     async create(tenant, session) {
       const parents = [tenantDirectory(tenant)]
-      const made = await mkdir(tenantDirectory(tenant), { recursive: true, mode: 0o700 })
-      if (made !== undefined) parents.push(directory)
-      await refuseLink(tenantDirectory(tenant))
+      if (!(await isDirectory(tenantDirectory(tenant)))) {
+        const made = await mkdir(tenantDirectory(tenant), { recursive: true, mode: 0o700 })
+        if (made !== undefined) parents.push(directory)
+        await isDirectory(tenantDirectory(tenant))
+      }
       const flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW
       return new DirFile(await open(path(tenant, session), flags, 0o600), parents, prompt)
     },
 
     async reopen(tenant, session) {
-      await refuseLink(tenantDirectory(tenant))
+      await isDirectory(tenantDirectory(tenant))
       const handle = await openIfThere(path(tenant, session), O_RDWR | O_APPEND | O_NOFOLLOW)
       return handle === undefined ? undefined : new DirFile(handle, [], prompt)
     },
 
     async read(tenant, session) {
-      await refuseLink(tenantDirectory(tenant))
+      await isDirectory(tenantDirectory(tenant))
       const handle = await openIfThere(path(tenant, session), O_RDONLY | O_NOFOLLOW)
       if (handle === undefined) return undefined
       try {
@@ -52,8 +54,8 @@ export async function openDirStore(directory: string): Promise<Store> {
     },
 
     async remove(tenant, session) {
-      await refuseLink(tenantDirectory(tenant))
-      await rm(path(tenant, session), { force: true })
+      await isDirectory(tenantDirectory(tenant))
+      await ifThere(unlink(path(tenant, session)))
     },
 
     async space() {
@@ -126,12 +128,11 @@ function name(id: string): string {
   return id
 }
 
-/** O_NOFOLLOW looks at the last name of a path only. */
-async function refuseLink(directory: string): Promise<void> {
-  const facts = await ifThere(lstat(directory))
-  if (facts !== undefined && !facts.isDirectory()) {
-    throw new Error('a directory of recordings is not a directory')
-  }
+/** False when it is not there; a link or a file throws, for O_NOFOLLOW looks at the last name of a path only. */
+async function isDirectory(path: string): Promise<boolean> {
+  const facts = await ifThere(lstat(path))
+  if (facts === undefined || facts.isDirectory()) return facts !== undefined
+  throw new Error('a directory of recordings is not a directory')
 }
 
 async function openIfThere(path: string, flags: number): Promise<FileHandle | undefined> {

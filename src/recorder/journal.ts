@@ -91,13 +91,20 @@ export class Journal {
       this.#sync()
   }
 
-  /** Resolves when all is written and durable, or has failed. Nothing may be appended after. */
-  async close(): Promise<JournalDigest> {
+  /**
+   * Resolves when all is written and durable, or has failed; of what is not kept, when it is written.
+   * Nothing may be appended after.
+   */
+  async close({ kept = true }: { readonly kept?: boolean } = {}): Promise<JournalDigest> {
     if (this.#busy || this.#batchSinceMs !== undefined) {
       this.#drained = Promise.withResolvers()
       await this.#drained.promise
     }
-    while (!this.failed && (this.#dirtySinceMs !== undefined || this.#synced !== undefined)) {
+    while (
+      kept &&
+      !this.failed &&
+      (this.#dirtySinceMs !== undefined || this.#synced !== undefined)
+    ) {
       this.#sync()
       await this.#synced?.promise
     }

@@ -180,7 +180,7 @@ export class JournalRecording implements Recording {
   async #finish(): Promise<RecordingDigest> {
     if (!this.#journal.failed) this.#showTail()
     const digest: RecordingDigest = {
-      ...(await this.#journal.close()),
+      ...(await this.#journal.close({ kept: this.#touched })),
       events: this.#events,
       durationMs: Math.round(performance.now() - this.#startedMs),
       empty: !this.#touched,
