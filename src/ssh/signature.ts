@@ -64,6 +64,9 @@ export function verifyUserSignature(signature: UserSignature): boolean {
 export function verifySecurityKeySignature(
   signature: UserSignature,
 ): SecurityKeyStatement | undefined {
+  const key = decodePublicKey(signature.key)
+  // Of any other key nothing is verified: its holder is asked about by verifyUserSignature.
+  if ('problem' in key || !key.type.isSecurityKey) return undefined
   const stated = verifySignature(signature)?.stated
   if (stated === undefined) return undefined
   return {
@@ -93,8 +96,11 @@ function verifySignature(given: UserSignature): DecodedSignature | undefined {
     const { algorithm, bare, stated } = decoded
     if (algorithm.name !== given.algorithm) return undefined
     const data = stated === undefined ? given.data : securityKeyData(key.fields, stated, given.data)
-    const options = { key: key.fields.key, dsaEncoding: 'ieee-p1363' } as const
-    return verify(algorithm.hash, data, options, bare) ? decoded : undefined
+    const { fields, type } = key
+    // Node reads a key by itself sooner than one among options, which only pairs of numbers need.
+    const by =
+      type.material === 'ec' ? { key: fields.key, dsaEncoding: 'ieee-p1363' as const } : fields.key
+    return verify(algorithm.hash, data, by, bare) ? decoded : undefined
   } catch (err) {
     if (err instanceof WireError) return undefined
     throw err

@@ -141,7 +141,14 @@ function readingInto(memory: ReadMemory, socket: () => Socket) {
   return {
     buffer: () => memory.next(),
     callback: (bytes: number): boolean => {
-      memory.read(bytes, (chunk) => socket().emit('data', chunk))
+      const own = socket()
+      // What one read is answered with leaves in one write.
+      own.cork()
+      try {
+        memory.read(bytes, (chunk) => own.emit('data', chunk))
+      } finally {
+        own.uncork()
+      }
       return true
     },
   }
