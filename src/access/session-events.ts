@@ -2,10 +2,9 @@ import type { AuditEvent } from '../audit/index.ts'
 import { type Actor, actorKeys } from '../auth/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import { fingerprint } from '../ssh/index.ts'
-import type { Minted } from './authorization.ts'
+import type { Authorization, Minted } from './authorization.ts'
 import type { SessionStart } from './session.ts'
 import type { SessionEnd, SessionRow } from './session-queries.ts'
-import type { Target } from './target.ts'
 
 export function sessionStarted(
   session: SessionId,
@@ -40,18 +39,21 @@ export function sessionStarted(
   }
 }
 
-export function sessionOpened(row: SessionRow, target: Target): AuditEvent {
+export function sessionOpened(
+  session: SessionId,
+  { user, target, login }: Authorization,
+): AuditEvent {
   return {
     type: 'session.open',
     public: {
-      session: row.id,
-      user: row.userId,
-      target: row.targetId,
+      session,
+      user: user.id,
+      target: target.id,
       hostKey: target.hostKeys.map(({ blob }) => fingerprint(Buffer.from(blob))),
     },
     private: {
-      targetName: row.target,
-      login: row.login,
+      targetName: target.name,
+      login,
       host: target.host,
       port: String(target.port),
     },

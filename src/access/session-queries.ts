@@ -1,5 +1,6 @@
 /** Row-level security narrows every statement here, but those marked, to the tenant of the transaction. */
 
+import type { Act } from '../audit/index.ts'
 import type { UserId } from '../auth/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
@@ -137,12 +138,13 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
   return startedAt
 }
 
-/** 0 when it was open before, or has ended. */
-export function setOpened(tx: WriteTx, id: SessionId): Promise<number> {
-  return tx.run(
-    'update session set opened_at = now() where id = $1 and opened_at is null and ended_at is null',
-    [id],
-  )
+/** Changes nothing when it was open before, has ended, or is none of the target's. */
+export function setOpened(id: SessionId, target: TargetId): Act {
+  return {
+    text: `update session set opened_at = now()
+       where id = $1 and target_id = $2 and opened_at is null and ended_at is null returning id`,
+    values: [id, target],
+  }
 }
 
 /** undefined when it has ended already, or is not there. lateMs: how long ago it really ended. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { lockLog } from '../audit/index.ts'
+import { actAndAppendLast, appendLastEvent, lockLog } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, DatabaseUnavailable, type TenantId } from '../postgres/index.ts'
 import { parseSessionId, type RecordingDigest, type SessionId } from '../recorder/index.ts'
@@ -142,13 +142,13 @@ export class Sessions {
           certificate: minted.identity.certificate,
         })
         // In this order: what is still allowed is asked with the lock held.
-        const [at, log, holds] = await Promise.all([
+        const [at, , holds] = await Promise.all([
           inserted,
           lockLog(tx),
           this.#authorizer.holds(tx, minted),
         ])
         if (!holds) throw new AccessRevoked()
-        await log.appendLast(sessionStarted(session, minted, facts))
+        await appendLastEvent(tx, sessionStarted(session, minted, facts))
         return at
       })
       this.#live.show(session, {
@@ -176,16 +176,15 @@ export class Sessions {
   }
 
   async opened(given: Authorization, session: SessionId): Promise<void> {
-    const { tenant } = given
-    await this.#database.write(tenant, async (tx) => {
-      const [row, opened, log] = await Promise.all([
-        findSession(tx, session),
-        setOpened(tx, session),
-        lockLog(tx),
-      ])
-      if (row === undefined || row.targetId !== given.target.id) throw new AuthorizationInvalid()
-      if (opened > 0) await log.appendLast(sessionOpened(row, given.target))
-    })
+    const { tenant, target } = given
+    const event = sessionOpened(session, given)
+    const done = await this.#database.write(tenant, (tx) =>
+      actAndAppendLast(tx, setOpened(session, target.id), event),
+    )
+    if (done !== undefined) return
+    // It was open before, or has ended; or it is none of this target's.
+    const row = await this.#database.read(tenant, (tx) => findSession(tx, session))
+    if (row?.targetId !== target.id) throw new AuthorizationInvalid()
   }
 
   /** Rejects when it could not be written; it is then tried again until it could. */
@@ -213,8 +212,8 @@ export class Sessions {
       recording,
     }
     await this.#database.write(tenant, async (tx) => {
-      const [row, log] = await Promise.all([setEnded(tx, session, end, lateMs), lockLog(tx)])
-      if (row !== undefined) await log.appendLast(sessionEnded(row, end))
+      const row = await setEnded(tx, session, end, lateMs)
+      if (row !== undefined) await appendLastEvent(tx, sessionEnded(row, end))
       else this.#log.debug({ session }, 'session had ended already')
     })
   }

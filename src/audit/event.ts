@@ -10,10 +10,11 @@ import {
   isAllowed,
 } from './event-types.ts'
 
-/** An event as it is stored: the leaf, and what the leaf only commits to. */
+/** An event as it goes to its log: the leaf, and what the leaf only commits to. */
 export interface EncodedEvent {
   readonly id: string
-  readonly leaf: Buffer
+  /** What stands before and after the name of the log, which is the log's own to put in. */
+  readonly leaf: { readonly before: Buffer; readonly after: Buffer }
   readonly private?: { readonly salt: Buffer; readonly payload: Buffer }
 }
 
@@ -32,31 +33,47 @@ const commitmentDomain = 'bastion.audit.priv/v1\0'
 
 /** A leaf is one record of a tlog-tiles entry bundle at most; ours are far smaller. */
 const leafBytesMax = 8192
+/** Of the name of a log. */
+const nameBytesMax = 64
 const publicLengthMax = 256
 const privateLengthMax = 4096
 const listMax = 64
 
-/** Encodes an event for one log. Throws EventRefused on what its type does not allow. */
+const idRandomBytes = 10
+const saltBytes = 32
+const namelessLog = '"log":""'
+
+/** Encodes an event. Throws EventRefused on what its type does not allow. */
 export function encodeEvent(
   event: AuditEvent,
-  { log, now, random }: { log: string; now: Date; random: (size: number) => Buffer },
+  { now, random }: { now: Date; random: (size: number) => Buffer },
 ): EncodedEvent {
   if (!Object.hasOwn(eventTypes, event.type)) throw new EventRefused(event.type, 'no such type')
-  const id = eventId(now, random(10))
+  const bytes = random(idRandomBytes + saltBytes)
+  const id = eventId(now, bytes.subarray(0, idRandomBytes))
   const hidden = privatePart(event)
   const secret =
-    hidden === undefined ? undefined : { salt: random(32), payload: encodeCanonical(hidden) }
+    hidden === undefined
+      ? undefined
+      : { salt: bytes.subarray(idRandomBytes), payload: encodeCanonical(hidden) }
   const leaf = encodeCanonical({
     $: schema,
     id,
-    log,
+    log: '',
     ts: now.toISOString(),
     typ: event.type,
     pub: publicPart(event),
     ...(secret && { pc: commit(id, secret.salt, secret.payload).toString('base64url') }),
   })
-  if (leaf.length > leafBytesMax) throw new EventRefused(event.type, `${leaf.length} bytes`)
-  return { id, leaf, ...(secret && { private: secret }) }
+  const length = leaf.length + nameBytesMax
+  if (length > leafBytesMax) throw new EventRefused(event.type, `${length} bytes`)
+  // Of the keys that stand before it, in their canonical order, neither has a value with a quote in it.
+  const name = leaf.indexOf(namelessLog) + namelessLog.length - 1
+  return {
+    id,
+    leaf: { before: leaf.subarray(0, name), after: leaf.subarray(name) },
+    ...(secret && { private: secret }),
+  }
 }
 
 /** Reads a leaf; undefined when it is not one, byte for byte as encodeEvent writes it. */
@@ -87,7 +104,8 @@ export function decodePrivate(
  */
 export function commit(id: string, salt: Uint8Array, payload: Uint8Array): Buffer {
   const idBytes = eventIdBytes(id)
-  if (idBytes === undefined || salt.length !== 32) throw new TypeError('not an event id and a salt')
+  if (idBytes === undefined || salt.length !== saltBytes)
+    throw new TypeError('not an event id and a salt')
   // Node takes bytes for a key object first, which is an exception each time: as dear as the HMAC itself.
   return createHmac('sha256', createSecretKey(salt))
     .update(commitmentDomain)

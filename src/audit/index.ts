@@ -12,7 +12,7 @@ export type { Canonical } from './canonical.ts'
 export { type Checkpoint, formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
 export { EventRefused, LogInconsistent, NoteInvalid, SignerFailed } from './errors.ts'
 export type { AuditEvent, AuditEventType } from './event-types.ts'
-export { appendEvent, appendLastEvent, type LockedLog, lockLog, type Receipt } from './log.ts'
+export { actAndAppendLast, appendEvent, appendLastEvent, lockLog, type Receipt } from './log.ts'
 export {
   formatNote,
   formatVerifierKey,
@@ -24,6 +24,7 @@ export {
   verifierKey,
   verifyNote,
 } from './note.ts'
+export type { Act } from './queries.ts'
 export type { CheckpointSigner } from './signer.ts'
 export type { AuditEntry } from './tail.ts'
 export type { Fault, FaultKind, VerifyReport } from './verify.ts'

@@ -1,24 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { WriteTx } from '../postgres/index.ts'
-import { encodeEvent } from './event.ts'
+import { type EncodedEvent, encodeEvent } from './event.ts'
 import type { AuditEvent } from './event-types.ts'
-import { appendLeafHash, leafHash, rootHash } from './merkle.ts'
 import { appendSeconds, appends, kindOf } from './metrics.ts'
-import { insertLeaf, lockTree } from './queries.ts'
+import { type Act, insertLeaf, insertLeafOf, lockTree } from './queries.ts'
 
-/** Where an event landed, and the root that commits to it and to every leaf before it. */
+/** Where an event landed. */
 export interface Receipt {
   readonly eventId: string
   readonly leafIndex: number
-  readonly rootHash: Buffer
-}
-
-/** A log that nobody else appends to until the transaction ends. */
-export interface LockedLog {
-  /** Appends one event. There is one append for each lock. */
-  append(event: AuditEvent): Promise<Receipt>
-  /** The same, which ends the transaction: nothing can be asked or undone behind it. */
-  appendLast(event: AuditEvent): Promise<Receipt>
 }
 
 /**
@@ -29,32 +19,46 @@ export interface LockedLog {
  * to hold it briefly.
  */
 export async function appendEvent(tx: WriteTx, event: AuditEvent): Promise<Receipt> {
-  return (await lockLog(tx)).append(event)
+  const receipt = await append(event, (encoded) => insertLeaf(tx, encoded))
+  if (receipt === undefined) throw new Error('a log did not say where an event landed')
+  return receipt
 }
 
-/** The same, with the end of the transaction. */
-export async function appendLastEvent(tx: WriteTx, event: AuditEvent): Promise<Receipt> {
-  return (await lockLog(tx)).appendLast(event)
+/** The same, which ends the transaction: nothing can be asked or undone behind it. */
+export function appendLastEvent(tx: WriteTx, event: AuditEvent): Promise<Receipt> {
+  return appendEvent(tx.last(), event)
 }
 
 /**
- * Takes the log's lock, which is the last that a transaction takes: ask for it behind what changes
- * rows, in the same turn, and it costs no round trip of its own.
+ * Performs an act that is one statement, appends its event if it changed a row, and ends the
+ * transaction, all in one. Undefined when it changed none.
  */
-export async function lockLog(tx: WriteTx): Promise<LockedLog> {
+export function actAndAppendLast(
+  tx: WriteTx,
+  act: Act,
+  event: AuditEvent,
+): Promise<Receipt | undefined> {
+  return append(event, (encoded) => insertLeafOf(tx.last(), act, encoded))
+}
+
+async function append(
+  event: AuditEvent,
+  insert: (encoded: EncodedEvent) => Promise<number | undefined>,
+): Promise<Receipt | undefined> {
   const stop = appendSeconds.startTimer()
-  const before = await lockTree(tx)
-  const append = async (event: AuditEvent, into: () => WriteTx) => {
-    const encoded = encodeEvent(event, { log: before.origin, now: new Date(), random: randomBytes })
-    const hash = leafHash(encoded.leaf)
-    const after = appendLeafHash(before, hash)
-    await insertLeaf(into(), encoded, hash, after)
-    stop()
-    appends.inc({ kind: kindOf(event.type) })
-    return { eventId: encoded.id, leafIndex: before.size, rootHash: rootHash(after) }
-  }
-  return {
-    append: (event) => append(event, () => tx),
-    appendLast: (event) => append(event, () => tx.last()),
-  }
+  const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
+  const leafIndex = await insert(encoded)
+  if (leafIndex === undefined) return undefined
+  stop()
+  appends.inc({ kind: kindOf(event.type) })
+  return { eventId: encoded.id, leafIndex }
+}
+
+/**
+ * Takes the log's lock before there is anything to append: nobody else appends until the transaction
+ * ends, and what is asked behind this, in the same turn or later, is asked with the lock held. It is
+ * the last lock that a transaction takes.
+ */
+export function lockLog(tx: WriteTx): Promise<void> {
+  return lockTree(tx)
 }

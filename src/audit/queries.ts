@@ -10,36 +10,45 @@ export interface Tree extends CompactRange {
 }
 
 /** Lock order: this row is always the last one that a transaction locks. */
-export function lockTree(tx: WriteTx): Promise<Tree> {
-  return tx.one('select origin, size, hashes from audit_tree for update')
+export async function lockTree(tx: WriteTx): Promise<void> {
+  await tx.one('select from audit_tree for update')
 }
 
 export function readTree(tx: ReadTx): Promise<Tree> {
   return tx.one('select origin, size, hashes from audit_tree')
 }
 
-/**
- * Writes a leaf and the head that includes it, in one round trip. It fails, and the transaction with
- * it, where the tree is not what it was when it was locked.
- */
+/** Writes a leaf, and the head that includes it. Answers at which index. */
 export async function insertLeaf(
   tx: WriteTx,
   { id, leaf, private: hidden }: EncodedEvent,
-  leafHash: Buffer,
-  { size, hashes }: CompactRange,
-): Promise<void> {
-  await tx.run(
-    `with grown as (
-       update audit_tree set size = $7, hashes = $8 where size = $1 returning size
-     ), leaf as (
-       insert into audit_leaf (leaf_index, event_id, leaf, leaf_hash) values ($1, $2, $3, $4)
-     ), private as (
-       insert into audit_private (event_id, salt, payload)
-       select $2, $5::bytea, $6::bytea where $5::bytea is not null
-     )
-     select 1 / count(*) from grown`,
-    [size - 1, id, leaf, leafHash, hidden?.salt ?? null, hidden?.payload ?? null, size, hashes],
+): Promise<number> {
+  const { index } = await tx.one<{ index: number }>(
+    'select audit_append($1, $2, $3, $4, $5) as index',
+    [id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null],
   )
+  return index
+}
+
+/** A statement that changes at most one row, and returns it. */
+export interface Act {
+  readonly text: string
+  readonly values: readonly unknown[]
+}
+
+/** The same, when the act has changed a row, in one statement with it; undefined when it has not. */
+export async function insertLeafOf(
+  tx: WriteTx,
+  { text, values }: Act,
+  { id, leaf, private: hidden }: EncodedEvent,
+): Promise<number | undefined> {
+  const places = [1, 2, 3, 4, 5].map((place) => `$${values.length + place}`)
+  const row = await tx.maybe<{ index: number }>(
+    `with act as (${text})
+     select audit_append(${places.join(', ')}) as index from act`,
+    [...values, id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null],
+  )
+  return row?.index
 }
 
 /** A stored leaf with its private payload, where it has one. */

@@ -75,6 +75,11 @@ export function violation(err: unknown): Violation | undefined {
   return kind && { kind, constraint: err.constraint ?? '' }
 }
 
+/** The name that a function of our migrations gives its refusal: `VT001`; undefined for other errors. */
+export function raised(err: unknown): string | undefined {
+  return err instanceof pg.DatabaseError && err.code?.startsWith('VT') ? err.code : undefined
+}
+
 /** Whether the same transaction may succeed when it is run again: a deadlock, a lost race. */
 export function isRetryable(err: unknown): boolean {
   return err instanceof pg.DatabaseError && (err.code === '40001' || err.code === '40P01')

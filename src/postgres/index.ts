@@ -12,6 +12,7 @@ export {
   DatabaseRoleWrong,
   DatabaseUnavailable,
   MigrationEdited,
+  raised,
   SchemaAhead,
   SchemaBehind,
   type Violation,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type AuditEvent, lockLog } from '../audit/index.ts'
+import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import {
   type Certificate,
@@ -97,13 +97,11 @@ export class AuthorityKeys {
     order: (tx: WriteTx) => Promise<CertificateOrder | undefined>,
   ): Promise<Buffer | undefined> {
     const likely = this.#used.get(tenant)
-    const ask = (tx: WriteTx) =>
-      Promise.all([
+    const ordered = await this.#secrets.write(tenant, async (tx) => {
+      const [made, found] = await Promise.all([
         order(tx),
         likely === undefined ? undefined : findNewestSecret(tx, pathOf(likely)),
-        lockLog(tx),
       ])
-    const ordered = await this.#secrets.writeWith(tenant, ask, async (tx, [made, found, log]) => {
       if (made === undefined) return undefined
       const { authority, certificate, event } = made
       const isIt = likely !== undefined && pathOf(likely) === pathOf(authority)
@@ -113,7 +111,7 @@ export class AuthorityKeys {
       const fields = { ...certificate, nonce: randomBytes(32), kind, signatureKey }
       const { toBeSigned } = encodeCertificate(fields)
       this.#require(toBeSigned, authority, signatureKey)
-      await log.appendLast({ type: 'cert.issue', ...event })
+      await appendLastEvent(tx, { type: 'cert.issue', ...event })
       return { authority, row, toBeSigned, signatureKey }
     })
     if (ordered === undefined) return undefined

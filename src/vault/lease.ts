@@ -10,6 +10,8 @@ export interface Lease {
   readonly name: string
   readonly path: string
   readonly version: number
+  /** Of a stored key: the sealed bytes that are to sign, as the log names them. */
+  readonly envelope?: string
   readonly login: string
   readonly session: string
   /** What the login request must show: the key, or a certificate for it. */

@@ -30,6 +30,13 @@ export function findState(tx: ReadTx): Promise<StateRow | undefined> {
   return tx.maybe('select sealed, kek_id as "kekId", seal_check as "sealCheck" from vault_state')
 }
 
+/** What a transaction fails with while the vault is sealed. */
+export const sealedState = 'VT001'
+
+export async function requireUnsealed(tx: ReadTx): Promise<void> {
+  await tx.one('select vault_require_unsealed()')
+}
+
 /** The first process to come makes the row; the others find it. */
 export function insertState(tx: WriteTx, kekId: string, sealCheck: Buffer): Promise<number> {
   return tx.run(

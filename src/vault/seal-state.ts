@@ -1,8 +1,14 @@
-import { type Database, type Listening, type ReadTx, systemTenant } from '../postgres/index.ts'
+import {
+  type Database,
+  type Listening,
+  type ReadTx,
+  raised,
+  systemTenant,
+} from '../postgres/index.ts'
 import type { Place } from './envelope.ts'
 import { KekWrong, VaultSealed } from './errors.ts'
 import type { Kek } from './kek.ts'
-import { findState, insertState, type StateRow } from './queries.ts'
+import { findState, insertState, requireUnsealed, type StateRow, sealedState } from './queries.ts'
 
 /** Where a process hears that another one has sealed the vault. */
 export const sealChannel = 'vaultterm_vault_seal'
@@ -42,15 +48,27 @@ export class SealState {
     await this.#made
   }
 
-  /** Throws unless the vault is unsealed and the key of this process is the right one. */
-  async require(tx: ReadTx): Promise<void> {
-    const state = await this.find(tx)
-    if (state.sealed) {
-      this.forget()
-      throw new VaultSealed()
-    }
+  /** Throws unless the vault is unsealed and the key of this process is the right one, as far as is known here. */
+  async usable(): Promise<void> {
+    await this.ready()
+    if (this.#checked && !this.#forgotten) return
+    const state = await this.#database.read(systemTenant, (tx) => this.find(tx))
+    if (state.sealed) throw this.#sealed()
     if (this.#forgotten) await this.load()
     if (!this.#checked) await this.check(state)
+  }
+
+  /**
+   * Runs work that asks this first of its transaction, in front of all else: while the vault is
+   * sealed, nothing that is asked in the same turn or later is done. Throws VaultSealed.
+   */
+  async guarded<T>(work: (guard: (tx: ReadTx) => Promise<void>) => Promise<T>): Promise<T> {
+    await this.usable()
+    try {
+      return await work(requireUnsealed)
+    } catch (err) {
+      throw raised(err) === sealedState ? this.#sealed() : err
+    }
   }
 
   async find(tx: ReadTx): Promise<StateRow> {
@@ -78,6 +96,12 @@ export class SealState {
     this.#kek.forget()
     this.#checked = false
     this.#forgotten = true
+  }
+
+  /** The key is not to be held while the vault is sealed. */
+  #sealed(): VaultSealed {
+    this.forget()
+    return new VaultSealed()
   }
 
   async close(): Promise<void> {

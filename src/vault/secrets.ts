@@ -53,36 +53,22 @@ export class SecretStore {
   }
 
   /** Nobody gets what was read while the vault is sealed. */
-  async read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
-    await this.#state.ready()
-    return this.#database.read(tenant, async (tx) => {
-      const [, found] = await Promise.all([this.#state.require(tx), work(tx)])
-      return found
-    })
+  read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
+    return this.#state.guarded((guard) =>
+      this.#database.read(tenant, async (tx) => (await Promise.all([guard(tx), work(tx)]))[1]),
+    )
   }
 
   /** Rejects while the vault is sealed. */
-  async require(tenant: TenantId): Promise<void> {
-    await this.#state.ready()
-    await this.#database.read(tenant, (tx) => this.#state.require(tx.last()))
+  require(tenant: TenantId): Promise<void> {
+    return this.#state.guarded((guard) => this.#database.read(tenant, (tx) => guard(tx.last())))
   }
 
-  /** Work is not begun while the vault is sealed. */
+  /** What work asks is not done while the vault is sealed. */
   write<T>(tenant: TenantId, work: (tx: WriteTx) => Promise<T>): Promise<T> {
-    return this.writeWith(tenant, async () => {}, work)
-  }
-
-  /** The same, with what is asked together with whether it is sealed, and undone when it is. */
-  async writeWith<Asked, T>(
-    tenant: TenantId,
-    ask: (tx: WriteTx) => Promise<Asked>,
-    work: (tx: WriteTx, asked: Asked) => Promise<T>,
-  ): Promise<T> {
-    await this.#state.ready()
-    return this.#database.write(tenant, async (tx) => {
-      const [, asked] = await Promise.all([this.#state.require(tx), ask(tx)])
-      return work(tx, asked)
-    })
+    return this.#state.guarded((guard) =>
+      this.#database.write(tenant, async (tx) => (await Promise.all([guard(tx), work(tx)]))[1]),
+    )
   }
 
   /**

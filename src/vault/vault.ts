@@ -1,5 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { type AuditEvent, appendEvent, type CheckpointSigner, lockLog } from '../audit/index.ts'
+import {
+  type AuditEvent,
+  appendEvent,
+  appendLastEvent,
+  type CheckpointSigner,
+} from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Database, systemTenant, type TenantId, type WriteTx } from '../postgres/index.ts'
@@ -18,7 +23,7 @@ import {
 } from './key-pair.ts'
 import { type Lease, Leases } from './lease.ts'
 import { vaultMetrics } from './metrics.ts'
-import { findNewestSecret, findSecret, notifySealed, type SecretRow, setSealed } from './queries.ts'
+import { findNewestSecret, findSecret, notifySealed, setSealed } from './queries.ts'
 import { SealState, sealChannel } from './seal-state.ts'
 import { envelopeId, SecretStore } from './secrets.ts'
 import { type Refusal, refuseRequest } from './signature-request.ts'
@@ -167,6 +172,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
         name: wish.name,
         path,
         version: row.version,
+        envelope: envelopeId(row),
         login: wish.login,
         session: wish.session,
         shown: readPublicKey(row.publicKey, wish.name).blob,
@@ -224,15 +230,14 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
       return signEd25519With(held.ephemeral, data)
     }
     // Intent first: once this has committed, the key is opened and the signature made.
-    const row = await secrets.writeWith(
-      held.tenant,
-      (tx) => Promise.all([findSecret(tx, held.path, held.version), lockLog(tx)]),
-      async (_tx, [found, log]) => {
-        if (found === undefined) throw new KeyMissing(held.name)
-        await log.appendLast(keyUsed(held, found, algorithm))
-        return found
-      },
+    const [row] = await secrets.write(held.tenant, (tx) =>
+      Promise.all([
+        findSecret(tx, held.path, held.version),
+        appendLastEvent(tx, keyUsed(held, algorithm)),
+      ]),
     )
+    if (row === undefined) throw new KeyMissing(held.name)
+    if (envelopeId(row) !== held.envelope) throw new SecretDamaged(held.path)
     const signature = await secrets.use(held, row, (privateKey) =>
       signRsa(privateKey, data, algorithm),
     )
@@ -279,8 +284,10 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
 
   async function unseal(): Promise<void> {
     await state.ready()
+    const row = await database.read(systemTenant, (tx) => state.find(tx))
+    // Word of the seal may come late, and wipes what was read: nothing is waited for in between.
     await state.load()
-    await state.check(await database.read(systemTenant, (tx) => state.find(tx)))
+    await state.check(row)
     await changeState(false)
     scoped.warn('vault unsealed')
   }
@@ -313,11 +320,11 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
   }
 }
 
-function keyUsed(lease: Lease, row: SecretRow, algorithm: string): AuditEvent {
+function keyUsed(lease: Lease, algorithm: string): AuditEvent {
   return {
     type: 'key.use',
     public: {
-      secret: envelopeId(row),
+      secret: lease.envelope,
       secretName: lease.name,
       version: String(lease.version),
       lease: lease.id,

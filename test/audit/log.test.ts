@@ -1,10 +1,15 @@
 import { Registry } from 'prom-client'
 import { expect, test } from 'vitest'
-import { type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
-import { insertLeaf } from '../../src/audit/queries.ts'
-import { systemTenant } from '../../src/postgres/index.ts'
+import {
+  type AuditEvent,
+  appendEvent,
+  appendLastEvent,
+  createAudit,
+} from '../../src/audit/index.ts'
+import { appendLeafHash, type CompactRange, emptyTree, leafHash } from '../../src/audit/merkle.ts'
+import { systemTenant, type TenantId } from '../../src/postgres/index.ts'
 import { checkLog, createTestSigner } from '../support/audit.ts'
-import { openTestDatabase, silent } from '../support/postgres.ts'
+import { newTenantId, openTestDatabase, silent } from '../support/postgres.ts'
 
 const database = await openTestDatabase()
 const { app, bastion } = database
@@ -48,19 +53,64 @@ test('drops the leaf when the act it records fails', async () => {
   await expectSound(tenant, 0)
 })
 
-test('commits nothing where the log is not as it was locked', async () => {
-  const tenant = await database.createTenant()
-  const id = '0190a5f0-0000-7000-8000-000000000001'
-  const leaf = { id, leaf: Buffer.from('{}') }
-  const after = (size: number) => ({ size, hashes: [Buffer.alloc(32)] })
-  const append = (size: number) =>
-    app.write(tenant, (tx) => insertLeaf(tx.last(), leaf, Buffer.alloc(32), after(size)))
+test('grows a range in the database as its verifier does', async () => {
+  const leaves = Array.from({ length: 300 }, (_, i) => leafHash(Buffer.from(`leaf ${i}`)))
+  const grow = async (tree: CompactRange, leaf: Buffer): Promise<CompactRange> => {
+    const [row] = await database.superuser<{ hashes: Buffer[] }>(
+      'select audit_grow($1, $2, $3) as hashes',
+      [tree.hashes, tree.size, leaf],
+    )
+    return { size: tree.size + 1, hashes: row?.hashes ?? [] }
+  }
+  let tree = emptyTree
+  for (const leaf of leaves) {
+    const grown = await grow(tree, leaf)
+    tree = appendLeafHash(tree, leaf)
+    expect(grown).toEqual(tree)
+  }
+  // Beyond what 32 bits count, where the last leaf completes every subtree that there is, and none.
+  const [leaf = Buffer.alloc(0)] = leaves
+  for (const size of [2 ** 52 - 1, 2 ** 53 - 2]) {
+    const large = { size, hashes: leaves.slice(0, 52) }
+    expect(await grow(large, leaf)).toEqual(appendLeafHash(large, leaf))
+  }
+})
+
+test('appends nothing to a head that is none, and does nothing with it', async () => {
+  const [tenant, other] = [await database.createTenant(), await database.createTenant()]
   await audit.append(tenant, opened)
-  for (const size of [1, 3]) await expect(append(size)).rejects.toMatchObject({ code: '22012' })
+  await audit.append(other, opened)
+  const set = (hashes: string) =>
+    database.superuser(
+      `begin; alter table audit_tree disable trigger user;
+       update audit_tree set hashes = ${hashes} where tenant_id = '${tenant}';
+       alter table audit_tree enable trigger user; commit`,
+    )
+  const act = (of: TenantId) =>
+    app.write(of, (tx) =>
+      Promise.all([tx.run("update tenant set name = 'changed'"), appendLastEvent(tx, opened)]),
+    )
+  const name = (of: TenantId) =>
+    app.read(of, (tx) => tx.one<{ name: string }>('select name from tenant'))
+  await set("'{}'")
+  await expect(act(tenant)).rejects.toThrow('these are not the hashes of 1 leaves')
+  expect(await name(tenant)).not.toEqual({ name: 'changed' })
+  // Control: with the head that it had, both are done.
+  await act(other)
+  expect(await name(other)).toEqual({ name: 'changed' })
+  await expectSound(other, 2)
+  const nobody = newTenantId()
+  await expect(act(nobody)).rejects.toMatchObject({ code: 'P0002' })
+})
+
+test('puts the name of the log in each leaf, whatever the event holds', async () => {
+  const tenant = await database.createTenant()
+  await audit.append(tenant, {
+    type: 'session.start',
+    public: { session: '"log":""' },
+    private: { command: '{"log":"","log":""}' },
+  })
   await expectSound(tenant, 1)
-  // Control: on the log as it is, it is written, whatever it says.
-  await append(2)
-  expect(await audit.verify(tenant)).toMatchObject({ ok: false, size: 2 })
 })
 
 test('keeps the logs of tenants apart', async () => {
