@@ -1,20 +1,21 @@
 import type { Metrics } from '../metrics.ts'
-import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
+import { type Database, type ReadTx, raised, type TenantId } from '../postgres/index.ts'
 import {
   type Certificate,
   type CertificateKind,
   fingerprint,
   matchesAddressList,
-  parseCertificate,
   parsePublicKeyBlob,
+  Reader,
 } from '../ssh/index.ts'
 import type { CertificateOrder, CertificateWish, KeyLease, Vault } from '../vault/index.ts'
 import { Authorities, type Authority, type AuthorityState } from './authority.ts'
 import { CertificateRefused, EgressInvalid } from './errors.ts'
 import { caMetrics } from './metrics.ts'
 import { targetPrincipal, userPrincipal } from './principal.ts'
-import { listAuthorities, takeSerial } from './queries.ts'
+import { authorityTurned, listAuthorities, requireAuthority } from './queries.ts'
 import { type Revocation, revoke } from './revocation.ts'
+import { type Serial, Serials } from './serials.ts'
 import { encodeRevocations, type Trust, trust } from './trust.ts'
 
 export interface IssuedCertificate {
@@ -137,66 +138,83 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     throw new EgressInvalid(egress)
   }
   const authorities = new Authorities(database, vault)
+  const serials = new Serials(database)
   const metrics = caMetrics(registry)
 
-  /** Has one signed; on first use there is nobody to sign yet. */
   async function issue(
     tenant: TenantId,
     kind: CertificateKind,
     state: AuthorityState,
     wish: Issue,
   ): Promise<IssuedCertificate> {
-    const issued = await sign(tenant, kind, state, wish)
-    if (issued !== undefined) return issued
+    const stopTimer = metrics.issueSeconds.startTimer()
+    const taken = await takeSerial(tenant, kind, state)
+    let issued = await sign(tenant, kind, state, taken, wish)
+    if (issued === undefined) {
+      serials.forget(tenant, kind, state)
+      const again = await takeSerial(tenant, kind, state)
+      issued = await sign(tenant, kind, state, again, wish)
+    }
+    // It would have to turn twice within one login.
+    if (issued === undefined) throw new CertificateRefused(`the ${kind} authority is being turned`)
+    stopTimer()
+    metrics.issued.inc({ kind })
+    return issued
+  }
+
+  /** On first use there is nobody to sign yet. */
+  async function takeSerial(
+    tenant: TenantId,
+    kind: CertificateKind,
+    state: AuthorityState,
+  ): Promise<Serial> {
+    const taken = await serials.take(tenant, kind, state)
+    if (taken !== undefined) return taken
     await authorities.list(tenant, kind)
-    const second = await sign(tenant, kind, state, wish)
+    const second = await serials.take(tenant, kind, state)
     if (second === undefined) throw new CertificateRefused(`there is no ${state} ${kind} authority`)
     return second
   }
 
-  /** Its serial is taken in the transaction that puts it on the log. Undefined without an authority. */
+  /** Undefined when the authority of the serial is not in that state any more. */
   async function sign(
     tenant: TenantId,
     kind: CertificateKind,
     state: AuthorityState,
-    wish: Issue,
+    { generation, serial }: Serial,
+    { certificate, event }: Issue,
   ): Promise<IssuedCertificate | undefined> {
-    const stopTimer = metrics.issueSeconds.startTimer()
-    let taken: { readonly generation: number; readonly serial: string } | undefined
-    const blob = await vault.signCertificate(tenant, async (tx: WriteTx) => {
-      taken = await takeSerial(tx, kind, state)
-      if (taken === undefined) return undefined
-      const { generation, serial } = taken
-      const { validAfter, validBefore, publicKey, keyId, principals } = wish.certificate
-      return {
-        authority: { kind, generation },
-        certificate: { ...wish.certificate, serial: BigInt(serial) },
-        event: {
-          public: {
-            certKind: kind,
-            generation: String(generation),
-            serial,
-            fingerprint: fingerprint(publicKey),
-            validAfter: moment(validAfter),
-            validBefore: moment(validBefore),
-            ...wish.event.public,
-          },
-          private: { keyId, principals, ...wish.event.private },
+    const { validAfter, validBefore, publicKey, keyId, principals } = certificate
+    const order: CertificateOrder = {
+      authority: { kind, generation },
+      certificate: { ...certificate, serial },
+      event: {
+        public: {
+          certKind: kind,
+          generation: String(generation),
+          serial: String(serial),
+          fingerprint: fingerprint(publicKey),
+          validAfter: moment(validAfter),
+          validBefore: moment(validBefore),
+          ...event.public,
         },
-      }
-    })
-    if (blob === undefined || taken === undefined) return undefined
-    stopTimer()
-    metrics.issued.inc({ kind })
-    const parsed = parseCertificate(blob)
-    if ('problem' in parsed) throw new Error('the vault signed no certificate')
-    const { type, serial, keyId, principals, validAfter, validBefore, publicKey } =
-      parsed.certificate
+        private: { keyId, principals, ...event.private },
+      },
+    }
+    let blob: Buffer
+    try {
+      blob = await vault.signCertificate(tenant, order, (tx) =>
+        requireAuthority(tx, kind, generation, state),
+      )
+    } catch (err) {
+      if (raised(err) === authorityTurned) return undefined
+      throw err
+    }
     return {
       blob,
-      type,
+      type: certificateType(blob),
       kind,
-      generation: taken.generation,
+      generation,
       serial,
       keyId,
       principals,
@@ -323,6 +341,11 @@ function options(values: { readonly [name: string]: string | undefined }) {
       value === undefined ? [] : [[name, value]],
     ),
   )
+}
+
+/** The vault has read the rest of it already. */
+function certificateType(blob: Buffer): string {
+  return new Reader(blob).text()
 }
 
 function moment(seconds: bigint): string {

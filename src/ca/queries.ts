@@ -69,17 +69,30 @@ export async function setAuthorityState(
   )
 }
 
-/** A serial of the generation that is in this state; undefined when there is none. */
-export function takeSerial(
+/** So many serials, up to the last, of the generation that is in this state; undefined when there is none. */
+export function takeSerials(
   tx: WriteTx,
   kind: CertificateKind,
   state: AuthorityState,
-): Promise<{ readonly generation: number; readonly serial: string } | undefined> {
+  count: number,
+): Promise<{ readonly generation: number; readonly last: string } | undefined> {
   return tx.maybe(
-    `update certificate_authority set last_serial = last_serial + 1
-       where kind = $1 and state = $2 returning generation, last_serial::text as serial`,
-    [kind, state],
+    `update certificate_authority set last_serial = last_serial + $3
+       where kind = $1 and state = $2 returning generation, last_serial::text as last`,
+    [kind, state, count],
   )
+}
+
+/** What a transaction fails with whose authority is not in the state that it should be in. */
+export const authorityTurned = 'VT002'
+
+export async function requireAuthority(
+  tx: WriteTx,
+  kind: CertificateKind,
+  generation: number,
+  state: AuthorityState,
+): Promise<void> {
+  await tx.one('select certificate_authority_require($1, $2, $3)', [kind, generation, state])
 }
 
 /** Grows with each revocation; 0 before the first. */

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
-import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
+import { keep } from '../bytes.ts'
+import type { TenantId, WriteTx } from '../postgres/index.ts'
 import {
   type Certificate,
   type CertificateFields,
@@ -43,7 +45,7 @@ const lifeSecondsMax: Readonly<Record<CertificateKind, bigint>> = {
 /** A certificate may have begun this long ago: clocks differ. */
 const pastSecondsMax = 300n
 const principalsMax = 16
-const usedMax = 10_000
+const knownMax = 10_000
 const principalPattern = /^[a-z0-9][a-z0-9._@:-]{0,252}$/
 const keyIdPattern = /^[\x20-\x7e]{1,200}$/
 const criticalOptions: ReadonlySet<string> = new Set(['force-command', 'source-address'])
@@ -54,12 +56,18 @@ const extensions: ReadonlySet<string> = new Set([
   'permit-pty',
 ])
 
+/** A key as it is stored, sealed, and its public half as on the wire. */
+interface Known {
+  readonly row: SecretRow
+  readonly signatureKey: Buffer
+}
+
 /** The keys of certificate authorities: they sign certificates of their kind, and nothing else. */
 export class AuthorityKeys {
   readonly #secrets: SecretStore
   readonly #metrics: VaultMetrics
-  /** Which key of a tenant's signed last: the next order is likely for it, and it is asked for along. */
-  readonly #used = new Map<TenantId, AuthorityName>()
+  /** The keys that have signed, as they were stored then. */
+  readonly #known = new Map<string, Known>()
 
   constructor(secrets: SecretStore, metrics: VaultMetrics) {
     this.#secrets = secrets
@@ -84,54 +92,71 @@ export class AuthorityKeys {
         },
       },
     ])
-    return publicKeyOf(await this.#secrets.read(tenant, (tx) => find(tx, authority)), path)
+    return (await this.#find(tenant, path)).signatureKey
   }
 
   /**
-   * Signs what the order says. The order is made, and `cert.issue` appended, in one transaction;
-   * only when that has committed is the key opened. Gives undefined where there was no order; throws
-   * VaultRefused for what no CA key signs.
+   * Signs what the order says, with `cert.issue` on the log. What `require` asks of the transaction in
+   * its first turn fails it where the order does not stand any more.
+   *
+   * The key is opened, and the certificate signed, while the transaction is on its way; nobody gets
+   * what was signed unless that has committed. Throws VaultRefused for what no CA key signs.
    */
   async sign(
     tenant: TenantId,
-    order: (tx: WriteTx) => Promise<CertificateOrder | undefined>,
-  ): Promise<Buffer | undefined> {
-    const likely = this.#used.get(tenant)
-    const ordered = await this.#secrets.write(tenant, async (tx) => {
-      const [made, found] = await Promise.all([
-        order(tx),
-        likely === undefined ? undefined : findNewestSecret(tx, pathOf(likely)),
-      ])
-      if (made === undefined) return undefined
-      const { authority, certificate, event } = made
-      const isIt = likely !== undefined && pathOf(likely) === pathOf(authority)
-      const row = isIt && found !== undefined ? found : await find(tx, authority)
-      const signatureKey = publicKeyOf(row, pathOf(authority))
-      const { kind } = authority
-      const fields = { ...certificate, nonce: randomBytes(32), kind, signatureKey }
-      const { toBeSigned } = encodeCertificate(fields)
-      this.#require(toBeSigned, authority, signatureKey)
-      await appendLastEvent(tx, { type: 'cert.issue', ...event })
-      return { authority, row, toBeSigned, signatureKey }
+    { authority, certificate, event }: CertificateOrder,
+    require: (tx: WriteTx) => Promise<void>,
+  ): Promise<Buffer> {
+    const path = pathOf(authority)
+    const { row, signatureKey } = await this.#find(tenant, path)
+    const { kind } = authority
+    const { toBeSigned } = encodeCertificate({
+      ...certificate,
+      nonce: randomBytes(32),
+      kind,
+      signatureKey,
     })
-    if (ordered === undefined) return undefined
-    const { authority, row, toBeSigned, signatureKey } = ordered
-    this.#remember(tenant, authority)
-    const place = { tenant, path: pathOf(authority), version: row.version }
-    const bare = await this.#secrets.use(place, row, (key) => signEd25519(key, toBeSigned))
+    this.#require(toBeSigned, authority, signatureKey)
+    const bareBy = (key: SecretRow) =>
+      this.#secrets.use({ tenant, path, version: key.version }, key, (privateKey) =>
+        signEd25519(privateKey, toBeSigned),
+      )
+    const [, stored, , early] = await this.#secrets.write(tenant, (tx) =>
+      Promise.all([
+        require(tx),
+        findNewestSecret(tx, path),
+        appendLastEvent(tx, { type: 'cert.issue', ...event }),
+        // Once that is sent. What is wrong with a key that was kept shows when it is opened again.
+        nextTurn().then(() => bareBy(row).catch(() => undefined)),
+      ]),
+    )
+    const isAsKept = stored !== undefined && isSame(stored, row)
+    if (!isAsKept) this.#known.delete(nameOf(tenant, path))
+    if (stored === undefined) throw new KeyMissing(path)
+    if (stored.publicKey !== row.publicKey) throw new SecretDamaged(path)
+    const bare = (isAsKept ? early : undefined) ?? (await bareBy(stored))
     const blob = sealCertificate(toBeSigned, signatureBlob(bare))
     const parsed = parseCertificate(blob)
     // What left the vault is read once more, as its readers will.
     if ('problem' in parsed || !parsed.certificate.signatureKey.equals(signatureKey)) {
-      throw new SecretDamaged(place.path)
+      throw new SecretDamaged(path)
     }
-    this.#metrics.signatures.inc({ purpose: `certificate-${authority.kind}` })
+    this.#metrics.signatures.inc({ purpose: `certificate-${kind}` })
     return blob
   }
 
-  #remember(tenant: TenantId, authority: AuthorityName): void {
-    if (this.#used.size >= usedMax) this.#used.clear()
-    this.#used.set(tenant, authority)
+  /** As it is stored, or was when it signed last. */
+  async #find(tenant: TenantId, path: string): Promise<Known> {
+    const known = this.#known.get(nameOf(tenant, path))
+    if (known !== undefined) return known
+    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), path))
+    if (row === undefined) throw new KeyMissing(path)
+    const { sealed, dek, wrappedKek } = row
+    const kept = { sealed: keep(sealed), dek: keep(dek), wrappedKek: keep(wrappedKek) }
+    const found = { row: { ...row, ...kept }, signatureKey: keep(publicKeyOf(row, path)) }
+    if (this.#known.size >= knownMax) this.#known.clear()
+    this.#known.set(nameOf(tenant, path), found)
+    return found
   }
 
   #require(toBeSigned: Buffer, authority: AuthorityName, signatureKey: Buffer): void {
@@ -176,10 +201,19 @@ function pathOf({ kind, generation }: AuthorityName): string {
   return `ca/${kind}/${generation}`
 }
 
-async function find(tx: ReadTx, authority: AuthorityName): Promise<SecretRow> {
-  const row = await findNewestSecret(tx, pathOf(authority))
-  if (row === undefined) throw new KeyMissing(pathOf(authority))
-  return row
+function isSame(one: SecretRow, other: SecretRow): boolean {
+  return (
+    one.version === other.version &&
+    one.kekVersion === other.kekVersion &&
+    one.publicKey === other.publicKey &&
+    one.sealed.equals(other.sealed) &&
+    one.dek.equals(other.dek) &&
+    one.wrappedKek.equals(other.wrappedKek)
+  )
+}
+
+function nameOf(tenant: TenantId, path: string): string {
+  return `${tenant} ${path}`
 }
 
 function publicKeyOf({ publicKey }: SecretRow, path: string): Buffer {

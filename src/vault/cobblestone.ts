@@ -6,18 +6,14 @@
  * Here the commitment is derived beside the key and compared before anything is decrypted.
  */
 
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHmac,
-  randomBytes,
-  timingSafeEqual,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, hash, randomBytes, timingSafeEqual } from 'node:crypto'
 
 export const keyBytes = 32
 export const saltBytes = 24
 export const commitmentBytes = 32
 
+/** What SHA-512 takes at a time. */
+const blockBytes = 128
 const nonceBytes = 12
 const tagBytes = 16
 const chunkBytes = 16 * 1024
@@ -78,14 +74,44 @@ export function decrypt(
 export function hkdfExpand(key: Uint8Array, info: Uint8Array, length: number): Buffer {
   const blocks: Buffer[] = []
   for (let have = 0, block: Buffer = Buffer.alloc(0); have < length; have += block.length) {
-    const hmac = createHmac('sha512', key).update(block).update(info)
-    block = hmac.update(Buffer.of(blocks.length + 1)).digest()
+    block = hmac(key, [block, info, Buffer.of(blocks.length + 1)])
     blocks.push(block)
   }
   const output = secretBuffer(length)
   Buffer.concat(blocks, length).copy(output)
   for (const block of blocks) block.fill(0)
   return output
+}
+
+/**
+ * HMAC-SHA-512, RFC 2104, by a key of one block at most.
+ *
+ * Node's own takes a key as bytes for a key object first, which is an exception each time and dearer
+ * than all the rest; and a key object keeps its bytes until it is collected. Of this nothing is left.
+ */
+export function hmac(key: Uint8Array, message: readonly Uint8Array[]): Buffer {
+  if (key.length > blockBytes) throw new RangeError('a key is longer than a block')
+  const inner = padded(key, 0x36, message)
+  const digest = hash('sha512', inner, 'buffer')
+  const outer = padded(key, 0x5c, [digest])
+  try {
+    return hash('sha512', outer, 'buffer')
+  } finally {
+    for (const bytes of [inner, outer, digest]) bytes.fill(0)
+  }
+}
+
+/** The key, filled up to a block and with each byte xored, and what is hashed behind it. */
+function padded(key: Uint8Array, pad: number, behind: readonly Uint8Array[]): Buffer {
+  const length = behind.reduce((sum, { length }) => sum + length, blockBytes)
+  const bytes = secretBuffer(length).fill(pad, 0, blockBytes)
+  for (let at = 0; at < key.length; at++) bytes[at] = pad ^ (key[at] ?? 0)
+  let at = blockBytes
+  for (const part of behind) {
+    bytes.set(part, at)
+    at += part.length
+  }
+  return bytes
 }
 
 /** A buffer for key material: never a slice of Node's shared pool, which other code may see. */

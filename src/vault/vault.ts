@@ -86,14 +86,15 @@ export interface Vault {
   /** Makes the key of a certificate authority when it is missing; audited. Gives its public half. */
   createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
   /**
-   * Signs the certificate that is ordered; the order is made in the transaction that puts it on the
-   * log as `cert.issue`, before the key is opened. Gives undefined where there was no order; throws
+   * Signs the certificate that is ordered. Nobody gets it unless it is on the log as `cert.issue`,
+   * committed, and `require` did not fail that transaction: it is asked first, in one turn. Throws
    * VaultRefused for what no CA key signs.
    */
   signCertificate(
     tenant: TenantId,
-    order: (tx: WriteTx) => Promise<CertificateOrder | undefined>,
-  ): Promise<Buffer | undefined>
+    order: CertificateOrder,
+    require: (tx: WriteTx) => Promise<void>,
+  ): Promise<Buffer>
   /**
    * Signs the login request that was leased: RFC 4252 section 7, or its host-bound form.
    *
@@ -307,7 +308,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     lease,
     leaseEphemeral,
     createAuthorityKey: (tenant, authority) => authorityKeys.create(tenant, authority),
-    signCertificate: (tenant, order) => authorityKeys.sign(tenant, order),
+    signCertificate: (tenant, order, require) => authorityKeys.sign(tenant, order, require),
     sign,
     checkpointSigner,
     status,

@@ -248,6 +248,31 @@ describe('generations', () => {
     expect(states.filter((state) => state === 'next')).toHaveLength(1)
   })
 
+  test('sign by the generation that another node has turned to', async () => {
+    const fresh = await database.createTenant(`g${Date.now()}`)
+    const other = createCa({
+      database: database.app,
+      vault,
+      egress: undefined,
+      metrics: new Registry(),
+    })
+    const generationOf = async () => {
+      const { certificate } = await ca.leaseUpstream(fresh, wish())
+      const parsed = parseCertificate(certificate ?? Buffer.alloc(0))
+      if ('problem' in parsed) throw new Error(parsed.problem)
+      const { signatureKey } = parsed.certificate
+      const known = await ca.authorities(fresh, 'user')
+      return known.find(({ publicKey }) => publicKey.equals(signatureKey))?.generation
+    }
+    // With serials in hand: this node does not ask whose they are.
+    for (let i = 0; i < 4; i++) expect(await generationOf()).toBe(1)
+    await other.rotate(fresh, 'user', by)
+    expect(await generationOf()).toBe(2)
+    const issued = (await events(fresh)).filter(({ type }) => type === 'cert.issue')
+    const generations = ['1', '1', '1', '1', '2']
+    expect(issued).toMatchObject(generations.map((generation) => ({ public: { generation } })))
+  })
+
   test('never give a serial twice', async () => {
     const { blob } = makeKey()
     const user = { id: '0192f0c1-2345-7abc-8def-0123456789aa', name: 'demo' }
@@ -257,6 +282,14 @@ describe('generations', () => {
       ),
     )
     expect(new Set(issued.map(({ serial }) => serial)).size).toBe(20)
+    const another = createCa({
+      database: database.app,
+      vault,
+      egress: undefined,
+      metrics: new Registry(),
+    })
+    const more = await another.issueUser(tenant, { user, publicKey: blob, ttlSeconds: 60 }, by)
+    expect(issued.map(({ serial }) => serial)).not.toContain(more.serial)
   })
 })
 

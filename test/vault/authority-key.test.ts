@@ -30,11 +30,11 @@ const sign = (
   more: Partial<CertificateOrder['certificate']> = {},
   of: CertificateOrder['authority'] = authority,
 ) =>
-  vault.signCertificate(tenant, async () => ({
-    authority: of,
-    certificate: certificate(more),
-    event: { public: { certKind: of.kind } },
-  }))
+  vault.signCertificate(
+    tenant,
+    { authority: of, certificate: certificate(more), event: { public: { certKind: of.kind } } },
+    async () => {},
+  )
 const issues = async () => (await events(tenant)).filter(({ type }) => type === 'cert.issue').length
 
 test.each<[string, Partial<CertificateOrder['certificate']>]>([
@@ -75,24 +75,57 @@ test('has no key of a generation, or of a tenant, that there is not', async () =
     code: 'ERR_VAULT_KEY_MISSING',
   })
   const other = await database.createTenant('globex')
-  const order = async () => ({ authority, certificate: certificate(), event: { public: {} } })
-  await expect(vault.signCertificate(other, order)).rejects.toMatchObject({
+  const order = { authority, certificate: certificate(), event: { public: {} } }
+  await expect(vault.signCertificate(other, order, async () => {})).rejects.toMatchObject({
     code: 'ERR_VAULT_KEY_MISSING',
   })
 })
 
 test('leases no ephemeral key for a certificate of another', async () => {
   const wish = { login: 'root', session: 's', purpose: 'upstream', expiresInMs: 1000 } as const
-  const another = (await sign()) ?? Buffer.alloc(0)
+  const another = await sign()
   await expect(vault.leaseEphemeral(tenant, wish, async () => another)).rejects.toMatchObject({
     code: 'ERR_VAULT_REFUSED',
   })
 })
 
-test('signs nothing where there is no order, and has nothing on the log', async () => {
+test('gives nothing out where the order does not stand, and has nothing on the log', async () => {
+  const order = {
+    authority,
+    certificate: certificate(),
+    event: { public: { certKind: 'user' } },
+  } as const
+  const give = (does: string) =>
+    vault.signCertificate(tenant, order, async (tx) => {
+      await tx.one(`select 1 / ${does} as one`)
+    })
   const before = await issues()
-  expect(await vault.signCertificate(tenant, async () => undefined)).toBeUndefined()
+  await expect(give('0')).rejects.toMatchObject({ code: '22012' })
   expect(await issues()).toBe(before)
+  expect(await give('1')).toBeInstanceOf(Buffer)
+  expect(await issues()).toBe(before + 1)
+})
+
+test.each([
+  ['damaged', 'private_key = set_byte(private_key, 90, get_byte(private_key, 90) # 1)', 'DAMAGED'],
+  ['under another key', 'dek = set_byte(dek, 90, get_byte(dek, 90) # 1)', 'DAMAGED'],
+  ['another', "public_key = replace(public_key, 'AAAAI', 'AAAAJ')", 'DAMAGED'],
+  ['gone', "path = 'ca/user/1-gone'", 'MISSING'],
+])('signs by nothing that it kept of a key that is %s by now', async (_, change, code) => {
+  await sign()
+  const columns = 'path, private_key, dek, public_key'
+  const table = `vault_secret where tenant_id = '${tenant}' and path = 'ca/user/1'`
+  await database.superuser(`create table kept as select ${columns} from ${table}`)
+  const where = `where tenant_id = '${tenant}' and path like 'ca/user/1%'`
+  await database.superuser(`update vault_secret set ${change} ${where}`)
+  await expect(sign()).rejects.toMatchObject({ code: expect.stringContaining(code) })
+  await expect(sign()).rejects.toThrow()
+  await database.superuser(
+    `update vault_secret set (${columns}) = (select ${columns} from kept) ${where}`,
+  )
+  await database.superuser('drop table kept')
+  // Control: as it was, it signs.
+  expect(await sign()).toBeInstanceOf(Buffer)
 })
 
 test('keeps its keys out of the log of the process', () => {

@@ -1,6 +1,12 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { decrypt, encrypt, hkdfExpand, plaintextBytesMax } from '../../src/vault/cobblestone.ts'
+import {
+  decrypt,
+  encrypt,
+  hkdfExpand,
+  hmac,
+  plaintextBytesMax,
+} from '../../src/vault/cobblestone.ts'
 import { encodeFields } from '../../src/vault/envelope.ts'
 import published from '../vectors/bve1-published.json' with { type: 'json' }
 
@@ -19,6 +25,39 @@ test.each([1, 64, 65, 76, 200])('expands keys to %i bytes as the whole HKDF does
   const extracted = createHmac('sha512', salt).update(input).digest()
   const whole = Buffer.from(hkdfSync('sha512', input, salt, info, length))
   expect(hkdfExpand(extracted, info, length)).toEqual(whole)
+})
+
+// RFC 4231, test cases 1 to 3.
+test.each([
+  [
+    '0b'.repeat(20),
+    '4869205468657265',
+    '87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cde' +
+      'daa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854',
+  ],
+  [
+    '4a656665',
+    '7768617420646f2079612077616e7420666f72206e6f7468696e673f',
+    '164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554' +
+      '9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737',
+  ],
+  [
+    'aa'.repeat(20),
+    'dd'.repeat(50),
+    'fa73b0089d56a284efb0f0756c890be9b1b5dbdd8ee81a3655f83e33b2279d39' +
+      'bf3e848279a722c806b485a47e67c807b946a337bee8942674278859e13292fb',
+  ],
+])('authenticates with the key %s as the published vectors do', (key, message, mac) => {
+  expect(hmac(hex(key), [hex(message)]).toString('hex')).toBe(mac)
+})
+
+test('authenticates as Node does, with keys up to a block and messages in pieces', () => {
+  for (let length = 0; length <= 128; length++) {
+    const [key, message] = [randomBytes(length), randomBytes(3 * length)]
+    const pieces = [message.subarray(0, length), message.subarray(length)]
+    expect(hmac(key, pieces)).toEqual(createHmac('sha512', key).update(message).digest())
+  }
+  expect(() => hmac(Buffer.alloc(129), [])).toThrow('longer than a block')
 })
 
 const sizes = [0, 1, 16_383, 16_384, 16_385, 32_768, 49_152, plaintextBytesMax]
