@@ -67,8 +67,9 @@ try {
     }),
     ...(only.includes('post-quantum') && {
       postQuantum: await measurePostQuantum(arena, {
-        count: quick ? 4 : 100,
-        rounds: quick ? 1 : 3,
+        count: quick ? 4 : 200,
+        rounds: quick ? 1 : 5,
+        warmUp: quick ? 4 : 800,
         say,
       }),
     }),

@@ -89,7 +89,8 @@ export function formatReport(report: Report): string {
   }
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
   if (certificates !== undefined) {
-    row('certificate issue ms', '-', '-', figure(certificates.meanMs), '-')
+    row('certificate issue ms, one after the other', '-', '-', figure(certificates.atOnceMs), '-')
+    row('  in a lone login', '-', '-', figure(certificates.inLoginMs), '-')
     row('  of it the disk', '-', '-', figure(certificates.syncMs), '-')
   }
   return `${lines.join('\n')}\n`
