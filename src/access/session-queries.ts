@@ -138,12 +138,16 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
   return startedAt
 }
 
-/** Changes nothing when it was open before, has ended, or is none of the target's. */
-export function setOpened(id: SessionId, target: TargetId): Act {
+/** Changes nothing when it was open before, has ended, or is another's or at another place. */
+export function setOpened(
+  id: SessionId,
+  { userId, targetId, login }: Pick<SessionRow, 'userId' | 'targetId' | 'login'>,
+): Act {
   return {
     text: `update session set opened_at = now()
-       where id = $1 and target_id = $2 and opened_at is null and ended_at is null returning id`,
-    values: [id, target],
+       where id = $1 and user_id = $2 and target_id = $3 and login = $4
+         and opened_at is null and ended_at is null returning id`,
+    values: [id, userId, targetId, login],
   }
 }
 

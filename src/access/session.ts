@@ -176,15 +176,20 @@ export class Sessions {
   }
 
   async opened(given: Authorization, session: SessionId): Promise<void> {
-    const { tenant, target } = given
+    const { tenant, user, target, login } = given
     const event = sessionOpened(session, given)
     const done = await this.#database.write(tenant, (tx) =>
-      actAndAppendLast(tx, setOpened(session, target.id), event),
+      actAndAppendLast(
+        tx,
+        setOpened(session, { userId: user.id, targetId: target.id, login }),
+        event,
+      ),
     )
     if (done !== undefined) return
-    // It was open before, or has ended; or it is none of this target's.
+    // It was open before, or has ended; or the authorization is for another one.
     const row = await this.#database.read(tenant, (tx) => findSession(tx, session))
-    if (row?.targetId !== target.id) throw new AuthorizationInvalid()
+    const isOf = row?.userId === user.id && row.targetId === target.id && row.login === login
+    if (!isOf) throw new AuthorizationInvalid()
   }
 
   /** Rejects when it could not be written; it is then tried again until it could. */

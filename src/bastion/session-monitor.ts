@@ -144,9 +144,10 @@ export class SessionMonitor {
 
   async upstreamOpened(id: ConnectionId, authorization: string, session: SessionId) {
     const served = this.#connections.require(id)
-    const allowed = requireAuthorization(served, authorization)
-    requireLive(served, session, this.#kills)
-    await this.#deps.access.upstreamOpened(allowed, session)
+    requireAuthorization(served, authorization)
+    const startedWith = requireLive(served, session, this.#kills)
+    if (startedWith.id !== authorization) throw new RequestForged('a session')
+    await this.#deps.access.upstreamOpened(startedWith, session)
     requireLive(served, session, this.#kills)
   }
 

@@ -100,11 +100,9 @@ export class Journal {
       this.#drained = Promise.withResolvers()
       await this.#drained.promise
     }
-    while (
-      kept &&
-      !this.failed &&
-      (this.#dirtySinceMs !== undefined || this.#synced !== undefined)
-    ) {
+    // A tick would sync what is closed by then.
+    if (!kept) this.#dirtySinceMs = undefined
+    while (!this.failed && (this.#dirtySinceMs !== undefined || this.#synced !== undefined)) {
       this.#sync()
       await this.#synced?.promise
     }

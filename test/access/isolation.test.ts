@@ -63,6 +63,10 @@ test('an authorization of one tenant starts and leases nothing in another', asyn
   const leases = fixture.leases.length
   await expect(access.leaseKey(mine, globex.session)).rejects.toMatchObject(refused)
   await expect(access.upstreamOpened(mine, globex.session)).rejects.toMatchObject(refused)
+  for (const bent of [{ login: 'somebody' }, { user: { ...mine.user, id: theirs.user.id } }]) {
+    const opened = access.upstreamOpened({ ...mine, ...bent }, acme.session)
+    await expect(opened).rejects.toMatchObject(refused)
+  }
   expect(fixture.leases).toHaveLength(leases)
 })
 

@@ -331,6 +331,20 @@ describe('a session that was killed', () => {
     expect(monitor.hasSession(session)).toBe(false)
   })
 
+  test('attack: is said to be open by an authorization that it was not started with', async () => {
+    const monitor = fixture.monitor()
+    const { id, session, authorization, somebody } = await leased(monitor)
+    const other = await monitor.authorize(id, 'shell')
+    if ('denied' in other) throw new Error('refused')
+    await expect(monitor.upstreamOpened(id, other.id, session)).rejects.toThrow(RequestForged)
+    expect(await types(somebody)).not.toContain('session.open')
+    // Control: its own says so, once.
+    await monitor.upstreamOpened(id, authorization.id, session)
+    await monitor.upstreamOpened(id, authorization.id, session)
+    const opened = (await types(somebody)).filter((type) => type === 'session.open')
+    expect(opened).toHaveLength(1)
+  })
+
   test('attack: has a key signed for it, or leased, after its end', async () => {
     const monitor = fixture.monitor()
     const { id, session, lease, signedData, proof } = await leased(monitor)

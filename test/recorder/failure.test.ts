@@ -87,6 +87,28 @@ describe('RF-01: below the floor', () => {
   })
 })
 
+test('syncs nothing of a recording that is not kept, also while its file is being closed', async () => {
+  const { store, disk } = faultyStore()
+  const closingMs = 1300
+  const slow: Store = {
+    ...store,
+    create: async (tenant, session) => ({
+      ...(await store.create(tenant, session)),
+      close: () => new Promise((done) => setTimeout(done, closingMs)),
+    }),
+  }
+  const { recorder, recording, failures } = await begin(slow)
+  expect(await recording.end()).toMatchObject({ empty: true, complete: true })
+  expect([disk.syncs, failures]).toEqual([0, []])
+  await recorder.close()
+  // Control: one in which something was seen is.
+  const seen = await begin(store)
+  seen.recording.inputSeen()
+  expect(await seen.recording.end()).toMatchObject({ empty: false, complete: true })
+  expect(disk.syncs).toBe(1)
+  await seen.recorder.close()
+})
+
 describe('RF-03: a storage that fails', () => {
   afterEach(() => void vi.useRealTimers())
 
