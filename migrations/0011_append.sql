@@ -53,3 +53,7 @@ begin
   end if;
 end
 $$;
+
+revoke execute on function audit_grow, audit_append, vault_require_unsealed from public;
+grant execute on function audit_grow, audit_append to vaultterm_app, vaultterm_bastion;
+grant execute on function vault_require_unsealed to vaultterm_app;

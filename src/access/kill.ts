@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { appendEvent } from '../audit/index.ts'
+import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Actor } from '../auth/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
@@ -154,11 +154,13 @@ export class Kills {
     // Before what decides about them is read: those that come later are decided about by what is newer.
     const forwards = this.#live.forwardsOf(tenant)
     try {
-      const doomed = await this.#database.write(tenant, async (tx) => {
+      const look = async (tx: WriteTx) => {
         const baseless = await findBaseless(tx, ids, forwards)
-        if (baseless.sessions.size > 0) await this.#markBaseless(tx, baseless.sessions)
-        return { sessions: await listKilled(tx, ids), forwards: baseless.forwards }
-      })
+        const marked = await markBaseless(tx, baseless.sessions)
+        return { sessions: await listKilled(tx, ids), forwards: baseless.forwards, marked }
+      }
+      const doomed = await this.#database.write(tenant, look, { retry: true })
+      this.#metrics.kills.inc({ why: 'baseless' }, doomed.marked)
       for (const { id, reason } of doomed.sessions) tell.session(id, reason)
       for (const [id, reason] of doomed.forwards) tell.forward(id, reason)
     } catch (err) {
@@ -166,17 +168,21 @@ export class Kills {
       this.#log.warn({ err, tenant }, 'could not look which sessions must end')
     }
   }
+}
 
-  async #markBaseless(tx: WriteTx, baseless: ReadonlyMap<SessionId, string>): Promise<void> {
-    const reasons = [...new Set(baseless.values())]
-    for (const reason of reasons) {
-      const ids = [...baseless].filter(([, why]) => why === reason).map(([id]) => id)
-      for (const row of await setKilled(tx, ids, reason)) {
-        await appendEvent(tx, sessionKilled(row, reason, system))
-        this.#metrics.kills.inc({ why: 'baseless' })
-      }
-    }
+/** All of them are marked before any of it is on the log, of which the lock comes last. */
+async function markBaseless(
+  tx: WriteTx,
+  baseless: ReadonlyMap<SessionId, string>,
+): Promise<number> {
+  const events: AuditEvent[] = []
+  for (const reason of new Set(baseless.values())) {
+    const ids = [...baseless].filter(([, why]) => why === reason).map(([id]) => id)
+    const rows = await setKilled(tx, ids, reason)
+    events.push(...rows.map((row) => sessionKilled(row, reason, system)))
   }
+  for (const event of events) await appendEvent(tx, event)
+  return events.length
 }
 
 /**

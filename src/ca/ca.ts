@@ -204,7 +204,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     let blob: Buffer
     try {
       blob = await vault.signCertificate(tenant, order, (tx) =>
-        requireAuthority(tx, kind, generation, state),
+        requireAuthority(tx, kind, state, { generation, serial }),
       )
     } catch (err) {
       if (raised(err) === authorityTurned) return undefined

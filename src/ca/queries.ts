@@ -3,6 +3,7 @@
 import type { ReadTx, WriteTx } from '../postgres/index.ts'
 import type { CertificateKind } from '../ssh/index.ts'
 import type { Authority, AuthorityState } from './authority.ts'
+import type { Serial } from './serials.ts'
 
 export interface AuthorityRow {
   readonly kind: CertificateKind
@@ -89,10 +90,15 @@ export const authorityTurned = 'VT002'
 export async function requireAuthority(
   tx: WriteTx,
   kind: CertificateKind,
-  generation: number,
   state: AuthorityState,
+  { generation, serial }: Serial,
 ): Promise<void> {
-  await tx.one('select certificate_authority_require($1, $2, $3)', [kind, generation, state])
+  await tx.one('select certificate_authority_require($1, $2, $3, $4)', [
+    kind,
+    generation,
+    state,
+    String(serial),
+  ])
 }
 
 /** Grows with each revocation; 0 before the first. */

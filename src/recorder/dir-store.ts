@@ -16,20 +16,24 @@ const lineBytesMax = 1024 * 1024
 export async function openDirStore(directory: string): Promise<Store> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const prompt = new PromptWrites((await statfs(directory)).type)
+  /** Directories of tenants of which the entry would survive a power cut, as far as this process knows. */
+  const entered = new Set<string>()
   const tenantDirectory = (tenant: TenantId) => join(directory, name(tenant))
   const path = (tenant: TenantId, session: SessionId) =>
     join(tenantDirectory(tenant), `${name(session)}.cast`)
 
   return {
     async create(tenant, session) {
-      const parents = [tenantDirectory(tenant)]
-      if (!(await isDirectory(tenantDirectory(tenant)))) {
-        const made = await mkdir(tenantDirectory(tenant), { recursive: true, mode: 0o700 })
-        if (made !== undefined) parents.push(directory)
-        await isDirectory(tenantDirectory(tenant))
+      const own = tenantDirectory(tenant)
+      if (!(await isDirectory(own))) {
+        await mkdir(own, { recursive: true, mode: 0o700 })
+        await isDirectory(own)
       }
       const flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW
-      return new DirFile(await open(path(tenant, session), flags, 0o600), parents, prompt)
+      const handle = await open(path(tenant, session), flags, 0o600)
+      if (entered.has(own)) return new DirFile(handle, [own], prompt)
+      // Whoever made it may have kept nothing there, and so have synced nothing.
+      return new DirFile(handle, [own, directory], prompt, () => entered.add(own))
     },
 
     async reopen(tenant, session) {
@@ -70,13 +74,21 @@ class DirFile implements StoredFile {
   /** Directories whose entries are new and not yet durable. */
   #parents: readonly string[]
   readonly #prompt: PromptWrites
+  readonly #synced: (() => void) | undefined
   /** How many syncs are underway: a write could wait for them. */
   #syncs = 0
 
-  constructor(handle: FileHandle, parents: readonly string[], prompt: PromptWrites) {
+  constructor(
+    handle: FileHandle,
+    parents: readonly string[],
+    prompt: PromptWrites,
+    /** The parents are durable. */
+    synced?: () => void,
+  ) {
     this.#handle = handle
     this.#parents = parents
     this.#prompt = prompt
+    this.#synced = synced
   }
 
   async append(bytes: Buffer): Promise<void> {
@@ -96,6 +108,7 @@ class DirFile implements StoredFile {
       const parents = this.#parents
       this.#parents = []
       for (const parent of parents) await syncDirectory(parent)
+      if (parents.length > 0) this.#synced?.()
     } finally {
       this.#syncs--
     }

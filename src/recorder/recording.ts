@@ -179,11 +179,12 @@ export class JournalRecording implements Recording {
 
   async #finish(): Promise<RecordingDigest> {
     if (!this.#journal.failed) this.#showTail()
+    const kept = this.#touched
     const digest: RecordingDigest = {
-      ...(await this.#journal.close({ kept: this.#touched })),
+      ...(await this.#journal.close({ kept })),
       events: this.#events,
       durationMs: Math.round(performance.now() - this.#startedMs),
-      empty: !this.#touched,
+      empty: !kept,
       ...this.#command?.digests(),
     }
     await this.#onEnd(digest)

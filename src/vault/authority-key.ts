@@ -15,10 +15,10 @@ import {
   sealCertificate,
   Writer,
 } from '../ssh/index.ts'
-import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
+import { KeyMissing, SecretDamaged, VaultRefused, VaultSealed } from './errors.ts'
 import { ed25519Blob, generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
 import type { VaultMetrics } from './metrics.ts'
-import { findNewestSecret, type SecretRow } from './queries.ts'
+import { findNewestSecret, requireUnsealed, type SecretRow } from './queries.ts'
 import type { SecretStore } from './secrets.ts'
 
 /** Which of a tenant's CA keys. */
@@ -77,6 +77,7 @@ export class AuthorityKeys {
   /** Makes the key when it is missing; audited. Gives its public half as on the wire. */
   async create(tenant: TenantId, authority: AuthorityName): Promise<Buffer> {
     const path = pathOf(authority)
+    this.#known.delete(nameOf(tenant, path))
     await this.#secrets.create(tenant, [
       {
         name: `ca-${authority.kind}`,
@@ -117,24 +118,32 @@ export class AuthorityKeys {
       signatureKey,
     })
     this.#require(toBeSigned, authority, signatureKey)
-    const bareBy = (key: SecretRow) =>
-      this.#secrets.use({ tenant, path, version: key.version }, key, (privateKey) =>
-        signEd25519(privateKey, toBeSigned),
+    const signBy = async (key: SecretRow) => {
+      const place = { tenant, path, version: key.version }
+      const signed = await this.#secrets.use(place, key, (opened) =>
+        signEd25519(opened, toBeSigned),
       )
-    const [, stored, , early] = await this.#secrets.write(tenant, (tx) =>
+      if (!signed.publicBlob.equals(signatureKey)) throw new SecretDamaged(path)
+      return signed.bare
+    }
+    const { lapses } = this.#secrets
+    const [, stored, , , early] = await this.#secrets.write(tenant, (tx) =>
       Promise.all([
-        require(tx),
-        findNewestSecret(tx, path),
         appendLastEvent(tx, { type: 'cert.issue', ...event }),
-        // Once that is sent. What is wrong with a key that was kept shows when it is opened again.
-        nextTurn().then(() => bareBy(row).catch(() => undefined)),
+        // Behind the lock of the log, which may be waited for: what turns the authority takes it too.
+        findNewestSecret(tx, path),
+        require(tx),
+        requireUnsealed(tx),
+        // Once that is sent. A key that does not open any more is opened again, as it is stored.
+        nextTurn().then(() => signBy(row).catch(undefinedWhere(isUnopened))),
       ]),
     )
     const isAsKept = stored !== undefined && isSame(stored, row)
     if (!isAsKept) this.#known.delete(nameOf(tenant, path))
     if (stored === undefined) throw new KeyMissing(path)
     if (stored.publicKey !== row.publicKey) throw new SecretDamaged(path)
-    const bare = (isAsKept ? early : undefined) ?? (await bareBy(stored))
+    const isGood = isAsKept && lapses === this.#secrets.lapses
+    const bare = (isGood ? early : undefined) ?? (await signBy(stored))
     const blob = sealCertificate(toBeSigned, signatureBlob(bare))
     const parsed = parseCertificate(blob)
     // What left the vault is read once more, as its readers will.
@@ -210,6 +219,18 @@ function isSame(one: SecretRow, other: SecretRow): boolean {
     one.dek.equals(other.dek) &&
     one.wrappedKek.equals(other.wrappedKek)
   )
+}
+
+function isUnopened(err: unknown): boolean {
+  return err instanceof SecretDamaged || err instanceof VaultSealed
+}
+
+/** Any other failure, a signature that does not verify for one, is nobody's to pass over. */
+function undefinedWhere(expected: (err: unknown) => boolean): (err: unknown) => undefined {
+  return (err) => {
+    if (!expected(err)) throw err
+    return undefined
+  }
 }
 
 function nameOf(tenant: TenantId, path: string): string {

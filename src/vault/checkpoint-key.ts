@@ -52,7 +52,7 @@ export async function openCheckpointSigner(
       const row = await secrets.read(systemTenant, (tx) => findNewestSecret(tx, wish.path))
       if (row === undefined) throw new KeyMissing(wish.name)
       const place = { tenant: systemTenant, path: wish.path, version: row.version }
-      const signature = await secrets.use(place, row, (key) => signEd25519(key, text))
+      const { bare: signature } = await secrets.use(place, row, (key) => signEd25519(key, text))
       metrics.signatures.inc({ purpose: 'checkpoint' })
       return signature
     },

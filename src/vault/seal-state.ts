@@ -33,10 +33,16 @@ export class SealState {
   /** The key in memory has passed the seal check since it was loaded. */
   #checked = false
   #forgotten = false
+  #lapses = 0
 
   constructor(database: Database, kek: Kek) {
     this.#database = database
     this.#kek = kek
+  }
+
+  /** How often the key was wiped: what was opened before the last time is not to be used. */
+  get lapses(): number {
+    return this.#lapses
   }
 
   /** Makes the state on the vault's first use ever; afterwards does nothing. */
@@ -52,9 +58,11 @@ export class SealState {
   async usable(): Promise<void> {
     await this.ready()
     if (this.#checked && !this.#forgotten) return
+    const lapses = this.#lapses
     const state = await this.#database.read(systemTenant, (tx) => this.find(tx))
     if (state.sealed) throw this.#sealed()
     if (this.#forgotten) await this.load()
+    if (lapses !== this.#lapses) throw this.#sealed()
     if (!this.#checked) await this.check(state)
   }
 
@@ -94,6 +102,7 @@ export class SealState {
   /** Wipes the key from this process. It is read again when the vault is next used unsealed. */
   forget(): void {
     this.#kek.forget()
+    this.#lapses++
     this.#checked = false
     this.#forgotten = true
   }

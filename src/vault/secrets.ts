@@ -52,6 +52,11 @@ export class SecretStore {
     this.#metrics = metrics
   }
 
+  /** Grows with each time that the operator's key was wiped. */
+  get lapses(): number {
+    return this.#state.lapses
+  }
+
   /** Nobody gets what was read while the vault is sealed. */
   read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
     return this.#state.guarded((guard) =>

@@ -6,7 +6,9 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { appendEvent } from '../../src/audit/index.ts'
 import { createCa, targetPrincipal } from '../../src/ca/index.ts'
+import { setAuthorityState } from '../../src/ca/queries.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import {
   connectUpstream,
@@ -271,6 +273,31 @@ describe('generations', () => {
     const issued = (await events(fresh)).filter(({ type }) => type === 'cert.issue')
     const generations = ['1', '1', '1', '1', '2']
     expect(issued).toMatchObject(generations.map((generation) => ({ public: { generation } })))
+  })
+
+  test('attack: sign for whoever waits while they are being turned', async () => {
+    const fresh = await database.createTenant(`w${Date.now()}`)
+    await ca.leaseUpstream(fresh, wish())
+    await ca.leaseUpstream(fresh, wish())
+    const [held, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const turned = database.app.write(fresh, async (tx) => {
+      await setAuthorityState(tx, 'user', 1, 'retired')
+      await setAuthorityState(tx, 'user', 2, 'active')
+      await appendEvent(tx, { type: 'ca.rotate', public: { certKind: 'user', generation: '2' } })
+      held.resolve()
+      await release.promise
+    })
+    await held.promise
+    // With a serial of the first one in hand, behind the log's lock.
+    const leased = ca.leaseUpstream(fresh, wish())
+    await new Promise((done) => setTimeout(done, 200))
+    release.resolve()
+    await Promise.all([turned, leased])
+    const [, , rotated, last] = (await events(fresh)).filter(({ type }) =>
+      ['ca.rotate', 'cert.issue'].includes(type),
+    )
+    expect(rotated).toMatchObject({ type: 'ca.rotate' })
+    expect(last).toMatchObject({ type: 'cert.issue', public: { generation: '2' } })
   })
 
   test('never give a serial twice', async () => {

@@ -106,6 +106,13 @@ test('syncs nothing of a recording that is not kept, also while its file is bein
   seen.recording.inputSeen()
   expect(await seen.recording.end()).toMatchObject({ empty: false, complete: true })
   expect(disk.syncs).toBe(1)
+  // What is typed behind its end makes no recording of it.
+  const late = await begin(slow)
+  const ended = late.recording.end()
+  late.recording.inputSeen()
+  expect(await ended).toMatchObject({ empty: true })
+  expect(disk.syncs).toBe(1)
+  await late.recorder.close()
   await seen.recorder.close()
 })
 

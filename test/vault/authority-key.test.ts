@@ -1,4 +1,5 @@
 import { beforeAll, expect, test } from 'vitest'
+import { lockLog } from '../../src/audit/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import type { CertificateOrder } from '../../src/vault/index.ts'
 import { makeKey } from '../ssh/certificate-fixture.ts'
@@ -103,6 +104,30 @@ test('gives nothing out where the order does not stand, and has nothing on the l
   await expect(give('0')).rejects.toMatchObject({ code: '22012' })
   expect(await issues()).toBe(before)
   expect(await give('1')).toBeInstanceOf(Buffer)
+  expect(await issues()).toBe(before + 1)
+})
+
+test('attack: has one signed before a seal, and waits for the log until it is over', async () => {
+  await sign()
+  const before = await issues()
+  const [held, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const holder = database.app.write(tenant, async (tx) => {
+    await lockLog(tx)
+    held.resolve()
+    await release.promise
+  })
+  await held.promise
+  const waiting = sign()
+  waiting.catch(() => {})
+  await new Promise((done) => setTimeout(done, 200))
+  await vault.seal()
+  release.resolve()
+  await holder
+  await expect(waiting).rejects.toMatchObject({ code: 'ERR_VAULT_SEALED' })
+  expect(await issues()).toBe(before)
+  // Control: what waits while nobody seals is given out.
+  await vault.unseal()
+  expect(await sign()).toBeInstanceOf(Buffer)
   expect(await issues()).toBe(before + 1)
 })
 
