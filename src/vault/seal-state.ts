@@ -57,13 +57,15 @@ export class SealState {
   /** Throws unless the vault is unsealed and the key of this process is the right one, as far as is known here. */
   async usable(): Promise<void> {
     await this.ready()
-    if (this.#checked && !this.#forgotten) return
-    const lapses = this.#lapses
-    const state = await this.#database.read(systemTenant, (tx) => this.find(tx))
-    if (state.sealed) throw this.#sealed()
-    if (this.#forgotten) await this.load()
-    if (lapses !== this.#lapses) throw this.#sealed()
-    if (!this.#checked) await this.check(state)
+    while (!this.#checked || this.#forgotten) {
+      const lapses = this.#lapses
+      const state = await this.#database.read(systemTenant, (tx) => this.find(tx))
+      if (state.sealed) throw this.#sealed()
+      if (this.#forgotten) await this.load()
+      // Wiped while it was read: whether it may be held is asked again.
+      if (lapses !== this.#lapses) this.forget()
+      else if (!this.#checked) await this.check(state)
+    }
   }
 
   /**

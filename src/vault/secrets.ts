@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
+import { VaultSealed } from './errors.ts'
 import type { Kek } from './kek.ts'
 import {
   type RecordPlace,
@@ -109,14 +110,28 @@ export class SecretStore {
     const { tenant, path, version } = place
     const tenantKek = { version: row.kekVersion, wrapped: row.wrappedKek }
     this.#metrics.envelopes.inc({ act: 'open' })
-    return useRecord(this.#kek, tenantKek, { tenant, path, version }, row, use)
+    return this.#withKek(() => useRecord(this.#kek, tenantKek, { tenant, path, version }, row, use))
+  }
+
+  /**
+   * Word of a seal may come when it is over, or may have been missed, and wipes the operator's key
+   * all the same: the row says whether it may be read again.
+   */
+  async #withKek<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (err) {
+      if (!(err instanceof VaultSealed)) throw err
+      await this.#state.usable()
+      return work()
+    }
   }
 
   /** The tenant's newest key, made when it has none. A crash after this leaves an unused key. */
   async #tenantKek(tenant: TenantId): Promise<WrappedKek> {
     const known = await this.read(tenant, findNewestKek)
     if (known !== undefined) return known
-    const made = await wrapNewKek(this.#kek, tenant, 1)
+    const made = await this.#withKek(() => wrapNewKek(this.#kek, tenant, 1))
     return this.write(tenant, async (tx) => {
       await insertKek(tx, made)
       return (await findNewestKek(tx)) ?? made
@@ -127,7 +142,9 @@ export class SecretStore {
     const { privateKey, publicKey, fingerprint } = await wish.generate()
     try {
       const place = { tenant, path: wish.path, version: 1 }
-      const record: SealedRecord = await sealRecord(this.#kek, tenantKek, place, privateKey)
+      const record: SealedRecord = await this.#withKek(() =>
+        sealRecord(this.#kek, tenantKek, place, privateKey),
+      )
       this.#metrics.envelopes.inc({ act: 'seal' })
       const { path, version } = place
       const secret = { ...record, path, version, publicKey, rotationPolicy: wish.rotationPolicy }

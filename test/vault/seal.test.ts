@@ -59,6 +59,22 @@ test('has wiped the key from the memory of every process soon after it was seale
   await other.unseal()
 })
 
+test('goes on when word of a seal comes that is over, whatever is underway', async () => {
+  const newcomer = await database.createTenant()
+  const made = vault.createSshKeys(newcomer)
+  let isMade = false
+  made.then(
+    () => (isMade = true),
+    () => (isMade = true),
+  )
+  while (!isMade) {
+    await database.superuser("select pg_notify('vaultterm_vault_seal', '')")
+    await new Promise((done) => setTimeout(done, 20))
+  }
+  await made
+  expect((await vault.describe(newcomer, 'admin_ssh')).version).toBe(1)
+})
+
 test('has each change of the seal once in the log of the platform', async () => {
   const changes = async () =>
     (await fixture.events(systemTenant)).filter(({ type }) => type.startsWith('vault.'))
