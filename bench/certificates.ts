@@ -11,7 +11,7 @@ import { median } from './statistics.ts'
 /** What it takes to sign a certificate, with its event on the log before anybody gets it. */
 export interface Certificates {
   /** Of one after the other, the median. */
-  readonly atOnceMs: number
+  readonly inARowMs: number
   /** In the login of a single `ssh` on a machine that does nothing else and wakes up for it, the mean. */
   readonly inLoginMs: number
   /** What of either is the disk's: its commit waits for one sync, as long as this in the same place. */
@@ -42,7 +42,7 @@ export async function measureCertificates(
   }
   const after = await issued(vaultterm.ready.portal)
   return {
-    atOnceMs: await measureAtOnce(vaultterm.home, count),
+    inARowMs: await measureInARow(vaultterm.home, count),
     inLoginMs: ((after.seconds - before.seconds) / (after.count - before.count)) * 1000,
     syncMs: measureSync(join(vaultterm.home, 'bench-sync')),
     count: after.count - before.count,
@@ -50,7 +50,7 @@ export async function measureCertificates(
 }
 
 /** In this process, as a command opens the product, with the datastores and the keys of the running one. */
-async function measureAtOnce(home: string, count: number): Promise<number> {
+async function measureInARow(home: string, count: number): Promise<number> {
   const config = parseConfig({ VAULTTERM_HOME: home })
   const product = await open('the benchmark', config, pino({ level: 'silent' }))
   try {

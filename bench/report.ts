@@ -89,7 +89,7 @@ export function formatReport(report: Report): string {
   }
   if (stall !== undefined) row('stalled client MiB', '-', '-', figure(stall.mibEach), '-')
   if (certificates !== undefined) {
-    row('certificate issue ms, one after the other', '-', '-', figure(certificates.atOnceMs), '-')
+    row('certificate issue ms, one after the other', '-', '-', figure(certificates.inARowMs), '-')
     row('  in a lone login', '-', '-', figure(certificates.inLoginMs), '-')
     row('  of it the disk', '-', '-', figure(certificates.syncMs), '-')
   }

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { WriteTx } from '../postgres/index.ts'
-import { type EncodedEvent, encodeEvent } from './event.ts'
+import { encodeEvent } from './event.ts'
 import type { AuditEvent } from './event-types.ts'
 import { appendSeconds, appends, kindOf } from './metrics.ts'
-import { type Act, insertLeaf, insertLeafOf, lockTree } from './queries.ts'
+import { type Act, insertLeaf, lockTree } from './queries.ts'
 
 /** Where an event landed. */
 export interface Receipt {
@@ -19,7 +19,7 @@ export interface Receipt {
  * to hold it briefly.
  */
 export async function appendEvent(tx: WriteTx, event: AuditEvent): Promise<Receipt> {
-  const receipt = await append(event, (encoded) => insertLeaf(tx, encoded))
+  const receipt = await append(tx, event)
   if (receipt === undefined) throw new Error('a log did not say where an event landed')
   return receipt
 }
@@ -38,16 +38,13 @@ export function actAndAppendLast(
   act: Act,
   event: AuditEvent,
 ): Promise<Receipt | undefined> {
-  return append(event, (encoded) => insertLeafOf(tx.last(), act, encoded))
+  return append(tx.last(), event, act)
 }
 
-async function append(
-  event: AuditEvent,
-  insert: (encoded: EncodedEvent) => Promise<number | undefined>,
-): Promise<Receipt | undefined> {
+async function append(tx: WriteTx, event: AuditEvent, act?: Act): Promise<Receipt | undefined> {
   const stop = appendSeconds.startTimer()
   const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
-  const leafIndex = await insert(encoded)
+  const leafIndex = await insertLeaf(tx, encoded, act)
   if (leafIndex === undefined) return undefined
   stop()
   appends.inc({ kind: kindOf(event.type) })

@@ -18,35 +18,27 @@ export function readTree(tx: ReadTx): Promise<Tree> {
   return tx.one('select origin, size, hashes from audit_tree')
 }
 
-/** Writes a leaf, and the head that includes it. Answers at which index. */
-export async function insertLeaf(
-  tx: WriteTx,
-  { id, leaf, private: hidden }: EncodedEvent,
-): Promise<number> {
-  const { index } = await tx.one<{ index: number }>(
-    'select audit_append($1, $2, $3, $4, $5) as index',
-    [id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null],
-  )
-  return index
-}
-
 /** A statement that changes at most one row, and returns it. */
 export interface Act {
   readonly text: string
   readonly values: readonly unknown[]
 }
 
-/** The same, when the act has changed a row, in one statement with it; undefined when it has not. */
-export async function insertLeafOf(
+/**
+ * Writes a leaf, and the head that includes it. Answers at which index. With an act, in one statement
+ * with it, and only when that has changed a row; undefined when it has not.
+ */
+export async function insertLeaf(
   tx: WriteTx,
-  { text, values }: Act,
   { id, leaf, private: hidden }: EncodedEvent,
+  act?: Act,
 ): Promise<number | undefined> {
-  const places = [1, 2, 3, 4, 5].map((place) => `$${values.length + place}`)
+  const before = act?.values ?? []
+  const places = [1, 2, 3, 4, 5].map((place) => `$${before.length + place}`)
+  const append = `select audit_append(${places.join(', ')}) as index`
   const row = await tx.maybe<{ index: number }>(
-    `with act as (${text})
-     select audit_append(${places.join(', ')}) as index from act`,
-    [...values, id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null],
+    act === undefined ? append : `with act as (${act.text}) ${append} from act`,
+    [...before, id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null],
   )
   return row?.index
 }

@@ -148,18 +148,18 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     wish: Issue,
   ): Promise<IssuedCertificate> {
     const stopTimer = metrics.issueSeconds.startTimer()
-    const taken = await takeSerial(tenant, kind, state)
-    let issued = await sign(tenant, kind, state, taken, wish)
-    if (issued === undefined) {
+    // It would have to turn twice within one login to be asked a third time.
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      const taken = await takeSerial(tenant, kind, state)
+      const issued = await sign(tenant, kind, state, taken, wish)
+      if (issued !== undefined) {
+        stopTimer()
+        metrics.issued.inc({ kind })
+        return issued
+      }
       serials.forget(tenant, kind, state)
-      const again = await takeSerial(tenant, kind, state)
-      issued = await sign(tenant, kind, state, again, wish)
     }
-    // It would have to turn twice within one login.
-    if (issued === undefined) throw new CertificateRefused(`the ${kind} authority is being turned`)
-    stopTimer()
-    metrics.issued.inc({ kind })
-    return issued
+    throw new CertificateRefused(`the ${kind} authority is being turned`)
   }
 
   /** On first use there is nobody to sign yet. */

@@ -25,9 +25,9 @@ export async function openDirStore(directory: string): Promise<Store> {
   return {
     async create(tenant, session) {
       const own = tenantDirectory(tenant)
-      if (!(await isDirectory(own))) {
+      if (!(await checkDirectory(own))) {
         await mkdir(own, { recursive: true, mode: 0o700 })
-        await isDirectory(own)
+        await checkDirectory(own)
       }
       const flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW
       const handle = await open(path(tenant, session), flags, 0o600)
@@ -37,13 +37,13 @@ export async function openDirStore(directory: string): Promise<Store> {
     },
 
     async reopen(tenant, session) {
-      await isDirectory(tenantDirectory(tenant))
+      await checkDirectory(tenantDirectory(tenant))
       const handle = await openIfThere(path(tenant, session), O_RDWR | O_APPEND | O_NOFOLLOW)
       return handle === undefined ? undefined : new DirFile(handle, [], prompt)
     },
 
     async read(tenant, session) {
-      await isDirectory(tenantDirectory(tenant))
+      await checkDirectory(tenantDirectory(tenant))
       const handle = await openIfThere(path(tenant, session), O_RDONLY | O_NOFOLLOW)
       if (handle === undefined) return undefined
       try {
@@ -58,7 +58,7 @@ export async function openDirStore(directory: string): Promise<Store> {
     },
 
     async remove(tenant, session) {
-      await isDirectory(tenantDirectory(tenant))
+      await checkDirectory(tenantDirectory(tenant))
       await ifThere(unlink(path(tenant, session)))
     },
 
@@ -142,7 +142,7 @@ function name(id: string): string {
 }
 
 /** False when it is not there; a link or a file throws, for O_NOFOLLOW looks at the last name of a path only. */
-async function isDirectory(path: string): Promise<boolean> {
+async function checkDirectory(path: string): Promise<boolean> {
   const facts = await ifThere(lstat(path))
   if (facts === undefined || facts.isDirectory()) return facts !== undefined
   throw new Error('a directory of recordings is not a directory')

@@ -126,6 +126,16 @@ export class AuthorityKeys {
       if (!signed.publicBlob.equals(signatureKey)) throw new SecretDamaged(path)
       return signed.bare
     }
+    const signEarly = async () => {
+      await nextTurn()
+      try {
+        return await signBy(row)
+      } catch (err) {
+        // Any other failure, a signature that does not verify for one, is not to be passed over.
+        if (err instanceof SecretDamaged || err instanceof VaultSealed) return undefined
+        throw err
+      }
+    }
     const { lapses } = this.#secrets
     const [, stored, , , early] = await this.#secrets.write(tenant, (tx) =>
       Promise.all([
@@ -135,7 +145,7 @@ export class AuthorityKeys {
         require(tx),
         requireUnsealed(tx),
         // Once that is sent. A key that does not open any more is opened again, as it is stored.
-        nextTurn().then(() => signBy(row).catch(undefinedWhere(isUnopened))),
+        signEarly(),
       ]),
     )
     const isAsKept = stored !== undefined && isSame(stored, row)
@@ -219,18 +229,6 @@ function isSame(one: SecretRow, other: SecretRow): boolean {
     one.dek.equals(other.dek) &&
     one.wrappedKek.equals(other.wrappedKek)
   )
-}
-
-function isUnopened(err: unknown): boolean {
-  return err instanceof SecretDamaged || err instanceof VaultSealed
-}
-
-/** Any other failure, a signature that does not verify for one, is nobody's to pass over. */
-function undefinedWhere(expected: (err: unknown) => boolean): (err: unknown) => undefined {
-  return (err) => {
-    if (!expected(err)) throw err
-    return undefined
-  }
 }
 
 function nameOf(tenant: TenantId, path: string): string {

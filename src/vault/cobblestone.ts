@@ -73,13 +73,14 @@ export function decrypt(
 /** HKDF-Expand over SHA-512: RFC 5869 section 2.3. Node has it only together with Extract. */
 export function hkdfExpand(key: Uint8Array, info: Uint8Array, length: number): Buffer {
   const output = secretBuffer(length)
-  for (let have = 0, number = 1, last: Buffer = Buffer.alloc(0); have < length; number++) {
+  let last: Buffer = Buffer.alloc(0)
+  for (let have = 0, number = 1; have < length; number++) {
     const block = hmac(key, [last, info, Buffer.of(number)])
-    have += block.copy(output, have)
     last.fill(0)
     last = block
-    if (have >= length) block.fill(0)
+    have += block.copy(output, have)
   }
+  last.fill(0)
   return output
 }
 

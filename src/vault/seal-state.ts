@@ -8,7 +8,7 @@ import {
 import type { Place } from './envelope.ts'
 import { KekWrong, VaultSealed } from './errors.ts'
 import type { Kek } from './kek.ts'
-import { findState, insertState, requireUnsealed, type StateRow, sealedState } from './queries.ts'
+import { findState, insertState, type StateRow, sealedState } from './queries.ts'
 
 /** Where a process hears that another one has sealed the vault. */
 export const sealChannel = 'vaultterm_vault_seal'
@@ -68,14 +68,11 @@ export class SealState {
     }
   }
 
-  /**
-   * Runs work that asks this first of its transaction, in front of all else: while the vault is
-   * sealed, nothing that is asked in the same turn or later is done. Throws VaultSealed.
-   */
-  async guarded<T>(work: (guard: (tx: ReadTx) => Promise<void>) => Promise<T>): Promise<T> {
+  /** Runs work that asks requireUnsealed of its transaction, in front of all else. Throws VaultSealed. */
+  async guarded<T>(work: () => Promise<T>): Promise<T> {
     await this.usable()
     try {
-      return await work(requireUnsealed)
+      return await work()
     } catch (err) {
       throw raised(err) === sealedState ? this.#sealed() : err
     }

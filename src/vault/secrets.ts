@@ -18,6 +18,7 @@ import {
   insertKek,
   insertSecret,
   type NewSecret,
+  requireUnsealed,
   type SecretRow,
 } from './queries.ts'
 import type { SealState } from './seal-state.ts'
@@ -60,21 +61,19 @@ export class SecretStore {
 
   /** Nobody gets what was read while the vault is sealed. */
   read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
-    return this.#state.guarded((guard) =>
-      this.#database.read(tenant, async (tx) => (await Promise.all([guard(tx), work(tx)]))[1]),
-    )
+    return this.#state.guarded(() => this.#database.read(tenant, (tx) => ifUnsealed(tx, work)))
   }
 
   /** Rejects while the vault is sealed. */
   require(tenant: TenantId): Promise<void> {
-    return this.#state.guarded((guard) => this.#database.read(tenant, (tx) => guard(tx.last())))
+    return this.#state.guarded(() =>
+      this.#database.read(tenant, (tx) => requireUnsealed(tx.last())),
+    )
   }
 
   /** What work asks is not done while the vault is sealed. */
   write<T>(tenant: TenantId, work: (tx: WriteTx) => Promise<T>): Promise<T> {
-    return this.#state.guarded((guard) =>
-      this.#database.write(tenant, async (tx) => (await Promise.all([guard(tx), work(tx)]))[1]),
-    )
+    return this.#state.guarded(() => this.#database.write(tenant, (tx) => ifUnsealed(tx, work)))
   }
 
   /**
@@ -153,6 +152,12 @@ export class SecretStore {
       privateKey.fill(0)
     }
   }
+}
+
+/** While the vault is sealed, nothing that work asks in the same turn or later is done. */
+async function ifUnsealed<Tx extends ReadTx, T>(tx: Tx, work: (tx: Tx) => Promise<T>): Promise<T> {
+  const [, done] = await Promise.all([requireUnsealed(tx), work(tx)])
+  return done
 }
 
 interface MadeSecret {

@@ -87,8 +87,8 @@ export interface Vault {
   createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
   /**
    * Signs the certificate that is ordered. Nobody gets it unless it is on the log as `cert.issue`,
-   * committed, and `require` did not fail that transaction: it is asked first, in one turn. Throws
-   * VaultRefused for what no CA key signs.
+   * committed, and `require` did not fail that transaction, which it is asked of with the log's lock
+   * held, in one turn. Throws VaultRefused for what no CA key signs.
    */
   signCertificate(
     tenant: TenantId,
