@@ -13,9 +13,8 @@ import { Forwards } from './forward/forwards.ts'
 import { refusalLine, refusalOf } from './refusal.ts'
 import { earlyWindowBytes } from './session/early-input.ts'
 import { SessionChannel } from './session/session.ts'
-import { inTime } from './session/target-start.ts'
-import { explainOpen, type UpstreamNeed } from './upstream.ts'
-import { Upstreams } from './upstreams.ts'
+import type { UpstreamNeed } from './upstream.ts'
+import { type TargetSession, Upstreams } from './upstreams.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
@@ -164,8 +163,7 @@ export class ClientConnection {
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
         choices: () => this.#deps.broker.choices(this.#id),
         openTarget: (need) => this.#openTarget(need),
-        lend: async (need, loan, isTaken) =>
-          this.#forwards.lend(await this.#upstreams.connect(need), loan, isTaken),
+        lend: (upstream, loan, isTaken) => this.#forwards.lend(upstream, loan, isTaken),
         requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),
@@ -203,22 +201,17 @@ export class ClientConnection {
     }
   }
 
-  async #openTarget(need: UpstreamNeed): Promise<Channel> {
+  async #openTarget(need: UpstreamNeed): Promise<TargetSession> {
     const { authorization, session } = need
-    const upstream = await this.#upstreams.connect(need)
-    let channel: Channel
-    try {
-      channel = await inTime(upstream.openChannel('session', Buffer.alloc(0)))
-    } catch (err) {
-      throw explainOpen(err, authorization)
-    }
+    const opened = await this.#upstreams.openSession(need)
     try {
       await this.#deps.broker.upstreamOpened(this.#id, authorization.id, session)
     } catch (err) {
-      channel.abort()
+      opened.channel.abort()
+      opened.release()
       throw err
     }
-    return channel
+    return opened
   }
 
   #settle(): void {

@@ -7,7 +7,7 @@ import type { Loan } from '../forward/lendings.ts'
 export interface LoansOptions {
   authorize(kind: Loan['kind']): Promise<Authorization | Denial>
   /** Lets a session's target open channels to the client, where it wants to, until it is called off. */
-  lend(loan: Loan, isTaken: boolean): Promise<() => void>
+  lend(loan: Loan, isTaken: boolean): () => void
   readonly log: Log
 }
 
@@ -54,9 +54,7 @@ export class Loans {
     for (const [kind, { request }] of this.#asked) {
       const isTaken = await inTime(target.request(request.name, request.payload, true))
       if (this.#isOver) return
-      this.#callOff.push(await this.#options.lend({ kind, session }, isTaken))
-      // The session may have ended while that was awaited.
-      if (this.#isOver) this.end()
+      this.#callOff.push(this.#options.lend({ kind, session }, isTaken))
     }
   }
 

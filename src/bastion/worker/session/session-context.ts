@@ -1,10 +1,11 @@
 import type { Log } from '../../../log.ts'
 import type { SessionId } from '../../../recorder/index.ts'
-import type { Channel } from '../../../ssh/index.ts'
+import type { Connection } from '../../../ssh/index.ts'
 import type { Authorization, ChannelKind, ConnectionId, Denial } from '../../wire/calls.ts'
 import type { ServiceDeps } from '../deps.ts'
 import type { Loan } from '../forward/lendings.ts'
 import type { UpstreamNeed } from '../upstream.ts'
+import type { TargetSession } from '../upstreams.ts'
 import type { Choice } from './menu.ts'
 
 /** What the connection around a session knows and lends. */
@@ -22,12 +23,12 @@ export interface SessionContext {
   /** The targets that may be chosen from. */
   choices(): Promise<readonly Choice[]>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */
-  openTarget(need: UpstreamNeed): Promise<Channel>
+  openTarget(need: UpstreamNeed): Promise<TargetSession>
   /**
-   * Lets the target of a session open channels to the client's agent or display, until it is called
-   * off. What it says to that is known.
+   * Lets the target of a session open channels to the client's agent or display, until the function that
+   * it returns is called. `isTaken` is the target's answer to the offer.
    */
-  lend(need: UpstreamNeed, loan: Loan, isTaken: boolean): Promise<() => void>
+  lend(upstream: Connection, loan: Loan, isTaken: boolean): () => void
   /** A short name of this refusal or session start, for the person and the log. */
   requestId(): string
   /** Few starts of one connection are underway at a time: the others wait. */

@@ -3,6 +3,7 @@ import type { Recording, SessionId } from '../../../recorder/index.ts'
 import {
   type Channel,
   type ChannelRequest,
+  type Connection,
   receiveWindowBytes,
   WireError,
 } from '../../../ssh/index.ts'
@@ -49,6 +50,9 @@ export class SessionChannel {
   /** From the moment in which there is a session. */
   #record: SessionRecord | undefined
   #target: Channel | undefined
+  #upstream: Connection | undefined
+  /** Gives back the target's channel. */
+  #release = () => {}
   #relay: Relay | undefined
   /** A target that is dialled by then, or does not answer, is not waited for. */
   readonly #ended = new AbortController()
@@ -61,8 +65,8 @@ export class SessionChannel {
     this.#loans = new Loans({
       authorize: (kind) => context.authorize(kind),
       lend: (loan, isTaken) => {
-        if (this.#record === undefined) throw new Error('no loan without a session')
-        return context.lend(this.#need(this.#record), loan, isTaken)
+        if (this.#upstream === undefined) throw new Error('no loan without a session')
+        return context.lend(this.#upstream, loan, isTaken)
       },
       log: context.log,
     })
@@ -179,9 +183,15 @@ export class SessionChannel {
     if (recording === undefined) return
     if (this.#clientGone) return this.#close('client-gone')
 
-    const target = await this.#context.openTarget(this.#need(record))
+    const {
+      channel: target,
+      upstream,
+      release,
+    } = await this.#context.openTarget(this.#need(record))
     this.#target = target
-    if (this.#gone()) target.abort()
+    this.#upstream = upstream
+    this.#release = release
+    if (this.#gone()) this.#abandonTarget()
     if (this.#clientGone) return this.#close('client-gone')
     await this.#loans.lend(session, target, inTime)
     if (this.#gone()) return this.#close('client-gone')
@@ -300,8 +310,13 @@ export class SessionChannel {
     clearTimeout(this.#patience)
     this.#loans.end()
     // What it has not taken by now it will not get: nobody would see what comes of it.
-    this.#target?.abort()
+    this.#abandonTarget()
     if (this.#clientGone || this.#clientLeaves) this.#channel.close()
+  }
+
+  #abandonTarget(): void {
+    this.#target?.abort()
+    this.#release()
   }
 
   /** There is nothing to put on record. */
