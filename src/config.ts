@@ -39,6 +39,8 @@ export interface Config {
   /** What people type into a browser; undefined means the portal's own address. */
   readonly publicUrl: string | undefined
   readonly logLevel: string
+  /** `off`: SSH in JavaScript also where ssh2's native ciphers are built. ssh2 itself reads it, too. */
+  readonly nativeCiphers: 'auto' | 'off'
   /** Where our connections come from, as targets see it: certificates are good from there only. */
   readonly egress: string | undefined
   /** How long live sessions may go on after SIGTERM. */
@@ -187,6 +189,9 @@ const environment = z.object({
       error: 'must be one of trace, debug, info, warn, error, fatal, silent',
     })
     .default('info'),
+  VAULTTERM_NATIVE_CIPHERS: z
+    .enum(['auto', 'off'], { error: 'must be auto or off' })
+    .default('auto'),
   VAULTTERM_EGRESS: z
     .string()
     .regex(/^[0-9a-fA-F:./]+(,[0-9a-fA-F:./]+)*$/, 'is not a list of addresses and CIDR blocks')
@@ -229,6 +234,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     admin: values.VAULTTERM_ADMIN_LISTEN,
     publicUrl: values.VAULTTERM_PUBLIC_URL?.replace(/\/+$/, ''),
     logLevel: values.VAULTTERM_LOG,
+    nativeCiphers: values.VAULTTERM_NATIVE_CIPHERS,
     egress: values.VAULTTERM_EGRESS,
     drainMs: values.VAULTTERM_DRAIN_SECONDS * 1000,
     limits: {

@@ -24,6 +24,7 @@ export function describeConfig(
     VAULTTERM_WORKERS: String(config.workers.workers),
     VAULTTERM_WORKER_MEMORY_MIB: String(config.workers.softBytes / 1024 ** 2),
     VAULTTERM_LOG: config.logLevel,
+    VAULTTERM_NATIVE_CIPHERS: config.nativeCiphers,
     VAULTTERM_DRAIN_SECONDS: String(config.drainMs / 1000),
   }
 }

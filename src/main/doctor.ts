@@ -23,7 +23,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
       assertPatched()
       return 'carries the patch series'
     }),
-    ...checkNativeParts(),
+    ...checkNativeParts(config),
     check('disk', () => disk(config)),
   ]
   try {

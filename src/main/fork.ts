@@ -7,7 +7,11 @@ const root = resolve(import.meta.dirname, '../..')
 const program = join(import.meta.dirname, `worker${extname(import.meta.filename)}`)
 
 /** All that a worker gets of our environment: a database's password in it would be in its memory. */
-const passedOn = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS']
+const passedOn = [
+  ...['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS'],
+  // ssh2 reads it when it is loaded.
+  'VAULTTERM_NATIVE_CIPHERS',
+]
 
 /**
  * Starts workers. To what they may do as a process Node's permissions put an end: they read the

@@ -93,6 +93,7 @@ export {
   scanHostKeys,
   socketBytes,
   type UpstreamOptions,
+  usesNativeCiphers,
 } from './ssh2/index.ts'
 export { encodeUserauthRequest, parseUserauthRequest, type UserauthRequest } from './userauth.ts'
 export { Reader, WireError, Writer } from './wire.ts'

@@ -21,7 +21,8 @@ export interface Finished {
 
 const program = resolve(import.meta.dirname, '../../bin/vaultterm')
 
-const settings = /^(VAULTTERM_|DATABASE_URL$|REDIS_URL$|NODE_OPTIONS$)/
+/** Settings of the shell that runs the tests, except for the ciphers: whole runs are made without native ones. */
+const settings = /^(VAULTTERM_(?!NATIVE_CIPHERS$)|DATABASE_URL$|REDIS_URL$|NODE_OPTIONS$)/
 
 /** The whole program, as a stranger runs it: its own process, its own state directory, free ports. */
 export class VaultTerm {

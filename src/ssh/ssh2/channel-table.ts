@@ -1,11 +1,5 @@
 import type { Reader } from '../wire.ts'
-import {
-  areUsable,
-  type Channel,
-  type ChannelTransport,
-  OpenChannel,
-  packetBytesMax,
-} from './channel.ts'
+import { type Channel, type ChannelTransport, OpenChannel } from './channel.ts'
 import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
 import {
   type ChannelTerms,
@@ -17,6 +11,7 @@ import {
   openFailure,
   readTerms,
 } from './messages.ts'
+import { areUsable, packetBytesMax } from './outgoing.ts'
 import { receiveWindowBytes } from './receive-window.ts'
 
 /** The other side asks for a channel: accept or reject it once, now or later. */

@@ -1,6 +1,6 @@
 import type { Reader } from '../wire.ts'
 import { ProtocolBroken } from './errors.ts'
-import { Fifo } from './fifo.ts'
+import { type Lender, Loans } from './loans.ts'
 import {
   type ChannelTerms,
   encodeChannelRequest,
@@ -9,7 +9,7 @@ import {
   message,
   readRequest,
 } from './messages.ts'
-import type { Lease } from './read-memory.ts'
+import { OutgoingQueue, type OutgoingTransport, type Queued } from './outgoing.ts'
 import { ReceiveWindow, receiveWindowBytes, type WindowBudget } from './receive-window.ts'
 import type { Receiving } from './window-growth.ts'
 
@@ -67,69 +67,34 @@ export interface Channel {
 }
 
 /** What a channel needs of its connection. */
-export interface ChannelTransport {
+export interface ChannelTransport extends OutgoingTransport, Lender {
   /** What the windows of its channels may grow by. */
   readonly windows: WindowBudget
-  /** False while the socket is full or keys are exchanged: then wait() leads to flush(). */
-  readonly ready: boolean
-  wait(channel: OpenChannel): void
-  send(payload: Buffer): void
-  sendData(recipient: number, chunk: Buffer): void
-  sendExtendedData(recipient: number, chunk: Buffer, kind: number): void
   /** So many bytes came on a channel. */
   came(channel: Receiving, bytes: number): void
-  /** So many bytes of what has just come are handed out; undefined when nobody needs them back. */
-  lend(bytes: number): Lease | undefined
-  letGo(lease: Lease, bytes: number): void
   /** Both sides have closed. */
   forget(channel: OpenChannel): void
 }
 
-/** The largest piece of data that we take, and the largest that we send. */
-export const packetBytesMax = 32 * 1024
-/** Below this a peer would have each byte cost a packet, and at nothing no byte would ever leave. */
-export const packetBytesMin = 256
 /** How many requests may be unanswered, or held before anybody listens. */
 const requestsMax = 128
-/** What one channel sends before the others get their turn. */
-const turnBytes = 2 * packetBytesMax
-const windowBytesMax = 0xffff_ffff
-/** Windows bound bytes. These bound what a peer can make of few bytes: pieces, and requests. */
-const piecesMax = 65_536
-const messagesMax = 128
-const messageBytesMax = 256 * 1024
-
-type Outgoing =
-  | { readonly what: 'data'; chunk: Buffer; readonly kind: number; readonly sent: () => void }
-  | {
-      readonly what: 'message'
-      readonly name: string
-      payload: Buffer
-      /** Runs once it has left, or with false once it never will. */
-      readonly after?: (left: boolean) => void
-    }
 
 /** A channel that both sides have agreed on; the connection hands it its messages. */
 export class OpenChannel implements Channel, Receiving {
   readonly type: string
   readonly window: ReceiveWindow
   readonly localId: number
+  readonly outgoing: OutgoingQueue
   readonly #transport: ChannelTransport
   readonly #remoteId: number
-  readonly #packetMax: number
-  #sendWindow: number
   #handlers: ChannelHandlers | undefined
   #held: ((handlers: ChannelHandlers) => void)[] = []
   #heldRequests = 0
-  readonly #queue = new Fifo<Outgoing>()
-  #messages = 0
-  #messageBytes = 0
   /** Their requests whose reply is still due, in order. */
   #replies: { success: boolean | undefined }[] = []
   /** Our requests that they have not answered, in order. */
   #asked: ((success: boolean) => void)[] = []
-  /** What was handed out and not consumed, in order. */
-  readonly #loans = new Fifo<{ readonly lease: Lease | undefined; bytes: number }>()
+  readonly #loans: Loans
   #eofSent = false
   #eofSeen = false
   /** CLOSE is queued: nothing of ours comes behind it. */
@@ -153,8 +118,8 @@ export class OpenChannel implements Channel, Receiving {
     this.type = type
     this.localId = localId
     this.#remoteId = remote.sender
-    this.#sendWindow = remote.window
-    this.#packetMax = Math.min(remote.packetMax, packetBytesMax)
+    this.outgoing = new OutgoingQueue(transport, remote)
+    this.#loans = new Loans(transport)
   }
 
   get closed(): boolean {
@@ -179,7 +144,7 @@ export class OpenChannel implements Channel, Receiving {
   }
 
   consumed(bytes: number): void {
-    this.#letGo(bytes)
+    this.#loans.letGo(bytes)
     if (this.#over || this.#closeSeen || this.#closeSent) return
     const credit = this.window.consumed(bytes)
     if (credit > 0) this.#transport.send(encodeWindowAdjust(this.#remoteId, credit))
@@ -198,10 +163,8 @@ export class OpenChannel implements Channel, Receiving {
     if (this.#isDone()) resolve(false)
     else {
       const encoded = encodeChannelRequest(this.#remoteId, name, wantReply, payload)
-      const last = this.#queue.last
       // Of sizes that wait behind one another only the last one counts.
-      if (name === 'window-change' && last?.what === 'message' && last.name === name) {
-        last.payload = encoded
+      if (name === 'window-change' && this.outgoing.replaceLast(name, encoded)) {
         resolve(true)
         return promise
       }
@@ -231,7 +194,7 @@ export class OpenChannel implements Channel, Receiving {
   close(): void {
     if (this.#isDone()) return
     this.#closing = true
-    this.#enqueue({
+    this.outgoing.push({
       what: 'message',
       name: 'close',
       payload: encodeForChannel(message.channelClose, this.#remoteId),
@@ -239,7 +202,7 @@ export class OpenChannel implements Channel, Receiving {
         if (left) this.#closeWent()
       },
     })
-    this.flush()
+    this.outgoing.flush()
   }
 
   abort(): void {
@@ -251,45 +214,12 @@ export class OpenChannel implements Channel, Receiving {
     this.#closeWent()
   }
 
-  /** Sends what may be sent now, at most one turn's worth. Asks for another turn when more is left. */
-  flush(): void {
-    let budget = turnBytes
-    for (;;) {
-      const next = this.#queue.first
-      if (next === undefined) return
-      if (!this.#transport.ready || budget <= 0) return this.#transport.wait(this)
-      if (next.what === 'message') {
-        this.#queue.shift()
-        this.#messages--
-        this.#messageBytes -= next.payload.length
-        this.#transport.send(next.payload)
-        next.after?.(true)
-        continue
-      }
-      const bytes = Math.min(next.chunk.length, this.#sendWindow, this.#packetMax)
-      // Without window there is nothing to wait for but the other side's next adjustment.
-      if (bytes === 0 && next.chunk.length > 0) return
-      const whole = bytes === next.chunk.length
-      if (bytes > 0) {
-        const part = whole ? next.chunk : next.chunk.subarray(0, bytes)
-        this.#sendWindow -= bytes
-        budget -= bytes
-        if (next.kind === 0) this.#transport.sendData(this.#remoteId, part)
-        else this.#transport.sendExtendedData(this.#remoteId, part, next.kind)
-      }
-      if (whole) {
-        this.#queue.shift()
-        next.sent()
-      } else next.chunk = next.chunk.subarray(bytes)
-    }
-  }
-
   /** A message of the other side's for this channel; the reader is behind the channel's number. */
   received(number: number, reader: Reader): void {
     if (this.#closeSeen) throw new ProtocolBroken('a message came behind the close of its channel')
     switch (number) {
       case message.channelWindowAdjust:
-        return this.#adjusted(reader.u32())
+        return this.outgoing.widen(reader.u32())
       case message.channelData:
         return this.#dataCame(reader.string(), 0)
       case message.channelExtendedData: {
@@ -326,37 +256,17 @@ export class OpenChannel implements Channel, Receiving {
     return this.#over || this.#closing || (this.#closeSeen && !this.#lingers)
   }
 
-  #send(item: Outgoing): void {
+  #send(item: Queued): void {
     if (this.#isDone() || (item.what === 'data' && (this.#eofSent || this.#closeSeen))) {
       // Whoever counts on its credit must get it.
       if (item.what === 'data') item.sent()
       else item.after?.(false)
       return
     }
-    this.#enqueue(item)
-    if (this.#queue.size === 1) this.flush()
-    else if (
-      this.#queue.size > piecesMax ||
-      this.#messages > messagesMax ||
-      this.#messageBytes > messageBytesMax
-    ) {
-      // Somebody makes work of nothing, and the other side does not take it.
-      this.abort()
-    }
-  }
-
-  #enqueue(item: Outgoing): void {
-    this.#queue.push(item)
-    if (item.what === 'data') return
-    this.#messages++
-    this.#messageBytes += item.payload.length
-  }
-
-  #adjusted(bytes: number): void {
-    this.#sendWindow += bytes
-    if (this.#sendWindow > windowBytesMax)
-      throw new ProtocolBroken('a window grew beyond its limit')
-    this.flush()
+    this.outgoing.push(item)
+    if (this.outgoing.size === 1) this.outgoing.flush()
+    // Somebody makes work of nothing, and the other side does not take it.
+    else if (this.outgoing.isOverfull) this.abort()
   }
 
   #dataCame(chunk: Buffer, kind: number): void {
@@ -367,25 +277,9 @@ export class OpenChannel implements Channel, Receiving {
     // What crosses our CLOSE on its way is for nobody.
     if (this.#closeSent || chunk.length === 0) return
     this.#transport.came(this, chunk.length)
-    const lease = this.#transport.lend(chunk.length)
-    const last = this.#loans.last
-    if (last !== undefined && last.lease === lease) last.bytes += chunk.length
-    else this.#loans.push({ lease, bytes: chunk.length })
+    this.#loans.add(chunk.length)
     if (kind === 0) this.#tell((handlers) => handlers.data(chunk))
     else this.#tell((handlers) => handlers.extendedData(kind, chunk))
-  }
-
-  /** What came first is let go first: whoever takes output takes it in order. */
-  #letGo(bytes: number): void {
-    for (let left = bytes; left > 0; ) {
-      const loan = this.#loans.first
-      if (loan === undefined) return
-      const part = Math.min(left, loan.bytes)
-      if (loan.lease !== undefined) this.#transport.letGo(loan.lease, part)
-      left -= part
-      loan.bytes -= part
-      if (loan.bytes === 0) this.#loans.shift()
-    }
   }
 
   #requestCame(reader: Reader): void {
@@ -456,24 +350,15 @@ export class OpenChannel implements Channel, Receiving {
   /** Of what waits, what is still of use to somebody who takes no more data. */
   #dropData(): void {
     for (const answer of this.#asked.splice(0)) answer(false)
-    for (const item of this.#queue.drain()) {
-      if (item.what === 'data') item.sent()
-      else this.#queue.push(item)
-    }
-    this.flush()
+    this.outgoing.dropData()
+    this.outgoing.flush()
   }
 
   /** Gives up on what was not sent, and tells whoever waits for it. */
   #drop(): void {
-    const queue = this.#queue.drain()
     const asked = this.#asked
-    this.#messages = 0
-    this.#messageBytes = 0
     this.#asked = []
-    for (const item of queue) {
-      if (item.what === 'data') item.sent()
-      else item.after?.(false)
-    }
+    this.outgoing.drop()
     for (const answer of asked) answer(false)
   }
 
@@ -481,9 +366,4 @@ export class OpenChannel implements Channel, Receiving {
     if (this.#handlers === undefined) this.#held.push(tell)
     else tell(this.#handlers)
   }
-}
-
-/** Whether a channel on such terms could move a byte. */
-export function areUsable(terms: ChannelTerms): boolean {
-  return terms.packetMax >= packetBytesMin
 }

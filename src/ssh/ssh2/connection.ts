@@ -8,6 +8,7 @@ import { ConnectionClosed, ProtocolBroken } from './errors.ts'
 import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
 import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
 import { disconnectReason, encodeDisconnect, message } from './messages.ts'
+import type { OutgoingQueue } from './outgoing.ts'
 import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
 import type { WindowBudget } from './receive-window.ts'
 import { type Receiving, WindowGrowth } from './window-growth.ts'
@@ -68,7 +69,7 @@ export class SshConnection implements Connection, ChannelTransport {
   #ready = false
   readonly #channels: ChannelTable
   /** Channels with something to send, each waiting for its turn. */
-  readonly #waiting = new Set<OpenChannel>()
+  readonly #waiting = new Set<OutgoingQueue>()
   readonly #requests: GlobalRequests
   readonly #exchanges: KeyExchanges
   readonly #growth = new WindowGrowth(() => this.#askForLife())
@@ -191,8 +192,8 @@ export class SshConnection implements Connection, ChannelTransport {
 
   // What channels need.
 
-  wait(channel: OpenChannel): void {
-    this.#waiting.add(channel)
+  wait(queue: OutgoingQueue): void {
+    this.#waiting.add(queue)
     // Its turn is over, but the socket takes more: the next turn comes once the others had theirs.
     if (this.ready && !this.#draining) queueMicrotask(() => this.resume())
   }
@@ -231,7 +232,7 @@ export class SshConnection implements Connection, ChannelTransport {
 
   forget(channel: OpenChannel): void {
     this.#channels.forget(channel)
-    this.#waiting.delete(channel)
+    this.#waiting.delete(channel.outgoing)
   }
 
   /** Whatever is sent in one turn of the event loop leaves in one write. */

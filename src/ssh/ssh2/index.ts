@@ -15,7 +15,7 @@ export { ChannelOpenRefused, ConnectionClosed, LibraryUnpatched } from './errors
 export type { GlobalRequest } from './global-requests.ts'
 export { generateHostKey, type ServerHostKey } from './host-key.ts'
 export type { RekeyLimits } from './key-exchanges.ts'
-export { assertPatched } from './library.ts'
+export { assertPatched, usesNativeCiphers } from './library.ts'
 export { disconnectReason, openFailure } from './messages.ts'
 export { adoptSocket, openSocket, socketBytes } from './read-memory.ts'
 export { receiveWindowBytes } from './receive-window.ts'

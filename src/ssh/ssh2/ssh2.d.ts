@@ -126,6 +126,7 @@ declare module 'ssh2' {
 
   const ssh2: {
     readonly patchSeries: number | undefined
+    readonly nativeCiphers: boolean
     readonly Server: typeof Server
     readonly Client: typeof Client
     readonly BaseAgent: typeof BaseAgent

@@ -1,0 +1,40 @@
+import { Fifo } from './fifo.ts'
+import type { Lease } from './read-memory.ts'
+
+/** Lends the memory that received bytes lie in. */
+export interface Lender {
+  /** So many bytes of what has just come are handed out; undefined when nobody needs them back. */
+  lend(bytes: number): Lease | undefined
+  letGo(lease: Lease, bytes: number): void
+}
+
+/** The received bytes that a channel has handed out and that were not consumed yet, in order. */
+export class Loans {
+  readonly #lender: Lender
+  readonly #loans = new Fifo<{ readonly lease: Lease | undefined; bytes: number }>()
+
+  constructor(lender: Lender) {
+    this.#lender = lender
+  }
+
+  /** So many bytes of what has just come are handed out. */
+  add(bytes: number): void {
+    const lease = this.#lender.lend(bytes)
+    const last = this.#loans.last
+    if (last !== undefined && last.lease === lease) last.bytes += bytes
+    else this.#loans.push({ lease, bytes })
+  }
+
+  /** What came first is let go first: whoever takes output takes it in order. */
+  letGo(bytes: number): void {
+    for (let left = bytes; left > 0; ) {
+      const loan = this.#loans.first
+      if (loan === undefined) return
+      const part = Math.min(left, loan.bytes)
+      if (loan.lease !== undefined) this.#lender.letGo(loan.lease, part)
+      left -= part
+      loan.bytes -= part
+      if (loan.bytes === 0) this.#loans.shift()
+    }
+  }
+}

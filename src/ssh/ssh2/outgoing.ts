@@ -1,0 +1,147 @@
+import { ProtocolBroken } from './errors.ts'
+import { Fifo } from './fifo.ts'
+import type { ChannelTerms } from './messages.ts'
+
+/** The largest piece of data that we take, and the largest that we send. */
+export const packetBytesMax = 32 * 1024
+/** Below this a peer would have each byte cost a packet, and at nothing no byte would ever leave. */
+const packetBytesMin = 256
+/** What one channel sends before the others get their turn. */
+const turnBytes = 2 * packetBytesMax
+const windowBytesMax = 0xffff_ffff
+/** Windows bound bytes. These bound what a peer can make of few bytes: pieces, and requests. */
+const piecesMax = 65_536
+const messagesMax = 128
+const messageBytesMax = 256 * 1024
+
+/** What the queue of a channel needs of the connection. */
+export interface OutgoingTransport {
+  /** False while the socket is full or keys are exchanged: then wait() leads to flush(). */
+  readonly ready: boolean
+  wait(queue: OutgoingQueue): void
+  send(payload: Buffer): void
+  sendData(recipient: number, chunk: Buffer): void
+  sendExtendedData(recipient: number, chunk: Buffer, kind: number): void
+}
+
+/** One thing that a channel sends: data of a stream, or a message. */
+export type Queued =
+  | { readonly what: 'data'; chunk: Buffer; readonly kind: number; readonly sent: () => void }
+  | {
+      readonly what: 'message'
+      readonly name: string
+      payload: Buffer
+      /** Runs once it has left, or with false once it never will. */
+      readonly after?: (left: boolean) => void
+    }
+
+/** Whether a channel on such terms could move a byte. */
+export function areUsable(terms: ChannelTerms): boolean {
+  return terms.packetMax >= packetBytesMin
+}
+
+/** What a channel sends, in order, under the other side's window: RFC 4254 section 5.2. */
+export class OutgoingQueue {
+  readonly #transport: OutgoingTransport
+  readonly #remoteId: number
+  readonly #packetMax: number
+  #window: number
+  readonly #queue = new Fifo<Queued>()
+  #messages = 0
+  #messageBytes = 0
+
+  constructor(transport: OutgoingTransport, remote: ChannelTerms) {
+    this.#transport = transport
+    this.#remoteId = remote.sender
+    this.#window = remote.window
+    this.#packetMax = Math.min(remote.packetMax, packetBytesMax)
+  }
+
+  get size(): number {
+    return this.#queue.size
+  }
+
+  /** More waits than an honest sender would have wait. */
+  get isOverfull(): boolean {
+    return (
+      this.#queue.size > piecesMax ||
+      this.#messages > messagesMax ||
+      this.#messageBytes > messageBytesMax
+    )
+  }
+
+  /** Queues an item, and sends nothing yet. */
+  push(item: Queued): void {
+    this.#queue.push(item)
+    if (item.what === 'data') return
+    this.#messages++
+    this.#messageBytes += item.payload.length
+  }
+
+  /** Gives the last item another payload, when it is a message of this name. False when it is not. */
+  replaceLast(name: string, payload: Buffer): boolean {
+    const last = this.#queue.last
+    if (last?.what !== 'message' || last.name !== name) return false
+    last.payload = payload
+    return true
+  }
+
+  /** The other side takes so many bytes more. Throws ProtocolBroken beyond what a window may be. */
+  widen(bytes: number): void {
+    this.#window += bytes
+    if (this.#window > windowBytesMax) throw new ProtocolBroken('a window grew beyond its limit')
+    this.flush()
+  }
+
+  /** Sends what may be sent now, at most one turn's worth. Asks for another turn when more is left. */
+  flush(): void {
+    let budget = turnBytes
+    for (;;) {
+      const next = this.#queue.first
+      if (next === undefined) return
+      if (!this.#transport.ready || budget <= 0) return this.#transport.wait(this)
+      if (next.what === 'message') {
+        this.#queue.shift()
+        this.#messages--
+        this.#messageBytes -= next.payload.length
+        this.#transport.send(next.payload)
+        next.after?.(true)
+        continue
+      }
+      const bytes = Math.min(next.chunk.length, this.#window, this.#packetMax)
+      // Without window there is nothing to wait for but the other side's next adjustment.
+      if (bytes === 0 && next.chunk.length > 0) return
+      const whole = bytes === next.chunk.length
+      if (bytes > 0) {
+        const part = whole ? next.chunk : next.chunk.subarray(0, bytes)
+        this.#window -= bytes
+        budget -= bytes
+        if (next.kind === 0) this.#transport.sendData(this.#remoteId, part)
+        else this.#transport.sendExtendedData(this.#remoteId, part, next.kind)
+      }
+      if (whole) {
+        this.#queue.shift()
+        next.sent()
+      } else next.chunk = next.chunk.subarray(bytes)
+    }
+  }
+
+  /** Drops the data, and keeps the messages. */
+  dropData(): void {
+    for (const item of this.#queue.drain()) {
+      if (item.what === 'data') item.sent()
+      else this.#queue.push(item)
+    }
+  }
+
+  /** Drops everything, and tells those who wait for it. */
+  drop(): void {
+    const queue = this.#queue.drain()
+    this.#messages = 0
+    this.#messageBytes = 0
+    for (const item of queue) {
+      if (item.what === 'data') item.sent()
+      else item.after?.(false)
+    }
+  }
+}
