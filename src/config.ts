@@ -72,7 +72,19 @@ export interface BastionLimits {
   readonly connectionsPerUserMax: number
   /** Of all their connections, those that are being started among them. */
   readonly sessionsPerUserMax: number
+  /** When a silent client counts as gone. */
+  readonly keepalive: KeepaliveLimits
+  /** The same for targets. */
+  readonly targetKeepalive: KeepaliveLimits
   readonly penalties: PenaltyLimits
+}
+
+/** Any packet is a sign of life. */
+export interface KeepaliveLimits {
+  /** How often a silent peer is asked for one. 0 for never. */
+  readonly intervalMs: number
+  /** Silent intervals after which the connection ends. 0 for never. */
+  readonly countMax: number
 }
 
 /** What it costs an address when somebody comes from it and does not log in. */
@@ -145,6 +157,13 @@ const seconds = (fallback: number) =>
     .transform((text) => Number(text) * 1000)
     .default(fallback * 1000)
 
+const countOrNone = (fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,6}$/, 'is not a whole number up to 999999')
+    .transform(Number)
+    .default(fallback)
+
 const addressBlocks = z.string().transform((text, context) => {
   const blocks = text === 'none' ? [] : text.split(',').map((block) => block.trim())
   const wrong = blocks.find((block) => !isAddressBlock(block))
@@ -207,6 +226,10 @@ const environment = z.object({
   VAULTTERM_CHANNELS_PER_CONNECTION_MAX: count(64, 1000),
   VAULTTERM_CONNECTIONS_PER_USER_MAX: count(2000, 1_000_000),
   VAULTTERM_SESSIONS_PER_USER_MAX: count(2000, 1_000_000),
+  VAULTTERM_KEEPALIVE_SECONDS: countOrNone(60),
+  VAULTTERM_KEEPALIVE_COUNT: countOrNone(15),
+  VAULTTERM_TARGET_KEEPALIVE_SECONDS: countOrNone(60),
+  VAULTTERM_TARGET_KEEPALIVE_COUNT: countOrNone(15),
   VAULTTERM_PENALTY_SILENT_SECONDS: seconds(1),
   VAULTTERM_PENALTY_REFUSED_SECONDS: seconds(5),
   VAULTTERM_PENALTY_LATE_SECONDS: seconds(10),
@@ -246,6 +269,14 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
       channelsPerConnectionMax: values.VAULTTERM_CHANNELS_PER_CONNECTION_MAX,
       connectionsPerUserMax: values.VAULTTERM_CONNECTIONS_PER_USER_MAX,
       sessionsPerUserMax: values.VAULTTERM_SESSIONS_PER_USER_MAX,
+      keepalive: {
+        intervalMs: values.VAULTTERM_KEEPALIVE_SECONDS * 1000,
+        countMax: values.VAULTTERM_KEEPALIVE_COUNT,
+      },
+      targetKeepalive: {
+        intervalMs: values.VAULTTERM_TARGET_KEEPALIVE_SECONDS * 1000,
+        countMax: values.VAULTTERM_TARGET_KEEPALIVE_COUNT,
+      },
       penalties: {
         silentMs: values.VAULTTERM_PENALTY_SILENT_SECONDS,
         refusedMs: values.VAULTTERM_PENALTY_REFUSED_SECONDS,

@@ -98,3 +98,15 @@ export class FilesUnlogged extends CodedError {
     )
   }
 }
+
+/** A command is longer than any SSH server takes. */
+export class CommandTooLong extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_COMMAND_TOO_LONG'
+
+  constructor(bytes: number, bytesMax: number) {
+    super(
+      `the command has ${bytes} bytes, and SSH servers take ${bytesMax} at most; put it into a file, or send it on standard input`,
+    )
+  }
+}

@@ -50,6 +50,7 @@ export function createService(deps: ServiceDeps): Service {
     authTriesMax: limits.authTriesMax,
     channelsMax: limits.channelsPerConnectionMax + forwardsMax,
     loginGraceMs: limits.loginGraceMs,
+    keepalive: limits.keepalive,
     log,
   }
   const ssh = createSshServer(server)

@@ -77,6 +77,7 @@ export async function dial(
         },
       },
       handshakeMs,
+      keepalive: deps.limits.targetKeepalive,
       log,
     })
     ended.throwIfAborted()

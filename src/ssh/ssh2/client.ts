@@ -7,7 +7,7 @@ import { formatPublicKey, parsePublicKeyBlob } from '../public-key.ts'
 import { Reader } from '../wire.ts'
 import { clientAlgorithms } from './algorithms.ts'
 import { assertCertified } from './certified.ts'
-import { type Connection, SshConnection } from './connection.ts'
+import { type Connection, type Keepalive, SshConnection } from './connection.ts'
 import {
   UpstreamAuth,
   UpstreamClosed,
@@ -48,6 +48,8 @@ export interface UpstreamOptions {
   readonly handshakeMs: number
   /** When keys are exchanged anew, if not as usual. */
   readonly rekey?: Partial<RekeyLimits>
+  /** Other than a peer's 15 minutes of silence. */
+  readonly keepalive?: Keepalive
   readonly log: Log
 }
 
@@ -133,6 +135,7 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
       peerIdent: String(client._remoteVer ?? ''),
       channelsMax,
       rekey: options.rekey,
+      ...(options.keepalive && { keepalive: options.keepalive }),
       answer: (request) => {
         if (!announced && request.name === announcement) {
           announced = true

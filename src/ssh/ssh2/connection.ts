@@ -7,7 +7,7 @@ import { type ChannelOpen, ChannelTable } from './channel-table.ts'
 import { ConnectionClosed, ProtocolBroken } from './errors.ts'
 import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
 import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
-import { disconnectReason, encodeDisconnect, message } from './messages.ts'
+import { disconnectReason, encodeDisconnect, encodeIgnore, message } from './messages.ts'
 import type { OutgoingQueue } from './outgoing.ts'
 import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
 import type { WindowBudget } from './receive-window.ts'
@@ -43,12 +43,25 @@ export interface ConnectionOptions {
   readonly rekey?: Partial<RekeyLimits> | undefined
   /** Answers what is not for the handler of requests: true when it did. */
   readonly answer?: (request: GlobalRequest) => boolean
+  readonly keepalive?: Keepalive
   readonly log: Log
 }
 
-const keepaliveMs = 15_000
-/** Unanswered ones after which the other side counts as gone. */
-const keepalivesMax = 3
+/** When a silent peer is asked for a sign of life, and when it counts as gone. */
+export interface Keepalive {
+  /** 0 for never. */
+  readonly intervalMs: number
+  /** Intervals without a packet after which the connection ends; 0 for never. */
+  readonly countMax: number
+}
+
+/** A laptop that sleeps, or a device that ignores keepalives, keeps its sessions for 15 minutes. */
+const keepaliveByDefault: Keepalive = { intervalMs: 60_000, countMax: 15 }
+/**
+ * Packets of a peer that has logged in. OpenSSH takes 256 KiB; what is larger breaks its connection.
+ * Here a command that is too long fails by itself, with a reason, so it must be read first.
+ */
+const packetBytesMax = 1024 * 1024
 /** Whoever takes nothing and goes on asking is cut off before its replies fill the memory. */
 const unsentBytesMax = 8 * 1024 * 1024
 /** What waits for the end of a key exchange is replies and credit; whoever has more wait is gone. */
@@ -76,8 +89,13 @@ export class SshConnection implements Connection, ChannelTransport {
   /** What ssh2 keeps until the keys are exchanged. */
   #heldBytes = 0
   readonly #settle: (ending: { error?: Error }) => void
-  readonly #keepalive: NodeJS.Timeout
+  readonly #keepaliveTimer: NodeJS.Timeout | undefined
+  readonly #keepalive: Keepalive
+  /** Intervals in which no packet came. */
   #silentFor = 0
+  #lastPacket = -1
+  /** The keepalive that is not answered yet. */
+  #asking: Promise<unknown> | undefined
   #started = false
   #corked = false
   #draining = false
@@ -93,14 +111,15 @@ export class SshConnection implements Connection, ChannelTransport {
     const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
     this.done = promise
     this.#settle = resolve
-    this.#requests = new GlobalRequests(
-      (payload) => this.send(payload),
-      (request) => {
+    this.#requests = new GlobalRequests({
+      send: (payload) => this.send(payload),
+      nextPacketNumber: () => protocol.nextPacketNumber,
+      handler: (request) => {
         if (answer?.(request) === true) return
         if (this.onGlobalRequest === undefined) request.reply(false)
         else this.onGlobalRequest(request)
       },
-    )
+    })
     this.#exchanges = new KeyExchanges({
       limits: { ...rekeyLimits, ...rekey },
       start: () => protocol.rekey(),
@@ -110,6 +129,7 @@ export class SshConnection implements Connection, ChannelTransport {
     protocol.takeConnection(
       (payload) => this.#received(payload),
       () => this.#exchanges.begun(),
+      (packetNumber) => this.#requests.unimplemented(packetNumber),
     )
     socket.on('drain', () => this.resume())
     socket.once('close', () => this.died())
@@ -117,8 +137,12 @@ export class SshConnection implements Connection, ChannelTransport {
     if (this.#memory !== undefined) {
       this.#memory.isHeld = (memory) => !this.#ready || protocol.holds(memory)
     }
-    this.#keepalive = setInterval(() => this.#tick(), keepaliveMs)
-    this.#keepalive.unref()
+    this.#keepalive = options.keepalive ?? keepaliveByDefault
+    const { intervalMs } = this.#keepalive
+    if (intervalMs > 0) {
+      this.#keepaliveTimer = setInterval(() => this.#tick(), intervalMs)
+      this.#keepaliveTimer.unref()
+    }
   }
 
   get bytes(): { readonly in: number; readonly out: number } {
@@ -150,7 +174,7 @@ export class SshConnection implements Connection, ChannelTransport {
   /** The login is done: from now on whoever says nothing is asked whether it is still there. */
   start(): void {
     this.#started = true
-    this.#silentFor = 0
+    this.#protocol.admitPackets(packetBytesMax)
     this.#exchanges.start()
   }
 
@@ -181,7 +205,7 @@ export class SshConnection implements Connection, ChannelTransport {
   died(error?: Error): void {
     if (this.#dead) return
     this.#dead = true
-    clearInterval(this.#keepalive)
+    clearInterval(this.#keepaliveTimer)
     this.#exchanges.end()
     this.#waiting.clear()
     const channels = this.#channels.end(error)
@@ -258,7 +282,6 @@ export class SshConnection implements Connection, ChannelTransport {
 
   #received(payload: Buffer): void {
     if (this.#dead) return
-    this.#silentFor = 0
     this.#ready = true
     this.#exchanges.moved(payload.length)
     this.#guard(() => this.#dispatch(payload))
@@ -304,18 +327,31 @@ export class SshConnection implements Connection, ChannelTransport {
   #tick(): void {
     // Before the end of the login a keepalive is a fault; a login has its own time limit.
     if (!this.#started) return
-    if (this.#silentFor > keepalivesMax) {
-      this.died(new ConnectionClosed(new Error('keepalives were not answered')))
+    const { packetNumber } = this.#protocol
+    // Any packet is a sign of life: an answer, a refusal, a keepalive of the peer's own, new keys.
+    if (packetNumber !== this.#lastPacket) this.#silentFor = 0
+    else this.#silentFor++
+    this.#lastPacket = packetNumber
+    const { countMax } = this.#keepalive
+    if (countMax > 0 && this.#silentFor >= countMax) {
+      this.#log.info({ intervals: this.#silentFor }, 'a peer was silent for too long')
+      this.died(new ConnectionClosed(new Error('the peer was silent for too long')))
       this.#socket.destroy()
       return
     }
-    this.#silentFor++
-    void this.#askForLife()
+    // A peer that does not answer is not asked again, but the path to it is kept open.
+    if (this.#asking === undefined) void this.#askForLife()
+    else this.send(encodeIgnore())
   }
 
-  /** Any answer does, and every implementation gives one. */
+  /** Asks once at a time: a peer that ignores it would owe us more and more answers. */
   #askForLife(): Promise<unknown> {
-    return this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true)
+    this.#asking ??= this.globalRequest('keepalive@openssh.com', Buffer.alloc(0), true).finally(
+      () => {
+        this.#asking = undefined
+      },
+    )
+    return this.#asking
   }
 
   /** There is nothing more to say to a peer that does not listen. */

@@ -10,38 +10,64 @@ export interface GlobalRequest {
   reply(success: boolean, payload?: Buffer): void
 }
 
-const unansweredMax = 64
+/** Requests that wait for our replies. One more is refused by itself: OpenSSH has no limit here. */
+const unansweredMax = 1024
+/** A peer that asks for more than this without taking a reply is cut off. */
+const unansweredBrokenMax = 16_384
+
+interface Asked {
+  /** Undefined where it could not be known when the request was sent. */
+  readonly packetNumber: number | undefined
+  readonly answered: (answer: Buffer | false) => void
+}
 
 /** The requests of a connection, both ways: RFC 4254 section 4. */
 export class GlobalRequests {
   readonly #send: (payload: Buffer) => void
+  readonly #nextPacketNumber: () => number | undefined
   readonly #handler: (request: GlobalRequest) => void
   /** Theirs whose reply is still due, in order. */
   readonly #replies: { answer: Buffer | undefined }[] = []
   /** Ours that they have not answered, in order. */
-  readonly #asked: ((answer: Buffer | false) => void)[] = []
+  readonly #asked: Asked[] = []
 
-  constructor(send: (payload: Buffer) => void, handler: (request: GlobalRequest) => void) {
-    this.#send = send
-    this.#handler = handler
+  constructor(options: {
+    readonly send: (payload: Buffer) => void
+    readonly nextPacketNumber: () => number | undefined
+    readonly handler: (request: GlobalRequest) => void
+  }) {
+    this.#send = options.send
+    this.#nextPacketNumber = options.nextPacketNumber
+    this.#handler = options.handler
   }
 
   /** The reply's payload, or false when refused. */
   ask(name: string, payload: Buffer, wantReply: boolean): Promise<Buffer | false> {
     const { promise, resolve } = Promise.withResolvers<Buffer | false>()
-    if (wantReply) this.#asked.push(resolve)
-    else resolve(Buffer.alloc(0))
+    if (wantReply) {
+      this.#asked.push({ packetNumber: this.#nextPacketNumber(), answered: resolve })
+    }
+    if (!wantReply) resolve(Buffer.alloc(0))
     this.#send(encodeGlobalRequest(name, wantReply, payload))
     return promise
   }
 
   answered(answer: Buffer | false): void {
-    this.#asked.shift()?.(answer)
+    this.#asked.shift()?.answered(answer)
+  }
+
+  /**
+   * Some devices do not know global requests at all, and say so in place of a reply: RFC 4253 section
+   * 11.4. That is the answer, and no later reply may be taken for it.
+   */
+  unimplemented(packetNumber: number): void {
+    const index = this.#asked.findIndex((one) => one.packetNumber === packetNumber)
+    if (index >= 0) this.#asked.splice(index, 1)[0]?.answered(false)
   }
 
   received(reader: Reader): void {
     const { name, wantReply, payload } = readRequest(reader)
-    if (this.#replies.length >= unansweredMax) {
+    if (this.#replies.length >= unansweredBrokenMax) {
       throw new ProtocolBroken('too many requests without a reply')
     }
     const slot: { answer: Buffer | undefined } = { answer: undefined }
@@ -53,13 +79,14 @@ export class GlobalRequests {
         : Buffer.of(message.requestFailure)
       this.#sendReplies()
     }
+    if (this.#replies.length > unansweredMax) return reply(false)
     // Any answer shows that we are alive, and this one is what OpenSSH gives.
     if (name === 'keepalive@openssh.com') return reply(false)
     this.#handler({ name, payload: Buffer.from(payload), wantReply, reply })
   }
 
   died(): void {
-    for (const answer of this.#asked.splice(0)) answer(false)
+    for (const { answered } of this.#asked.splice(0)) answered(false)
   }
 
   #sendReplies(): void {

@@ -10,7 +10,7 @@ export type {
 } from './channel.ts'
 export type { ChannelOpen } from './channel-table.ts'
 export { connectUpstream, type SigningKey, type UpstreamOptions } from './client.ts'
-export type { Connection } from './connection.ts'
+export type { Connection, Keepalive } from './connection.ts'
 export { ChannelOpenRefused, ConnectionClosed, LibraryUnpatched } from './errors.ts'
 export type { GlobalRequest } from './global-requests.ts'
 export { generateHostKey, type ServerHostKey } from './host-key.ts'

@@ -12,7 +12,8 @@ const windowBytesMax = 0xffff_ffff
 /** Windows bound bytes. These bound what a peer can make of few bytes: pieces, and requests. */
 const piecesMax = 65_536
 const messagesMax = 128
-const messageBytesMax = 256 * 1024
+/** An exec may be as long as the largest packet of OpenSSH, with an environment in front of it. */
+const messageBytesMax = 1024 * 1024
 
 /** What the queue of a channel needs of the connection. */
 export interface OutgoingTransport {

@@ -12,7 +12,7 @@ import { certifiedSignatureAlgorithm, signatureAlgorithms } from '../key-types.t
 import { parsePublicKeyBlob } from '../public-key.ts'
 import { hostKeyAlgorithms, serverAlgorithms } from './algorithms.ts'
 import { assertCertified, certificateType } from './certified.ts'
-import { type Connection, SshConnection } from './connection.ts'
+import { type Connection, type Keepalive, SshConnection } from './connection.ts'
 import type { ServerHostKey } from './host-key.ts'
 import { announcement, HostKeyProver } from './host-key-proof.ts'
 import type { RekeyLimits } from './key-exchanges.ts'
@@ -44,6 +44,8 @@ export interface SshServerOptions {
   readonly channelsMax: number
   /** When keys are exchanged anew, if not as usual. */
   readonly rekey?: Partial<RekeyLimits>
+  /** Other than a peer's 15 minutes of silence. */
+  readonly keepalive?: Keepalive
   readonly log: Log
 }
 
@@ -124,6 +126,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
       peerIdent: printable(info.header.identRaw),
       channelsMax: options.channelsMax,
       rekey: options.rekey,
+      ...(options.keepalive && { keepalive: options.keepalive }),
       answer: prover.forConnection(() => {
         const { sessionId } = client._protocol
         return sessionId === undefined ? undefined : { sessionId, algorithm }

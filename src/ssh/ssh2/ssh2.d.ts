@@ -5,7 +5,17 @@ declare module 'ssh2' {
 
   /** The transport of one connection. */
   export interface Protocol {
-    takeConnection(onMessage: (payload: Buffer) => void, onExchange: () => void): void
+    takeConnection(
+      onMessage: (payload: Buffer) => void,
+      onExchange: () => void,
+      onUnimplemented: (packetNumber: number) => void,
+    ): void
+    /** Lets the other side send packets of up to so many bytes from now on. */
+    admitPackets(bytes: number): void
+    /** Changes with every packet that comes. */
+    readonly packetNumber: number
+    /** Of the packet that is sent next; undefined while it would wait for the end of a key exchange. */
+    readonly nextPacketNumber: number | undefined
     readonly exchangingKeys: boolean
     /** Of the first key exchange, once that is done. */
     readonly sessionId: Buffer | undefined

@@ -11,6 +11,8 @@ const limits: BastionLimits = {
   channelsPerConnectionMax: 64,
   connectionsPerUserMax: 10,
   sessionsPerUserMax: 10,
+  keepalive: { intervalMs: 0, countMax: 0 },
+  targetKeepalive: { intervalMs: 0, countMax: 0 },
   penalties: {
     silentMs: 1000,
     refusedMs: 5000,

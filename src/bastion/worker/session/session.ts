@@ -9,7 +9,7 @@ import {
 } from '../../../ssh/index.ts'
 import type { Authorization, Denial } from '../../wire/calls.ts'
 import { SessionKilled } from '../../wire/errors.ts'
-import { RecorderFailed, TargetFailed } from '../errors.ts'
+import { CommandTooLong, RecorderFailed, TargetFailed } from '../errors.ts'
 import { type Refusal, refusalLine, refusalOf } from '../refusal.ts'
 import { Relay } from '../relay.ts'
 import type { UpstreamNeed } from '../upstream.ts'
@@ -25,6 +25,8 @@ import { inTime, startOnTarget } from './target-start.ts'
 
 /** How long a channel may be open and ask for nothing. */
 const askMs = 120_000
+/** OpenSSH's sshd takes packets of 256 KiB: this leaves room for what stands around a command. */
+const commandBytesMax = 256 * 1024 - 1024
 /** How long a target may take to end what it runs once the client has gone. */
 const lingerMs = 5000
 
@@ -163,6 +165,8 @@ export class SessionChannel {
   }
 
   async #start(start: Start): Promise<void> {
+    const commandBytes = start.command?.length ?? 0
+    if (commandBytes > commandBytesMax) throw new CommandTooLong(commandBytes, commandBytesMax)
     await this.#loans.decided()
     if (this.#gone()) return this.#leave()
     const answer = await this.#authorize(start)
