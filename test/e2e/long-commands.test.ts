@@ -46,15 +46,20 @@ test('a command that no server takes fails by itself, with the reason', async ()
     async () => (await sessions(vaultterm)).find(({ live }) => live) && true,
     'the other session',
   )
-  const { stderr, code } = await run(
-    'true',
-    ...Array.from({ length: 4 }, () => 'x'.repeat(100_000)),
-  )
-  expect(stderr).toContain('the command has 400')
+  // As long as a client that shares its connection can ask for.
+  const pieces = [100_000, 100_000, 61_393].map((length) => 'x'.repeat(length))
+  const { stderr, code } = await run('true', ...pieces)
+  expect(stderr).toContain('the command has 261400 bytes')
   expect(stderr).toContain('ERR_COMMAND_TOO_LONG')
   expect(code).toBe(255)
   writeFileSync(signal, '')
   expect((await other).stdout).toBe('the other session survived\n')
+})
+
+test('a command longer than any packet of OpenSSH is told the reason too', async () => {
+  const pieces = Array.from({ length: 4 }, () => 'x'.repeat(100_000))
+  const { stderr } = await vaultterm.ssh(['acme+real', 'true', ...pieces])
+  expect(stderr).toContain('the command has 400')
 })
 
 test('a target with a long banner is reached', async () => {
