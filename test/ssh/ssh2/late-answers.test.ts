@@ -298,7 +298,9 @@ test('a signature for a target that is none fails the login, and not the process
     const [wire, theirs] = duplexPair()
     const key = { ...signingKey(privateKey), sign: async () => signature }
     const connected = connectOn(wire, { key })
-    const refused = expect(connected).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_UPSTREAM_/) })
+    const refused = expect(connected).rejects.toMatchObject({
+      code: expect.stringMatching(/^ERR_UPSTREAM_/),
+    })
     const impostor = new Impostor(theirs, generateKeyPairSync('ed25519').privateKey)
     await impostor.loginRequest()
     const { publicKey } = key
