@@ -1,3 +1,4 @@
+import type { Log } from '../../log.ts'
 import type { Reader } from '../wire.ts'
 import { type Channel, type ChannelTransport, OpenChannel } from './channel.ts'
 import { ChannelOpenRefused, ConnectionClosed, ProtocolBroken } from './errors.ts'
@@ -14,15 +15,21 @@ import {
 import { areUsable, packetBytesMax } from './outgoing.ts'
 import { receiveWindowBytes } from './receive-window.ts'
 
-/** The other side asks for a channel: accept or reject it once, now or later. */
+/** The other side asks for a channel: answer now or later. Only the first answer is sent. */
 export interface ChannelOpen {
   readonly type: string
   readonly payload: Buffer
-  /** With a smaller window than usual where the rest is to be given later, by widen(). */
+  /**
+   * With a smaller window than usual where the rest is to be given later, by widen(). Behind another
+   * answer, or behind the end of the connection, this gives a channel that has ended.
+   */
   accept(windowBytes?: number): Channel
-  /** With a reason of RFC 4254 section 5.1. */
+  /** With a reason of RFC 4254 section 5.1. Does nothing behind another answer. */
   reject(reason: number, text: string): void
 }
+
+/** How much of a stranger's word for a type of channel a log line shows. */
+const typeShown = 64
 
 interface PendingOpen {
   readonly type: string
@@ -40,11 +47,13 @@ export class ChannelTable {
   /** Asked for by the other side and not answered. */
   #openRequests = 0
   readonly #theirs = new Set<OpenChannel>()
+  readonly #log: Log
   #isOver = false
 
-  constructor(transport: ChannelTransport, theirsMax: number) {
+  constructor(transport: ChannelTransport, theirsMax: number, log: Log) {
     this.#transport = transport
     this.#theirsMax = theirsMax
+    this.#log = log
   }
 
   get(id: number): OpenChannel | undefined {
@@ -69,14 +78,19 @@ export class ChannelTable {
     const terms = readTerms(reader)
     const payload = Buffer.from(reader.bytes(reader.left))
     let answered = false
-    const answer = (reply: Buffer) => {
-      if (answered) throw new Error('this channel was answered')
+    /** Whether it was sent. A second answer is a fault of ours, for which no connection should end. */
+    const answer = (reply: Buffer): boolean => {
+      if (answered) {
+        this.#log.warn({ type: type.slice(0, typeShown) }, 'a channel open was answered twice')
+        return false
+      }
       answered = true
       this.#openRequests--
-      this.#transport.send(reply)
+      if (!this.#isOver) this.#transport.send(reply)
+      return !this.#isOver
     }
     const reject = (reason: number, text: string) =>
-      answer(encodeOpenFailure(terms.sender, reason, text))
+      void answer(encodeOpenFailure(terms.sender, reason, text))
     this.#openRequests++
     if (!areUsable(terms)) return reject(openFailure.connectFailed, 'packets too small')
     if (this.#theirs.size + this.#openRequests > this.#theirsMax) {
@@ -90,12 +104,11 @@ export class ChannelTable {
       accept: (windowBytes = receiveWindowBytes) => {
         const id = this.#freeId()
         const channel = new OpenChannel(this.#transport, type, id, terms, windowBytes)
-        answer(encodeOpenConfirmation(terms.sender, { ...ourTerms(id), window: windowBytes }))
-        if (this.#isOver) channel.died()
-        else {
+        const given = { ...ourTerms(id), window: windowBytes }
+        if (answer(encodeOpenConfirmation(terms.sender, given))) {
           this.#channels.set(id, channel)
           this.#theirs.add(channel)
-        }
+        } else channel.died()
         return channel
       },
     })

@@ -13,12 +13,12 @@ import { OutgoingQueue, type OutgoingTransport, type Queued } from './outgoing.t
 import { ReceiveWindow, receiveWindowBytes, type WindowBudget } from './receive-window.ts'
 import type { Receiving } from './window-growth.ts'
 
-/** What the other side asks of a channel. Reply once; replies leave in the order of the requests. */
+/** What the other side asks of a channel. Replies leave in the order of the requests. */
 export interface ChannelRequest {
   readonly name: string
   readonly payload: Buffer
   readonly wantReply: boolean
-  /** Does nothing when no reply is wanted or the channel has gone. */
+  /** Does nothing when no reply is wanted, one was given, or the channel has closed. */
   reply(success: boolean): void
 }
 
@@ -58,11 +58,11 @@ export interface Channel {
   widen(bytes: number): void
   /** Ordered behind what was written. False when refused, or when the channel has gone. */
   request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean>
-  /** Ordered behind what was written. */
+  /** Ordered behind what was written. The second one, and one behind our close, does nothing. */
   eof(): void
-  /** Ordered behind what was written. */
+  /** Ordered behind what was written. Does nothing on a channel that closes already. */
   close(): void
-  /** Drops what was written and not yet sent, and closes at once. */
+  /** Drops what was written and not yet sent, and closes at once. Does nothing once our close has left. */
   abort(): void
 }
 

@@ -66,13 +66,13 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   const { socket, user, key, log } = options
   let signing: unknown
   const client: Client = new ssh2.Client()
-  const agent = new (signerAgent(
-    key,
-    () => proofOf(client),
-    (err) => {
+  const agent = new (signerAgent(key, {
+    proof: () => proofOf(client),
+    refused: (err) => {
       signing = err
     },
-  ))()
+    lost: (err) => fail(new UpstreamClosed(err)),
+  }))()
   const { promise, resolve, reject } = Promise.withResolvers<Connection>()
   let connection: SshConnection | undefined
   let phase: 'exchange' | 'login' | 'ready' | 'failed' = 'exchange'
@@ -184,8 +184,16 @@ function proofOf({ _protocol: { _hostKeyBlob: hostKey, _hostSignature: signature
   return { hostKey, signature }
 }
 
+interface SignerEvents {
+  proof(): HostProof
+  /** There is no signature. */
+  refused(err: unknown): void
+  /** There is one, and ssh2 does not take it: the connection has gone. */
+  lost(err: unknown): void
+}
+
 /** The agent that ssh2 asks for signatures: it never sees a private key. */
-function signerAgent(key: SigningKey, proof: () => HostProof, failed: (err: unknown) => void) {
+function signerAgent(key: SigningKey, { proof, refused, lost }: SignerEvents) {
   const parsed = parsePublicKeyBlob(key.publicKey)
   if (!('key' in parsed)) throw new TypeError('the key to sign with is not a public key')
   const { type } = parsed.key
@@ -216,18 +224,21 @@ function signerAgent(key: SigningKey, proof: () => HostProof, failed: (err: unkn
       // A target that takes each signature for a question would have us sign without end.
       if (signed) return done(new Error('the target asked for a second signature'))
       signed = true
-      key.sign(data, algorithm, proof()).then(
-        (signature) => {
-          // ssh2 writes the algorithm itself.
-          const reader = new Reader(signature)
-          reader.string()
-          done(undefined, reader.string())
-        },
-        (err: unknown) => {
-          failed(err)
-          done(err instanceof Error ? err : new Error('the signature was refused'))
-        },
-      )
+      const bareSignature = async () => {
+        const reader = new Reader(await key.sign(data, algorithm, proof()))
+        // ssh2 writes the algorithm itself.
+        reader.string()
+        return reader.string()
+      }
+      bareSignature()
+        .then(
+          (signature) => done(undefined, signature),
+          (err: unknown) => {
+            refused(err)
+            done(err instanceof Error ? err : new Error('the signature was refused'))
+          },
+        )
+        .catch(lost)
     }
   }
 }

@@ -106,7 +106,7 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#protocol = protocol
     this.#socket = socket
     this.peerIdent = peerIdent
-    this.#channels = new ChannelTable(this, channelsMax)
+    this.#channels = new ChannelTable(this, channelsMax, log)
     this.#log = log
     const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
     this.done = promise
@@ -194,7 +194,8 @@ export class SshConnection implements Connection, ChannelTransport {
         const [next] = this.#waiting
         if (next === undefined) break
         this.#waiting.delete(next)
-        next.flush()
+        // Those who wait for what is sent hear of it in there.
+        this.#guard(() => next.flush())
       }
     } finally {
       this.#draining = false

@@ -7,6 +7,7 @@ export interface GlobalRequest {
   readonly name: string
   readonly payload: Buffer
   readonly wantReply: boolean
+  /** Does nothing when no reply is wanted, one was given, or the connection has gone. */
   reply(success: boolean, payload?: Buffer): void
 }
 

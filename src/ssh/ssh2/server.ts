@@ -157,19 +157,20 @@ export function createSshServer(options: SshServerOptions): SshServer {
       log.info('too many failed logins on one connection')
       connection.disconnect(2, 'Too many authentication failures')
     }
+    /** The login, or what begins with it, failed for a fault of ours: it costs this connection alone. */
+    const undecided = (err: unknown) => {
+      log.error({ err }, 'a login could not be decided')
+      connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
+    }
     const admit = (context: AuthContext, admission: NonNullable<ServerHandlers['admit']>) => {
       if (++tries > 1) return failed(context)
-      admission(context.username).then(
-        (answer) => {
-          if (answer === true) return context.accept()
-          leaves('refused')
-          connection.disconnect(2, answer.refusal)
-        },
-        (err: unknown) => {
-          log.error({ err }, 'a login could not be decided')
-          connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
-        },
-      )
+      const decide = async () => {
+        const answer = await admission(context.username)
+        if (answer === true) return context.accept()
+        leaves('refused')
+        connection.disconnect(2, answer.refusal)
+      }
+      decide().catch(undecided)
     }
     client.on('authentication', (context: AuthContext | PublicKeyContext) => {
       if (handlers.admit !== undefined) return admit(context, handlers.admit)
@@ -189,14 +190,14 @@ export function createSshServer(options: SshServerOptions): SshServer {
         signature: rawSignature,
         signedData: blob,
       }
-      handlers.authenticate(attempt).then(
-        (accepted) => (accepted ? context.accept() : failed(context)),
-        (err: unknown) => {
-          log.error({ err }, 'a login could not be decided')
-          stranger.departure = undefined
-          connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
-        },
-      )
+      const decide = async () => {
+        if (await handlers.authenticate(attempt)) context.accept()
+        else failed(context)
+      }
+      decide().catch((err: unknown) => {
+        stranger.departure = undefined
+        undecided(err)
+      })
     })
     client.once('ready', () => {
       clearTimeout(stranger.grace)
