@@ -164,6 +164,7 @@ export class ClientConnection {
         choices: () => this.#deps.broker.choices(this.#id),
         openTarget: (need) => this.#openTarget(need),
         lend: (upstream, loan, isTaken) => this.#forwards.lend(upstream, loan, isTaken),
+        endIfAlone: (ownChannels) => this.#endIfAlone(ownChannels),
         requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),
@@ -175,6 +176,11 @@ export class ClientConnection {
       },
     )
     this.#sessions.add(session)
+  }
+
+  #endIfAlone(ownChannels: number): void {
+    const isAlone = this.#connection.channels <= ownChannels && this.#forwards.isIdle
+    if (isAlone) this.disconnect('vaultterm: nothing is open on this connection')
   }
 
   #refuse(open: ChannelOpen): void {

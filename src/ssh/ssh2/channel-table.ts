@@ -56,6 +56,11 @@ export class ChannelTable {
     this.#log = log
   }
 
+  /** Channels that are open or being opened, by either side. */
+  get size(): number {
+    return this.#channels.size + this.#opening.size + this.#openRequests
+  }
+
   get(id: number): OpenChannel | undefined {
     return this.#channels.get(id)
   }

@@ -18,6 +18,8 @@ export interface Connection {
   /** The other side's identification, as it sent it. */
   readonly peerIdent: string
   readonly bytes: { readonly in: number; readonly out: number }
+  /** How many channels are open or being opened. */
+  readonly channels: number
   /** Settles once, after every channel was told. An error when it did not end on purpose. */
   readonly done: Promise<{ readonly error?: Error }>
   /** Without a handler every channel is refused. */
@@ -148,6 +150,10 @@ export class SshConnection implements Connection, ChannelTransport {
   get bytes(): { readonly in: number; readonly out: number } {
     const { bytesRead = 0, bytesWritten = 0 } = Object(this.#socket)
     return { in: Number(bytesRead), out: Number(bytesWritten) }
+  }
+
+  get channels(): number {
+    return this.#channels.size
   }
 
   get ready(): boolean {

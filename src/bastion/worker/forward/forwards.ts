@@ -68,6 +68,11 @@ export class Forwards {
     return this.#open > 0 ? 1 : 0
   }
 
+  /** Whether the client has no forward and no listener. */
+  get isIdle(): boolean {
+    return this.#open === 0 && this.#sessions.size === 0
+  }
+
   /** `-L`, `-D` and `-W`: to where the target can reach. The open is answered. */
   async openDirect(open: ChannelOpen): Promise<void> {
     try {

@@ -29,6 +29,8 @@ export interface SessionContext {
    * it returns is called. `isTaken` is the target's answer to the offer.
    */
   lend(upstream: Connection, loan: Loan, isTaken: boolean): () => void
+  /** Ends the connection unless other channels or listeners than this session's are open on it. */
+  endIfAlone(ownChannels: 0 | 1): void
   /** A short name of this refusal or session start, for the person and the log. */
   requestId(): string
   /** Few starts of one connection are underway at a time: the others wait. */

@@ -27,6 +27,8 @@ import { inTime, startOnTarget } from './target-start.ts'
 const askMs = 120_000
 /** OpenSSH's sshd takes packets of 256 KiB: this leaves room for what stands around a command. */
 const commandBytesMax = 256 * 1024 - 1024
+/** How long a client may take to do something else once a subsystem was refused. */
+const afterRefusalMs = 3000
 /** How long a target may take to end what it runs once the client has gone. */
 const lingerMs = 5000
 
@@ -147,10 +149,27 @@ export class SessionChannel {
 
   #ask(request: ChannelRequest): void {
     const start = this.#setup.ask(request)
-    if (start === undefined) return
+    if (start === undefined) {
+      if (request.name === 'subsystem') this.#subsystemRefused()
+      return
+    }
     this.#phase = 'starting'
     clearTimeout(this.#patience)
     this.#start(start).catch((err: unknown) => this.#fail(start, err))
+  }
+
+  /**
+   * libssh2 waits for ever after a refused subsystem, unless its connection ends. Other clients ask for
+   * something else within moments, on this channel or on another one.
+   */
+  #subsystemRefused(): void {
+    setTimeout(() => {
+      if (this.#phase === 'asking') {
+        this.#context.endIfAlone(1)
+        this.#channel.close()
+        this.#leave()
+      } else if (this.#phase === 'over') this.#context.endIfAlone(0)
+    }, afterRefusalMs).unref()
   }
 
   #resizeChoice(request: ChannelRequest): void {
