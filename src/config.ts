@@ -69,6 +69,10 @@ export interface BastionLimits {
   readonly startsPerSecondMax: number
   readonly authTriesMax: number
   readonly channelsPerConnectionMax: number
+  /** Forwards that are open or being opened. */
+  readonly forwardsPerConnectionMax: number
+  /** Addresses at which targets listen for the client. */
+  readonly listenersPerConnectionMax: number
   readonly connectionsPerUserMax: number
   /** Of all their connections, those that are being started among them. */
   readonly sessionsPerUserMax: number
@@ -224,6 +228,8 @@ const environment = z.object({
   VAULTTERM_STARTS_PER_SECOND_MAX: count(200, 100_000),
   VAULTTERM_AUTH_TRIES_MAX: count(6, 100),
   VAULTTERM_CHANNELS_PER_CONNECTION_MAX: count(64, 1000),
+  VAULTTERM_FORWARDS_PER_CONNECTION_MAX: count(512, 10_000),
+  VAULTTERM_LISTENERS_PER_CONNECTION_MAX: count(64, 1000),
   VAULTTERM_CONNECTIONS_PER_USER_MAX: count(2000, 1_000_000),
   VAULTTERM_SESSIONS_PER_USER_MAX: count(2000, 1_000_000),
   VAULTTERM_KEEPALIVE_SECONDS: countOrNone(60),
@@ -267,6 +273,8 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
       startsPerSecondMax: values.VAULTTERM_STARTS_PER_SECOND_MAX,
       authTriesMax: values.VAULTTERM_AUTH_TRIES_MAX,
       channelsPerConnectionMax: values.VAULTTERM_CHANNELS_PER_CONNECTION_MAX,
+      forwardsPerConnectionMax: values.VAULTTERM_FORWARDS_PER_CONNECTION_MAX,
+      listenersPerConnectionMax: values.VAULTTERM_LISTENERS_PER_CONNECTION_MAX,
       connectionsPerUserMax: values.VAULTTERM_CONNECTIONS_PER_USER_MAX,
       sessionsPerUserMax: values.VAULTTERM_SESSIONS_PER_USER_MAX,
       keepalive: {

@@ -6,7 +6,7 @@ export interface ForwardAddress {
   readonly port: number
 }
 
-/** Where a forward leads, to a port or to a socket, as the client says it and as the target will understand it. */
+/** The port or the socket that a forward leads to, in the spelling that the target gets. */
 export type ForwardDestination = ForwardAddress | { readonly path: string }
 
 const shape = /^(\[[^\]]{1,64}\]|[^:]{1,255}):(\*|\d{1,5}(?:-\d{1,5})?)$/
@@ -29,20 +29,21 @@ export function isForwardPattern(text: string): boolean {
 }
 
 /**
- * Names are compared as texts: what they mean is for the target to say. No pattern names a socket's
- * path, so who may reach some ports only reaches no socket, which may be worth more than all of them.
+ * The host of the destination has its one spelling (`canonicalHost`), which is also the one that the target
+ * gets. The target resolves names, so a pattern with a name allows any address that the target's resolver
+ * gives for it; to allow addresses only, write addresses and blocks. No pattern names a socket's path, so a
+ * grant that lists ports leads to no socket.
  */
 export function matchesForward(text: string, place: ForwardDestination): boolean {
   if ('path' in place) return false
   const { host, port } = place
   const pattern = parse(text)
   if (pattern === undefined || port < pattern.from || port > pattern.to) return false
-  const name = host.toLowerCase().replace(/\.$/, '')
   const wanted = pattern.host.toLowerCase()
-  if (wanted === '*' || wanted === name) return true
+  if (wanted === '*' || wanted === host) return true
   if (wanted.startsWith('*.'))
-    return name.endsWith(wanted.slice(1)) && name.length > wanted.length - 1
-  return matchesAddressList(wanted, name) === true
+    return host.endsWith(wanted.slice(1)) && host.length > wanted.length - 1
+  return matchesAddressList(wanted, host) === true
 }
 
 function parse(text: string): Pattern | undefined {

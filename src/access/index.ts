@@ -23,7 +23,12 @@ export {
   TargetMissing,
 } from './errors.ts'
 export type { FileOperation } from './files.ts'
-export { type ForwardAddress, isForwardPattern, matchesForward } from './forward-pattern.ts'
+export {
+  type ForwardAddress,
+  type ForwardDestination,
+  isForwardPattern,
+  matchesForward,
+} from './forward-pattern.ts'
 export { type Forward, type ForwardOutcome, forwardWish } from './forwarding.ts'
 export type { Grant, GrantId, NewGrant } from './grant.ts'
 export { hostNames, isHostKeyOf } from './host-key.ts'

@@ -24,7 +24,15 @@ export {
   type CriticalOption,
   checkCertificate,
 } from './certificate-check.ts'
+export { canonicalHost } from './host-name.ts'
 export { type HostProof, verifyHostProof } from './host-proof.ts'
+export {
+  embeddedIpv4,
+  formatIpAddress,
+  type IpAddress,
+  parseIpAddress,
+  unmapIpv4,
+} from './ip-address.ts'
 export {
   certificateTypeNames,
   certifiedSignatureAlgorithm,

@@ -31,6 +31,7 @@ export interface BastionDeps
     | 'jumpCertificates'
     | 'hostKeys'
     | 'guard'
+    | 'forwardsMax'
   > {
   readonly access: MonitorDeps['access'] & Pick<Access, 'onKill'>
   readonly ca: Pick<Ca, 'issueHost'>
@@ -91,6 +92,8 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       penalties,
       turns: new Turns(loginsMax),
       authTriesMax: limits.authTriesMax,
+      // Its own bound: the worker's limit is for messages, and this one for a worker that does not keep it.
+      forwardsMax: limits.forwardsPerConnectionMax + limits.listenersPerConnectionMax,
       connectionsOf: new Headcount(limits.connectionsPerUserMax),
       sessionsOf: new Headcount(limits.sessionsPerUserMax),
     },

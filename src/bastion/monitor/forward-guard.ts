@@ -1,100 +1,215 @@
-import { lookup } from 'node:dns/promises'
-import { isIPv4 } from 'node:net'
+import { lookup, Resolver } from 'node:dns/promises'
+import { readdirSync, realpathSync, statSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
-import { resolve } from 'node:path'
+import { dirname, isAbsolute, join } from 'node:path'
 import type { ForwardAddress } from '../../access/index.ts'
-import { matchesAddressList } from '../../ssh/index.ts'
-import { Turns } from '../wire/turns.ts'
+import {
+  embeddedIpv4,
+  formatIpAddress,
+  type IpAddress,
+  matchesAddressList,
+  parseIpAddress,
+  unmapIpv4,
+} from '../../ssh/index.ts'
 
-/** What no forward may reach, wherever it leaves from. */
+/** The addresses and files of the bastion itself, which no forward may reach. */
 export interface OwnPlaces {
   /** Of our listeners, and of our datastores where they are on this host. */
   readonly ports: readonly number[]
-  /** In which our sockets and keys lie. */
+  /** The directories of our sockets and keys. */
   readonly directories: readonly string[]
 }
 
 /** This host, as it is called from itself. */
 const selfBlocks = '0.0.0.0/8,127.0.0.0/8,::/128,::1/128'
-/** Clouds tell their secrets at one of these. */
+/** Clouds give their secrets to a host at one of these. */
 const linkLocalBlocks = '169.254.0.0/16,fe80::/10,fd00:ec2::254/128'
-const lookupMs = 2000
-const lookupsMax = 2
+/** Names of the host itself, which many resolvers answer without asking anybody. */
+const selfNames =
+  /^(localhost|localhost\.localdomain|localhost[46]?|ip6-(localhost|loopback))$|\.localhost$/
+/** Names by which clouds call those addresses. */
+const metadataNames = /^(metadata(\.google\.internal)?|instance-data(\.[a-z0-9-]+)*\.internal)$/
+const lookupMs = 1000
+/** Look-ups of one tenant at a time, of names that the target alone can resolve for certain. */
+const lookupsPerTenantMax = 16
 
 /**
- * Keeps forwards from the bastion itself. They leave from the target, never from here; but a target
- * may be this very host, or reach it.
+ * Keeps forwards from the bastion itself, and from addresses at which clouds keep secrets. A forward leaves
+ * from the target and never from here; but the target may be this very host, or reach it.
  */
 export class ForwardGuard {
   readonly #own: () => OwnPlaces
-  readonly #turns = new Turns(lookupsMax)
+  readonly #lookups = new Map<string, number>()
 
   constructor(own: () => OwnPlaces) {
     this.#own = own
   }
 
-  /** The target is where it leaves from: `localhost` is that host's. */
-  async refuses(destination: ForwardAddress, target: { readonly host: string }) {
-    const { ports } = this.#own()
-    const addresses = await this.#addressesOf(destination.host)
-    // Whoever has a name answered slowly wants something of us.
-    if (addresses === undefined) return true
-    if (addresses.some((address) => isIn(linkLocalBlocks, address))) return true
-    if (!ports.includes(destination.port)) return false
-    const own = ownAddresses()
-    if (addresses.some((address) => own.has(plain(address)))) return true
-    if (!addresses.some((address) => isIn(selfBlocks, address))) return false
-    return isThisHost((await this.#addressesOf(target.host)) ?? [target.host], own)
-  }
-
-  async refusesPath(path: string, target: { readonly host: string }): Promise<boolean> {
-    const { directories } = this.#own()
-    const asked = `${resolve('/', path)}/`
-    if (!directories.some((directory) => asked.startsWith(`${resolve(directory)}/`))) return false
-    return isThisHost((await this.#addressesOf(target.host)) ?? [target.host], ownAddresses())
-  }
-
-  /** Undefined when it took too long. Few at a time: each has one of the process's few threads. */
-  async #addressesOf(host: string): Promise<readonly string[] | undefined> {
-    const late = Promise.withResolvers<undefined>()
-    const timer = setTimeout(() => late.resolve(undefined), lookupMs)
-    const found = async () => {
-      using _turn = await this.#turns.take()
-      return await addressesOf(host)
+  /**
+   * The destination to give to the target, or undefined where no forward may lead. `peer` is the address at
+   * which the bastion reached the target.
+   *
+   * On this host a name is resolved here, judged, and given to the target as the address that was judged.
+   * Any other target resolves names by itself, so a name is judged only as far as it can be known here.
+   */
+  async judge(
+    destination: ForwardAddress,
+    { peer, tenant }: { readonly peer: string; readonly tenant: string },
+  ): Promise<ForwardAddress | undefined> {
+    const address = parse(destination.host)
+    if (address !== undefined) {
+      return this.#isRefused(address, destination.port, peer) ? undefined : destination
     }
+    if (metadataNames.test(destination.host)) return undefined
+    const isOwnPort = this.#own().ports.includes(destination.port)
+    if (!isOwnPort || !isThisHost(peer)) return this.#judgeName(destination, peer, tenant)
+    if (selfNames.test(destination.host)) return undefined
+    const addresses = await resolveHere(destination.host)
+    const [first] = addresses
+    if (first === undefined) return undefined
+    if (addresses.some((one) => this.#isRefused(one, destination.port, peer))) return undefined
+    return { host: formatIpAddress(first), port: destination.port }
+  }
+
+  /** The path to give to the target, or undefined where no forward may lead. */
+  judgePath(path: string, { peer }: { readonly peer: string }): string | undefined {
+    // Another host's files are its own affair.
+    if (!isThisHost(peer)) return path
     try {
-      return await Promise.race([found(), late.promise])
-    } finally {
-      clearTimeout(timer)
+      if (!isAbsolute(path)) return undefined
+      const real = realpathSync.native(path)
+      return this.#isOwnFile(real) ? undefined : real
+    } catch {
+      // A path that cannot be followed here may lead anywhere for the target's user.
+      return undefined
     }
+  }
+
+  /** Whether a target may make a socket at a path: on this host, not among our own files. */
+  mayListenAt(path: string, { peer }: { readonly peer: string }): boolean {
+    if (!isThisHost(peer)) return true
+    const directory = isAbsolute(path) ? realPathOf(dirname(path)) : undefined
+    return directory !== undefined && !this.#isOwnFile(directory)
+  }
+
+  /** By device and inode: a file may have many names. */
+  #isOwnFile(real: string): boolean {
+    const found = statSync(real)
+    const { dev, ino } = found
+    return this.#own().directories.some((directory) => {
+      const own = realPathOf(directory)
+      if (own === undefined) return false
+      if (real === own || real.startsWith(`${own}/`)) return true
+      return found.isSocket() && socketsIn(own).some((file) => isSame(file, dev, ino))
+    })
+  }
+
+  async #judgeName(
+    destination: ForwardAddress,
+    peer: string,
+    tenant: string,
+  ): Promise<ForwardAddress | undefined> {
+    const busy = this.#lookups.get(tenant) ?? 0
+    // The target's resolver is the one that counts: a tenant's slow names hold up nobody.
+    if (busy >= lookupsPerTenantMax) return destination
+    this.#lookups.set(tenant, busy + 1)
+    try {
+      const addresses = await resolveSoon(destination.host)
+      const isRefused = addresses.some((one) => this.#isRefused(one, destination.port, peer))
+      return isRefused ? undefined : destination
+    } finally {
+      const left = (this.#lookups.get(tenant) ?? 1) - 1
+      if (left === 0) this.#lookups.delete(tenant)
+      else this.#lookups.set(tenant, left)
+    }
+  }
+
+  #isRefused(address: IpAddress, port: number, peer: string): boolean {
+    const all = [address, ...embeddedIpv4(address)]
+    if (all.some((one) => isIn(linkLocalBlocks, one))) return true
+    if (!this.#own().ports.includes(port)) return false
+    const own = ownAddresses()
+    if (all.some((one) => own.has(plain(one)))) return true
+    return all.some((one) => isIn(selfBlocks, one)) && isThisHost(peer)
   }
 }
 
-/** As a resolver reads it, odd spellings of numbers among them; none when only the target knows it. */
-async function addressesOf(host: string): Promise<readonly string[]> {
-  // OpenSSH takes these for any address.
-  const name = host === '' || host === '*' ? '0.0.0.0' : host.replace(/%.*$|\.$/, '')
+/** The answers of the local resolver, which the target's programs on this host ask too. */
+async function resolveHere(host: string): Promise<readonly IpAddress[]> {
   try {
-    return (await lookup(name, { all: true })).map(({ address }) => address)
+    const found = await lookup(host, { all: true })
+    return found.map(({ address }) => parse(address)).filter((one) => one !== undefined)
   } catch {
     return []
   }
 }
 
-function isThisHost(addresses: readonly string[], own: ReadonlySet<string>): boolean {
-  return addresses.some((address) => isIn(selfBlocks, address) || own.has(plain(address)))
+/** The answers of the name servers, without the threads that files and look-ups share. */
+async function resolveSoon(host: string): Promise<readonly IpAddress[]> {
+  const resolver = new Resolver({ timeout: lookupMs, tries: 1 })
+  const answers = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)])
+  return answers
+    .flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
+    .map(parse)
+    .filter((one) => one !== undefined)
+}
+
+function isThisHost(peer: string): boolean {
+  const address = parse(peer)
+  // A peer that is no address cannot be told from this host.
+  return address === undefined || isIn(selfBlocks, address) || ownAddresses().has(plain(address))
 }
 
 function ownAddresses(): ReadonlySet<string> {
   const all = Object.values(networkInterfaces()).flatMap((list) => list ?? [])
-  return new Set(all.filter(({ internal }) => !internal).map(({ address }) => plain(address)))
+  return new Set(
+    all
+      .filter(({ internal }) => !internal)
+      .flatMap(({ address }) => {
+        const parsed = parse(address)
+        return parsed === undefined ? [] : [plain(parsed)]
+      }),
+  )
 }
 
-function isIn(blocks: string, address: string): boolean {
+function parse(text: string): IpAddress | undefined {
+  const address = parseIpAddress(text)
+  return address === undefined ? undefined : unmapIpv4(address)
+}
+
+/** Without its zone: which interface a packet leaves by does not change the host that it is for. */
+function plain(address: IpAddress): string {
+  return formatIpAddress({ ...address, zone: '' })
+}
+
+function isIn(blocks: string, address: IpAddress): boolean {
   return matchesAddressList(blocks, plain(address)) === true
 }
 
-function plain(address: string): string {
-  const [, mapped = ''] = /^::ffff:(.*)$/i.exec(address) ?? []
-  return isIPv4(mapped) ? mapped : address.replace(/%.*$/, '').toLowerCase()
+function realPathOf(path: string): string | undefined {
+  try {
+    return realpathSync.native(path)
+  } catch {
+    return undefined
+  }
+}
+
+/** The sockets directly in a directory, as paths. */
+function socketsIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isSocket())
+      .map(({ name }) => join(directory, name))
+  } catch {
+    return []
+  }
+}
+
+function isSame(file: string, dev: number, ino: number): boolean {
+  try {
+    const found = statSync(file)
+    return found.dev === dev && found.ino === ino
+  } catch {
+    return false
+  }
 }

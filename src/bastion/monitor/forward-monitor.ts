@@ -5,12 +5,15 @@ import {
   type Authorization,
   type Denial,
   type Forward,
+  type ForwardDestination,
   type ForwardOutcome,
   forwardWish,
 } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
-import type { ConnectionId, ForwardEnd, ForwardRequest } from '../wire/calls.ts'
+import { canonicalHost } from '../../ssh/index.ts'
+import type { ConnectionId, ForwardEnd, ForwardRequest, OpenedForward } from '../wire/calls.ts'
+import { checkedPath, isListenHost } from '../wire/destination.ts'
 import { TooManyForwards } from '../wire/errors.ts'
 import type { KillNotices } from '../wire/kill-notices.ts'
 import {
@@ -23,15 +26,19 @@ import {
 import { RequestCrossed, RequestForged } from './errors.ts'
 import type { ForwardGuard } from './forward-guard.ts'
 
+/** Where to open a forward. Nothing of it where the target listens, or lends. */
+type JudgedDestination = Omit<OpenedForward, 'forward'>
+
 export interface ForwardMonitorDeps {
   readonly access: Pick<
     Access,
     'permit' | 'refuseForward' | 'expectForward' | 'forgetForward' | 'openForward' | 'closeForward'
   >
-  readonly guard: Pick<ForwardGuard, 'refuses' | 'refusesPath'>
+  readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt'>
+  /** Of one connection. */
+  readonly forwardsMax: number
 }
 
-const forwardsMax = 64
 /** Of what its worker did not close, nobody knows how much went through it. */
 const interrupted: ForwardOutcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
 
@@ -53,13 +60,13 @@ export class ForwardMonitor {
     id: ConnectionId,
     session: SessionId,
     wish: ForwardRequest,
-  ): Promise<{ readonly forward: string } | Denial> {
+  ): Promise<OpenedForward | Denial> {
     const state = this.#connections.require(id)
     const place = requireLive(state, session, this.#kills)
     const identity = requireIdentity(state)
-    if (state.forwards.size >= forwardsMax) throw new TooManyForwards()
+    if (state.forwards.size >= this.#deps.forwardsMax) throw new TooManyForwards()
     const { kind } = wish
-    const destination = placeOf(wish)
+    const destination = destinationOf(wish)
     if (kind === 'forward' && destination === undefined) {
       throw new RequestForged('a forward to nowhere')
     }
@@ -71,8 +78,8 @@ export class ForwardMonitor {
     }
     const opened: ForwardState = { forward, place, isOpen: false, revoked: undefined }
     return this.#connections.during(id, state, async () => {
-      const denial = await this.#open(state, identity, opened)
-      if (denial !== undefined) return denial
+      const answer = await this.#open(state, identity, opened, wish.peer)
+      if ('denied' in answer) return answer
       // Ended, or taken away, while that was written: nobody else would close it.
       if (!state.sessions.has(session)) {
         await this.closeOf(state, session)
@@ -82,7 +89,7 @@ export class ForwardMonitor {
         await this.#close(state, identity, opened, interrupted)
         throw new AccessRevoked()
       }
-      return { forward: forward.id }
+      return { forward: forward.id, ...answer }
     })
   }
 
@@ -156,17 +163,18 @@ export class ForwardMonitor {
     state: ConnectionState,
     identity: Identity,
     opened: ForwardState,
-  ): Promise<Denial | undefined> {
+    peer: string | undefined,
+  ): Promise<JudgedDestination | Denial> {
     const { access } = this.#deps
     const { forward, place } = opened
     state.forwards.set(forward.id, opened)
     access.expectForward(forward)
     try {
-      const denial = await this.#refuse(identity, place, forward)
-      if (denial !== undefined) return denial
+      const answer = await this.#decide(identity, place, forward, peer)
+      if ('denied' in answer) return answer
       await access.openForward(identity, place, forward)
       opened.isOpen = true
-      return undefined
+      return answer
     } finally {
       if (!opened.isOpen) {
         state.forwards.delete(forward.id)
@@ -196,12 +204,13 @@ export class ForwardMonitor {
     return this.#deps.access.closeForward(identity, place, forward, { bytesIn, bytesOut, ...how })
   }
 
-  /** Asked in this order: of who may not, no name is looked up for them. */
-  async #refuse(
+  /** The destination to open, or a denial. A user who may not forward makes nobody look up a name. */
+  async #decide(
     identity: Identity,
     { target, login }: Authorization,
     forward: Forward,
-  ): Promise<Denial | undefined> {
+    peer: string | undefined,
+  ): Promise<JudgedDestination | Denial> {
     const { access } = this.#deps
     const asked = { target: target.name, login, ...forwardWish(forward) }
     if (!certificatePermits(identity, forward.kind)) {
@@ -209,25 +218,61 @@ export class ForwardMonitor {
     }
     const denial = await access.permit(identity, asked)
     if (denial !== undefined) return denial
-    return (await this.#isOwn(forward, target))
-      ? access.refuseForward(identity, asked, target)
-      : undefined
+    const { kind, destination } = forward
+    if (destination === undefined) return {}
+    if (kind === 'remote-forward') {
+      const may = this.#mayListen(destination, peer)
+      return may ? {} : access.refuseForward(identity, asked, target)
+    }
+    const judged = await this.#judge(destination, identity.tenant, peer)
+    return judged ?? access.refuseForward(identity, asked, target)
   }
 
-  async #isOwn({ kind, destination }: Forward, target: Authorization['target']) {
+  #mayListen(destination: ForwardDestination, peer: string | undefined): boolean {
+    if (!('path' in destination)) return true
+    if (peer === undefined) throw new RequestForged('a listener nowhere')
+    return this.#deps.guard.mayListenAt(destination.path, { peer })
+  }
+
+  async #judge(
+    destination: ForwardDestination,
+    tenant: string,
+    peer: string | undefined,
+  ): Promise<ForwardDestination | undefined> {
+    if (peer === undefined) throw new RequestForged('a forward from nowhere')
     const { guard } = this.#deps
-    if (kind !== 'forward' || destination === undefined) return false
-    return 'path' in destination
-      ? guard.refusesPath(destination.path, target)
-      : guard.refuses(destination, target)
+    if (!('path' in destination)) return guard.judge(destination, { peer, tenant })
+    const path = guard.judgePath(destination.path, { peer })
+    return path === undefined ? undefined : { path }
   }
 }
 
-function placeOf({ host, port, path }: ForwardRequest): Forward['destination'] {
+/** What is judged is what the target gets, so it must come in its one spelling. Throws RequestForged. */
+function destinationOf({ kind, host, port, path }: ForwardRequest): Forward['destination'] {
   const address = host === undefined || port === undefined ? undefined : { host, port }
+  const isHost = kind === 'forward' ? isCanonical(host) : isListenHost(host ?? '')
+  if (!isHost || !isPath(path)) {
+    throw new RequestForged('a forward that is spelled as no worker spells it')
+  }
   if (path === undefined) return address
   if (address !== undefined) throw new RequestForged('a forward to two places')
   return { path }
+}
+
+function isCanonical(host: string | undefined): boolean {
+  try {
+    return host === undefined || (host !== '' && canonicalHost(host) === host)
+  } catch {
+    return false
+  }
+}
+
+function isPath(path: string | undefined): boolean {
+  try {
+    return path === undefined || checkedPath(path) === path
+  } catch {
+    return false
+  }
 }
 
 const permits: { readonly [kind in Forward['kind']]: string } = {

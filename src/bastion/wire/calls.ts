@@ -33,13 +33,26 @@ const destination = z.strictObject({ host: z.string().max(255), port })
 
 const forwardRequest = z.strictObject({
   kind: z.enum(['forward', 'remote-forward', 'agent', 'x11']),
-  host: z.string().max(1024).exactOptional(),
+  /** As `canonicalHost` writes it. */
+  host: z.string().max(255).exactOptional(),
   port: port.exactOptional(),
   /** Of a socket on the target. */
   path: z.string().max(1024).exactOptional(),
+  /** The address at which the worker reached the target. */
+  peer: z.string().max(64).exactOptional(),
 })
 /** One forward that a client or a target asks for: to an address, from one, or to an agent or display. */
 export type ForwardRequest = Readonly<z.infer<typeof forwardRequest>>
+
+const openedForward = z.object({
+  forward: z.string(),
+  /** Where to open it: this, and not the client's own spelling, goes to the target. */
+  host: z.string().exactOptional(),
+  port: z.number().exactOptional(),
+  path: z.string().exactOptional(),
+})
+/** A forward that may be opened, and is on record. */
+export type OpenedForward = Readonly<z.infer<typeof openedForward>>
 
 const forwardEnd = z.strictObject({
   /** Towards the target. */
@@ -224,7 +237,7 @@ export const calls = {
   /** Decides whether one more forward may open in a session. It is on record when this resolves. */
   openForward: call(
     z.tuple([connection, session, forwardRequest]),
-    z.union([denial, z.object({ forward: z.string() })]),
+    z.union([denial, openedForward]),
   ),
   /** Puts file operations of a session on record. */
   recordFiles: call(

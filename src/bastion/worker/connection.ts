@@ -98,7 +98,7 @@ export class ClientConnection {
       // What a client promises not to do, whoever takes it over must not do either.
       const promised = request.name === 'no-more-sessions@openssh.com'
       if (promised) this.#noMoreSessions = true
-      if (forwardRequests.has(request.name)) void this.#forwards.request(request)
+      if (forwardRequests.has(request.name)) this.#forwards.request(request)
       else request.reply(promised)
     }
     void connection.done.then(() => this.#end())
@@ -165,6 +165,7 @@ export class ClientConnection {
         openTarget: (need) => this.#openTarget(need),
         lend: (upstream, loan, isTaken) => this.#forwards.lend(upstream, loan, isTaken),
         endIfAlone: (ownChannels) => this.#endIfAlone(ownChannels),
+        forwardsRequested: () => this.#forwards.requested,
         requestId,
         takeTurn: () => this.#turns.take(),
         killed: (id) => this.#kills.reasonFor(id),

@@ -9,7 +9,6 @@ import { ChannelStream } from './channel-stream.ts'
 import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
 import { Draining } from './errors.ts'
-import { forwardsMax } from './forward/forwards.ts'
 import { refusalLine } from './refusal.ts'
 
 export interface ServiceHandlers {
@@ -37,6 +36,8 @@ export interface Service {
 /** How long sessions get to write their end on record before the sockets go. */
 const farewellMs = 1500
 const lastWordsMs = 300
+/** Room for channels that are over their own limit, so that each is refused by itself, with its reason. */
+const spareChannels = 64
 
 export function createService(deps: ServiceDeps): Service {
   const { broker, limits, log } = deps
@@ -48,7 +49,7 @@ export function createService(deps: ServiceDeps): Service {
     hostKeys: deps.hostKeys,
     ident: 'VaultTerm',
     authTriesMax: limits.authTriesMax,
-    channelsMax: limits.channelsPerConnectionMax + forwardsMax,
+    channelsMax: limits.channelsPerConnectionMax + limits.forwardsPerConnectionMax + spareChannels,
     loginGraceMs: limits.loginGraceMs,
     keepalive: limits.keepalive,
     log,

@@ -17,6 +17,8 @@ import { type Receiving, WindowGrowth } from './window-growth.ts'
 export interface Connection {
   /** The other side's identification, as it sent it. */
   readonly peerIdent: string
+  /** The IP address of the other side, where the connection has one of its own. */
+  readonly peerAddress: string | undefined
   readonly bytes: { readonly in: number; readonly out: number }
   /** How many channels are open or being opened. */
   readonly channels: number
@@ -150,6 +152,11 @@ export class SshConnection implements Connection, ChannelTransport {
   get bytes(): { readonly in: number; readonly out: number } {
     const { bytesRead = 0, bytesWritten = 0 } = Object(this.#socket)
     return { in: Number(bytesRead), out: Number(bytesWritten) }
+  }
+
+  get peerAddress(): string | undefined {
+    const { remoteAddress } = Object(this.#socket)
+    return typeof remoteAddress === 'string' ? remoteAddress : undefined
   }
 
   get channels(): number {

@@ -9,6 +9,8 @@ const limits: BastionLimits = {
   startsPerSecondMax: 5,
   authTriesMax: 6,
   channelsPerConnectionMax: 64,
+  forwardsPerConnectionMax: 50,
+  listenersPerConnectionMax: 10,
   connectionsPerUserMax: 10,
   sessionsPerUserMax: 10,
   keepalive: { intervalMs: 0, countMax: 0 },

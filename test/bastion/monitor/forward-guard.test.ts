@@ -1,55 +1,135 @@
-import { networkInterfaces } from 'node:os'
-import { expect, test } from 'vitest'
+import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { hostname, networkInterfaces, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
+import { canonicalHost } from '../../../src/ssh/index.ts'
 
 const guard = new ForwardGuard(() => ({ ports: [4100], directories: ['/var/lib/vaultterm'] }))
-const here = { host: '127.0.0.1' }
-const elsewhere = { host: '192.0.2.7' }
+const here = { peer: '127.0.0.1', tenant: 't' }
+const elsewhere = { peer: '192.0.2.7', tenant: 't' }
+/** Whether a forward is refused, in the spelling that the guard is given. */
+const refuses = async (host: string, port: number, place: typeof here) =>
+  (await guard.judge({ host: canonicalHost(host), port }, place)) === undefined
 const own = Object.values(networkInterfaces())
   .flatMap((list) => list ?? [])
   .find(({ internal, family }) => !internal && family === 'IPv4')?.address
 
 const selves = [
   ...['127.0.0.1', '127.1', '0.0.0.0', '0', 'localhost', 'localhost.', '2130706433', '0x7f000001'],
-  ...['0177.0.0.1', '::1', '::', '::ffff:127.0.0.1', '', '*'],
+  ...['0177.0.0.1', '::1', '::', '::ffff:127.0.0.1', '::ffff:7f00:1', '0:0:0:0:0:ffff:7f00:0001'],
+  ...[
+    '127.0.0.53',
+    '0x7f.1',
+    '017700000001',
+    '::127.0.0.1',
+    '64:ff9b::127.0.0.1',
+    '64:ff9b::7f00:1',
+  ],
+  ...['64:ff9b:1::7f00:1', '2002:7f00:1::', '::ffff:0:127.0.0.1', '::1%lo', 'LOCALHOST'],
+  ...['anything.localhost', 'ip6-localhost'],
 ]
 
 test.each(selves)(
   'this host’s own port is refused from a target that is this host, as %j',
   async (host) => {
-    expect(await guard.refuses({ host, port: 4100 }, here)).toBe(true)
+    expect(await refuses(host, 4100, here)).toBe(true)
     // Another port is the target's affair.
-    expect(await guard.refuses({ host, port: 4101 }, here)).toBe(false)
+    expect(await refuses(host, 4101, here)).toBe(false)
   },
 )
 
 test.each(['127.0.0.1', 'localhost', '::1'])('of another host %s is its own', async (host) => {
-  expect(await guard.refuses({ host, port: 4100 }, elsewhere)).toBe(false)
+  expect(await refuses(host, 4100, elsewhere)).toBe(false)
 })
 
 test.runIf(own !== undefined)('the address of this host is refused from everywhere', async () => {
   for (const target of [here, elsewhere]) {
-    expect(await guard.refuses({ host: own ?? '', port: 4100 }, target)).toBe(true)
-    expect(await guard.refuses({ host: own ?? '', port: 80 }, target)).toBe(false)
+    expect(await refuses(own ?? '', 4100, target)).toBe(true)
+    expect(await refuses(own ?? '', 80, target)).toBe(false)
   }
 })
 
-test.each(['169.254.169.254', '2852039166', 'fe80::1', 'fe80::1%eth0', '::ffff:169.254.169.254'])(
-  'nothing leads to %s',
-  async (host) => {
-    for (const port of [80, 4100]) expect(await guard.refuses({ host, port }, elsewhere)).toBe(true)
-  },
-)
+test.each([
+  '169.254.169.254',
+  '2852039166',
+  'fe80::1',
+  'fe80::1%eth0',
+  '::ffff:169.254.169.254',
+  '::ffff:a9fe:a9fe',
+  '64:ff9b::a9fe:a9fe',
+  'metadata.google.internal',
+])('nothing leads to %s', async (host) => {
+  for (const port of [80, 4100]) expect(await refuses(host, port, elsewhere)).toBe(true)
+})
 
-test('paths of ours are refused where they are ours', async () => {
-  for (const path of [
-    '/var/lib/vaultterm',
-    '/var/lib/vaultterm/kek',
-    '/var/lib/x/../vaultterm/kek',
-    '//var//lib/vaultterm/',
-  ]) {
-    expect(await guard.refusesPath(path, here)).toBe(true)
-    expect(await guard.refusesPath(path, elsewhere)).toBe(false)
-  }
-  expect(await guard.refusesPath('/var/lib/vaultterm2/kek', here)).toBe(false)
+test('a target on this host gets the address that was judged, and not the name', async () => {
+  const hosts = new ForwardGuard(() => ({ ports: [4100], directories: [] }))
+  // A name that the local resolver knows and that is no address of this host cannot be had here, so the
+  // name of this host stands for those that must not pass.
+  expect(await hosts.judge({ host: hostname().toLowerCase(), port: 4100 }, here)).toBeUndefined()
+  // Another port is the target's affair, and so is the name.
+  const elsewhere = { host: 'name.invalid', port: 80 }
+  expect(await hosts.judge(elsewhere, here)).toEqual(elsewhere)
+  // A name without an address could get one a moment later.
+  expect(await hosts.judge({ host: 'name.invalid', port: 4100 }, here)).toBeUndefined()
+})
+
+describe('a socket of the bastion', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'vaultterm-guard-'))
+  const own = join(directory, 'own')
+  const other = join(directory, 'other')
+  const servers = [join(own, 'socket'), join(other, 'socket')].map((path) => ({
+    path,
+    server: createServer(),
+  }))
+  const sockets = new ForwardGuard(() => ({ ports: [], directories: [own] }))
+  const judge = (path: string) => sockets.judgePath(path, { peer: '127.0.0.1' })
+
+  beforeAll(async () => {
+    mkdirSync(own)
+    mkdirSync(other)
+    for (const { path, server } of servers) {
+      await new Promise<void>((done) => server.listen(path, done))
+    }
+    symlinkSync(own, join(other, 'link'))
+    symlinkSync(join(own, 'socket'), join(other, 'socket-link'))
+    linkSync(join(own, 'socket'), join(other, 'hard-link'))
+  })
+  afterAll(() => {
+    for (const { server } of servers) server.close()
+    rmSync(directory, { recursive: true })
+  })
+
+  test.each([
+    ['its own path', () => join(own, 'socket')],
+    ['a path with dots', () => `${other}/../own/./socket`],
+    ['a link to its directory', () => join(other, 'link/socket')],
+    ['a link to it', () => join(other, 'socket-link')],
+    ['another name of its inode', () => join(other, 'hard-link')],
+    ['the root of a process', () => `/proc/self/root${join(own, 'socket')}`],
+    ['a path that is not there yet', () => join(other, 'later')],
+    ['a relative path', () => 'own/socket'],
+  ])('is refused by %s where the target is this host', (_, path) => {
+    expect(judge(path())).toBeUndefined()
+  })
+
+  test('is no affair of a target on another host', () => {
+    const path = join(own, 'socket')
+    expect(sockets.judgePath(path, { peer: '192.0.2.7' })).toBe(path)
+  })
+
+  test('does not keep a forward from another socket, which is opened by its real path', () => {
+    expect(judge(`${other}//./socket`)).toBe(join(other, 'socket'))
+  })
+
+  test('is not replaced by a listener of a target on this host', () => {
+    const at = (path: string) => sockets.mayListenAt(path, { peer: '127.0.0.1' })
+    expect([at(join(own, 'socket')), at(join(other, 'link/new')), at(join(other, 'new'))]).toEqual([
+      false,
+      false,
+      true,
+    ])
+  })
 })

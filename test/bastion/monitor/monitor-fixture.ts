@@ -75,6 +75,7 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
     jumpCertificates: new JumpCertificates(product.ca, silent),
     hostKeys: async () => [hostKey],
     guard: new ForwardGuard(() => ({ ports: [5432], directories: ['/var/lib/vaultterm'] })),
+    forwardsMax: 64,
     replays: new Replays(),
     penalties: new Penalties(parseConfig({}).limits.penalties),
     turns: new Turns(6),

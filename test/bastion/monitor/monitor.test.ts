@@ -368,10 +368,15 @@ describe('attack: what a worker leaves behind', () => {
     const monitor = new Monitor({
       ...fixture.deps,
       access: { ...failing, permit: async () => undefined },
-      guard: { refuses: async () => false, refusesPath: async () => false },
+      guard: { judge: async (asked) => asked, judgePath: (path) => path, mayListenAt: () => true },
     })
     const { id, session, somebody } = await started(monitor)
-    await monitor.openForward(id, session, { kind: 'forward', host: 'example.org', port: 80 })
+    await monitor.openForward(id, session, {
+      kind: 'forward',
+      host: 'example.org',
+      port: 80,
+      peer: '192.0.2.7',
+    })
     await monitor.endSession(id, session, outcome)
     expect(await types(somebody)).toContain('session.end')
   })
@@ -519,14 +524,40 @@ describe('a forward that is not allowed any more', () => {
 test('attack: a name is looked up for whoever may not forward', async () => {
   const asked: string[] = []
   const guard = {
-    refuses: async ({ host }: { readonly host: string }) => asked.push(host) < 0,
-    refusesPath: async () => false,
+    judgePath: (path: string) => path,
+    mayListenAt: () => true,
+    judge: async (destination: { readonly host: string; readonly port: number }) => {
+      asked.push(destination.host)
+      return destination
+    },
   }
   const monitor = new Monitor({ ...fixture.deps, guard })
   const { id, session } = await started(monitor)
-  const wish = { kind: 'forward', host: 'slow.attacker.example', port: 80 } as const
+  const wish = {
+    kind: 'forward',
+    host: 'slow.attacker.example',
+    port: 80,
+    peer: '192.0.2.7',
+  } as const
   expect(await monitor.openForward(id, session, wish)).toHaveProperty('denied')
   expect(asked).toEqual([])
+})
+
+describe('attack: a forward is asked for in a spelling that the target would read otherwise', () => {
+  test.each([
+    ['a name behind a NUL', '127.0.0.1\0.internal'],
+    ['an octal address', '0177.0.0.1'],
+    ['a mapped address', '::ffff:127.0.0.1'],
+    ['capitals', 'DB.internal'],
+    ['a dot at the end', 'db.internal.'],
+    ['a line break', 'db\n'],
+    ['nothing', ''],
+  ])('%s', async (_, host) => {
+    const monitor = fixture.monitor()
+    const { id, session } = await started(monitor)
+    const wish = { kind: 'forward', host, port: 80, peer: '192.0.2.7' } as const
+    await expect(monitor.openForward(id, session, wish)).rejects.toThrow(RequestForged)
+  })
 })
 
 test('what a lost worker left is on record, and its people may come again', async () => {

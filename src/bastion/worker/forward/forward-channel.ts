@@ -1,6 +1,6 @@
 import type { SessionId } from '../../../recorder/index.ts'
 import type { Channel } from '../../../ssh/index.ts'
-import type { ForwardEnd, ForwardRequest } from '../../wire/calls.ts'
+import type { ForwardEnd, ForwardRequest, OpenedForward } from '../../wire/calls.ts'
 import { ForwardEnded, Refused } from '../errors.ts'
 import { pipe } from '../pipe.ts'
 import type { RelayBytes } from '../relay.ts'
@@ -10,7 +10,7 @@ import type { ForwardContext } from './forward-context.ts'
 /** The two sides of a forward, and how each is opened. */
 export interface ForwardEnds {
   /** The side that is asked: what it throws is for the one that asks. */
-  far(): Promise<Channel>
+  far(opened: OpenedForward): Promise<Channel>
   /** The side that asks, once the other one is there. */
   near(): Channel
   /** Which of them is the client's. */
@@ -56,9 +56,9 @@ export class ForwardChannel {
   async open(wish: ForwardRequest, { far, near, client }: ForwardEnds, closed: () => void) {
     let opened: Channel | undefined
     try {
-      await this.#ask(wish)
+      const answer = await this.#ask(wish)
       this.#requireOpen()
-      opened = await this.#opened(far())
+      opened = await this.#opened(far(answer))
       this.#requireOpen()
       const asked = near()
       const [up, down] = client === 'near' ? [asked, opened] : [opened, asked]
@@ -101,15 +101,18 @@ export class ForwardChannel {
     return Promise.race([this.#ended.promise, inTime(opening, opensMs)])
   }
 
-  async #ask(wish: ForwardRequest): Promise<void> {
+  async #ask(wish: ForwardRequest): Promise<OpenedForward> {
     const { deps, connection, channels } = this.#context
     const answer = await deps.broker.openForward(connection, this.#session, wish)
     if ('denied' in answer) throw new Refused(answer)
     this.#id = answer.forward
     // Ended while it was asked for: nobody else would say so.
-    if (this.#isOver) return this.#recordEnd('refused')
-    channels.set(answer.forward, this)
-    if (this.#context.killed(answer.forward) !== undefined) this.end('refused')
+    if (this.#isOver) this.#recordEnd('refused')
+    else {
+      channels.set(answer.forward, this)
+      if (this.#context.killed(answer.forward) !== undefined) this.end('refused')
+    }
+    return answer
   }
 
   #recordEnd(ended: ForwardEnd['ended']): void {

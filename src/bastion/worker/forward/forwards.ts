@@ -6,27 +6,27 @@ import {
   ChannelOpenRefused,
   type Connection,
   type GlobalRequest,
-  Reader,
   WireError,
 } from '../../../ssh/index.ts'
 import type { ChannelKind, ForwardRequest } from '../../wire/calls.ts'
-import { type Destination, readDestination } from '../../wire/destination.ts'
+import {
+  readDestination,
+  readSocketPath,
+  writeDestination,
+  writeSocketPath,
+} from '../../wire/destination.ts'
 import { SessionKilled, TooManyForwards } from '../../wire/errors.ts'
 import { printable, refusalLine, refusalOf } from '../refusal.ts'
 import { ForwardChannel, type ForwardEnds } from './forward-channel.ts'
 import type { ForwardContext } from './forward-context.ts'
 import { ForwardSession } from './forward-session.ts'
 import { Lendings, type Loan, type LoanInUse } from './lendings.ts'
-import { Listeners, remoteForward } from './listeners.ts'
+import { Listeners, peerOf, remoteForward } from './listeners.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
 const connectFailed = 2
 const resourceShortage = 4
-
-/** Open at a time, of one connection: RFC has no limit, and a browser behind -D opens dozens. */
-export const forwardsMax = 50
-const pathBytesMax = 1024
 
 /** A session from the moment in which it is asked for. */
 interface Opening {
@@ -55,6 +55,7 @@ export class Forwards {
   /** Open, and being opened. */
   #open = 0
   #isOver = false
+  #requested: Promise<void> = Promise.resolve()
 
   constructor(options: ForwardsOptions) {
     this.#options = options
@@ -76,17 +77,34 @@ export class Forwards {
   /** `-L`, `-D` and `-W`: to where the target can reach. The open is answered. */
   async openDirect(open: ChannelOpen): Promise<void> {
     try {
+      await this.#requested
       await this.#counted(async (closed) => {
         const session = await this.#session('forward')
-        await session.carry(directRequest(open), endsOf(open, session.upstream, 'near'), closed)
+        await session.carry(
+          directRequest(open, session.upstream),
+          directEnds(open, session.upstream),
+          closed,
+        )
       })
     } catch (err) {
       this.#refuse(open, err)
     }
   }
 
-  /** `-R`: asks the target to listen, or to stop. The request is answered. */
-  async request(request: GlobalRequest): Promise<void> {
+  /**
+   * `-R`: asks the target to listen, or to stop. The request is answered. As with OpenSSH's sshd, requests are
+   * done one after the other, and everything that the client asks for later comes later.
+   */
+  request(request: GlobalRequest): void {
+    this.#requested = this.#requested.then(() => this.#answer(request))
+  }
+
+  /** Resolves when every request that came so far is answered. Never rejects. */
+  get requested(): Promise<void> {
+    return this.#requested
+  }
+
+  async #answer(request: GlobalRequest): Promise<void> {
     try {
       const isStop = request.name.startsWith('cancel-')
       request.reply(
@@ -95,7 +113,7 @@ export class Forwards {
           : await this.#listeners.listen(request, () => this.#session('remote-forward'))),
       )
     } catch (err) {
-      // There is no room for a reason in this answer: it goes to the log.
+      // This answer has no room for a reason: it goes to the log.
       const { code, message } = refusalOf(err)
       this.#log.info({ code, message }, 'remote forward refused')
       request.reply(false)
@@ -119,8 +137,8 @@ export class Forwards {
       if (listener === undefined) {
         return open.reject(administrativelyProhibited, 'nobody asked for it')
       }
-      const { session, name, address, port } = listener
-      const wish = remoteForward(name, address, port)
+      const { session } = listener
+      const wish = remoteForward(listener)
       await this.#counted((closed) => session.carry(wish, endsOf(open, client, 'far'), closed))
     } catch (err) {
       this.#log.info({ err, type: open.type.slice(0, 64) }, 'channel of a target refused')
@@ -200,7 +218,8 @@ export class Forwards {
 
   /** closed is for when what was opened has closed; what was not opened is over at once. */
   async #counted(work: (closed: () => void) => Promise<void>): Promise<void> {
-    if (this.#open >= forwardsMax) throw new TooManyForwards()
+    if (this.#open >= this.#options.deps.limits.forwardsPerConnectionMax)
+      throw new TooManyForwards()
     this.#open++
     const closed = () => void this.#open--
     try {
@@ -232,16 +251,22 @@ function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['clien
   }
 }
 
-function directRequest({ type, payload }: ChannelOpen): ForwardRequest {
-  if (type === 'direct-tcpip') {
-    const { host, port }: Destination = readDestination(payload)
-    return { kind: 'forward', host, port }
+/** A forward to where the target can reach, opened as it was judged. */
+function directEnds(open: ChannelOpen, upstream: Connection): ForwardEnds {
+  return {
+    far: ({ host, port, path }) => {
+      if (path !== undefined) return upstream.openChannel(open.type, writeSocketPath(path))
+      if (host === undefined || port === undefined) throw new Error('a forward to nowhere')
+      return upstream.openChannel(open.type, writeDestination({ host, port }, open.payload))
+    },
+    near: () => open.accept(),
+    client: 'near',
   }
-  const reader = new Reader(payload)
-  const path = reader.text()
-  reader.string()
-  reader.u32()
-  reader.end()
-  if (path.length > pathBytesMax) throw new WireError('no path to forward to')
-  return { kind: 'forward', path }
+}
+
+function directRequest({ type, payload }: ChannelOpen, upstream: Connection): ForwardRequest {
+  const peer = peerOf(upstream)
+  return type === 'direct-tcpip'
+    ? { kind: 'forward', ...readDestination(payload), ...peer }
+    : { kind: 'forward', path: readSocketPath(payload), ...peer }
 }

@@ -7,15 +7,12 @@ import {
   Writer,
 } from '../../../ssh/index.ts'
 import type { ForwardRequest } from '../../wire/calls.ts'
+import { checkedPath, isListenHost } from '../../wire/destination.ts'
 import { TooManyForwards } from '../../wire/errors.ts'
 import { ForwardEnded, Refused } from '../errors.ts'
 import { inTime } from '../session/target-start.ts'
 import type { ForwardContext } from './forward-context.ts'
 import type { ForwardSession } from './forward-session.ts'
-
-/** Of one connection. */
-const listenersMax = 10
-const pathBytesMax = 1024
 
 /** An address on a target at which connections are accepted for the client: RFC 4254 section 7.1. */
 export interface Listener {
@@ -43,6 +40,7 @@ export class Listeners {
     findSession: () => Promise<ForwardSession>,
   ): Promise<[boolean, Buffer?]> {
     const { address, port } = readListen(name, payload)
+    const listenersMax = this.#context.deps.limits.listenersPerConnectionMax
     // Counted before anything is awaited: many may be asked for at once.
     if (this.#listeners.length + this.#listening >= listenersMax) throw new TooManyForwards()
     this.#listening++
@@ -97,7 +95,7 @@ export class Listeners {
   ): Promise<[boolean, Buffer?]> {
     const { name, payload, address, port } = asked
     const { deps, connection } = this.#context
-    const wish = remoteForward(name, address, port)
+    const wish = remoteForward(listenerOf(session, name, address, port))
     const answer = await deps.broker.openForward(connection, session.session, wish)
     if ('denied' in answer) throw new Refused(answer)
     const asking = session.upstream.globalRequest(name, payload, true)
@@ -140,10 +138,16 @@ export class Listeners {
 }
 
 /** The request by which the main process decides about a listener, or about a connection that it accepts. */
-export function remoteForward(name: string, address: string, port: number): ForwardRequest {
-  return isLocal(name)
-    ? { kind: 'remote-forward', path: address }
-    : { kind: 'remote-forward', host: address, port }
+export function remoteForward({ session, name, address, port }: Listener): ForwardRequest {
+  const peer = peerOf(session.upstream)
+  return name === 'streamlocal'
+    ? { kind: 'remote-forward', path: address, ...peer }
+    : { kind: 'remote-forward', host: address, port, ...peer }
+}
+
+/** The address at which the target was reached, as a field of a request. */
+export function peerOf({ peerAddress }: Connection): Pick<ForwardRequest, 'peer'> {
+  return peerAddress === undefined ? {} : { peer: peerAddress }
 }
 
 /** Tells the target to stop listening. Its answer is not waited for. */
@@ -184,6 +188,8 @@ function readListen(name: string, payload: Buffer): { address: string; port: num
   const address = reader.text()
   const port = isLocal(name) ? 0 : reader.u32()
   reader.end()
-  if (address.length > pathBytesMax || port > 65_535) throw new WireError('no place to listen at')
+  if (port > 65_535) throw new WireError('a port is larger than 65535')
+  if (isLocal(name)) return { address: checkedPath(address), port }
+  if (!isListenHost(address)) throw new WireError('an address to listen at is malformed')
   return { address, port }
 }

@@ -31,6 +31,8 @@ export interface SessionContext {
   lend(upstream: Connection, loan: Loan, isTaken: boolean): () => void
   /** Ends the connection unless other channels or listeners than this session's are open on it. */
   endIfAlone(ownChannels: 0 | 1): void
+  /** Resolves when the forwards that the client has asked for so far are answered: a command may use them. */
+  forwardsRequested(): Promise<void>
   /** A short name of this refusal or session start, for the person and the log. */
   requestId(): string
   /** Few starts of one connection are underway at a time: the others wait. */

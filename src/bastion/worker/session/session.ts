@@ -186,6 +186,7 @@ export class SessionChannel {
   async #start(start: Start): Promise<void> {
     const commandBytes = start.command?.length ?? 0
     if (commandBytes > commandBytesMax) throw new CommandTooLong(commandBytes, commandBytesMax)
+    await this.#context.forwardsRequested()
     await this.#loans.decided()
     if (this.#gone()) return this.#leave()
     const answer = await this.#authorize(start)

@@ -1,8 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { ForwardRequest } from '../../../../src/bastion/wire/calls.ts'
 import { SessionKilled } from '../../../../src/bastion/wire/errors.ts'
-import { Forwards, forwardsMax } from '../../../../src/bastion/worker/forward/forwards.ts'
-import type { Channel, ChannelOpen, Connection } from '../../../../src/ssh/index.ts'
+import { Forwards } from '../../../../src/bastion/worker/forward/forwards.ts'
+import type { Channel, ChannelOpen, Connection, GlobalRequest } from '../../../../src/ssh/index.ts'
 import { Writer } from '../../../../src/ssh/index.ts'
+
+const forwardsMax = 50
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
@@ -31,11 +34,19 @@ class Lab {
       endSession: async (_id: unknown, session: string, { reason }: { reason: string }) =>
         void this.ended.push({ session, reason }),
       upstreamOpened: async () => {},
-      openForward: async () => ({ forward: `${Math.random()}` }),
+      openForward: async (_id: unknown, _session: unknown, { host, port }: ForwardRequest) => ({
+        forward: `${Math.random()}`,
+        ...(host !== undefined && { host }),
+        ...(port !== undefined && { port }),
+      }),
       closeForward: async () => {},
     }
     this.forwards = new Forwards({
-      deps: { broker, metrics: new Proxy({}, { get: () => ({ inc: nothing, dec: nothing }) }) },
+      deps: {
+        broker,
+        limits: { forwardsPerConnectionMax: forwardsMax, listenersPerConnectionMax: 10 },
+        metrics: new Proxy({}, { get: () => ({ inc: nothing, dec: nothing }) }),
+      },
       connection: 'c',
       clientIdent: 'test',
       client: {},
@@ -69,7 +80,8 @@ class Lab {
   async listen(port: number, name = 'tcpip-forward'): Promise<void> {
     const payload = new Writer().text('localhost').u32(port).build()
     const reply = (success: boolean) => void this.replies.push(success)
-    await this.forwards.request({ name, payload, wantReply: true, reply })
+    this.forwards.request({ name, payload, wantReply: true, reply } as GlobalRequest)
+    await this.forwards.requested
   }
 
   async kill(): Promise<void> {
@@ -120,7 +132,7 @@ describe('attack: a target that does not answer', () => {
     lab.answer = late.promise
     void lab.listen(82)
     void lab.listen(81, 'cancel-tcpip-forward')
-    await vi.advanceTimersByTimeAsync(30_000)
+    await vi.advanceTimersByTimeAsync(60_000)
     expect(lab.replies).toEqual([true, false, false])
     // What it comes to listen at after that is taken back.
     late.resolve(Buffer.alloc(0))
