@@ -1,49 +1,82 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { usesNativeCiphers } from '../../src/ssh/index.ts'
 import { installDebianPackages } from '../../test/support/debian.ts'
+import type { Counts } from '../../test/support/tally.ts'
 import { runChecks } from './check.ts'
 import { runTool } from './child.ts'
 
-/** `npm test`: what the tests need, the checks, the tests; the last line says how it went. */
+/**
+ * `npm test`: installs the programs that the tests run, then runs the checks and the tests. The last
+ * line says how many passed and failed.
+ *
+ * Where SSH has native ciphers, everything in which SSH is spoken runs a second time with those in
+ * JavaScript: machines without a compiler have no others. Where it has none, the first run is that one.
+ * Arguments pick tests, and run them once, with the ciphers that VAULTTERM_NATIVE_CIPHERS allows.
+ */
 const args = process.argv.slice(2)
+const speaksSsh = ['test/e2e', 'test/interop', 'test/ssh']
 const tally = { passed: 0, failed: 0 }
+const lines: string[] = []
 
-const problem = await installDebianPackages()
+const { problem, skipped } = installDebianPackages()
 if (problem === undefined) {
-  // Arguments pick tests: whoever does that wants the answer of those alone.
-  if (args.length === 0) add(await runChecks())
-  await runVitest()
+  lines.push(...skipped)
+  if (args.length > 0) await runVitest(args)
+  else await runEverything()
 } else {
   console.error(problem)
   tally.failed += 1
 }
 process.exitCode = tally.failed > 0 || tally.passed === 0 ? 1 : 0
+for (const line of lines) console.log(line)
 console.log(`${tally.passed} passed, ${tally.failed} failed`)
 
-function add({ passed, failed }: { passed: number; failed: readonly string[] }): void {
-  tally.passed += passed
-  tally.failed += failed.length
+async function runEverything(): Promise<void> {
+  const checks = await runChecks()
+  tally.passed += checks.passed
+  tally.failed += checks.failed.length
+  const native = usesNativeCiphers()
+  await runVitest([], native ? 'native' : 'JavaScript')
+  if (native) await runVitest(speaksSsh, 'JavaScript', { VAULTTERM_NATIVE_CIPHERS: 'off' })
+  else if (process.env.VAULTTERM_NATIVE_CIPHERS === 'off') {
+    lines.push('no run with native ciphers: VAULTTERM_NATIVE_CIPHERS=off turns them off')
+  } else {
+    lines.push('no run with native ciphers: they are not built here (they need g++, make, python3)')
+  }
 }
 
-async function runVitest(): Promise<void> {
+/** Runs the tests of these paths, or all. With a name for its ciphers, the run gets a line of its own. */
+async function runVitest(
+  paths: readonly string[],
+  ciphers?: 'native' | 'JavaScript',
+  settings: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'vaultterm-tally-'))
   const file = join(directory, 'tally.json')
   const reporters = ['--reporter=default', '--reporter=./test/support/tally.ts']
-  const env = { ...process.env, VAULTTERM_TALLY: file }
-  const status = await runTool('vitest/vitest.mjs', ['run', ...reporters, ...args], env)
-  const counted = readTally(file)
+  const env = { ...process.env, ...settings, VAULTTERM_TALLY: file }
+  const started = performance.now()
+  const status = await runTool('vitest/vitest.mjs', ['run', ...reporters, ...paths], env)
+  const { passed, failed: counted, skipped } = readTally(file)
   rmSync(directory, { recursive: true, force: true })
-  tally.passed += counted.passed
-  tally.failed += counted.failed
   // vitest knows of failures that are no test's: its own, or a service's that did not start.
-  if (status !== 0 && counted.failed === 0) tally.failed += 1
+  const failed = status !== 0 && counted === 0 ? 1 : counted
+  tally.passed += passed
+  tally.failed += failed
+  if (ciphers === undefined) return
+  const minutes = ((performance.now() - started) / 60_000).toFixed(1)
+  lines.push(
+    `${ciphers} ciphers: ${passed} passed, ${failed} failed, ${skipped} skipped in ${minutes} min ` +
+      `(${paths.length === 0 ? 'all tests' : paths.join(' ')})`,
+  )
 }
 
-function readTally(file: string): { passed: number; failed: number } {
+function readTally(file: string): Counts {
   try {
     return JSON.parse(readFileSync(file, 'utf8'))
   } catch {
-    return { passed: 0, failed: 0 } // It ended before it had run anything.
+    return { passed: 0, failed: 0, skipped: 0 } // It ended before it had run anything.
   }
 }

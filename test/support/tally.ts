@@ -2,6 +2,12 @@ import { writeFileSync } from 'node:fs'
 import type { SerializedError } from 'vitest'
 import type { Reporter, TestModule } from 'vitest/node'
 
+export interface Counts {
+  readonly passed: number
+  readonly failed: number
+  readonly skipped: number
+}
+
 /** Counts a test run for `npm test`, which prints the counts when everything else is said. */
 export default class Tally implements Reporter {
   onTestRunEnd(
@@ -22,6 +28,7 @@ export default class Tally implements Reporter {
     const unfinished = count('pending') + (reason === 'interrupted' ? 1 : 0)
     const failed = count('failed') + fallen.length + unhandledErrors.length + unfinished
     const file = process.env.VAULTTERM_TALLY
-    if (file !== undefined) writeFileSync(file, JSON.stringify({ passed: count('passed'), failed }))
+    const counts: Counts = { passed: count('passed'), failed, skipped: count('skipped') }
+    if (file !== undefined) writeFileSync(file, JSON.stringify(counts))
   }
 }
