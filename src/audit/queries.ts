@@ -118,10 +118,17 @@ export function listLeafBytes(
 
 const countMax = 20_000
 
-/** How many private payloads no leaf stands beside. Looks at so many at a time: a log may be long. */
+/**
+ * How many private payloads no leaf stands beside. Looks at so many at a time: a log may be long. Those
+ * before the first event of the log's epoch are a former one's: ids are in the order of time.
+ */
 export async function countStrayPayloads(tx: ReadTx): Promise<number> {
   let strays = 0
-  for (let after = '00000000-0000-0000-0000-000000000000'; ; ) {
+  const first = await tx.maybe<{ id: string }>(
+    `select event_id as id from audit_leaf
+     where leaf_index = ${firstLeaf} and leaf_index > 0`,
+  )
+  for (let after = first?.id ?? '00000000-0000-0000-0000-000000000000'; ; ) {
     const part = await tx.one<{ strays: number; last: string | null; read: number }>(
       `select count(*) filter (where l.event_id is null) as strays, count(*) as read,
          (array_agg(p.event_id order by p.event_id desc))[1] as last

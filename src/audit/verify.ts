@@ -213,7 +213,7 @@ class LogCheck {
   }
 
   async *#eachCheckpoint(): AsyncGenerator<CheckpointRow, undefined> {
-    for (let after = -1; ; ) {
+    for (let after = 0; ; ) {
       const rows = await listCheckpoints(this.#tx, after, batchMax)
       yield* rows
       const last = rows.at(-1)
