@@ -223,15 +223,20 @@ begin
 end
 $$;
 
+-- The tenant of the transaction may be another one, or none where an operator makes tenants.
 create or replace function audit_open_log() returns trigger
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  before text := coalesce(current_setting('app.tenant_id', true), '');
 begin
+  perform set_config('app.tenant_id', new.tenant_id::text, true);
   insert into public.audit_tree (tenant_id) values (new.tenant_id);
+  perform set_config('app.tenant_id', before, true);
   return null;
 end
 $$;
 
--- The owner is not bound by grants, and the triggers bind him. Only these functions act as the role.
+-- The owner is not bound by grants, and the triggers bind it. Only these functions act as the role.
 create or replace function audit_refuse_change() returns trigger language plpgsql as $$
 begin
   if tg_table_name = 'audit_checkpoint' and tg_op = 'DELETE' and current_user = 'vaultterm_audit' then

@@ -130,11 +130,15 @@ export async function countStrayPayloads(tx: ReadTx): Promise<number> {
   )
   for (let after = first?.id ?? '00000000-0000-0000-0000-000000000000'; ; ) {
     const part = await tx.one<{ strays: number; last: string | null; read: number }>(
-      `select count(*) filter (where l.event_id is null) as strays, count(*) as read,
-         (array_agg(p.event_id order by p.event_id desc))[1] as last
-       from (select tenant_id, event_id from audit_private
-             where event_id > $1 order by event_id limit ${countMax}) p
-       left join audit_leaf l using (tenant_id, event_id)`,
+      `with part as materialized (
+         select event_id from audit_private where event_id > $1 order by event_id limit ${countMax}),
+       last as materialized (select event_id from part order by event_id desc limit 1),
+       -- Between the same two ids, so that no more of the log is read than of the payloads.
+       leaf as materialized (select event_id from audit_leaf
+         where event_id > $1 and event_id <= (select event_id from last))
+       select count(*) filter (where leaf.event_id is null) as strays, count(*) as read,
+         (select event_id from last) as last
+       from part left join leaf using (event_id)`,
       [after],
     )
     strays += part.strays

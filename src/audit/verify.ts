@@ -27,7 +27,7 @@ import type { SignedHead } from './signed-heads.ts'
 export type FaultKind =
   /** There is no leaf at this index, though the tree counts it. */
   | 'leaf-missing'
-  /** A leaf stands beyond the end of the tree. */
+  /** A leaf stands beyond the end of the tree: told once, however many do. */
   | 'leaf-beyond-tree'
   /** The bytes are not those that were appended. */
   | 'leaf-changed'
@@ -132,6 +132,7 @@ class LogCheck {
   #range: CompactRange = emptyTree
   /** Where the next leaf should stand. Where leaves are missing it runs ahead of the range. */
   #next = 0
+  #isBeyond = false
   #signedSize = 0
   #checkpoints = 0
   /** The last head at which everything before it was as it had been signed. */
@@ -224,7 +225,10 @@ class LogCheck {
 
   #leaf(row: LeafRow): void {
     const { index } = row
-    if (index >= this.#tree.size) this.#fault({ kind: 'leaf-beyond-tree', at: index })
+    if (index >= this.#tree.size && !this.#isBeyond) {
+      this.#isBeyond = true
+      this.#fault({ kind: 'leaf-beyond-tree', at: index })
+    }
     if (index > this.#next) this.#fault({ kind: 'leaf-missing', at: this.#next })
     if (index < this.#next) this.#fault({ kind: 'leaf-misplaced', at: index })
     this.#next = index + 1

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { afterAll, expect, test, vi } from 'vitest'
-import { type AuditEvent, createAudit } from '../../src/audit/index.ts'
+import { type Audit, type AuditEvent, createAudit } from '../../src/audit/index.ts'
 import { systemTenant, type TenantId } from '../../src/postgres/index.ts'
 import { createTestSigner } from '../support/audit.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
@@ -14,12 +14,15 @@ const signer = createTestSigner()
 const directory = await mkdtemp(join(tmpdir(), 'vaultterm-rollback-'))
 afterAll(() => rm(directory, { recursive: true }))
 
-type Node = ReturnType<typeof startNode>
+interface Node {
+  readonly audit: Audit
+  gauge(): Promise<number>
+}
 const nodes: Node[] = []
 afterAll(() => Promise.all(nodes.map((node) => node.audit.close())))
 
 /** A node with its home: what a restart leaves is the file. */
-function startNode(home: string, by = signer) {
+function startNode(home: string, by = signer): Node {
   const metrics = new Registry()
   const audit = createAudit({
     database: database.app,

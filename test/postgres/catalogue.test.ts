@@ -106,7 +106,7 @@ const definers = [
 test('runs only the door to the logs with the rights of another role', async () => {
   const found = await superuser<{ name: string; owner: string; path: string; everybody: boolean }>(
     `select p.proname as name, p.proowner::regrole::text as owner,
-       array_to_string(p.proconfig, ' ') as path,
+       p.proconfig[1] as path,
        has_function_privilege('public', p.oid, 'execute') as everybody
      from pg_proc p where p.prosecdef and p.pronamespace = 'public'::regnamespace order by 1`,
   )
