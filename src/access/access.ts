@@ -18,13 +18,8 @@ import { type KillListener, type KillResult, Kills } from './kill.ts'
 import { LiveSessions } from './live-sessions.ts'
 import { accessMetrics } from './metrics.ts'
 import { interruptSessions, type MendRecordings, recoverSessions } from './recovery.ts'
-import {
-  type Session,
-  type SessionList,
-  type SessionOutcome,
-  type SessionStart,
-  Sessions,
-} from './session.ts'
+import { type Session, type SessionList, type SessionOutcome, Sessions } from './session.ts'
+import type { SessionStart } from './session-start.ts'
 import { createTargets, type Target, type Targets } from './target.ts'
 
 export interface Access extends Targets, Grants {

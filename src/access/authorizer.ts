@@ -3,15 +3,15 @@ import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
-import { listReachable, type Person, readCircumstances } from './circumstances.ts'
-import { type Denial, denialOf, type Refusal, type Wish } from './denial.ts'
+import { type Credential, listReachable, readCircumstances } from './circumstances.ts'
+import { type Denial, denialOf, type RefusalReason, type Wish } from './denial.ts'
 import { placeFields } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { type Allowed, decide, type Rule, refusePerson } from './policy.ts'
-import { findTarget } from './queries.ts'
 import { RefusalLimit } from './refusal-limit.ts'
 import { listRecentTargets } from './session-queries.ts'
 import { type Target, targetOf } from './target.ts'
+import { findTarget } from './target-queries.ts'
 
 /** A target that somebody may choose. */
 export interface TargetChoice {
@@ -23,7 +23,7 @@ export interface TargetChoice {
 interface Decided {
   readonly answer:
     | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })
-    | Refusal
+    | RefusalReason
   readonly target: Target | undefined
 }
 
@@ -43,7 +43,7 @@ export class Authorizer {
   async authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial> {
     const { answer, target } = await this.#decide(identity, wish)
     if ('why' in answer || target === undefined) {
-      const refusal: Refusal = 'why' in answer ? answer : { why: 'nothing' }
+      const refusal: RefusalReason = 'why' in answer ? answer : { why: 'nothing' }
       return this.#refuse(identity, wish, refusal, target)
     }
     const { user, tenantSlug, login, allow, grant } = answer
@@ -74,7 +74,7 @@ export class Authorizer {
       identity.tenant,
       async (tx) => {
         const now = new Date()
-        const { askers, rules } = await readCircumstances(tx, [personOf(identity)])
+        const { askers, rules } = await readCircumstances(tx, [credentialOf(identity)])
         const [asker] = askers
         if (asker?.user === undefined || refusePerson(asker, now) !== undefined) return []
         return listReachable(tx, asker.user, rules, now)
@@ -150,7 +150,7 @@ export class Authorizer {
   async #refuse(
     identity: Identity,
     wish: Wish,
-    refusal: Refusal,
+    refusal: RefusalReason,
     target: Target | undefined,
   ): Promise<Denial> {
     const denial = denialOf(refusal, identity, wish)
@@ -196,14 +196,14 @@ export class Authorizer {
   }
 }
 
-function personOf({ user, keyFingerprint, certificate }: Identity): Person {
+function credentialOf({ user, keyFingerprint, certificate }: Identity): Credential {
   return { id: user.id, keyFingerprint, ...(certificate && { certificate }) }
 }
 
 /** Of a target that is named, one turn asks everything. */
 async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
   const [{ askers, rules }, row] = await Promise.all([
-    readCircumstances(tx, [personOf(identity)]),
+    readCircumstances(tx, [credentialOf(identity)]),
     wish.target === undefined ? undefined : findTarget(tx, wish.target),
   ])
   // Once it is answered: what is asked may wait for a lock, and what runs out meanwhile is over.

@@ -1,12 +1,15 @@
-import type { UserId } from '../auth/index.ts'
+import type { Person, UserId } from '../auth/index.ts'
 import { standing } from '../ca/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
+import { listRules } from './grant-queries.ts'
+import type { TargetId } from './ids.ts'
+import { listPeople, type PersonRow } from './people-queries.ts'
 import { type Asker, covers, type Rule } from './policy.ts'
-import { type AskerRow, listPeople, listRules, listTargetsById, type PersonRow } from './queries.ts'
-import { type Target, type TargetId, targetOf } from './target.ts'
+import { type Target, targetOf } from './target.ts'
+import { listTargetsById } from './target-queries.ts'
 
 /** Who asks with which key. */
-export interface Person {
+export interface Credential {
   readonly id: UserId
   readonly keyFingerprint: string
   /** With which the key came; the key by itself is then not asked about. */
@@ -19,16 +22,10 @@ export interface Person {
   }
 }
 
-/** Somebody as they are now. */
-export interface Known extends Asker {
-  readonly tenantSlug: string
-  readonly user: AskerRow | undefined
-}
-
 /** Everything that decides about some people of a tenant, as it stands in one transaction. */
 export interface Circumstances {
   /** In the order in which they were asked about. */
-  readonly askers: readonly Known[]
+  readonly askers: readonly Asker[]
   /** Those that name one of them, or a role that one of them has. */
   readonly rules: readonly Rule[]
 }
@@ -36,7 +33,7 @@ export interface Circumstances {
 /** Reads the circumstances of some people, in a number of statements that does not grow with them, and at once. */
 export async function readCircumstances(
   tx: ReadTx,
-  people: readonly Person[],
+  people: readonly Credential[],
 ): Promise<Circumstances> {
   const [good, rows, rules] = await Promise.all([
     listGood(tx, people),
@@ -47,7 +44,10 @@ export async function readCircumstances(
 }
 
 /** Those whose certificate is still to be believed. */
-async function listGood(tx: ReadTx, people: readonly Person[]): Promise<ReadonlySet<Person>> {
+async function listGood(
+  tx: ReadTx,
+  people: readonly Credential[],
+): Promise<ReadonlySet<Credential>> {
   const certified = people.flatMap((person) => {
     const { certificate, keyFingerprint: fingerprint } = person
     return certificate === undefined ? [] : [{ person, name: { ...certificate, fingerprint } }]
@@ -63,8 +63,8 @@ async function listGood(tx: ReadTx, people: readonly Person[]): Promise<Readonly
 /** A certificate stands in the place of a registered key. */
 function certified(
   row: PersonRow,
-  person: Person | undefined,
-  good: ReadonlySet<Person>,
+  person: Credential | undefined,
+  good: ReadonlySet<Credential>,
 ): PersonRow {
   if (person?.certificate === undefined) return row
   const key = { expiresAt: person.certificate.expiresAt ?? null }
@@ -76,7 +76,7 @@ const reachableMax = 1000
 /** The targets on which a user may do anything at all, by name. */
 export async function listReachable(
   tx: ReadTx,
-  user: AskerRow,
+  user: Person,
   rules: readonly Rule[],
   now: Date,
 ): Promise<readonly Target[]> {
@@ -90,7 +90,7 @@ export async function listReachable(
   return (await listTargetsById(tx, named, reachableMax)).map(targetOf)
 }
 
-function askerOf({ slug, suspended, user, key }: PersonRow): Known {
+function askerOf({ slug, suspended, user, key }: PersonRow): Asker {
   const expiresAt = key?.expiresAt ?? undefined
   return {
     tenantSlug: slug,

@@ -15,7 +15,7 @@ export interface Denial {
 }
 
 /** Why, as it is: the log's and not the person's. */
-export type Refusal =
+export type RefusalReason =
   | { readonly why: PersonRefusal }
   | { readonly why: 'no-target' | 'no-grant' }
   | { readonly why: 'choose'; readonly targets: readonly string[] }
@@ -42,7 +42,7 @@ const namesShownMax = 20
  * not there is the same to them, or the refusal would tell what there is.
  */
 export function denialOf(
-  refusal: Refusal,
+  refusal: RefusalReason,
   { tenantSlug, user }: Identity,
   wish: Wish,
   reachable: readonly string[] = [],

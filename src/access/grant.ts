@@ -8,14 +8,13 @@ import {
   countGrants,
   deleteGrant,
   findGrant,
-  findUserByName,
   type GrantRow,
   insertGrant,
   listGrants,
-} from './queries.ts'
+} from './grant-queries.ts'
+import type { GrantId } from './ids.ts'
+import { findUserByName } from './people-queries.ts'
 import { isLogin, requireTarget } from './target.ts'
-
-export type GrantId = string & { readonly brand: 'GrantId' }
 
 /** A rule that lets a user, or everybody of a role, open a target, or every one. */
 export interface Grant {

@@ -15,10 +15,11 @@ import {
   findSessionTenant,
   insertSession,
   listSessions,
-  type SessionRow,
   setEnded,
   setOpened,
 } from './session-queries.ts'
+import type { SessionRow } from './session-row.ts'
+import type { SessionStart } from './session-start.ts'
 import { storedText } from './stored-text.ts'
 
 /** One visit of one user to one target. Names are those of its time. */
@@ -49,18 +50,6 @@ export interface Session {
   /** Of the whole recording, in hex; null while it is written, and where there is none. */
   readonly recordingSha256: string | null
   readonly live: boolean
-}
-
-/** What a session begins with. Text and bytes are as the client sent them. */
-export interface SessionStart {
-  readonly kind: ChannelKind
-  /** How it came, when not straight: by `ssh -J`. */
-  readonly via?: 'jump'
-  readonly command?: Buffer
-  readonly source: string
-  readonly clientIdent: string
-  readonly node: string
-  readonly recording: boolean
 }
 
 export interface SessionOutcome {

@@ -4,6 +4,7 @@ import { type Actor, actorKeys } from '../auth/index.ts'
 import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
 import { fingerprint, parsePublicKeyBlob } from '../ssh/index.ts'
 import { AccessLimit, TargetExists, TargetInvalid, TargetMissing } from './errors.ts'
+import type { TargetId } from './ids.ts'
 import {
   countTargets,
   deleteTarget,
@@ -13,9 +14,7 @@ import {
   listTargets,
   setHostCertified,
   type TargetRow,
-} from './queries.ts'
-
-export type TargetId = string & { readonly brand: 'TargetId' }
+} from './target-queries.ts'
 
 /** A key by which a target proves that it is the one. */
 export interface HostKey {
@@ -49,9 +48,9 @@ export interface Targets {
   /** By name. */
   listTargets(tenant: TenantId): Promise<readonly Target[]>
   findTarget(tenant: TenantId, name: string): Promise<Target | undefined>
-  /** With the grants that name it; its live sessions end. Throws TargetMissing. */
   /** A host certificate was issued for it. Throws TargetMissing. */
   certifyHost(tenant: TenantId, name: string): Promise<void>
+  /** With the grants that name it; its live sessions end. Throws TargetMissing. */
   removeTarget(tenant: TenantId, name: string, actor: Actor): Promise<Target>
 }
 
