@@ -7,9 +7,11 @@ import type { SessionId, Unended } from '../recorder/index.ts'
 import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
-import { Authorizer, type TargetChoice } from './authorizer.ts'
+import { Authorizer, type JumpOuter } from './authorizer.ts'
 import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
+import { type ChoicePage, type ChoiceQuery, listChoices } from './choices.ts'
+import type { JumpAddress } from './decision.ts'
 import type { Denial, Wish } from './denial.ts'
 import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
@@ -30,10 +32,17 @@ export interface Access extends Targets, Grants {
    * an Authorization. A no is in the audit log, with why.
    */
   authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
-  /** The targets on which somebody may do anything at all, now, by name; no more than a thousand. */
-  reachable(identity: Identity): Promise<readonly Target[]>
-  /** The same, for somebody to choose from. */
-  choices(identity: Identity): Promise<readonly TargetChoice[]>
+  /**
+   * Decides about a jump (`ssh -J`) to the target that an address names. undefined: there is none that this
+   * user may open, and the address is one like any other. A no is in the audit log.
+   */
+  authorizeJump(
+    identity: Identity,
+    address: JumpAddress,
+    outer: JumpOuter,
+  ): Promise<{ readonly target: Target } | Denial | undefined>
+  /** One page of the targets on which somebody may do anything at all, now. */
+  listChoices(identity: Identity, query: ChoiceQuery): Promise<ChoicePage>
   /** Whether one more channel may be opened in a session that there is. A no is in the audit log. */
   permit(identity: Identity, wish: Wish): Promise<Denial | undefined>
   /** Says no to a forward that nobody gets, and puts it on record. */
@@ -60,8 +69,6 @@ export interface Access extends Targets, Grants {
     forward: Forward,
     outcome: ForwardOutcome,
   ): Promise<void>
-  /** Says no to whoever would reach a target by way of another one, and puts it on record. */
-  refuseChain(identity: Identity, target: Target): Promise<Denial>
   /**
    * Puts a session on record; nothing may happen on the target before this resolves. An authorization
    * starts one session. Throws AuthorizationInvalid, and AccessRevoked when it holds no more.
@@ -166,8 +173,8 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     ...createTargets(database),
     ...createGrants(database),
     authorize: (identity, wish) => authorizer.authorize(identity, wish),
-    reachable: (identity) => authorizer.reachable(identity),
-    choices: (identity) => authorizer.choices(identity),
+    authorizeJump: (identity, address, outer) => authorizer.authorizeJump(identity, address, outer),
+    listChoices: (identity, query) => listChoices(database, identity, query),
     permit: (identity, wish) => authorizer.permit(identity, wish),
     refuseForward: (identity, wish, target) => authorizer.refuseForward(identity, wish, target),
     openForward: (identity, place, forward) => openForward(database, identity, place, forward),
@@ -179,7 +186,6 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
       live.removeForward(forward)
       return closeForward(database, identity, place, forward, outcome)
     },
-    refuseChain: (identity, target) => authorizer.refuseChain(identity, target),
     startSession: (authorization, start) => sessions.start(authorization, start),
     leaseKey,
     checkHostKey,

@@ -8,9 +8,11 @@
 
 export { type Access, type AccessDeps, createAccess } from './access.ts'
 export type { Authorization } from './authorization.ts'
-export type { TargetChoice } from './authorizer.ts'
+export type { JumpOuter } from './authorizer.ts'
 export { type Act, can, type Member, type Reach, reachOf, type Thing } from './can.ts'
 export { type ChannelKind, channelKinds, isChannelKind } from './channel-kind.ts'
+export type { Choice, ChoicePage, ChoiceQuery } from './choices.ts'
+export type { JumpAddress } from './decision.ts'
 export type { Denial, Wish } from './denial.ts'
 export {
   AccessLimit,

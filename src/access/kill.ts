@@ -194,16 +194,17 @@ async function findBaseless(
   const rows = await listUnmarked(tx, ids)
   if (rows.length === 0) return { sessions, forwards }
   const people = rows.map(credentialOf)
-  const { askers, rules } = await readCircumstances(tx, people)
   const targetIds = [...new Set(rows.map(({ targetId }) => targetId))]
-  const targets = await listTargetsById(tx, targetIds, targetIds.length)
+  const { askers, rules } = await readCircumstances(tx, people, targetIds)
+  const targets = await listTargetsById(tx, targetIds)
   const targetsById = new Map(targets.map((target) => [target.id, targetOf(target)]))
   const openIn = Map.groupBy(open, ({ session }) => session)
-  for (const [i, { id, targetId, login, kind }] of rows.entries()) {
+  for (const [i, { id, targetId, targetGeneration, login, kind }] of rows.entries()) {
     const asker = askers[i]
     if (asker === undefined) throw new Error('each person is answered for')
     const target = targetsById.get(targetId)
-    const reason = whyNot(asker, target, rules, { login, kind }, now)
+    const isAsOpened = target === undefined || target.generation === targetGeneration
+    const reason = isAsOpened ? whyNot(asker, target, rules, { login, kind }, now) : changed
     if (reason !== undefined) {
       sessions.set(id, reason)
       continue
@@ -222,6 +223,8 @@ function credentialOf(row: SessionRow): Credential {
   if (generation === null || serial === null || keyId === null) return { id, keyFingerprint }
   return { id, keyFingerprint, certificate: { generation, serial, keyId } }
 }
+
+const changed = 'the address or the host key of the target was changed; connect again'
 
 /** Why somebody may not go on, in words for them. */
 function whyNot(

@@ -4,7 +4,6 @@ import type { Act } from '../audit/index.ts'
 import type { UserId } from '../auth/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
-import type { TargetId } from './ids.ts'
 import { type SessionRow, sessionColumns, sessionTables } from './session-row.ts'
 
 export type NewSession = Pick<
@@ -15,6 +14,7 @@ export type NewSession = Pick<
   | 'keyFingerprint'
   | 'targetId'
   | 'target'
+  | 'targetGeneration'
   | 'login'
   | 'kind'
   | 'via'
@@ -72,10 +72,10 @@ export function findSession(tx: ReadTx, id: SessionId): Promise<SessionRow | und
 
 export async function insertSession(tx: WriteTx, session: NewSession): Promise<Date> {
   const { startedAt } = await tx.one<{ startedAt: Date }>(
-    `insert into session (id, user_id, user_name, key_fingerprint, target_id, target_name, login,
-       kind, via, command, source, client_ident, node, recording, certificate_generation,
+    `insert into session (id, user_id, user_name, key_fingerprint, target_id, target_name,
+       target_generation, login, kind, via, command, source, client_ident, node, recording, certificate_generation,
        certificate_serial, certificate_key_id)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
      returning started_at as "startedAt"`,
     [
       session.id,
@@ -84,6 +84,7 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
       session.keyFingerprint,
       session.targetId,
       session.target,
+      session.targetGeneration,
       session.login,
       session.kind,
       session.via,
@@ -160,19 +161,5 @@ export function listUnended(
     `select tenant_id as tenant, id as session from session
        where node = $1 and ended_at is null order by id`,
     [node],
-  )
-}
-
-/** When a user was last at each target, of their latest thousand sessions. */
-export function listRecentTargets(
-  tx: ReadTx,
-  user: UserId,
-): Promise<{ readonly targetId: TargetId; readonly lastAt: Date }[]> {
-  return tx.many(
-    `select target_id as "targetId", max(started_at) as "lastAt" from (
-       select target_id, started_at from session where user_id = $1
-         order by id desc limit 1000) recent
-     group by target_id`,
-    [user],
   )
 }

@@ -16,6 +16,8 @@ export interface SessionRow {
   readonly keyFingerprint: string
   readonly targetId: TargetId
   readonly target: string
+  /** Of the target, when the session was opened. */
+  readonly targetGeneration: number
   readonly login: string
   readonly kind: ChannelKind
   readonly via: SessionVia
@@ -43,7 +45,7 @@ export interface SessionRow {
 /** What a statement selects from sessionTables to get a SessionRow. */
 export const sessionColumns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
   s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
-  s.target_name as target, s.login, s.kind, s.via, s.command, s.source, s.client_ident as "clientIdent",
+  s.target_name as target, s.target_generation as "targetGeneration", s.login, s.kind, s.via, s.command, s.source, s.client_ident as "clientIdent",
   s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
   s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.recording,
   s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",

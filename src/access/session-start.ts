@@ -4,7 +4,7 @@ import type { SessionVia } from './session-row.ts'
 /** What a session begins with. Text and bytes are as the client sent them. */
 export interface SessionStart {
   readonly kind: ChannelKind
-  readonly via?: SessionVia
+  readonly via: SessionVia
   readonly command?: Buffer
   readonly source: string
   readonly clientIdent: string

@@ -10,14 +10,15 @@ export interface TargetRow {
   readonly port: number
   readonly logins: readonly string[]
   readonly auth: 'key' | 'cert'
+  readonly generation: number
   readonly hostCertified: boolean
   readonly keyTypes: readonly string[]
   readonly keyBlobs: readonly Buffer[]
 }
 
 // A union of arrays would lose the order; a target has few keys, and both lists have the same order.
-const targetColumns = `t.id, t.name, t.host, t.port, t.logins, t.auth,
-  t.host_certified as "hostCertified",
+export const targetColumns = `t.id, t.name, t.host, t.port, t.logins, t.auth,
+  t.generation, t.host_certified as "hostCertified",
   array(select k.type from target_host_key k
     where k.tenant_id = t.tenant_id and k.target_id = t.id order by k.type, k.blob) as "keyTypes",
   array(select k.blob from target_host_key k
@@ -31,17 +32,8 @@ export function listTargets(tx: ReadTx): Promise<TargetRow[]> {
   return tx.many(`select ${targetColumns} from target t order by t.name`)
 }
 
-/** The targets with these ids, or with null all; no more than max of them. */
-export function listTargetsById(
-  tx: ReadTx,
-  ids: readonly TargetId[] | null,
-  max: number,
-): Promise<TargetRow[]> {
-  return tx.many(
-    `select ${targetColumns} from target t
-       where $1::uuid[] is null or t.id = any($1) order by t.name limit $2`,
-    [ids, max],
-  )
+export function listTargetsById(tx: ReadTx, ids: readonly TargetId[]): Promise<TargetRow[]> {
+  return tx.many(`select ${targetColumns} from target t where t.id = any($1)`, [ids])
 }
 
 export async function countTargets(tx: ReadTx): Promise<number> {

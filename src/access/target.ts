@@ -35,6 +35,8 @@ export interface Target {
   readonly hostKeys: readonly HostKey[]
   /** Whether a certificate of the tenant's host authority vouches for another host key. */
   readonly hostCertified: boolean
+  /** Grows with each change after which it may be another machine: of its address, or of a host key. */
+  readonly generation: number
 }
 
 export type NewTarget = Pick<Target, 'name' | 'host' | 'port' | 'logins' | 'hostKeys'> & {
@@ -108,9 +110,9 @@ export async function requireTarget(tx: ReadTx, name: string): Promise<Target> {
 }
 
 export function targetOf(row: TargetRow): Target {
-  const { id, name, host, port, logins, auth, hostCertified, keyTypes, keyBlobs } = row
+  const { id, name, host, port, logins, auth, hostCertified, generation, keyTypes, keyBlobs } = row
   const hostKeys = keyBlobs.map((blob, i) => ({ type: keyTypes[i] ?? '', blob }))
-  return { id, name, host, port, logins, auth, hostKeys, hostCertified }
+  return { id, name, host, port, logins, auth, hostKeys, hostCertified, generation }
 }
 
 /** Whether a text can be an account on a target. */

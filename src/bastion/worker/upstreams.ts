@@ -34,7 +34,9 @@ export class Upstreams {
   async connect(need: UpstreamNeed): Promise<Connection> {
     const { authorization, ended } = need
     ended.throwIfAborted()
-    const key = `${authorization.target.id} ${authorization.login}`
+    // A target that was moved, or has another host key, is dialled anew.
+    const { target, login } = authorization
+    const key = `${target.id} ${target.generation} ${login}`
     for (;;) {
       const found = this.#dials.get(key) ?? this.#dial(key, need)
       try {
