@@ -24,7 +24,8 @@ import { interruptSessions, type MendRecordings, recoverSessions } from './recov
 import { type SessionOutcome, Sessions } from './session.ts'
 import type { SessionStart } from './session-start.ts'
 import { type Session, type SessionList, SessionViews } from './session-views.ts'
-import { createTargets, type Target, type Targets } from './target.ts'
+import { createTargets, type Targets } from './target.ts'
+import type { Target } from './target-fields.ts'
 
 export interface Access extends Targets, Grants {
   /**

@@ -4,7 +4,7 @@ import type { TenantId } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import { AuthorizationInvalid, AuthorizationsExhausted } from './errors.ts'
-import type { Target } from './target.ts'
+import type { Target } from './target-fields.ts'
 
 /**
  * Leave to open one session on one target, now. A process of its own may read a copy; good is only the

@@ -10,7 +10,7 @@ import type { AccessMetrics } from './metrics.ts'
 import { namesShownMax } from './names-shown.ts'
 import { listSomeReachable } from './reachable-queries.ts'
 import { RefusalLimit } from './refusal-limit.ts'
-import type { Target } from './target.ts'
+import type { Target } from './target-fields.ts'
 
 /** How the connection came that asks for a jump. */
 export interface JumpOuter {

@@ -6,7 +6,8 @@ import { listRules, listRulesOnName } from './grant-queries.ts'
 import { namesShownMax } from './names-shown.ts'
 import { type Allowed, type Asker, decide, type Rule, refusePerson } from './policy.ts'
 import { findReachableAt, listSomeReachable } from './reachable-queries.ts'
-import { type Target, targetOf } from './target.ts'
+import { targetOf } from './target.ts'
+import type { Target } from './target-fields.ts'
 import { findTarget, listTargetsById, type TargetRow } from './target-queries.ts'
 
 /** A decision about one target, with the target where there is one. */

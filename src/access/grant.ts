@@ -14,7 +14,8 @@ import {
 } from './grant-queries.ts'
 import type { GrantId } from './ids.ts'
 import { findUserByName } from './people-queries.ts'
-import { isLogin, requireTarget } from './target.ts'
+import { requireTarget } from './target.ts'
+import { isLogin } from './target-fields.ts'
 
 /** A rule that lets a user, or everybody of a role, open a target, or every one. */
 export interface Grant {

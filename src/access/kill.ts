@@ -14,7 +14,8 @@ import { sessionKilled } from './session-events.ts'
 import { findSession, findSessionTenant } from './session-queries.ts'
 import type { SessionRow } from './session-row.ts'
 import { storedText } from './stored-text.ts'
-import { type Target, targetOf } from './target.ts'
+import { targetOf } from './target.ts'
+import type { Target } from './target-fields.ts'
 import { listTargetsById } from './target-queries.ts'
 
 /** Ends what this process has open and nobody may have open any more. */

@@ -51,6 +51,34 @@ export async function insertTarget(
   return id
 }
 
+/** Until the end of the transaction no other one changes the target. Grants on it can be added meanwhile. */
+export function lockTarget(tx: WriteTx, name: string): Promise<object | undefined> {
+  return tx.maybe('select id from target where name = $1 for no key update', [name])
+}
+
+export async function setTarget(
+  tx: WriteTx,
+  id: TargetId,
+  target: Pick<TargetRow, 'host' | 'port' | 'logins' | 'auth' | 'generation'>,
+): Promise<void> {
+  await tx.run(
+    `update target set host = $2, port = $3, logins = $4, auth = $5, generation = $6
+       where id = $1`,
+    [id, target.host, target.port, target.logins, target.auth, target.generation],
+  )
+}
+
+export function deleteHostKeys(
+  tx: WriteTx,
+  target: TargetId,
+  keys: readonly { readonly blob: Buffer }[],
+): Promise<number> {
+  return tx.run('delete from target_host_key where target_id = $1 and blob = any($2::bytea[])', [
+    target,
+    keys.map(({ blob }) => blob),
+  ])
+}
+
 /** From now on it may show a certificate of the tenant's host authority. */
 export async function setHostCertified(tx: WriteTx, id: TargetId): Promise<void> {
   await tx.run('update target set host_certified = true where id = $1', [id])
