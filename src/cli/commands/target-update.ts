@@ -81,24 +81,27 @@ function sourceOf(options: UpdateOptions): HostKeySource | undefined {
   return source
 }
 
-/** A scan adds keys of new types only: another key of a known type may be another machine's. */
+/**
+ * Without --replace a scan only adds to the keys of the same machine: it must show one that is on record,
+ * and no other key of a type that is on record. Anything else may be another machine.
+ */
 async function keysFor(
   context: Context,
-  found: Target,
+  { name, hostKeys, ...found }: Target,
   { host = found.host, port = found.port, replace }: UpdateOptions,
   source: HostKeySource,
 ): Promise<readonly HostKey[]> {
   const keys = await readHostKeys(context, { host, port }, source)
   if (replace === true || source !== 'scan') return keys
-  for (const { type, blob } of keys) {
-    const known = found.hostKeys.filter((key) => key.type === type)
-    if (known.length === 0 || known.some((key) => key.blob.equals(blob))) continue
-    const onRecord = known.map((key) => fingerprint(key.blob)).join(', ')
-    throw new CheckFailed(
-      `${host} shows another ${type} key (${fingerprint(blob)}) than the one on record (${onRecord}), so nothing was changed; if the host was reinstalled, compare the key with what the host itself prints, and give --replace too`,
-    )
-  }
-  return keys
+  const isOnRecord = ({ blob }: HostKey) => hostKeys.some((known) => known.blob.equals(blob))
+  const isOther = (key: HostKey) =>
+    !isOnRecord(key) && hostKeys.some(({ type }) => type === key.type)
+  if (keys.some(isOnRecord) && !keys.some(isOther)) return keys
+  const printsOf = (all: readonly HostKey[]) =>
+    all.map(({ type, blob }) => `${type} ${fingerprint(blob)}`).join(', ')
+  throw new CheckFailed(
+    `${host} shows ${printsOf(keys)}, and ${name} is known by ${printsOf(hostKeys)}: nothing was changed; if the host was reinstalled, compare the keys with what the host itself prints, and give --replace too`,
+  )
 }
 
 function linesOf({ before, after }: TargetUpdate, slug: string): readonly string[] {
