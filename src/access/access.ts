@@ -1,4 +1,4 @@
-import type { Actor, Identity } from '../auth/index.ts'
+import type { Actor, Identity, WebIdentity } from '../auth/index.ts'
 import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
@@ -7,8 +7,11 @@ import type { SessionId, Unended } from '../recorder/index.ts'
 import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
-import { Authorizer, type TargetChoice } from './authorizer.ts'
+import { Authorizer, type JumpOuter } from './authorizer.ts'
+import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
+import { type ChoicePage, type ChoiceQuery, listChoices } from './choices.ts'
+import type { JumpAddress } from './decision.ts'
 import type { Denial, Wish } from './denial.ts'
 import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
@@ -18,14 +21,11 @@ import { type KillListener, type KillResult, Kills } from './kill.ts'
 import { LiveSessions } from './live-sessions.ts'
 import { accessMetrics } from './metrics.ts'
 import { interruptSessions, type MendRecordings, recoverSessions } from './recovery.ts'
-import {
-  type Session,
-  type SessionList,
-  type SessionOutcome,
-  type SessionStart,
-  Sessions,
-} from './session.ts'
-import { createTargets, type Target, type Targets } from './target.ts'
+import { type SessionOutcome, Sessions } from './session.ts'
+import type { SessionStart } from './session-start.ts'
+import { type Session, type SessionList, SessionViews } from './session-views.ts'
+import { createTargets, type Targets } from './target.ts'
+import type { Target } from './target-fields.ts'
 
 export interface Access extends Targets, Grants {
   /**
@@ -33,10 +33,17 @@ export interface Access extends Targets, Grants {
    * an Authorization. A no is in the audit log, with why.
    */
   authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
-  /** The targets on which somebody may do anything at all, now, by name; no more than a thousand. */
-  reachable(identity: Identity): Promise<readonly Target[]>
-  /** The same, for somebody to choose from. */
-  choices(identity: Identity): Promise<readonly TargetChoice[]>
+  /**
+   * Decides about a jump (`ssh -J`) to the target that an address names. undefined: there is none that this
+   * user may open, and the address is one like any other. A no is in the audit log.
+   */
+  authorizeJump(
+    identity: Identity,
+    address: JumpAddress,
+    outer: JumpOuter,
+  ): Promise<{ readonly target: Target } | Denial | undefined>
+  /** One page of the targets on which somebody may do anything at all, now. */
+  listChoices(identity: Identity, query: ChoiceQuery): Promise<ChoicePage>
   /** Whether one more channel may be opened in a session that there is. A no is in the audit log. */
   permit(identity: Identity, wish: Wish): Promise<Denial | undefined>
   /** Says no to a forward that nobody gets, and puts it on record. */
@@ -63,8 +70,6 @@ export interface Access extends Targets, Grants {
     forward: Forward,
     outcome: ForwardOutcome,
   ): Promise<void>
-  /** Says no to whoever would reach a target by way of another one, and puts it on record. */
-  refuseChain(identity: Identity, target: Target): Promise<Denial>
   /**
    * Puts a session on record; nothing may happen on the target before this resolves. An authorization
    * starts one session. Throws AuthorizationInvalid, and AccessRevoked when it holds no more.
@@ -92,11 +97,16 @@ export interface Access extends Targets, Grants {
    * be permitted any more. It may be called twice. Close it with the answer.
    */
   onKill(listener: KillListener): Promise<() => Promise<void>>
-  /** Newest first. */
+  /** Every session of a tenant, newest first: for operators only. */
   sessions(tenant: TenantId, list?: SessionList): Promise<readonly Session[]>
+  /** For operators only. */
   session(tenant: TenantId, id: string): Promise<Session | undefined>
-  /** In whatever tenant: for operators only. */
+  /** In any tenant: for operators only. */
   findSession(id: string): Promise<Session | undefined>
+  /** The sessions that a signed-in person may see with the role that they have now, newest first. */
+  sessionsFor(person: WebIdentity, list?: SessionList): Promise<readonly Session[]>
+  /** undefined where the person may not do the act, and where there is no such session. */
+  sessionFor(person: WebIdentity, act: Act, id: string): Promise<Session | undefined>
   /** Ends sessions of a worker that is no more, with what is left of their recordings. */
   interruptSessions(sessions: readonly Unended[], mend: MendRecordings): Promise<number>
   /** At start: ends what an earlier process of this node left open. Answers how many. */
@@ -128,6 +138,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   const authorizer = new Authorizer(database, mint, metrics)
   const live = new LiveSessions(registry, log, metrics)
   const sessions = new Sessions({ database, mint, authorizer, live, log })
+  const views = new SessionViews(database)
   const kills = new Kills({ database, live, log, metrics })
 
   async function leaseKey(given: Authorization, session: SessionId): Promise<KeyLease> {
@@ -163,8 +174,8 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     ...createTargets(database),
     ...createGrants(database),
     authorize: (identity, wish) => authorizer.authorize(identity, wish),
-    reachable: (identity) => authorizer.reachable(identity),
-    choices: (identity) => authorizer.choices(identity),
+    authorizeJump: (identity, address, outer) => authorizer.authorizeJump(identity, address, outer),
+    listChoices: (identity, query) => listChoices(database, identity, query),
     permit: (identity, wish) => authorizer.permit(identity, wish),
     refuseForward: (identity, wish, target) => authorizer.refuseForward(identity, wish, target),
     openForward: (identity, place, forward) => openForward(database, identity, place, forward),
@@ -176,7 +187,6 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
       live.removeForward(forward)
       return closeForward(database, identity, place, forward, outcome)
     },
-    refuseChain: (identity, target) => authorizer.refuseChain(identity, target),
     startSession: (authorization, start) => sessions.start(authorization, start),
     leaseKey,
     checkHostKey,
@@ -184,9 +194,11 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     endSession: (session, outcome) => sessions.end(session, outcome),
     killSession: (session, actor, reason) => kills.kill(session, actor, reason),
     onKill: (listener) => kills.onKill(listener),
-    sessions: (tenant, list = {}) => sessions.list(tenant, list),
-    session: (tenant, id) => sessions.find(tenant, id),
-    findSession: (id) => sessions.findAnywhere(id),
+    sessions: (tenant, list = {}) => views.list(tenant, list),
+    session: (tenant, id) => views.find(tenant, id),
+    findSession: (id) => views.findAnywhere(id),
+    sessionsFor: (person, list = {}) => views.listFor(person, list),
+    sessionFor: (person, act, id) => views.findFor(person, act, id),
     async interruptSessions(unended, mend) {
       for (const { session } of unended) mint.forgetSession(session)
       return interruptSessions({ database, live }, unended, mend)

@@ -3,28 +3,21 @@ import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
-import { listReachable, type Person, readCircumstances } from './circumstances.ts'
-import { type Denial, denialOf, type Refusal, type Wish } from './denial.ts'
+import { type Decision, decideJump, decideNow, type JumpAddress } from './decision.ts'
+import { type Denial, denialOf, type RefusalReason, type Wish } from './denial.ts'
 import { placeFields } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
-import { type Allowed, decide, type Rule, refusePerson } from './policy.ts'
-import { findTarget } from './queries.ts'
+import { namesShownMax } from './names-shown.ts'
+import { listSomeReachable } from './reachable-queries.ts'
 import { RefusalLimit } from './refusal-limit.ts'
-import { listRecentTargets } from './session-queries.ts'
-import { type Target, targetOf } from './target.ts'
+import type { Target } from './target-fields.ts'
 
-/** A target that somebody may choose. */
-export interface TargetChoice {
-  readonly name: string
-  /** RFC 3339, UTC: when they were last there. */
-  readonly lastAt?: string
-}
-
-interface Decided {
-  readonly answer:
-    | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })
-    | Refusal
-  readonly target: Target | undefined
+/** How the connection came that asks for a jump. */
+export interface JumpOuter {
+  /** It is itself inside a jump. */
+  readonly isJump: boolean
+  /** The target that its user name named. */
+  readonly target?: string
 }
 
 /** Decides who may open what, from what the database says now; nothing is remembered in between. */
@@ -43,7 +36,7 @@ export class Authorizer {
   async authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial> {
     const { answer, target } = await this.#decide(identity, wish)
     if ('why' in answer || target === undefined) {
-      const refusal: Refusal = 'why' in answer ? answer : { why: 'nothing' }
+      const refusal: RefusalReason = 'why' in answer ? answer : { why: 'nothing' }
       return this.#refuse(identity, wish, refusal, target)
     }
     const { user, tenantSlug, login, allow, grant } = answer
@@ -68,32 +61,30 @@ export class Authorizer {
     return authorization
   }
 
-  /** The targets on which somebody may do anything at all, now, by name. */
-  async reachable(identity: Identity): Promise<readonly Target[]> {
-    return this.#database.read(
+  /**
+   * Decides about a jump to the target at an address; outer says how the connection came that asks. A jump
+   * inside a jump, or from a connection that is for another target, would pass a machine where nobody sees
+   * what is done.
+   */
+  async authorizeJump(
+    identity: Identity,
+    address: JumpAddress,
+    outer: JumpOuter,
+  ): Promise<{ readonly target: Target } | Denial | undefined> {
+    const decision = await this.#database.read(
       identity.tenant,
-      async (tx) => {
-        const now = new Date()
-        const { askers, rules } = await readCircumstances(tx, [personOf(identity)])
-        const [asker] = askers
-        if (asker?.user === undefined || refusePerson(asker, now) !== undefined) return []
-        return listReachable(tx, asker.user, rules, now)
-      },
+      (tx) => decideJump(tx, identity, address),
       { snapshot: true },
     )
-  }
-
-  /** The targets on which somebody may do anything at all, with when they were last there. */
-  async choices(identity: Identity): Promise<readonly TargetChoice[]> {
-    const [targets, recent] = await Promise.all([
-      this.reachable(identity),
-      this.#database.read(identity.tenant, (tx) => listRecentTargets(tx, identity.user.id)),
-    ])
-    const lastAt = new Map(recent.map((one) => [one.targetId, one.lastAt.toISOString()]))
-    return targets.map(({ id, name }) => {
-      const at = lastAt.get(id)
-      return at === undefined ? { name } : { name, lastAt: at }
-    })
+    if (decision?.target === undefined) return undefined
+    const { answer, target } = decision
+    const wish: Wish = { target: target.name, kind: 'jump' }
+    if (outer.isJump || (outer.target !== undefined && outer.target !== target.name)) {
+      return this.#refuse(identity, wish, { why: 'chained', target: target.name }, target)
+    }
+    if ('why' in answer) return this.#refuse(identity, wish, answer, target)
+    this.#metrics.authorizations.inc({ outcome: 'allowed' })
+    return { target }
   }
 
   /** Whether one more channel may be opened in a session that there is: a no is in the audit log. */
@@ -107,12 +98,6 @@ export class Authorizer {
     return this.#refuse(identity, wish, { why: 'no-forward', target: target.name }, target)
   }
 
-  /** Puts on record that somebody asked for a target by way of another one. */
-  refuseChain(identity: Identity, target: Target): Promise<Denial> {
-    const wish: Wish = { target: target.name, kind: 'jump' }
-    return this.#refuse(identity, wish, { why: 'chained', target: target.name }, target)
-  }
-
   /**
    * Whether what was allowed still is. Call it with the log's lock held: who takes access away takes
    * it too, and so either waits for this transaction or is seen by it.
@@ -122,8 +107,8 @@ export class Authorizer {
     const wish = { target: target.name, login, kind }
     const now = await decideNow(tx, identity, wish)
     if ('why' in now.answer || now.target === undefined) return false
-    // A target that was removed and made anew under its name is another one.
-    return now.target.id === target.id
+    // A target that was removed and made anew under its name is another one, and so is one that was moved.
+    return now.target.id === target.id && now.target.generation === target.generation
   }
 
   /** Puts on record that what was allowed was taken away before it was used. */
@@ -138,7 +123,7 @@ export class Authorizer {
     )
   }
 
-  #decide(identity: Identity, wish: Wish): Promise<Decided> {
+  #decide(identity: Identity, wish: Wish): Promise<Decision> {
     return this.#database.read(
       identity.tenant,
       // All about a target that is named is asked at once.
@@ -150,16 +135,18 @@ export class Authorizer {
   async #refuse(
     identity: Identity,
     wish: Wish,
-    refusal: Refusal,
+    refusal: RefusalReason,
     target: Target | undefined,
   ): Promise<Denial> {
     const denial = denialOf(refusal, identity, wish)
     await this.#record(identity, wish, refusal.why, denial.code, target)
     if (refusal.why !== 'no-target' && refusal.why !== 'no-grant') return denial
     // Only now, so that it is on record whether or not this can be read.
-    const reachable = await this.reachable(identity)
+    const reachable = await this.#database.read(identity.tenant, (tx) =>
+      listSomeReachable(tx, identity.user.id, namesShownMax + 2),
+    )
     const names = reachable.map(({ name }) => name).filter((name) => name !== wish.target)
-    return denialOf(refusal, identity, wish, names)
+    return denialOf(refusal, identity, wish, names.toSorted())
   }
 
   async #record(
@@ -193,64 +180,5 @@ export class Authorizer {
         },
       }),
     )
-  }
-}
-
-function personOf({ user, keyFingerprint, certificate }: Identity): Person {
-  return { id: user.id, keyFingerprint, ...(certificate && { certificate }) }
-}
-
-/** Of a target that is named, one turn asks everything. */
-async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decided> {
-  const [{ askers, rules }, row] = await Promise.all([
-    readCircumstances(tx, [personOf(identity)]),
-    wish.target === undefined ? undefined : findTarget(tx, wish.target),
-  ])
-  // Once it is answered: what is asked may wait for a lock, and what runs out meanwhile is over.
-  const now = new Date()
-  const [asker] = askers
-  if (asker === undefined) throw new Error('no such tenant')
-  const refused = refusePerson(asker, now)
-  if (refused !== undefined || asker.user === undefined) {
-    return { answer: { why: refused ?? 'no-user' }, target: undefined }
-  }
-  const { user, tenantSlug } = asker
-  const about = { user, tenantSlug, rules, wish, now }
-  if (wish.target === undefined) {
-    const reachable = await listReachable(tx, user, rules, now)
-    const [only] = reachable
-    const targets = reachable.map(({ name }) => name)
-    if (only === undefined) return { answer: { why: 'nothing' }, target: undefined }
-    if (reachable.length > 1) return { answer: { why: 'choose', targets }, target: undefined }
-    return decideTarget(only, about)
-  }
-  if (row !== undefined) return decideTarget(targetOf(row), about)
-  return { answer: { why: 'no-target' }, target: undefined }
-}
-
-function decideTarget(
-  target: Target,
-  about: {
-    readonly user: Identity['user']
-    readonly tenantSlug: string
-    readonly rules: readonly Rule[]
-    readonly wish: Wish
-    readonly now: Date
-  },
-): Decided {
-  const { user, tenantSlug, rules, now } = about
-  const { login, preferredLogin, kind, destination } = about.wish
-  const request = { login, preferredLogin, kind, destination }
-  const decision = decide(user, target, rules, request, now)
-  if (!('refused' in decision)) return { answer: { ...decision, user, tenantSlug }, target }
-  const { name } = target
-  switch (decision.refused) {
-    case 'no-grant':
-      return { answer: { why: 'no-grant' }, target }
-    case 'no-kind':
-    case 'no-destination':
-      return { answer: { why: decision.refused, target: name }, target }
-    case 'no-login':
-      return { answer: { why: 'no-login', target: name, logins: decision.logins }, target }
   }
 }

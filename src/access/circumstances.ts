@@ -1,12 +1,13 @@
 import type { UserId } from '../auth/index.ts'
 import { standing } from '../ca/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
-import { type Asker, covers, type Rule } from './policy.ts'
-import { type AskerRow, listPeople, listRules, listTargetsById, type PersonRow } from './queries.ts'
-import { type Target, type TargetId, targetOf } from './target.ts'
+import { listRules } from './grant-queries.ts'
+import type { TargetId } from './ids.ts'
+import { listPeople, type PersonRow } from './people-queries.ts'
+import type { Asker, Rule } from './policy.ts'
 
 /** Who asks with which key. */
-export interface Person {
+export interface Credential {
   readonly id: UserId
   readonly keyFingerprint: string
   /** With which the key came; the key by itself is then not asked about. */
@@ -19,35 +20,39 @@ export interface Person {
   }
 }
 
-/** Somebody as they are now. */
-export interface Known extends Asker {
-  readonly tenantSlug: string
-  readonly user: AskerRow | undefined
-}
-
-/** Everything that decides about some people of a tenant, as it stands in one transaction. */
+/** Everything that decides about some people and some targets, as it stands in one transaction. */
 export interface Circumstances {
   /** In the order in which they were asked about. */
-  readonly askers: readonly Known[]
-  /** Those that name one of them, or a role that one of them has. */
+  readonly askers: readonly Asker[]
+  /** The grants in force on one of the targets, for one of the people or for a role that one of them has. */
   readonly rules: readonly Rule[]
 }
 
-/** Reads the circumstances of some people, in a number of statements that does not grow with them, and at once. */
+/** Reads the circumstances of some people on some targets. The statements go out at once, and their number is fixed. */
 export async function readCircumstances(
   tx: ReadTx,
-  people: readonly Person[],
+  people: readonly Credential[],
+  targets: readonly TargetId[],
 ): Promise<Circumstances> {
-  const [good, rows, rules] = await Promise.all([
-    listGood(tx, people),
-    listPeople(tx, people),
-    listRules(tx, [...new Set(people.map(({ id }) => id))]),
-  ])
-  return { askers: rows.map((row, i) => askerOf(certified(row, people[i], good))), rules }
+  const users = [...new Set(people.map(({ id }) => id))]
+  const [askers, rules] = await Promise.all([readAskers(tx, people), listRules(tx, users, targets)])
+  return { askers, rules }
+}
+
+/** Each person as they are now, in the order in which they were asked about. */
+export async function readAskers(
+  tx: ReadTx,
+  people: readonly Credential[],
+): Promise<readonly Asker[]> {
+  const [good, rows] = await Promise.all([listGood(tx, people), listPeople(tx, people)])
+  return rows.map((row, i) => askerOf(certified(row, people[i], good)))
 }
 
 /** Those whose certificate is still to be believed. */
-async function listGood(tx: ReadTx, people: readonly Person[]): Promise<ReadonlySet<Person>> {
+async function listGood(
+  tx: ReadTx,
+  people: readonly Credential[],
+): Promise<ReadonlySet<Credential>> {
   const certified = people.flatMap((person) => {
     const { certificate, keyFingerprint: fingerprint } = person
     return certificate === undefined ? [] : [{ person, name: { ...certificate, fingerprint } }]
@@ -63,34 +68,15 @@ async function listGood(tx: ReadTx, people: readonly Person[]): Promise<Readonly
 /** A certificate stands in the place of a registered key. */
 function certified(
   row: PersonRow,
-  person: Person | undefined,
-  good: ReadonlySet<Person>,
+  person: Credential | undefined,
+  good: ReadonlySet<Credential>,
 ): PersonRow {
   if (person?.certificate === undefined) return row
   const key = { expiresAt: person.certificate.expiresAt ?? null }
   return { ...row, key: good.has(person) ? key : null }
 }
 
-const reachableMax = 1000
-
-/** The targets on which a user may do anything at all, by name. */
-export async function listReachable(
-  tx: ReadTx,
-  user: AskerRow,
-  rules: readonly Rule[],
-  now: Date,
-): Promise<readonly Target[]> {
-  const ids = new Set<TargetId | null>()
-  for (const rule of rules) {
-    // Asked about the very target that it names, a rule says whether it gives this user anything.
-    if (covers(rule, user, rule.targetId, now)) ids.add(rule.targetId)
-  }
-  if (ids.size === 0) return []
-  const named = ids.has(null) ? null : [...ids].filter((id) => id !== null)
-  return (await listTargetsById(tx, named, reachableMax)).map(targetOf)
-}
-
-function askerOf({ slug, suspended, user, key }: PersonRow): Known {
+function askerOf({ slug, suspended, user, key }: PersonRow): Asker {
   const expiresAt = key?.expiresAt ?? undefined
   return {
     tenantSlug: slug,

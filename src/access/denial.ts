@@ -2,6 +2,7 @@ import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { ForwardDestination } from './forward-pattern.ts'
+import { namesShownMax } from './names-shown.ts'
 import type { PersonRefusal } from './policy.ts'
 
 /** Why something may not be opened, as the person may know it. */
@@ -10,12 +11,12 @@ export interface Denial {
   readonly code: ErrorCode
   /** What was wrong and what to do. */
   readonly message: string
-  /** Targets that this person may open. */
+  /** Targets that this person may open, up to twenty. */
   readonly targets?: readonly string[]
 }
 
 /** Why, as it is: the log's and not the person's. */
-export type Refusal =
+export type RefusalReason =
   | { readonly why: PersonRefusal }
   | { readonly why: 'no-target' | 'no-grant' }
   | { readonly why: 'choose'; readonly targets: readonly string[] }
@@ -35,14 +36,12 @@ export interface Wish {
   readonly destination?: ForwardDestination
 }
 
-const namesShownMax = 20
-
 /**
  * What the person is told, with what they may open instead of a target that they may not. One that is
  * not there is the same to them, or the refusal would tell what there is.
  */
 export function denialOf(
-  refusal: Refusal,
+  refusal: RefusalReason,
   { tenantSlug, user }: Identity,
   wish: Wish,
   reachable: readonly string[] = [],
@@ -73,7 +72,7 @@ export function denialOf(
         denied: 'no-grant',
         code: 'ERR_NO_GRANT',
         message: `${tenantSlug} has no target ${wish.target ?? ''} that you may open; ${instead(reachable)}`,
-        targets: reachable,
+        targets: reachable.slice(0, namesShownMax),
       }
     case 'nothing':
       return {
@@ -87,7 +86,7 @@ export function denialOf(
         denied: 'choose',
         code: 'ERR_TARGET_CHOICE',
         message: `choose a target: connect as ${tenantSlug}+<target>, with one of ${listed(refusal.targets)}`,
-        targets: refusal.targets,
+        targets: refusal.targets.slice(0, namesShownMax),
       }
     case 'no-kind':
       return {
@@ -145,7 +144,8 @@ function loginsInstead(logins: readonly string[]): string {
     : `choose one of ${logins.join(', ')}`
 }
 
+/** More than can be shown were not read: nobody knows how many they are. */
 function listed(names: readonly string[]): string {
   const shown = names.slice(0, namesShownMax).join(', ')
-  return names.length > namesShownMax ? `${shown} and ${names.length - namesShownMax} more` : shown
+  return names.length > namesShownMax ? `${shown} and others` : shown
 }

@@ -45,7 +45,9 @@ export class TargetExists extends CodedError {
   readonly code = 'ERR_TARGET_EXISTS'
 
   constructor(name: string) {
-    super(`there is a target ${name} already: remove it first, or choose another name`)
+    super(
+      `there is a target ${name} already: change it with \`vaultterm target update TENANT ${name}\`, or choose another name`,
+    )
   }
 }
 

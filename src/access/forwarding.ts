@@ -28,7 +28,8 @@ export interface ForwardOutcome {
   readonly reason?: string
 }
 
-type Place = Pick<Authorization, 'tenant' | 'target' | 'login'>
+/** The session's part of an authorization that the log names. */
+type SessionTarget = Pick<Authorization, 'tenant' | 'target' | 'login'>
 
 /** What is asked for by a forward, when it is opened and for as long as it is open. */
 export function forwardWish({ kind, destination }: Forward): Pick<Wish, 'kind' | 'destination'> {
@@ -46,7 +47,7 @@ export function placeFields(place: ForwardDestination | undefined) {
 export async function openForward(
   database: Database,
   { user }: Identity,
-  { tenant, target, login }: Place,
+  { tenant, target, login }: SessionTarget,
   { id, session, kind, destination }: Forward,
 ): Promise<void> {
   await database.write(tenant, (tx) =>
@@ -67,7 +68,7 @@ export async function openForward(
 export async function closeForward(
   database: Database,
   { user }: Identity,
-  { tenant, target }: Place,
+  { tenant, target }: SessionTarget,
   { id, session, kind }: Forward,
   { bytesIn, bytesOut, ended, reason }: ForwardOutcome,
 ): Promise<void> {

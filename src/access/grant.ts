@@ -8,14 +8,14 @@ import {
   countGrants,
   deleteGrant,
   findGrant,
-  findUserByName,
   type GrantRow,
   insertGrant,
   listGrants,
-} from './queries.ts'
-import { isLogin, requireTarget } from './target.ts'
-
-export type GrantId = string & { readonly brand: 'GrantId' }
+} from './grant-queries.ts'
+import type { GrantId } from './ids.ts'
+import { findUserByName } from './people-queries.ts'
+import { requireTarget } from './target.ts'
+import { isLogin } from './target-fields.ts'
 
 /** A rule that lets a user, or everybody of a role, open a target, or every one. */
 export interface Grant {

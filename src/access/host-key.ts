@@ -1,7 +1,7 @@
 import { isStandIn, trust } from '../ca/index.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
 import { checkCertificate, parseCertificate } from '../ssh/index.ts'
-import type { Target } from './target.ts'
+import type { Target } from './target-fields.ts'
 
 /**
  * Whether a host key that a target showed is one by which it is known: a key on record, byte for

@@ -8,8 +8,11 @@
 
 export { type Access, type AccessDeps, createAccess } from './access.ts'
 export type { Authorization } from './authorization.ts'
-export type { TargetChoice } from './authorizer.ts'
+export type { JumpOuter } from './authorizer.ts'
+export { type Act, can, type Member, type Reach, reachOf, type Thing } from './can.ts'
 export { type ChannelKind, channelKinds, isChannelKind } from './channel-kind.ts'
+export type { Choice, ChoicePage, ChoiceQuery } from './choices.ts'
+export type { JumpAddress } from './decision.ts'
 export type { Denial, Wish } from './denial.ts'
 export {
   AccessLimit,
@@ -30,9 +33,15 @@ export {
   matchesForward,
 } from './forward-pattern.ts'
 export { type Forward, type ForwardOutcome, forwardWish } from './forwarding.ts'
-export type { Grant, GrantId, NewGrant } from './grant.ts'
+export type { Grant, NewGrant } from './grant.ts'
 export { hostNames, isHostKeyOf } from './host-key.ts'
+export type { GrantId, TargetId } from './ids.ts'
 export type { KillListener, KillResult } from './kill.ts'
 export type { MendRecordings } from './recovery.ts'
-export type { Session, SessionList, SessionOutcome, SessionStart } from './session.ts'
-export type { HostKey, NewTarget, Target, TargetId } from './target.ts'
+export type { SessionOutcome } from './session.ts'
+export type { SessionVia } from './session-row.ts'
+export type { SessionStart } from './session-start.ts'
+export type { Session, SessionList } from './session-views.ts'
+export type { NewTarget } from './target.ts'
+export type { HostKey, Target } from './target-fields.ts'
+export type { TargetChange, TargetUpdate } from './target-update.ts'

@@ -4,24 +4,19 @@ import type { Actor } from '../auth/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
-import { type Known, type Person, readCircumstances } from './circumstances.ts'
+import { type Credential, readCircumstances } from './circumstances.ts'
 import { type Forward, forwardWish } from './forwarding.ts'
+import { listKilled, listUnmarked, notify, setKilled } from './kill-queries.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { AccessMetrics } from './metrics.ts'
-import { decide, type Request, type Rule, refuseStay } from './policy.ts'
-import { listTargetsById } from './queries.ts'
+import { type Asker, decide, type Rule, refuseStay, type TargetRequest } from './policy.ts'
 import { sessionKilled } from './session-events.ts'
-import {
-  findSession,
-  findSessionTenant,
-  listKilled,
-  listUnmarked,
-  notify,
-  type SessionRow,
-  setKilled,
-} from './session-queries.ts'
+import { findSession, findSessionTenant } from './session-queries.ts'
+import type { SessionRow } from './session-row.ts'
 import { storedText } from './stored-text.ts'
-import { type Target, targetOf } from './target.ts'
+import { targetOf } from './target.ts'
+import type { Target } from './target-fields.ts'
+import { listTargetsById } from './target-queries.ts'
 
 /** Ends what this process has open and nobody may have open any more. */
 export interface KillListener {
@@ -199,17 +194,18 @@ async function findBaseless(
   const forwards = new Map<string, string>()
   const rows = await listUnmarked(tx, ids)
   if (rows.length === 0) return { sessions, forwards }
-  const people = rows.map(personOf)
-  const { askers, rules } = await readCircumstances(tx, people)
+  const people = rows.map(credentialOf)
   const targetIds = [...new Set(rows.map(({ targetId }) => targetId))]
-  const targets = await listTargetsById(tx, targetIds, targetIds.length)
+  const { askers, rules } = await readCircumstances(tx, people, targetIds)
+  const targets = await listTargetsById(tx, targetIds)
   const targetsById = new Map(targets.map((target) => [target.id, targetOf(target)]))
   const openIn = Map.groupBy(open, ({ session }) => session)
-  for (const [i, { id, targetId, login, kind }] of rows.entries()) {
+  for (const [i, { id, targetId, targetGeneration, login, kind }] of rows.entries()) {
     const asker = askers[i]
     if (asker === undefined) throw new Error('each person is answered for')
     const target = targetsById.get(targetId)
-    const reason = whyNot(asker, target, rules, { login, kind }, now)
+    const isAsOpened = target === undefined || target.generation === targetGeneration
+    const reason = isAsOpened ? whyNot(asker, target, rules, { login, kind }, now) : changed
     if (reason !== undefined) {
       sessions.set(id, reason)
       continue
@@ -222,19 +218,21 @@ async function findBaseless(
   return { sessions, forwards }
 }
 
-function personOf(row: SessionRow): Person {
+function credentialOf(row: SessionRow): Credential {
   const { userId: id, keyFingerprint, certificateGeneration: generation } = row
   const { certificateSerial: serial, certificateKeyId: keyId } = row
   if (generation === null || serial === null || keyId === null) return { id, keyFingerprint }
   return { id, keyFingerprint, certificate: { generation, serial, keyId } }
 }
 
+const changed = 'the address or the host key of the target was changed; connect again'
+
 /** Why somebody may not go on, in words for them. */
 function whyNot(
-  asker: Known,
+  asker: Asker,
   target: Target | undefined,
   rules: readonly Rule[],
-  request: Request,
+  request: TargetRequest,
   now: Date,
 ): string | undefined {
   const gone = refuseStay(asker)

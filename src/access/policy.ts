@@ -1,11 +1,12 @@
-import type { Role, UserId } from '../auth/index.ts'
+import type { Person, Role, UserId } from '../auth/index.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import { type ForwardDestination, matchesForward } from './forward-pattern.ts'
-import type { Target, TargetId } from './target.ts'
+import type { TargetId } from './ids.ts'
 
 /** Who asks, as things are now and not as they were at the login. */
 export interface Asker {
-  readonly user: { readonly id: UserId; readonly role: Role } | undefined
+  readonly tenantSlug: string
+  readonly user: Person | undefined
   /** Of the key that proved it: undefined when it is registered for that user no more. */
   readonly key: { readonly expiresAt: Date | undefined } | undefined
   readonly suspended: boolean
@@ -27,7 +28,7 @@ export interface Rule {
 }
 
 /** What is asked for. */
-export interface Request {
+export interface TargetRequest {
   readonly login: string | undefined
   readonly preferredLogin?: string | undefined
   readonly kind: ChannelKind
@@ -85,9 +86,9 @@ export function covers(
  */
 export function decide(
   user: { readonly id: UserId; readonly role: Role },
-  target: Pick<Target, 'id' | 'logins'>,
+  target: { readonly id: TargetId; readonly logins: readonly string[] },
   rules: readonly Rule[],
-  { login: wished, preferredLogin, kind, destination }: Request,
+  { login: wished, preferredLogin, kind, destination }: TargetRequest,
   now: Date,
 ): Allowed | TargetRefusal {
   const covering = rules.filter((rule) => covers(rule, user, target.id, now))

@@ -3,8 +3,9 @@ import { type Actor, actorKeys } from '../auth/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import { fingerprint } from '../ssh/index.ts'
 import type { Authorization, Minted } from './authorization.ts'
-import type { SessionStart } from './session.ts'
-import type { SessionEnd, SessionRow } from './session-queries.ts'
+import type { SessionEnd } from './session-queries.ts'
+import type { SessionRow } from './session-row.ts'
+import type { SessionStart } from './session-start.ts'
 
 export function sessionStarted(
   session: SessionId,

@@ -4,40 +4,7 @@ import type { Act } from '../audit/index.ts'
 import type { UserId } from '../auth/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
-import type { ChannelKind } from './channel-kind.ts'
-import type { TargetId } from './target.ts'
-
-export interface SessionRow {
-  readonly id: SessionId
-  readonly tenantId: TenantId
-  readonly tenant: string
-  readonly userId: UserId
-  readonly user: string
-  readonly keyFingerprint: string
-  readonly targetId: TargetId
-  readonly target: string
-  readonly login: string
-  readonly kind: ChannelKind
-  readonly command: Buffer | null
-  readonly source: string
-  readonly clientIdent: string
-  readonly node: string
-  readonly startedAt: Date
-  readonly endedAt: Date | null
-  readonly reason: string | null
-  readonly exitStatus: number | null
-  readonly exitSignal: string | null
-  readonly bytes: number
-  readonly recording: boolean
-  readonly recordingSha256: Buffer | null
-  readonly recordingBytes: number | null
-  readonly killedAt: Date | null
-  readonly killReason: string | null
-  readonly certificateGeneration: number | null
-  /** Decimal. */
-  readonly certificateSerial: string | null
-  readonly certificateKeyId: string | null
-}
+import { type SessionRow, sessionColumns, sessionTables } from './session-row.ts'
 
 export type NewSession = Pick<
   SessionRow,
@@ -47,8 +14,10 @@ export type NewSession = Pick<
   | 'keyFingerprint'
   | 'targetId'
   | 'target'
+  | 'targetGeneration'
   | 'login'
   | 'kind'
+  | 'via'
   | 'command'
   | 'source'
   | 'clientIdent'
@@ -76,45 +45,37 @@ export interface SessionEnd {
   readonly recording: KeptDigest | undefined
 }
 
-const columns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
-  s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
-  s.target_name as target, s.login, s.kind, s.command, s.source, s.client_ident as "clientIdent",
-  s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
-  s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.recording,
-  s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
-  s.killed_at as "killedAt", s.kill_reason as "killReason",
-  s.certificate_generation as "certificateGeneration",
-  s.certificate_serial::text as "certificateSerial", s.certificate_key_id as "certificateKeyId"`
-const tables = 'session s join tenant t on t.tenant_id = s.tenant_id'
-
 /** Newest first. */
 export function listSessions(
   tx: ReadTx,
   which: {
     readonly live: boolean | undefined
     readonly before: SessionId | undefined
+    /** Only this user's; null for every user's. */
+    readonly user: UserId | null
     readonly limit: number
   },
 ): Promise<SessionRow[]> {
   return tx.many(
-    `select ${columns} from ${tables}
+    `select ${sessionColumns} from ${sessionTables}
        where ($1::uuid is null or s.id < $1)
          and ($2::boolean is null or (s.ended_at is null) = $2)
-       order by s.id desc limit $3`,
-    [which.before ?? null, which.live ?? null, which.limit],
+         and ($3::uuid is null or s.user_id = $3)
+       order by s.id desc limit $4`,
+    [which.before ?? null, which.live ?? null, which.user, which.limit],
   )
 }
 
 export function findSession(tx: ReadTx, id: SessionId): Promise<SessionRow | undefined> {
-  return tx.maybe(`select ${columns} from ${tables} where s.id = $1`, [id])
+  return tx.maybe(`select ${sessionColumns} from ${sessionTables} where s.id = $1`, [id])
 }
 
 export async function insertSession(tx: WriteTx, session: NewSession): Promise<Date> {
   const { startedAt } = await tx.one<{ startedAt: Date }>(
-    `insert into session (id, user_id, user_name, key_fingerprint, target_id, target_name, login,
-       kind, command, source, client_ident, node, recording, certificate_generation,
+    `insert into session (id, user_id, user_name, key_fingerprint, target_id, target_name,
+       target_generation, login, kind, via, command, source, client_ident, node, recording, certificate_generation,
        certificate_serial, certificate_key_id)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
      returning started_at as "startedAt"`,
     [
       session.id,
@@ -123,8 +84,10 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
       session.keyFingerprint,
       session.targetId,
       session.target,
+      session.targetGeneration,
       session.login,
       session.kind,
+      session.via,
       session.command,
       session.source,
       session.clientIdent,
@@ -165,7 +128,7 @@ export function setEnded(
        recording_events = $8, recording_complete = $9
      from tenant t
      where s.id = $1 and s.ended_at is null and t.tenant_id = s.tenant_id
-     returning ${columns}`,
+     returning ${sessionColumns}`,
     [
       id,
       reason,
@@ -179,48 +142,6 @@ export function setEnded(
       lateMs,
     ],
   )
-}
-
-/** Marks live sessions to be ended, with why; those that were marked before keep their reason. */
-export function setKilled(
-  tx: WriteTx,
-  ids: readonly SessionId[],
-  reason: string,
-): Promise<SessionRow[]> {
-  return tx.many(
-    `update session s set killed_at = now(), kill_reason = $2
-     from tenant t
-     where s.id = any($1) and s.ended_at is null and s.killed_at is null
-       and t.tenant_id = s.tenant_id
-     returning ${columns}`,
-    [ids, reason],
-  )
-}
-
-/** Of some sessions, those that were marked and have not ended. */
-export function listKilled(
-  tx: ReadTx,
-  ids: readonly SessionId[],
-): Promise<{ readonly id: SessionId; readonly reason: string }[]> {
-  return tx.many(
-    `select id, coalesce(kill_reason, '') as reason from session
-       where id = any($1) and ended_at is null and killed_at is not null`,
-    [ids],
-  )
-}
-
-/** Of some sessions, those that go on and were not marked. */
-export function listUnmarked(tx: ReadTx, ids: readonly SessionId[]): Promise<SessionRow[]> {
-  return tx.many(
-    `select ${columns} from ${tables}
-       where s.id = any($1) and s.ended_at is null and s.killed_at is null`,
-    [ids],
-  )
-}
-
-/** Delivered when the transaction commits, to every process that listens. */
-export async function notify(tx: WriteTx, channel: string, payload: string): Promise<void> {
-  await tx.run('select pg_notify($1, $2)', [channel, payload])
 }
 
 /** Across tenants. */
@@ -240,19 +161,5 @@ export function listUnended(
     `select tenant_id as tenant, id as session from session
        where node = $1 and ended_at is null order by id`,
     [node],
-  )
-}
-
-/** When a user was last at each target, of their latest thousand sessions. */
-export function listRecentTargets(
-  tx: ReadTx,
-  user: UserId,
-): Promise<{ readonly targetId: TargetId; readonly lastAt: Date }[]> {
-  return tx.many(
-    `select target_id as "targetId", max(started_at) as "lastAt" from (
-       select target_id, started_at from session where user_id = $1
-         order by started_at desc limit 1000) recent
-     group by target_id`,
-    [user],
   )
 }

@@ -1,9 +1,16 @@
-import { isIP } from 'node:net'
 import { appendEvent } from '../audit/index.ts'
 import { type Actor, actorKeys } from '../auth/index.ts'
 import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
-import { fingerprint, parsePublicKeyBlob } from '../ssh/index.ts'
-import { AccessLimit, TargetExists, TargetInvalid, TargetMissing } from './errors.ts'
+import { fingerprint } from '../ssh/index.ts'
+import { AccessLimit, TargetExists, TargetMissing } from './errors.ts'
+import {
+  checkHost,
+  checkHostKeys,
+  checkLogins,
+  checkName,
+  checkPort,
+  type Target,
+} from './target-fields.ts'
 import {
   countTargets,
   deleteTarget,
@@ -11,32 +18,17 @@ import {
   insertHostKeys,
   insertTarget,
   listTargets,
+  lockTarget,
   setHostCertified,
   type TargetRow,
-} from './queries.ts'
-
-export type TargetId = string & { readonly brand: 'TargetId' }
-
-/** A key by which a target proves that it is the one. */
-export interface HostKey {
-  readonly type: string
-  readonly blob: Buffer
-}
-
-/** A host that can be opened. */
-export interface Target {
-  readonly id: TargetId
-  readonly name: string
-  readonly host: string
-  readonly port: number
-  /** Accounts on it that may be used at all; the first is the default. */
-  readonly logins: readonly string[]
-  /** With the tenant's admin key, or with a certificate of a minute or two. */
-  readonly auth: 'key' | 'cert'
-  readonly hostKeys: readonly HostKey[]
-  /** Whether a certificate of the tenant's host authority vouches for another host key. */
-  readonly hostCertified: boolean
-}
+} from './target-queries.ts'
+import {
+  applyChange,
+  checkChange,
+  type TargetChange,
+  type TargetUpdate,
+  targetUpdated,
+} from './target-update.ts'
 
 export type NewTarget = Pick<Target, 'name' | 'host' | 'port' | 'logins' | 'hostKeys'> & {
   /** key unless told. */
@@ -49,18 +41,22 @@ export interface Targets {
   /** By name. */
   listTargets(tenant: TenantId): Promise<readonly Target[]>
   findTarget(tenant: TenantId, name: string): Promise<Target | undefined>
-  /** With the grants that name it; its live sessions end. Throws TargetMissing. */
+  /**
+   * Changes a target in place: its grants stay. Sessions end that the new facts do not allow, and those on a
+   * target with another address or without a host key that it had. Throws TargetMissing, TargetInvalid.
+   */
+  updateTarget(
+    tenant: TenantId,
+    name: string,
+    change: TargetChange,
+    actor: Actor,
+  ): Promise<TargetUpdate>
   /** A host certificate was issued for it. Throws TargetMissing. */
   certifyHost(tenant: TenantId, name: string): Promise<void>
+  /** With the grants that name it; its live sessions end. Throws TargetMissing. */
   removeTarget(tenant: TenantId, name: string, actor: Actor): Promise<Target>
 }
 
-const namePattern = /^[a-z0-9][a-z0-9-]{0,31}$/
-const loginPattern = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/
-const hostNamePattern =
-  /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?$/
-const loginsMax = 32
-const hostKeysMax = 16
 const targetsMax = 10_000
 
 export function createTargets(database: Database): Targets {
@@ -86,6 +82,18 @@ export function createTargets(database: Database): Targets {
       const row = await database.read(tenant, (tx) => findTarget(tx, name))
       return row && targetOf(row)
     },
+    async updateTarget(tenant, name, wished, actor) {
+      const change = checkChange(wished)
+      return database.write(tenant, async (tx) => {
+        // Of two changes at once the second waits here, and changes what the first one left.
+        if ((await lockTarget(tx, name)) === undefined) throw new TargetMissing(name)
+        const before = await requireTarget(tx, name)
+        if (!(await applyChange(tx, before, change))) return { before, after: before }
+        const after = await requireTarget(tx, name)
+        await appendEvent(tx, targetUpdated(before, after, actor))
+        return { before, after }
+      })
+    },
     certifyHost: (tenant, name) =>
       database.write(tenant, async (tx) => {
         // Whether it was issued is on the log of the authority.
@@ -109,50 +117,20 @@ export async function requireTarget(tx: ReadTx, name: string): Promise<Target> {
 }
 
 export function targetOf(row: TargetRow): Target {
-  const { id, name, host, port, logins, auth, hostCertified, keyTypes, keyBlobs } = row
+  const { id, name, host, port, logins, auth, hostCertified, generation, keyTypes, keyBlobs } = row
   const hostKeys = keyBlobs.map((blob, i) => ({ type: keyTypes[i] ?? '', blob }))
-  return { id, name, host, port, logins, auth, hostKeys, hostCertified }
-}
-
-/** Whether a text can be an account on a target. */
-export function isLogin(text: string): boolean {
-  return loginPattern.test(text)
+  return { id, name, host, port, logins, auth, hostKeys, hostCertified, generation }
 }
 
 function checkTarget({ name, host, port, logins, auth = 'key', hostKeys }: NewTarget) {
-  if (!namePattern.test(name)) {
-    throw new TargetInvalid(
-      `${shown(name)} cannot be a target's name: use 1 to 32 of a-z, 0-9 and -, with no - at the start`,
-    )
+  return {
+    name: checkName(name),
+    host: checkHost(host),
+    port: checkPort(port),
+    logins: checkLogins(logins),
+    auth,
+    hostKeys: checkHostKeys(hostKeys),
   }
-  if (isIP(host) === 0 && !hostNamePattern.test(host)) {
-    throw new TargetInvalid(`${shown(host)} is neither a host name nor an IP address`)
-  }
-  if (!Number.isInteger(port) || port < 1 || port > 65535) {
-    throw new TargetInvalid('a port is a number from 1 to 65535')
-  }
-  const accounts = [...new Set(logins)]
-  const wrong = accounts.find((login) => !isLogin(login))
-  if (wrong !== undefined) throw new TargetInvalid(`${shown(wrong)} cannot be a login`)
-  if (accounts.length === 0 || accounts.length > loginsMax) {
-    throw new TargetInvalid(`a target has 1 to ${loginsMax} logins; the first is the default`)
-  }
-  return { name, host, port, logins: accounts, auth, hostKeys: checkHostKeys(name, hostKeys) }
-}
-
-function checkHostKeys(name: string, keys: readonly HostKey[]): readonly HostKey[] {
-  const unique = new Map<string, HostKey>()
-  for (const { blob } of keys) {
-    const parsed = parsePublicKeyBlob(Buffer.from(blob))
-    if ('problem' in parsed) throw new TargetInvalid(`a host key cannot be used: ${parsed.problem}`)
-    unique.set(parsed.key.fingerprint, { type: parsed.key.type, blob: parsed.key.blob })
-  }
-  if (unique.size === 0 || unique.size > hostKeysMax) {
-    throw new TargetInvalid(
-      `a target has 1 to ${hostKeysMax} host keys, by which it is known: give them, or let them be scanned (vaultterm target add … ${name} … --scan)`,
-    )
-  }
-  return [...unique.values()]
 }
 
 function eventOf({ id, name, host, port, logins, auth, hostKeys }: Target, actor: Actor) {
@@ -165,8 +143,4 @@ function eventOf({ id, name, host, port, logins, auth, hostKeys }: Target, actor
     },
     private: { name, host, port: String(port), logins, actorName: actor.name },
   }
-}
-
-function shown(text: string): string {
-  return JSON.stringify(text.slice(0, 64))
 }

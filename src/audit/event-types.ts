@@ -20,6 +20,10 @@ export const eventTypes = {
     public: ['target', 'hostKey', 'auth'],
     private: ['name', 'host', 'port', 'logins'],
   },
+  'target.update': {
+    public: ['target', 'hostKey', 'hostKeyBefore', 'auth', 'authBefore'],
+    private: ['name', 'host', 'hostBefore', 'port', 'portBefore', 'logins', 'loginsBefore'],
+  },
   'target.remove': {
     public: ['target', 'hostKey', 'auth'],
     private: ['name', 'host', 'port', 'logins'],

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 import { isHostKeyOf, type Target } from '../access/index.ts'
 import { CodedError } from '../errors.ts'
-import { certificateTypeNames, connectUpstream } from '../ssh/index.ts'
+import { connectUpstream, fingerprint, hostKeyOffer } from '../ssh/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { CliProduct } from './deps.ts'
 
@@ -17,7 +17,6 @@ export interface TargetReport {
 
 const connectMs = 10_000
 const handshakeMs = 20_000
-const hostCertificateTypes = certificateTypeNames.filter((name) => !name.startsWith('sk-'))
 
 /** Dials a target as a session would, logs in, and leaves. The use of the key is on the log. */
 export async function checkTarget(
@@ -29,6 +28,7 @@ export async function checkTarget(
 ): Promise<TargetReport> {
   const { vault, log } = product
   let reached: TargetReport['reached'] = 'nothing'
+  let shown = ''
   try {
     const socket = await open(target)
     reached = 'address'
@@ -50,13 +50,11 @@ export async function checkTarget(
     const connection = await connectUpstream({
       socket,
       user: login,
-      hostKeyTypes: [
-        ...(target.hostCertified ? hostCertificateTypes : []),
-        ...target.hostKeys.map(({ type }) => type),
-      ],
+      hostKeyTypes: hostKeyOffer(target),
       verifyHostKey: async (blob) => {
         const known = await isHostKeyOf(product.database, tenant, target, blob)
         if (known) reached = 'host-key'
+        shown = fingerprint(blob)
         return known
       },
       key: {
@@ -71,20 +69,22 @@ export async function checkTarget(
     return { ok: true, reached: 'login', code: null, message: `well: logs in as ${login}` }
   } catch (err) {
     const code = err instanceof CodedError ? err.code : 'ERR_TARGET_UNREACHABLE'
-    const message = explain(reached, code, target, tenant.slug, login)
+    const message = explain({ reached, code, shown }, target, tenant.slug, login)
     return { ok: false, reached, code, message }
   }
 }
 
 function explain(
-  reached: TargetReport['reached'],
-  code: string,
-  { name, host, port, auth }: Target,
+  { reached, code, shown }: Pick<TargetReport, 'reached'> & { code: string; shown: string },
+  { name, host, port, auth, hostKeys }: Target,
   slug: string,
   login: string,
 ): string {
   if (reached === 'nothing') return `nothing answers at ${host}:${port}`
-  if (code === 'ERR_UPSTREAM_HOST_KEY') return 'its host key is not the one on record'
+  if (code === 'ERR_UPSTREAM_HOST_KEY') {
+    const known = hostKeys.map(({ blob }) => fingerprint(blob)).join(', ')
+    return `its host key ${shown} is not on record (${known}); if the host was reinstalled, compare the key with what the host itself prints, then run \`vaultterm target update ${slug} ${name} --scan --replace\``
+  }
   if (code === 'ERR_UPSTREAM_AUTH') {
     return `it does not accept the ${auth === 'cert' ? 'certificate' : 'key'} for ${login}: run there what \`vaultterm target onboard ${slug} ${name}\` prints`
   }

@@ -24,6 +24,7 @@ export {
   type CriticalOption,
   checkCertificate,
 } from './certificate-check.ts'
+export { hostKeyOffer } from './host-key-offer.ts'
 export { canonicalHost } from './host-name.ts'
 export { type HostProof, verifyHostProof } from './host-proof.ts'
 export {

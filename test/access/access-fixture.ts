@@ -114,6 +114,7 @@ export function newKey(): Buffer {
 
 export const start: SessionStart = {
   kind: 'shell',
+  via: 'direct',
   source: '198.51.100.4',
   clientIdent: 'SSH-2.0-OpenSSH_10.0',
   node: 'node-1',

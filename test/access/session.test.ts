@@ -38,6 +38,26 @@ test('a rush of one user is bounded, and sessions that have started are not of i
   await expect(authorize()).rejects.toMatchObject({ code: 'ERR_ACCESS_BUSY' })
 })
 
+test('says how a session came, in its row, in both lists and on the log', async () => {
+  const { tenant, demo, events } = await openPlace()
+  const direct = await open(access, demo, 'web1')
+  const jumped = await open(access, demo, 'web1', { via: 'jump' })
+  const expected = [
+    [jumped, 'jump'],
+    [direct, 'direct'],
+  ]
+  const viaOf = (list: readonly { readonly id: SessionId; readonly via: string }[]) =>
+    list.map(({ id, via }) => [id, via])
+  expect(viaOf(await access.sessions(tenant))).toEqual(expected)
+  expect(viaOf(await access.sessionsFor({ ...demo, session: 'web' }))).toEqual(expected)
+  const starts = (await events()).filter(({ type }) => type === 'session.start')
+  const logged = new Map(starts.map(({ public: at }) => [at.session, at.via]))
+  expect(expected.map(([id = '']) => logged.get(id))).toEqual(['jump', 'direct'])
+  await expect(
+    database.app.write(tenant, (tx) => tx.run("update session set via = 'direct'")),
+  ).rejects.toThrow(/permission denied/)
+})
+
 test('puts a session on record from its start to its end', async () => {
   const { tenant, slug, demo, events } = await openPlace()
   const authorization = allowed(await access.authorize(demo, { kind: 'exec' }))
@@ -161,13 +181,15 @@ test('lists the newest first, a page at a time, live ones alone when asked', asy
   expect(await listed({ live: false })).toEqual([first])
 })
 
-test('refuses a forged authorization, and one of which anything was changed', async () => {
+test('refuses a forged authorization, one of which anything was changed, and a copy', async () => {
   const { demo, tenant } = await openPlace()
   await access.addTarget(tenant, { ...target2(), name: 'db1' }, actor)
   const good = allowed(await access.authorize(demo, { target: 'web1', ...shell }))
   const db1 = await access.findTarget(tenant, 'db1')
   if (db1 === undefined) throw new Error('it was added')
   const forgeries = [
+    { ...good },
+    structuredClone(good),
     { ...good, id: crypto.randomUUID() },
     { ...good, login: 'deploy' },
     { ...good, target: db1 },
@@ -181,14 +203,15 @@ test('refuses a forged authorization, and one of which anything was changed', as
     await expect(access.startSession(forged, start)).rejects.toMatchObject(refused)
   }
   expect(await access.sessions(tenant)).toEqual([])
-  // The control: as it was made it is good, also when it crossed a process boundary.
-  const { session } = await access.startSession(structuredClone(good), start)
+  // The object that was made cannot be changed, and is good.
+  expect(() => Object.assign(good, { login: 'deploy' })).toThrow(TypeError)
+  const { session } = await access.startSession(good, start)
   for (const forged of forgeries) {
     await expect(access.leaseKey(forged, session)).rejects.toMatchObject({
       code: 'ERR_AUTHORIZATION',
     })
   }
-  await access.leaseKey(structuredClone(good), session)
+  await access.leaseKey(good, session)
 })
 
 test('starts one session with an authorization, also when asked twice at once', async () => {

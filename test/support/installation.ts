@@ -16,6 +16,7 @@ export interface SessionRow {
   readonly id: string
   readonly tenant: string
   readonly kind: string
+  readonly via: string
   readonly target: string
   readonly login: string
   readonly live: boolean

@@ -9,14 +9,14 @@ export class SshTerminal {
   #onShown: (() => void) | undefined
   readonly exited: Promise<number>
 
-  constructor(args: readonly string[], size = { cols: 80, rows: 24 }) {
+  constructor(args: readonly string[], size = { cols: 80, rows: 24 }, term = 'xterm-256color') {
     const env = Object.fromEntries(
       Object.entries(process.env).flatMap(([name, value]) =>
         value === undefined ? [] : [[name, value]],
       ),
     )
     const place = { cwd: process.cwd(), env, encoding: null }
-    this.#pty = spawn('ssh', [...args], { name: 'xterm-256color', ...size, ...place })
+    this.#pty = spawn('ssh', [...args], { name: term, ...size, ...place })
     this.#pty.onData((chunk) => {
       this.#shown += chunk.toString()
       this.#onShown?.()

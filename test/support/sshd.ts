@@ -57,10 +57,10 @@ export class Sshd {
   }
 
   /** Another machine at the same address, as far as anybody can tell. Takes hold at the next start. */
-  newHostKey(): void {
+  newHostKey(type: 'ed25519' | 'ecdsa' = 'ed25519'): void {
     const file = join(this.directory, 'host_key')
     for (const old of [file, `${file}.pub`]) rmSync(old, { force: true })
-    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'test', '-f', file])
+    execFileSync('ssh-keygen', ['-q', '-t', type, '-N', '', '-C', 'test', '-f', file])
   }
 
   /** Lets the holder of a key log in. */

@@ -1,11 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type {
-  Access,
-  Authorization,
-  ChannelKind,
-  Denial,
-  TargetChoice,
-} from '../../access/index.ts'
+import type { Access, Authorization, ChannelKind, Denial } from '../../access/index.ts'
 import type { Auth, Identity } from '../../auth/index.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
@@ -17,7 +11,7 @@ import {
   type ServerHostKey,
 } from '../../ssh/index.ts'
 import type { Tenants } from '../../tenant/index.ts'
-import type { Broker, Client, ConnectionId, Jump } from '../wire/calls.ts'
+import type { Broker, ChoicePage, ChoiceQuery, Client, ConnectionId, Jump } from '../wire/calls.ts'
 import type { Destination } from '../wire/destination.ts'
 import type { Headcount } from '../wire/headcount.ts'
 import { KillNotices } from '../wire/kill-notices.ts'
@@ -39,7 +33,7 @@ import {
 } from './errors.ts'
 import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
-import { targetAt, wishOf } from './jump-wish.ts'
+import { wishOf } from './jump-wish.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import type { Replays } from './replays.ts'
@@ -50,7 +44,7 @@ import { parseUsername, type Wish as UsernameWish } from './username.ts'
 export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly tenants: Pick<Tenants, 'resolve'>
   readonly auth: Pick<Auth, 'authenticateSsh'>
-  readonly access: Pick<Access, 'authorize' | 'reachable' | 'choices' | 'refuseChain'> &
+  readonly access: Pick<Access, 'authorize' | 'authorizeJump' | 'listChoices'> &
     SessionMonitorDeps['access'] &
     ForwardMonitorDeps['access']
   readonly recorder: Pick<Recorder, 'recover'>
@@ -73,6 +67,8 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
 const nobody = 'nobody-has-this-name'
 /** Of one connection, those of sessions that are not over: a worker keeps fewer. */
 const openAuthorizationsMax = 4096
+/** Names that a menu gets at once: some screens of them. */
+const choicesPerPage = 200
 /** Of one connection, at a time. */
 const jumpsMax = 16
 
@@ -239,12 +235,12 @@ export class Monitor implements Broker {
     const { wish } = state
     const identity = requireIdentity(state)
     const { tenant, tenantSlug: slug } = identity
-    const target = targetAt(await access.reachable(identity), slug, destination)
-    if (target === undefined) return undefined
-    const isElsewhere = wish?.target !== undefined && wish.target !== target.name
-    if (state.outer !== undefined || isElsewhere) return access.refuseChain(identity, target)
-    const answer = await access.authorize(identity, { target: target.name, kind: 'jump' })
-    if ('denied' in answer) return answer
+    const answer = await access.authorizeJump(identity, destination, {
+      isJump: state.outer !== undefined,
+      ...(wish?.target !== undefined && { target: wish.target }),
+    })
+    if (answer === undefined || 'denied' in answer) return answer
+    const { target } = answer
     const [hostKey] = await this.#deps.hostKeys()
     const certificate =
       hostKey && (await jumpCertificates.certificateFor({ id: tenant, slug }, target, hostKey))
@@ -299,8 +295,9 @@ export class Monitor implements Broker {
     })
   }
 
-  async choices(id: ConnectionId): Promise<readonly TargetChoice[]> {
-    return this.#deps.access.choices(requireIdentity(this.#connections.require(id)))
+  async choices(id: ConnectionId, { search, after }: ChoiceQuery): Promise<ChoicePage> {
+    const identity = requireIdentity(this.#connections.require(id))
+    return this.#deps.access.listChoices(identity, { search, after, limit: choicesPerPage })
   }
 
   async authorize(

@@ -79,9 +79,9 @@ export class SessionMonitor {
     const user = allowed.user.id
     if (!sessionsOf.enter(user)) throw new SessionsExhausted()
     try {
-      const via = state.outer === undefined ? {} : ({ via: 'jump' } as const)
+      const via = state.outer === undefined ? ('direct' as const) : ('jump' as const)
       const recording = recordedKinds.has(facts.kind)
-      const start = { ...facts, ...via, source: state.source, node, recording }
+      const start = { ...facts, via, source: state.source, node, recording }
       return await this.#connections.during(id, state, async () => {
         const started = await access.startSession(allowed, start)
         if (!this.#isLost) {

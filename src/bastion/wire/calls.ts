@@ -171,17 +171,41 @@ const authorization = z.object({
       .array(z.object({ type: z.string(), blob: z.instanceof(Buffer) }).readonly())
       .readonly(),
     hostCertified: z.boolean(),
+    generation: z.number(),
   }),
   login: z.string(),
 })
 /** Permission to open one session on one target, as far as a worker needs it. */
 export type Authorization = Readonly<z.infer<typeof authorization>>
 
-const targetChoice = z.object({
-  name: z.string(),
-  /** RFC 3339, UTC: when the user last opened it. */
-  lastAt: z.string().exactOptional(),
+const choiceQuery = z.strictObject({
+  /** Only names that contain this. */
+  search: z.string().max(64),
+  /** The `next` of the page before; empty for the first page. */
+  after: z.string().max(64),
 })
+/** Which page of targets a menu wants. */
+export type ChoiceQuery = Readonly<z.infer<typeof choiceQuery>>
+
+const choicePage = z.object({
+  choices: z
+    .array(
+      z
+        .object({
+          name: z.string(),
+          /** RFC 3339, UTC: when the user last opened it. */
+          lastAt: z.string().exactOptional(),
+        })
+        .readonly(),
+    )
+    .readonly(),
+  /** undefined: this is the last page. */
+  next: z.string().optional(),
+  /** Of all pages; only the first one has it. */
+  total: z.number().exactOptional(),
+})
+/** One page of the targets that a user may choose from, by name. */
+export type ChoicePage = Readonly<z.infer<typeof choicePage>>
 
 const keyLease = z.object({
   id: z.string(),
@@ -216,8 +240,8 @@ export const calls = {
     z.tuple([connection, kind, targetName.optional()]),
     z.union([denial, authorization]),
   ),
-  /** Lists the targets that the user may choose from. */
-  choices: call(z.tuple([connection]), z.array(targetChoice).readonly()),
+  /** Lists one page of the targets that the user may choose from. */
+  choices: call(z.tuple([connection, choiceQuery]), choicePage),
   /** Puts the start of a session on record. */
   startSession: call(
     z.tuple([connection, id, startFacts]),

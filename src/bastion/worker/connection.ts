@@ -161,7 +161,7 @@ export class ClientConnection {
         connection: this.#id,
         // Asked for each session anew: what was allowed an hour ago may not be now.
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
-        choices: () => this.#deps.broker.choices(this.#id),
+        choices: (query) => this.#deps.broker.choices(this.#id, query),
         openTarget: (need) => this.#openTarget(need),
         lend: (upstream, loan, isTaken) => this.#forwards.lend(upstream, loan, isTaken),
         endIfAlone: (ownChannels) => this.#endIfAlone(ownChannels),

@@ -6,8 +6,8 @@ import {
   ChannelOpenRefused,
   type Connection,
   ConnectionClosed,
-  certificateTypeNames,
   connectUpstream,
+  hostKeyOffer,
   openSocket,
 } from '../../ssh/index.ts'
 import type { Authorization, ConnectionId } from '../wire/calls.ts'
@@ -21,8 +21,6 @@ import {
 } from './errors.ts'
 
 const connectMs = 10_000
-/** No host has its key on a security key. */
-const hostCertificateTypes = certificateTypeNames.filter((name) => !name.startsWith('sk-'))
 const handshakeMs = 20_000
 
 /** A session that needs a connection to its target. */
@@ -59,7 +57,7 @@ export async function dial(
     const connection = await connectUpstream({
       socket,
       user: login,
-      hostKeyTypes: hostKeyTypes(target),
+      hostKeyTypes: hostKeyOffer(target),
       // What is on record is known here too. Who decides asks again before anything is signed.
       verifyHostKey: async (blob) =>
         target.hostKeys.some((known) => known.blob.equals(blob)) ||
@@ -167,7 +165,7 @@ function explain(cause: unknown, { target, login, tenantSlug }: Authorization): 
   switch (code) {
     case 'ERR_UPSTREAM_HOST_KEY':
       return new TargetHostKeyChanged(
-        `the host key of ${name} is not the one on record, so nothing was sent to it; if it was reinstalled, an administrator registers it anew (vaultterm target add ${tenantSlug} ${name} … --scan)`,
+        `the host key of ${name} is not the one on record, so nothing was sent to it; ask the operator of this bastion: if the host was reinstalled, its new key is registered with "vaultterm target update ${tenantSlug} ${name} --scan --replace"`,
         { cause },
       )
     case 'ERR_UPSTREAM_AUTH':
@@ -203,13 +201,4 @@ export function explainOpen(cause: unknown, { target: { name } }: Authorization)
     )
   }
   return cause
-}
-
-/** A target shows the first of these that it has: a certificate only where one is believed. */
-export function hostKeyTypes({
-  hostKeys,
-  hostCertified,
-}: Pick<Authorization['target'], 'hostKeys' | 'hostCertified'>): readonly string[] {
-  const plain = hostKeys.map((key) => key.type)
-  return hostCertified ? [...hostCertificateTypes, ...plain] : plain
 }

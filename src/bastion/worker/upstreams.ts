@@ -183,8 +183,9 @@ export class Upstreams {
   }
 }
 
+/** A target that was moved, or has another host key, is dialled anew. */
 function keyOf({ authorization: { target, login } }: UpstreamNeed): string {
-  return `${target.id} ${login}`
+  return `${target.id} ${target.generation} ${login}`
 }
 
 function hangUp({ connection }: Upstream): void {

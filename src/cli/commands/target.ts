@@ -1,25 +1,24 @@
 import { type Command, Option } from 'commander'
-import type { HostKey, Target } from '../../access/index.ts'
+import type { Target } from '../../access/index.ts'
 import { targetPrincipal } from '../../ca/index.ts'
-import {
-  fingerprint,
-  formatPublicKey,
-  matchesHost,
-  parseHostKeyLines,
-  scanHostKeys,
-} from '../../ssh/index.ts'
+import { fingerprint, formatPublicKey } from '../../ssh/index.ts'
 import type { Tenant } from '../../tenant/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
-import { FileUnusable, NotFound, WrongUsage } from '../errors.ts'
-import { readText } from '../input.ts'
+import { WrongUsage } from '../errors.ts'
+import {
+  compareHostKeys,
+  type HostKeyOptions,
+  readHostKeys,
+  requireKeySource,
+} from '../host-keys.ts'
 import { onboardCertificateLines, onboardLines } from '../onboard.ts'
 import { withProgress } from '../progress.ts'
 import type { Column } from '../table.ts'
 import { checkTarget } from '../target-check.ts'
+import { requireTarget, targetJson } from '../target-json.ts'
 import { collect, type JsonOption, jsonOption, parsePort } from './options.ts'
-
-const scanMs = 10_000
+import { updateCommand } from './target-update.ts'
 
 const columns: readonly Column<Target>[] = [
   { title: 'TARGET', value: ({ name }) => name },
@@ -29,19 +28,18 @@ const columns: readonly Column<Target>[] = [
   { title: 'HOST KEYS', value: ({ hostKeys }) => hostKeys.map(({ type }) => type).join(',') },
 ]
 
-interface AddOptions extends JsonOption {
+interface AddOptions extends JsonOption, HostKeyOptions {
   readonly host: string
   readonly port: number
   readonly login: readonly string[]
-  readonly hostKey?: string
-  readonly scan?: boolean
   readonly auth: Target['auth']
 }
 
-/** target add, list, remove, onboard, check. */
+/** target add, update, list, remove, onboard, check. */
 export function targetCommands(program: Command, context: Context): void {
   const target = program.command('target').description('hosts that users reach')
   addCommand(target, context)
+  updateCommand(target, context)
   target
     .command('list')
     .description('the targets of a tenant')
@@ -52,7 +50,7 @@ export function targetCommands(program: Command, context: Context): void {
         access.listTargets(tenant.id),
       )
       const none = 'no targets yet: `vaultterm target add --help` says how to add one'
-      await context.printList(list, { json, columns, toJson, none })
+      await context.printList(list, { json, columns, toJson: targetJson, none })
     })
   target
     .command('remove')
@@ -64,7 +62,7 @@ export function targetCommands(program: Command, context: Context): void {
       const removed = await context.withTenant('target remove', slug, ({ access }, tenant) =>
         access.removeTarget(tenant.id, name, context.actor),
       )
-      await context.printDone(json, toJson(removed), `removed ${name}`)
+      await context.printDone(json, targetJson(removed), `removed ${name}`)
     })
   target
     .command('onboard')
@@ -93,7 +91,7 @@ export function targetCommands(program: Command, context: Context): void {
         { login, json }: JsonOption & { readonly login?: string },
       ) => {
         const report = await context.withTenant('target check', slug, async (product, tenant) => {
-          const found = require(await product.access.findTarget(tenant.id, name), name)
+          const found = requireTarget(await product.access.findTarget(tenant.id, name), name)
           const account = login ?? found.logins[0]
           if (account === undefined || !found.logins.includes(account)) {
             throw new WrongUsage(`${name} has no login ${login}: ${found.logins.join(', ')}`)
@@ -125,7 +123,7 @@ function addCommand(target: Command, context: Context): void {
     .addOption(jsonOption())
     .action(async (slug: string, name: string, options: AddOptions) => {
       const { host, port, login, auth, json } = options
-      const hostKeys = await readHostKeys(context, options)
+      const hostKeys = await readHostKeys(context, { host, port }, requireKeySource(options))
       const added = await context.withTenant('target add', slug, ({ access }, tenant) =>
         access.addTarget(
           tenant.id,
@@ -133,41 +131,19 @@ function addCommand(target: Command, context: Context): void {
           context.actor,
         ),
       )
-      if (json === true) return context.printJson(toJson(added))
+      if (json === true) return context.printJson(targetJson(added))
       await context.print(
         `added ${name} at ${host}:${port}, known by`,
         ...added.hostKeys.map(({ type, blob }) => `  ${type} ${fingerprint(blob)}`),
-        ...(options.scan === true
-          ? [
-              'Compare these with what the host itself prints: ssh-keygen -lf /etc/ssh/ssh_host_….pub',
-            ]
-          : []),
+        ...(options.scan === true ? [compareHostKeys] : []),
         `next: vaultterm target onboard ${slug} ${name}`,
       )
     })
 }
 
-async function readHostKeys(context: Context, options: AddOptions): Promise<readonly HostKey[]> {
-  const { host, port, hostKey, scan } = options
-  if ((hostKey === undefined) === (scan !== true)) {
-    throw new WrongUsage('give one of --host-key FILE and --scan')
-  }
-  if (hostKey === undefined) {
-    return withProgress(context.terminal, `asking ${host} for its keys`, () =>
-      scanHostKeys(host, port, scanMs),
-    )
-  }
-  const { keys, problems } = parseHostKeyLines(await readText(hostKey, context.terminal))
-  const [problem] = problems
-  if (problem !== undefined) throw new FileUnusable(`${hostKey}: ${problem}`)
-  const matching = keys.filter((line) => matchesHost(line, host, port))
-  if (matching.length > 0) return matching.map(({ key }) => key)
-  throw new FileUnusable(`${hostKey} names no host key of ${host} port ${port}`)
-}
-
 /** What a target needs to let us in, as lines to run on it and by itself. */
 async function onboardingOf(product: CliProduct, { id, slug }: Tenant, name: string) {
-  const target = require(await product.access.findTarget(id, name), name)
+  const target = requireTarget(await product.access.findTarget(id, name), name)
   if (target.auth === 'key') {
     const { publicKey, fingerprint } = await product.vault.describe(id, 'admin_ssh')
     return { target: name, publicKey, fingerprint, lines: onboardLines(target, publicKey) }
@@ -190,29 +166,5 @@ async function onboardingOf(product: CliProduct, { id, slug }: Tenant, name: str
     principals: Object.fromEntries(principals),
     krl: revocationList.toString('base64'),
     lines: onboardCertificateLines(target, trust),
-  }
-}
-
-function require(target: Target | undefined, name: string): Target {
-  if (target === undefined)
-    throw new NotFound('target', `there is no target ${JSON.stringify(name)}`)
-  return target
-}
-
-function toJson({ id, name, host, port, logins, auth, hostKeys }: Target): object {
-  const [first] = hostKeys
-  return {
-    id,
-    name,
-    host,
-    port,
-    logins,
-    auth,
-    hostKey: first === undefined ? null : formatPublicKey(first),
-    hostKeys: hostKeys.map((key) => ({
-      type: key.type,
-      fingerprint: fingerprint(key.blob),
-      key: formatPublicKey(key),
-    })),
   }
 }

@@ -1,22 +1,14 @@
 import { connect } from 'node:net'
 import ssh2 from 'ssh2'
+import { hostKeyTypeNames } from '../host-key-offer.ts'
 import { type PublicKey, parsePublicKeyBlob } from '../public-key.ts'
 import { clientAlgorithms } from './algorithms.ts'
 import { UpstreamClosed } from './errors.ts'
 import { assertPatched } from './library.ts'
 
-const hostKeyTypes = [
-  'ssh-ed25519',
-  'ecdsa-sha2-nistp256',
-  'ecdsa-sha2-nistp384',
-  'ecdsa-sha2-nistp521',
-  'ssh-rsa',
-]
-
 /**
- * Which host keys a server shows to somebody who has nothing on record: one connection for each type
- * of key, all at once. Throws ERR_UPSTREAM_CLOSED when it shows none. Whoever trusts the answer must
- * compare the fingerprints on another way.
+ * Asks a server for its host keys: one connection for each type of key, all at once. Throws
+ * ERR_UPSTREAM_CLOSED when it shows none. Nothing proves the answer: compare the fingerprints on another way.
  */
 export async function scanHostKeys(
   host: string,
@@ -25,7 +17,7 @@ export async function scanHostKeys(
 ): Promise<readonly PublicKey[]> {
   assertPatched()
   const scans = await Promise.allSettled(
-    hostKeyTypes.map((type) => scan(host, port, type, timeoutMs)),
+    hostKeyTypeNames.map((type) => scan(host, port, type, timeoutMs)),
   )
   const keys = scans.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
   if (keys.length > 0) return keys

@@ -1,29 +1,25 @@
+import type { ChoicePage, ChoiceQuery } from '../../wire/calls.ts'
 import { printable } from '../refusal.ts'
+import type { Picker, ScreenSize, Verdict } from './picker.ts'
 
 /** A target that may be chosen. */
-export interface Choice {
-  readonly name: string
-  /** RFC 3339, UTC: when this person was last there. */
-  readonly lastAt?: string | undefined
-}
+export type Choice = ChoicePage['choices'][number]
 
-export interface ScreenSize {
-  readonly cols: number
-  readonly rows: number
+/** The choices that contain a text, as far as they are loaded. */
+interface Listing {
+  readonly search: string
+  readonly choices: readonly Choice[]
+  /** undefined: all of them are loaded. */
+  readonly next: string | undefined
+  readonly total: number
 }
-
-/** What came of some input; what was typed behind a choice is for the session. */
-export type Verdict =
-  | { readonly open: string; readonly rest: Buffer }
-  | { readonly leave: true }
-  | { readonly bell: boolean }
 
 const escapeKey = 0x1b
 const filterMax = 32
-/** Sequences of keys, by what follows ESC [ or ESC O. */
-const keys: {
-  readonly [sequence: string]: 'up' | 'down' | 'pageUp' | 'pageDown' | 'home' | 'end'
-} = {
+type Key = 'up' | 'down' | 'pageUp' | 'pageDown' | 'home' | 'end'
+
+/** Sequences of keys, by the characters behind ESC [ or ESC O. */
+const keys: { readonly [sequence: string]: Key } = {
   A: 'up',
   B: 'down',
   H: 'home',
@@ -37,39 +33,57 @@ const keys: {
 }
 
 /**
- * A full-screen list to choose a target from: type to filter, arrows to move, Enter to open. Knows
- * nothing of channels: bytes in, verdicts and screens out. All that it shows is printable.
+ * A full-screen list to choose a target from: type to search, arrows to move, Enter to open. It loads the
+ * list in pages. Where all of a list is loaded, it searches by itself.
  */
-export class Menu {
+export class Menu implements Picker {
+  readonly enter = '\x1b[?1049h\x1b[?25l'
+  readonly leave = '\x1b[?25h\x1b[?1049l'
   readonly #title: string
-  readonly #choices: readonly Choice[]
   readonly #now: () => number
   #size: ScreenSize
+  /** The list without a search, and the one of the last search that was loaded. */
+  #whole: Listing
+  #found: Listing | undefined
   #filter = ''
   #selected = 0
   #top = 0
-  /** Of a key that has not come whole. */
+  /** The first bytes of a key, of which the rest has yet to come. */
   #pending: Buffer = Buffer.alloc(0)
 
   constructor(
     title: string,
-    choices: readonly Choice[],
+    first: ChoicePage,
     size: ScreenSize,
     now: () => number = () => Date.now(),
   ) {
     this.#title = printable(title)
-    this.#choices = choices.toSorted(byRecency)
+    this.#whole = listingOf('', first)
     this.#size = size
     this.#now = now
   }
 
-  /** What is to be shown before the first screen, and after the last. */
-  static readonly enter = '\x1b[?1049h\x1b[?25l'
-  static readonly leave = '\x1b[?25h\x1b[?1049l'
-
-  /** Whether a single ESC has come: a key of its own if nothing follows within moments. */
   get isEscapePending(): boolean {
     return this.#pending.length === 1
+  }
+
+  wants(): ChoiceQuery | undefined {
+    const listing = this.#current()
+    if (listing === undefined) return { search: this.#filter, after: '' }
+    const { search, next, choices } = listing
+    const isNearEnd = this.#selected + 2 * (this.#size.rows || 24) >= choices.length
+    return next === undefined || !isNearEnd ? undefined : { search, after: next }
+  }
+
+  take({ search, after }: ChoiceQuery, page: ChoicePage): void {
+    const isWhole = search === ''
+    const before = isWhole ? this.#whole : this.#found
+    if (after !== '' && (before?.search !== search || before.next !== after)) return
+    const isMore = after !== '' && before !== undefined
+    const listing = isMore ? extended(before, page) : listingOf(search, page)
+    if (isWhole) this.#whole = listing
+    else this.#found = listing
+    this.#move(0)
   }
 
   resize(size: ScreenSize): void {
@@ -88,16 +102,20 @@ export class Menu {
           this.#pending = Buffer.from(bytes.subarray(at))
           break
         }
-        this.#key(bytes.toString('latin1', at + 2, at + length))
+        const key = keys[bytes.toString('latin1', at + 2, at + length)]
+        if (key !== undefined && !this.#press(key)) return { wait: Buffer.from(bytes.subarray(at)) }
         at += length - 1
       } else if (byte === 0x0d || byte === 0x0a) {
+        if (this.#current() === undefined) return { wait: Buffer.from(bytes.subarray(at)) }
         const choice = this.#shown()[this.#selected]
         if (choice !== undefined) {
           return { open: choice.name, rest: Buffer.from(bytes.subarray(at + 1)) }
         }
         bell = true
       } else if (byte === 0x03 || byte === 0x04) return { leave: true }
-      else bell = !this.#typed(byte) || bell
+      else if (byte === 0x0e || byte === 0x09) {
+        if (!this.#press('down')) return { wait: Buffer.from(bytes.subarray(at)) }
+      } else bell = !this.#typed(byte) || bell
     }
     return { bell }
   }
@@ -128,11 +146,12 @@ export class Menu {
         this.#top + at === this.#selected ? `\x1b[7m${text.padEnd(cols - 1)}\x1b[0m` : text,
       )
     }
-    if (shown.length === 0) lines.push(clip('   nothing of that name; Esc takes it back', cols))
+    if (shown.length === 0)
+      lines.push(clip('   no target has that in its name; Esc clears the search', cols))
     while (lines.length < rows - 1) lines.push('')
     if (spare) {
-      const count = `${shown.length === 0 ? 0 : this.#selected + 1}/${shown.length}`
-      const help = ' Enter opens  type to filter  arrows move  Esc leaves'
+      const count = `${shown.length === 0 ? 0 : this.#selected + 1}/${this.#count(shown)}`
+      const help = ' Enter opens  type to search  arrows move  Esc leaves'
       const wide = `${help.padEnd(Math.max(cols - count.length - 2, 0))}${count}`
       lines.push(
         `\x1b[2m${clip(help.length + count.length + 2 > cols ? ` ${count}` : wide, cols - 1)}\x1b[0m`,
@@ -141,14 +160,29 @@ export class Menu {
     return `\x1b[H${lines.slice(0, rows).join('\x1b[K\r\n')}\x1b[K\x1b[J`
   }
 
+  /** The listing in which every choice of the filter is, or the loaded part of just this search. */
+  #current(): Listing | undefined {
+    return [this.#whole, this.#found].find(
+      (listing) =>
+        listing?.search === this.#filter ||
+        (listing?.next === undefined && this.#filter.includes(listing?.search ?? '\n')),
+    )
+  }
+
+  /** Until its own listing is there, the filter shows what the loaded ones have of it. */
   #shown(): readonly Choice[] {
     const filter = this.#filter
-    if (filter === '') return this.#choices
-    const starting = this.#choices.filter(({ name }) => name.startsWith(filter))
-    const others = this.#choices.filter(
-      ({ name }) => !name.startsWith(filter) && name.includes(filter),
-    )
+    const { search, choices } = this.#current() ?? this.#whole
+    if (search === filter) return choices
+    const starting = choices.filter(({ name }) => name.startsWith(filter))
+    const others = choices.filter(({ name }) => !name.startsWith(filter) && name.includes(filter))
     return [...starting, ...others]
+  }
+
+  #count(shown: readonly Choice[]): number {
+    const listing = this.#current()
+    const isPart = listing?.search === this.#filter && listing.next !== undefined
+    return isPart ? listing.total : shown.length
   }
 
   /** False when the byte does nothing here. */
@@ -156,7 +190,8 @@ export class Menu {
     if (byte === 0x7f || byte === 0x08) this.#filterBy(this.#filter.slice(0, -1))
     else if (byte === 0x15 || byte === 0x17) this.#filterBy('')
     else if (byte === 0x10) this.#move(-1)
-    else if (byte === 0x0e || byte === 0x09) this.#move(1)
+    // No name has a slash: where `/` begins a search, it need not.
+    else if (byte === 0x2f) this.#filterBy('')
     else if (byte > 0x20 && byte < 0x7f && this.#filter.length < filterMax) {
       this.#filterBy(this.#filter + String.fromCharCode(byte).toLowerCase())
     } else return false
@@ -169,22 +204,21 @@ export class Menu {
     this.#top = 0
   }
 
-  #key(sequence: string): void {
+  /** False where the way leads to choices that are not loaded: the key is to be pressed again. */
+  #press(key: Key): boolean {
     const page = Math.max((this.#size.rows || 24) - 6, 1)
-    switch (keys[sequence]) {
-      case 'up':
-        return this.#move(-1)
-      case 'down':
-        return this.#move(1)
-      case 'pageUp':
-        return this.#move(-page)
-      case 'pageDown':
-        return this.#move(page)
-      case 'home':
-        return this.#move(-this.#choices.length)
-      case 'end':
-        return this.#move(this.#choices.length)
+    const all = this.#shown().length
+    const steps = { up: -1, down: 1, pageUp: -page, pageDown: page, home: -all, end: all }
+    const isBeyond = this.#selected + steps[key] > all - 1
+    const listing = this.#current()
+    const isAllThere = listing !== undefined && listing.next === undefined
+    if (!isBeyond || isAllThere) {
+      this.#move(steps[key])
+      return true
     }
+    // Near the end, so that the next page is wanted.
+    if (key === 'end') this.#move(all)
+    return false
   }
 
   #move(by: number): void {
@@ -213,14 +247,15 @@ function keyLength(bytes: Buffer): number | undefined {
   return undefined
 }
 
-/** Those used last first, the others by name. */
-function byRecency(a: Choice, b: Choice): number {
-  if (a.lastAt !== b.lastAt) {
-    if (a.lastAt === undefined) return 1
-    if (b.lastAt === undefined) return -1
-    return a.lastAt < b.lastAt ? 1 : -1
-  }
-  return a.name < b.name ? -1 : 1
+function listingOf(search: string, { choices, next, total }: ChoicePage): Listing {
+  return { search, choices, next, total: total ?? choices.length }
+}
+
+/** Behind the page; what was used last stands at the top already. */
+function extended(listing: Listing, { choices, next }: ChoicePage): Listing {
+  const known = new Set(listing.choices.map(({ name }) => name))
+  const added = choices.filter(({ name }) => !known.has(name))
+  return { ...listing, choices: [...listing.choices, ...added], next }
 }
 
 function since(ms: number): string {

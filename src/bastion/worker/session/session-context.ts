@@ -1,12 +1,18 @@
 import type { Log } from '../../../log.ts'
 import type { SessionId } from '../../../recorder/index.ts'
 import type { Connection } from '../../../ssh/index.ts'
-import type { Authorization, ChannelKind, ConnectionId, Denial } from '../../wire/calls.ts'
+import type {
+  Authorization,
+  ChannelKind,
+  ChoicePage,
+  ChoiceQuery,
+  ConnectionId,
+  Denial,
+} from '../../wire/calls.ts'
 import type { ServiceDeps } from '../deps.ts'
 import type { Loan } from '../forward/lendings.ts'
 import type { UpstreamNeed } from '../upstream.ts'
 import type { TargetSession } from '../upstreams.ts'
-import type { Choice } from './menu.ts'
 
 /** What the connection around a session knows and lends. */
 export interface SessionContext {
@@ -20,8 +26,8 @@ export interface SessionContext {
   readonly mayHavePty: boolean
   readonly forceCommand: string | undefined
   authorize(kind: ChannelKind, target?: string): Promise<Authorization | Denial>
-  /** The targets that may be chosen from. */
-  choices(): Promise<readonly Choice[]>
+  /** One page of the targets that the user may choose from. */
+  choices(query: ChoiceQuery): Promise<ChoicePage>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */
   openTarget(need: UpstreamNeed): Promise<TargetSession>
   /**

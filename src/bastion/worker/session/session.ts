@@ -7,7 +7,7 @@ import {
   receiveWindowBytes,
   WireError,
 } from '../../../ssh/index.ts'
-import type { Authorization, Denial } from '../../wire/calls.ts'
+import type { Authorization, ChoiceQuery, Denial } from '../../wire/calls.ts'
 import { SessionKilled } from '../../wire/errors.ts'
 import { CommandTooLong, RecorderFailed, TargetFailed } from '../errors.ts'
 import { type Refusal, refusalLine, refusalOf } from '../refusal.ts'
@@ -84,7 +84,6 @@ export class SessionChannel {
         if (this.#relay !== undefined) this.#relay.client.data(chunk)
         else if (this.#choice !== undefined) {
           this.#choice.input(chunk)
-          channel.consumed(chunk.length)
         }
         // Not given back to the window: the client can send no more than one of it until we start.
         else if (this.#phase !== 'over') this.#early.data(chunk)
@@ -233,15 +232,15 @@ export class SessionChannel {
     const { pty } = this.#setup
     const mustChoose = 'denied' in answer && answer.denied === 'choose'
     if (!mustChoose || pty === undefined || start.kind !== 'shell') return answer
-    const choices = await this.#context.choices()
+    const load = (query: ChoiceQuery) => this.#context.choices(query)
+    const first = await load({ search: '', after: '' })
     if (this.#gone()) return undefined
     start.request.reply(true)
     const title = `VaultTerm ${this.#context.tenant}`
-    const choice = new TargetChoice(this.#channel, choices, { ...pty, title })
+    const choice = new TargetChoice(this.#channel, first, load, { ...pty, title })
     this.#choice = choice
     for (const chunk of this.#early.takeData()) {
       choice.input(chunk)
-      this.#channel.consumed(chunk.length)
     }
     const chosen = await choice.chosen
     this.#choice = undefined

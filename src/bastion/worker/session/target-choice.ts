@@ -1,121 +1,141 @@
 import type { Channel } from '../../../ssh/index.ts'
-import { printable } from '../refusal.ts'
-import { type Choice, Menu, type ScreenSize } from './menu.ts'
+import type { ChoicePage, ChoiceQuery } from '../../wire/calls.ts'
+import { LineMenu } from './line-menu.ts'
+import { Menu } from './menu.ts'
+import type { Picker, ScreenSize, Verdict } from './picker.ts'
 
-/** What was chosen, and what was typed behind it. */
+/** The target that a person chose, and the bytes that they typed behind it. */
 export interface Chosen {
   readonly target: string
   readonly rest: Buffer
 }
 
 const escapeMs = 100
-/** Nobody is waited for longer. */
+/** A person who does nothing is waited for so long. */
 const idleMs = 10 * 60_000
 /** Terminals that know how to draw. Others get a list with numbers. */
 const drawing =
   /^(xterm|screen|tmux|rxvt|linux|vt[1-5]\d\d|alacritty|kitty|foot|wezterm|putty|konsole|iterm|eterm|cygwin|ansi|st|gnome|ghostty|contour)/i
-const listedMax = 200
 
 /** Has a person choose a target on their terminal. Bytes come in by input(). */
 export class TargetChoice {
-  /** Undefined when they left, or were waited for too long. */
+  /** Undefined when they left, or did nothing for too long. Rejects when a page cannot be loaded. */
   readonly chosen: Promise<Chosen | undefined>
-  readonly #settle: (chosen: Chosen | undefined) => void
+  readonly #settle: PromiseWithResolvers<Chosen | undefined>
   readonly #channel: Channel
-  readonly #menu: Menu | undefined
-  readonly #choices: readonly Choice[]
-  #line = ''
+  readonly #picker: Picker
+  readonly #load: (query: ChoiceQuery) => Promise<ChoicePage>
+  /** Bytes that wait for a page. The client can send no more than a window of them. */
+  #held: Buffer | undefined
+  #isLoading = false
   #escapeTimer: NodeJS.Timeout | undefined
   #idleTimer: NodeJS.Timeout
   #isOver = false
 
   constructor(
     channel: Channel,
-    choices: readonly Choice[],
+    first: ChoicePage,
+    load: (query: ChoiceQuery) => Promise<ChoicePage>,
     terminal: ScreenSize & { readonly term: string; readonly title: string },
   ) {
-    const { promise, resolve } = Promise.withResolvers<Chosen | undefined>()
-    this.chosen = promise
-    this.#settle = resolve
+    this.#settle = Promise.withResolvers()
+    this.chosen = this.#settle.promise
     this.#channel = channel
-    this.#choices = choices
+    this.#load = load
     this.#idleTimer = setTimeout(() => this.end(), idleMs)
-    if (drawing.test(terminal.term)) {
-      this.#menu = new Menu(terminal.title, choices, terminal)
-      this.#write(Menu.enter + this.#menu.render())
-    } else this.#list(terminal.title)
+    const { term, title } = terminal
+    this.#picker = drawing.test(term)
+      ? new Menu(title, first, terminal)
+      : new LineMenu(title, first)
+    this.#write(this.#picker.enter + this.#picker.render())
+    this.#loadWanted()
   }
 
-  /** Gives what of it is for the session. */
+  /** Takes bytes, and gives their credit back to the client once they are read. */
   input(chunk: Buffer): void {
     if (this.#isOver) return
     clearTimeout(this.#escapeTimer)
     this.#idleTimer.refresh()
-    if (this.#menu === undefined) return this.#typed(chunk)
-    const verdict = this.#menu.input(chunk)
-    if ('open' in verdict) return this.end({ target: verdict.open, rest: verdict.rest })
-    if ('leave' in verdict) return this.end()
-    this.#write(this.#menu.render() + (verdict.bell ? '\x07' : ''))
-    if (this.#menu.isEscapePending) {
-      this.#escapeTimer = setTimeout(() => this.#escape(), escapeMs)
-    }
+    if (this.#held !== undefined) this.#held = Buffer.concat([this.#held, chunk])
+    else this.#read(chunk)
   }
 
   resize(size: ScreenSize): void {
-    if (this.#isOver || this.#menu === undefined) return
-    this.#menu.resize(size)
-    this.#write(this.#menu.render())
+    if (this.#isOver) return
+    this.#picker.resize(size)
+    this.#write(this.#picker.render())
+    this.#loadWanted()
   }
 
   end(chosen?: Chosen): void {
     if (this.#isOver) return
+    this.#close()
+    this.#settle.resolve(chosen)
+  }
+
+  #close(): void {
     this.#isOver = true
     clearTimeout(this.#escapeTimer)
     clearTimeout(this.#idleTimer)
-    this.#write(this.#menu === undefined ? '\r\n' : Menu.leave)
-    this.#settle(chosen)
+    this.#write(this.#picker.leave)
+    this.#channel.consumed(this.#held?.length ?? 0)
   }
 
-  #escape(): void {
-    if (this.#isOver || this.#menu === undefined) return
-    if ('leave' in this.#menu.escape()) this.end()
-    else this.#write(this.#menu.render())
-  }
-
-  /** For terminals that cannot draw: a list, and a line with a number or a name. */
-  #list(title: string): void {
-    const lines = this.#choices
-      .slice(0, listedMax)
-      .map(({ name }, at) => `${String(at + 1).padStart(4)}  ${printable(name)}`)
-    const more = this.#choices.length - lines.length
-    if (more > 0) lines.push(`      and ${more} more: give the name`)
-    this.#write([printable(title), ...lines, 'number or name: '].join('\r\n'))
-  }
-
-  #typed(chunk: Buffer): void {
-    for (const [at, byte] of chunk.entries()) {
-      if (byte === 0x03 || byte === 0x04) return this.end()
-      if (byte === 0x0d || byte === 0x0a) {
-        const line = this.#line.trim()
-        this.#line = ''
-        const choice =
-          this.#choices.find(({ name }) => name === line) ??
-          (/^\d{1,4}$/.test(line) ? this.#choices[Number(line) - 1] : undefined)
-        if (choice !== undefined) {
-          return this.end({ target: choice.name, rest: Buffer.from(chunk.subarray(at + 1)) })
-        }
-        this.#write(line === '' ? '\r\nnumber or name: ' : '\r\nthere is no such; number or name: ')
-      } else if (byte === 0x7f || byte === 0x08) {
-        if (this.#line !== '') this.#write('\b \b')
-        this.#line = this.#line.slice(0, -1)
-      } else if (byte > 0x20 && byte < 0x7f && this.#line.length < 64) {
-        this.#line += String.fromCharCode(byte)
-        this.#write(String.fromCharCode(byte))
-      }
+  #read(bytes: Buffer): void {
+    const verdict = this.#picker.input(bytes)
+    if ('wait' in verdict) {
+      this.#held = verdict.wait
+      this.#channel.consumed(bytes.length - verdict.wait.length)
+      this.#write(this.#picker.render())
+      return this.#loadWanted()
+    }
+    this.#channel.consumed(bytes.length)
+    this.#obey(verdict)
+    if (!this.#isOver && this.#picker.isEscapePending) {
+      this.#escapeTimer = setTimeout(() => this.#escape(), escapeMs)
     }
   }
 
+  #escape(): void {
+    if (!this.#isOver) this.#obey(this.#picker.escape())
+  }
+
+  #obey(verdict: Verdict): void {
+    if ('open' in verdict) return this.end({ target: verdict.open, rest: verdict.rest })
+    if ('leave' in verdict) return this.end()
+    const bell = 'bell' in verdict && verdict.bell ? '\x07' : ''
+    this.#write(this.#picker.render() + bell)
+    this.#loadWanted()
+  }
+
+  /** One page at a time: the keys that come meanwhile may want another one, and only the last is loaded. */
+  #loadWanted(): void {
+    if (this.#isOver || this.#isLoading) return
+    const query = this.#picker.wants()
+    if (query === undefined) return
+    this.#isLoading = true
+    this.#load(query).then(
+      (page) => this.#loaded(query, page),
+      (err: unknown) => {
+        if (this.#isOver) return
+        this.#close()
+        this.#settle.reject(err)
+      },
+    )
+  }
+
+  #loaded(query: ChoiceQuery, page: ChoicePage): void {
+    this.#isLoading = false
+    if (this.#isOver) return
+    this.#picker.take(query, page)
+    const held = this.#held
+    this.#held = undefined
+    if (held !== undefined) return this.#read(held)
+    this.#write(this.#picker.render())
+    this.#loadWanted()
+  }
+
   #write(text: string): void {
-    this.#channel.write(Buffer.from(text), () => {})
+    if (text !== '') this.#channel.write(Buffer.from(text), () => {})
   }
 }

@@ -1,0 +1,75 @@
+import type { Identity } from '../auth/index.ts'
+import type { Database } from '../postgres/index.ts'
+import { readAskers } from './circumstances.ts'
+import { credentialOf } from './decision.ts'
+import { refusePerson } from './policy.ts'
+import {
+  countReachable,
+  listReachableNames,
+  listRecentReachable,
+  searchReachableNames,
+} from './reachable-queries.ts'
+
+/** A target that somebody may choose. */
+export interface Choice {
+  readonly name: string
+  /** RFC 3339, UTC: when the user last opened it. */
+  readonly lastAt?: string
+}
+
+export interface ChoiceQuery {
+  /** Only names that contain this text; those that start with it come first. */
+  readonly search?: string
+  /** The `next` of the page before. */
+  readonly after?: string
+  /** 1 to 1000. */
+  readonly limit: number
+}
+
+/** One page of the targets on which a user may do anything at all. */
+export interface ChoicePage {
+  /** Without a search, the first page begins with the targets that the user opened last. Then by name. */
+  readonly choices: readonly Choice[]
+  /** For the page after this one; undefined where this is the last. */
+  readonly next: string | undefined
+  /** Of all pages; only the first one has it. */
+  readonly total?: number
+}
+
+const limitMax = 1000
+const recentMax = 20
+const nothing: ChoicePage = { choices: [], next: undefined, total: 0 }
+
+/** Lists the targets that a user may choose from, by names alone. */
+export function listChoices(
+  database: Database,
+  identity: Identity,
+  { search = '', after = '', limit: wished }: ChoiceQuery,
+): Promise<ChoicePage> {
+  const { id } = identity.user
+  const limit = Math.min(Math.max(1, wished), limitMax)
+  const page = { search, after, limit: limit + 1 }
+  return database.read(
+    identity.tenant,
+    async (tx) => {
+      const [[asker], names, recent, total] = await Promise.all([
+        readAskers(tx, [credentialOf(identity)]),
+        search === '' ? listReachableNames(tx, id, page) : searchReachableNames(tx, id, page),
+        search === '' && after === '' ? listRecentReachable(tx, id, recentMax) : [],
+        after === '' ? countReachable(tx, id, search) : undefined,
+      ])
+      if (asker?.user === undefined || refusePerson(asker, new Date()) !== undefined) return nothing
+      const shown = names.slice(0, limit)
+      const lastNames = new Set(recent.map(({ name }) => name))
+      return {
+        choices: [
+          ...recent.map(({ name, lastAt }) => ({ name, lastAt: lastAt.toISOString() })),
+          ...shown.filter(({ name }) => !lastNames.has(name)),
+        ],
+        next: names.length > limit ? shown.at(-1)?.name : undefined,
+        ...(total !== undefined && { total }),
+      }
+    },
+    { snapshot: true },
+  )
+}

@@ -1,0 +1,2 @@
+/** A refusal names up to so many targets. It asks for one more, to know whether there are more. */
+export const namesShownMax = 20

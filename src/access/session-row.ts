@@ -1,0 +1,55 @@
+import type { UserId } from '../auth/index.ts'
+import type { TenantId } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import type { TargetId } from './ids.ts'
+
+/** How a session came: straight, through `ssh -J`, or from a page. */
+export type SessionVia = 'direct' | 'jump' | 'web'
+
+export interface SessionRow {
+  readonly id: SessionId
+  readonly tenantId: TenantId
+  readonly tenant: string
+  readonly userId: UserId
+  readonly user: string
+  readonly keyFingerprint: string
+  readonly targetId: TargetId
+  readonly target: string
+  /** Of the target, when the session was opened. */
+  readonly targetGeneration: number
+  readonly login: string
+  readonly kind: ChannelKind
+  readonly via: SessionVia
+  readonly command: Buffer | null
+  readonly source: string
+  readonly clientIdent: string
+  readonly node: string
+  readonly startedAt: Date
+  readonly endedAt: Date | null
+  readonly reason: string | null
+  readonly exitStatus: number | null
+  readonly exitSignal: string | null
+  readonly bytes: number
+  readonly recording: boolean
+  readonly recordingSha256: Buffer | null
+  readonly recordingBytes: number | null
+  readonly killedAt: Date | null
+  readonly killReason: string | null
+  readonly certificateGeneration: number | null
+  /** Decimal. */
+  readonly certificateSerial: string | null
+  readonly certificateKeyId: string | null
+}
+
+/** What a statement selects from sessionTables to get a SessionRow. */
+export const sessionColumns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
+  s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
+  s.target_name as target, s.target_generation as "targetGeneration", s.login, s.kind, s.via, s.command, s.source, s.client_ident as "clientIdent",
+  s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
+  s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.recording,
+  s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
+  s.killed_at as "killedAt", s.kill_reason as "killReason",
+  s.certificate_generation as "certificateGeneration",
+  s.certificate_serial::text as "certificateSerial", s.certificate_key_id as "certificateKeyId"`
+export const sessionTables = 'session s join tenant t on t.tenant_id = s.tenant_id'
