@@ -11,7 +11,15 @@ import {
   type ServerHostKey,
 } from '../../ssh/index.ts'
 import type { Tenants } from '../../tenant/index.ts'
-import type { Broker, ChoicePage, ChoiceQuery, Client, ConnectionId, Jump } from '../wire/calls.ts'
+import type {
+  Broker,
+  ChoicePage,
+  ChoiceQuery,
+  Client,
+  ConnectionId,
+  FileNotes,
+  Jump,
+} from '../wire/calls.ts'
 import type { Destination } from '../wire/destination.ts'
 import type { Headcount } from '../wire/headcount.ts'
 import { KillNotices } from '../wire/kill-notices.ts'
@@ -144,6 +152,11 @@ export class Monitor implements Broker {
 
   hasForward(forward: string): boolean {
     return this.#forwards.has(forward)
+  }
+
+  /** Keeps in memory what a client asks to do to files. Throws RequestForged. */
+  noteFiles(id: ConnectionId, session: SessionId, notes: FileNotes): void {
+    this.#sessions.noteFiles(id, session, notes)
   }
 
   /** The worker gets this connection. */
@@ -331,6 +344,8 @@ export class Monitor implements Broker {
     this.#unended = [...this.#unended, ...this.#sessions.lost()]
     this.#forwards.abandon()
     this.#connections.clear()
+    // Before the end of its session is on the log.
+    await this.#sessions.filesLost()
     if (this.#unended.length > 0) {
       const { access, recorder } = this.#deps
       await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))

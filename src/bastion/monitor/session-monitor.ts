@@ -1,4 +1,4 @@
-import type { Access, ChannelKind, FileOperation, SessionOutcome } from '../../access/index.ts'
+import type { Access, ChannelKind, SessionOutcome } from '../../access/index.ts'
 import type { Log } from '../../log.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import {
@@ -8,7 +8,7 @@ import {
   WireError,
 } from '../../ssh/index.ts'
 import type { KeyLease, Vault } from '../../vault/index.ts'
-import type { ConnectionId, StartFacts } from '../wire/calls.ts'
+import type { ConnectionId, FileNotes, FileOperation, StartFacts } from '../wire/calls.ts'
 import type { Headcount } from '../wire/headcount.ts'
 import type { KillNotices } from '../wire/kill-notices.ts'
 import {
@@ -20,19 +20,20 @@ import {
   requireSession,
 } from './connection-state.ts'
 import { RequestCrossed, RequestForged, SessionsExhausted } from './errors.ts'
+import { FileMonitor, type FileMonitorDeps } from './file-monitor.ts'
 import type { ForwardMonitor } from './forward-monitor.ts'
 
-export interface SessionMonitorDeps {
+export interface SessionMonitorDeps extends FileMonitorDeps {
   readonly access: Pick<
     Access,
     | 'startSession'
     | 'leaseKey'
     | 'checkHostKey'
     | 'upstreamOpened'
-    | 'recordFiles'
     | 'endSession'
     | 'interruptSessions'
-  >
+  > &
+    FileMonitorDeps['access']
   readonly vault: Pick<Vault, 'sign'>
   readonly sessionsOf: Headcount
   readonly node: string
@@ -47,6 +48,7 @@ export class SessionMonitor {
   readonly #connections: ConnectionTable
   readonly #forwards: ForwardMonitor
   readonly #kills: KillNotices
+  readonly #files: FileMonitor
   #isLost = false
 
   constructor(
@@ -56,6 +58,7 @@ export class SessionMonitor {
     forwards: ForwardMonitor,
   ) {
     this.#deps = deps
+    this.#files = new FileMonitor(deps)
     this.#kills = kills
     this.#connections = connections
     this.#forwards = forwards
@@ -156,7 +159,13 @@ export class SessionMonitor {
     requireLive(state, session, this.#kills)
   }
 
-  /** Of a session that was killed too: what was done before is on record. */
+  /** Of a session that was killed too: the log tells everything that was done before. */
+  noteFiles(id: ConnectionId, session: SessionId, notes: FileNotes): void {
+    const state = this.#connections.require(id)
+    const place = requireSession(state, session)
+    this.#files.note(session, requireIdentity(state), place, notes)
+  }
+
   async recordFiles(
     id: ConnectionId,
     session: SessionId,
@@ -166,7 +175,7 @@ export class SessionMonitor {
     const place = requireSession(state, session)
     const identity = requireIdentity(state)
     await this.#connections.during(id, state, () =>
-      this.#deps.access.recordFiles(identity, place, session, operations),
+      this.#files.record(session, identity, place, operations),
     )
   }
 
@@ -189,8 +198,19 @@ export class SessionMonitor {
         // The session ends whether or not that can be said of what was open in it.
         log.error({ err, session }, 'forwards of a session could not be ended on record')
       }
+      try {
+        await this.#files.end(session)
+      } catch (err) {
+        // They are tried again until they are written.
+        log.error({ err, session }, 'file operations of a session could not be put on record yet')
+      }
       await access.endSession(session, { ...outcome, tenant })
     })
+  }
+
+  /** Of a lost worker: rejects when not everything that its sessions did to files is on the log. */
+  filesLost(): Promise<void> {
+    return this.#files.lost()
   }
 
   /** The worker is no more: what it had open, which nobody else would end. */

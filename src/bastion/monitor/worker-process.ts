@@ -8,6 +8,7 @@ import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
 import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
 import {
   errorMessage,
+  type FromWorker,
   fromWorkerShape,
   type ToWorker,
   type WorkerSettings,
@@ -47,6 +48,8 @@ const metricsMs = 1000
 const killMs = 15_000
 /** Between two tries to put the end of its sessions on record. */
 const owedMs = 5000
+/** What a worker said before it ended is read for so long. */
+const drainMs = 2000
 /** Who hangs up is about to end. */
 const lastBreathMs = 2000
 
@@ -59,6 +62,8 @@ export class WorkerProcess {
   readonly #log: Log
   readonly #ready = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
+  /** Nothing more comes through the pipe. */
+  readonly #drained = Promise.withResolvers<void>()
   readonly #known: KnownMetrics
   readonly #metrics = new Map<number, (figures: Figures | undefined) => void>()
   /** Undefined for one that could not be started. */
@@ -93,7 +98,7 @@ export class WorkerProcess {
       this.#log.error({ err }, 'worker error')
       if (this.pid === undefined) this.#gone('it could not be started')
     })
-    this.#process.once('exit', (code, signal) => this.#gone(String(signal ?? code)))
+    this.#process.once('exit', (code, signal) => this.#exited(String(signal ?? code)))
     this.#process.once('disconnect', () => this.#hungUp())
     // Unhandled, a worker that never starts would end the main process.
     this.#ready.promise.catch(() => {})
@@ -265,7 +270,10 @@ export class WorkerProcess {
     return new MessagePipe(stream, {
       received: (message, bytes) => this.#received(message, bytes),
       failed: (why) => this.#misspoke(why),
-      ended: () => this.#hungUp(),
+      ended: () => {
+        this.#drained.resolve()
+        this.#hungUp()
+      },
     })
   }
 
@@ -284,6 +292,16 @@ export class WorkerProcess {
     if (this.#isGone || this.#isSilent) return
     this.#log.error({ what }, 'a worker was not understood')
     this.kill('it said what no worker says')
+  }
+
+  /** Its last words are still in the pipe: they tell what its sessions did to files. */
+  #exited(how: string): void {
+    if (this.#pipe === undefined) return this.#gone(how)
+    const timer = setTimeout(() => this.#drained.resolve(), drainMs)
+    void this.#drained.promise.then(() => {
+      clearTimeout(timer)
+      this.#gone(how)
+    })
   }
 
   #gone(how: string): void {
@@ -332,6 +350,8 @@ export class WorkerProcess {
         return this.#lost(said.connection)
       case 'left':
         return this.#monitor.left(said.connection, said.how)
+      case 'files':
+        return this.#noteFiles(said)
       case 'metrics':
         this.#lastMetrics = parseFigures(said.metrics, this.#known) ?? this.#lastMetrics
         return this.#metrics.get(said.id)?.(this.#lastMetrics)
@@ -368,7 +388,15 @@ export class WorkerProcess {
     }
   }
 
-  #failed({ method }: Call, err: unknown): void {
+  #noteFiles({ connection, session, notes }: Extract<FromWorker, { type: 'files' }>): void {
+    try {
+      this.#monitor.noteFiles(connection, session, notes)
+    } catch (err) {
+      this.#failed({ method: 'files' }, err)
+    }
+  }
+
+  #failed({ method }: { readonly method: string }, err: unknown): void {
     if (err instanceof RequestCrossed) {
       this.#log.debug({ method }, 'a worker asked about what has ended')
     } else if (err instanceof RequestForged) {

@@ -12,7 +12,7 @@ const id = z
   .max(64)
   .regex(/^[\x21-\x7e]+$/)
 export const connection = id.transform((text) => text as ConnectionId)
-const session = id.transform((text) => text as SessionId)
+export const session = id.transform((text) => text as SessionId)
 export const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 const port = z.number().int().min(0).max(65_535)
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
@@ -67,11 +67,17 @@ export type ForwardEnd = Readonly<z.infer<typeof forwardEnd>>
 
 const hostProof = z.strictObject({ hostKey: bytes(65_536), signature: bytes(65_536) })
 
+/** PATH_MAX of Linux, which ends in a NUL byte that does not cross. */
+const path = bytes(4096)
+/** Of an operation in its session: the request, the handle that it gave, and what went through that. */
+const number = count
+
 const fileOperation = z.strictObject({
   op: z.enum([
     'open',
     'read',
     'write',
+    'close',
     'list',
     'remove',
     'rename',
@@ -81,19 +87,61 @@ const fileOperation = z.strictObject({
     'hardlink',
     'copy',
     'setstat',
+    'fsync',
+    'realpath',
+    'readlink',
+    'lookup',
+    'extended',
   ]),
-  path: z.string().max(1024),
-  /** Of a rename, a link or a copy. */
-  to: z.string().max(1024).exactOptional(),
-  /** Of a transfer. */
+  number,
+  /** `open`: the file stays open. `running`: more may come. `interrupted`: the end is not known. */
+  state: z.enum(['open', 'running', 'interrupted']).exactOptional(),
+  /** The raw bytes, as the client sent them. */
+  path: path.exactOptional(),
+  /** Of a rename, a link, a copy; and what a path stands for, as the target says. */
+  to: path.exactOptional(),
+  /** Of an open: SSH_FXF_… in draft-ietf-secsh-filexfer-02 section 6.3. `other`: bits beyond those. */
+  flags: z
+    .array(z.enum(['read', 'write', 'append', 'creat', 'trunc', 'excl', 'other']))
+    .max(7)
+    .readonly()
+    .exactOptional(),
+  /** The name of an extended request. */
+  extension: z
+    .string()
+    .max(128)
+    .regex(/^[\x21-\x7e]+$/)
+    .exactOptional(),
+  /** Of look-ups. */
+  count: count.exactOptional(),
+  /** Of a transfer, a listing, look-ups, or the payload of an extended request. */
   bytes: count.exactOptional(),
-  /** In hex, of a transfer that went from the first byte on without a gap. */
+  /** In hex, of a transfer that went from the first byte on without a gap, or of a payload. */
   sha256: sha256.exactOptional(),
+  /** Of the reply to an extended request that VaultTerm does not know. */
+  replyBytes: count.exactOptional(),
+  replySha256: sha256.exactOptional(),
   /** The SFTP status, 0 for success; absent where the session ended before the status came. */
   code: count.max(0xffff_ffff).exactOptional(),
 })
 /** Something that was done to a file of a target by SFTP. */
 export type FileOperation = Readonly<z.infer<typeof fileOperation>>
+
+const fileProgress = z.strictObject({
+  number,
+  read: count.exactOptional(),
+  written: count.exactOptional(),
+})
+/** How many bytes of an open file have gone each way so far. */
+export type FileProgress = Readonly<z.infer<typeof fileProgress>>
+
+export const fileNotes = z.strictObject({
+  /** The client asks for these, and the target has not seen that yet. */
+  asked: z.array(fileOperation).max(1000).readonly(),
+  moved: z.array(fileProgress).max(1000).readonly(),
+})
+/** What the main process needs to know of a session's files if the worker ends without a word. */
+export type FileNotes = Readonly<z.infer<typeof fileNotes>>
 
 const streamDigest = z.strictObject({ bytes: count, sha256 })
 const recordingDigest = z.strictObject({

@@ -3,7 +3,7 @@ import type { BastionLimits } from '../../config.ts'
 import { CodedError, type ErrorCode, type ErrorKind } from '../../errors.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ServerHostKey } from '../../ssh/index.ts'
-import { type ConnectionId, callShape, connection, count } from './calls.ts'
+import { type ConnectionId, callShape, connection, count, fileNotes, session } from './calls.ts'
 
 /** What a worker is started with: nothing of it is worth stealing but the host keys. */
 export interface WorkerSettings {
@@ -54,6 +54,8 @@ export const fromWorkerShape = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('taken'), connection }),
   z.strictObject({ type: z.literal('closed'), connection }),
   z.strictObject({ type: z.literal('left'), connection, how: departure }),
+  /** Files of a session: there is no answer, and the main process keeps it in memory. */
+  z.strictObject({ type: z.literal('files'), connection, session, notes: fileNotes }),
   z.strictObject({ type: z.literal('pong'), id: count }),
   z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(524_288) }),
 ])

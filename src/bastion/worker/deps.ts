@@ -1,8 +1,8 @@
 import type { BastionLimits } from '../../config.ts'
 import type { Log } from '../../log.ts'
-import type { Recorder } from '../../recorder/index.ts'
+import type { Recorder, SessionId } from '../../recorder/index.ts'
 import type { ServerHostKey } from '../../ssh/index.ts'
-import type { Broker, ConnectionId } from '../wire/calls.ts'
+import type { Broker, ConnectionId, FileNotes } from '../wire/calls.ts'
 import type { ServiceMetrics } from '../wire/worker-metrics.ts'
 
 /** What a worker serves clients with. Of all that is secret it has the host keys. */
@@ -12,6 +12,12 @@ export interface ServiceDeps {
   readonly metrics: ServiceMetrics
   readonly limits: BastionLimits
   readonly hostKeys: readonly ServerHostKey[]
+  /** Resolves when the main process gets it even if this process ends at once. */
+  readonly noteFiles: (
+    connection: ConnectionId,
+    session: SessionId,
+    notes: FileNotes,
+  ) => Promise<void>
   /** Nothing is left of a connection that went through another one. */
   readonly jumpClosed: (connection: ConnectionId) => void
   readonly log: Log

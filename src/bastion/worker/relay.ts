@@ -50,11 +50,14 @@ class Downstream {
   }
 }
 
-/** Sees every byte before it goes on. False: it does not go on, and the session is about to end. */
+/**
+ * Sees every byte before it goes on, and says when it does: in order, and never when it ends the
+ * session.
+ */
 export interface Watch {
-  up(chunk: Buffer): boolean
-  down(chunk: Buffer): boolean
-  /** What the target says on the side. */
+  up(chunk: Buffer, forward: () => void): void
+  down(chunk: Buffer, forward: () => void): void
+  /** The target's stderr. False: it does not go on, and the session is about to end. */
   aside(chunk: Buffer): boolean
 }
 
@@ -102,13 +105,17 @@ export class Relay {
     this.client = {
       data(chunk) {
         bytes.up += chunk.length
-        if (watch !== undefined && !watch.up(chunk)) return
-        target.write(chunk, () => client.consumed(chunk.length))
+        const forward = () => target.write(chunk, () => client.consumed(chunk.length))
+        if (watch === undefined) forward()
+        else watch.up(chunk, forward)
       },
       // RFC 4254 defines none in this direction; taking it keeps an odd client's window moving.
       extendedData: (_kind, chunk) => client.consumed(chunk.length),
       request: (request) => events.clientRequest(request),
-      eof: () => target.eof(),
+      eof() {
+        if (watch === undefined) target.eof()
+        else watch.up(Buffer.alloc(0), () => target.eof())
+      },
       // How it ended is still to come, and is what they wait for.
       leaving: () => target.close(),
       close: () => {
@@ -121,9 +128,12 @@ export class Relay {
     this.target = {
       data(chunk) {
         bytes.down += chunk.length
-        if (watch !== undefined && !watch.down(chunk)) return
         down.output(
-          (written) => recording.output(chunk, written),
+          (written) => {
+            const forward = () => recording.output(chunk, written)
+            if (watch === undefined) forward()
+            else watch.down(chunk, forward)
+          },
           () => client.write(chunk, () => target.consumed(chunk.length)),
         )
       },

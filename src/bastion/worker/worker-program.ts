@@ -3,6 +3,8 @@ import { Registry } from 'prom-client'
 import { createLog } from '../../log.ts'
 import { createRecorder, openDirStore } from '../../recorder/index.ts'
 import { adoptSocket, type Departure } from '../../ssh/index.ts'
+import { fileNotes } from '../wire/calls.ts'
+import { CallRefused } from '../wire/errors.ts'
 import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
 import type { FromWorker, SocketTag, ToWorker, WorkerSettings } from '../wire/messages.ts'
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
@@ -48,6 +50,12 @@ export function runWorker(): void {
       metrics: createServiceMetrics(registry),
       limits,
       hostKeys,
+      // The system has the bytes by then, and the main process reads the pipe to its end.
+      noteFiles: (connection, session, notes) =>
+        new Promise((sent, refuse) => {
+          if (!fileNotes.safeParse(notes).success) return refuse(new CallRefused())
+          pipe.send({ type: 'files', connection, session, notes } satisfies FromWorker, sent)
+        }),
       jumpClosed: (connection) => send({ type: 'closed', connection }),
       log,
     })

@@ -91,6 +91,7 @@ export class SessionRecord {
     const { deps, connection, log } = this.#context
     const { session } = this
     this.#files = new FileWatch({
+      note: (notes) => deps.noteFiles(connection, session, notes),
       record: (operations) => deps.broker.recordFiles(connection, session, operations),
       fail,
       log: log.child({ session }),

@@ -1,21 +1,24 @@
 import type { FileOperation } from '../../wire/calls.ts'
 
-const batchMax = 50
-const waitMs = 200
-/** Beyond these nobody is served any faster than the log takes it. */
-const waitingMax = 5000
+const batchMax = 100
+/** Of paths, as they cross the pipe. */
+const batchBytesMax = 512 * 1024
 
-/** Puts operations on record in the order in which they came, a few at a time. */
+/**
+ * Puts operations on record in the order in which they came. One write is on its way at a time, and
+ * the next one takes along everything that came in the meantime.
+ */
 export class FileLog {
   readonly #write: (operations: readonly FileOperation[]) => Promise<void>
   readonly #failed: (err: unknown) => void
   #waiting: FileOperation[] = []
   #writing: Promise<void> | undefined
-  #timer: NodeJS.Timeout | undefined
+  #added = 0
+  #recorded = 0
+  readonly #awaiting: { readonly count: number; readonly act: () => void }[] = []
   #hasFailed = false
-  #isEnding = false
 
-  /** failed is called once: what is not on record may not go on. */
+  /** failed is called once: the session may not go on without its record. */
   constructor(
     write: (operations: readonly FileOperation[]) => Promise<void>,
     failed: (err: unknown) => void,
@@ -26,43 +29,74 @@ export class FileLog {
 
   add(operation: FileOperation): void {
     if (this.#hasFailed) return
+    this.#added++
     this.#waiting.push(operation)
-    if (this.#waiting.length > waitingMax && !this.#isEnding) {
-      return this.#fail(new Error('the log is too slow'))
-    }
-    if (this.#waiting.length >= batchMax) void this.flush()
-    else this.#timer ??= setTimeout(() => void this.flush(), waitMs)
+    // Operations that come in the same turn go along.
+    this.#writing ??= Promise.resolve().then(() => this.#writeAll())
   }
 
-  /** What is still told is all that there will be, and nobody waits to be served: none of it is dropped. */
-  ending(): void {
-    this.#isEnding = true
+  /** Everything that was added is on record. */
+  get isIdle(): boolean {
+    return this.#recorded === this.#added
   }
 
-  /** Resolves when all that came before is on record, or cannot be. */
+  /** Calls back once everything that was added so far is on record. After a failure it never does. */
+  whenRecorded(act: () => void): void {
+    if (this.#hasFailed) return
+    if (this.isIdle) act()
+    else this.#awaiting.push({ count: this.#added, act })
+  }
+
+  /** Resolves when everything that was added is on record, or cannot be. */
   async flush(): Promise<void> {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = undefined
-    })
     await this.#writing
   }
 
   async #writeAll(): Promise<void> {
     try {
       while (this.#waiting.length > 0 && !this.#hasFailed) {
-        await this.#write(this.#waiting.splice(0, batchMax))
+        const [batch = []] = batches(this.#waiting, batchMax, batchBytesMax)
+        this.#waiting.splice(0, batch.length)
+        await this.#write(batch)
+        this.#recorded += batch.length
+        this.#settle()
       }
     } catch (err) {
-      this.#fail(err)
+      this.#hasFailed = true
+      this.#waiting = []
+      this.#failed(err)
+    } finally {
+      this.#writing = undefined
     }
   }
 
-  #fail(err: unknown): void {
-    if (this.#hasFailed) return
-    this.#hasFailed = true
-    this.#waiting = []
-    this.#failed(err)
+  #settle(): void {
+    for (;;) {
+      const next = this.#awaiting[0]
+      if (next === undefined || next.count > this.#recorded || this.#hasFailed) return
+      this.#awaiting.shift()
+      next.act()
+    }
   }
+}
+
+/** Cuts operations into lists of so many, and of paths of so many bytes. */
+export function* batches(
+  operations: readonly FileOperation[],
+  countMax: number,
+  bytesMax: number,
+): Generator<readonly FileOperation[]> {
+  let batch: FileOperation[] = []
+  let bytes = 0
+  for (const operation of operations) {
+    const more = (operation.path?.length ?? 0) + (operation.to?.length ?? 0)
+    if (batch.length > 0 && (batch.length >= countMax || bytes + more > bytesMax)) {
+      yield batch
+      batch = []
+      bytes = 0
+    }
+    batch.push(operation)
+    bytes += more
+  }
+  if (batch.length > 0) yield batch
 }

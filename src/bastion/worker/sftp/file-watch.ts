@@ -1,47 +1,97 @@
 import type { CodedError } from '../../../errors.ts'
 import type { Log } from '../../../log.ts'
-import type { FileOperation } from '../../wire/calls.ts'
+import type { FileNotes, FileOperation } from '../../wire/calls.ts'
 import { FilesUnlogged, SftpUnreadable } from '../errors.ts'
 import type { Watch } from '../relay.ts'
-import { FileLog } from './file-log.ts'
+import { batches, FileLog } from './file-log.ts'
+import { InOrder } from './in-order.ts'
+import { type OpenFile, progressOf, runningOf } from './open-files.ts'
+import { sftpVersion } from './packet.ts'
 import { SftpWatch } from './sftp-watch.ts'
 
 export interface FileWatchOptions {
+  /** Tells the main process what the client asks for, and how far transfers are, to keep in memory. */
+  note(notes: FileNotes): Promise<void>
+  /** Puts operations on the log. They are there when this resolves. */
   record(operations: readonly FileOperation[]): Promise<void>
-  /** Ends the session: what is not on record may not go on. */
+  /** Ends the session: it may not go on without its record. */
   fail(reason: CodedError, outcome: string): void
   readonly log: Log
+  /** How often running transfers go to the log, in milliseconds; 10 s unless given. */
+  readonly runningMs?: number
 }
 
-/** A login's greetings, a server's warnings. */
+/** Greetings of the target's shell and warnings of its server come there. */
 const asideBytesMax = 64 * 1024
+const notesMax = 1000
+/** As the paths cross the pipe. */
+const noteBytesMax = 512 * 1024
+const noteMs = 500
+const runningMsDefault = 10_000
+/** A transfer of so many bytes goes to the log before its time. */
+const runningBytes = 256 * 1_048_576
+/** Of INIT: a length, a type and the version. */
+const versionStart = 5
+const initBytes = 9
 
-/** What is done to files in a session is on the log, or there is no session. */
+/**
+ * Stands between the two ways of an SFTP session. A request goes on to the target once the main
+ * process knows of it. An answer goes on to the client once its operation is on the log. Bytes that
+ * cannot be read, and operations that cannot be logged, end the session.
+ */
 export class FileWatch implements Watch {
   readonly #options: FileWatchOptions
   readonly #files: FileLog
   readonly #sftp: SftpWatch
-  #hasFailed = false
+  /** From the client, and not looked at yet. */
+  readonly #incoming: { readonly chunk: Buffer; readonly forward: () => void }[] = []
+  readonly #up = new InOrder()
+  readonly #down = new InOrder()
+  /** Of answers that have not come whole. */
+  #partial: (() => void)[] = []
+  #asked: FileOperation[] = []
+  #upBytes = 0
   #asideBytes = 0
+  #hasFailed = false
+  /** Of running transfers, when each was last on the log, and how far it was. */
+  readonly #running = new WeakMap<OpenFile, { readonly ms: number; readonly bytes: number }>()
+  readonly #ticker: NodeJS.Timeout
+  #looksMs = performance.now()
 
   constructor(options: FileWatchOptions) {
     this.#options = options
-    this.#files = new FileLog(options.record, (err) => {
-      options.log.error({ err }, 'file operations could not be put on record')
-      this.#fail(new FilesUnlogged(err), 'audit-failed')
+    this.#files = new FileLog(options.record, (err) => this.#unlogged(err))
+    this.#sftp = new SftpWatch({
+      asked: (operation) => void this.#asked.push(operation),
+      done: (operation) => this.#files.add(operation),
     })
-    this.#sftp = new SftpWatch((operation) => this.#files.add(operation))
+    this.#ticker = setInterval(() => this.#tick(), noteMs).unref()
   }
 
-  up(chunk: Buffer): boolean {
-    return this.#seen(() => this.#sftp.up(chunk))
+  up(chunk: Buffer, forward: () => void): void {
+    if (this.#hasFailed) return
+    this.#incoming.push({ chunk, forward })
+    this.#look()
   }
 
-  down(chunk: Buffer): boolean {
-    return this.#seen(() => this.#sftp.down(chunk))
+  down(chunk: Buffer, forward: () => void): void {
+    if (!this.#seen(() => this.#sftp.down(chunk))) return
+    const isPartial = this.#sftp.isAnswerPartial
+    if (!isPartial && this.#down.isEmpty && this.#files.isIdle) forward()
+    else {
+      this.#partial.push(this.#down.add(forward))
+      if (!isPartial) {
+        const ready = this.#partial
+        this.#partial = []
+        this.#files.whenRecorded(() => {
+          for (const act of ready) act()
+        })
+      }
+    }
+    this.#look()
   }
 
-  /** All of it is on record, and nobody needs much of it: it is no way to see what no file holds. */
+  /** The recording has it, and a transfer needs little of it: nobody can use it to see file contents. */
   aside(chunk: Buffer): boolean {
     this.#asideBytes += chunk.length
     if (this.#asideBytes <= asideBytesMax) return !this.#hasFailed
@@ -49,11 +99,82 @@ export class FileWatch implements Watch {
     return false
   }
 
-  /** Resolves when all is on record that is known. */
+  /** Resolves when everything that is known is on record, or cannot be. */
   async end(): Promise<void> {
-    this.#files.ending()
+    clearInterval(this.#ticker)
+    this.#incoming.length = 0
+    this.#up.clear()
     this.#sftp.end()
     await this.#files.flush()
+  }
+
+  /** Looks at the client's bytes while few enough of its requests wait for answers. */
+  #look(): void {
+    while (!this.#hasFailed && !this.#sftp.isBusy) {
+      const next = this.#incoming.shift()
+      if (next === undefined) return
+      if (!this.#seen(() => this.#sftp.up(next.chunk))) return
+      this.#agreeOnVersion(next.chunk)
+      this.#passUp(next.forward)
+    }
+  }
+
+  #passUp(forward: () => void): void {
+    const asked = this.#asked
+    this.#asked = []
+    if (asked.length === 0 && this.#up.isEmpty) return forward()
+    const ready = this.#up.add(forward)
+    if (asked.length === 0) return ready()
+    this.#noteAsked(asked).then(ready, (err: unknown) => this.#unlogged(err))
+  }
+
+  /**
+   * Offers the target version 3 where the client offers a later one as well: the two would otherwise
+   * agree on packets that nobody can read here.
+   */
+  #agreeOnVersion(chunk: Buffer): void {
+    for (let at = Math.max(versionStart, this.#upBytes); at < initBytes; at++) {
+      const place = at - this.#upBytes
+      if (place >= chunk.length) break
+      chunk[place] = at === initBytes - 1 ? sftpVersion : 0
+    }
+    this.#upBytes += chunk.length
+  }
+
+  async #noteAsked(asked: readonly FileOperation[]): Promise<void> {
+    for (const batch of batches(asked, notesMax, noteBytesMax)) {
+      await this.#options.note({ asked: batch, moved: [] })
+    }
+  }
+
+  async #noteMoved(files: readonly OpenFile[]): Promise<void> {
+    for (let at = 0; at < files.length; at += notesMax) {
+      const moved = files.slice(at, at + notesMax).map(progressOf)
+      await this.#options.note({ asked: [], moved })
+    }
+  }
+
+  /** Tells how far transfers are: the main process each time, and the log from time to time. */
+  #tick(): void {
+    if (this.#hasFailed) return
+    const { runningMs = runningMsDefault } = this.#options
+    const now = performance.now()
+    const moved = this.#sftp.files.moved()
+    if (moved.length > 0) {
+      this.#noteMoved(moved).catch((err: unknown) => this.#unlogged(err))
+    }
+    for (const file of moved) {
+      const bytes = (file.read?.bytes ?? 0) + (file.written?.bytes ?? 0)
+      const last = this.#running.get(file)
+      if (last === undefined) this.#running.set(file, { ms: now, bytes: 0 })
+      else if (now - last.ms >= runningMs || bytes - last.bytes >= runningBytes) {
+        this.#running.set(file, { ms: now, bytes })
+        for (const operation of runningOf(file)) this.#files.add(operation)
+      }
+    }
+    if (now - this.#looksMs < runningMs) return
+    this.#looksMs = now
+    this.#sftp.tellLooks()
   }
 
   #seen(look: () => void): boolean {
@@ -66,6 +187,11 @@ export class FileWatch implements Watch {
       this.#fail(isOurs ? new SftpUnreadable('an error of ours') : err, 'sftp-unreadable')
     }
     return !this.#hasFailed
+  }
+
+  #unlogged(err: unknown): void {
+    this.#options.log.error({ err }, 'file operations could not be put on record')
+    this.#fail(new FilesUnlogged(err), 'audit-failed')
   }
 
   #fail(reason: CodedError, outcome: string): void {

@@ -32,9 +32,9 @@ export class SftpFrames {
     this.#inParts = inParts
   }
 
-  /** Whether a packet has begun that has not come whole. */
-  get isMidway(): boolean {
-    return this.#held > 0 || this.#rest > 0
+  /** The beginning of a packet waits here for the rest of it. */
+  get isHolding(): boolean {
+    return this.#held > 0
   }
 
   push(chunk: Buffer, sink: SftpSink): void {

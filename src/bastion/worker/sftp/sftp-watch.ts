@@ -1,91 +1,27 @@
-import { createHash, type Hash } from 'node:crypto'
 import { Reader, WireError } from '../../../ssh/index.ts'
 import type { FileOperation } from '../../wire/calls.ts'
 import { SftpUnreadable } from '../errors.ts'
+import { type Answer, type AnswerShape, readAnswer, requireAllowed } from './answers.ts'
+import { endOf, type OpenFile, OpenFiles } from './open-files.ts'
+import { answerType, readHandle, requestType, sftpVersion, skipExtensions } from './packet.ts'
+import { type Act, type Request, readRequest } from './requests.ts'
 import { SftpFrames, type SftpSink } from './sftp-frames.ts'
+import { Transfer } from './transfer.ts'
 
-/** Numbers of packets: draft-ietf-secsh-filexfer-02 section 3. */
-const requests = {
-  init: 1,
-  open: 3,
-  close: 4,
-  read: 5,
-  write: 6,
-  setstat: 9,
-  fsetstat: 10,
-  opendir: 11,
-  remove: 13,
-  mkdir: 14,
-  rmdir: 15,
-  rename: 18,
-  symlink: 20,
-  extended: 200,
-} as const
-const requestMax = 20
-const answers = {
-  version: 2,
-  status: 101,
-  handle: 102,
-  data: 103,
-  name: 104,
-  attrs: 105,
-  extended: 201,
-} as const
-
-/** How many requests may wait for an answer, and how many files may be open: sshfs has hundreds. */
-const pendingMax = 8192
-const handlesMax = 8192
-const handleBytesMax = 256
-const pathLengthMax = 1024
-
-/** What went one way of an open file, with a hash as long as it goes from start to end. */
-class Transfer {
-  bytes = 0
-  readonly #hash: Hash = createHash('sha256')
-  #next = 0n
-  #isSequential = true
-  /** Writes that nobody has confirmed. */
-  #unconfirmed = 0
-
-  written(): void {
-    this.#unconfirmed++
-  }
-
-  confirmed(): void {
-    this.#unconfirmed--
-  }
-
-  /** Data comes that belongs here. */
-  at(offset: bigint): void {
-    if (offset !== this.#next) this.#isSequential = false
-  }
-
-  take(data: Buffer): void {
-    this.bytes += data.length
-    if (!this.#isSequential) return
-    this.#hash.update(data)
-    this.#next += BigInt(data.length)
-  }
-
-  spoil(): void {
-    this.#isSequential = false
-  }
-
-  /** Of a transfer that went from the first byte on without a gap, and whose every write was confirmed. */
-  digest(): string | undefined {
-    const isWhole = this.#isSequential && this.#unconfirmed === 0 && this.bytes > 0
-    return isWhole ? this.#hash.digest('hex') : undefined
-  }
+/** Where a watch tells what it sees. Paths are the raw bytes. */
+export interface SftpEvents {
+  /** The client asks for it. The target has not seen the request yet. */
+  asked(operation: FileOperation): void
+  /** The target has answered, or the session ended before it did. */
+  done(operation: FileOperation): void
 }
 
-interface OpenFile {
-  readonly path: string
-  readonly isDirectory: boolean
-  read: Transfer | undefined
-  written: Transfer | undefined
-  /** Its handle may be another file's with the next answer. */
-  isClosing: boolean
-}
+/** Above either, no more of the client's bytes should be read. */
+const busyPending = 1024
+const busyPathBytes = 1_048_576
+/** One read brings no more than this. */
+const pendingMax = 32_768
+const pathBytesMax = 16 * 1_048_576
 
 /** One way of the stream. */
 interface Way extends SftpSink {
@@ -93,291 +29,320 @@ interface Way extends SftpSink {
   end(): void
 }
 
-type Pending =
-  | { readonly what: 'open'; readonly path: string; readonly isDirectory: boolean }
-  | { readonly what: 'close'; readonly handle: string; readonly file: OpenFile }
-  | { readonly what: 'read'; readonly file: OpenFile | undefined; readonly offset: bigint }
-  | { readonly what: 'write'; readonly transfer: Transfer }
-  | { readonly what: 'act'; readonly act: Omit<FileOperation, 'code'> }
-  | { readonly what: 'other' }
+/** A request that waits for its answer. */
+type Pending = { readonly answer: AnswerShape } & (
+  | { readonly ask: 'open' | 'act'; readonly operation: FileOperation }
+  | { readonly ask: 'close'; readonly handle: string; readonly file: OpenFile }
+  | {
+      readonly ask: 'read'
+      readonly file: OpenFile | undefined
+      readonly offset: bigint
+      readonly max: number
+    }
+  | { readonly ask: 'list'; readonly file: OpenFile }
+  | { readonly ask: 'write'; readonly transfer: Transfer }
+  | { readonly ask: 'look' }
+)
+
+/** Where the data of a packet go, and how many there may be. */
+interface Destination {
+  /** Stands before their length. */
+  readonly reader: Reader
+  readonly transfer: Transfer
+  readonly max: number
+}
 
 /**
- * Watches what goes both ways through an SFTP subsystem, and tells each operation on a file once its
- * outcome is known. Nothing is changed or held back. Throws SftpUnreadable for what is no SFTP that
- * it knows: what cannot be watched is not let through.
+ * Watches both ways of an SFTP session, and tells each operation on a file: when the client asks, and
+ * when the target answers. It changes nothing. Throws SftpUnreadable for bytes that are no SFTP of
+ * version 3, and for answers that their requests do not allow: VaultTerm lets through only what it
+ * can put on the log.
  */
 export class SftpWatch {
-  readonly #tell: (operation: FileOperation) => void
-  readonly #up = new SftpFrames(requests.write)
-  readonly #down = new SftpFrames(answers.data)
-  readonly #asks = this.#sinkOf((packet) => this.#asked(packet))
-  readonly #answers = this.#sinkOf((packet) => this.#answered(packet))
+  readonly files = new OpenFiles()
+  readonly #events: SftpEvents
+  readonly #up = new SftpFrames(requestType.write)
+  readonly #down = new SftpFrames(answerType.data)
+  readonly #requests = this.#wayOf((packet) => this.#asked(packet))
+  readonly #answers = this.#wayOf((packet) => this.#answered(packet))
   readonly #pending = new Map<number, Pending>()
-  readonly #files = new Map<string, OpenFile>()
   #isInitialised = false
+  #isAgreed = false
+  #numbers = 0
+  /** Of the operations that wait for their answers. */
+  #pathBytes = 0
+  readonly #looks = new LookUps()
 
-  constructor(tell: (operation: FileOperation) => void) {
-    this.#tell = tell
+  constructor(events: SftpEvents) {
+    this.#events = events
   }
 
-  /** What the client sends. */
+  /** Enough requests wait for their answers. */
+  get isBusy(): boolean {
+    return this.#pending.size >= busyPending || this.#pathBytes >= busyPathBytes
+  }
+
+  /** The beginning of an answer has come, and its end has not. Data of a file do not count. */
+  get isAnswerPartial(): boolean {
+    return this.#down.isHolding
+  }
+
+  /** The client sends this. */
   up(chunk: Buffer): void {
-    this.#up.push(chunk, this.#asks)
+    this.#up.push(chunk, this.#requests)
   }
 
-  /** What the target answers. */
+  /** The target answers this. */
   down(chunk: Buffer): void {
     this.#down.push(chunk, this.#answers)
   }
 
-  /** Nothing more comes: what was left open is told as it is. */
+  /** Nothing more comes: tells what was not answered, and what was left open. */
   end(): void {
-    this.#asks.end()
+    this.#requests.end()
     this.#answers.end()
     // The target may have done what it has not answered.
-    for (const pending of this.#pending.values()) this.#tellUnanswered(pending)
-    for (const file of this.#files.values()) this.#tellFile(file, undefined)
-    this.#files.clear()
-    this.#pending.clear()
-  }
-
-  /** Reads the packets of one way, and gives the transfer that each is a part of what is in it. */
-  #sinkOf(read: (reader: Reader) => Transfer | undefined): Way {
-    let transfer: Transfer | undefined
-    let left = 0
-    const begin = (payload: Buffer, rest: number) => {
-      try {
-        const reader = new Reader(payload)
-        transfer = read(reader)
-        if (transfer === undefined) {
-          left = 0
-          return
-        }
-        left = reader.u32()
-        if (left > reader.left + rest) throw new SftpUnreadable('more data than its packet holds')
-        more(reader.bytes(Math.min(left, reader.left)))
-      } catch (err) {
-        if (err instanceof WireError) throw new SftpUnreadable(err.message)
-        throw err
+    for (const pending of this.#pending.values()) {
+      if ('operation' in pending) {
+        this.#events.done({ ...pending.operation, state: 'interrupted' })
       }
     }
-    const more = (bytes: Buffer) => {
-      const data = bytes.subarray(0, left)
-      left -= data.length
-      if (data.length > 0) transfer?.take(data)
+    this.#pending.clear()
+    for (const file of this.files.takeAll()) this.#tell(endOf(file, undefined))
+    this.tellLooks()
+  }
+
+  /** Tells how many look-ups there were since this was last told. */
+  tellLooks(): void {
+    const looks = this.#looks.take()
+    if (looks !== undefined) this.#events.done({ ...looks, number: this.#numbers++ })
+  }
+
+  /** Reads the packets of one way, and passes the data in them on to where they belong. */
+  #wayOf(read: (packet: Buffer) => Destination | undefined): Way {
+    let transfer: Transfer | undefined
+    let left = 0
+    const begin = (packet: Buffer, rest: number) => {
+      const destination = readable(() => read(packet))
+      transfer = destination?.transfer
+      if (destination === undefined) {
+        left = 0
+        return
+      }
+      const { reader, max } = destination
+      readable(() => {
+        left = reader.u32()
+        if (left !== reader.left + rest)
+          throw new SftpUnreadable('data that do not fill their packet')
+        if (left > max) throw new SftpUnreadable('more data than were asked for')
+        more(reader.bytes(reader.left))
+      })
     }
-    // What was cut off in the middle of its data is not the file that its bytes would make.
+    const more = (bytes: Buffer) => {
+      left -= bytes.length
+      if (bytes.length > 0) transfer?.take(bytes)
+    }
+    // Data that were cut off in their middle are not the file that their bytes would make.
     const end = () => {
       if (left > 0) transfer?.spoil()
     }
-    return { packet: (payload) => begin(payload, 0), begin, more, end }
+    return { packet: (packet) => begin(packet, 0), begin, more, end }
   }
 
-  /** Answers where its data belongs, when it has some. */
-  #asked(reader: Reader): Transfer | undefined {
+  /** Answers where its data belong, when it has some. */
+  #asked(packet: Buffer): Destination | undefined {
+    const reader = new Reader(packet)
     const type = reader.u8()
-    if (type === requests.init) {
-      if (this.#isInitialised) throw new SftpUnreadable('a second start')
-      this.#isInitialised = true
-      return undefined
-    }
-    if (type !== requests.extended && (type < requests.open || type > requestMax)) {
-      throw new SftpUnreadable(`a request ${type}`)
-    }
+    if (type === requestType.init) return this.#initialise(reader)
+    if (!this.#isInitialised) throw new SftpUnreadable('a request before the start')
     const id = reader.u32()
     if (this.#pending.has(id)) throw new SftpUnreadable('two requests with one id')
-    if (this.#pending.size >= pendingMax) throw new SftpUnreadable('too many requests at a time')
-    if (type !== requests.write) {
-      this.#pending.set(id, this.#readRequest(type, reader))
-      return undefined
-    }
-    const file = this.#open(readHandle(reader))
+    if (this.#pending.size >= pendingMax || this.#pathBytes > pathBytesMax)
+      throw new SftpUnreadable('too many requests at a time')
+    if (type === requestType.write) return this.#written(id, reader)
+    const pending = this.#pendingOf(readRequest(type, reader))
+    this.#pending.set(id, pending)
+    this.#pathBytes += pathBytesOf(pending)
+    if (pending.ask === 'look') this.#looks.bytes += packet.length
+    if ('operation' in pending) this.#events.asked(pending.operation)
+    return undefined
+  }
+
+  #initialise(reader: Reader): undefined {
+    if (this.#isInitialised) throw new SftpUnreadable('a second start')
+    this.#isInitialised = true
+    const version = reader.u32()
+    if (version < sftpVersion) throw new SftpUnreadable(`a client of version ${version}`)
+    skipExtensions(reader)
+  }
+
+  #written(id: number, reader: Reader): Destination {
+    const file = this.files.require(readHandle(reader))
+    if (file.isDirectory) throw new SftpUnreadable('data for a directory')
     file.written ??= new Transfer()
     file.written.at(reader.u64())
     file.written.written()
-    this.#pending.set(id, { what: 'write', transfer: file.written })
-    return file.written
+    this.#pending.set(id, { ask: 'write', answer: 'status', transfer: file.written })
+    return { transfer: file.written, max: Infinity, reader }
   }
 
-  /**
-   * The file of a handle that something is done by. Handles can be guessed, and whoever does not wait
-   * for them, or goes on with one that is being closed, would do it to a file that nobody knows of.
-   */
-  #open(handle: string): OpenFile {
-    const file = this.#files.get(handle)
-    if (file === undefined || file.isClosing) {
-      throw new SftpUnreadable('something done by a handle that is not open')
-    }
-    return file
-  }
-
-  #readRequest(type: number, reader: Reader): Pending {
-    const act = (op: FileOperation['op'], more: Partial<FileOperation> = {}): Pending => ({
-      what: 'act',
-      act: { op, path: readPath(reader), ...more },
-    })
-    switch (type) {
-      case requests.open:
-        return { what: 'open', path: readPath(reader), isDirectory: false }
-      case requests.opendir:
-        return { what: 'open', path: readPath(reader), isDirectory: true }
-      case requests.close: {
-        const handle = readHandle(reader)
+  #pendingOf(request: Request): Pending {
+    const { answer } = request
+    switch (request.ask) {
+      case 'open':
+      case 'act':
+        return { ask: request.ask, answer, operation: this.#number(request.act) }
+      case 'actOn': {
+        const { path } = this.files.require(request.handle)
+        return { ask: 'act', answer, operation: this.#number({ ...request.act, path }) }
+      }
+      case 'close': {
+        const { handle } = request
         // A close that was guessed would leave us with a file that the target has closed.
-        const file = this.#open(handle)
+        const file = this.files.require(handle)
         file.isClosing = true
-        return { what: 'close', handle, file }
+        return { ask: 'close', answer, handle, file }
       }
-      case requests.read: {
-        const file = this.#files.get(readHandle(reader))
+      case 'read': {
+        const { offset, max } = request
+        const file = this.files.find(request.handle)
         // Read-ahead may come behind a close: it gets no data, or the session ends.
-        return { what: 'read', file: file?.isClosing ? undefined : file, offset: reader.u64() }
+        return { ask: 'read', answer, file: file?.isClosing ? undefined : file, offset, max }
       }
-      case requests.remove:
-        return act('remove')
-      case requests.mkdir:
-        return act('mkdir')
-      case requests.rmdir:
-        return act('rmdir')
-      case requests.setstat:
-        return act('setstat')
-      case requests.fsetstat:
-        return this.#ofHandle('setstat', reader)
-      case requests.rename:
-        return withSecond('rename', reader)
-      case requests.symlink:
-        return withSecond('symlink', reader)
-      case requests.extended:
-        return this.#readExtended(reader)
-      default:
-        return { what: 'other' }
-    }
-  }
-
-  #readExtended(reader: Reader): Pending {
-    switch (reader.text()) {
-      case 'posix-rename@openssh.com':
-        return withSecond('rename', reader)
-      case 'hardlink@openssh.com':
-        return withSecond('hardlink', reader)
-      case 'lsetstat@openssh.com':
-        return { what: 'act', act: { op: 'setstat', path: readPath(reader) } }
-      case 'copy-data': {
-        const from = this.#open(readHandle(reader))
-        reader.u64()
-        reader.u64()
-        const to = this.#open(readHandle(reader))
-        // What was written by it did not pass here.
+      case 'list': {
+        const file = this.files.find(request.handle)
+        if (file === undefined) throw new SftpUnreadable('a list of a directory that is not open')
+        return { ask: 'list', answer, file }
+      }
+      case 'copy': {
+        const { path } = this.files.require(request.from)
+        const to = this.files.require(request.to)
+        // The bytes that the target copies do not pass here.
         to.written ??= new Transfer()
         to.written.spoil()
-        return { what: 'act', act: { op: 'copy', path: from.path, to: to.path } }
+        const copy = { op: 'copy', extension: 'copy-data', path, to: to.path } as const
+        return { ask: 'act', answer, operation: this.#number(copy) }
       }
-      default:
-        return { what: 'other' }
+      case 'look':
+        this.#looks.count++
+        return { ask: 'look', answer }
     }
   }
 
-  #ofHandle(op: FileOperation['op'], reader: Reader): Pending {
-    return { what: 'act', act: { op, path: this.#open(readHandle(reader)).path } }
+  #number(act: Act): FileOperation {
+    return { ...act, number: this.#numbers++ }
   }
 
-  /** Answers where its data belongs, when it has some. */
-  #answered(reader: Reader): Transfer | undefined {
+  /** Answers where its data belong, when it has some. */
+  #answered(packet: Buffer): Destination | undefined {
+    const reader = new Reader(packet)
     const type = reader.u8()
-    if (type === answers.version) return undefined
+    if (type === answerType.version) return this.#agree(reader)
+    if (!this.#isAgreed) throw new SftpUnreadable('an answer before the start')
     const id = reader.u32()
     const pending = this.#pending.get(id)
     if (pending === undefined) throw new SftpUnreadable('an answer to nothing')
-    this.#pending.delete(id)
-    switch (type) {
-      case answers.status:
-        this.#ended(pending, reader.u32())
-        return undefined
-      case answers.handle:
-        this.#opened(pending, readHandle(reader))
-        return undefined
-      case answers.data:
-        return this.#came(pending)
-      case answers.name:
-      case answers.attrs:
-      case answers.extended:
-        return undefined
-      default:
-        throw new SftpUnreadable(`an answer ${type}`)
+    requireAllowed(type, pending.answer)
+    if (type === answerType.data) {
+      const destination = this.#came(pending, reader)
+      this.#pending.delete(id)
+      return destination
     }
+    this.#settle(pending, readAnswer(type, pending.answer, reader), packet.length)
+    // Not before: an answer that cannot be read leaves its request to be told at the end.
+    this.#pending.delete(id)
+    this.#pathBytes -= pathBytesOf(pending)
+    return undefined
   }
 
-  #opened(pending: Pending, handle: string): void {
-    if (pending.what !== 'open') throw new SftpUnreadable('a handle that nobody asked for')
-    if (this.#files.size >= handlesMax) throw new SftpUnreadable('too many open files')
-    if (this.#files.has(handle)) throw new SftpUnreadable('a handle for two files')
-    const { path, isDirectory } = pending
-    const none = { read: undefined, written: undefined, isClosing: false }
-    this.#files.set(handle, { path, isDirectory, ...none })
+  #agree(reader: Reader): undefined {
+    if (!this.#isInitialised || this.#isAgreed)
+      throw new SftpUnreadable('a VERSION that was not asked for')
+    this.#isAgreed = true
+    const version = reader.u32()
+    if (version !== sftpVersion) throw new SftpUnreadable(`a server of version ${version}`)
+    skipExtensions(reader)
   }
 
-  #came(pending: Pending): Transfer | undefined {
-    if (pending.what !== 'read') throw new SftpUnreadable('data that nobody asked for')
-    const { file } = pending
-    if (file === undefined) throw new SftpUnreadable('data of a handle that is not open')
+  #came(pending: Pending, reader: Reader): Destination {
+    if (pending.ask !== 'read' || pending.file === undefined) {
+      throw new SftpUnreadable('data of a handle that is not open')
+    }
+    const { file, offset, max } = pending
+    if (file.isDirectory) throw new SftpUnreadable('data of a directory')
     file.read ??= new Transfer()
-    file.read.at(pending.offset)
-    return file.read
+    file.read.at(offset)
+    return { transfer: file.read, max, reader }
   }
 
-  #ended(pending: Pending, code: number): void {
-    switch (pending.what) {
+  #settle(pending: Pending, answer: Answer, bytes: number): void {
+    const { code, path, reply } = answer
+    switch (pending.ask) {
       case 'open':
-        return this.#tell({ op: pending.isDirectory ? 'list' : 'open', path: pending.path, code })
+        return this.#opened(pending.operation, answer)
       case 'act':
-        return this.#tell({ ...pending.act, code })
+        return this.#events.done({
+          ...pending.operation,
+          ...(path && { to: path }),
+          ...(reply && { replyBytes: reply.bytes, replySha256: reply.sha256 }),
+          code,
+        })
       case 'write':
         if (code === 0) pending.transfer.confirmed()
         else pending.transfer.spoil()
         return
-      case 'close': {
-        const { handle, file } = pending
-        this.#files.delete(handle)
-        this.#tellFile(file, code)
-      }
+      case 'list':
+        pending.file.listed += bytes
+        return
+      case 'look':
+        this.#looks.bytes += bytes
+        return
+      case 'close':
+        this.files.remove(pending.handle)
+        this.#tell(endOf(pending.file, code))
     }
   }
 
-  #tellUnanswered(pending: Pending): void {
-    if (pending.what === 'act') this.#tell(pending.act)
-    else if (pending.what === 'open') {
-      this.#tell({ op: pending.isDirectory ? 'list' : 'open', path: pending.path })
+  #opened(operation: FileOperation, { code, handle }: Answer): void {
+    const { op, number, path } = operation
+    if (handle === undefined || path === undefined) {
+      if (code === 0) throw new SftpUnreadable('an open that succeeds without a handle')
+      return this.#events.done({ ...operation, code })
     }
+    this.files.add(handle, number, path, op === 'list')
+    this.#events.done({ ...operation, code, state: 'open' })
   }
 
-  #tellFile({ path, isDirectory, read, written }: OpenFile, code: number | undefined): void {
-    const outcome = code === undefined ? {} : { code }
-    if (isDirectory) return this.#tell({ op: 'list', path, ...outcome })
-    if (read === undefined && written === undefined) {
-      return this.#tell({ op: 'open', path, ...outcome })
-    }
-    for (const [op, transfer] of [
-      ['read', read],
-      ['write', written],
-    ] as const) {
-      if (transfer === undefined) continue
-      const sha256 = transfer.digest()
-      const digest = sha256 === undefined ? {} : { sha256 }
-      this.#tell({ op, path, bytes: transfer.bytes, ...digest, ...outcome })
-    }
+  #tell(operations: readonly FileOperation[]): void {
+    for (const operation of operations) this.#events.done(operation)
   }
 }
 
-function withSecond(op: FileOperation['op'], reader: Reader): Pending {
-  return { what: 'act', act: { op, path: readPath(reader), to: readPath(reader) } }
+/** Requests that ask about a name and get nothing but attributes. They are counted, not told singly. */
+class LookUps {
+  count = 0
+  /** Of the requests and of their answers. */
+  bytes = 0
+
+  take(): Omit<FileOperation, 'number'> | undefined {
+    const { count, bytes } = this
+    this.count = 0
+    this.bytes = 0
+    return bytes === 0 ? undefined : { op: 'lookup', count, bytes }
+  }
 }
 
-function readPath(reader: Reader): string {
-  return reader.string().toString('utf8').slice(0, pathLengthMax)
+function pathBytesOf(pending: Pending): number {
+  if (!('operation' in pending)) return 0
+  const { path, to } = pending.operation
+  return (path?.length ?? 0) + (to?.length ?? 0)
 }
 
-function readHandle(reader: Reader): string {
-  const handle = reader.string()
-  if (handle.length > handleBytesMax) throw new SftpUnreadable('a handle that is too long')
-  return handle.toString('latin1')
+function readable<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (err) {
+    if (err instanceof WireError) throw new SftpUnreadable(err.message)
+    throw err
+  }
 }

@@ -1,17 +1,209 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
+import type { FileNotes, FileOperation } from '../../../../src/bastion/wire/calls.ts'
 import { FileWatch } from '../../../../src/bastion/worker/sftp/file-watch.ts'
+import { handle, init, open, remove, status, version, write } from './sftp-packets.ts'
 
-test('CH-19: whoever says much beside the packets is ended', () => {
-  const ends: string[] = []
-  const watch = new FileWatch({
-    record: async () => {},
-    fail: (reason, outcome) => void ends.push(`${outcome}: ${reason.message}`),
-    log: pino({ level: 'silent' }),
+/** A watch between a client and a target, with a main process that answers when it is told to. */
+class Stage {
+  readonly ends: string[] = []
+  readonly notes: FileNotes[] = []
+  readonly records: (readonly FileOperation[])[] = []
+  /** Bytes that have reached each side. */
+  readonly target: Buffer[] = []
+  readonly client: Buffer[] = []
+  #noted: (() => void)[] = []
+  #recorded: { done: () => void; failed: (err: unknown) => void }[] = []
+  readonly watch: FileWatch
+
+  constructor({ runningMs }: { runningMs?: number } = {}) {
+    this.watch = new FileWatch({
+      note: (notes) => {
+        this.notes.push(notes)
+        return new Promise((done) => this.#noted.push(done))
+      },
+      record: (operations) => {
+        this.records.push(operations)
+        return new Promise((done, failed) => this.#recorded.push({ done, failed }))
+      },
+      fail: (reason, outcome) => void this.ends.push(`${outcome}: ${reason.message}`),
+      log: pino({ level: 'silent' }),
+      ...(runningMs !== undefined && { runningMs }),
+    })
+  }
+
+  up(...packets: Buffer[]): Promise<void> {
+    const bytes = Buffer.concat(packets)
+    this.watch.up(bytes, () => void this.target.push(bytes))
+    return turn()
+  }
+
+  down(...packets: Buffer[]): Promise<void> {
+    const bytes = Buffer.concat(packets)
+    this.watch.down(bytes, () => void this.client.push(bytes))
+    return turn()
+  }
+
+  async noted(): Promise<void> {
+    for (const done of this.#noted.splice(0)) done()
+    await turn()
+  }
+
+  async recorded(): Promise<void> {
+    for (const { done } of this.#recorded.splice(0)) done()
+    await turn()
+  }
+
+  async unlogged(): Promise<void> {
+    for (const { failed } of this.#recorded.splice(0)) failed(new Error('the log is away'))
+    await turn()
+  }
+}
+
+async function started(options?: { runningMs?: number }): Promise<Stage> {
+  const stage = new Stage(options)
+  await stage.up(init())
+  await stage.down(version())
+  stage.target.length = 0
+  stage.client.length = 0
+  return stage
+}
+
+test('a request waits until the main process knows of it', async () => {
+  const stage = await started()
+  await stage.up(remove(1, '/a'))
+  expect(stage.target).toEqual([])
+  expect(stage.notes).toMatchObject([{ asked: [{ op: 'remove', path: Buffer.from('/a') }] }])
+  // The next one does not overtake it.
+  await stage.up(write(2, 'h', 0, Buffer.alloc(1)).subarray(0, 8))
+  expect(stage.target).toEqual([])
+  await stage.noted()
+  expect(Buffer.concat(stage.target).subarray(0, 14)).toEqual(remove(1, '/a').subarray(0, 14))
+})
+
+test('an answer waits until its operation is on the log, and those behind it wait with it', async () => {
+  const stage = await started()
+  await stage.up(remove(1, '/a'), remove(2, '/b'))
+  await stage.noted()
+  await stage.down(status(1))
+  await stage.down(status(2, 2))
+  expect(stage.client).toEqual([])
+  await stage.recorded()
+  // Only the first of them was in the write that has ended.
+  expect(stage.client).toEqual([status(1)])
+  expect(stage.records).toHaveLength(2)
+  await stage.recorded()
+  expect(stage.client).toEqual([status(1), status(2, 2)])
+})
+
+test('one write takes all operations that came while another was on its way', async () => {
+  const stage = await started()
+  const ids = Array.from({ length: 90 }, (_, at) => at)
+  await stage.up(...ids.map((id) => remove(id, `/f${id}`)))
+  await stage.noted()
+  for (const id of ids) void stage.down(status(id))
+  await turn()
+  await stage.recorded()
+  await stage.recorded()
+  expect(stage.records.length).toBeLessThanOrEqual(2)
+  expect(stage.records.flat()).toHaveLength(90)
+  expect(stage.client).toHaveLength(90)
+})
+
+test('attack: the beginning of an answer tells nothing before the operation is on the log', async () => {
+  const stage = await started()
+  await stage.up(remove(1, '/a'))
+  await stage.noted()
+  const answer = status(1)
+  await stage.down(answer.subarray(0, -1))
+  expect(stage.client).toEqual([])
+  await stage.down(answer.subarray(-1))
+  expect(stage.client).toEqual([])
+  await stage.recorded()
+  expect(Buffer.concat(stage.client)).toEqual(answer)
+})
+
+test('nothing goes on when the log cannot be written', async () => {
+  const stage = await started()
+  await stage.up(remove(1, '/a'))
+  await stage.noted()
+  await stage.down(status(1))
+  await stage.unlogged()
+  expect(stage.ends).toEqual([expect.stringMatching(/^audit-failed: /)])
+  await stage.up(remove(2, '/b'))
+  await stage.down(status(2))
+  expect(stage.client).toEqual([])
+  expect(Buffer.concat(stage.target)).toEqual(remove(1, '/a'))
+})
+
+test('attack: a client that never reads its answers cannot have more done than the log holds', async () => {
+  const stage = await started()
+  for (let id = 0; id < 20_000; id += 100) {
+    await stage.up(...Array.from({ length: 100 }, (_, at) => remove(id + at, '/f')))
+    await stage.noted()
+  }
+  const sent = () =>
+    stage.target.reduce((sum, { length }) => sum + length, 0) / remove(0, '/f').length
+  expect(sent()).toBeGreaterThanOrEqual(1024)
+  expect(sent()).toBeLessThanOrEqual(1200)
+  // It goes on with the answers, and none of it is lost.
+  for (let id = 0; id < 20_000; id++) {
+    void stage.down(status(id))
+    if (id % 50 === 0) await stage.noted().then(() => stage.recorded())
+  }
+  for (let rounds = 0; rounds < 300 && stage.client.length < 20_000; rounds++) {
+    await stage.noted()
+    await stage.recorded()
+  }
+  expect(sent()).toBe(20_000)
+  expect(stage.records.flat()).toHaveLength(20_000)
+})
+
+test('offers the target version 3 to a client that has later ones, in pieces of any size', async () => {
+  for (const pieceBytes of [1, 2, 5, 8, 100]) {
+    const stage = new Stage()
+    const packet = init(6)
+    for (let at = 0; at < packet.length; at += pieceBytes) {
+      await stage.up(Buffer.from(packet.subarray(at, at + pieceBytes)))
+    }
+    expect(Buffer.concat(stage.target)).toEqual(init(3))
+    await stage.down(version(3))
+    expect(stage.ends).toEqual([])
+  }
+})
+
+test('transfers are told while they go: to the main process, and to the log', async () => {
+  const stage = await started({ runningMs: 1 })
+  await stage.up(open(1, '/a', 2))
+  await stage.noted()
+  await stage.down(handle(1, 'h'))
+  await stage.recorded()
+  const deadline = performance.now() + 10_000
+  const isTold = () =>
+    stage.notes.some(({ moved }) => moved.some(({ written }) => (written ?? 0) > 0)) &&
+    stage.records.flat().some(({ state, op }) => state === 'running' && op === 'write')
+  for (let id = 2; !isTold() && performance.now() < deadline; id++) {
+    await stage.up(write(id, 'h', id * 10, Buffer.alloc(10)))
+    await stage.down(status(id))
+    await stage.noted()
+    await stage.recorded()
+    await new Promise((done) => setTimeout(done, 5))
+  }
+  expect(isTold()).toBe(true)
+  expect(stage.records.flat().find(({ state }) => state === 'running')).toMatchObject({
+    op: 'write',
+    number: 0,
+    path: Buffer.from('/a'),
   })
-  expect(watch.aside(Buffer.alloc(64 * 1024))).toBe(true)
-  expect(ends).toEqual([])
-  expect(watch.aside(Buffer.alloc(1))).toBe(false)
-  expect(ends).toEqual([expect.stringMatching(/^sftp-unreadable: .*more beside its packets/)])
-  expect(watch.down(Buffer.alloc(0))).toBe(false)
+})
+
+test('CH-19: a target that says much beside the packets is ended', async () => {
+  const stage = await started()
+  expect(stage.watch.aside(Buffer.alloc(64 * 1024))).toBe(true)
+  expect(stage.ends).toEqual([])
+  expect(stage.watch.aside(Buffer.alloc(1))).toBe(false)
+  expect(stage.ends).toEqual([expect.stringMatching(/^sftp-unreadable: .*more beside its packets/)])
+  await stage.down(status(1))
+  expect(stage.client).toEqual([])
 })

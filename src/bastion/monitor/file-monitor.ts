@@ -1,0 +1,201 @@
+import type { Access, Authorization, FileOperation } from '../../access/index.ts'
+import type { Identity } from '../../auth/index.ts'
+import type { Log } from '../../log.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import type { FileNotes, FileProgress, FileOperation as ToldOperation } from '../wire/calls.ts'
+import { RequestForged } from './errors.ts'
+
+export interface FileMonitorDeps {
+  readonly access: Pick<Access, 'recordFiles'>
+  readonly log: Log
+}
+
+/** A worker keeps to fewer. */
+const knownMax = 65_536
+const knownBytesMax = 32 * 1_048_576
+const batchMax = 100
+/** Between two tries to write what is owed. */
+const owedMs = 2000
+
+/** A file that a target has opened for a session. */
+interface OpenFile {
+  readonly operation: ToldOperation
+  progress: FileProgress | undefined
+}
+
+/** The files of one session. */
+interface SessionFiles {
+  readonly identity: Identity
+  readonly place: Authorization
+  /** The client has asked for these, and the worker has not told what came of it. */
+  readonly asked: Map<number, ToldOperation>
+  readonly open: Map<number, OpenFile>
+  /** Of the paths in both. */
+  knownBytes: number
+  /** Told, and not on the log yet. */
+  owed: FileOperation[]
+  /** Writes follow one another. */
+  writing: Promise<void>
+}
+
+/**
+ * What one worker's sessions do to files, in the memory of the process that survives the worker: when
+ * the worker ends without a word, the log still gets each operation that was on its way, and each file
+ * that was open with what had gone through it.
+ */
+export class FileMonitor {
+  readonly #deps: FileMonitorDeps
+  readonly #sessions = new Map<SessionId, SessionFiles>()
+  /** Of sessions that have ended, and whose last operations could not be written. */
+  readonly #late = new Map<SessionId, SessionFiles>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(deps: FileMonitorDeps) {
+    this.#deps = deps
+  }
+
+  note(session: SessionId, identity: Identity, place: Authorization, notes: FileNotes): void {
+    const files = this.#of(session, identity, place)
+    for (const operation of notes.asked) {
+      if (files.asked.has(operation.number)) throw new RequestForged('an operation told before')
+      files.asked.set(operation.number, operation)
+      files.knownBytes += bytesOf(operation)
+    }
+    for (const progress of notes.moved) {
+      const file = files.open.get(progress.number)
+      if (file !== undefined) file.progress = progress
+    }
+    const isTooMany = files.asked.size + files.open.size > knownMax
+    if (isTooMany || files.knownBytes > knownBytesMax) throw new RequestForged('too many files')
+  }
+
+  /** Resolves when the operations are on the log. What cannot be written now is kept, and tried again. */
+  async record(
+    session: SessionId,
+    identity: Identity,
+    place: Authorization,
+    operations: readonly ToldOperation[],
+  ): Promise<void> {
+    const files = this.#of(session, identity, place)
+    for (const operation of operations) settle(files, operation)
+    files.owed.push(...operations)
+    await this.#write(session, files)
+  }
+
+  /**
+   * The session is over: tells what the worker has not told. Rejects when that cannot be written now;
+   * it is then tried until it can.
+   */
+  async end(session: SessionId): Promise<void> {
+    const files = this.#sessions.get(session)
+    if (files === undefined) return
+    this.#sessions.delete(session)
+    files.owed.push(...interrupted(files))
+    try {
+      await this.#write(session, files)
+    } catch (err) {
+      this.#late.set(session, files)
+      this.#retry()
+      throw err
+    }
+  }
+
+  /** The worker is gone, and so are its sessions. Rejects when not all of it is on the log yet. */
+  async lost(): Promise<void> {
+    for (const session of [...this.#sessions.keys()]) await this.end(session)
+    await this.#writeLate()
+  }
+
+  #of(session: SessionId, identity: Identity, place: Authorization): SessionFiles {
+    const known = this.#sessions.get(session)
+    if (known !== undefined) return known
+    const files = {
+      identity,
+      place,
+      asked: new Map(),
+      open: new Map(),
+      knownBytes: 0,
+      owed: [],
+      writing: Promise.resolve(),
+    }
+    this.#sessions.set(session, files)
+    return files
+  }
+
+  #write(session: SessionId, files: SessionFiles): Promise<void> {
+    // An earlier failure is told to who asked for that write.
+    files.writing = files.writing.catch(() => {}).then(() => this.#writeOwed(session, files))
+    return files.writing
+  }
+
+  async #writeOwed(session: SessionId, files: SessionFiles): Promise<void> {
+    const { identity, place } = files
+    while (files.owed.length > 0) {
+      const batch = files.owed.slice(0, batchMax)
+      await this.#deps.access.recordFiles(identity, place, session, batch)
+      files.owed.splice(0, batch.length)
+    }
+  }
+
+  #retry(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#writeLate().catch((err: unknown) => {
+        this.#deps.log.warn({ err, sessions: this.#late.size }, 'file operations still wait')
+        this.#retry()
+      })
+    }, owedMs).unref()
+  }
+
+  async #writeLate(): Promise<void> {
+    for (const [session, files] of this.#late) {
+      await this.#write(session, files)
+      this.#late.delete(session)
+    }
+  }
+}
+
+function settle(files: SessionFiles, operation: ToldOperation): void {
+  const { number, state, op, bytes } = operation
+  const asked = files.asked.get(number)
+  if (asked !== undefined) files.knownBytes -= bytesOf(asked)
+  files.asked.delete(number)
+  const file = files.open.get(number)
+  if (state === 'open') {
+    files.open.set(number, { operation, progress: undefined })
+    files.knownBytes += bytesOf(operation)
+  } else if (state === 'running' && file !== undefined) {
+    const direction = op === 'read' ? 'read' : 'written'
+    file.progress = { number, ...file.progress, ...(bytes !== undefined && { [direction]: bytes }) }
+  } else if (file !== undefined) {
+    files.open.delete(number)
+    files.knownBytes -= bytesOf(file.operation)
+  }
+}
+
+/** What the log says of everything whose end nobody has told. */
+function interrupted({ asked, open }: SessionFiles): FileOperation[] {
+  return [
+    ...[...asked.values()].map((operation) => ({ ...operation, state: 'interrupted' }) as const),
+    ...[...open.values()].flatMap(interruptedFile),
+  ]
+}
+
+/** The worker counted, and told from time to time: there were at least so many bytes. */
+function interruptedFile({ operation, progress }: OpenFile): FileOperation[] {
+  const { op, number, flags = [], path } = operation
+  const what = { number, state: 'interrupted', ...(path && { path }) } as const
+  if (op === 'list') return [{ ...what, op: 'close' }]
+  const ends = [['read', progress?.read] as const, ['write', progress?.written] as const]
+    .filter(([way, bytes]) => bytes !== undefined || flags.includes(way))
+    .map(([way, bytes]): FileOperation => {
+      const counted =
+        bytes === undefined ? ({ bytes: 'unknown' } as const) : { bytes, atLeast: true as const }
+      return { ...what, op: way, ...counted }
+    })
+  return ends.length > 0 ? ends : [{ ...what, op: 'close' }]
+}
+
+function bytesOf({ path, to }: ToldOperation): number {
+  return (path?.length ?? 0) + (to?.length ?? 0)
+}

@@ -1,0 +1,28 @@
+/** Passes things on in the order in which they came, each once it is ready. */
+export class InOrder {
+  readonly #waiting: { isReady: boolean; readonly act: () => void }[] = []
+
+  /** Nothing waits. */
+  get isEmpty(): boolean {
+    return this.#waiting.length === 0
+  }
+
+  /** Answers a function that says that it is ready. */
+  add(act: () => void): () => void {
+    const one = { isReady: false, act }
+    this.#waiting.push(one)
+    return () => {
+      one.isReady = true
+      this.#settle()
+    }
+  }
+
+  /** Nothing that waits is passed on any more. */
+  clear(): void {
+    this.#waiting.length = 0
+  }
+
+  #settle(): void {
+    while (this.#waiting[0]?.isReady) this.#waiting.shift()?.act()
+  }
+}
