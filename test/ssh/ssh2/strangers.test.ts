@@ -91,8 +91,8 @@ describe('PD-01 PD-03: who does not go on is cut off at the grace time', () => {
     ],
   ]
   test.each(stalls)('%s', async (_, stall) => {
-    const { attacker, wire } = openLab({ graceMs })
     const from = performance.now()
+    const { attacker, wire } = openLab({ graceMs })
     await Promise.race([stall(attacker), attacker.closed])
     expect(await isClosed(attacker)).toBe(true)
     expect(performance.now() - from).toBeGreaterThanOrEqual(graceMs - 10)
