@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn as spawnChild } from 'node:child_process'
+import { chownSync } from 'node:fs'
 import { constants } from 'node:os'
 import { Duplex, type Readable } from 'node:stream'
 import { spawn as spawnPty } from 'node-pty'
@@ -27,9 +28,14 @@ export interface DemoProcess {
   readonly done: Promise<Ending>
 }
 
-export interface Place {
+/** What a process is started with. */
+export interface Surroundings {
   readonly cwd: string
   readonly env: { readonly [name: string]: string }
+  /** The command line that goes before a program, and gives it the user it runs as; may be empty. */
+  readonly prefix: readonly string[]
+  /** The owner of a new terminal, when the program does not run as the user of this process. */
+  readonly tty?: { readonly uid: number; readonly gid: number }
 }
 
 const hangUpMs = 1000
@@ -39,11 +45,12 @@ const inFlightBytesMax = 256 * 1024
 export function runWithPipes(
   file: string,
   args: readonly string[],
-  { cwd, env }: Place,
+  { cwd, env, prefix }: Surroundings,
   output: Output,
 ): DemoProcess {
+  const [program, ...rest] = commandLine(prefix, file, args)
   // Detached: a process group of its own, so that all of it can be signalled.
-  const child = spawnChild(file, args, { cwd, env, detached: true, stdio: 'pipe' })
+  const child = spawnChild(program, rest, { cwd, env, detached: true, stdio: 'pipe' })
   const pumps = [
     pump(child.stdout, (chunk, taken) => output.output(chunk, taken)),
     pump(child.stderr, (chunk, taken) => output.errorOutput(chunk, taken)),
@@ -70,12 +77,15 @@ export function runWithPipes(
 export function runOnTerminal(
   file: string,
   args: readonly string[],
-  { cwd, env }: Place,
+  { cwd, env, prefix, tty }: Surroundings,
   terminal: { readonly term: string; readonly cols: number; readonly rows: number },
   output: Output,
 ): DemoProcess {
   const { term: name, cols, rows } = terminal
-  const pty = spawnPty(file, args, { name, cols, rows, cwd, env, encoding: null })
+  const [program, ...rest] = commandLine(prefix, file, args)
+  const pty = spawnPty(program, rest, { name, cols, rows, cwd, env, encoding: null })
+  // As sshd does: programs open their terminal by its name, too.
+  if (tty !== undefined) chownSync(pty.ptsName, tty.uid, tty.gid)
   const group = processGroup(pty.pid)
   const input = inputOf(pty)
   let inFlight = 0
@@ -118,6 +128,15 @@ export function runOnTerminal(
     },
     done,
   }
+}
+
+/** A process of this program starts with our umask: the demo's shell has the usual one. */
+function commandLine(
+  prefix: readonly string[],
+  file: string,
+  args: readonly string[],
+): [program: string, ...args: string[]] {
+  return ['/bin/sh', '-c', 'umask 022; exec "$@"', 'sh', ...prefix, file, ...args]
 }
 
 /** node-pty does not tell when input was taken; the stream below it does. */

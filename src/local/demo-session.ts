@@ -1,7 +1,7 @@
 import { accessSync, constants } from 'node:fs'
 import type { Log } from '../log.ts'
 import { type Channel, type ChannelRequest, Reader, WireError, Writer } from '../ssh/index.ts'
-import { type DemoAccount, isAcceptedVariable } from './demo-place.ts'
+import { type DemoAccount, isAcceptedVariable } from './demo-account.ts'
 import { type DemoProcess, type Ending, runOnTerminal, runWithPipes } from './demo-process.ts'
 import { sttyArguments } from './terminal-modes.ts'
 
@@ -34,12 +34,14 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
   }
 
   function start(file: string, args: readonly string[], onTerminal = terminal): boolean {
-    const place = { cwd: account.cwd, env: onTerminal ? { ...env, TERM: onTerminal.term } : env }
+    const { cwd, prefix, tty } = account
+    const own = onTerminal ? { ...env, TERM: onTerminal.term } : env
+    const surroundings = { cwd, prefix, env: own, ...(tty && { tty }) }
     if (running !== undefined || over) return false
     try {
       running = onTerminal
-        ? runOnTerminal(...withModes(file, args, onTerminal), place, onTerminal, output)
-        : runWithPipes(file, args, place, output)
+        ? runOnTerminal(...withModes(file, args, onTerminal), surroundings, onTerminal, output)
+        : runWithPipes(file, args, surroundings, output)
     } catch (err) {
       // Arguments longer than the system takes, or no terminal left.
       log.warn({ err }, 'demo process could not start')

@@ -1,8 +1,9 @@
-import { link, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { link, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { HomeInUse } from './errors.ts'
+import { readIfThere } from './private-file.ts'
 import { isAlive, ownProcessId, type ProcessId } from './process-id.ts'
 
 /** Who holds a home: the process, and what it is for people to recognise. */
@@ -53,8 +54,11 @@ interface Lock {
 async function tryTake(path: string, own: Holder): Promise<boolean> {
   try {
     const file = await open(path, 'wx', 0o600)
-    await file.writeFile(JSON.stringify(own))
-    await file.close()
+    try {
+      await file.writeFile(JSON.stringify(own))
+    } finally {
+      await file.close()
+    }
     return true
   } catch (err) {
     if (err instanceof Error && 'code' in err && err.code === 'EEXIST') return false
@@ -64,7 +68,8 @@ async function tryTake(path: string, own: Holder): Promise<boolean> {
 
 async function readLock(path: string): Promise<Lock> {
   try {
-    const text = await readFile(path, 'utf8')
+    const text = await readIfThere(path, { public: true })
+    if (text === undefined) return {}
     const ageMs = Date.now() - (await stat(path)).mtimeMs
     const parsed = holder.safeParse(parseJson(text))
     return { text, ageMs, ...(parsed.success && { holder: parsed.data }) }
@@ -84,7 +89,7 @@ async function takeAway(path: string, dead: string): Promise<void> {
   const aside = `${path}-${process.pid}`
   try {
     await rename(path, aside)
-    if ((await readFile(aside, 'utf8')) !== dead) await link(aside, path)
+    if ((await readIfThere(aside, { public: true })) !== dead) await link(aside, path)
     await rm(aside, { force: true })
   } catch (err) {
     // The other one was faster: look again.
