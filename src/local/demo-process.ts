@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn as spawnChild } from 'node:child_process'
-import { chownSync } from 'node:fs'
+import { chownSync, existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { Duplex, type Readable } from 'node:stream'
 import { spawn as spawnPty } from 'node-pty'
@@ -130,13 +130,31 @@ export function runOnTerminal(
   }
 }
 
-/** A process of this program starts with our umask: the demo's shell has the usual one. */
+/**
+ * The shell that starts every program. It must be bash: other shells cannot close a descriptor above 9.
+ */
+export const starter = '/bin/bash'
+
+/**
+ * node-pty leaves the terminals of other sessions open in each new process, where they can be read
+ * and typed into. The starter closes them, and sets the usual umask in place of ours.
+ */
+const start = `umask 022
+for fd in /proc/self/fd/*; do
+  fd=\${fd##*/}
+  if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi
+done
+exec "$@"`
+
 function commandLine(
   prefix: readonly string[],
   file: string,
   args: readonly string[],
 ): [program: string, ...args: string[]] {
-  return ['/bin/sh', '-c', 'umask 022; exec "$@"', 'sh', ...prefix, file, ...args]
+  // Without the starter there are no terminals, and nothing to close.
+  const program = [...prefix, file, ...args]
+  if (!existsSync(starter)) return ['/bin/sh', '-c', 'umask 022; exec "$@"', 'sh', ...program]
+  return [starter, '--norc', '--noprofile', '-c', start, 'bash', ...program]
 }
 
 /** node-pty does not tell when input was taken; the stream below it does. */

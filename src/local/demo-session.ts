@@ -2,7 +2,13 @@ import { accessSync, constants } from 'node:fs'
 import type { Log } from '../log.ts'
 import { type Channel, type ChannelRequest, Reader, WireError, Writer } from '../ssh/index.ts'
 import { type DemoAccount, isAcceptedVariable } from './demo-account.ts'
-import { type DemoProcess, type Ending, runOnTerminal, runWithPipes } from './demo-process.ts'
+import {
+  type DemoProcess,
+  type Ending,
+  runOnTerminal,
+  runWithPipes,
+  starter,
+} from './demo-process.ts'
 import { sttyArguments } from './terminal-modes.ts'
 
 interface TerminalWish {
@@ -59,7 +65,7 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
     const reader = new Reader(request.payload)
     switch (request.name) {
       case 'pty-req':
-        if (running !== undefined) return false
+        if (running !== undefined || !isThere(starter)) return false
         terminal = readTerminal(reader)
         return true
       case 'env': {
