@@ -76,7 +76,11 @@ async function makePrivate(path: string): Promise<void> {
   } catch (err) {
     if (err instanceof HomeUnusable) throw err
     const why = err instanceof Error ? err.message : String(err)
-    throw new HomeUnusable(path, `cannot be made: ${why}`, err)
+    throw new HomeUnusable(
+      path,
+      `cannot be made (${why}): set VAULTTERM_HOME to a directory that you can write`,
+      err,
+    )
   }
 }
 
