@@ -38,6 +38,15 @@ export class UserMissing extends CodedError {
   }
 }
 
+export class AdministratorMissing extends CodedError {
+  readonly kind = 'missing'
+  readonly code = 'ERR_ADMIN_MISSING'
+
+  constructor(name: string) {
+    super(`there is no administrator ${JSON.stringify(name.slice(0, 64))}`)
+  }
+}
+
 /** The key is not one that may be used: the message says why. */
 export class KeyRefused extends CodedError {
   readonly kind = 'invalid'

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { adminCommands } from './commands/admin.ts'
 import { auditCommands } from './commands/audit.ts'
 import { caCommands } from './commands/ca.ts'
 import { grantCommands } from './commands/grant.ts'
@@ -61,6 +62,7 @@ const commands = [
   auditCommands,
   caCommands,
   vaultCommands,
+  adminCommands,
   webLoginCommand,
 ]
 
