@@ -7,7 +7,7 @@ import { spawn as spawnPty } from 'node-pty'
 /** How a process ended: RFC 4254 section 6.10. */
 export type Ending = { readonly exitStatus: number } | { readonly exitSignal: string }
 
-/** Where a process's output goes. It is read on only as far as `taken` has been called. */
+/** Receives the output of a process. More is read only when `taken` has been called. */
 export interface Output {
   output(chunk: Buffer, taken: () => void): void
   errorOutput(chunk: Buffer, taken: () => void): void
@@ -15,14 +15,14 @@ export interface Output {
 
 /** A process that a session runs. */
 export interface DemoProcess {
-  /** `taken` runs when the process has the bytes, or never will. */
+  /** Calls `taken` when the process has read the bytes, or never will. */
   write(chunk: Buffer, taken: () => void): void
-  /** No more input follows. */
+  /** Ends the input. */
   end(): void
   resize(cols: number, rows: number): void
   /** A signal by its name without SIG, to the whole process group. */
   signal(name: string): void
-  /** Hangs up on the process group, and kills it when it stays. */
+  /** Hangs up on the process group, and kills it if it does not end. */
   hangUp(): void
   /** Settles once, after the last of the output. */
   readonly done: Promise<Ending>
@@ -55,7 +55,7 @@ export function runWithPipes(
     pump(child.stdout, (chunk, taken) => output.output(chunk, taken)),
     pump(child.stderr, (chunk, taken) => output.errorOutput(chunk, taken)),
   ]
-  // What a process does not read is lost, as with any pipe: the writer is told by the exit status.
+  // Input that a process does not read is lost, as with any pipe.
   child.stdin.on('error', () => {})
   const group = processGroup(child.pid)
   const done = endingOf(child).finally(group.over)
@@ -117,7 +117,7 @@ export function runOnTerminal(
   })
   return {
     write: (chunk, taken) => void input.write(chunk, () => taken()),
-    // A terminal has no end of input: whoever means one sends the character for it.
+    // A terminal has no end of input: clients send the character for it.
     end: () => {},
     resize: (newCols, newRows) => group.isAlive() && pty.resize(newCols, newRows),
     signal: group.signal,
@@ -157,7 +157,7 @@ function commandLine(
   return [starter, '--norc', '--noprofile', '-c', start, 'bash', ...program]
 }
 
-/** node-pty does not tell when input was taken; the stream below it does. */
+/** node-pty does not report when input was written; the stream below it does. */
 function inputOf(pty: object): Duplex {
   const socket: unknown = Reflect.get(pty, '_socket')
   if (!(socket instanceof Duplex)) throw new Error('this node-pty has no stream below it')
@@ -187,7 +187,7 @@ function pump(from: Readable, write: (chunk: Buffer, taken: () => void) => void)
 
 function endingOf(child: ChildProcess): Promise<Ending> {
   const { promise, resolve } = Promise.withResolvers<Ending>()
-  // What cannot be run at all ends as a shell would say it.
+  // A program that cannot be started ends with the exit status of a shell for that.
   child.on('error', () => resolve({ exitStatus: 127 }))
   // 'close' comes after the last of stdout and stderr; 'exit' may come before.
   child.on('close', (status, signal) =>
@@ -198,7 +198,7 @@ function endingOf(child: ChildProcess): Promise<Ending> {
   return promise
 }
 
-/** The group that a process leads, until it has ended and its number may be another's. */
+/** The group that a process leads, until it has ended and the system may use its id again. */
 function processGroup(pid: number | undefined) {
   let over = pid === undefined
   let last: NodeJS.Timeout | undefined
@@ -227,7 +227,7 @@ function processGroup(pid: number | undefined) {
       last ??= setTimeout(() => send('SIGKILL'), hangUpMs)
     },
     over: () => {
-      // Whatever the leader left in its group goes with it.
+      // Processes that the leader left in its group end with it.
       if (last !== undefined) send('SIGKILL')
       clearTimeout(last)
       over = true

@@ -29,7 +29,7 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
   let terminal: TerminalWish | undefined
   let running: DemoProcess | undefined
   let over = false
-  /** What comes before there is a process to take it. */
+  /** Input that comes before the process is started. */
   let early: Buffer[] = []
   let ended = false
 
@@ -135,7 +135,7 @@ function finish(channel: Channel, ending: Ending): void {
   channel.close()
 }
 
-/** The modes are set on the terminal by a process that has it, before it becomes the program. */
+/** A process on the terminal sets its modes, and then becomes the program. */
 function withModes(
   file: string,
   args: readonly string[],
@@ -157,7 +157,7 @@ function readTerminal(reader: Reader): TerminalWish {
   }
 }
 
-/** Columns and rows; the size in pixels, which follows them, is for nobody here. */
+/** Columns and rows. The size in pixels, which follows them, is not used. */
 function readSize(reader: Reader): { readonly cols: number; readonly rows: number } {
   const clamp = (value: number, fallback: number) => Math.min(value || fallback, sizeMax)
   const cols = clamp(reader.u32(), 80)

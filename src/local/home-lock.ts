@@ -6,19 +6,20 @@ import { HomeInUse } from './errors.ts'
 import { readIfThere } from './private-file.ts'
 import { isAlive, ownProcessId, type ProcessId } from './process-id.ts'
 
-/** Who holds a home: the process, and what it is for people to recognise. */
+/** The process that holds a home, with the command that it runs. */
 export interface Holder extends ProcessId {
   readonly what: string
 }
 
 const holder = z.object({ pid: z.int().positive(), start: z.string(), what: z.string() })
 
-/** Between making the file and writing into it there is an instant, not more. */
+/** A lock file without content is dead after this time: its maker was killed before it wrote. */
 const namelessMs = 5000
 
 /**
- * Takes the lock at path for this process, waiting at most waitMs while another has it. It lies in
- * the home that it is for. A dead process's lock is taken over. Gives what releases it.
+ * Takes the lock at path, a file in its home, for this process. Waits at most waitMs while another
+ * process has it, and takes over the lock of a dead one. Returns the function that releases it.
+ * Throws HomeInUse.
  */
 export async function takeLock(
   path: string,
@@ -34,12 +35,12 @@ export async function takeLock(
     else await delay(50)
   }
   return async () => {
-    // Only while it is ours: taken away by mistake, it is another's now.
+    // Another process may have taken it over by mistake.
     if ((await readLock(path)).text === JSON.stringify(own)) await rm(path, { force: true })
   }
 }
 
-/** Who holds the lock at path, if anybody alive does. */
+/** The living process that holds the lock at path. */
 export async function findHolder(path: string): Promise<Holder | undefined> {
   const current = await readLock(path)
   return isDead(current) ? undefined : current.holder
@@ -84,7 +85,7 @@ function isDead({ text, holder, ageMs = 0 }: Lock): boolean {
   return holder === undefined ? ageMs > namelessMs : !isAlive(holder)
 }
 
-/** Of two that find the same dead lock, one moves it; what it moved is looked at once more. */
+/** Two processes may find the same dead lock: one of them moves it, and then checks what it moved. */
 async function takeAway(path: string, dead: string): Promise<void> {
   const aside = `${path}-${process.pid}`
   try {

@@ -5,7 +5,7 @@ import { takeLock } from './home-lock.ts'
 import { type RunFacts, removeRun, writeRun } from './run-file.ts'
 import { describe, quoted, resolveTrusted } from './trusted-path.ts'
 
-/** Where things lie in a home. */
+/** The paths of the files in a home. */
 export interface HomePaths {
   readonly home: string
   readonly lock: string
@@ -20,10 +20,10 @@ export interface HomePaths {
   readonly demo: string
 }
 
-/** A home that this process holds, and no other does until it is released. */
+/** A home that only this process uses until it releases it. */
 export interface Home {
   readonly paths: HomePaths
-  /** Lets commands in other processes find what runs here; release() takes it back. */
+  /** Writes the run file, by which commands find this server; release() removes it. */
   announce(facts: RunFacts): Promise<void>
   release(): Promise<void>
 }
@@ -45,8 +45,9 @@ export function homePaths(home: string): HomePaths {
 }
 
 /**
- * Makes the home where there is none, and takes it for this process. `what` is for whoever finds it
- * taken. Waits at most waitMs for the one that has it; what a killed one left behind is no obstacle.
+ * Makes the home if it does not exist, and takes it for this process. Waits at most waitMs for a
+ * process that has it. Other processes that find it in use report `what`. Throws HomeUnusable,
+ * HomeInUse, FileUntrusted.
  */
 export async function claimHome(
   path: string,
@@ -70,7 +71,7 @@ async function makePrivate(path: string): Promise<void> {
   try {
     await assertHomeTrusted(path)
     await mkdir(path, { recursive: true, mode: 0o700 })
-    // Between the look and the making, another user may have made a directory under /tmp.
+    // In the meantime another user may have made a directory of this name under /tmp.
     const { resolved, mode } = await assertHomeTrusted(path)
     if ((mode & 0o777) !== 0o700) await chmod(resolved, 0o700)
   } catch (err) {
@@ -97,7 +98,7 @@ export async function assertHomeTrusted(
   const facts = await stat(resolved)
   if (!facts.isDirectory()) throw refuse(resolved, 'is not a directory')
   const own = process.geteuid?.() ?? facts.uid
-  // Trusted, and so of root, who may have started it once where a plain user starts it now.
+  // It is root's: a plain user cannot use it.
   if (facts.uid !== own) {
     const why = `belongs to another user (${await describe(facts)})`
     throw refuse(

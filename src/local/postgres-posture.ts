@@ -45,7 +45,7 @@ export interface PostureSearch {
 /** The user and group id of nobody on Linux. */
 export const nobody = 65534
 
-/** Finds a way to run the server programs here, by trying. */
+/** Finds a way to run the server programs here by trying each. Throws PostgresServerFailed. */
 export async function choosePosture(search: PostureSearch): Promise<Posture> {
   const native = findNative()
   const names = search.only === undefined ? possible(search.owner) : [search.only]
@@ -83,7 +83,7 @@ function findNative(): string {
     return join(dirname(dirname(entry)), 'native')
   } catch (err) {
     throw new PostgresServerFailed(
-      `is not installed: the package ${name} is missing (set DATABASE_URL to use a server of yours)`,
+      `is not installed: the package ${name} is missing (set DATABASE_URL to use a server of your own)`,
       [],
       err,
     )
@@ -112,12 +112,12 @@ async function installPrograms(native: string, links: string): Promise<Programs>
 
 const intoNamespace = ['unshare', '--user', `--map-user=${nobody}`, `--map-group=${nobody}`]
 
-/** The command line that a posture puts before a program. */
+/** The command line before a program in this posture. */
 function prefix(name: Posture['name']): string[] {
   return name === 'namespace' ? intoNamespace : []
 }
 
-/** Why this posture does not work here, or undefined when it does. */
+/** The reason why this posture does not work here; undefined when it works. */
 async function tryPosture(
   name: Posture['name'],
   programs: Programs,
@@ -141,7 +141,7 @@ async function tryPosture(
 
 function credentials(name: Posture['name'], { libraryPath }: Programs) {
   return {
-    // Nothing of our environment: it may hold settings of other servers, and secrets.
+    // Our own environment may hold secrets, and settings of other servers.
     env: {
       PATH: process.env.PATH ?? '/usr/bin:/bin',
       LD_LIBRARY_PATH: libraryPath,

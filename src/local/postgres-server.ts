@@ -14,7 +14,7 @@ import { keepPrivateDirectory } from './private-file.ts'
 import { createScratch, removeScratch, scratchSocket } from './scratch.ts'
 import { followLines, goneFrom, isGone, type StopStep, stopProcess } from './server-process.ts'
 
-/** Who logs in where. */
+/** A login and its database. */
 export interface PostgresLogin {
   readonly login: string
   readonly password: Secret<string>
@@ -26,25 +26,25 @@ export interface PostgresServer {
   readonly pid: number
   /** The superuser's connection to the database `postgres`. */
   readonly superuserUrl: Secret<string>
-  /** A connection string for a login; that the login exists is the caller's affair. */
+  /** A connection string for a login, which need not exist. */
   url(login: PostgresLogin): Secret<string>
   /** Resolves when the server is gone, asked for or not. */
   readonly exited: Promise<void>
-  /** Ends open connections, writes everything out, and returns when no process is left. */
+  /** Ends open connections, writes all data to disk, and resolves when no process is left. */
   stop(): Promise<void>
 }
 
 export interface PostgresServerOptions {
-  /** Everything the server keeps is below it. One server at a time: the caller holds the lock. */
+  /** Holds all data of the server. One server at a time: the caller holds the lock. */
   readonly directory: string
-  /** Where the unix socket goes; chosen when not given. */
+  /** The directory of the unix socket; chosen when not given. */
   readonly socketDirectory?: string
-  /** Counts on the first start only, when the cluster is made. */
+  /** Used on the first start, which makes the cluster. */
   readonly superuserPassword: Secret<string>
   readonly log: Log
   /** More server settings, by name. `fsync: 'off'` is for tests. */
   readonly settings?: Readonly<Record<string, string>>
-  /** How to run the programs, in place of the first way that works here. */
+  /** The posture to use, in place of the first one that works here. */
   readonly posture?: Posture['name']
 }
 
@@ -155,7 +155,7 @@ async function createCluster(
   try {
     await password.writeFile(`${superuserPassword.reveal()}\n`)
     if (!isOurs) await password.chown(posture.uid, posture.uid)
-    // From here on the password has no name in the file system; the child has it as a descriptor.
+    // The password has no name in the file system any longer: the child gets its descriptor.
     await rm(passwordFile)
     const wanted = [
       ...['--username', superuser, '--auth', 'scram-sha-256', '--pwfile', '/proc/self/fd/3'],
@@ -192,7 +192,11 @@ async function ready(
     const code = 'code' in problem ? problem.code : undefined
     if (code === '57P03') waitMs = recoveryMs // "the database system is starting up"
     if (code === '28P01')
-      throw new PostgresServerFailed('does not know the password kept beside it', [], problem)
+      throw new PostgresServerFailed(
+        'does not accept the password in logins.json beside it: restore that file from a backup',
+        [],
+        problem,
+      )
     if (performance.now() - started > waitMs)
       throw new PostgresServerFailed(`is not ready after ${waitMs} ms:`, lastLines, problem)
     await delay(25)

@@ -9,13 +9,13 @@ import { type JsonOption, jsonOption, parseCount } from './options.ts'
 
 /** audit tail, verify, checkpoint. */
 export function auditCommands(program: Command, context: Context): void {
-  const audit = program.command('audit').description('the tamper-evident logs')
+  const audit = program.command('audit').description('read and verify the tamper-evident logs')
   audit
     .command('tail')
-    .description('the last events of a tenant, oldest first')
+    .description('print the last events of a tenant, oldest first')
     .argument('<tenant>')
-    .option('--limit <count>', 'at most so many', parseCount, 50)
-    .option('--follow', 'go on with new ones until Ctrl-C')
+    .option('--limit <count>', 'the largest number of events', parseCount, 50)
+    .option('--follow', 'print new events as they come, until Ctrl-C')
     .addOption(jsonOption())
     .action(
       async (
@@ -44,7 +44,7 @@ export function auditCommands(program: Command, context: Context): void {
     )
   audit
     .command('verify')
-    .description('recompute a log from its first event, and check every signature')
+    .description('recompute a log from its first event and check every signature')
     .argument('<tenant>')
     .addOption(jsonOption())
     .action(async (slug: string, { json }: JsonOption) => {
@@ -54,7 +54,7 @@ export function auditCommands(program: Command, context: Context): void {
       if (json === true) await context.printJson(report)
       else if (report.ok) {
         await context.print(
-          `intact: ${report.size} events, ${report.signedSize} of them signed for in ${report.checkpoints} checkpoints`,
+          `intact: ${report.size} events, ${report.signedSize} of them covered by ${report.checkpoints} signed checkpoints`,
           `root ${report.root}`,
         )
       } else await context.print(...report.faults.map(faultLine))
