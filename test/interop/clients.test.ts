@@ -14,6 +14,7 @@ import {
   savePuttySessions,
   writeKnownHosts,
 } from '../support/clients.ts'
+import { isInstalled } from '../support/debian.ts'
 import { freePort } from '../support/free-port.ts'
 import { addGrant, addTarget, demoKey, eventually } from '../support/installation.ts'
 import { SessionLog } from '../support/session-log.ts'
@@ -191,7 +192,7 @@ describe('Dropbear', () => {
   )
 })
 
-describe.runIf(givesTerminals)('libssh', () => {
+describe.runIf(givesTerminals && isInstalled('gcc', 'libssh-dev'))('libssh', () => {
   let client: string
   beforeAll(() => {
     client = buildLibsshClient(vaultterm)
@@ -227,7 +228,9 @@ describe.runIf(givesTerminals)('libssh', () => {
   )
 })
 
-test.runIf(givesTerminals).each<[Way]>([['straight'], ['by a jump']])(
+test
+  .runIf(givesTerminals && isInstalled('python3-paramiko'))
+  .each<[Way]>([['straight'], ['by a jump']])(
   'Paramiko, %s: commands, a shell, and files',
   async (way) => {
     const answer = await runPython(
@@ -285,7 +288,7 @@ print(json.dumps(answer))
   },
 )
 
-test.each<[Way]>([['straight'], ['by a jump']])(
+test.runIf(isInstalled('python3-asyncssh')).each<[Way]>([['straight'], ['by a jump']])(
   'AsyncSSH, %s: many at once, files, and a signal',
   async (way) => {
     const answer = await runPython(
@@ -416,7 +419,7 @@ describe('rsync', () => {
 })
 
 describe('Ansible', () => {
-  test.runIf(givesTerminals).each([['acme+real'], ['real.acme']])(
+  test.runIf(givesTerminals && isInstalled('ansible-core')).each([['acme+real'], ['real.acme']])(
     'pings, copies, and runs on many at once, by %s',
     async (host) => {
       const place = join(sshd.directory, `ansible-${host}`)

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { keepHostKeys } from '../../../src/local/index.ts'
+import { isInstalled } from '../../support/debian.ts'
 import { runProgram } from '../../support/program.ts'
 import { Authority } from '../../support/ssh-authority.ts'
 import { echoSessions, type Listener, listenForClients } from '../../support/ssh-listener.ts'
@@ -40,7 +41,7 @@ async function audit(port: number): Promise<{ found: string[]; said: string }> {
   return { found: found.filter((line) => !excused.some((one) => one.test(line))), said }
 }
 
-describe('ssh-audit', () => {
+describe.runIf(isInstalled('ssh-audit'))('ssh-audit', () => {
   test('finds nothing to fail and nothing to warn of', async () => {
     const { found, said } = await audit(listener.port)
     // It has seen all of it: no line, no fault.
