@@ -167,13 +167,14 @@ test('refuses any other key, any other login and anything but a session', async 
 test.runIf(existsSync('/usr/lib/openssh/sftp-server'))('serves SFTP', async () => {
   // Into its own home, and back: the shell's user cannot look into our directories.
   writeFileSync(join(base, 'file'), 'content')
-  const name = randomBytes(6).toString('hex')
+  const name = `there-${randomBytes(6).toString('hex')}`
+  const there = target.separateUser === undefined ? join(base, name) : name
   const args = sshArguments().map((arg) => (arg === '-p' ? '-P' : arg))
   const { code } = await run(
     'sftp',
     [...args, '-b', '-', `${target.login}@${target.host}`],
     Buffer.from(
-      `put ${join(base, 'file')} there-${name}\nget there-${name} ${join(base, 'copy')}\nrm there-${name}\n`,
+      `put ${join(base, 'file')} ${there}\nget ${there} ${join(base, 'copy')}\nrm ${there}\n`,
     ),
   )
   expect(code).toBe(0)

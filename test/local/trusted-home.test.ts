@@ -226,7 +226,10 @@ describe.runIf(isRoot)('attack: another user plants files for root', () => {
 })
 
 describe('attack: a directory that others can write', () => {
-  test.each([0o777, 0o757])('mode %o of the home or above it is refused', async (mode) => {
+  test.each([
+    ['0777', 0o777],
+    ['0757', 0o757],
+  ])('mode %s of the home or above it is refused', async (_, mode) => {
     await stoppedHome()
     for (const one of [path, base]) {
       const before = statSync(one).mode & 0o7777
