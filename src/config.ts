@@ -5,15 +5,15 @@ import { z } from 'zod'
 import { CodedError } from './errors.ts'
 import { Secret } from './secret.ts'
 
-/** Where a listener binds. Port 0 picks a free one. */
+/** The address of a listener. Port 0 picks a free one. */
 export interface Listen {
   readonly host: string
   readonly port: number
 }
 
-/** Which database role to log in as. Each has a URL of its own in a hardened installation. */
+/** A login for each database role. In a hardened installation each has a URL of its own. */
 export interface DatabaseUrls {
-  /** Owns the tables and runs the migrations; nothing serves with it. */
+  /** Owns the tables and runs the migrations; no server uses it. */
   readonly owner: Secret<string>
   /** Serves: portal, admin plane, vault. */
   readonly app: Secret<string>
@@ -21,7 +21,7 @@ export interface DatabaseUrls {
   readonly bastion: Secret<string>
 }
 
-/** What `serve` needs and `up` makes for itself where it is not given. */
+/** The datastores that `serve` requires, and that `up` makes where the settings name none. */
 export interface Datastores {
   readonly database: DatabaseUrls
   readonly redisUrl: Secret<string> | undefined
@@ -36,18 +36,18 @@ export interface Config {
   readonly ssh: Listen
   readonly portal: Listen
   readonly admin: Listen
-  /** What people type into a browser; undefined means the portal's own address. */
+  /** The URL that people type into a browser; undefined means the portal's own address. */
   readonly publicUrl: string | undefined
   readonly logLevel: string
   /** `off`: SSH in JavaScript also where ssh2's native ciphers are built. ssh2 itself reads it, too. */
   readonly nativeCiphers: 'auto' | 'off'
-  /** Where our connections come from, as targets see it: certificates are good from there only. */
+  /** Source addresses of our connections, as targets see them. Certificates are valid from there only. */
   readonly egress: string | undefined
   /** How long live sessions may go on after SIGTERM. */
   readonly drainMs: number
   readonly limits: BastionLimits
   readonly workers: WorkerLimits
-  /** Only what was given: `up` fills the rest. */
+  /** Settings without a default: `up` fills those that are not set. */
   readonly given: {
     readonly databaseUrl: string | undefined
     readonly ownerDatabaseUrl: string | undefined
@@ -58,10 +58,10 @@ export interface Config {
   }
 }
 
-/** Limits of the SSH face. Each has a safe default, and each can be set. */
+/** Limits of the SSH listener. Each has a safe default, and each can be set. */
 export interface BastionLimits {
   readonly loginGraceMs: number
-  /** Connections that have not proved who they are, in all. */
+  /** Connections that have not logged in yet, in all. */
   readonly unauthenticatedMax: number
   /** The same from one source address. */
   readonly unauthenticatedPerSourceMax: number
@@ -74,7 +74,7 @@ export interface BastionLimits {
   /** Addresses at which targets listen for the client. */
   readonly listenersPerConnectionMax: number
   readonly connectionsPerUserMax: number
-  /** Of all their connections, those that are being started among them. */
+  /** Over all connections of a user, including sessions that are being started. */
   readonly sessionsPerUserMax: number
   /** When a silent client counts as gone. */
   readonly keepalive: KeepaliveLimits
@@ -91,30 +91,30 @@ export interface KeepaliveLimits {
   readonly countMax: number
 }
 
-/** What it costs an address when somebody comes from it and does not log in. */
+/** The penalties of an address for connections that do not log in. */
 export interface PenaltyLimits {
-  /** They tried nothing. */
+  /** For a connection that tried no login. */
   readonly silentMs: number
-  /** They were refused. */
+  /** For one whose logins were all refused. */
   readonly refusedMs: number
-  /** Their time to log in ran out. */
+  /** For one whose time to log in ran out. */
   readonly lateMs: number
-  /** They broke the protocol. */
+  /** For one that broke the protocol. */
   readonly invalidMs: number
-  /** From this sum on the address is held off. */
+  /** From this sum on, connections from the address are refused. */
   readonly minMs: number
-  /** No sum is larger. */
+  /** The largest sum. */
   readonly maxMs: number
-  /** Addresses and CIDR blocks that pay nothing. Undefined when not given: `up` fills it. */
+  /** Addresses and CIDR blocks without penalties. Undefined when not set: `up` fills it. */
   readonly exempt: readonly string[] | undefined
 }
 
-/** How many processes parse what strangers send, and how large they may become. */
+/** The number of processes that parse the bytes of strangers, and their size limits. */
 export interface WorkerLimits {
   readonly workers: number
-  /** Above it, a worker gets no more connections, and another takes its place. */
+  /** A worker above it gets no new connections, and another takes its place. */
   readonly softBytes: number
-  /** Above it, it is killed. */
+  /** A worker above it is killed. */
   readonly hardBytes: number
 }
 
@@ -245,9 +245,9 @@ const environment = z.object({
   VAULTTERM_PENALTY_EXEMPT: addressBlocks.optional(),
 })
 
-/** Reads the settings of an environment. Names every wrong one at once. */
+/** Reads the settings of an environment. Throws ConfigInvalid, which names every wrong one. */
 export function parseConfig(env: NodeJS.ProcessEnv): Config {
-  // A setting given as the empty string is one not given: that is how shells and compose files unset.
+  // Shells and compose files unset a setting by giving it the empty string.
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
   const parsed = environment.safeParse(given)
   if (!parsed.success) {
@@ -311,7 +311,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
   })
 }
 
-/** What production needs and embeds nothing for. Names all that is missing at once. */
+/** The datastores of production. Throws ConfigInvalid, which names all that are missing. */
 export function requireDatastores({ given }: Config): Datastores {
   const missing = [
     given.databaseUrl ?? 'DATABASE_URL is missing: the Postgres server, as postgres://…',
@@ -330,7 +330,7 @@ export function requireDatastores({ given }: Config): Datastores {
   }
 }
 
-/** One login may serve for all three roles, which it then takes on by `set role`. */
+/** One login can serve for all three roles, which it takes on by `set role`. */
 export function databaseUrls(given: Config['given'], databaseUrl: string): DatabaseUrls {
   return {
     owner: new Secret(given.ownerDatabaseUrl ?? databaseUrl),

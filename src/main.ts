@@ -9,21 +9,21 @@ import { serve } from './main/serve.ts'
 import { up } from './main/up.ts'
 import { migrate } from './postgres/index.ts'
 
-/** Left open by a mistake, something must not keep a finished command from ending. */
+/** A finished command ends after this time even if a handle was left open by mistake. */
 const lingerMs = 5000
 
 const { env, stdin, stdout, stderr } = process
 
 const print = (text: string) => void stdout.write(text)
 
-/** Commands say what they did themselves; their logs are for when something is wrong. */
+/** Commands print their own results; their logs are for problems. */
 const quietLog = () => createLog(env.VAULTTERM_LOG || 'warn')
 
 const deps: CliDeps = {
   open: (what) => open(what, parseConfig(env), quietLog()),
   up: ({ json }) => {
     const config = parseConfig(env)
-    // Before the page, people at a terminal want no lines of JSON, unless they asked for them.
+    // People at a terminal want the page and no lines of JSON, unless they asked for them.
     const log = json || stderr.isTTY !== true ? createLog(config.logLevel) : quietLog()
     return up({ config, log, json, print })
   },

@@ -1,11 +1,32 @@
-# Sourced by the launchers, with $root set. Sees to the set-up, then sets $node to the Node that the
-# project runs on, which is also the first on PATH for whatever that starts.
+# Sourced by the launchers, with $root set. Completes the set-up, then sets $node to the Node that the
+# project runs on, and puts it first on PATH for everything that it starts.
+
+# Prints the user id of the owner of a file; of the file behind a symbolic link.
+owner_of() {
+  set -- $(ls -ldnL -- "$1" 2>/dev/null)
+  echo "${3-}"
+}
+
+# Nothing is run that belongs to somebody else than this user, root, and the owner of the checkout.
+user=$(id -u)
+keeper=$(owner_of "$root")
+for part in "$root/node_modules" "$root/node_modules/.vaultterm" "$root"/node_modules/node-*; do
+  [ -e "$part" ] || continue
+  case $(owner_of "$part") in
+    0 | "$user" | "$keeper") ;;
+    *)
+      ls -ldnL -- "$part" >&2
+      echo "vaultterm: $part belongs to another user (see the line above): remove $root/node_modules, and run again (ERR_SETUP)" >&2
+      exit 1
+      ;;
+  esac
+done
 
 bundled=
 for candidate in "$root"/node_modules/node-*/bin/node; do
   if [ -x "$candidate" ]; then bundled=$candidate; fi
 done
-# Set-up runs on whatever is here: the last one's Node, or the system's.
+# Set-up runs on the Node of an earlier set-up, or on the system's.
 if [ -n "$bundled" ] && "$bundled" -e '' 2>/dev/null; then
   starter=$bundled
 elif command -v node >/dev/null 2>&1; then
@@ -14,7 +35,7 @@ else
   echo 'vaultterm: no Node here: install Node 20 or later, with npm (ERR_SETUP)' >&2
   exit 1
 fi
-# The answer on stdout is a path; all that set-up has to say goes to stderr.
+# The answer on stdout is a path; messages of set-up go to stderr.
 node=$("$starter" "$root/bin/setup/main.mjs")
 PATH=$(dirname "$node"):$PATH
 export PATH

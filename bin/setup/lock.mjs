@@ -11,7 +11,7 @@ const namelessMs = 5000
  * Does work while no other launcher of this checkout does its own.
  *
  * The lock is a directory with a file for each process that is at work. When all of them are gone,
- * whoever finds it takes it over: a killed launcher may leave its npm running, and is waited for.
+ * the next launcher takes it over: one that was killed may have left its npm running.
  */
 export async function withLock(path, work) {
   const started = performance.now()

@@ -2,7 +2,7 @@
  * Makes a checkout ready to run, and prints the path of the Node to run it on.
  *
  * It runs on any Node from 20 on, before anything is installed, so it is plain JavaScript without
- * dependencies. Each step can be interrupted and done again: what says "ready" is written last.
+ * dependencies. Each step can be interrupted and done again: the file `ready` is written last.
  */
 
 import { createHash } from 'node:crypto'
@@ -14,17 +14,20 @@ import {
   renameSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildBinding } from './binding.mjs'
+import { assertWritable, warnOfOwner } from './checkout.mjs'
 import { withLock } from './lock.mjs'
-import { findNode } from './node.mjs'
+import { bundledNode, findNode } from './node.mjs'
 import { installDependencies } from './npm.mjs'
 import { applyPatches } from './patches.mjs'
 import { announceStarts, fail, say, step } from './step.mjs'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const state = join(root, 'node_modules', '.vaultterm')
+/** Stands in the state for the Node that npm installed in this checkout. */
+const bundled = 'bundled'
 
 const major = Number(process.versions.node.split('.')[0])
 if (major < 20) fail(`Node ${process.versions.node} is too old: install Node 20 or later, with npm`)
@@ -32,10 +35,14 @@ if (major < 20) fail(`Node ${process.versions.node} is too old: install Node 20 
 const isBuilt =
   !existsSync(join(root, 'src', 'main.ts')) && existsSync(join(root, 'dist', 'main.js'))
 if (isBuilt) {
-  // A packaged copy was set up when it was made, and may lie where nobody may write.
+  // A packaged copy was set up when it was made, and may be read-only.
   process.stdout.write(findNode(root).path)
 } else {
-  if (readyNode() === undefined) await withLock(`${root}/.setup-lock`, setUp)
+  if (readyNode() === undefined) {
+    assertWritable(root)
+    warnOfOwner(root)
+    await withLock(`${root}/.setup-lock`, setUp)
+  }
   process.stdout.write(readyNode() ?? fail('set-up did not finish: run it again'))
 }
 
@@ -57,18 +64,27 @@ async function setUp(addOwner) {
       `ssh2: ciphers in JavaScript, at about half the speed: ${binding.why}. ` +
         'All works; to build them, see to that and remove node_modules/.vaultterm',
     )
-  writeState('ready', JSON.stringify({ key: readyKey(node.version), node: node.path }))
+  // Without the path of this checkout: in a copy of it, that would lead to the first one.
+  const kept = node.path === bundledNode(root) ? bundled : node.path
+  writeState('ready', JSON.stringify({ key: readyKey(node.version), node: kept }))
 }
 
-/** The Node of a finished set-up that fits what lies here now, or undefined. */
+/** The Node of a finished set-up that fits this checkout and its settings as they are now, or undefined. */
 function readyNode() {
   try {
-    const { key, node } = JSON.parse(readState('ready') ?? '{}')
-    if (typeof node !== 'string' || !existsSync(node)) return undefined
+    const { key, node: kept } = JSON.parse(readState('ready') ?? '{}')
+    const node = kept === bundled ? bundledNode(root) : kept
+    if (typeof node !== 'string' || !existsSync(node) || !isCandidate(node)) return undefined
     return key === readyKey(findNode(root, node).version) ? node : undefined
   } catch {
     return undefined
   }
+}
+
+/** Whether set-up could choose this Node here and now. A copied checkout names that of another place. */
+function isCandidate(node) {
+  const onPath = (process.env.PATH ?? '').split(delimiter).map((at) => join(at, 'node'))
+  return [bundledNode(root), process.execPath, ...onPath].includes(node)
 }
 
 function dependenciesKey() {

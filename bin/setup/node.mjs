@@ -8,23 +8,20 @@ const oldest = [24, 15]
 
 /**
  * The Node to run on: the one that npm installed for this platform, or a new enough one on PATH.
- * With `known`, only what that one is.
+ * With `known`, the facts of that one, which must be one of these.
  */
 export function findNode(root, known) {
   const bundled = join(root, 'node_modules', `node-${process.platform}-${process.arch}`)
-  const path = join(bundled, 'bin', 'node')
+  const path = bundledNode(root)
   if (existsSync(path) && (known === undefined || known === path)) {
     const { version } = JSON.parse(readFileSync(join(bundled, 'package.json'), 'utf8'))
     // Starting it proves that it fits this machine (it needs glibc); a known one has proved it.
     if (known === path || versionOf(path) !== undefined) return { path, version, home: bundled }
   }
-  const candidates =
-    known === undefined
-      ? [
-          process.execPath,
-          ...(process.env.PATH ?? '').split(delimiter).map((at) => join(at, 'node')),
-        ]
-      : [known]
+  const candidates = [
+    process.execPath,
+    ...(process.env.PATH ?? '').split(delimiter).map((at) => join(at, 'node')),
+  ].filter((candidate) => known === undefined || candidate === known)
   for (const candidate of candidates) {
     const version = candidate === process.execPath ? process.versions.node : versionOf(candidate)
     if (version !== undefined && isNewEnough(version))
@@ -34,6 +31,11 @@ export function findNode(root, known) {
     `there is no Node package for ${process.platform}-${process.arch} that starts here: ` +
       `install Node ${oldest.join('.')} or later`,
   )
+}
+
+/** Where npm puts the Node of this platform. */
+export function bundledNode(root) {
+  return join(root, 'node_modules', `node-${process.platform}-${process.arch}`, 'bin', 'node')
 }
 
 function isNewEnough(version) {

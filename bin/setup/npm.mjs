@@ -10,9 +10,10 @@ import {
 } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
+import { isOwn } from './checkout.mjs'
 import { fail, run } from './step.mjs'
 
-/** Installs what the lockfile says, without running anybody's install script. */
+/** Installs the packages of the lockfile, without running their install scripts. */
 export async function installDependencies(root) {
   const npm = findNpm()
   await npmCi(root, process.execPath, npm)
@@ -73,7 +74,7 @@ export function findNpm() {
   return fail('no npm here: install the npm that comes with Node')
 }
 
-/** Our environment without what an outer npm says about itself, and with the home npm would guess wrong. */
+/** Our environment without the variables of an outer npm, and with a home that is the user's own. */
 export function environment(root, node) {
   const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ''}` }
   for (const name of Object.keys(env))
@@ -84,8 +85,10 @@ export function environment(root, node) {
     )
       delete env[name]
   // An empty HOME would put npm's cache into the working directory; without one npm asks the system.
-  if (env.HOME === '') delete env.HOME
-  // A user without a name has none, and npm does not start without. This one is nobody else's.
+  // One of another user, as sudo may leave it, holds a cache and settings that are not ours.
+  if (env.HOME === '' || (env.HOME !== undefined && existsSync(env.HOME) && !isOwn(env.HOME)))
+    delete env.HOME
+  // A user without a name has no home, and npm does not start without one.
   if (env.HOME === undefined && systemHome() === undefined) env.HOME = join(root, 'node_modules')
   return env
 }
@@ -94,7 +97,7 @@ export function environment(root, node) {
 function temporaryCache() {
   let path =
     process.env.npm_config_cache ||
-    join(process.env.HOME || (systemHome() ?? '/nonexistent'), '.npm')
+    join(environment('/', process.execPath).HOME ?? systemHome() ?? '/nonexistent', '.npm')
   while (!existsSync(path)) path = dirname(path)
   try {
     accessSync(path, constants.W_OK)

@@ -64,7 +64,7 @@ export function denialOf(
       return {
         denied: refusal.why,
         code: 'ERR_KEY_REMOVED',
-        message: `the key you came in with is registered for ${user.name} no more; connect again with another, or ask an administrator`,
+        message: `the key you logged in with is no longer registered for ${user.name}; connect again with another key, or ask an administrator`,
       }
     case 'no-target':
     case 'no-grant':
@@ -98,7 +98,7 @@ export function denialOf(
       return {
         denied: 'no-forward',
         code: 'ERR_FORWARD_REFUSED',
-        message: `no forward from ${refusal.target} leads there: it is the bastion's own, or your certificate does not permit it`,
+        message: `no forward from ${refusal.target} may lead there: it is an address of the bastion itself, or your certificate does not permit forwards`,
       }
     case 'no-destination':
       return {
@@ -110,7 +110,7 @@ export function denialOf(
       return {
         denied: 'chained',
         code: 'ERR_JUMP_CHAINED',
-        message: `${refusal.target} cannot be reached by way of another target, where nobody would see what is done; jump from this bastion alone (ssh -J ${tenantSlug}@… ${refusal.target})`,
+        message: `${refusal.target} cannot be reached through another target, where the session would not be recorded; jump from this bastion only (ssh -J ${tenantSlug}@… ${refusal.target})`,
       }
     case 'no-login':
       return {
@@ -128,7 +128,7 @@ function placeText(place: ForwardDestination | undefined): string {
 
 function grantFor({ kind, destination }: Wish): string {
   return destination !== undefined && 'path' in destination
-    ? `a grant that lists hosts and ports leads to no socket (vaultterm grant add --allow ${kind}, without --forward)`
+    ? `a grant that lists hosts and ports does not allow sockets (vaultterm grant add --allow ${kind}, without --forward)`
     : `ask an administrator for a grant that names it (vaultterm grant add --allow ${kind} --forward HOST:PORT)`
 }
 

@@ -10,7 +10,7 @@ export class AuthorizationInvalid extends CodedError {
   readonly code = 'ERR_AUTHORIZATION'
 
   constructor() {
-    super('this authorization is not valid any more: connect again')
+    super('this authorization is no longer valid: connect again')
   }
 }
 
@@ -81,6 +81,6 @@ export class AccessLimit extends CodedError {
   readonly code = 'ERR_ACCESS_LIMIT'
 
   constructor(what: string, max: number) {
-    super(`a tenant may have ${max} ${what}: remove some that are not used any more`)
+    super(`a tenant can have at most ${max} ${what}: remove some that are no longer used`)
   }
 }

@@ -9,14 +9,20 @@ import {
   type WriteTx,
 } from '../postgres/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
-import { UserMissing, UserNameInvalid } from './errors.ts'
-import type { Identity } from './identity.ts'
+import { AdministratorMissing, UserMissing, UserNameInvalid } from './errors.ts'
+import type { Identity, UserId } from './identity.ts'
 import { createKeys, type Keys } from './keys.ts'
 import { authMetrics } from './metrics.ts'
-import { findUser, insertUser } from './queries.ts'
+import {
+  deleteUser,
+  findUser,
+  insertUser,
+  listWithSessions,
+  type UserWithSessions,
+} from './queries.ts'
 import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts'
 import { createUsers, requireUser, type Users } from './users.ts'
-import { type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
+import { idleSeconds, type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
 
 /** Who people are, in each tenant. */
 export interface Auth extends Users, Keys {
@@ -27,10 +33,24 @@ export interface Auth extends Users, Keys {
   readonly web: WebLogins
 }
 
-/** Who administers the platform: people of no tenant. */
+/** An account of the admin plane. */
+export interface Administrator {
+  readonly id: UserId
+  readonly name: string
+  /** RFC 3339, UTC. */
+  readonly createdAt: string
+  /** Browsers that are signed in now. */
+  readonly sessions: number
+}
+
+/** The administrators of the platform, who belong to no tenant. */
 export interface AdminAuth extends WebLogins {
-  /** Makes the administrator on first use. Whoever may run commands here is one anyhow. */
+  /** Makes the administrator on first use: everybody who can run commands here has that power anyhow. */
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
+  /** By name. */
+  listAdministrators(): Promise<readonly Administrator[]>
+  /** With links and web sessions, which end at once. On the log. Throws AdministratorMissing. */
+  removeAdministrator(name: string, actor: Actor): Promise<Administrator>
 }
 
 export interface AuthDeps extends AdminAuthDeps {
@@ -101,13 +121,40 @@ export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
       try {
         return await create()
       } catch (err) {
-        // Somebody else made the same administrator at the same moment.
-        if (violation(err)?.kind === 'unique') return create()
+        // At the same moment, somebody else made or removed the same administrator.
+        const kind = violation(err)?.kind
+        if (kind === 'unique' || kind === 'foreign-key') return create()
         throw err
       }
     },
+    async listAdministrators() {
+      const rows = await database.read(systemTenant, (tx) => listWithSessions(tx, idleSeconds))
+      return rows.map(administratorOf)
+    },
+    removeAdministrator: (name, actor) =>
+      database.write(
+        systemTenant,
+        async (tx) => {
+          const rows = await listWithSessions(tx, idleSeconds)
+          const row = rows.find((one) => one.name === name)
+          if (row === undefined || (await deleteUser(tx, row.id)) === 0)
+            throw new AdministratorMissing(name)
+          await appendEvent(tx, {
+            type: 'user.remove',
+            public: { user: row.id, role: row.role, ...actorKeys(actor) },
+            private: { name, actorName: actor.name },
+          })
+          return administratorOf(row)
+        },
+        // A link of theirs may be redeemed at this moment.
+        { retry: true },
+      ),
     redeem: (token) => web.redeem(token),
     session: (cookie) => web.session(cookie),
     end: (cookie) => web.end(cookie),
   }
+}
+
+function administratorOf({ id, name, createdAt, sessions }: UserWithSessions): Administrator {
+  return { id, name, createdAt: createdAt.toISOString(), sessions }
 }

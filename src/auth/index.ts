@@ -6,8 +6,15 @@
  */
 
 export { type Actor, actorKeys } from './actor.ts'
-export { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth.ts'
 export {
+  type AdminAuth,
+  type Administrator,
+  type Auth,
+  createAdminAuth,
+  createAuth,
+} from './auth.ts'
+export {
+  AdministratorMissing,
   EmailInvalid,
   KeyExists,
   KeyMissing,

@@ -49,6 +49,22 @@ export function listUsers(tx: ReadTx): Promise<UserRow[]> {
   return tx.many(`select ${userColumns} from app_user order by name`)
 }
 
+export interface UserWithSessions extends UserRow {
+  readonly sessions: number
+}
+
+/** With the number of web sessions that have neither expired nor been idle for too long. */
+export function listWithSessions(tx: ReadTx, idleSeconds: number): Promise<UserWithSessions[]> {
+  return tx.many(
+    `select ${userColumns},
+         (select count(*)::integer from web_session s
+            where s.tenant_id = u.tenant_id and s.user_id = u.id and s.expires_at > now()
+              and s.seen_at > now() - make_interval(secs => $1)) as sessions
+       from app_user u order by name`,
+    [idleSeconds],
+  )
+}
+
 export function deleteUser(tx: WriteTx, id: UserId): Promise<number> {
   return tx.run('delete from app_user where id = $1', [id])
 }

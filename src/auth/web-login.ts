@@ -31,7 +31,8 @@ export interface WebLogins {
 
 const linkSeconds = 10 * 60
 const sessionSeconds = 7 * 24 * 3600
-const idleSeconds = 12 * 3600
+/** A web session that nobody uses for so long has ended. */
+export const idleSeconds = 12 * 3600
 
 /**
  * Sign-in to the pages of one kind: `serves` says of which tenants, so that an administrator's link

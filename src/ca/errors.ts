@@ -18,6 +18,6 @@ export class EgressInvalid extends CodedError {
   readonly code = 'ERR_CONFIG_INVALID'
 
   constructor(egress: string) {
-    super(`VAULTTERM_EGRESS is no list of addresses and CIDR blocks: ${JSON.stringify(egress)}`)
+    super(`VAULTTERM_EGRESS is not a list of addresses and CIDR blocks: ${JSON.stringify(egress)}`)
   }
 }

@@ -7,11 +7,11 @@ import { withProgress } from './progress.ts'
 import { type Column, formatTable } from './table.ts'
 import { type Terminal, write } from './terminal.ts'
 
-/** What every command is made with. */
+/** The terminal and the installation of one command. */
 export class Context {
   readonly terminal: Terminal
   readonly deps: CliDeps
-  /** The exit status of a command that did its work, and found something wrong. */
+  /** The exit status of a command that did its work. Not 0 when it found a problem. */
   status = 0
 
   constructor(terminal: Terminal, deps: CliDeps) {
@@ -19,7 +19,7 @@ export class Context {
     this.deps = deps
   }
 
-  /** Who runs commands here: an operator, by the name that the system knows. */
+  /** The operator who runs this command, by the system's user name. */
   get actor(): Actor {
     return { kind: 'operator', id: 'cli', name: operatorName() }
   }
@@ -36,7 +36,7 @@ export class Context {
     }
   }
 
-  /** The same, with a tenant found by its slug. */
+  /** The same with a tenant, found by its slug. */
   withTenant<T>(
     what: string,
     slug: string,
@@ -55,7 +55,7 @@ export class Context {
     await this.print(printableJson(value))
   }
 
-  /** A list: one document of JSON, or a table with a word for when there is nothing in it. */
+  /** Prints a list: one document of JSON, or a table; `none` is the message for an empty one. */
   async printList<Row>(
     rows: readonly Row[],
     options: {
@@ -70,7 +70,7 @@ export class Context {
     await this.print(...formatTable(options.columns, rows))
   }
 
-  /** What one act made or changed: its JSON, or one line. */
+  /** Prints the result of one act: as JSON, or as one line. */
   async printDone(json: boolean | undefined, value: object, line: string): Promise<void> {
     await (json === true ? this.printJson(value) : this.print(printable(line)))
   }
@@ -80,7 +80,7 @@ function operatorName(): string {
   try {
     return userInfo().username
   } catch {
-    // A user id without an entry in the system's list, as in containers.
+    // A user id without an account, as in containers.
     return `uid ${process.getuid?.() ?? 'unknown'}`
   }
 }

@@ -25,33 +25,33 @@ export interface CliProduct {
   readonly run: {
     readonly portal: string
     readonly admin: string
-    /** What goes into links for people. */
+    /** The base of links for people. */
     readonly publicUrl: string
-    /** Whether the commands that act on live sessions have something to act on. */
+    /** Whether a server runs, which the commands that act on live sessions need. */
     readonly live: boolean
   }
   close(): Promise<void>
 }
 
-/** What a check of the whole installation found. */
+/** One result of a check of the whole installation. */
 export interface Finding {
   readonly name: string
   readonly ok: boolean
-  /** What was found, in a few words. */
+  /** The result in a few words. */
   readonly detail: string
-  /** What to do about it; absent when all is well. */
+  /** How to fix it; absent when all is well. */
   readonly fix?: string
 }
 
-/** What the command line needs of the program around it. */
+/** The parts of the program that the command line calls. */
 export interface CliDeps {
-  /** `what` is for whoever finds the installation taken meanwhile. */
+  /** Other processes that find the home in use report `what`, the command. */
   open(what: string): Promise<CliProduct>
   /** Resolve with the exit status once all has stopped. */
   up(options: { readonly json: boolean }): Promise<number>
   serve(options: { readonly json: boolean }): Promise<number>
   migrate(): Promise<{ readonly applied: readonly string[]; readonly version: string }>
-  /** Reads the settings: with `serve`, those that production needs must be there, too. */
+  /** Reads the settings; with `serve`, also requires those of production. */
   checkConfig(options: { readonly serve: boolean }): { readonly [setting: string]: string }
   doctor(): Promise<readonly Finding[]>
 }

@@ -2,13 +2,13 @@ import { CommanderError } from 'commander'
 import { CodedError, type ErrorCode } from '../errors.ts'
 import { printable } from './printable.ts'
 
-/** The command line is not one that there is. */
+/** The command line is wrong. */
 export class WrongUsage extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_USAGE'
 }
 
-/** There is no such tenant, user, key, target, grant or session. */
+/** A tenant, user, key, target, grant or session does not exist. */
 export class NotFound extends CodedError {
   readonly kind = 'missing'
   readonly code: ErrorCode
@@ -19,25 +19,25 @@ export class NotFound extends CodedError {
   }
 }
 
-/** A file that was named cannot be used. */
+/** A file of the command line cannot be used. */
 export class FileUnusable extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_FILE'
 }
 
-/** What was checked is not as it should be; the findings have been printed. */
+/** A check failed; its findings have been printed. */
 export class CheckFailed extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_CHECK_FAILED'
 }
 
-/** What a failed command says, on one line, and the status it exits with. */
+/** The one line that a failed command prints, and its exit status. */
 export interface Failure {
   readonly line: string
   readonly status: 1 | 2
 }
 
-/** Puts an error the way every command tells one. What has no code is a bug or an outage. */
+/** Formats an error as every command prints it. An error without a code is a bug or an outage. */
 export function failureOf(err: unknown): Failure {
   if (err instanceof CommanderError) return { line: say(usageText(err), 'ERR_USAGE'), status: 2 }
   if (err instanceof WrongUsage) return { line: say(err.message, err.code), status: 2 }
@@ -48,7 +48,7 @@ export function failureOf(err: unknown): Failure {
   }
 }
 
-/** A list below a message becomes a part of its line. */
+/** Joins a message and the list below it into one line. */
 function say(message: string, code: ErrorCode): string {
   const line = message
     .trim()
@@ -57,7 +57,7 @@ function say(message: string, code: ErrorCode): string {
   return `vaultterm: ${printable(line)} (${code})`
 }
 
-/** `error: unknown command 'tenat'` and `(Did you mean tenant?)` below it, as a part of a sentence. */
+/** Joins `error: unknown command 'tenat'` and the line `(Did you mean tenant?)` below it. */
 function usageText({ message }: CommanderError): string {
   return message
     .replace(/^error: /, '')

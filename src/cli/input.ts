@@ -6,14 +6,14 @@ import type { Terminal } from './terminal.ts'
 /** Keys and host keys are a few hundred bytes. */
 const textBytesMax = 64 * 1024
 
-/** The text of FILE, or of stdin for `-`: small, and text. */
+/** Reads FILE, or stdin for `-`, as UTF-8 of at most 64 KiB. Throws FileUnusable. */
 export async function readText(path: string, { stdin, stderr }: Terminal): Promise<string> {
   if (path !== '-') return readAll(path, await openFile(path))
-  if (stdin.isTTY === true) stderr.write('reading from the terminal; end with Ctrl-D\n')
+  if (stdin.isTTY === true) stderr.write('reading from the terminal: end with Ctrl-D\n')
   return readAll('stdin', stdin)
 }
 
-/** A file to read from. Throws FileUnusable where there is none. */
+/** Opens a file for reading. Throws FileUnusable. */
 export async function openFile(path: string): Promise<Readable> {
   try {
     const file = await open(path)
@@ -34,7 +34,7 @@ async function readAll(name: string, stream: Readable): Promise<string> {
     bytes += buffer.length
     if (bytes > textBytesMax) {
       stream.destroy()
-      throw new FileUnusable(`${name} is too long: at most ${textBytesMax / 1024} KiB are read`)
+      throw new FileUnusable(`${name} is too long: the limit is ${textBytesMax / 1024} KiB`)
     }
     chunks.push(buffer)
   }
@@ -47,18 +47,18 @@ function decode(name: string, bytes: Buffer): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (err) {
-    throw new FileUnusable(`${name} is not text`, { cause: err })
+    throw new FileUnusable(`${name} is not UTF-8 text`, { cause: err })
   }
 }
 
-/** What the operating system said of a file, in its own short word. */
+/** The reason that the operating system gives for a failed access to a file. */
 export function reason(err: unknown): string {
   const code = err instanceof Error && 'code' in err ? String(err.code) : 'unknown error'
   const words: { readonly [code: string]: string } = {
-    ENOENT: 'there is no such file',
-    EACCES: 'it may not be read or written by this user',
+    ENOENT: 'the file does not exist',
+    EACCES: 'this user may not read or write it',
     EISDIR: 'it is a directory',
-    EEXIST: 'it is already there',
+    EEXIST: 'it already exists',
     ENOSPC: 'the disk is full',
   }
   return words[code] ?? code

@@ -7,7 +7,7 @@ export function readableTime(at: string | null | undefined): string {
   return Number.isNaN(date.getTime()) ? at : date.toISOString().slice(0, 19).replace('T', ' ')
 }
 
-/** How long something took: `3m 12s`. */
+/** A duration as people read it: `3m 12s`. */
 export function readableDuration(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000))
   if (seconds < 60) return `${seconds}s`
@@ -33,16 +33,16 @@ const unitMs: { readonly [unit: string]: number } = {
   w: 604_800_000,
 }
 
-/** A span as an option gives it, `30m` or `8h`, in milliseconds. */
+/** Parses the span of an option, such as `30m` or `8h`, into milliseconds. */
 export function parseSpan(text: string): number {
   const [, count, unit = ''] = /^(\d{1,5})([mhdw])$/.exec(text) ?? []
-  if (count === undefined) throw new InvalidArgumentError('give a span: 30m, 8h, 30d')
+  if (count === undefined) throw new InvalidArgumentError('give a span of time: 30m, 8h, 30d')
   return Number(count) * (unitMs[unit] ?? 0)
 }
 
 /**
- * A moment in the future as an option gives it: a date (`2027-01-31`), a time with its zone
- * (RFC 3339), or from now on (`8h`, `90d`).
+ * Parses the moment of an option, which must be in the future: a date (`2027-01-31`), a time with its
+ * zone (RFC 3339), or a span from now on (`8h`, `90d`).
  */
 export function parseMoment(text: string, now: Date = new Date()): Date {
   const span = /^(\d{1,5})([mhdw])$/.exec(text)
@@ -55,7 +55,7 @@ export function parseMoment(text: string, now: Date = new Date()): Date {
       'give a date (2027-01-31), a time with its zone (2027-01-31T18:00:00Z), or a span (8h, 90d)',
     )
   }
-  if (at.getTime() <= now.getTime()) throw new InvalidArgumentError('that is in the past')
+  if (at.getTime() <= now.getTime()) throw new InvalidArgumentError('this time is in the past')
   return at
 }
 

@@ -1,6 +1,6 @@
 import type { Target } from '../access/index.ts'
 
-/** What a target needs to take our certificates. */
+/** Everything that a target needs to accept our certificates. */
 export interface CertificateTrust {
   /** Lines of `TrustedUserCAKeys`. */
   readonly authorities: readonly string[]
@@ -10,8 +10,8 @@ export interface CertificateTrust {
 }
 
 /**
- * What to run once on a target, as an administrator of it, so that it accepts our key for each of
- * its logins. Running it again changes nothing.
+ * The shell lines that make a target accept our key for each of its logins. An administrator runs them
+ * once on the target; a second run changes nothing.
  */
 export function onboardLines({ name, logins }: Target, publicKey: string): readonly string[] {
   return [
@@ -32,8 +32,9 @@ export function onboardLines({ name, logins }: Target, publicKey: string): reado
 }
 
 /**
- * The same for a target that takes certificates: what `sshd` is to trust, who may be whom, and what
- * is revoked. Files are replaced whole: a list that `sshd` cannot read lets nobody in.
+ * The same for a target that accepts certificates: the authorities that `sshd` trusts, the principals
+ * of each account, and the revocation list. Files are replaced whole: with a list that it cannot read,
+ * `sshd` refuses every login.
  */
 export function onboardCertificateLines(
   { name, logins }: Target,

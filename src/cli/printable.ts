@@ -1,11 +1,11 @@
-/** Control and format characters, line ends, lone surrogates: what moves, hides or reorders text. */
+/** Control and format characters, line ends, lone surrogates: they move, hide or reorder text. */
 const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
-/** The same, but for what JSON.stringify has written for its own layout. */
+/** The same without the line ends that JSON.stringify writes. */
 const unsafeInJson = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
 
 /**
- * Text from elsewhere as one line that a terminal only shows: whatever it could act on is written
- * out (`\x1b`, `\u{202e}`). Everything that people or peers have named goes through here.
+ * Makes text from outside safe to print as one line: characters that a terminal would obey are
+ * escaped (`\x1b`, `\u{202e}`). Every name from people or peers goes through here.
  */
 export function printable(text: string): string {
   return text.replace(unsafe, (character) => {
@@ -14,7 +14,7 @@ export function printable(text: string): string {
   })
 }
 
-/** A document of JSON that reads back as the same value and that a terminal only shows. */
+/** Formats a value as JSON that is safe to print on a terminal and parses to the same value. */
 export function printableJson(value: unknown): string {
   const text = JSON.stringify(value, null, 2) ?? 'null'
   // Only strings can hold such characters, and there an escape means the same.

@@ -3,8 +3,8 @@ import type { Terminal } from './terminal.ts'
 const afterMs = 400
 
 /**
- * Says on a person's terminal that something takes its time, and wipes it away at the end. Scripts
- * see nothing of it.
+ * Shows a line on a person's terminal while slow work runs, and removes it at the end. Scripts do not
+ * see it.
  */
 export async function withProgress<T>(
   { stderr }: Terminal,
@@ -18,7 +18,7 @@ export async function withProgress<T>(
     shown = true
     stderr.write(`\r${what} … ${Math.round((performance.now() - started) / 1000)} s `)
   }
-  // What is quick needs no word.
+  // Quick work shows no line.
   const first = setTimeout(show, afterMs)
   const ticker = setInterval(() => shown && show(), 1000)
   try {

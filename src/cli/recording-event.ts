@@ -1,7 +1,7 @@
 import { parseTenantId, type TenantId } from '../postgres/index.ts'
 import type { CliProduct } from './deps.ts'
 
-/** What a log says of a recording. */
+/** The event of a log that holds the digest of a recording. */
 export interface RecordingEvent {
   /** Its slug. */
   readonly tenant: string
@@ -13,8 +13,8 @@ export interface RecordingEvent {
 const batchMax = 1000
 
 /**
- * Finds the event that has the digest of a recording: of a session in its tenant's log, or of a
- * file, whichever log it is in.
+ * Finds the event with the digest of a recording: for a session in its tenant's log, for the digest of
+ * a file in all logs.
  */
 export async function findRecordingEvent(
   { tenants, audit }: CliProduct,

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { adminCommands } from './commands/admin.ts'
 import { auditCommands } from './commands/audit.ts'
 import { caCommands } from './commands/ca.ts'
 import { grantCommands } from './commands/grant.ts'
@@ -16,11 +17,11 @@ import { failureOf } from './errors.ts'
 import { isPipeError, ReaderGone, type Terminal } from './terminal.ts'
 
 const about = `A multi-tenant SSH bastion: ssh TENANT@BASTION reaches a target with a key that never
-leaves the vault, and the session is on record.
+leaves the vault, and the session is recorded.
 
 Settings are environment variables: see docs/operations/commands.md.`
 
-/** Runs one command line; answers the exit status. Never throws. */
+/** Runs one command line and returns the exit status. Never throws. */
 export async function runCli(
   argv: readonly string[],
   terminal: Terminal,
@@ -38,7 +39,7 @@ export async function runCli(
     return context.status
   } catch (err) {
     if (err instanceof ReaderGone || isPipeError(err)) return 0
-    // Help was asked for and given; or nothing was, and it was shown instead.
+    // Either the user asked for help, or gave no command and was shown the help.
     if (err instanceof CommanderError && err.code === 'commander.helpDisplayed') return 0
     if (err instanceof CommanderError && err.code === 'commander.help') return 2
     const { line, status } = failureOf(err)
@@ -61,6 +62,7 @@ const commands = [
   auditCommands,
   caCommands,
   vaultCommands,
+  adminCommands,
   webLoginCommand,
 ]
 

@@ -1,6 +1,6 @@
 import { printable } from './printable.ts'
 
-/** Marks, enclosing and wide characters, as far as aligning a column needs them. */
+/** Combining and wide characters, as far as the alignment of columns needs them. */
 const zeroWidth = /\p{M}/u
 const doubleWidth =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u

@@ -6,10 +6,10 @@ import { connectUpstream, fingerprint, hostKeyOffer } from '../ssh/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { CliProduct } from './deps.ts'
 
-/** What happened when a target was dialled. */
+/** The result of a test connection to a target. */
 export interface TargetReport {
   readonly ok: boolean
-  /** How far it came. */
+  /** The last step that succeeded. */
   readonly reached: 'nothing' | 'address' | 'host-key' | 'login'
   readonly code: string | null
   readonly message: string
@@ -18,7 +18,7 @@ export interface TargetReport {
 const connectMs = 10_000
 const handshakeMs = 20_000
 
-/** Dials a target as a session would, logs in, and leaves. The use of the key is on the log. */
+/** Connects to a target as a session would, logs in, and leaves. The use of the key is on the log. */
 export async function checkTarget(
   product: CliProduct,
   tenant: Tenant,
@@ -66,7 +66,12 @@ export async function checkTarget(
       log,
     })
     connection.disconnect(11, 'checked')
-    return { ok: true, reached: 'login', code: null, message: `well: logs in as ${login}` }
+    return {
+      ok: true,
+      reached: 'login',
+      code: null,
+      message: `ok: the bastion can log in as ${login}`,
+    }
   } catch (err) {
     const code = err instanceof CodedError ? err.code : 'ERR_TARGET_UNREACHABLE'
     const message = explain({ reached, code, shown }, target, tenant.slug, login)
@@ -86,9 +91,9 @@ function explain(
     return `its host key ${shown} is not on record (${known}); if the host was reinstalled, compare the key with what the host itself prints, then run \`vaultterm target update ${slug} ${name} --scan --replace\``
   }
   if (code === 'ERR_UPSTREAM_AUTH') {
-    return `it does not accept the ${auth === 'cert' ? 'certificate' : 'key'} for ${login}: run there what \`vaultterm target onboard ${slug} ${name}\` prints`
+    return `it does not accept the ${auth === 'cert' ? 'certificate' : 'key'} for ${login}: run the lines of \`vaultterm target onboard ${slug} ${name}\` on it`
   }
-  return `the login failed after ${reached === 'host-key' ? 'the host key was checked' : 'it answered'} (${code})`
+  return `the login failed after ${reached === 'host-key' ? 'the check of the host key' : 'the target answered'} (${code})`
 }
 
 function open({ host, port }: Target): Promise<Socket> {

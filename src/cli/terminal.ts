@@ -1,22 +1,22 @@
 import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
 
-/** A stream that may be somebody's terminal. */
+/** A stream that may be a terminal. */
 export type Stream = Writable & { readonly isTTY?: boolean | undefined }
 
-/** Where a command reads from and writes to. */
+/** The streams and the environment of a command. */
 export interface Terminal {
   readonly stdin: Readable & { readonly isTTY?: boolean | undefined }
   readonly stdout: Stream
   readonly stderr: Stream
-  /** NO_COLOR and TERM are looked at. */
+  /** NO_COLOR and TERM count. */
   readonly env: { readonly [name: string]: string | undefined }
 }
 
-/** The reader of our output has gone (`… | head`): there is nobody to tell anything more. */
+/** The reader of our output has gone (`… | head`): the command ends without a message. */
 export class ReaderGone extends Error {}
 
-/** Writes to a stream as fast as it takes it. Throws ReaderGone when it takes no more. */
+/** Writes to a stream as fast as its reader reads. Throws ReaderGone when the reader has gone. */
 export async function write(stream: Stream, text: string | Uint8Array): Promise<void> {
   if (stream.destroyed || stream.errored) throw new ReaderGone()
   if (stream.write(text)) return
@@ -42,7 +42,7 @@ export interface Style {
 const asIs = (text: string) => text
 const plain: Style = { bold: asIs, dim: asIs, good: asIs, attention: asIs, bad: asIs }
 
-/** Colours where a person looks on and has not asked for none; otherwise the text as it is. */
+/** Colours for a terminal, unless NO_COLOR or TERM=dumb is set; otherwise plain text. */
 export function styleOf(stream: Stream, env: Terminal['env']): Style {
   if (stream.isTTY !== true || (env.NO_COLOR ?? '') !== '' || env.TERM === 'dumb') return plain
   const sgr = (code: number) => (text: string) => `\x1b[${code}m${text}\x1b[0m`

@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Access, Grant, NewGrant, Target } from '../access/index.ts'
 import type { Actor, Auth } from '../auth/index.ts'
@@ -10,9 +10,9 @@ import type { TenantEntry, Tenants } from '../tenant/index.ts'
 import type { Vault } from '../vault/index.ts'
 import { type BastionAddress, keepDemoKey, writeClientFiles } from './demo-client.ts'
 import { type DemoTarget, startDemoTarget } from './demo-target.ts'
-import { readIfThere, writePrivateFile } from './private-file.ts'
+import { keepPrivateDirectory, readIfThere, writePrivateFile } from './private-file.ts'
 
-/** What the first start of an installation makes it with. */
+/** The modules that make the demo. */
 export interface BootstrapDeps {
   readonly tenants: Pick<Tenants, 'create' | 'resolve'>
   readonly auth: Pick<Auth, 'addUser' | 'listUsers' | 'addKey' | 'listKeys'>
@@ -25,21 +25,25 @@ export interface BootstrapDeps {
   readonly log: Log
 }
 
-/** The demo, as it runs. */
+/** A running demo. */
 export interface Demo {
   readonly tenant: TenantId
   readonly slug: string
   readonly user: string
   readonly target: string
-  /** What `ssh -F` takes. */
+  /** The file for `ssh -F`. */
   readonly sshConfig: string
-  /** Makes the demo's ssh_config lead to the bastion. */
+  /**
+   * The user that the target's shell runs as; undefined when that is the bastion's own user, whose
+   * keys the shell can then read.
+   */
+  readonly shellUser: string | undefined
+  /** Writes the bastion's address into the demo's ssh_config. */
   pointTo(bastion: Omit<BastionAddress, 'authorities'>): Promise<void>
   close(): Promise<void>
 }
 
-/** Found or made, it is the same tenant. */
-type Found = Pick<TenantEntry, 'id'>
+type Tenant = Pick<TenantEntry, 'id'>
 
 const slug = 'acme'
 const user = 'demo'
@@ -47,14 +51,14 @@ const targetName = 'web1'
 const actor: Actor = { kind: 'system', id: 'up', name: 'vaultterm up' }
 
 /**
- * Makes the demo where it was not made: tenant, user, key, target, grant. Then starts its target.
+ * Makes the demo on the first start (tenant, user, key, target, grant), and starts its target.
  *
- * Each step finds what an earlier, killed start left of it. Once all is made, what an operator
- * takes away stays away: undefined when the demo's tenant is no more.
+ * A start that was killed is finished by the next one. Once all is made, nothing is made again that
+ * an operator has removed: undefined when the demo's tenant is gone.
  */
 export async function startDemo(directory: string, deps: BootstrapDeps): Promise<Demo | undefined> {
   const { tenants, vault } = deps
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await keepPrivateDirectory(directory)
   const madePath = join(directory, 'made')
   const isMade = (await readIfThere(madePath)) !== undefined
   const tenant =
@@ -84,6 +88,7 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
     user,
     target: targetName,
     sshConfig: join(directory, 'ssh_config'),
+    shellUser: target.separateUser,
     async pointTo(bastion) {
       const authorities = await deps.ca.authorities(tenant.id, 'host')
       await writeClientFiles(directory, slug, {
@@ -97,14 +102,14 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
 
 async function startTarget(
   directory: string,
-  tenant: Found,
+  tenant: Tenant,
   { vault, log }: BootstrapDeps,
 ): Promise<DemoTarget> {
   const { publicKey } = await vault.describe(tenant.id, 'admin_ssh')
   return startDemoTarget({ directory, accepts: keyOf(publicKey), log })
 }
 
-async function makeUser(directory: string, tenant: Found, { auth }: BootstrapDeps) {
+async function makeUser(directory: string, tenant: Tenant, { auth }: BootstrapDeps) {
   const users = await auth.listUsers(tenant.id)
   if (!users.some(({ name }) => name === user))
     await auth.addUser(tenant.id, { name: user, role: 'owner' }, actor)
@@ -114,7 +119,7 @@ async function makeUser(directory: string, tenant: Found, { auth }: BootstrapDep
     await auth.addKey(tenant.id, user, line, {}, actor)
 }
 
-async function makeTarget(tenant: Found, target: DemoTarget, deps: BootstrapDeps) {
+async function makeTarget(tenant: Tenant, target: DemoTarget, deps: BootstrapDeps) {
   const { access, log } = deps
   const grants = (await access.listGrants(tenant.id)).filter(
     (grant) => grant.target === targetName && !isOver(grant),
@@ -125,21 +130,22 @@ async function makeTarget(tenant: Found, target: DemoTarget, deps: BootstrapDeps
   }
   if ((await access.findTarget(tenant.id, targetName)) === undefined) {
     await addTarget(tenant, target, deps)
-    // They went with the one before.
-    for (const grant of grants) await access.addGrant(tenant.id, wishOf(grant), actor)
+    // They were removed with the old target.
+    for (const grant of grants)
+      await access.addGrant(tenant.id, newGrantOf(grant, target.login), actor)
   }
 }
 
-async function makeGrant(tenant: Found, { access }: BootstrapDeps) {
+async function makeGrant(tenant: Tenant, { access }: BootstrapDeps) {
   const grants = await access.listGrants(tenant.id)
   if (!grants.some((grant) => grant.user === user && grant.target === targetName))
     await access.addGrant(tenant.id, { user, target: targetName }, actor)
 }
 
-/** Another start's target lay elsewhere: its port was taken, or its host keys are lost. */
-async function hasMoved(tenant: Found, target: DemoTarget, { access }: BootstrapDeps) {
+/** Whether the target of the last start has another address, login or host key than this one. */
+async function hasMoved(tenant: Tenant, target: DemoTarget, { access }: BootstrapDeps) {
   const known = await access.findTarget(tenant.id, targetName)
-  // Somewhere else altogether, it is an operator's own.
+  // On another host, it is an operator's own.
   return known !== undefined && known.host === target.host && !isSame(known, target)
 }
 
@@ -147,27 +153,31 @@ function isOver({ until }: Grant): boolean {
   return until !== undefined && Date.parse(until) <= Date.now()
 }
 
-function wishOf({ user, role, target, logins, allow, until }: Grant): NewGrant {
+/** The same grant on a target that has one login. */
+function newGrantOf(grant: Grant, login: string): NewGrant {
+  const { user, role, target, logins, allow, forwards, until } = grant
   return {
     target,
-    logins,
+    logins: logins.length === 0 ? [] : [login],
     allow,
+    forwards,
     ...(user !== undefined && { user }),
     ...(role !== undefined && { role }),
     ...(until !== undefined && { until }),
   }
 }
 
-async function addTarget(tenant: Found, target: DemoTarget, { access }: BootstrapDeps) {
+async function addTarget(tenant: Tenant, target: DemoTarget, { access }: BootstrapDeps) {
   const { host, port, login } = target
   const hostKeys = target.hostKeys.map(({ publicKey: { type, blob } }) => ({ type, blob }))
-  const wish = { name: targetName, host, port, logins: [login], hostKeys }
-  await access.addTarget(tenant.id, wish, actor)
+  const added = { name: targetName, host, port, logins: [login], hostKeys }
+  await access.addTarget(tenant.id, added, actor)
 }
 
-function isSame(known: Target, { port, hostKeys }: DemoTarget): boolean {
+function isSame(known: Target, { port, login, hostKeys }: DemoTarget): boolean {
   return (
     known.port === port &&
+    known.logins.includes(login) &&
     known.hostKeys.length === hostKeys.length &&
     hostKeys.every((key) => known.hostKeys.some(({ blob }) => blob.equals(key.publicKey.blob)))
   )

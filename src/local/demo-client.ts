@@ -1,5 +1,5 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   formatHostKeyLine,
@@ -9,14 +9,14 @@ import {
   type ServerHostKey,
 } from '../ssh/index.ts'
 import { HomeUnusable } from './errors.ts'
-import { readIfThere, writePrivateFile } from './private-file.ts'
+import { keepPrivateDirectory, readIfThere, writePrivateFile } from './private-file.ts'
 
-/** Where the bastion listens, as a client on this machine dials it. */
+/** The bastion's listener, as a client on this machine dials it. */
 export interface BastionAddress {
   readonly host: string
   readonly port: number
   readonly hostKeys: readonly ServerHostKey[]
-  /** Those that certify the tenant's hosts, as the wire has keys. */
+  /** Public keys of the authorities that certify the tenant's hosts: RFC 4253 section 6.6. */
   readonly authorities: readonly Buffer[]
 }
 
@@ -24,9 +24,9 @@ const keyName = 'demo_ed25519'
 /** The host key is known by this name too, whatever the port is this time. */
 const alias = 'vaultterm-demo'
 
-/** The demo user's public key as a line. Its private key lies beside it, made on the first use. */
+/** The demo user's public key as a line. The pair is made on the first use. */
 export async function keepDemoKey(directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await keepPrivateDirectory(directory)
   const path = join(directory, keyName)
   const kept = await readIfThere(`${path}.pub`)
   if (kept !== undefined && (await readIfThere(path)) !== undefined) return kept.trim()
@@ -41,8 +41,8 @@ export async function keepDemoKey(directory: string): Promise<string> {
 }
 
 /**
- * Writes what `ssh -F DIRECTORY/ssh_config TENANT` needs, so that it works from any directory, for
- * the tenant and for each of its targets, `TENANT+TARGET`, or by a jump `TARGET.TENANT`.
+ * Writes the files for `ssh -F DIRECTORY/ssh_config NAME`, which works from any directory. NAME is the
+ * tenant, one of its targets as `TENANT+TARGET`, or as `TARGET.TENANT` by a jump.
  */
 export async function writeClientFiles(
   directory: string,
@@ -52,12 +52,12 @@ export async function writeClientFiles(
   if (/["\\\p{Cc}]/u.test(directory)) {
     throw new HomeUnusable(
       directory,
-      'has a quote or a backslash in its path, which ssh cannot read',
+      'has a quote, a backslash or a control character in its path, which ssh cannot read: use another directory',
     )
   }
   const hosts = join(directory, 'hosts')
-  await mkdir(hosts, { recursive: true, mode: 0o700 })
-  // Of an earlier start, and as good as new ones: they are made again when they are asked for.
+  await keepPrivateDirectory(hosts)
+  // Blocks of an earlier start: `ssh` has them made again.
   for (const name of await readdir(hosts)) await rm(join(hosts, name))
   const { host, port, hostKeys, authorities } = bastion
   const known = hostKeys.flatMap(({ publicKey }) => [
@@ -73,8 +73,8 @@ export async function writeClientFiles(
 }
 
 /**
- * OpenSSH before 10 takes no %n in User, so each name gets a block of its own when it is first asked
- * for: `exec` runs before the line below it is read.
+ * OpenSSH before 10 takes no %n in User, so each name gets a block of its own on its first use:
+ * `exec` runs before ssh reads the line below it.
  */
 function sshConfig(directory: string, tenant: string, { host, port }: BastionAddress): string {
   const path = (name: string) => join(directory, name)
@@ -102,7 +102,7 @@ Host ${tenant} ${tenant}+* *.${tenant}
 `
 }
 
-/** Writes `hosts/NAME`, whole or not at all: several may ask for one name at once. */
+/** Writes `hosts/NAME` whole or not at all: several clients may need one name at once. */
 const hostBlock = `# For ssh_config beside it: says which user name goes with a host name.
 set -eu
 umask 077
@@ -122,7 +122,7 @@ function withTokens(path: string): string {
   return path.replaceAll('%', '%%')
 }
 
-/** ssh takes what is included for a pattern. */
+/** ssh reads the path of an Include as a pattern. */
 function inGlob(path: string): string {
   return path.replace(/[*?[\]]/g, '[$&]')
 }

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn as spawnChild } from 'node:child_process'
+import { chownSync, existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { Duplex, type Readable } from 'node:stream'
 import { spawn as spawnPty } from 'node-pty'
@@ -6,7 +7,7 @@ import { spawn as spawnPty } from 'node-pty'
 /** How a process ended: RFC 4254 section 6.10. */
 export type Ending = { readonly exitStatus: number } | { readonly exitSignal: string }
 
-/** Where a process's output goes. It is read on only as far as `taken` has been called. */
+/** Receives the output of a process. More is read only when `taken` has been called. */
 export interface Output {
   output(chunk: Buffer, taken: () => void): void
   errorOutput(chunk: Buffer, taken: () => void): void
@@ -14,22 +15,27 @@ export interface Output {
 
 /** A process that a session runs. */
 export interface DemoProcess {
-  /** `taken` runs when the process has the bytes, or never will. */
+  /** Calls `taken` when the process has read the bytes, or never will. */
   write(chunk: Buffer, taken: () => void): void
-  /** No more input follows. */
+  /** Ends the input. */
   end(): void
   resize(cols: number, rows: number): void
   /** A signal by its name without SIG, to the whole process group. */
   signal(name: string): void
-  /** Hangs up on the process group, and kills it when it stays. */
+  /** Hangs up on the process group, and kills it if it does not end. */
   hangUp(): void
   /** Settles once, after the last of the output. */
   readonly done: Promise<Ending>
 }
 
-export interface Place {
+/** What a process is started with. */
+export interface Surroundings {
   readonly cwd: string
   readonly env: { readonly [name: string]: string }
+  /** The command line that goes before a program, and gives it the user it runs as; may be empty. */
+  readonly prefix: readonly string[]
+  /** The owner of a new terminal, when the program does not run as the user of this process. */
+  readonly tty?: { readonly uid: number; readonly gid: number }
 }
 
 const hangUpMs = 1000
@@ -39,16 +45,17 @@ const inFlightBytesMax = 256 * 1024
 export function runWithPipes(
   file: string,
   args: readonly string[],
-  { cwd, env }: Place,
+  { cwd, env, prefix }: Surroundings,
   output: Output,
 ): DemoProcess {
+  const [program, ...rest] = commandLine(prefix, file, args)
   // Detached: a process group of its own, so that all of it can be signalled.
-  const child = spawnChild(file, args, { cwd, env, detached: true, stdio: 'pipe' })
+  const child = spawnChild(program, rest, { cwd, env, detached: true, stdio: 'pipe' })
   const pumps = [
     pump(child.stdout, (chunk, taken) => output.output(chunk, taken)),
     pump(child.stderr, (chunk, taken) => output.errorOutput(chunk, taken)),
   ]
-  // What a process does not read is lost, as with any pipe: the writer is told by the exit status.
+  // Input that a process does not read is lost, as with any pipe.
   child.stdin.on('error', () => {})
   const group = processGroup(child.pid)
   const done = endingOf(child).finally(group.over)
@@ -70,12 +77,15 @@ export function runWithPipes(
 export function runOnTerminal(
   file: string,
   args: readonly string[],
-  { cwd, env }: Place,
+  { cwd, env, prefix, tty }: Surroundings,
   terminal: { readonly term: string; readonly cols: number; readonly rows: number },
   output: Output,
 ): DemoProcess {
   const { term: name, cols, rows } = terminal
-  const pty = spawnPty(file, args, { name, cols, rows, cwd, env, encoding: null })
+  const [program, ...rest] = commandLine(prefix, file, args)
+  const pty = spawnPty(program, rest, { name, cols, rows, cwd, env, encoding: null })
+  // As sshd does: programs open their terminal by its name, too.
+  if (tty !== undefined) chownSync(pty.ptsName, tty.uid, tty.gid)
   const group = processGroup(pty.pid)
   const input = inputOf(pty)
   let inFlight = 0
@@ -107,7 +117,7 @@ export function runOnTerminal(
   })
   return {
     write: (chunk, taken) => void input.write(chunk, () => taken()),
-    // A terminal has no end of input: whoever means one sends the character for it.
+    // A terminal has no end of input: clients send the character for it.
     end: () => {},
     resize: (newCols, newRows) => group.isAlive() && pty.resize(newCols, newRows),
     signal: group.signal,
@@ -120,7 +130,34 @@ export function runOnTerminal(
   }
 }
 
-/** node-pty does not tell when input was taken; the stream below it does. */
+/**
+ * The shell that starts every program. It must be bash: other shells cannot close a descriptor above 9.
+ */
+export const starter = '/bin/bash'
+
+/**
+ * node-pty leaves the terminals of other sessions open in each new process, where they can be read
+ * and typed into. The starter closes them, and sets the usual umask in place of ours.
+ */
+const start = `umask 022
+for fd in /proc/self/fd/*; do
+  fd=\${fd##*/}
+  if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi
+done
+exec "$@"`
+
+function commandLine(
+  prefix: readonly string[],
+  file: string,
+  args: readonly string[],
+): [program: string, ...args: string[]] {
+  // Without the starter there are no terminals, and nothing to close.
+  const program = [...prefix, file, ...args]
+  if (!existsSync(starter)) return ['/bin/sh', '-c', 'umask 022; exec "$@"', 'sh', ...program]
+  return [starter, '--norc', '--noprofile', '-c', start, 'bash', ...program]
+}
+
+/** node-pty does not report when input was written; the stream below it does. */
 function inputOf(pty: object): Duplex {
   const socket: unknown = Reflect.get(pty, '_socket')
   if (!(socket instanceof Duplex)) throw new Error('this node-pty has no stream below it')
@@ -150,7 +187,7 @@ function pump(from: Readable, write: (chunk: Buffer, taken: () => void) => void)
 
 function endingOf(child: ChildProcess): Promise<Ending> {
   const { promise, resolve } = Promise.withResolvers<Ending>()
-  // What cannot be run at all ends as a shell would say it.
+  // A program that cannot be started ends with the exit status of a shell for that.
   child.on('error', () => resolve({ exitStatus: 127 }))
   // 'close' comes after the last of stdout and stderr; 'exit' may come before.
   child.on('close', (status, signal) =>
@@ -161,7 +198,7 @@ function endingOf(child: ChildProcess): Promise<Ending> {
   return promise
 }
 
-/** The group that a process leads, until it has ended and its number may be another's. */
+/** The group that a process leads, until it has ended and the system may use its id again. */
 function processGroup(pid: number | undefined) {
   let over = pid === undefined
   let last: NodeJS.Timeout | undefined
@@ -190,7 +227,7 @@ function processGroup(pid: number | undefined) {
       last ??= setTimeout(() => send('SIGKILL'), hangUpMs)
     },
     over: () => {
-      // Whatever the leader left in its group goes with it.
+      // Processes that the leader left in its group end with it.
       if (last !== undefined) send('SIGKILL')
       clearTimeout(last)
       over = true

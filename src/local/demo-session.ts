@@ -1,8 +1,14 @@
 import { accessSync, constants } from 'node:fs'
 import type { Log } from '../log.ts'
 import { type Channel, type ChannelRequest, Reader, WireError, Writer } from '../ssh/index.ts'
-import { type DemoAccount, isAcceptedVariable } from './demo-place.ts'
-import { type DemoProcess, type Ending, runOnTerminal, runWithPipes } from './demo-process.ts'
+import { type DemoAccount, isAcceptedVariable } from './demo-account.ts'
+import {
+  type DemoProcess,
+  type Ending,
+  runOnTerminal,
+  runWithPipes,
+  starter,
+} from './demo-process.ts'
 import { sttyArguments } from './terminal-modes.ts'
 
 interface TerminalWish {
@@ -23,7 +29,7 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
   let terminal: TerminalWish | undefined
   let running: DemoProcess | undefined
   let over = false
-  /** What comes before there is a process to take it. */
+  /** Input that comes before the process is started. */
   let early: Buffer[] = []
   let ended = false
 
@@ -34,12 +40,14 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
   }
 
   function start(file: string, args: readonly string[], onTerminal = terminal): boolean {
-    const place = { cwd: account.cwd, env: onTerminal ? { ...env, TERM: onTerminal.term } : env }
+    const { cwd, prefix, tty } = account
+    const own = onTerminal ? { ...env, TERM: onTerminal.term } : env
+    const surroundings = { cwd, prefix, env: own, ...(tty && { tty }) }
     if (running !== undefined || over) return false
     try {
       running = onTerminal
-        ? runOnTerminal(...withModes(file, args, onTerminal), place, onTerminal, output)
-        : runWithPipes(file, args, place, output)
+        ? runOnTerminal(...withModes(file, args, onTerminal), surroundings, onTerminal, output)
+        : runWithPipes(file, args, surroundings, output)
     } catch (err) {
       // Arguments longer than the system takes, or no terminal left.
       log.warn({ err }, 'demo process could not start')
@@ -57,7 +65,7 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
     const reader = new Reader(request.payload)
     switch (request.name) {
       case 'pty-req':
-        if (running !== undefined) return false
+        if (running !== undefined || !isThere(starter)) return false
         terminal = readTerminal(reader)
         return true
       case 'env': {
@@ -127,7 +135,7 @@ function finish(channel: Channel, ending: Ending): void {
   channel.close()
 }
 
-/** The modes are set on the terminal by a process that has it, before it becomes the program. */
+/** A process on the terminal sets its modes, and then becomes the program. */
 function withModes(
   file: string,
   args: readonly string[],
@@ -149,7 +157,7 @@ function readTerminal(reader: Reader): TerminalWish {
   }
 }
 
-/** Columns and rows; the size in pixels, which follows them, is for nobody here. */
+/** Columns and rows. The size in pixels, which follows them, is not used. */
 function readSize(reader: Reader): { readonly cols: number; readonly rows: number } {
   const clamp = (value: number, fallback: number) => Math.min(value || fallback, sizeMax)
   const cols = clamp(reader.u32(), 80)

@@ -8,18 +8,23 @@ import {
   type ServerHostKey,
   verifyUserSignature,
 } from '../ssh/index.ts'
-import { demoAccount } from './demo-place.ts'
+import { openDemoAccount } from './demo-account.ts'
 import { serveSession } from './demo-session.ts'
 import { keepHostKeys } from './host-keys.ts'
-import { readIfThere, writePrivateFile } from './private-file.ts'
+import { keepPrivateDirectory, readIfThere, writePrivateFile } from './private-file.ts'
 
-/** The server behind the demo: a real shell, as whoever runs this program, for the bastion alone. */
+/** The server behind the demo: a real shell on this machine that only the bastion can log in to. */
 export interface DemoTarget {
   readonly host: string
   readonly port: number
   readonly login: string
   readonly hostKeys: readonly ServerHostKey[]
-  /** Hangs up on what runs there. */
+  /**
+   * The name of the user that its shell runs as; undefined when that is the user of this process,
+   * whose keys the shell can then read.
+   */
+  readonly separateUser: string | undefined
+  /** Hangs up on the programs that run there. */
   close(): Promise<void>
 }
 
@@ -27,9 +32,8 @@ const host = '127.0.0.1'
 const connectionsMax = 1000
 
 /**
- * Starts the demo target. It lets in whoever holds the private key of `accepts`, which is the
- * tenant's own and never leaves the vault. Its host keys and, where it is free, its port are those
- * of the last time: they lie in the directory.
+ * Starts the demo target. It accepts one key, `accepts`, whose private half is the tenant's own and
+ * never leaves the vault. The directory keeps its host keys, and its port for the next start.
  */
 export async function startDemoTarget(options: {
   readonly directory: string
@@ -39,7 +43,8 @@ export async function startDemoTarget(options: {
 }): Promise<DemoTarget> {
   const { directory, accepts } = options
   const log = options.log.child({ module: 'local', part: 'demo target' })
-  const account = demoAccount()
+  await keepPrivateDirectory(directory)
+  const account = await openDemoAccount(directory)
   const hostKeys = await keepHostKeys(join(directory, 'web1'))
   const ssh = createSshServer({
     hostKeys,
@@ -72,22 +77,27 @@ export async function startDemoTarget(options: {
       },
     })
   })
-  const port = await listenAsBefore(server, join(directory, 'port'))
-  log.info({ port }, 'demo target is up')
+  const port = await listenAsBefore(server, join(directory, 'port')).catch(async (err: unknown) => {
+    await account.close()
+    throw err
+  })
+  log.info({ port, user: account.separate?.name }, 'demo target is up')
   return {
     host,
     port,
     login: account.login,
     hostKeys,
+    separateUser: account.separate?.name,
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       for (const socket of sockets) socket.destroy()
       await closed
+      await account.close()
     },
   }
 }
 
-/** On the port of the last time, so that the target's address stays; on another when it is taken. */
+/** Listens on the port of the last start, so that the target's address stays; on a free one when it is taken. */
 async function listenAsBefore(server: Server, path: string): Promise<number> {
   const before = Number((await readIfThere(path)) ?? 0)
   const isPort = Number.isInteger(before) && before > 1023 && before < 65_536

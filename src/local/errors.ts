@@ -1,12 +1,12 @@
 import { CodedError } from '../errors.ts'
 
-/** The embedded Postgres could not be made, started or kept. The last lines it said are in the message. */
+/** The embedded Postgres cannot be made or started. Its last log lines are in the message. */
 export class PostgresServerFailed extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_LOCAL_POSTGRES'
 
-  constructor(what: string, details: readonly string[] = [], cause?: unknown) {
-    super(`the embedded Postgres ${[what, ...details].join('\n  ')}`, { cause })
+  constructor(why: string, details: readonly string[] = [], cause?: unknown) {
+    super(`the embedded Postgres ${[why, ...details].join('\n  ')}`, { cause })
   }
 }
 
@@ -21,30 +21,44 @@ export class HomeInUse extends CodedError {
   }
 }
 
-/** The home cannot hold what must be kept private, or not by us. */
+/** The home cannot keep secrets: this process cannot use it, or another user can change it. */
 export class HomeUnusable extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_HOME_UNUSABLE'
 
   constructor(path: string, why: string, cause?: unknown) {
-    super(`VAULTTERM_HOME ${path} ${why}`, { cause })
+    super(`VAULTTERM_HOME cannot be used: ${path} ${why}`, { cause })
   }
 }
 
-/** No installation was ever started there. */
+/** Another user can change a file or directory that this process would trust. */
+export class FileUntrusted extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_FILE_UNTRUSTED'
+  readonly path: string
+  readonly why: string
+
+  constructor(path: string, why: string) {
+    super(`${path} ${why}`)
+    this.path = path
+    this.why = why
+  }
+}
+
+/** The directory holds no installation. */
 export class HomeMissing extends CodedError {
   readonly kind = 'missing'
   readonly code = 'ERR_HOME_MISSING'
 
   constructor(path: string) {
     super(
-      `there is no VaultTerm in ${path}: start one there with \`vaultterm up\`, set VAULTTERM_HOME ` +
-        'to where one is, or set DATABASE_URL',
+      `${path} holds no VaultTerm installation: make one with \`vaultterm up\`, set VAULTTERM_HOME ` +
+        'to the directory of an existing one, or set DATABASE_URL',
     )
   }
 }
 
-/** A host key in the home is there and cannot serve. Making another would look like an attack. */
+/** A host key in the home exists and is invalid. A new one in its place would look like an attack to clients. */
 export class HostKeyUnusable extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_HOST_KEY_UNUSABLE'

@@ -1,23 +1,25 @@
-import { link, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { link, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { HomeInUse } from './errors.ts'
+import { readIfThere } from './private-file.ts'
 import { isAlive, ownProcessId, type ProcessId } from './process-id.ts'
 
-/** Who holds a home: the process, and what it is for people to recognise. */
+/** The process that holds a home, with the command that it runs. */
 export interface Holder extends ProcessId {
   readonly what: string
 }
 
 const holder = z.object({ pid: z.int().positive(), start: z.string(), what: z.string() })
 
-/** Between making the file and writing into it there is an instant, not more. */
+/** A lock file without content is dead after this time: its maker was killed before it wrote. */
 const namelessMs = 5000
 
 /**
- * Takes the lock at path for this process, waiting at most waitMs while another has it. It lies in
- * the home that it is for. A dead process's lock is taken over. Gives what releases it.
+ * Takes the lock at path, a file in its home, for this process. Waits at most waitMs while another
+ * process has it, and takes over the lock of a dead one. Returns the function that releases it.
+ * Throws HomeInUse.
  */
 export async function takeLock(
   path: string,
@@ -33,12 +35,12 @@ export async function takeLock(
     else await delay(50)
   }
   return async () => {
-    // Only while it is ours: taken away by mistake, it is another's now.
+    // Another process may have taken it over by mistake.
     if ((await readLock(path)).text === JSON.stringify(own)) await rm(path, { force: true })
   }
 }
 
-/** Who holds the lock at path, if anybody alive does. */
+/** The living process that holds the lock at path. */
 export async function findHolder(path: string): Promise<Holder | undefined> {
   const current = await readLock(path)
   return isDead(current) ? undefined : current.holder
@@ -53,8 +55,11 @@ interface Lock {
 async function tryTake(path: string, own: Holder): Promise<boolean> {
   try {
     const file = await open(path, 'wx', 0o600)
-    await file.writeFile(JSON.stringify(own))
-    await file.close()
+    try {
+      await file.writeFile(JSON.stringify(own))
+    } finally {
+      await file.close()
+    }
     return true
   } catch (err) {
     if (err instanceof Error && 'code' in err && err.code === 'EEXIST') return false
@@ -64,7 +69,8 @@ async function tryTake(path: string, own: Holder): Promise<boolean> {
 
 async function readLock(path: string): Promise<Lock> {
   try {
-    const text = await readFile(path, 'utf8')
+    const text = await readIfThere(path, { public: true })
+    if (text === undefined) return {}
     const ageMs = Date.now() - (await stat(path)).mtimeMs
     const parsed = holder.safeParse(parseJson(text))
     return { text, ageMs, ...(parsed.success && { holder: parsed.data }) }
@@ -79,12 +85,12 @@ function isDead({ text, holder, ageMs = 0 }: Lock): boolean {
   return holder === undefined ? ageMs > namelessMs : !isAlive(holder)
 }
 
-/** Of two that find the same dead lock, one moves it; what it moved is looked at once more. */
+/** Two processes may find the same dead lock: one of them moves it, and then checks what it moved. */
 async function takeAway(path: string, dead: string): Promise<void> {
   const aside = `${path}-${process.pid}`
   try {
     await rename(path, aside)
-    if ((await readFile(aside, 'utf8')) !== dead) await link(aside, path)
+    if ((await readIfThere(aside, { public: true })) !== dead) await link(aside, path)
     await rm(aside, { force: true })
   } catch (err) {
     // The other one was faster: look again.

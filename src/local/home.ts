@@ -3,14 +3,16 @@ import { join } from 'node:path'
 import { HomeUnusable } from './errors.ts'
 import { takeLock } from './home-lock.ts'
 import { type RunFacts, removeRun, writeRun } from './run-file.ts'
+import { describe, quoted, resolveTrusted } from './trusted-path.ts'
 
-/** Where things lie in a home. */
+/** The paths of the files in a home. */
 export interface HomePaths {
   readonly home: string
   readonly lock: string
   readonly run: string
   readonly logins: string
   readonly postgres: string
+  readonly redis: string
   readonly kek: string
   readonly hostKeys: string
   readonly node: string
@@ -20,10 +22,10 @@ export interface HomePaths {
   readonly signedHeads: string
 }
 
-/** A home that this process holds, and no other does until it is released. */
+/** A home that only this process uses until it releases it. */
 export interface Home {
   readonly paths: HomePaths
-  /** Lets commands in other processes find what runs here; release() takes it back. */
+  /** Writes the run file, by which commands find this server; release() removes it. */
   announce(facts: RunFacts): Promise<void>
   release(): Promise<void>
 }
@@ -35,6 +37,7 @@ export function homePaths(home: string): HomePaths {
     run: join(home, 'run.json'),
     logins: join(home, 'logins.json'),
     postgres: join(home, 'postgres'),
+    redis: join(home, 'redis'),
     kek: join(home, 'kek'),
     hostKeys: join(home, 'hostkeys'),
     node: join(home, 'node'),
@@ -45,8 +48,9 @@ export function homePaths(home: string): HomePaths {
 }
 
 /**
- * Makes the home where there is none, and takes it for this process. `what` is for whoever finds it
- * taken. Waits at most waitMs for the one that has it; what a killed one left behind is no obstacle.
+ * Makes the home if it does not exist, and takes it for this process. Waits at most waitMs for a
+ * process that has it. Other processes that find it in use report `what`. Throws HomeUnusable,
+ * HomeInUse, FileUntrusted.
  */
 export async function claimHome(
   path: string,
@@ -68,18 +72,42 @@ export async function claimHome(
 
 async function makePrivate(path: string): Promise<void> {
   try {
+    await assertHomeTrusted(path)
     await mkdir(path, { recursive: true, mode: 0o700 })
-    const { uid, mode } = await stat(path)
-    const own = process.getuid?.() ?? uid
-    if (uid !== own && own !== 0)
-      throw new HomeUnusable(path, `belongs to another user (id ${uid}): use one of your own`)
-    // Not ours to close: others work there, and could put theirs in the place of ours.
-    if ((mode & 0o022) !== 0)
-      throw new HomeUnusable(path, 'is writable by others: chmod 700 it, or use another directory')
-    if ((mode & 0o777) !== 0o700) await chmod(path, 0o700)
+    // In the meantime another user may have made a directory of this name under /tmp.
+    const { resolved, mode } = await assertHomeTrusted(path)
+    if ((mode & 0o777) !== 0o700) await chmod(resolved, 0o700)
   } catch (err) {
     if (err instanceof HomeUnusable) throw err
     const why = err instanceof Error ? err.message : String(err)
-    throw new HomeUnusable(path, `cannot be used: ${why}`, err)
+    throw new HomeUnusable(
+      path,
+      `cannot be made (${why}): set VAULTTERM_HOME to a directory that you can write`,
+      err,
+    )
   }
+}
+
+/**
+ * Throws HomeUnusable when another user can change the home, or put something else in its place. All
+ * that is read from a home is trusted: its run file names the database, its logins hold passwords.
+ */
+export async function assertHomeTrusted(
+  path: string,
+): Promise<{ readonly resolved: string; readonly mode: number }> {
+  const refuse = (at: string, why: string) => new HomeUnusable(at, why)
+  const resolved = await resolveTrusted(path, refuse)
+  if (resolved === undefined) return { resolved: path, mode: 0o700 }
+  const facts = await stat(resolved)
+  if (!facts.isDirectory()) throw refuse(resolved, 'is not a directory')
+  const own = process.geteuid?.() ?? facts.uid
+  // It is root's: a plain user cannot use it.
+  if (facts.uid !== own) {
+    const why = `belongs to another user (${await describe(facts)})`
+    throw refuse(
+      resolved,
+      `${why}: use a directory of your own, or run chown -R ${own} ${quoted(resolved)} as root`,
+    )
+  }
+  return { resolved, mode: facts.mode }
 }

@@ -1,5 +1,4 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   formatOpenSshPrivateKey,
@@ -8,31 +7,34 @@ import {
   publicKeyBlob,
   type ServerHostKey,
 } from '../ssh/index.ts'
-import { HostKeyUnusable } from './errors.ts'
-import { readIfThere, writePrivateFile } from './private-file.ts'
+import { FileUntrusted, HostKeyUnusable } from './errors.ts'
+import { keepPrivateDirectory, readIfThere, writePrivateFile } from './private-file.ts'
+import { resolveTrusted } from './trusted-path.ts'
 
-/** Every client that can exchange keys with us knows it. */
+/** Every client that can exchange keys with us accepts this type. */
 const usual = 'ssh_host_ed25519_key'
-/** Of other types, for whoever has reason to show them: used where they are, and never made. */
+/** Other types, for operators with old clients: used where they exist, and never made. */
 const others: readonly string[] = ['ssh_host_rsa_key', 'ssh_host_ecdsa_key']
 
 /**
- * The host keys in a directory; an Ed25519 key is made where none is. None is ever replaced.
+ * The host keys in a directory; an Ed25519 key is made where there is none. No key is ever replaced.
  *
- * A certificate of the operator's own authority stands beside its key, as `NAME-cert.pub`.
+ * A certificate of the operator's own authority lies beside its key, as `NAME-cert.pub`. Throws
+ * HostKeyUnusable for a key or certificate that is invalid, or that another user can change or read.
  */
 export async function keepHostKeys(directory: string): Promise<readonly ServerHostKey[]> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  // An existing directory may be a mount that root owns.
+  if ((await resolveTrusted(directory)) === undefined) await keepPrivateDirectory(directory)
   const path = join(directory, usual)
   const first = (await readPair(path)) ?? (await makePair(path))
   const more = await Promise.all(others.map((file) => readPair(join(directory, file))))
   return [first, ...more.filter((pair) => pair !== undefined)]
 }
 
-/** With the certificate that is beside it, if there is one. */
+/** The same pair with the certificate that lies beside it, if there is one. */
 async function certified(pair: ServerHostKey, keyPath: string): Promise<ServerHostKey> {
   const path = `${keyPath}-cert.pub`
-  const text = await readIfThere(path)
+  const text = await readKeyFile(path, { public: true })
   if (text === undefined) return pair
   const certificate = Buffer.from(text.trim().split(/\s+/)[1] ?? '', 'base64')
   const parsed = parseCertificate(certificate)
@@ -56,16 +58,17 @@ async function makePair(path: string): Promise<ServerHostKey> {
 }
 
 async function readPair(path: string): Promise<ServerHostKey | undefined> {
-  const text = await readIfThere(path)
-  if (text === undefined) return undefined
-  const { mode } = await stat(path)
-  if ((mode & 0o077) !== 0) {
-    throw new HostKeyUnusable(
-      path,
-      `can be read by others (mode ${(mode & 0o777).toString(8)}): chmod 600 it`,
-    )
+  const text = await readKeyFile(path)
+  return text === undefined ? undefined : certified(pairOf(path, text), path)
+}
+
+async function readKeyFile(path: string, options = {}): Promise<string | undefined> {
+  try {
+    return await readIfThere(path, options)
+  } catch (err) {
+    if (err instanceof FileUntrusted) throw new HostKeyUnusable(err.path, err.why, err)
+    throw err
   }
-  return certified(pairOf(path, text), path)
 }
 
 function pairOf(path: string, text: string): ServerHostKey {

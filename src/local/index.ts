@@ -1,12 +1,15 @@
 /**
- * A whole installation on one machine: where its state lies and who holds it, and the servers
- * (Postgres, Redis) that `up` runs for itself. Everything it starts ends with the process that
- * started it, kill -9 included. `serve` keeps its name and its host keys here, and nothing else.
+ * A whole installation on one machine: the home that holds its state, the lock on it, and the servers
+ * (Postgres, Redis, demo target) that `up` runs for itself. Everything it starts ends with the process
+ * that started it, kill -9 included. `serve` keeps its host keys and its name here, and nothing else.
+ *
+ * Nothing is read from a home or run from it that another user than root and ourselves can change.
  */
 
 export { type BootstrapDeps, type Demo, startDemo } from './bootstrap.ts'
 export type { BastionAddress } from './demo-client.ts'
 export {
+  FileUntrusted,
   HomeInUse,
   HomeMissing,
   HomeUnusable,
@@ -26,4 +29,5 @@ export {
 } from './postgres-server.ts'
 export { type RedisServer, startRedis } from './redis-server.ts'
 export { type Run, type RunFacts, readRun } from './run-file.ts'
+export { quoted, resolveTrusted } from './trusted-path.ts'
 export { type Visit, visitHome } from './visit.ts'

@@ -1,7 +1,7 @@
 import { link, rm } from 'node:fs/promises'
 import { createKekFile } from '../vault/index.ts'
 
-/** Makes the key-encryption key at path unless one is there; whole or not at all. */
+/** Makes a key-encryption key at path unless the file exists. The file appears whole or not at all. */
 export async function keepKekFile(path: string): Promise<void> {
   const draft = `${path}.new`
   await rm(draft, { force: true })
@@ -9,7 +9,7 @@ export async function keepKekFile(path: string): Promise<void> {
   try {
     await link(draft, path)
   } catch (err) {
-    // There is one, which stays: everything in the vault is sealed under it.
+    // The existing key stays: everything in the vault is sealed under it.
     if (!(err instanceof Error && 'code' in err && err.code === 'EEXIST')) throw err
   } finally {
     await rm(draft, { force: true })

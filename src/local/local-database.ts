@@ -15,10 +15,10 @@ export interface LocalDatabase {
   stop(): Promise<void>
 }
 
-/** Starts the home's Postgres, making on the first start all that is in it. Call it from the main thread. */
+/** Starts the home's Postgres; the first start makes its content. Call it from the main thread. */
 export async function startLocalDatabase(options: {
   readonly home: Home
-  /** Where the migrations lie. */
+  /** The directory of the migrations. */
   readonly migrations: string
   readonly log: Log
 }): Promise<LocalDatabase> {
@@ -47,7 +47,7 @@ export async function startLocalDatabase(options: {
   }
 }
 
-/** Whether a database was ever made in a home. */
+/** Whether a home holds a database. */
 export function hasLocalDatabase(paths: HomePaths): Promise<boolean> {
   return access(join(paths.postgres, 'data', 'PG_VERSION')).then(
     () => true,

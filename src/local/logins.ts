@@ -5,12 +5,12 @@ import { Secret } from '../secret.ts'
 import { HomeUnusable } from './errors.ts'
 import { readIfThere, writePrivateFile } from './private-file.ts'
 
-/** The embedded database's logins, each with the roles it may take on, and no way to another's. */
+/** The logins of the embedded database. Each can take on its own roles and no others. */
 export const logins = {
-  /** Owns the tables, makes the roles, migrates. Serves nothing. */
+  /** Owns the tables, makes the roles, migrates. No server uses it. */
   owner: { name: 'local_owner', roles: [], attributes: 'createrole' },
   app: { name: 'local_app', roles: ['vaultterm_app', 'vaultterm_system'], attributes: '' },
-  /** Can read no secret table, in whichever of its roles. */
+  /** Cannot read the tables of secrets, in any of its roles. */
   bastion: {
     name: 'local_bastion',
     roles: ['vaultterm_bastion', 'vaultterm_directory'],
@@ -30,7 +30,7 @@ const hidden = z
   .transform((text) => new Secret(text))
 const content = z.object({ superuser: hidden, owner: hidden, app: hidden, bastion: hidden })
 
-/** The passwords kept in a file, made on the first use. The file is there before any login is. */
+/** The passwords in a file, made on the first use. The file exists before the first login does. */
 export async function keepPasswords(path: string): Promise<Passwords> {
   const text = await readIfThere(path)
   if (text !== undefined) return parsePasswords(path, text)
@@ -49,11 +49,15 @@ function parsePasswords(path: string, text: string): Passwords {
   try {
     return content.parse(JSON.parse(text))
   } catch (err) {
-    throw new HomeUnusable(path, 'does not hold the logins of its database any more', err)
+    throw new HomeUnusable(
+      path,
+      'is damaged: it does not hold the logins of the embedded database. Restore it from a backup',
+      err,
+    )
   }
 }
 
-/** Makes the database and its logins where they are not there. Safe to be interrupted and done again. */
+/** Makes the database and its logins if they do not exist. It can be interrupted and run again. */
 export function createLogins(superuser: Secret<string>, passwords: Passwords): Promise<void> {
   return administer(superuser, async (server) => {
     for (const login of ['owner', 'app', 'bastion'] as const) {
@@ -72,7 +76,7 @@ export function createLogins(superuser: Secret<string>, passwords: Passwords): P
   })
 }
 
-/** Lets the logins take on their roles, which the first migration makes. */
+/** Grants each login its roles, which the first migration makes. */
 export function grantRoles(superuser: Secret<string>): Promise<void> {
   return administer(superuser, async (server) => {
     for (const { name, roles } of Object.values(logins))

@@ -2,6 +2,8 @@
 declare module 'node-pty' {
   export interface Pty<Data extends Buffer | string> {
     readonly pid: number
+    /** The path of the terminal, such as /dev/pts/3. */
+    readonly ptsName: string
     onData(listener: (data: Data) => void): void
     /** After the last data. */
     onExit(listener: (exit: { exitCode: number; signal?: number }) => void): void

@@ -7,18 +7,20 @@ import { PostgresServerFailed } from './errors.ts'
 const goneMs = 60_000
 
 /**
- * Ends what a killed predecessor of ours left running on a cluster, then removes its lock file.
+ * Ends the server that a killed start left running on a cluster, then removes its lock file.
  *
- * Its lock file names a process id that may be anybody's by now (in a container, most likely our
- * own), and the server would refuse to start. Whoever has the cluster as working directory is the
- * truth. The caller holds the lock on the directory, so whatever is found there is an orphan.
+ * The lock file names a process id that another process may have by now (in a container, most likely
+ * our own), and the server would refuse to start. A server is found by its working directory, the
+ * cluster. The caller holds the lock on the directory, so every server found there is an orphan.
  */
 export async function clearOrphans(data: string, log: Log): Promise<void> {
   const path = await realpath(data)
   const deadline = performance.now() + goneMs
   for (let pids = await findIn(path); pids.length > 0; pids = await findIn(path)) {
     if (performance.now() > deadline)
-      throw new PostgresServerFailed(`is still running as process ${pids.join(', ')}: end it first`)
+      throw new PostgresServerFailed(
+        `is still running as process ${pids.join(', ')}: stop it first`,
+      )
     log.debug({ pids }, 'waiting for an old postgres to end')
     for (const pid of pids) interrupt(pid)
     await delay(50)
@@ -31,7 +33,7 @@ function interrupt(pid: number): void {
   try {
     process.kill(pid, 'SIGINT')
   } catch {
-    // It went in the meantime, or is not ours to end: the next look tells.
+    // It has ended, or belongs to another user: the next search tells.
   }
 }
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { chown, cp, lstat, mkdir, readdir, readFile, rm, symlink } from 'node:fs/promises'
+import { cp, mkdir, readFile, rm, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -9,16 +9,19 @@ import { PostgresServerFailed } from './errors.ts'
 /**
  * How the server programs run here. They refuse to run as root, so root has to look for a way:
  *
- * - `self`: as whoever we are, who is not root.
+ * - `self`: as the current user, who is not root.
  * - `namespace`: in a user namespace that calls us nobody. Files stay ours. Containers may deny it.
  * - `nobody`: as the user nobody, who owns the cluster, and who gets a copy of the programs when
  *   they lie where only root may read. The cluster may lie anywhere: it is the working directory
  *   before root is given up, and is only ever named as that.
+ *
+ * A cluster that nobody has owned is never run in another way again: any process of that user can
+ * change it through /proc, and its settings name programs to run.
  */
 export interface Posture {
   readonly name: 'self' | 'namespace' | 'nobody'
-  /** Gives a file or a directory tree to the one who runs the programs. */
-  own(path: string): Promise<void>
+  /** The user that owns the cluster. */
+  readonly uid: number
   /** Starts a program with `data` as its cluster. `secret` becomes its descriptor 3. */
   spawn(
     program: 'initdb' | 'postgres',
@@ -28,29 +31,32 @@ export interface Posture {
   ): ChildProcess
 }
 
-export interface PostureWish {
+export interface PostureSearch {
   /** Where links to the libraries go. */
   readonly directory: string
+  /** The owner of the cluster, where there is one. */
+  readonly owner: number | undefined
   /** Try this one and no other. */
   readonly only?: Posture['name'] | undefined
   /** Makes a directory that every user can reach; called when a copy is needed. */
   readonly makeScratch: () => Promise<string>
 }
 
-const nobody = 65534
+/** The user and group id of nobody on Linux. */
+export const nobody = 65534
 
-/** Finds a way to run the server programs here, by trying. */
-export async function choosePosture(wish: PostureWish): Promise<Posture> {
+/** Finds a way to run the server programs here by trying each. Throws PostgresServerFailed. */
+export async function choosePosture(search: PostureSearch): Promise<Posture> {
   const native = findNative()
-  const names = wish.only === undefined ? possible() : [wish.only]
+  const names = search.only === undefined ? possible(search.owner) : [search.only]
   const refusals: string[] = []
   for (const name of names) {
-    const programs = await installPrograms(native, join(wish.directory, 'lib'))
-    const refusal = await tryPosture(name, programs, wish.directory)
+    const programs = await installPrograms(native, join(search.directory, 'lib'))
+    const refusal = await tryPosture(name, programs, search.directory)
     if (refusal === undefined) return createPosture(name, programs)
     refusals.push(`${name}: ${refusal}`)
     if (name !== 'nobody') continue
-    const scratch = await wish.makeScratch()
+    const scratch = await search.makeScratch()
     await cp(native, join(scratch, 'native'), { recursive: true, verbatimSymlinks: true })
     const copy = await installPrograms(join(scratch, 'native'), join(scratch, 'lib'))
     const second = await tryPosture(name, copy, scratch)
@@ -60,9 +66,9 @@ export async function choosePosture(wish: PostureWish): Promise<Posture> {
   throw new PostgresServerFailed('cannot run here:', refusals)
 }
 
-/** Best first. initdb wants a name for its user: one without an entry in passwd borrows nobody's. */
-function possible(): Posture['name'][] {
-  if (process.getuid?.() === 0) return ['namespace', 'nobody']
+/** Best first. initdb wants a name for its user: a user without one in passwd borrows that of nobody. */
+function possible(owner: number | undefined): Posture['name'][] {
+  if (process.getuid?.() === 0) return owner === nobody ? ['nobody'] : ['namespace', 'nobody']
   try {
     return userInfo().username === '' ? ['namespace'] : ['self']
   } catch {
@@ -77,7 +83,7 @@ function findNative(): string {
     return join(dirname(dirname(entry)), 'native')
   } catch (err) {
     throw new PostgresServerFailed(
-      `is not installed: the package ${name} is missing (set DATABASE_URL to use a server of yours)`,
+      `is not installed: the package ${name} is missing (set DATABASE_URL to use a server of your own)`,
       [],
       err,
     )
@@ -106,12 +112,12 @@ async function installPrograms(native: string, links: string): Promise<Programs>
 
 const intoNamespace = ['unshare', '--user', `--map-user=${nobody}`, `--map-group=${nobody}`]
 
-/** The command line that a posture puts before a program. */
+/** The command line before a program in this posture. */
 function prefix(name: Posture['name']): string[] {
   return name === 'namespace' ? intoNamespace : []
 }
 
-/** Why this posture does not work here, or undefined when it does. */
+/** The reason why this posture does not work here; undefined when it works. */
 async function tryPosture(
   name: Posture['name'],
   programs: Programs,
@@ -135,7 +141,7 @@ async function tryPosture(
 
 function credentials(name: Posture['name'], { libraryPath }: Programs) {
   return {
-    // Nothing of our environment: it may hold settings of other servers, and secrets.
+    // Our own environment may hold secrets, and settings of other servers.
     env: {
       PATH: process.env.PATH ?? '/usr/bin:/bin',
       LD_LIBRARY_PATH: libraryPath,
@@ -151,7 +157,7 @@ async function createPosture(name: Posture['name'], programs: Programs): Promise
   const dieWithUs = (await hasSetpriv()) ? ['setpriv', '--pdeathsig=INT'] : []
   return {
     name,
-    own: (path) => own(path, name === 'nobody' ? nobody : (process.getuid?.() ?? 0)),
+    uid: name === 'nobody' ? nobody : (process.getuid?.() ?? 0),
     spawn(program, flags, data, secret) {
       const [file = '', ...args] = [
         ...[...prefix(name), ...dieWithUs, join(programs.bin, program)],
@@ -175,14 +181,4 @@ async function hasSetpriv(): Promise<boolean> {
   } catch {
     return false
   }
-}
-
-/** Only root can give files away, and only when another posture made them is there anything to do. */
-async function own(path: string, uid: number): Promise<void> {
-  if (process.getuid?.() !== 0) return
-  const stat = await lstat(path)
-  if (stat.uid === uid) return
-  if (stat.isDirectory()) for (const name of await readdir(path)) await own(join(path, name), uid)
-  // The top goes last: while it has its old owner, the work is not done.
-  await chown(path, uid, uid)
 }

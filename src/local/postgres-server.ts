@@ -1,17 +1,20 @@
 import type { ChildProcess } from 'node:child_process'
-import { access, mkdir, open, rename, rm } from 'node:fs/promises'
+import { access, chown, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '../log.ts'
 import { administer } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
 import { PostgresServerFailed } from './errors.ts'
+import { giveTree } from './give-tree.ts'
+import { assertClusterTrusted } from './postgres-cluster.ts'
 import { clearOrphans } from './postgres-orphans.ts'
 import { choosePosture, type Posture } from './postgres-posture.ts'
-import { createScratch, removeScratch } from './scratch.ts'
+import { keepPrivateDirectory } from './private-file.ts'
+import { createScratch, removeScratch, scratchSocket } from './scratch.ts'
 import { followLines, goneFrom, isGone, type StopStep, stopProcess } from './server-process.ts'
 
-/** Who logs in where. */
+/** A login and its database. */
 export interface PostgresLogin {
   readonly login: string
   readonly password: Secret<string>
@@ -23,25 +26,25 @@ export interface PostgresServer {
   readonly pid: number
   /** The superuser's connection to the database `postgres`. */
   readonly superuserUrl: Secret<string>
-  /** A connection string for a login; that the login exists is the caller's affair. */
+  /** A connection string for a login, which need not exist. */
   url(login: PostgresLogin): Secret<string>
   /** Resolves when the server is gone, asked for or not. */
   readonly exited: Promise<void>
-  /** Ends open connections, writes everything out, and returns when no process is left. */
+  /** Ends open connections, writes all data to disk, and resolves when no process is left. */
   stop(): Promise<void>
 }
 
 export interface PostgresServerOptions {
-  /** Everything the server keeps is below it. One server at a time: the caller holds the lock. */
+  /** Holds all data of the server. One server at a time: the caller holds the lock. */
   readonly directory: string
-  /** Where the unix socket goes; chosen when not given. */
+  /** The directory of the unix socket; chosen when not given. */
   readonly socketDirectory?: string
-  /** Counts on the first start only, when the cluster is made. */
+  /** Used on the first start, which makes the cluster. */
   readonly superuserPassword: Secret<string>
   readonly log: Log
   /** More server settings, by name. `fsync: 'off'` is for tests. */
   readonly settings?: Readonly<Record<string, string>>
-  /** How to run the programs, in place of the first way that works here. */
+  /** The posture to use, in place of the first one that works here. */
   readonly posture?: Posture['name']
 }
 
@@ -66,7 +69,7 @@ const stopSteps: readonly StopStep[] = [
  */
 export async function startPostgres(options: PostgresServerOptions): Promise<PostgresServer> {
   const { directory } = options
-  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await keepPrivateDirectory(directory)
   await removeScratch(directory)
   try {
     return await start(options)
@@ -81,14 +84,16 @@ async function start(options: PostgresServerOptions): Promise<PostgresServer> {
   const log = options.log.child({ module: 'local', part: 'postgres' })
   const started = performance.now()
   const data = join(directory, 'data')
+  const owner = await assertClusterTrusted(data)
   const posture = await choosePosture({
     directory,
+    owner,
     only: options.posture,
     makeScratch: () => createScratch(directory),
   })
   if (await isMissing(join(data, 'PG_VERSION'))) await createCluster(posture, options, data)
   await clearOrphans(data, log)
-  await posture.own(data)
+  if (posture.uid !== process.getuid?.()) await giveTree(data, posture.uid)
   const socketDirectory =
     options.socketDirectory ?? (await createSocketDirectory(directory, posture))
   const url = (login: PostgresLogin) => new Secret(formatUrl(login, socketDirectory))
@@ -142,13 +147,15 @@ async function createCluster(
   const draft = join(directory, 'data.new')
   await rm(draft, { recursive: true, force: true })
   await mkdir(draft, { mode: 0o700 })
-  await posture.own(draft)
+  const isOurs = posture.uid === process.getuid?.()
+  if (!isOurs) await giveTree(draft, posture.uid)
   const passwordFile = join(directory, 'password.new')
-  const password = await open(passwordFile, 'w', 0o600)
+  await rm(passwordFile, { force: true })
+  const password = await open(passwordFile, 'wx', 0o600)
   try {
     await password.writeFile(`${superuserPassword.reveal()}\n`)
-    await posture.own(passwordFile)
-    // From here on the password has no name in the file system; the child has it as a descriptor.
+    if (!isOurs) await password.chown(posture.uid, posture.uid)
+    // The password has no name in the file system any longer: the child gets its descriptor.
     await rm(passwordFile)
     const wanted = [
       ...['--username', superuser, '--auth', 'scram-sha-256', '--pwfile', '/proc/self/fd/3'],
@@ -185,7 +192,11 @@ async function ready(
     const code = 'code' in problem ? problem.code : undefined
     if (code === '57P03') waitMs = recoveryMs // "the database system is starting up"
     if (code === '28P01')
-      throw new PostgresServerFailed('does not know the password kept beside it', [], problem)
+      throw new PostgresServerFailed(
+        'does not accept the password in logins.json beside it: restore that file from a backup',
+        [],
+        problem,
+      )
     if (performance.now() - started > waitMs)
       throw new PostgresServerFailed(`is not ready after ${waitMs} ms:`, lastLines, problem)
     await delay(25)
@@ -218,13 +229,18 @@ async function isMissing(path: string): Promise<boolean> {
   )
 }
 
-/** The socket lies with the rest where its path is short enough, and aside where it is not. */
+/** The socket lies beside the cluster where its path is short enough, and in a directory of /tmp otherwise. */
 async function createSocketDirectory(directory: string, posture: Posture): Promise<string> {
   const near = join(directory, 'socket')
   const fits = Buffer.byteLength(join(near, socketName)) <= socketPathMax
   // Nobody cannot go through a directory of root's, so its socket cannot lie there.
-  const path = fits && posture.name !== 'nobody' ? near : await createScratch(directory)
-  await mkdir(path, { recursive: true, mode: 0o700 })
-  await posture.own(path)
+  if (fits && posture.name !== 'nobody') {
+    await keepPrivateDirectory(near)
+    return near
+  }
+  // Below one of ours: the server's user can put things into it, and cannot put another in its place.
+  const path = join(await createScratch(directory), scratchSocket)
+  await mkdir(path, { mode: 0o700 })
+  if (posture.uid !== process.getuid?.()) await chown(path, posture.uid, posture.uid)
   return path
 }

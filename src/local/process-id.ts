@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 
-/** One process for certain: an id comes round again, so the time it started goes with it. */
+/** Identifies one process: ids are used again, so the start time is part of it. */
 export interface ProcessId {
   readonly pid: number
   /** In ticks since boot, with the boot; '' where the system does not tell. */
   readonly start: string
 }
 
-/** Ourselves. */
+/** The id of this process. */
 export function ownProcessId(): ProcessId {
   return { pid: process.pid, start: startOf(process.pid) }
 }
@@ -17,7 +17,7 @@ export function isAlive({ pid, start }: ProcessId): boolean {
   try {
     process.kill(pid, 0)
   } catch (err) {
-    // Not ours to signal, but there.
+    // It belongs to another user, and it exists.
     if (!(err instanceof Error && 'code' in err && err.code === 'EPERM')) return false
   }
   return startOf(pid) === start

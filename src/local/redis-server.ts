@@ -1,19 +1,24 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { constants } from 'node:fs'
-import { access } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { access, chmod, readdir, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { delimiter, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import type { Log } from '../log.ts'
 import { Secret } from '../secret.ts'
+import { keepPrivateDirectory } from './private-file.ts'
+import { createScratch, removeScratch } from './scratch.ts'
 import { followLines, goneFrom, isGone, stopProcess } from './server-process.ts'
 
-/** A Redis (or Valkey) server of our own, on loopback, with a password, that keeps nothing on disk. */
+/**
+ * A Redis (or Valkey) server of our own that keeps nothing on disk. It listens on a unix socket in a
+ * directory that only we can enter: on a port, another local user could listen first.
+ */
 export interface RedisServer {
   readonly pid: number
+  /** `unix:///PATH`. */
   readonly url: Secret<string>
   /** Resolves when the server is gone, asked for or not. */
   readonly exited: Promise<void>
@@ -21,23 +26,31 @@ export interface RedisServer {
 }
 
 const readyMs = 10_000
-/** Between looking for a free port and listening on it, somebody else may take it. */
-const triesMax = 3
+/** sun_path holds 108 bytes with the closing zero. */
+const socketPathMax = 107
 
 /**
- * Starts a local server when a program for it is installed, and gives undefined when none is, or
- * when it will not start: what it would hold may be lost, and one node can do without.
+ * Starts a local server when a program for it is installed. Undefined when there is no program, or
+ * when it does not start: its content may be lost at any time, and one node can do without.
  *
- * Call it from the main thread: the server ends with the thread that started it, kill -9 included.
+ * The directory is for this server alone; the caller holds the lock on it. Call it from the main
+ * thread: the server ends with the thread that started it, kill -9 included.
  */
-export async function startRedis(options: { log: Log }): Promise<RedisServer | undefined> {
+export async function startRedis(options: {
+  readonly directory: string
+  readonly log: Log
+}): Promise<RedisServer | undefined> {
+  const { directory } = options
   const log = options.log.child({ module: 'local', part: 'redis' })
   const program = await findProgram()
   if (program === undefined) return undefined
-  for (let tries = 0; tries < triesMax; tries += 1) {
-    const server = await tryStart(program, log)
-    if (server !== undefined) return server
-  }
+  await keepPrivateDirectory(directory)
+  await removeScratch(directory)
+  // Sockets that killed servers left behind.
+  for (const name of await readdir(directory)) await rm(join(directory, name), { force: true })
+  const server = await tryStart(program, directory, log)
+  if (server !== undefined) return server
+  await removeScratch(directory)
   log.warn({ program }, 'the local redis does not start: coordination stays in process')
   return undefined
 }
@@ -59,39 +72,56 @@ async function isExecutable(path: string): Promise<boolean> {
   )
 }
 
-async function tryStart(program: string, log: Log): Promise<RedisServer | undefined> {
-  const port = await findPort()
-  const password = new Secret(randomBytes(24).toString('base64url'))
+async function tryStart(
+  program: string,
+  directory: string,
+  log: Log,
+): Promise<RedisServer | undefined> {
+  const path = await chooseSocket(directory)
   const child = await spawnServer(program)
   const exited = goneFrom(child)
   const lastLines = followLines(child, (line) => log.debug({ line }, 'redis said'))
-  // By stdin: the password would be everybody's to read among the arguments.
   child.stdin?.on('error', () => undefined) // It ended first, which `ready` tells.
   child.stdin?.end(
     [
-      'bind 127.0.0.1',
-      `port ${port}`,
-      `requirepass ${password.reveal()}`,
+      'port 0',
+      `unixsocket ${JSON.stringify(path)}`,
+      'unixsocketperm 700',
       'save ""',
       'appendonly no',
-      `dir ${tmpdir()}`,
+      `dir ${JSON.stringify(dirname(path))}`,
       'daemonize no',
       '',
     ].join('\n'),
   )
-  const stop = () =>
-    stopProcess(child, exited, [
+  const stop = async () => {
+    await stopProcess(child, exited, [
       ['SIGTERM', 5000],
       ['SIGKILL', 5000],
     ])
-  if (await ready(child, port, password)) {
+    await removeScratch(directory)
+  }
+  if (await ready(child, path)) {
     log.info({ pid: child.pid, program }, 'redis is up')
-    const url = new Secret(`redis://:${password.reveal()}@127.0.0.1:${port}`)
+    const url = new Secret(pathToFileURL(path).href.replace(/^file:/, 'unix:'))
     return { pid: child.pid ?? 0, url, exited, stop }
   }
   await stop()
   log.debug({ lastLines }, 'redis did not start')
   return undefined
+}
+
+/**
+ * A name of its own for each server: one that ends late removes the socket it made. It lies in the
+ * directory where the path is short enough, and in a directory of /tmp otherwise.
+ */
+async function chooseSocket(directory: string): Promise<string> {
+  const name = `${randomBytes(6).toString('hex')}.sock`
+  const near = join(directory, name)
+  if (Buffer.byteLength(near) <= socketPathMax) return near
+  const scratch = await createScratch(directory)
+  await chmod(scratch, 0o700)
+  return join(scratch, name)
 }
 
 async function spawnServer(program: string): Promise<ChildProcess> {
@@ -107,32 +137,18 @@ async function spawnServer(program: string): Promise<ChildProcess> {
   })
 }
 
-async function findPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? address.port : 0
-}
-
-async function ready(
-  child: ChildProcess,
-  port: number,
-  password: Secret<string>,
-): Promise<boolean> {
+async function ready(child: ChildProcess, path: string): Promise<boolean> {
   const started = performance.now()
   while (!isGone(child) && performance.now() - started < readyMs) {
-    if (await ping(port, password)) return true
+    if (await ping(path)) return true
     await delay(15)
   }
   return false
 }
 
-/** Whether the server on this port is the one that knows our password. */
-function ping(port: number, password: Secret<string>): Promise<boolean> {
+function ping(path: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port, timeout: 2000 })
+    const socket = connect({ path, timeout: 2000 })
     const answer = (yes: boolean) => {
       socket.destroy()
       resolve(yes)
@@ -146,6 +162,6 @@ function ping(port: number, password: Secret<string>): Promise<boolean> {
       if (heard.includes('+PONG')) answer(true)
       else if (heard.includes('-')) answer(false)
     })
-    socket.write(`AUTH ${password.reveal()}\r\nPING\r\n`)
+    socket.write('PING\r\n')
   })
 }

@@ -5,13 +5,13 @@ import { Secret } from '../secret.ts'
 import { readIfThere, writePrivateFile } from './private-file.ts'
 import { isAlive, ownProcessId } from './process-id.ts'
 
-/** What a running `up` tells the commands that work on its home from other processes. */
+/** The facts that a running `up` gives to commands in other processes. */
 export interface RunFacts {
   /** As in the ready line. */
   readonly ssh: string
   readonly portal: string
   readonly admin: string
-  /** What goes into links for people. */
+  /** The base of links for people. */
   readonly publicUrl: string
   readonly database: DatabaseUrls
   readonly redisUrl: Secret<string> | undefined
@@ -19,7 +19,7 @@ export interface RunFacts {
   readonly recordings: string
 }
 
-/** The same, with whose they are. */
+/** The same, with the process that they are of. */
 export interface Run extends RunFacts {
   readonly pid: number
   readonly startedAt: string
@@ -41,21 +41,21 @@ const content = z.object({
   recordings: z.string(),
 })
 
-/** Says that this process runs, and how to reach what it runs. */
+/** Writes the facts of this process to the run file. */
 export async function writeRun(path: string, facts: RunFacts): Promise<void> {
   const { owner, app, bastion } = facts.database
   const text = {
     ...facts,
     ...ownProcessId(),
     startedAt: new Date().toISOString(),
-    // The file is as private as the logins that lie beside it.
+    // The file is as private as the logins beside it.
     database: { owner: owner.reveal(), app: app.reveal(), bastion: bastion.reveal() },
     redisUrl: facts.redisUrl?.reveal(),
   }
   await writePrivateFile(path, `${JSON.stringify(text, undefined, 2)}\n`)
 }
 
-/** What runs now. A file that a killed process left behind, or that is not ours, counts as none. */
+/** The facts of the running process; undefined without one, or when a killed process left the file. Throws FileUntrusted. */
 export async function readRun(path: string): Promise<Run | undefined> {
   const text = await readIfThere(path)
   if (text === undefined) return undefined

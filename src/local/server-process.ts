@@ -11,7 +11,7 @@ export function isGone(child: ChildProcess): boolean {
   return child.pid === undefined || child.exitCode !== null || child.signalCode !== null
 }
 
-/** Resolves when the process is gone and its output is read; also when it never came to be. */
+/** Resolves when the process has ended and its output is read; also when it could not be started. */
 export function goneFrom(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     child.once('close', () => resolve())
@@ -38,7 +38,7 @@ export async function stopProcess(
   await exited
 }
 
-/** The last lines that a process said on either stream, kept up to date. */
+/** The last lines that a process wrote to stdout and stderr; the array grows with its output. */
 export function followLines(
   child: ChildProcess,
   onLine?: (line: string) => void,

@@ -56,8 +56,8 @@ const disabled = 255
 const argumentsMax = 128
 
 /**
- * The encoded terminal modes of RFC 4254 section 8 as arguments of `stty`, which sets what a
- * process without a terminal library cannot. What is unknown is left out, as OpenSSH does.
+ * Converts the encoded terminal modes of RFC 4254 section 8 into arguments of `stty`, since Node cannot
+ * set them. Unknown modes are left out, as OpenSSH does.
  */
 export function sttyArguments(modes: Buffer): string[] {
   const reader = new Reader(modes)
@@ -70,7 +70,7 @@ export function sttyArguments(modes: Buffer): string[] {
       settings.push(...settingOf(opcode, reader.u32()))
     }
   } catch (err) {
-    // Modes that end too early count as far as they go: a terminal is worth more than none.
+    // Of modes that end too early, the first ones count: a terminal is better than none.
     if (!(err instanceof WireError)) throw err
   }
   return settings
@@ -88,7 +88,7 @@ function settingOf(opcode: number, value: number): string[] {
   return [value === 0 ? `-${flag}` : flag]
 }
 
-/** A number of one digit would be that digit to stty. */
+/** `stty` would read a number of one digit as that digit. */
 function formatCharacter(value: number): string {
   if (value >= disabled) return 'undef'
   if (value === 127) return '^?'

@@ -2,36 +2,38 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { DatabaseUrls } from '../config.ts'
 import type { Log } from '../log.ts'
 import { HomeInUse, HomeMissing } from './errors.ts'
-import { claimHome, type Home, homePaths } from './home.ts'
+import { assertHomeTrusted, claimHome, type Home, homePaths } from './home.ts'
 import { findHolder } from './home-lock.ts'
 import { hasLocalDatabase, startLocalDatabase } from './local-database.ts'
 import { type Run, readRun } from './run-file.ts'
 
-/** A home as a command sees it, whether its `up` runs or not. */
+/** A home that a command works on, whether its `up` runs or not. */
 export interface Visit {
-  /** What the running `up` said of itself; undefined when none runs, and we run the database. */
+  /** The run file of the running `up`; undefined when none runs, and this process runs the database. */
   readonly run: Run | undefined
   readonly database: DatabaseUrls
-  /** Stops what this visit started. */
+  /** Stops the database, if this visit started it. */
   close(): Promise<void>
 }
 
-/** An `up` may be at its start, and another command may be at work: each takes seconds. */
+/** An `up` may be starting, and another command may be at work: each takes seconds. */
 const waitMs = 60_000
 
 /**
  * Opens a home for a command: with the database of the `up` that runs there, or else with the
- * embedded database started for as long as the visit lasts.
+ * embedded database, started for as long as the visit lasts. Throws HomeUnusable, HomeMissing,
+ * HomeInUse, FileUntrusted, PostgresServerFailed.
  */
 export async function visitHome(options: {
   readonly path: string
-  /** For whoever finds the home taken meanwhile: `vaultterm tenant list`. */
+  /** The command, as other processes report it when they find the home in use. */
   readonly what: string
   readonly migrations: string
   readonly log: Log
 }): Promise<Visit> {
   const { path, what, migrations, log } = options
   const paths = homePaths(path)
+  await assertHomeTrusted(path)
   if (!(await hasLocalDatabase(paths))) throw new HomeMissing(path)
   const deadline = performance.now() + waitMs
   for (;;) {

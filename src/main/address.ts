@@ -1,6 +1,7 @@
+import { isIPv4 } from 'node:net'
 import type { Listen } from '../config.ts'
 
-/** `HOST:PORT`, as it is typed. */
+/** `HOST:PORT`, with an IPv6 address in brackets. */
 export function formatAddress({ host, port }: Listen): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
@@ -9,9 +10,15 @@ export function formatUrl(listen: Listen): string {
   return `http://${formatAddress(listen)}`
 }
 
-/** Where a program on this machine reaches a listener: one for every address has none of its own. */
+/** The address for programs on this machine: a listener on all addresses is reached by loopback. */
 export function localAddress({ host, port }: Listen): Listen {
   if (host === '0.0.0.0') return { host: '127.0.0.1', port }
   if (host === '::') return { host: '::1', port }
   return { host, port }
+}
+
+/** Whether only programs on this machine can reach a listener. Names other than localhost count as open. */
+export function isLoopback({ host }: Listen): boolean {
+  const name = host.toLowerCase()
+  return name === 'localhost' || name === '::1' || (isIPv4(name) && name.startsWith('127.'))
 }

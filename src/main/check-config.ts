@@ -2,7 +2,7 @@ import { type Config, requireDatastores } from '../config.ts'
 import { homePaths } from '../local/index.ts'
 import { formatAddress, formatUrl } from './address.ts'
 
-/** The settings as they are read, for people: what would be a secret is only said to be there. */
+/** The settings for people to read, without the passwords in them. */
 export function describeConfig(
   config: Config,
   { serve }: { readonly serve: boolean },

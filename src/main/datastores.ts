@@ -4,6 +4,7 @@ import {
   type Home,
   type HomePaths,
   keepKekFile,
+  resolveTrusted,
   startLocalDatabase,
   startRedis,
 } from '../local/index.ts'
@@ -11,7 +12,7 @@ import type { Log } from '../log.ts'
 import { migrate } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
 
-/** What `up` runs on: what the settings name, and for the rest what it makes and runs in its home. */
+/** The datastores of `up`: those that the settings name, and its own in the home for the rest. */
 export async function startDatastores(
   config: Config,
   {
@@ -27,15 +28,15 @@ export async function startDatastores(
   if (config.given.kek === undefined) await keepKekFile(home.paths.kek)
   const [database, redisUrl] = await Promise.allSettled([
     startDatabase(config, { home, log, closing }),
-    startCoordination(config, { log, closing }),
+    startCoordination(config, { home, log, closing }),
   ])
-  // Both have settled, so that whatever was started is in closing.
+  // Both have settled, so closing holds everything that was started.
   if (database.status === 'rejected') throw database.reason
   if (redisUrl.status === 'rejected') throw redisUrl.reason
   return datastoresIn(config, home.paths, database.value, redisUrl.value)
 }
 
-/** The settings' datastores, with the home's files in place of what is not given. */
+/** The datastores of the settings, with the files of the home for those that are not set. */
 export function datastoresIn(
   { given }: Config,
   paths: HomePaths,
@@ -48,6 +49,15 @@ export function datastoresIn(
     kek: given.kek ?? `file:${paths.kek}`,
     recordings: given.recordings ?? `dir:${paths.recordings}`,
   }
+}
+
+/**
+ * Throws FileUntrusted when another user can change the key-encryption key or the recordings, or put
+ * others in their place.
+ */
+export async function assertFilesTrusted({ kek, recordings }: Datastores): Promise<void> {
+  if (kek.startsWith('file:')) await resolveTrusted(kek.slice('file:'.length))
+  if (recordings.startsWith('dir:')) await resolveTrusted(recordings.slice('dir:'.length))
 }
 
 async function startDatabase(
@@ -71,7 +81,7 @@ async function startDatabase(
   let stopping = false
   void database.exited.then(() => {
     if (!stopping)
-      log.error('the embedded Postgres ended: nothing works until `up` is started anew')
+      log.error('the embedded Postgres ended: nothing works until you start `up` again')
   })
   closing.defer(() => {
     stopping = true
@@ -82,10 +92,18 @@ async function startDatabase(
 
 async function startCoordination(
   { given }: Config,
-  { log, closing }: { readonly log: Log; readonly closing: AsyncDisposableStack },
+  {
+    home,
+    log,
+    closing,
+  }: {
+    readonly home: Home
+    readonly log: Log
+    readonly closing: AsyncDisposableStack
+  },
 ): Promise<Secret<string> | undefined> {
   if (given.redisUrl !== undefined) return undefined
-  const redis = await startRedis({ log })
+  const redis = await startRedis({ directory: home.paths.redis, log })
   if (redis !== undefined) closing.defer(() => redis.stop())
   return redis?.url
 }

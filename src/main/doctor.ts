@@ -15,7 +15,7 @@ import { type Opened, open } from './open.ts'
 const skewMsMax = 2000
 const freeBytesMin = 1024 ** 3
 
-/** Looks at everything that the product stands on, and says how to mend what is wrong. */
+/** Checks everything that the product depends on, and explains how to fix each problem. */
 export async function examine(config: Config, log: Log): Promise<readonly Finding[]> {
   const findings: (Finding | Promise<Finding>)[] = [
     check('node', nodeVersion),
@@ -48,7 +48,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
   }
 }
 
-/** A check that is not passed, with what to do about it. */
+/** A failed check, with the way to fix it. */
 class Wrong extends Error {
   readonly fix: string
 
@@ -78,7 +78,7 @@ async function nodeVersion(): Promise<string> {
   if (major >= 24) return `${process.version} on ${platform} ${arch}`
   throw new Wrong(
     `${process.version} is too old`,
-    'start through bin/vaultterm, which brings its own',
+    'start it with bin/vaultterm, which uses its own Node',
   )
 }
 
@@ -90,7 +90,7 @@ async function disk({ home, given }: Config): Promise<string> {
   if (free >= freeBytesMin) return text
   throw new Wrong(
     text,
-    `make room under ${directory}, or set VAULTTERM_RECORDINGS to a larger disk`,
+    `free space under ${directory}, or set VAULTTERM_RECORDINGS to a directory on a larger disk`,
   )
 }
 
@@ -99,18 +99,24 @@ async function database({ database: db }: Opened): Promise<string> {
   const { version } = await db.system((tx) =>
     tx.one<{ version: string }>("select current_setting('server_version') as version"),
   )
-  return `Postgres ${version}, roles may be taken on, and none of them passes row security`
+  return `Postgres ${version}, the login can use its roles, and none of them bypasses row security`
 }
 
 async function schema({ database: db }: Opened): Promise<string> {
   const { missing, unknown } = await schemaState(db, migrations)
   if (missing.length > 0) {
-    throw new Wrong(`lacks ${missing.join(', ')}`, 'run `vaultterm migrate`')
+    throw new Wrong(
+      `these migrations are missing: ${missing.join(', ')}`,
+      'run `vaultterm migrate`',
+    )
   }
   if (unknown.length > 0) {
-    throw new Wrong(`has ${unknown.join(', ')} of a newer version`, 'upgrade this program')
+    throw new Wrong(
+      `it holds migrations of a newer version: ${unknown.join(', ')}`,
+      'upgrade this program',
+    )
   }
-  return 'as this version needs it'
+  return 'up to date'
 }
 
 async function rowSecurity({ database: db }: Opened): Promise<string> {
@@ -124,8 +130,8 @@ async function rowSecurity({ database: db }: Opened): Promise<string> {
   )
   if (open.length === 0) return 'forced on every table of a tenant'
   throw new Wrong(
-    `not forced on ${open.map(({ name }) => name).join(', ')}`,
-    'as the owner: alter table NAME enable row level security, force row level security',
+    `it is not forced on ${open.map(({ name }) => name).join(', ')}`,
+    'as the owner of the tables, run: alter table NAME enable row level security, force row level security',
   )
 }
 
@@ -133,9 +139,9 @@ async function clock({ database: db }: Opened): Promise<string> {
   const before = Date.now()
   const { now } = await db.system((tx) => tx.one<{ now: Date }>('select clock_timestamp() as now'))
   const skew = Math.abs(now.getTime() - (before + Date.now()) / 2)
-  if (skew <= skewMsMax) return 'agrees with that of the database'
+  if (skew <= skewMsMax) return 'agrees with the clock of the database'
   throw new Wrong(
-    `differs by ${Math.round(skew)} ms from that of the database`,
+    `differs by ${Math.round(skew)} ms from the clock of the database`,
     'run a time service (chrony, systemd-timesyncd) on both machines',
   )
 }
@@ -144,13 +150,13 @@ async function redis({ coordination }: Opened): Promise<string> {
   await coordination.ping()
   return coordination.kind === 'redis'
     ? 'answers'
-    : 'none: coordination is in this process, for one node'
+    : 'not used: coordination is in this process, for a single node'
 }
 
 async function vault({ vault: store }: Opened): Promise<string> {
   const { sealed, provider, kekId } = await store.status()
   if (!sealed) return `open with ${provider} key ${kekId}`
-  throw new Wrong('sealed: nobody reaches a target', 'run `vaultterm vault unseal`')
+  throw new Wrong('sealed: no session can be opened', 'run `vaultterm vault unseal`')
 }
 
 /** How many logs a finding names. */
@@ -175,7 +181,7 @@ async function auditLogs({ audit, tenants }: Opened): Promise<string> {
   return `${logs.length} continue what was signed; this node remembers the heads of ${remembered}`
 }
 
-/** Only when nothing of ours has them. */
+/** The listeners of a server that does not run. */
 function listeners(config: Config): Promise<Finding>[] {
   const wanted: readonly [string, Listen][] = [
     ['ssh listener', config.ssh],
@@ -192,7 +198,7 @@ function free(listen: Listen): Promise<string> {
     reject(
       new Wrong(
         `${formatAddress(listen)} cannot be used (${err.code ?? 'unknown'})`,
-        'end what listens there, or set the listener to another address',
+        'stop the program that listens there, or set the listener to another address',
       ),
     ),
   )

@@ -14,12 +14,12 @@ const passedOn = [
 ]
 
 /**
- * Starts workers. To what they may do as a process Node's permissions put an end: they read the
- * program and the recordings, write the recordings, and start nothing.
+ * Starts workers. Node's permission model limits a worker process: it reads the program and the
+ * recordings, writes the recordings, and starts no process.
  */
 export function workersOf(recordings: string): ForkWorker {
-  // Permissions are asked for what a path leads to: packages, and recordings, may lie elsewhere.
-  // Not the whole of the root: by default the state, with the key of keys, lies in it too.
+  // Permissions apply to real paths: packages and recordings may be behind symbolic links.
+  // The root as a whole is not readable: by default it holds the home with the key of keys.
   const parts = ['src', 'dist', 'node_modules'].map((name) => join(root, name))
   const kept = [recordings, realPath(recordings)]
   const readable = [...parts, ...parts.map(realPath), ...kept]
@@ -27,7 +27,7 @@ export function workersOf(recordings: string): ForkWorker {
     // A relay makes much garbage that is gone at once, most of it buffers outside the heap: a small young
     // generation frees them soon, where a large one lets them grow old and be searched for.
     '--max-semi-space-size=1',
-    // Whoever may send it signals could otherwise look into it.
+    // SIGUSR1 would open a debugger for every process of the same user.
     '--disable-sigusr1',
     '--permission',
     ...[...new Set(readable)].map((path) => `--allow-fs-read=${path}/`),
@@ -45,7 +45,7 @@ export function workersOf(recordings: string): ForkWorker {
     fork(program, [], {
       execArgv,
       env,
-      // What a worker says is for the log: stdout is the answer of the main process.
+      // Output of a worker goes to the log: stdout belongs to the main process.
       stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'],
     })
 }

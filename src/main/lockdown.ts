@@ -1,11 +1,11 @@
-/** What a worker never does again once its program is loaded: they lead out of its JavaScript. */
+/** Functions that a worker does not need once its program is loaded, and that lead out of its JavaScript. */
 const powers = [
-  // Loads native code, of which permissions know nothing, from wherever a file can be written.
+  // Loads native code, which Node's permission model does not cover.
   'dlopen',
   'binding',
   '_linkedBinding',
   'execve',
-  // Signals go to whatever has the same user: the main process, and other workers.
+  // Sends signals to processes of the same user: the main process and other workers.
   'kill',
   '_kill',
   '_debugProcess',
@@ -14,8 +14,8 @@ const powers = [
 ]
 
 /**
- * Takes away from this process what its program does not need any more. It holds nobody who runs
- * machine code of their own here: for those there is the user that the process runs as.
+ * Removes from this process the functions that its program no longer needs. It does not stop an
+ * attacker who runs machine code here: the user of the process limits that one.
  */
 export function lockDown(): void {
   for (const power of powers) {

@@ -10,11 +10,11 @@ export function checkNativeParts(config: Pick<Config, 'nativeCiphers'>): Finding
   return [
     describeCiphers(config),
     loads('node-pty')
-      ? { name: 'node-pty', ok: true, detail: 'it loads' }
+      ? { name: 'node-pty', ok: true, detail: 'loads' }
       : {
           name: 'node-pty',
           ok: false,
-          detail: 'it does not load: the demo target has no terminals',
+          detail: 'does not load: the demo target has no terminals',
           fix: 'run `npm ci` on this machine',
         },
   ]

@@ -5,23 +5,23 @@ import { type HomePaths, homePaths, visitHome } from '../local/index.ts'
 import type { Log } from '../log.ts'
 import { createMetrics } from '../metrics.ts'
 import { formatUrl, localAddress } from './address.ts'
-import { datastoresIn } from './datastores.ts'
+import { assertFilesTrusted, datastoresIn } from './datastores.ts'
 
-/** The product as a command has it, and where the pages of the running one are. */
+/** The product for one command, with the addresses of the running one. */
 export interface Opened extends Product {
   readonly run: {
     readonly portal: string
     readonly admin: string
     /** What goes into links for people. */
     readonly publicUrl: string
-    /** Whether the commands that act on live sessions have something to act on. */
+    /** Whether a server runs, which the commands that act on live sessions need. */
     readonly live: boolean
   }
 }
 
 /**
  * Opens the installation that the settings name: the one of DATABASE_URL, or that of the home,
- * whether its `up` runs or not. `what` is for whoever finds the home taken meanwhile.
+ * whether its `up` runs or not. Other processes that find the home in use report `what`.
  */
 export async function open(what: string, config: Config, log: Log): Promise<Opened> {
   const paths = homePaths(config.home)
@@ -31,6 +31,7 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
   if (databaseUrl !== undefined) {
     const urls = databaseUrls(config.given, databaseUrl)
     const datastores = datastoresIn(config, paths, urls, undefined)
+    await assertFilesTrusted(datastores)
     const product = await openProduct(datastores, {
       log,
       metrics: createMetrics(),
@@ -45,6 +46,7 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
     const { run } = visit
     const settled = datastoresIn(config, paths, visit.database, run?.redisUrl)
     const datastores = run === undefined ? settled : { ...settled, ...run }
+    await assertFilesTrusted(datastores)
     const product = await openProduct(datastores, {
       log,
       metrics: createMetrics(),

@@ -1,4 +1,6 @@
-/** What `up` tells a person who just started it. */
+import { quoted } from '../local/index.ts'
+
+/** The contents of the page that `up` prints when it accepts connections. */
 export interface PageFacts {
   readonly home: string
   readonly portal: string
@@ -10,6 +12,10 @@ export interface PageFacts {
         readonly tenant: string
         readonly target: string
         readonly user: string
+        /** The user that the target's shell runs as; undefined for the bastion's own. */
+        readonly shellUser: string | undefined
+        /** Whether other machines can reach the SSH listener. */
+        readonly isReachable: boolean
         /** A one-time link. */
         readonly portal: string
       }
@@ -35,7 +41,7 @@ Then watch the recording:
   return `
 VaultTerm is up. Ctrl-C stops it.
 
-${first}
+${demo === undefined ? '' : formatWarning(demo)}${first}
 Administration:
 
   ${admin}
@@ -46,7 +52,21 @@ Everything lies in ${home}: delete it to start over.
 `
 }
 
-/** For a shell, where it needs to be. */
-function quoted(path: string): string {
-  return /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
+function formatWarning(demo: NonNullable<PageFacts['demo']>): string {
+  const { shellUser, isReachable, tenant, target } = demo
+  const remove = `\`vaultterm target remove ${tenant} ${target}\` removes it.`
+  const open = 'The SSH listener is open to other machines'
+  if (shellUser === undefined) {
+    const more = isReachable ? `${open}. ` : ''
+    return `WARNING: ${more}The shell of the demo target ${target} runs as the user of the bastion:
+anybody with a grant for it can read the keys of the bastion. ${remove}
+Only root can give the shell a user of its own.
+
+`
+  }
+  if (!isReachable) return ''
+  return `WARNING: ${open}, and the demo target ${target} is a shell on this
+machine (user ${shellUser}). ${remove}
+
+`
 }

@@ -3,37 +3,39 @@ import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import { listenForStop, StopRequested, type StopSignals } from './stop.ts'
 
-/** What a long-running command does from its start to its readiness. */
+/** The work of a long-running command from its start until it is ready. */
 export type Start = (context: {
-  /** What is deferred here runs at the end, last first, whatever that end is. */
+  /** Deferred calls run at every kind of end, last first. */
   readonly closing: AsyncDisposableStack
-  /** Call it between steps that take their time. */
+  /** Throws when the process was told to stop. Call it between slow steps. */
   throwIfStopped(): void
 }) => Promise<App>
 
-/** A close that takes longer is stuck, and the process ends without it; its children end with it. */
+/** A close that takes longer is stuck: the process ends without it, and its children end with it. */
 const closeMs = 20_000
 
 /**
- * Runs a server until it is told to stop: at the first signal it lets live sessions end, at the
- * second it does not. Resolves when nothing is left, with the exit status.
+ * Runs a server until it is told to stop. The first signal lets live sessions end, the second ends
+ * them. Resolves with the exit status when all is closed.
  */
 export async function runUntilStopped(config: Config, log: Log, start: Start): Promise<number> {
   const stop = listenForStop()
   const closing = new AsyncDisposableStack()
   const die = (err: unknown) => {
-    // Nobody knows what state this is: the children end with the process, and the next start mends.
+    // The state is unknown: the children end with the process, and the next start recovers.
     log.fatal({ err }, 'unexpected error, stopping')
     process.exit(1)
   }
   process.on('uncaughtException', die)
   try {
     let app: App | undefined
-    // Node's own answer is to open a debugger, where it was not told otherwise when it was started.
-    process.on('SIGUSR1', () => log.warn('SIGUSR1 is not for anything here'))
-    // Heard from the first moment to the last: unheard, it would end the process.
+    // By default Node opens a debugger.
+    process.on('SIGUSR1', () => log.warn('SIGUSR1 has no meaning here'))
+    // Without a listener, the signal would end the process.
     process.on('SIGUSR2', () => {
-      app?.restartWorkers().catch((err: unknown) => log.error({ err }, 'workers were not replaced'))
+      app
+        ?.restartWorkers()
+        .catch((err: unknown) => log.error({ err }, 'workers could not be replaced'))
     })
     app = await start({ closing, throwIfStopped: () => stop.throwIfRequested() })
     await drained(app, config, log, stop)
@@ -41,7 +43,7 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
     if (!(err instanceof StopRequested)) throw err
   } finally {
     const stuck = setTimeout(() => {
-      log.error('stopping takes too long, leaving')
+      log.error('stopping takes too long: the process ends now')
       process.exit(1)
     }, closeMs)
     await closing.disposeAsync()
@@ -57,5 +59,5 @@ async function drained(app: App, config: Config, log: Log, stop: StopSignals): P
   const signal = await stop.first
   log.info({ signal, sessions: app.sessions }, 'draining')
   const inTime = await Promise.race([app.drain(config.drainMs), stop.second.then(() => false)])
-  if (!inTime) log.warn({ sessions: app.sessions }, 'ending what is left')
+  if (!inTime) log.warn({ sessions: app.sessions }, 'ending the remaining sessions')
 }

@@ -1,15 +1,12 @@
-import { openProduct, recordingsDirectory, startApp } from '../app.ts'
 import { type Config, requireDatastores } from '../config.ts'
-import { claimHome, keepHostKeys, keepNodeName } from '../local/index.ts'
+import { claimHome } from '../local/index.ts'
 import type { Log } from '../log.ts'
-import { createMetrics } from '../metrics.ts'
-import { formatAddress, formatUrl } from './address.ts'
-import { workersOf } from './fork.ts'
 import { runUntilStopped } from './run.ts'
+import { readyLine, startServing } from './start.ts'
 
 /**
- * Serves in production, on the datastores that the settings name and on no others. In its home lie
- * the host keys, which nodes behind one address share, and the node's name, which they do not.
+ * Serves in production, on the datastores that the settings name and on no others. The home holds
+ * the host keys, which nodes behind one address share, and the name of the node, which they do not.
  */
 export async function serve(options: {
   readonly config: Config
@@ -22,27 +19,8 @@ export async function serve(options: {
   return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
     const home = await claimHome(config.home, { what: 'vaultterm serve' })
     closing.defer(() => home.release())
-    const product = await openProduct(datastores, {
-      log,
-      metrics: createMetrics(),
-      egress: config.egress,
-      signedHeads: home.paths.signedHeads,
-    })
-    closing.defer(() => product.close())
-    throwIfStopped()
-    const hostKeys = () => keepHostKeys(home.paths.hostKeys)
-    // Made before workers read them, each for itself.
-    await hostKeys()
-    const node = await keepNodeName(home.paths.node)
-    const fork = workersOf(recordingsDirectory(datastores))
-    const app = await startApp({ config, datastores, product, hostKeys, fork, node })
-    closing.defer(() => app.close())
-    const ready = {
-      ssh: formatAddress(app.ready.ssh),
-      portal: formatUrl(app.ready.portal),
-      admin: formatUrl(app.ready.admin),
-    }
-    if (json) print(`${JSON.stringify({ event: 'ready', ...ready, home: home.paths.home })}\n`)
-    return app
+    const serving = await startServing({ config, log, home, datastores, closing, throwIfStopped })
+    if (json) print(readyLine(serving, home))
+    return serving.app
   })
 }

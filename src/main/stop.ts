@@ -1,19 +1,19 @@
-/** Who asked this process to stop, and how urgently. */
+/** The signals that ask this process to stop. */
 export interface StopSignals {
-  /** Resolves at the first signal: finish what is under way. */
+  /** Resolves at the first signal: let live sessions end. */
   readonly first: Promise<NodeJS.Signals>
   /** Resolves at the second: stop at once. */
   readonly second: Promise<NodeJS.Signals>
-  /** Throws StopRequested once the first has come: a start goes no further. */
+  /** Throws StopRequested once the first has come, so that a start goes no further. */
   throwIfRequested(): void
   close(): void
 }
 
-/** A start was asked to stop before it was done: no failure, and nothing to say. */
+/** A start was told to stop before it was done, which is not a failure. */
 export class StopRequested extends Error {}
 
 const signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP']
-/** A Ctrl-C comes from the terminal and, under `npm start`, once more from npm: that is one. */
+/** Under `npm start` one Ctrl-C comes twice, from the terminal and from npm. */
 const echoMs = 200
 
 export function listenForStop(): StopSignals {

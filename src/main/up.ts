@@ -1,4 +1,4 @@
-import { openProduct, type Product, recordingsDirectory, startApp } from '../app.ts'
+import type { Product } from '../app.ts'
 import type { Config, Listen } from '../config.ts'
 import {
   claimHome,
@@ -6,25 +6,22 @@ import {
   type Home,
   HomeInUse,
   homePaths,
-  keepHostKeys,
-  keepNodeName,
   readRun,
   startDemo,
 } from '../local/index.ts'
 import type { Log } from '../log.ts'
-import { createMetrics } from '../metrics.ts'
-import { formatAddress, formatUrl, localAddress } from './address.ts'
+import { formatUrl, isLoopback, localAddress } from './address.ts'
 import { startDatastores } from './datastores.ts'
-import { workersOf } from './fork.ts'
 import { formatPage } from './page.ts'
 import { runUntilStopped } from './run.ts'
+import { readyLine, startServing } from './start.ts'
 
 /** Another command may be at work on the home, for a moment; another `up` stays. */
 const claimMs = 15_000
 
 /**
- * Runs a whole installation on this machine, with what it needs and the settings do not name. Says
- * where, once it accepts connections: as one line for programs, or as a page for people.
+ * Runs a whole installation on this machine, with its own datastores where the settings name none.
+ * Prints its addresses once it accepts connections: as one line for programs, or as a page for people.
  */
 export function up(options: {
   readonly config: Config
@@ -38,43 +35,49 @@ export function up(options: {
     const home = await claim(config.home)
     closing.defer(() => home.release())
     const datastores = await startDatastores(config, { home, log, closing })
-    throwIfStopped()
-    const product = await openProduct(datastores, {
-      log,
-      metrics: createMetrics(),
-      egress: config.egress,
-      signedHeads: home.paths.signedHeads,
+    let demo: Demo | undefined
+    const serving = await startServing({
+      ...{ config, log, home, datastores, closing, throwIfStopped },
+      async prepare(product) {
+        demo = await startDemo(home.paths.demo, product)
+        if (demo === undefined) return
+        closing.defer(demo.close)
+        warnOfDemo(demo, config, log)
+      },
     })
-    closing.defer(() => product.close())
-    const demo = await startDemo(home.paths.demo, product)
-    if (demo !== undefined) closing.defer(() => demo.close())
-    throwIfStopped()
-    const hostKeys = () => keepHostKeys(home.paths.hostKeys)
-    // Made before workers read them, each for itself.
-    await hostKeys()
-    const node = await keepNodeName(home.paths.node)
-    const fork = workersOf(recordingsDirectory(datastores))
-    const app = await startApp({ config, datastores, product, hostKeys, fork, node })
-    closing.defer(() => app.close())
+    const { app, product, hostKeys, addresses } = serving
     const { ssh, portal, admin } = app.ready
-    const facts = {
-      ssh: formatAddress(ssh),
-      portal: formatUrl(portal),
-      admin: formatUrl(admin),
-    }
     await demo?.pointTo({ ...localAddress(ssh), hostKeys: await hostKeys() })
     await home.announce({
-      ...facts,
+      ...addresses,
       ...datastores,
       publicUrl: config.publicUrl ?? formatUrl(localAddress(portal)),
     })
-    if (json) print(`${JSON.stringify({ event: 'ready', ...facts, home: home.paths.home })}\n`)
-    else print(await makePage(home, product, demo, { portal, admin, publicUrl: config.publicUrl }))
+    const pages = { ssh, portal, admin, publicUrl: config.publicUrl }
+    if (json) print(readyLine(serving, home))
+    else print(await makePage(home, product, demo, pages))
     return app
   })
 }
 
-/** Whoever tries it out here must not shut themselves out. */
+/** The demo target is a shell on this machine. Its log line is for those who see no page. */
+function warnOfDemo({ shellUser, target, slug }: Demo, config: Config, log: Log): void {
+  const remedy = `vaultterm target remove ${slug} ${target}`
+  const reachable = !isLoopback(config.ssh)
+  if (shellUser === undefined) {
+    log.warn(
+      { remedy, reachable },
+      'the shell of the demo target runs as the user of the bastion: it can read the keys of the bastion',
+    )
+  } else if (reachable) {
+    log.warn(
+      { remedy, user: shellUser },
+      'the SSH listener is open to other machines, and the demo target is a shell on this machine',
+    )
+  }
+}
+
+/** People who try it on this machine must not lock themselves out. */
 function exemptThisMachine(config: Config): Config {
   const { limits } = config
   const exempt = limits.penalties.exempt ?? ['127.0.0.0/8', '::1']
@@ -96,6 +99,7 @@ async function makePage(
   { auth, adminAuth }: Product,
   demo: Demo | undefined,
   pages: {
+    readonly ssh: Listen
     readonly portal: Listen
     readonly admin: Listen
     readonly publicUrl: string | undefined
@@ -115,6 +119,8 @@ async function makePage(
       tenant: demo.slug,
       target: demo.target,
       user: demo.user,
+      shellUser: demo.shellUser,
+      isReachable: !isLoopback(pages.ssh),
       portal: isThere
         ? link(portal, (await auth.createLoginLink(demo.tenant, demo.user, actor)).token)
         : portal,

@@ -22,6 +22,17 @@ const commandMs = 1000
 const connectMs = 2000
 const backoffMaxMs = 5000
 
+const clientOptions = {
+  lazyConnect: true,
+  connectTimeout: connectMs,
+  commandTimeout: commandMs,
+  // A command that cannot be sent now is dropped: sent late, it would undo newer ones.
+  enableOfflineQueue: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  retryStrategy: (tries: number) => Math.min(50 * 2 ** Math.min(tries, 10), backoffMaxMs),
+}
+
 /**
  * Opens Redis, or without a URL the stand-in for one node.
  *
@@ -36,16 +47,7 @@ export async function openCoordination(
   if (url === undefined) return openInProcess()
   const scoped = log.child({ module: 'redis' })
   const watch = new OutageWatch(scoped, metrics && coordinationMetrics(metrics))
-  const redis = new Redis(serverOf(url), {
-    lazyConnect: true,
-    connectTimeout: connectMs,
-    commandTimeout: commandMs,
-    // What cannot be said now is not said later: a late command would undo newer ones.
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    retryStrategy: (tries) => Math.min(50 * 2 ** Math.min(tries, 10), backoffMaxMs),
-  })
+  const redis = openClient(url)
   redis.on('error', (err) => watch.failed(err))
   const connected = redis.connect().catch((err: unknown) => watch.failed(err))
   // A server that accepts and then says nothing must not hold up the start.
@@ -78,9 +80,14 @@ function openInProcess(): Coordination {
   }
 }
 
-/** `unix:///run/redis.sock` is a path for the client; everything else it reads as it is. */
-function serverOf(url: Secret<string>): string {
-  return url.reveal().replace(/^unix:\/\//, '')
+/** `unix:///run/redis.sock` is a path, percent-encoded; the client parses every other form itself. */
+function openClient(url: Secret<string>): Redis {
+  const text = url.reveal()
+  if (!text.startsWith('unix:')) return new Redis(text, clientOptions)
+  const { pathname, searchParams } = new URL(text)
+  const password = searchParams.get('password')
+  const path = decodeURIComponent(pathname)
+  return new Redis({ ...clientOptions, path, ...(password !== null && { password }) })
 }
 
 /** Says once that Redis is away, and once that it is back. */

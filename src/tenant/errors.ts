@@ -6,7 +6,7 @@ export class TenantNameInvalid extends CodedError {
 
   constructor(name: string) {
     super(
-      `${JSON.stringify(name.slice(0, 64))} cannot be a tenant's name: use 1 to 32 of a-z, 0-9 and -, with no - at the start, and not tenant-XXXXXXXX, which names an id`,
+      `${JSON.stringify(name.slice(0, 64))} is not a valid tenant name: use 1 to 32 characters of a-z, 0-9 and -, without - at the start; tenant-XXXXXXXX is reserved for ids`,
     )
   }
 }
@@ -16,7 +16,7 @@ export class TenantExists extends CodedError {
   readonly code = 'ERR_TENANT_EXISTS'
 
   constructor(slug: string) {
-    super(`there is a tenant ${slug} already`)
+    super(`the tenant ${slug} already exists`)
   }
 }
 
@@ -26,7 +26,7 @@ export class TenantMissing extends CodedError {
 
   constructor(name: string) {
     super(
-      `there is no tenant ${JSON.stringify(name.slice(0, 64))}: \`vaultterm tenant list\` names them all`,
+      `there is no tenant ${JSON.stringify(name.slice(0, 64))}: \`vaultterm tenant list\` lists all tenants`,
     )
   }
 }

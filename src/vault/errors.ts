@@ -48,7 +48,9 @@ export class SecretDamaged extends CodedError {
   readonly code = 'ERR_VAULT_DAMAGED'
 
   constructor(what: string, cause?: unknown) {
-    super(`${what} does not open where it stands: restore it from a backup`, { cause })
+    super(`${what} cannot be decrypted: it was changed or moved; restore it from a backup`, {
+      cause,
+    })
   }
 }
 

@@ -74,3 +74,55 @@ test('an administrator who is signed out is signed out', async () => {
   await adminAuth.end(cookie)
   expect(await adminAuth.session(cookie)).toBeUndefined()
 })
+
+test('lists administrators with the browsers that are signed in', async () => {
+  const { token } = await adminAuth.createLoginLink('gina', actor)
+  const find = async () =>
+    (await adminAuth.listAdministrators()).find(({ name }) => name === 'gina')
+  expect(await find()).toMatchObject({ sessions: 0 })
+  const cookie = some(await adminAuth.redeem(token))
+  expect(await find()).toEqual({
+    id: expect.any(String),
+    name: 'gina',
+    createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
+    sessions: 1,
+  })
+  await adminAuth.end(cookie)
+  expect(await find()).toMatchObject({ sessions: 0 })
+  const place = await fixture.place()
+  await place.user('somebody', 'owner')
+  expect((await adminAuth.listAdministrators()).map(({ name }) => name)).not.toContain('somebody')
+})
+
+test('a removed administrator is signed out at once, their links sign nobody in, and it is on the log', async () => {
+  const links = [1, 2].map(() => adminAuth.createLoginLink('hugo', actor))
+  const [used, unused] = [await some(links[0]), await some(links[1])]
+  const cookie = some(await adminAuth.redeem(used.token))
+  const { id } = some(await adminAuth.session(cookie)).user
+  const other = some(await adminAuth.redeem((await adminAuth.createLoginLink('ida', actor)).token))
+  expect(await adminAuth.removeAdministrator('hugo', actor)).toMatchObject({ id, sessions: 1 })
+  expect(await adminAuth.session(cookie)).toBeUndefined()
+  expect(await adminAuth.redeem(unused.token)).toBeUndefined()
+  expect((await adminAuth.listAdministrators()).map(({ name }) => name)).not.toContain('hugo')
+  expect(await events('user.remove')).toEqual([
+    expect.objectContaining({
+      public: expect.objectContaining({ user: id, actor: 'cli' }),
+      private: expect.objectContaining({ name: 'hugo' }),
+    }),
+  ])
+  // Nobody else is touched, and the name can be used again, by another account.
+  expect(await adminAuth.session(other)).toBeDefined()
+  await adminAuth.createLoginLink('hugo', actor)
+  const again = (await adminAuth.listAdministrators()).find(({ name }) => name === 'hugo')
+  expect(again?.id).not.toBe(id)
+})
+
+test('removes no user of a tenant, and says which administrator is not there', async () => {
+  const place = await fixture.place()
+  await place.user('jana', 'owner')
+  await expect(adminAuth.removeAdministrator('jana', actor)).rejects.toMatchObject({
+    code: 'ERR_ADMIN_MISSING',
+    message: expect.stringContaining('jana'),
+  })
+  expect((await auth.listUsers(place.tenant)).map(({ name }) => name)).toContain('jana')
+})

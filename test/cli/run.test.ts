@@ -35,6 +35,7 @@ const wrong: readonly (readonly string[])[] = [
   ['grant', 'add', 'acme', '--user', 'a', '--target', 'web', '--allow', 'everything'],
   ['grant', 'add', 'acme', '--user', 'a', '--target', 'web', '--until', '2020-01-01'],
   ['web-login', 'acme'],
+  ['admin', 'remove'],
 ]
 
 test.each(wrong)('says in one line what is wrong with: %s %s %s', async (...argv) => {
@@ -48,7 +49,7 @@ test('suggests what was meant', async () => {
 })
 
 test('shows help for each command, on stdout and with status 0', async () => {
-  const nouns = ['tenant', 'user', 'key', 'target', 'grant', 'session', 'audit', 'vault']
+  const nouns = ['tenant', 'user', 'key', 'target', 'grant', 'session', 'audit', 'vault', 'admin']
   const help = await run('--help')
   expect([help.status, help.stderr]).toEqual([0, ''])
   for (const name of [...nouns, 'up', 'serve', 'migrate', 'check-config', 'doctor', 'web-login']) {

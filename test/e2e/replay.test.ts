@@ -80,4 +80,12 @@ test('the admin pages are on their own listener, behind their own sign-in', asyn
     expect((await fetch(`${vaultterm.ready.admin}${path}`)).status).toBe(401)
     expect((await fetch(`${vaultterm.ready.portal}${path}`)).status).toBe(404)
   }
+  // A removed administrator is out with the next click.
+  const list = await vaultterm.json<{ name: string; sessions: number }[]>('admin', 'list')
+  expect(list.find(({ name }) => name === 'root')).toMatchObject({ sessions: 1 })
+  const { stdout } = await vaultterm.cli(['admin', 'remove', 'root'])
+  expect(stdout).toBe('removed administrator root; ended 1 browser session\n')
+  await page.reload()
+  expect(page.url()).toBe(`${vaultterm.ready.admin}/login`)
+  expect((await vaultterm.cli(['admin', 'remove', 'root'])).stderr).toContain('ERR_ADMIN_MISSING')
 })

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { spawn as spawnPty } from 'node-pty'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { startDemoTarget } from '../../src/local/demo-target.ts'
 import { formatHostKeyLine, formatOpenSshPrivateKey, publicKeyBlob } from '../../src/ssh/index.ts'
 import { silent } from '../support/postgres.ts'
@@ -134,7 +134,12 @@ test('runs a command on a terminal when asked to', async () => {
 })
 
 test('ends what runs when the client goes away', async () => {
-  const marker = join(base, 'still')
+  const open = mkdtempSync(join(tmpdir(), 'still-'))
+  onTestFinished(() => rmSync(open, { recursive: true }))
+  chmodSync(open, 0o777)
+  const marker = join(open, 'still')
+  // The control: it can be made.
+  expect((await ssh(`touch ${marker} && rm ${marker}`)).code).toBe(0)
   const child = spawn('ssh', [
     ...sshArguments(),
     `${target.login}@${target.host}`,
@@ -160,15 +165,20 @@ test('refuses any other key, any other login and anything but a session', async 
 })
 
 test.runIf(existsSync('/usr/lib/openssh/sftp-server'))('serves SFTP', async () => {
+  // Into its own home, and back: the shell's user cannot look into our directories.
   writeFileSync(join(base, 'file'), 'content')
+  const name = `there-${randomBytes(6).toString('hex')}`
+  const there = target.separateUser === undefined ? join(base, name) : name
   const args = sshArguments().map((arg) => (arg === '-p' ? '-P' : arg))
   const { code } = await run(
     'sftp',
     [...args, '-b', '-', `${target.login}@${target.host}`],
-    Buffer.from(`get ${join(base, 'file')} ${join(base, 'copy')}\n`),
+    Buffer.from(
+      `put ${join(base, 'file')} ${there}\nget ${there} ${join(base, 'copy')}\nrm ${there}\n`,
+    ),
   )
   expect(code).toBe(0)
-  expect(existsSync(join(base, 'copy'))).toBe(true)
+  expect(readFileSync(join(base, 'copy'), 'utf8')).toBe('content')
 })
 
 test('keeps its port and host keys over starts, and finds another port when that is taken', async () => {

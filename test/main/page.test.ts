@@ -7,6 +7,8 @@ const demo = {
   tenant: 'acme',
   target: 'web1',
   user: 'demo',
+  shellUser: 'games',
+  isReachable: false,
   portal: 'http://127.0.0.1:1/login',
 }
 
@@ -18,4 +20,16 @@ test('tells each way to the demo target, and nothing of it where there is none',
   const bare = formatPage({ ...places, demo: undefined })
   expect(bare).not.toContain('ssh -F')
   expect(bare).toContain(places.portal)
+})
+
+test('warns when the demo shell can read the keys, and when other machines reach the demo shell', () => {
+  expect(formatPage({ ...places, demo })).not.toContain('WARNING')
+  const open = formatPage({ ...places, demo: { ...demo, isReachable: true } })
+  expect(open).toMatch(/WARNING: The SSH listener is open to other machines.*user games/s)
+  for (const isReachable of [false, true]) {
+    const shared = formatPage({ ...places, demo: { ...demo, shellUser: undefined, isReachable } })
+    expect(shared).toMatch(/WARNING:.*can read the keys of the bastion/s)
+    expect(shared).toContain('vaultterm target remove acme web1')
+    expect(shared.includes('open to other machines')).toBe(isReachable)
+  }
 })

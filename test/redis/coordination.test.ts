@@ -30,7 +30,7 @@ async function open(url: Secret<string> | undefined, log = silent, metrics?: Reg
 }
 
 function rawClient(url: Secret<string>): Redis {
-  const redis = new Redis(url.reveal())
+  const redis = new Redis(new URL(url.reveal()).pathname)
   onTestFinished(() => redis.disconnect())
   return redis
 }
@@ -164,7 +164,11 @@ test('goes on alone while redis is away, says so once, and comes back by itself'
   const lines: string[] = []
   const log = pino({ level: 'info' }, { write: (line) => lines.push(line) })
   const metrics = new Registry()
-  const { registry, ping } = await open(server.url, log, metrics)
+  const password = randomUUID()
+  await rawClient(server.url).config('SET', 'requirepass', password)
+  const url = new Secret(`${server.url.reveal()}?password=${password}`)
+  const { registry, ping } = await open(url, log, metrics)
+  await ping()
   const entry = live(randomUUID())
   await registry.put(entry, 60_000)
   await server.stop()
@@ -176,7 +180,6 @@ test('goes on alone while redis is away, says so once, and comes back by itself'
   expect(await registry.list(entry.tenant)).toEqual([])
   expect(lines.filter((line) => line.includes('redis lost'))).toHaveLength(1)
   expect(await metrics.metrics()).toMatch(/^bastion_redis_up 0$/m)
-  const password = new URL(server.url.reveal()).password
   expect(lines.join('')).not.toContain(password)
 })
 

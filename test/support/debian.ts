@@ -96,7 +96,7 @@ function install(parts: readonly Part[]): string | undefined {
 }
 
 /**
- * While it works, a policy denies every start of a service: the tests start what they need, on ports
+ * While it runs, a policy denies every start of a service: the tests start their own servers, on ports
  * of their own. A machine's own policy stays as it is.
  */
 const script = `

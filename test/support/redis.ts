@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { inject, onTestFinished } from 'vitest'
 import { type RedisServer, startRedis } from '../../src/local/index.ts'
 import { Secret } from '../../src/secret.ts'
@@ -12,7 +15,9 @@ export function redisUrl(): Secret<string> {
 
 /** A server that a test may stop, freeze and fill with junk; gone when the test is over. */
 export async function startOwnRedis(): Promise<RedisServer> {
-  const server = await startRedis({ log: silent })
+  const directory = await mkdtemp(join(tmpdir(), 'redis-'))
+  onTestFinished(() => rm(directory, { recursive: true, force: true }))
+  const server = await startRedis({ directory, log: silent })
   if (server === undefined) throw new Error('no redis-server: apt-get install redis-server')
   onTestFinished(() => server.stop())
   return server

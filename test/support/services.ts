@@ -33,7 +33,7 @@ export default async function startServices(project: TestProject): Promise<() =>
       shared_buffers: '64MB',
     },
   })
-  const redis = await startRedis({ log })
+  const redis = await startRedis({ directory: join(directory, 'redis'), log })
   project.provide('postgresUrl', postgres.superuserUrl.reveal())
   project.provide('redisUrl', redis?.url.reveal() ?? '')
   return async () => {

@@ -21,7 +21,7 @@ const tenantHelp = "its slug; `-` for the platform's own log"
 
 /** audit tail, verify, repair, checkpoint. */
 export function auditCommands(program: Command, context: Context): void {
-  const audit = program.command('audit').description('the tamper-evident logs')
+  const audit = program.command('audit').description('read and verify the tamper-evident logs')
   audit
     .command('tail')
     .description('the last events of a tenant, oldest first')

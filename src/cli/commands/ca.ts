@@ -21,7 +21,7 @@ interface KindOption extends JsonOption {
 
 /** ca show, issue, host, revoke, krl, rotate. */
 export function caCommands(program: Command, context: Context): void {
-  const ca = program.command('ca').description('certificates of users and hosts')
+  const ca = program.command('ca').description('issue and revoke certificates for users and hosts')
   showCommand(ca, context)
   issueCommand(ca, context)
   hostCommand(ca, context)
@@ -32,7 +32,9 @@ export function caCommands(program: Command, context: Context): void {
 
 function showCommand(ca: Command, context: Context): void {
   ca.command('show')
-    .description('the public keys to trust: for TrustedUserCAKeys, or with --host for known_hosts')
+    .description(
+      'print the public keys to trust: for TrustedUserCAKeys, or with --host for known_hosts',
+    )
     .argument('<tenant>')
     .addOption(hostOption())
     .addOption(jsonOption())
@@ -54,17 +56,20 @@ function showCommand(ca: Command, context: Context): void {
 
 function issueCommand(ca: Command, context: Context): void {
   ca.command('issue')
-    .description("certify a user's own key, to log in to the bastion with; prints the certificate")
+    .description("print a certificate for a user's own key, for logins to the bastion")
     .argument('<tenant>')
-    .requiredOption('--user <user>', 'whose key it is')
+    .requiredOption('--user <user>', 'the owner of the key')
     .requiredOption('--key <file>', 'the public key (.pub), or - for stdin')
     .addOption(
-      new Option('--ttl <span>', 'how long it is good: 30m, 8h; 24h at most')
+      new Option('--ttl <span>', 'lifetime: 30m, 8h; at most 24h')
         .argParser(parseTtl)
         .default(8 * 3600, '8h'),
     )
-    .option('--force-command <command>', 'the only command that may run with it')
-    .option('--source-address <list>', 'where it may come from: 192.0.2.7,198.51.100.0/24')
+    .option('--force-command <command>', 'the only command that the certificate allows')
+    .option(
+      '--source-address <list>',
+      'addresses that it may be used from: 192.0.2.7,198.51.100.0/24',
+    )
     .addOption(jsonOption())
     .action(
       async (
@@ -101,12 +106,14 @@ function issueCommand(ca: Command, context: Context): void {
 
 function hostCommand(ca: Command, context: Context): void {
   ca.command('host')
-    .description("certify a target's host key, for HostCertificate in its sshd_config")
+    .description(
+      "print a certificate for a target's host key, for HostCertificate in its sshd_config",
+    )
     .argument('<tenant>')
     .argument('<name>', 'the target')
     .requiredOption('--key <file>', "the host's public key (.pub), or - for stdin")
     .addOption(
-      new Option('--ttl <span>', 'how long it is good: 30d; 90d at most')
+      new Option('--ttl <span>', 'lifetime: 30d; at most 90d')
         .argParser(parseTtl)
         .default(30 * 86_400, '30d'),
     )
@@ -138,12 +145,16 @@ function hostCommand(ca: Command, context: Context): void {
 
 function revokeCommand(ca: Command, context: Context): void {
   ca.command('revoke')
-    .description('believe a certificate or a key no more; sessions that stand on it end')
+    .description('revoke a certificate or a key, and end the sessions that use it')
     .argument('<tenant>')
     .option('--serial <n>', 'one certificate', parseSerial)
-    .option('--generation <n>', 'of which authority; without, the active one', parseGeneration)
+    .option(
+      '--generation <n>',
+      'the generation of the authority that signed it (default: the active one)',
+      parseGeneration,
+    )
     .option('--key-id <id>', 'every certificate with this key id')
-    .option('--key <file|fingerprint>', 'whatever holds this key, or was signed by it')
+    .option('--key <file|fingerprint>', 'every certificate for this key, or signed by it')
     .addOption(hostOption())
     .addOption(jsonOption())
     .action(
@@ -158,7 +169,7 @@ function revokeCommand(ca: Command, context: Context): void {
       ) => {
         const { serial, generation, keyId, key, host, json } = options
         if ([serial, keyId, key].filter((given) => given !== undefined).length !== 1) {
-          throw new WrongUsage('give one of --serial, --key-id and --key')
+          throw new WrongUsage('give exactly one of --serial, --key-id or --key')
         }
         const fingerprint = key === undefined ? undefined : await fingerprintOf(context, key)
         const isNew = await context.withTenant('ca revoke', slug, ({ ca: authority }, tenant) =>
@@ -182,7 +193,7 @@ function revokeCommand(ca: Command, context: Context): void {
           keyId: keyId ?? null,
           fingerprint: fingerprint ?? null,
         }
-        const line = isNew ? `revoked ${what}` : `${what} was revoked before`
+        const line = isNew ? `revoked ${what}` : `${what} was already revoked`
         await context.printDone(json, value, line)
       },
     )
@@ -190,9 +201,9 @@ function revokeCommand(ca: Command, context: Context): void {
 
 function krlCommand(ca: Command, context: Context): void {
   ca.command('krl')
-    .description('the revocation list, for RevokedKeys in sshd_config; - or nothing is stdout')
+    .description('print the revocation list, for RevokedKeys in sshd_config')
     .argument('<tenant>')
-    .option('-o, --output <file>', 'where to write it', '-')
+    .option('-o, --output <file>', 'the file to write, or - for stdout', '-')
     .addOption(hostOption())
     .addOption(jsonOption())
     .action(async (slug: string, options: KindOption & { readonly output: string }) => {
@@ -215,10 +226,10 @@ function krlCommand(ca: Command, context: Context): void {
 
 function rotateCommand(ca: Command, context: Context): void {
   ca.command('rotate')
-    .description('let the next generation sign, once every target is seen to trust it')
+    .description('switch to the next generation of keys, once every target trusts it')
     .argument('<tenant>')
     .addOption(hostOption())
-    .option('--force', 'also when a target does not trust it, or cannot be asked')
+    .option('--force', 'rotate even if a target does not trust it, or cannot be reached')
     .addOption(jsonOption())
     .action(async (slug: string, options: KindOption & { readonly force?: boolean }) => {
       const { host, force, json } = options
@@ -231,13 +242,13 @@ function rotateCommand(ca: Command, context: Context): void {
       await context.print(
         ...authorities.map((one) => `${one.state.padEnd(8)} ${one.generation}  ${one.fingerprint}`),
         kind === 'user'
-          ? `next: run on each target again what \`vaultterm target onboard ${slug} NAME\` prints`
-          : `next: give people again what \`vaultterm ca show ${slug} --host\` prints`,
+          ? `next: on each target, run the lines of \`vaultterm target onboard ${slug} NAME\` again`
+          : `next: send the lines of \`vaultterm ca show ${slug} --host\` to all users again`,
       )
     })
 }
 
-/** A target that does not know the next authority would be locked out by it. */
+/** A target that does not trust the next authority would refuse the bastion after a rotation. */
 async function requireTrust(context: Context, product: CliProduct, tenant: Tenant): Promise<void> {
   const targets = (await product.access.listTargets(tenant.id)).filter(
     ({ auth }) => auth === 'cert',
@@ -247,14 +258,14 @@ async function requireTrust(context: Context, product: CliProduct, tenant: Tenan
     const [login = ''] = target.logins
     const { ok, message } = await withProgress(
       context.terminal,
-      `asking ${target.name} whether it trusts the next authority`,
+      `checking that ${target.name} trusts the next authority`,
       () => checkTarget(product, tenant, target, login, 'next'),
     )
     if (!ok) against.push(`${target.name}: ${message}`)
   }
   if (against.length === 0) return
   throw new CheckFailed(
-    `not rotated: ${against.length} of ${targets.length} targets would be locked out (${against.join('; ')}); onboard them again, or use --force`,
+    `not rotated: ${against.length} of ${targets.length} targets would refuse the bastion (${against.join('; ')}); onboard them again, or use --force`,
   )
 }
 
@@ -271,7 +282,7 @@ async function printCertificate(
   }
   await context.print(line)
   context.terminal.stderr.write(
-    `serial ${issued.serial} of generation ${issued.generation}, good until ${issued.validBefore}\n`,
+    `serial ${issued.serial} of generation ${issued.generation}, valid until ${issued.validBefore}\n`,
   )
 }
 
@@ -307,7 +318,7 @@ function kindOf(host: boolean | undefined): CertificateKind {
 }
 
 function hostOption(): Option {
-  return new Option('--host', 'of the authority for hosts, in place of that for users')
+  return new Option('--host', 'use the authority for hosts instead of the one for users')
 }
 
 function parseTtl(value: string): number {
@@ -315,12 +326,12 @@ function parseTtl(value: string): number {
 }
 
 function parseSerial(value: string): bigint {
-  if (!/^[1-9]\d{0,18}$/.test(value)) throw new InvalidArgumentError('a serial is a number from 1')
+  if (!/^[1-9]\d{0,18}$/.test(value)) throw new InvalidArgumentError('give a whole number from 1')
   return BigInt(value)
 }
 
 function parseGeneration(value: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('give a number from 1')
+  if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('give a whole number from 1')
   return Number(value)
 }
 

@@ -28,27 +28,27 @@ interface AddOptions extends JsonOption {
 
 /** grant add, list, remove. */
 export function grantCommands(program: Command, context: Context): void {
-  const grant = program.command('grant').description('who may open which target')
+  const grant = program.command('grant').description('manage access of users to targets')
   grant
     .command('add')
-    .description('let a user, or everybody of a role, open a target')
+    .description('let a user, or every user with a role, open a target')
     .argument('<tenant>')
     .option('--user <user>', 'one user')
-    .addOption(new Option('--role <role>', 'everybody of a role').choices(roles))
-    .requiredOption('--target <target>', "a target's name, or '*' for every one")
-    .option('--login <login...>', "accounts on it; without, all of the target's", collect)
+    .addOption(new Option('--role <role>', 'every user with this role').choices(roles))
+    .requiredOption('--target <target>', "a target's name, or '*' for every target")
+    .option('--login <login...>', 'accounts on the target (default: all of its logins)', collect)
     .option('--allow <kinds>', channelKinds.join(','), collectKinds)
     .option(
       '--forward <places...>',
-      'where forwards may lead, and to no socket: host:port, *.name:443, 10.0.0.0/8:*',
+      'destinations that forwards may reach: host:port, *.name:443, 10.0.0.0/8:* (default: all, sockets too)',
       collect,
     )
-    .option('--until <time>', 'good until: 2027-01-31, 8h', parseMomentOption)
+    .option('--until <time>', 'the end of the grant: 2027-01-31, 8h', parseMomentOption)
     .addOption(jsonOption())
     .action(async (slug: string, options: AddOptions) => {
       const { user, role, target, login, allow, forward, until, json } = options
       if ((user === undefined) === (role === undefined)) {
-        throw new WrongUsage('give one of --user and --role')
+        throw new WrongUsage('give either --user or --role')
       }
       const added = await context.withTenant('grant add', slug, ({ access }, tenant) =>
         access.addGrant(
@@ -71,7 +71,7 @@ export function grantCommands(program: Command, context: Context): void {
     })
   grant
     .command('list')
-    .description('the grants of a tenant')
+    .description('list the grants of a tenant')
     .argument('<tenant>')
     .addOption(jsonOption())
     .action(async (slug: string, { json }: JsonOption) => {
@@ -82,12 +82,12 @@ export function grantCommands(program: Command, context: Context): void {
         json,
         columns,
         toJson,
-        none: 'no grants yet: nobody may open anything',
+        none: 'no grants yet: `vaultterm grant add --help` shows how to add one',
       })
     })
   grant
     .command('remove')
-    .description('take a grant away; sessions that stand on it alone end')
+    .description('remove a grant and end the sessions that no other grant allows')
     .argument('<tenant>')
     .argument('<id>')
     .addOption(jsonOption())
@@ -102,7 +102,9 @@ export function grantCommands(program: Command, context: Context): void {
 function collectKinds(value: string, before: readonly ChannelKind[] = []): readonly ChannelKind[] {
   const kinds = collect(value).map((kind) => {
     if (isChannelKind(kind)) return kind
-    throw new InvalidArgumentError(`${JSON.stringify(kind)} is none of ${channelKinds.join(', ')}`)
+    throw new InvalidArgumentError(
+      `${JSON.stringify(kind)} is unknown: choose from ${channelKinds.join(', ')}`,
+    )
   })
   return [...before, ...kinds]
 }

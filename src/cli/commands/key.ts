@@ -16,15 +16,19 @@ const columns: readonly Column<UserKey>[] = [
 
 /** key add, list, remove. */
 export function keyCommands(program: Command, context: Context): void {
-  const key = program.command('key').description('public keys that users log in with')
+  const key = program.command('key').description('manage the public keys that users log in with')
   key
     .command('add')
     .description('register a public key')
     .argument('<tenant>')
     .argument('<user>')
     .argument('<file>', 'a .pub file, or - for stdin')
-    .option('--expires <time>', 'good until: 2027-01-31, 90d', parseMomentOption)
-    .option('--verify-required', 'a security key must know its holder, by a PIN or a finger')
+    .option(
+      '--expires <time>',
+      'the last day or time of the key: 2027-01-31, 90d',
+      parseMomentOption,
+    )
+    .option('--verify-required', 'accept a security key only after a PIN or a fingerprint')
     .addOption(jsonOption())
     .action(
       async (
@@ -53,7 +57,7 @@ export function keyCommands(program: Command, context: Context): void {
     )
   key
     .command('list')
-    .description('the keys of a tenant, or of one user')
+    .description('list the keys of a tenant, or of one user')
     .argument('<tenant>')
     .argument('[user]')
     .addOption(jsonOption())
@@ -67,7 +71,7 @@ export function keyCommands(program: Command, context: Context): void {
     .command('remove')
     .description('remove a key')
     .argument('<tenant>')
-    .argument('<fingerprint>', 'as `key list` prints it: SHA256:…')
+    .argument('<fingerprint>', 'SHA256:…, as printed by `key list`')
     .addOption(jsonOption())
     .action(async (slug: string, fingerprint: string, { json }: JsonOption) => {
       const removed = await context.withTenant('key remove', slug, ({ auth }, tenant) =>

@@ -9,10 +9,10 @@ export function jsonOption(): Option {
   return new Option('--json', 'print one JSON document')
 }
 
-/** `a,b` and repeated options alike. */
+/** Collects `a,b` and repeated options into one list. */
 export function collect(value: string, before: readonly string[] = []): readonly string[] {
   const items = value.split(',').map((item) => item.trim())
-  if (items.includes('')) throw new InvalidArgumentError('an item of the list is empty')
+  if (items.includes('')) throw new InvalidArgumentError('the list has an empty item')
   return [...before, ...items]
 }
 
@@ -23,13 +23,14 @@ export function parseMomentOption(value: string): string {
 export function parsePort(value: string): number {
   const port = Number(value)
   if (!/^\d{1,5}$/.test(value) || port < 1 || port > 65_535) {
-    throw new InvalidArgumentError('a port is a number from 1 to 65535')
+    throw new InvalidArgumentError('give a port number from 1 to 65535')
   }
   return port
 }
 
 export function parseCount(value: string): number {
   const count = Number(value)
-  if (!/^\d{1,5}$/.test(value) || count < 1) throw new InvalidArgumentError('give a whole number')
+  if (!/^\d{1,5}$/.test(value) || count < 1)
+    throw new InvalidArgumentError('give a whole number from 1')
   return count
 }

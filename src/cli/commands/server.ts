@@ -11,21 +11,21 @@ export function serverCommands(program: Command, context: Context): void {
   const { deps } = context
   program
     .command('up')
-    .description('run a complete bastion on this machine, with embedded datastores')
-    .option('--json', 'print one line of JSON when it accepts connections')
+    .description('run a complete bastion on this machine with embedded datastores')
+    .option('--json', 'print one line of JSON when the server accepts connections')
     .action(async ({ json }: JsonOption) => {
       context.status = await deps.up({ json: json === true })
     })
   program
     .command('serve')
-    .description('run in production, on the datastores that the settings name')
-    .option('--json', 'print one line of JSON when it accepts connections')
+    .description('run in production on the datastores of the settings')
+    .option('--json', 'print one line of JSON when the server accepts connections')
     .action(async ({ json }: JsonOption) => {
       context.status = await deps.serve({ json: json === true })
     })
   program
     .command('migrate')
-    .description('bring the database of DATABASE_URL to the schema of this version')
+    .description('update the database of DATABASE_URL to the schema of this version')
     .addOption(jsonOption())
     .action(async ({ json }: JsonOption) => {
       const { applied, version } = await deps.migrate()
@@ -37,8 +37,8 @@ export function serverCommands(program: Command, context: Context): void {
     })
   program
     .command('check-config')
-    .description('read the settings, and name every wrong one')
-    .option('--serve', 'ask for what `serve` needs, too')
+    .description('read the settings and report every wrong one')
+    .option('--serve', 'also require the settings that `serve` needs')
     .addOption(jsonOption())
     .action(async ({ json, serve }: JsonOption & { readonly serve?: boolean }) => {
       const settings = deps.checkConfig({ serve: serve === true })
@@ -47,7 +47,7 @@ export function serverCommands(program: Command, context: Context): void {
     })
   program
     .command('doctor')
-    .description('check the installation, and say how to mend what is wrong')
+    .description('check the installation and explain how to fix each problem')
     .addOption(jsonOption())
     .action(async ({ json }: JsonOption) => {
       const findings = await deps.doctor()
@@ -62,6 +62,6 @@ export function serverCommands(program: Command, context: Context): void {
         )
       }
       const wrong = findings.filter(({ ok }) => !ok).map(({ name }) => name)
-      if (wrong.length > 0) throw new CheckFailed(`not well: ${wrong.join(', ')}`)
+      if (wrong.length > 0) throw new CheckFailed(`these checks failed: ${wrong.join(', ')}`)
     })
 }

@@ -32,13 +32,13 @@ const killPollMs = 50
 
 /** session list, show, kill, export, verify: the operator's, who sees every session. */
 export function sessionCommands(program: Command, context: Context): void {
-  const session = program.command('session').description('what went through the bastion')
+  const session = program.command('session').description('list, watch over and export sessions')
   session
     .command('list')
-    .description('the sessions of a tenant, newest first')
+    .description('list the sessions of a tenant, newest first')
     .argument('<tenant>')
-    .option('--live', 'only those that are open now')
-    .option('--limit <count>', 'at most so many', parseCount, 100)
+    .option('--live', 'only sessions that are open now')
+    .option('--limit <count>', 'the largest number of sessions', parseCount, 100)
     .addOption(jsonOption())
     .action(
       async (
@@ -48,13 +48,13 @@ export function sessionCommands(program: Command, context: Context): void {
         const list = await context.withTenant('session list', slug, ({ access }, tenant) =>
           access.sessions(tenant.id, { limit, ...(live === true ? { live } : {}) }),
         )
-        const none = live === true ? 'nobody is connected' : 'no sessions yet'
+        const none = live === true ? 'no live sessions' : 'no sessions yet'
         await context.printList(list, { json, columns, toJson, none })
       },
     )
   session
     .command('show')
-    .description('everything about one session')
+    .description('show all facts about one session')
     .argument('<id>')
     .addOption(jsonOption())
     .action(async (id: string, { json }: JsonOption) => {
@@ -71,9 +71,9 @@ export function sessionCommands(program: Command, context: Context): void {
 function killCommand(session: Command, context: Context): void {
   session
     .command('kill')
-    .description('end a live session, on whichever node it is')
+    .description('end a live session, on any node')
     .argument('<id>')
-    .option('--reason <text>', 'what its user is told')
+    .option('--reason <text>', 'the message that the user sees')
     .addOption(jsonOption())
     .action(
       async (id: string, { reason: why, json }: JsonOption & { readonly reason?: string }) => {
@@ -89,13 +89,13 @@ function killCommand(session: Command, context: Context): void {
             if (!now.live) return now
             if (performance.now() > deadline) {
               throw new CheckFailed(
-                `session ${id} is marked to end, but its node has not ended it yet; is it running?`,
+                `session ${id} is marked to end, but its node has not ended it yet: check that the node runs`,
               )
             }
             await sleep(killPollMs)
           }
         })
-        const line = ended.reason === 'killed' ? `killed ${id}` : `${id} had ended already`
+        const line = ended.reason === 'killed' ? `killed ${id}` : `${id} had already ended`
         await context.printDone(json, toJson(ended), line)
       },
     )
@@ -104,10 +104,10 @@ function killCommand(session: Command, context: Context): void {
 function exportCommand(session: Command, context: Context): void {
   session
     .command('export')
-    .description('write the recording of a session, as asciicast v3')
+    .description('write the recording of a session as asciicast v3')
     .argument('<id>')
-    .option('-o, --output <file>', 'where to; without, to stdout')
-    .option('--force', 'overwrite the file')
+    .option('-o, --output <file>', 'the file to write (default: stdout)')
+    .option('--force', 'overwrite an existing file')
     .action(
       async (
         id: string,
@@ -117,10 +117,13 @@ function exportCommand(session: Command, context: Context): void {
           const found = await find(product, id)
           const session = parseSessionId(found.id)
           if (!found.recording || session === undefined) {
-            throw new NotFound('session', `session ${id} has no recording: nothing was shown in it`)
+            throw new NotFound(
+              'session',
+              `session ${id} has no recording: it had no output to record`,
+            )
           }
           const recording = await product.recorder.open(found.tenantId, session)
-          // On the log before anybody has a byte of it.
+          // The event is durable before the first byte leaves.
           await product.audit.append(found.tenantId, {
             type: 'recording.open',
             public: { session: found.id, via: 'cli', actor: 'cli', actorKind: 'operator' },
@@ -148,7 +151,7 @@ function verifyCommand(session: Command, context: Context): void {
   session
     .command('verify')
     .description(
-      'compare a recording, by its session id or as a file, with what the log says of it',
+      'compare a recording (a session id, or an exported file) with its digest on the log',
     )
     .argument('<id|file>')
     .addOption(jsonOption())
@@ -169,14 +172,14 @@ function verifyCommand(session: Command, context: Context): void {
       const ok = event?.recordingSha256 === sha256
       const value = { ok, sha256, session: event?.session ?? null, event: event?.index ?? null }
       if (ok) {
-        const line = `intact: it is what event ${event.index} of ${event.tenant} says of session ${event.session}`
+        const line = `intact: it matches event ${event.index} of ${event.tenant} for session ${event.session}`
         return context.printDone(json, value, line)
       }
       if (json === true) await context.printJson(value)
       throw new CheckFailed(
         event === undefined
-          ? `no log knows a recording like ${subject}: it was changed, or is not one of ours`
-          : `the recording of ${event.session} is not what the log says of it: it was changed`,
+          ? `no log holds the digest of ${subject}: the recording was changed, or it is not from here`
+          : `the recording of ${event.session} does not match its digest on the log: it was changed`,
       )
     })
 }

@@ -37,24 +37,24 @@ interface AddOptions extends JsonOption, HostKeyOptions {
 
 /** target add, update, list, remove, onboard, check. */
 export function targetCommands(program: Command, context: Context): void {
-  const target = program.command('target').description('hosts that users reach')
+  const target = program.command('target').description('manage the hosts that users can reach')
   addCommand(target, context)
   updateCommand(target, context)
   target
     .command('list')
-    .description('the targets of a tenant')
+    .description('list the targets of a tenant')
     .argument('<tenant>')
     .addOption(jsonOption())
     .action(async (slug: string, { json }: JsonOption) => {
       const list = await context.withTenant('target list', slug, ({ access }, tenant) =>
         access.listTargets(tenant.id),
       )
-      const none = 'no targets yet: `vaultterm target add --help` says how to add one'
+      const none = 'no targets yet: `vaultterm target add --help` shows how to add one'
       await context.printList(list, { json, columns, toJson: targetJson, none })
     })
   target
     .command('remove')
-    .description('remove a target; its live sessions end')
+    .description('remove a target and end its live sessions')
     .argument('<tenant>')
     .argument('<name>')
     .addOption(jsonOption())
@@ -66,7 +66,7 @@ export function targetCommands(program: Command, context: Context): void {
     })
   target
     .command('onboard')
-    .description("print the shell lines that make a target accept the bastion's key")
+    .description('print the shell lines that make a target accept the bastion')
     .argument('<tenant>')
     .argument('<name>')
     .addOption(jsonOption())
@@ -79,10 +79,10 @@ export function targetCommands(program: Command, context: Context): void {
     })
   target
     .command('check')
-    .description('dial a target and say what would happen')
+    .description('connect to a target, log in, and report the result')
     .argument('<tenant>')
     .argument('<name>')
-    .option('--login <login>', "which account; without, the target's default")
+    .option('--login <login>', "the account to log in to (default: the target's first login)")
     .addOption(jsonOption())
     .action(
       async (
@@ -94,9 +94,11 @@ export function targetCommands(program: Command, context: Context): void {
           const found = requireTarget(await product.access.findTarget(tenant.id, name), name)
           const account = login ?? found.logins[0]
           if (account === undefined || !found.logins.includes(account)) {
-            throw new WrongUsage(`${name} has no login ${login}: ${found.logins.join(', ')}`)
+            throw new WrongUsage(
+              `${name} has no login ${login}: choose one of ${found.logins.join(', ')}`,
+            )
           }
-          return withProgress(context.terminal, `dialling ${name}`, () =>
+          return withProgress(context.terminal, `connecting to ${name}`, () =>
             checkTarget(product, tenant, found, account),
           )
         })
@@ -109,16 +111,21 @@ export function targetCommands(program: Command, context: Context): void {
 function addCommand(target: Command, context: Context): void {
   target
     .command('add')
-    .description('register a host, with the host key by which it is known')
+    .description('register a host with its host key')
     .argument('<tenant>')
     .argument('<name>', 'a-z, 0-9 and -')
-    .requiredOption('--host <host>', 'its name or address')
-    .addOption(new Option('--port <port>', 'its SSH port').argParser(parsePort).default(22))
-    .requiredOption('--login <logins>', 'accounts on it; the first is the default', collect)
-    .option('--host-key <file>', 'its public host keys (.pub or known_hosts lines), or - for stdin')
-    .option('--scan', 'ask the host for its keys, and trust the answer')
+    .requiredOption('--host <host>', 'host name or address')
+    .addOption(new Option('--port <port>', 'SSH port').argParser(parsePort).default(22))
+    .requiredOption('--login <logins>', 'accounts on the host; the first is the default', collect)
+    .option(
+      '--host-key <file>',
+      'file with the public host keys (.pub or known_hosts lines), or - for stdin',
+    )
+    .option('--scan', 'ask the host for its keys and trust the answer: compare them afterwards')
     .addOption(
-      new Option('--auth <how>', 'how we log in to it').choices(['key', 'cert']).default('key'),
+      new Option('--auth <how>', 'how the bastion logs in to the host')
+        .choices(['key', 'cert'])
+        .default('key'),
     )
     .addOption(jsonOption())
     .action(async (slug: string, name: string, options: AddOptions) => {
@@ -133,7 +140,7 @@ function addCommand(target: Command, context: Context): void {
       )
       if (json === true) return context.printJson(targetJson(added))
       await context.print(
-        `added ${name} at ${host}:${port}, known by`,
+        `added ${name} at ${host}:${port} with these host keys:`,
         ...added.hostKeys.map(({ type, blob }) => `  ${type} ${fingerprint(blob)}`),
         ...(options.scan === true ? [compareHostKeys] : []),
         `next: vaultterm target onboard ${slug} ${name}`,

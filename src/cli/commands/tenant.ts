@@ -19,16 +19,18 @@ const columns: readonly Column<Tenant>[] = [
 
 /** tenant create, list, suspend, resume. */
 export function tenantCommands(program: Command, context: Context): void {
-  const tenant = program.command('tenant').description('customer organisations')
+  const tenant = program
+    .command('tenant')
+    .description('manage tenants: the organisations that share this bastion')
   tenant
     .command('create')
-    .description('make a tenant with its log and its keys')
-    .argument('<slug>', 'its name in `ssh SLUG@…`: a-z, 0-9 and -')
-    .option('--name <name>', 'what people call it')
+    .description('create a tenant with its own log and keys')
+    .argument('<slug>', 'the name in `ssh SLUG@…`: a-z, 0-9 and -')
+    .option('--name <name>', 'display name')
     .addOption(jsonOption())
     .action(async (slug: string, { name, json }: JsonOption & { readonly name?: string }) => {
       const made = await context.withProduct('tenant create', ({ tenants }) =>
-        withProgress(context.terminal, 'making its keys', () =>
+        withProgress(context.terminal, 'creating its keys', () =>
           tenants.create({ slug, ...(name === undefined ? {} : { name }) }, context.actor),
         ),
       )
@@ -36,17 +38,19 @@ export function tenantCommands(program: Command, context: Context): void {
     })
   tenant
     .command('list')
-    .description('all tenants')
+    .description('list all tenants')
     .addOption(jsonOption())
     .action(async ({ json }: JsonOption) => {
       const list = await context.withProduct('tenant list', ({ tenants }) => tenants.list())
-      const none = 'no tenants yet: `vaultterm tenant create SLUG` makes one'
+      const none = 'no tenants yet: `vaultterm tenant create SLUG` creates one'
       await context.printList(list, { json, columns, toJson, none })
     })
   for (const verb of ['suspend', 'resume'] as const) {
     tenant
       .command(verb)
-      .description(verb === 'suspend' ? 'let nobody of a tenant in' : 'let them in again')
+      .description(
+        verb === 'suspend' ? 'refuse all logins of a tenant' : 'allow the logins of a tenant again',
+      )
       .argument('<slug>', 'the tenant')
       .addOption(jsonOption())
       .action(async (slug: string, { json }: JsonOption) => {

@@ -19,14 +19,18 @@ interface AddOptions extends JsonOption {
 
 /** user add, list, remove. */
 export function userCommands(program: Command, context: Context): void {
-  const user = program.command('user').description('people of a tenant')
+  const user = program.command('user').description('manage the users of a tenant')
   user
     .command('add')
     .description('add a user')
     .argument('<tenant>')
     .argument('<name>', 'a-z, 0-9 and -')
-    .addOption(new Option('--role <role>', 'what they may do').choices(roles).default('member'))
-    .option('--email <email>', 'how to reach them')
+    .addOption(
+      new Option('--role <role>', 'what the user may do in the tenant')
+        .choices(roles)
+        .default('member'),
+    )
+    .option('--email <email>', 'e-mail address')
     .addOption(jsonOption())
     .action(async (slug: string, name: string, { role, email, json }: AddOptions) => {
       const added = await context.withTenant('user add', slug, ({ auth }, tenant) =>
@@ -41,7 +45,7 @@ export function userCommands(program: Command, context: Context): void {
     })
   user
     .command('list')
-    .description('the users of a tenant')
+    .description('list the users of a tenant')
     .argument('<tenant>')
     .addOption(jsonOption())
     .action(async (slug: string, { json }: JsonOption) => {
@@ -52,7 +56,7 @@ export function userCommands(program: Command, context: Context): void {
     })
   user
     .command('remove')
-    .description('remove a user with their keys and grants; what they did stays on record')
+    .description('remove a user with all keys and grants; the record of past sessions stays')
     .argument('<tenant>')
     .argument('<name>')
     .addOption(jsonOption())

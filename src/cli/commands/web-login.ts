@@ -4,14 +4,17 @@ import { WrongUsage } from '../errors.ts'
 import { readableTime } from '../moment.ts'
 import { type JsonOption, jsonOption } from './options.ts'
 
-/** web-login: a link that signs somebody in to the pages, once. */
+/** web-login: a link that signs one person in to the pages, once. */
 export function webLoginCommand(program: Command, context: Context): void {
   program
     .command('web-login')
-    .description('print a one-time sign-in link for the portal, or for the admin plane')
+    .description('print a one-time sign-in link for the portal or the admin plane')
     .argument('[tenant]')
     .argument('[user]')
-    .option('--admin <name>', 'for an administrator of the platform')
+    .option(
+      '--admin <name>',
+      'make a link for this administrator of the platform; creates the account on first use',
+    )
     .addOption(jsonOption())
     .action(
       async (
@@ -23,7 +26,7 @@ export function webLoginCommand(program: Command, context: Context): void {
         if (json === true) return context.printJson(link)
         await context.print(link.url)
         const until = readableTime(link.expiresAt)
-        context.terminal.stderr.write(`it signs in once, until ${until} UTC\n`)
+        context.terminal.stderr.write(`the link works once, until ${until} UTC\n`)
       },
     )
 }
@@ -41,7 +44,7 @@ async function makeLink(
     })
   }
   if (admin !== undefined || slug === undefined || user === undefined) {
-    throw new WrongUsage('give TENANT USER, or --admin NAME')
+    throw new WrongUsage('give either TENANT USER or --admin NAME')
   }
   return context.withTenant('web-login', slug, async ({ auth, run }, tenant) => {
     const { token, expiresAt } = await auth.createLoginLink(tenant.id, user, context.actor)
