@@ -72,7 +72,14 @@ export async function openProduct(
     log,
     metrics,
     egress,
-  }: { readonly log: Log; readonly metrics: Metrics; readonly egress: string | undefined },
+    signedHeads,
+  }: {
+    readonly log: Log
+    readonly metrics: Metrics
+    readonly egress: string | undefined
+    /** The file in which this node remembers the heads that it signed; undefined without a home. */
+    readonly signedHeads?: string | undefined
+  },
 ): Promise<Product> {
   const closing = new AsyncDisposableStack()
   try {
@@ -88,7 +95,8 @@ export async function openProduct(
     const vault = createVault({ database, kek, log, metrics })
     closing.defer(() => vault.close())
     const signer = () => vault.checkpointSigner()
-    const audit = createAudit({ database, log, metrics, signer })
+    const { owner } = datastores.database
+    const audit = createAudit({ database, log, metrics, signer, signedHeads, owner })
     closing.defer(() => audit.close())
     const store = await openDirStore(recordingsDirectory(datastores))
     const recorder = createRecorder({ store, log, metrics })
@@ -228,11 +236,12 @@ async function openBastion(
 }
 
 /** What must be well for this process to be sent people. */
-function readiness({ database, coordination, vault }: Product) {
+function readiness({ database, coordination, vault, audit }: Product) {
   return {
     database: () => database.ping(),
     schema: async () => void (await requireSchema(database, migrations)),
     redis: () => coordination.ping(),
+    audit: async () => audit.requireSound(),
     kek: async () => {
       const { sealed } = await vault.status()
       if (sealed) throw new VaultSealed()

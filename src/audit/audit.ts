@@ -2,13 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
-import { SignerFailed } from './errors.ts'
+import type { Secret } from '../secret.ts'
+import { type LogInconsistent, RepairRefused, SignerFailed } from './errors.ts'
+import { decodeLeaf } from './event.ts'
 import type { AuditEvent } from './event-types.ts'
+import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import { appendLastEvent, type Receipt } from './log.ts'
 import { registerAuditMetrics } from './metrics.ts'
 import { formatVerifierKey } from './note.ts'
 import { Publisher } from './publisher.ts'
-import { readTree } from './queries.ts'
+import { listLeafBytes, readTree } from './queries.ts'
+import { planRepair, type RepairOrder, type RepairPlan, repairLog } from './repair.ts'
+import { forgetfulHeads, type SignedHeads, SignedHeadsFile } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf } from './signer.ts'
 import { type AuditEntry, listEntries } from './tail.ts'
 import { type VerifyReport, verifyLog } from './verify.ts'
@@ -26,8 +31,30 @@ export interface Audit {
     tenant: TenantId,
     options: { readonly after?: number; readonly signal: AbortSignal },
   ): AsyncIterable<AuditEntry>
-  /** Recomputes the whole log and says what is wrong, and where. */
-  verify(tenant: TenantId): Promise<VerifyReport>
+  /** Every event after an index, oldest first, without holding more than a page of them. */
+  entries(tenant: TenantId, options?: { readonly after?: number }): AsyncIterable<AuditEntry>
+  /**
+   * Recomputes the whole log and says what is wrong, and where. Compares it with the head that this
+   * node remembers to be signed, and with the checkpoints that are given. Of several checkpoints those
+   * of other logs are passed over, if one is of this log.
+   */
+  verify(
+    tenant: TenantId,
+    options?: { readonly kept?: readonly KeptCheckpoint[] },
+  ): Promise<VerifyReport>
+  /** Whether a log contradicts what was signed of it: the heads and the leaves between them. */
+  contradiction(tenant: TenantId): Promise<LogInconsistent | undefined>
+  /** How many logs this node remembers a signed head of. */
+  remembered(): Promise<number>
+  /** Throws when this node knows of a log that contradicts what was signed of it. */
+  requireSound(): void
+  /** Verifies a log, and says how it can be repaired. */
+  planRepair(tenant: TenantId): Promise<RepairPlan>
+  /**
+   * Repairs it so, on record, and signs its new head. Needs the login of the owner of the tables. Throws
+   * RepairRefused where there is none, or when the log has changed since.
+   */
+  repair(tenant: TenantId, plan: RepairPlan, order: RepairOrder): Promise<void>
   /** Signs the head of the log as it is now and keeps the note; refuses an inconsistent one. */
   checkpoint(tenant: TenantId): Promise<string>
   /** The same for every log that has grown. Failures are logged and counted, not thrown. */
@@ -42,6 +69,7 @@ export interface Audit {
 const publishIntervalMs = 5000
 const followIntervalMs = 500
 const followBatchMax = 500
+const pageMax = 1000
 
 /**
  * Makes the audit log of an installation. The signer is asked for when it is first needed: the
@@ -52,17 +80,48 @@ export function createAudit({
   log,
   metrics,
   signer,
+  signedHeads,
+  owner,
 }: {
   readonly database: Database
   readonly log: Log
   readonly metrics: Metrics
   readonly signer?: () => Promise<CheckpointSigner>
+  /** The file in which this node remembers what was signed; without one, it forgets when it ends. */
+  readonly signedHeads?: string | undefined
+  /** The login that owns the tables: for repair(), and used by nothing else. */
+  readonly owner?: Secret<string>
 }): Audit {
   registerAuditMetrics(metrics)
   const getSigner = signer ?? (() => Promise.reject(new SignerFailed('there is no signer')))
-  const publisher = new Publisher(database, getSigner, log.child({ module: 'audit' }))
+  const heads: SignedHeads =
+    signedHeads === undefined ? forgetfulHeads() : new SignedHeadsFile(signedHeads)
+  const publisher = new Publisher(database, getSigner, heads, log.child({ module: 'audit' }))
   const tail: Audit['tail'] = (tenant, options) =>
     database.read(tenant, (tx) => listEntries(tx, options))
+  const verify: Audit['verify'] = async (tenant, { kept = [] } = {}) => {
+    const given = await getSigner()
+    await heads.refresh()
+    return database.read(
+      tenant,
+      async (tx) => {
+        const { origin } = await readTree(tx)
+        const own = kept.filter((checkpoint) => checkpoint.origin === origin)
+        return verifyLog(tx, (name) => keyOf(given, name), {
+          remembered: heads.find(tenant),
+          kept: own.length > 0 ? own : kept,
+        })
+      },
+      { snapshot: true },
+    )
+  }
+  /** Whether the log begins with the record that it took the place of the one that is remembered. */
+  const followsRemembered = async (tenant: TenantId): Promise<boolean> => {
+    const former = heads.find(tenant)
+    const [first] = await database.read(tenant, (tx) => listLeafBytes(tx, 0, 1))
+    const leaf = first && decodeLeaf(first.leaf)
+    return leaf?.type === 'audit.repaired' && leaf.public.formerOrigin === former?.origin
+  }
   return {
     append: (tenant, event) => database.write(tenant, (tx) => appendLastEvent(tx, event)),
     tail,
@@ -79,13 +138,41 @@ export function createAudit({
         if (entries.length === 0) await sleep(followIntervalMs, null, { signal }).catch(() => {})
       }
     },
-    async verify(tenant) {
-      const given = await getSigner()
-      return database.read(tenant, (tx) => verifyLog(tx, (origin) => keyOf(given, origin)), {
-        snapshot: true,
-      })
+    async *entries(tenant, { after = -1 } = {}) {
+      // A log only grows, so a transaction for each page sees the same log.
+      for (let last = after; ; ) {
+        const page = await tail(tenant, { after: last, limit: pageMax })
+        yield* page
+        last = page.at(-1)?.index ?? last
+        if (page.length < pageMax) return
+      }
     },
-    checkpoint: (tenant) => publisher.publish(tenant),
+    verify,
+    async contradiction(tenant) {
+      await heads.refresh()
+      return publisher.contradiction(tenant)
+    },
+    async remembered() {
+      await heads.refresh()
+      return [...heads.list()].length
+    },
+    requireSound: () => publisher.requireSound(),
+    async planRepair(tenant) {
+      return planRepair(await verify(tenant), await followsRemembered(tenant))
+    },
+    async repair(tenant, plan, order) {
+      if (plan.repair === 'none') return
+      if (owner === undefined)
+        throw new RepairRefused('the login of the tables’ owner is not known')
+      // Before anything is changed: the new head must be signed.
+      await getSigner()
+      if (plan.repair !== 'remember') await repairLog(owner, tenant, plan, order)
+      await publisher.publishAnew(tenant)
+    },
+    async checkpoint(tenant) {
+      await heads.refresh()
+      return publisher.publish(tenant)
+    },
     checkpointAll: () => publisher.publishAll(),
     startPublisher: (intervalMs = publishIntervalMs) => publisher.start(intervalMs),
     async verifierKey(tenant) {

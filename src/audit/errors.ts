@@ -20,13 +20,44 @@ export class NoteInvalid extends CodedError {
   }
 }
 
-/** The stored log is not a continuation of what was signed before. Nothing more of it is signed. */
+/**
+ * The head of a tenant's log is not that of any log, so nothing can be appended to it. Other tenants'
+ * logs are not affected.
+ */
+export class LogDamaged extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_AUDIT_DAMAGED'
+
+  constructor(reason: string, cause?: unknown) {
+    super(
+      `the audit log of this tenant is damaged: ${reason}; run \`vaultterm audit repair TENANT\``,
+      { cause },
+    )
+  }
+}
+
+/** How a log contradicts a head that was signed before. */
+export type Contradiction =
+  /** It has fewer leaves than were signed. */
+  | 'rolled-back'
+  /** Its leaves are not those that were signed. */
+  | 'rewritten'
+  /** Its stored head is not that of its leaves. */
+  | 'head'
+  /** The last checkpoint is not one that our key signed for this log. */
+  | 'checkpoint'
+  /** It has another name than the log that was signed, or another key signed that. */
+  | 'replaced'
+
+/** The stored log does not continue what was signed before. Nothing more of it is signed. */
 export class LogInconsistent extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_AUDIT_INCONSISTENT'
+  readonly contradiction: Contradiction
 
-  constructor(origin: string, reason: string) {
-    super(`audit log ${origin}: ${reason}; run \`vaultterm audit verify\``)
+  constructor(origin: string, contradiction: Contradiction, reason: string) {
+    super(`audit log ${origin}: ${reason}; run \`vaultterm audit verify TENANT\``)
+    this.contradiction = contradiction
   }
 }
 
@@ -37,5 +68,25 @@ export class SignerFailed extends CodedError {
 
   constructor(reason: string, cause?: unknown) {
     super(`the checkpoint was not signed: ${reason}`, { cause })
+  }
+}
+
+/** The file of signed heads cannot be read as one. Nothing is signed until somebody has looked at it. */
+export class SignedHeadsUnusable extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_AUDIT_SIGNED_HEADS'
+
+  constructor(path: string, reason: string, cause?: unknown) {
+    super(`the file of signed heads ${path} ${reason}`, { cause })
+  }
+}
+
+/** A repair would hide a loss, or cannot be done. */
+export class RepairRefused extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_AUDIT_REPAIR'
+
+  constructor(reason: string) {
+    super(`the log was not repaired: ${reason}`)
   }
 }

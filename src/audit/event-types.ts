@@ -163,6 +163,24 @@ export const eventTypes = {
   'web.logout': { public: ['user', 'webSession', 'role', 'ended'], private: ['name'] },
   'vault.seal': { public: ['provider', 'kek', 'ended'], private: [] },
   'vault.unseal': { public: ['provider', 'kek'], private: [] },
+  'audit.inconsistent': {
+    public: ['tenant', 'contradiction', 'origin', 'signedSize', 'signedRoot'],
+    private: [],
+  },
+  'audit.repaired': {
+    public: [
+      'tenant',
+      'repair',
+      'sizeBefore',
+      'size',
+      'root',
+      'formerOrigin',
+      'formerSize',
+      'signedSize',
+      'signedRoot',
+    ],
+    private: [],
+  },
   checkpoint: { public: ['origin', 'size', 'root'], private: [] },
 } as const
 

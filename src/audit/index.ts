@@ -10,8 +10,17 @@
 export { type Audit, createAudit } from './audit.ts'
 export type { Canonical } from './canonical.ts'
 export { type Checkpoint, formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
-export { EventRefused, LogInconsistent, NoteInvalid, SignerFailed } from './errors.ts'
+export {
+  EventRefused,
+  LogDamaged,
+  LogInconsistent,
+  NoteInvalid,
+  RepairRefused,
+  SignedHeadsUnusable,
+  SignerFailed,
+} from './errors.ts'
 export type { AuditEvent, AuditEventType } from './event-types.ts'
+export { type KeptCheckpoint, parseKeptCheckpoints } from './kept-checkpoint.ts'
 export { actAndAppendLast, appendEvent, appendLastEvent, lockLog, type Receipt } from './log.ts'
 export {
   formatNote,
@@ -25,6 +34,7 @@ export {
   verifyNote,
 } from './note.ts'
 export type { Act } from './queries.ts'
+export type { RepairKind, RepairOrder, RepairPlan } from './repair.ts'
 export type { CheckpointSigner } from './signer.ts'
 export type { AuditEntry } from './tail.ts'
 export type { Fault, FaultKind, VerifyReport } from './verify.ts'

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import type { WriteTx } from '../postgres/index.ts'
+import { raised, violation, type WriteTx } from '../postgres/index.ts'
+import { LogDamaged } from './errors.ts'
 import { encodeEvent } from './event.ts'
 import type { AuditEvent } from './event-types.ts'
 import { appendSeconds, appends, kindOf } from './metrics.ts'
@@ -44,7 +45,7 @@ export function actAndAppendLast(
 async function append(tx: WriteTx, event: AuditEvent, act?: Act): Promise<Receipt | undefined> {
   const stop = appendSeconds.startTimer()
   const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
-  const leafIndex = await insertLeaf(tx, encoded, act)
+  const leafIndex = await insertLeaf(tx, encoded, act).catch(throwDamage)
   if (leafIndex === undefined) return undefined
   stop()
   appends.inc({ kind: kindOf(event.type) })
@@ -57,5 +58,21 @@ async function append(tx: WriteTx, event: AuditEvent, act?: Act): Promise<Receip
  * the last lock that a transaction takes.
  */
 export function lockLog(tx: WriteTx): Promise<void> {
-  return lockTree(tx)
+  return lockTree(tx).catch(throwDamage)
+}
+
+/** What the database says of a head that cannot be appended to: migrations/0013_log_door.sql. */
+const damagedState = 'VT013'
+
+/** A damaged head stays with its tenant: callers tell it from an outage, which is everybody's. */
+function throwDamage(err: unknown): never {
+  if (raised(err) === damagedState) throw new LogDamaged(messageOf(err), err)
+  // The head says that the log is shorter than it is: the place of the new leaf is taken.
+  if (violation(err)?.constraint === 'audit_leaf_pkey')
+    throw new LogDamaged('its head is behind its leaves', err)
+  throw err
+}
+
+function messageOf(err: unknown): string {
+  return err instanceof Error ? err.message : 'it cannot be appended to'
 }

@@ -1,4 +1,4 @@
-import { Counter, Histogram } from 'prom-client'
+import { Counter, Gauge, Histogram } from 'prom-client'
 import type { Metrics } from '../metrics.ts'
 import { eventTypes } from './event-types.ts'
 
@@ -26,6 +26,12 @@ export const checkpoints = new Counter({
   registers: [],
 })
 
+export const inconsistentLogs = new Gauge({
+  name: 'bastion_audit_inconsistent_logs',
+  help: 'Logs that contradict what was signed of them, and are not signed. Alert on any.',
+  registers: [],
+})
+
 for (const type of Object.keys(eventTypes)) appends.inc({ kind: kindOf(type) }, 0)
 for (const outcome of ['signed', 'refused', 'failed']) checkpoints.inc({ outcome }, 0)
 
@@ -33,6 +39,7 @@ export function registerAuditMetrics(metrics: Metrics): void {
   metrics.registerMetric(appends)
   metrics.registerMetric(appendSeconds)
   metrics.registerMetric(checkpoints)
+  metrics.registerMetric(inconsistentLogs)
 }
 
 export function kindOf(type: string): string {

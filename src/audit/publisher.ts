@@ -1,157 +1,220 @@
 import type { Log } from '../log.ts'
-import { type Database, parseTenantId, type ReadTx, type TenantId } from '../postgres/index.ts'
-import { parseCheckpoint } from './checkpoint.ts'
-import { LogInconsistent, NoteInvalid } from './errors.ts'
-import { appendLeaf, type CompactRange, emptyTree, isCompactRange, rootHash } from './merkle.ts'
-import { checkpoints } from './metrics.ts'
-import { parseNote, verifyNote } from './note.ts'
-import {
-  findLastCheckpoint,
-  insertCheckpoint,
-  listGrownLogs,
-  listLeafBytes,
-  readTree,
-} from './queries.ts'
+import { type Database, parseTenantId, systemTenant, type TenantId } from '../postgres/index.ts'
+import { Backoff } from './backoff.ts'
+import { continueLog } from './continuation.ts'
+import { LogInconsistent, SignedHeadsUnusable } from './errors.ts'
+import { appendLastEvent } from './log.ts'
+import { rootHash } from './merkle.ts'
+import { checkpoints, inconsistentLogs } from './metrics.ts'
+import { insertCheckpoint, listUnsigned } from './queries.ts'
+import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
 
-const batchMax = 1000
 const logsPerRoundMax = 1000
+/** Logs that are signed at a time: a long one must not keep the others waiting. */
+const atOnceMax = 4
+/** Remembered logs that a round looks at, though nothing was appended to them. */
+const watchedPerRoundMax = 50
 
 /**
  * Signs the heads of logs, after they have committed and never before: a head that was signed and
  * then rolled back would leave a log that no signer may continue.
  *
- * It signs nothing that it has not recomputed: the last signed head, extended by the stored bytes
- * of every leaf since, must be the tree. It also remembers what it signed, so that a database that
- * was set back under a running node is not signed for either.
+ * It signs nothing that it has not recomputed: the heads that were signed, extended by the stored bytes
+ * of every leaf since, must be the tree. They are remembered outside of the database, so that one that
+ * was set back is not signed for, under a running node or after a restart.
  */
 export class Publisher {
   readonly #database: Database
   readonly #signer: () => Promise<CheckpointSigner>
+  readonly #heads: SignedHeads
   readonly #log: Log
-  /** What this process signed last, for each log: one small range a tenant. */
-  readonly #signed = new Map<TenantId, CompactRange>()
+  /** Logs that contradict what was signed. They are not signed, and looked at again later. */
+  readonly #inconsistent = new Map<TenantId, LogInconsistent>()
+  readonly #backoff = new Backoff<TenantId>()
+  readonly #inWork = new Set<TenantId>()
   readonly #closing = new AbortController()
+  #watched: Iterator<TenantId> | undefined
   #timer: NodeJS.Timeout | undefined
-  #round: Promise<void> = Promise.resolve()
+  readonly #rounds = new Set<Promise<void>>()
+  #failure: SignedHeadsUnusable | undefined
 
-  constructor(database: Database, signer: () => Promise<CheckpointSigner>, log: Log) {
+  constructor(
+    database: Database,
+    signer: () => Promise<CheckpointSigner>,
+    heads: SignedHeads,
+    log: Log,
+  ) {
     this.#database = database
     this.#signer = signer
+    this.#heads = heads
     this.#log = log
   }
 
-  /** Signs every log that has grown, again and again, until closed. */
+  /** Signs every log that has grown, and looks at the others in turn, again and again, until closed. */
   start(intervalMs: number): void {
-    this.#timer ??= setInterval(() => {
-      this.#round = this.#round.then(() => this.publishAll())
-    }, intervalMs).unref()
+    if (this.#timer !== undefined) return
+    const round = () => {
+      // The second one goes on beside a log that takes long; a third would only wait.
+      if (this.#rounds.size >= 2) return
+      const running = this.#round().finally(() => this.#rounds.delete(running))
+      this.#rounds.add(running)
+    }
+    this.#timer = setInterval(round, intervalMs).unref()
+    round()
   }
 
   async close(): Promise<void> {
     this.#closing.abort()
     clearInterval(this.#timer)
-    await this.#round
+    await Promise.all(this.#rounds)
   }
 
-  /** One round over all logs. One that cannot be signed does not keep the others from it. */
+  /** Throws the first contradiction that is known, or why the heads cannot be read. */
+  requireSound(): void {
+    if (this.#failure !== undefined) throw this.#failure
+    for (const contradiction of this.#inconsistent.values()) throw contradiction
+  }
+
+  /** One round over all logs that have grown. One that cannot be signed does not keep others from it. */
   async publishAll(): Promise<void> {
     try {
-      const grown = await this.#database.system((tx) => listGrownLogs(tx, logsPerRoundMax))
-      for (const { tenant } of grown) {
-        if (this.#closing.signal.aborted) return
-        const id = parseTenantId(tenant)
-        if (id !== undefined) await this.#publishOrReport(id)
-      }
+      await this.#heads.refresh()
+      this.#failure = undefined
+      const except = [...this.#inWork, ...this.#backoff.waiting()]
+      const grown = await this.#database.system((tx) => listUnsigned(tx, except, logsPerRoundMax))
+      await this.#each(grown.map(({ tenant }) => parseTenantId(tenant)).values())
     } catch (err) {
+      if (err instanceof SignedHeadsUnusable) this.#failure = err
+      checkpoints.inc({ outcome: 'failed' })
       this.#log.warn({ err }, 'checkpoints postponed')
     }
   }
 
   /** Signs the head of one log, and gives the note; of an unchanged log, the last note. */
-  async publish(tenant: TenantId): Promise<string> {
+  publish(tenant: TenantId): Promise<string> {
+    return this.#publish(tenant, this.#heads.find(tenant))
+  }
+
+  /** The same, whatever was signed of a former epoch: for a log that was repaired, on record. */
+  async publishAnew(tenant: TenantId): Promise<void> {
+    await this.#heads.refresh()
+    await this.#publish(tenant, undefined)
+  }
+
+  async #publish(tenant: TenantId, remembered: SignedHead | undefined): Promise<string> {
     const signer = await this.#signer()
     const { tree, last } = await this.#database.read(
       tenant,
-      (tx) => this.#recompute(tx, tenant, signer),
+      (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
       { snapshot: true },
     )
-    if (last?.size === tree.size) return last.note
+    if (last?.size === tree.size) {
+      // Another node signed it. This one has checked it, and remembers it from now on.
+      if (remembered?.size !== last.size)
+        await this.#heads.record(headOf(tenant, { ...tree, note: last.note }))
+      return last.note
+    }
     const root = rootHash(tree)
     const note = await signCheckpoint(signer, { origin: tree.origin, size: tree.size, root })
     // There is nothing to keep about a log without leaves: any log continues it.
     if (tree.size === 0) return note
-    this.#signed.set(tenant, tree)
+    await this.#heads.record(headOf(tenant, { ...tree, note }))
     await this.#database.write(tenant, (tx) => insertCheckpoint(tx, { ...tree, note }))
     checkpoints.inc({ outcome: 'signed' })
     return note
   }
 
-  async #publishOrReport(tenant: TenantId): Promise<void> {
+  /** Whether a log contradicts what was signed of it; undefined when not. Signs nothing. */
+  async contradiction(tenant: TenantId): Promise<LogInconsistent | undefined> {
+    const remembered = this.#heads.find(tenant)
     try {
-      await this.publish(tenant)
+      const signer = await this.#signer()
+      await this.#database.read(
+        tenant,
+        (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
+        { snapshot: true },
+      )
+      return undefined
     } catch (err) {
-      const refused = err instanceof LogInconsistent
-      checkpoints.inc({ outcome: refused ? 'refused' : 'failed' })
-      if (refused) this.#log.error({ err, tenant }, 'audit log inconsistent, not signed')
-      else this.#log.warn({ err, tenant }, 'checkpoint postponed')
+      if (err instanceof LogInconsistent) return err
+      throw err
     }
   }
 
-  /** The tree, proved from its own leaves to continue what was signed last. */
-  async #recompute(tx: ReadTx, tenant: TenantId, signer: CheckpointSigner) {
-    const tree = await readTree(tx)
-    const last = await findLastCheckpoint(tx)
-    const known = this.#signed.get(tenant)
-    if (last !== undefined) checkLast(tree.origin, last, signer)
-    if (known !== undefined && known.size > Math.max(tree.size, last?.size ?? 0)) {
-      throw new LogInconsistent(tree.origin, `it had ${known.size} leaves when it was last signed`)
+  async #round(): Promise<void> {
+    await this.publishAll()
+    // A log that was set back does not grow: nobody would look at it.
+    await this.#each(this.#nextWatched()).catch((err: unknown) =>
+      this.#log.warn({ err }, 'signed logs not looked at'),
+    )
+    await this.#heads.compact().catch((err: unknown) => this.#log.warn({ err }, 'not compacted'))
+  }
+
+  *#nextWatched(): Generator<TenantId> {
+    for (let count = 0; count < watchedPerRoundMax; count += 1) {
+      const next = this.#watched?.next()
+      if (next?.done === false) {
+        if (!this.#backoff.isWaiting(next.value)) yield next.value
+        continue
+      }
+      // All were looked at: from the first one again, in the next round.
+      this.#watched = [...this.#heads.list()].map(({ tenant }) => tenant).values()
+      if (count > 0) return
     }
-    let range: CompactRange = last ?? emptyTree
-    while (range.size < tree.size) {
-      const rows = await listLeafBytes(tx, range.size, Math.min(batchMax, tree.size - range.size))
-      if (rows.length === 0) throw new LogInconsistent(tree.origin, `leaf ${range.size} is missing`)
-      for (const { index, leaf } of rows) {
-        if (index !== range.size)
-          throw new LogInconsistent(tree.origin, `leaf ${range.size} is missing`)
-        range = appendLeaf(range, leaf)
-        if (range.size === known?.size && !rootHash(range).equals(rootHash(known))) {
-          throw new LogInconsistent(tree.origin, 'its leaves are not those that were signed')
-        }
+  }
+
+  async #each(tenants: Iterator<TenantId | undefined>): Promise<void> {
+    const lane = async () => {
+      for (let next = tenants.next(); next.done !== true; next = tenants.next()) {
+        if (this.#closing.signal.aborted) return
+        if (next.value !== undefined) await this.#publishOrReport(next.value)
       }
     }
-    if (
-      range.size !== tree.size ||
-      !isCompactRange(tree) ||
-      !rootHash(range).equals(rootHash(tree))
-    ) {
-      throw new LogInconsistent(tree.origin, 'its tree is not that of its leaves')
-    }
-    return { tree, last }
+    await Promise.all(Array.from({ length: atOnceMax }, lane))
   }
-}
 
-/** The stored range must be the one under the signature: everything after is built on it. */
-function checkLast(
-  origin: string,
-  last: CompactRange & { note: string },
-  signer: CheckpointSigner,
-) {
-  try {
-    const note = parseNote(last.note)
-    const { origin: named, size, root } = parseCheckpoint(note.text)
-    const signed = verifyNote(note, [keyOf(signer, origin)]).length === 1
-    if (!signed) throw new NoteInvalid('our key did not sign it')
-    if (
-      named !== origin ||
-      size !== last.size ||
-      !isCompactRange(last) ||
-      !rootHash(last).equals(root)
-    ) {
-      throw new NoteInvalid('it is of another head')
+  async #publishOrReport(tenant: TenantId): Promise<void> {
+    if (this.#inWork.has(tenant)) return
+    this.#inWork.add(tenant)
+    try {
+      await this.publish(tenant)
+      this.#backoff.succeeded(tenant)
+      this.#inconsistent.delete(tenant)
+    } catch (err) {
+      this.#backoff.failed(tenant)
+      const refused = err instanceof LogInconsistent
+      checkpoints.inc({ outcome: refused ? 'refused' : 'failed' })
+      if (refused) await this.#report(tenant, err)
+      else this.#log.warn({ err, tenant }, 'checkpoint postponed')
+    } finally {
+      this.#inWork.delete(tenant)
+      inconsistentLogs.set(this.#inconsistent.size)
     }
-  } catch (err) {
-    if (!(err instanceof NoteInvalid)) throw err
-    throw new LogInconsistent(origin, `its last checkpoint, at ${last.size}, is ${err.message}`)
+  }
+
+  /** Says it once on the record, and at each try in the program's log. */
+  async #report(tenant: TenantId, err: LogInconsistent): Promise<void> {
+    this.#log.error({ err, tenant }, 'audit log inconsistent, not signed')
+    const known = this.#inconsistent.get(tenant)?.contradiction
+    this.#inconsistent.set(tenant, err)
+    if (known === err.contradiction) return
+    const signed = this.#heads.find(tenant)
+    const event = {
+      type: 'audit.inconsistent',
+      public: {
+        tenant,
+        contradiction: err.contradiction,
+        origin: signed?.origin,
+        signedSize: signed && String(signed.size),
+        signedRoot: signed && rootHash(signed).toString('hex'),
+      },
+    } as const
+    // On the platform's log as well: the tenant's own may take nothing, or be set back once more.
+    for (const log of new Set([tenant, systemTenant])) {
+      await this.#database
+        .write(log, (tx) => appendLastEvent(tx, event))
+        .catch((cause: unknown) => this.#log.error({ err: cause, tenant: log }, 'not on record'))
+    }
   }
 }

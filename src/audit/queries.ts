@@ -2,20 +2,27 @@ import type { ReadTx, WriteTx } from '../postgres/index.ts'
 import type { EncodedEvent } from './event.ts'
 import type { CompactRange } from './merkle.ts'
 
-// Row-level security narrows every statement here to the transaction's tenant.
+// Row-level security narrows every statement here to the transaction's tenant. Indexes and sizes count
+// from the first leaf of the log's epoch; the tables count from that of the first epoch.
 
 /** The head of a log, with the name it has in its leaves and checkpoints. */
 export interface Tree extends CompactRange {
   readonly origin: string
+  /** How many leaves of former epochs stand before the first one of this log. */
+  readonly firstLeaf: number
 }
 
 /** Lock order: this row is always the last one that a transaction locks. */
 export async function lockTree(tx: WriteTx): Promise<void> {
-  await tx.one('select from audit_tree for update')
+  await tx.one('select audit_lock()')
 }
 
+/** A size that no number holds is read as one that no log has. */
 export function readTree(tx: ReadTx): Promise<Tree> {
-  return tx.one('select origin, size, hashes from audit_tree')
+  return tx.one(
+    `select origin, least(size, ${Number.MAX_SAFE_INTEGER}) as size, hashes,
+       least(first_leaf, ${Number.MAX_SAFE_INTEGER}) as "firstLeaf" from audit_tree`,
+  )
 }
 
 /** A statement that changes at most one row, and returns it. */
@@ -24,13 +31,18 @@ export interface Act {
   readonly values: readonly unknown[]
 }
 
+/** The values of audit_append, in its order. */
+export function appendValues({ id, leaf, private: hidden }: EncodedEvent): readonly unknown[] {
+  return [id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null]
+}
+
 /**
  * Writes a leaf, and the head that includes it. Answers at which index. With an act, in one statement
  * with it, and only when that has changed a row; undefined when it has not.
  */
 export async function insertLeaf(
   tx: WriteTx,
-  { id, leaf, private: hidden }: EncodedEvent,
+  event: EncodedEvent,
   act?: Act,
 ): Promise<number | undefined> {
   const before = act?.values ?? []
@@ -38,7 +50,7 @@ export async function insertLeaf(
   const append = `select audit_append(${places.join(', ')}) as index`
   const row = await tx.maybe<{ index: number }>(
     act === undefined ? append : `with act as (${act.text}) ${append} from act`,
-    [...before, id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null],
+    [...before, ...appendValues(event)],
   )
   return row?.index
 }
@@ -53,15 +65,43 @@ export interface LeafRow {
   readonly payload: Buffer | null
 }
 
+const firstLeaf = '(select first_leaf from audit_tree)'
+
+const leafColumns = `l.leaf_index - ${firstLeaf} as index, l.event_id as "eventId", l.leaf,
+  l.leaf_hash as "leafHash", p.salt, p.payload`
+
 /** Leaves in order from an index on. */
 export function listLeaves(tx: ReadTx, from: number, limit: number): Promise<LeafRow[]> {
   return tx.many(
-    `select l.leaf_index as index, l.event_id as "eventId", l.leaf, l.leaf_hash as "leafHash",
-       p.salt, p.payload
+    `select ${leafColumns}
      from audit_leaf l left join audit_private p using (tenant_id, event_id)
-     where l.leaf_index >= $1 order by l.leaf_index limit $2`,
+     where l.leaf_index >= $1 + ${firstLeaf} order by l.leaf_index limit $2`,
     [from, limit],
   )
+}
+
+/** Whether a leaf stands where no log has one: below the first leaf of the first epoch. */
+export function hasLeafBelowZero(tx: ReadTx): Promise<{ found: boolean }> {
+  return tx.one('select coalesce(min(leaf_index) < 0, false) as found from audit_leaf')
+}
+
+/**
+ * Every leaf of the log's epoch, in order and once, whatever its index: also one of an index that
+ * another has, or that is larger than any log.
+ */
+export async function* eachLeaf(tx: ReadTx, batch: number): AsyncGenerator<LeafRow> {
+  await tx.many(
+    `declare each_leaf no scroll cursor for
+     select least(l.leaf_index, ${Number.MAX_SAFE_INTEGER}) - ${firstLeaf} as index,
+       l.event_id as "eventId", l.leaf, l.leaf_hash as "leafHash", p.salt, p.payload
+     from audit_leaf l left join audit_private p using (tenant_id, event_id)
+     where l.leaf_index >= ${firstLeaf} order by l.leaf_index`,
+  )
+  for (;;) {
+    const rows = await tx.many<LeafRow>(`fetch ${batch} from each_leaf`)
+    yield* rows
+    if (rows.length < batch) return
+  }
 }
 
 export function listLeafBytes(
@@ -70,26 +110,54 @@ export function listLeafBytes(
   limit: number,
 ): Promise<{ index: number; leaf: Buffer }[]> {
   return tx.many(
-    `select leaf_index as index, leaf from audit_leaf
-     where leaf_index >= $1 order by leaf_index limit $2`,
+    `select leaf_index - ${firstLeaf} as index, leaf from audit_leaf
+     where leaf_index >= $1 + ${firstLeaf} order by leaf_index limit $2`,
     [from, limit],
   )
 }
 
-/** How many leaves and private payloads there are, whatever points at them. */
-export function countRows(tx: ReadTx): Promise<{ leaves: number; privates: number }> {
-  return tx.one(
-    `select (select count(*) from audit_leaf) as leaves,
-       (select count(*) from audit_private) as privates`,
+const countMax = 20_000
+
+/**
+ * How many private payloads no leaf stands beside. Looks at so many at a time: a log may be long. Those
+ * before the first event of the log's epoch are a former one's: ids are in the order of time.
+ */
+export async function countStrayPayloads(tx: ReadTx): Promise<number> {
+  let strays = 0
+  const first = await tx.maybe<{ id: string }>(
+    `select event_id as id from audit_leaf
+     where leaf_index = ${firstLeaf} and leaf_index > 0`,
   )
+  for (let after = first?.id ?? '00000000-0000-0000-0000-000000000000'; ; ) {
+    const part = await tx.one<{ strays: number; last: string | null; read: number }>(
+      `with part as materialized (
+         select event_id from audit_private where event_id > $1 order by event_id limit ${countMax}),
+       last as materialized (select event_id from part order by event_id desc limit 1),
+       -- Between the same two ids, so that no more of the log is read than of the payloads.
+       leaf as materialized (select event_id from audit_leaf
+         where event_id > $1 and event_id <= (select event_id from last))
+       select count(*) filter (where leaf.event_id is null) as strays, count(*) as read,
+         (select event_id from last) as last
+       from part left join leaf using (event_id)`,
+      [after],
+    )
+    strays += part.strays
+    if (part.last === null || part.read < countMax) return strays
+    after = part.last
+  }
 }
 
 export interface CheckpointRow extends CompactRange {
   readonly note: string
 }
 
+const checkpointColumns = `size - ${firstLeaf} as size, hashes, note`
+
 export function findLastCheckpoint(tx: ReadTx): Promise<CheckpointRow | undefined> {
-  return tx.maybe('select size, hashes, note from audit_checkpoint order by size desc limit 1')
+  return tx.maybe(
+    `select ${checkpointColumns} from audit_checkpoint
+     where size > ${firstLeaf} order by audit_checkpoint.size desc limit 1`,
+  )
 }
 
 /** Checkpoints in order of size, from the one after a size on. */
@@ -99,31 +167,32 @@ export function listCheckpoints(
   limit: number,
 ): Promise<CheckpointRow[]> {
   return tx.many(
-    `select size, hashes, note from audit_checkpoint
-     where size > $1 order by size limit $2`,
+    `select ${checkpointColumns} from audit_checkpoint
+     where size > $1 + ${firstLeaf} order by audit_checkpoint.size limit $2`,
     [after, limit],
   )
 }
 
-/** Another node may have published the same head: the log is one, and so is its note. */
+/** Another node may have published one of the same size: the log is one, and so is its note. */
 export async function insertCheckpoint(
   tx: WriteTx,
   { size, hashes, note }: CheckpointRow,
 ): Promise<void> {
-  await tx.run(
-    `insert into audit_checkpoint (size, hashes, note) values ($1, $2, $3)
-     on conflict (tenant_id, size) do nothing`,
-    [size, hashes, note],
-  )
+  await tx.one('select audit_publish($1, $2, $3)', [size, hashes, note])
 }
 
-/** Logs with leaves that no checkpoint covers yet. Needs the system role: see the policy `heads`. */
-export function listGrownLogs(tx: ReadTx, limit: number): Promise<{ tenant: string }[]> {
+/**
+ * Logs with leaves that no checkpoint covers yet, the one that waits longest first. Needs the system
+ * role: see the policy `heads`.
+ */
+export function listUnsigned(
+  tx: ReadTx,
+  except: readonly string[],
+  limit: number,
+): Promise<{ tenant: string }[]> {
   return tx.many(
-    `select t.tenant_id as tenant from audit_tree t
-     where t.size > coalesce(
-       (select max(c.size) from audit_checkpoint c where c.tenant_id = t.tenant_id), 0)
-     order by random() limit $1`,
-    [limit],
+    `select tenant_id as tenant from audit_unsigned
+     where tenant_id <> all ($1::uuid[]) order by since limit $2`,
+    [except, limit],
   )
 }

@@ -1,7 +1,7 @@
 import type { ReadTx } from '../postgres/index.ts'
-import { parseCheckpoint } from './checkpoint.ts'
-import { NoteInvalid } from './errors.ts'
+import { headProblem, noteProblem } from './continuation.ts'
 import { commit, decodeLeaf, decodePrivate } from './event.ts'
+import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import {
   appendLeafHash,
   type CompactRange,
@@ -10,22 +10,24 @@ import {
   leafHash,
   rootHash,
 } from './merkle.ts'
-import { parseNote, type VerifierKey, verifyNote } from './note.ts'
+import type { VerifierKey } from './note.ts'
 import {
   type CheckpointRow,
-  countRows,
+  countStrayPayloads,
+  eachLeaf,
+  hasLeafBelowZero,
   type LeafRow,
   listCheckpoints,
-  listLeaves,
   readTree,
   type Tree,
 } from './queries.ts'
+import type { SignedHead } from './signed-heads.ts'
 
 /** What is wrong at one place. */
 export type FaultKind =
   /** There is no leaf at this index, though the tree counts it. */
   | 'leaf-missing'
-  /** A leaf stands beyond the end of the tree. */
+  /** A leaf stands beyond the end of the tree: told once, however many do. */
   | 'leaf-beyond-tree'
   /** The bytes are not those that were appended. */
   | 'leaf-changed'
@@ -45,6 +47,12 @@ export type FaultKind =
   | 'checkpoint-beyond-tree'
   /** The stored tree is not that of the leaves. */
   | 'tree-changed'
+  /** Fewer leaves are left than were signed, as this node remembers, or as a kept checkpoint says. */
+  | 'rolled-back'
+  /** The leaves are not those that were signed, as this node remembers or a kept checkpoint says. */
+  | 'rewritten'
+  /** What is remembered or kept was signed for another log, or by another key. */
+  | 'log-replaced'
 
 export interface Fault {
   readonly kind: FaultKind
@@ -58,12 +66,23 @@ export interface Fault {
 export interface VerifyReport {
   readonly ok: boolean
   readonly origin: string
+  /** How many leaves are stored. */
   readonly size: number
+  /** How many the stored head counts. */
+  readonly treeSize: number
   /** Of the leaves as they are stored, in hexadecimal. */
   readonly root: string
   readonly checkpoints: number
   /** How many of the leaves a signed checkpoint commits to. The rest only the tree vouches for. */
   readonly signedSize: number
+  /** The size of the head that this node remembers outside of the database; undefined for none. */
+  readonly rememberedSize: number | undefined
+  /** Of that head, in hexadecimal. */
+  readonly rememberedRoot: string | undefined
+  /** How many kept checkpoints the log was compared with. */
+  readonly kept: number
+  /** Leaves of former epochs, which are not verified here. */
+  readonly formerLeaves: number
   /** The first faults, in order; faultsTotal counts them all. */
   readonly faults: readonly Fault[]
   readonly faultsTotal: number
@@ -72,19 +91,34 @@ export interface VerifyReport {
 const batchMax = 500
 const faultsMax = 100
 
+/** What was signed of a log, from outside of the database. */
+export interface Memory {
+  readonly remembered: SignedHead | undefined
+  readonly kept: readonly KeptCheckpoint[]
+}
+
+/** A root that the log had at a size. */
+interface Witness {
+  readonly size: number
+  readonly root: Buffer
+  readonly whose: string
+}
+
 /**
  * Recomputes everything that can be recomputed, in the order of the leaves and without holding
  * more than a batch of them. Give it a transaction with one snapshot.
  *
- * What it cannot see: leaves taken off the end that no checkpoint had covered yet, by somebody who
- * set the tree back as well.
+ * Without a memory from outside of the database it cannot see that somebody cut leaves and the
+ * checkpoints above them, and set the tree back as well. With one it cannot see that for the leaves
+ * after the last head that is remembered.
  */
 export async function verifyLog(
   tx: ReadTx,
   key: (origin: string) => VerifierKey,
+  memory: Memory,
 ): Promise<VerifyReport> {
   const tree = await readTree(tx)
-  const check = new LogCheck(tx, tree, key(tree.origin))
+  const check = new LogCheck(tx, tree, key(tree.origin), memory)
   return check.run()
 }
 
@@ -92,61 +126,95 @@ class LogCheck {
   readonly #tx: ReadTx
   readonly #tree: Tree
   readonly #key: VerifierKey
+  readonly #memory: Memory
   readonly #faults: Fault[] = []
   #faultsTotal = 0
   #range: CompactRange = emptyTree
   /** Where the next leaf should stand. Where leaves are missing it runs ahead of the range. */
   #next = 0
-  #commitments = 0
+  #isBeyond = false
   #signedSize = 0
   #checkpoints = 0
   /** The last head at which everything before it was as it had been signed. */
   #soundSize = 0
 
-  constructor(tx: ReadTx, tree: Tree, key: VerifierKey) {
+  constructor(tx: ReadTx, tree: Tree, key: VerifierKey, memory: Memory) {
     this.#tx = tx
     this.#tree = tree
     this.#key = key
+    this.#memory = memory
   }
 
   async run(): Promise<VerifyReport> {
+    const { remembered, kept } = this.#memory
+    const witnesses = this.#witnesses()
     const checkpoints = this.#eachCheckpoint()
     let next = await checkpoints.next()
-    for await (const row of this.#eachLeaf()) {
+    for await (const row of eachLeaf(this.#tx, batchMax)) {
       this.#leaf(row)
       while (next.value !== undefined && next.value.size <= this.#next) {
         this.#checkpoint(next.value)
         next = await checkpoints.next()
       }
+      while (witnesses[0] !== undefined && witnesses[0].size <= this.#next)
+        this.#compare(witnesses.shift())
     }
     for (; next.value !== undefined; next = await checkpoints.next()) {
       this.#checkpoint(next.value)
     }
+    for (const witness of witnesses) this.#compare(witness)
     await this.#end()
     return {
       ok: this.#faultsTotal === 0,
       origin: this.#tree.origin,
       size: this.#range.size,
+      treeSize: this.#tree.size,
       root: rootHash(this.#range).toString('hex'),
       checkpoints: this.#checkpoints,
       signedSize: this.#signedSize,
+      rememberedSize: remembered?.size,
+      rememberedRoot: remembered && rootHash(remembered).toString('hex'),
+      kept: kept.length,
+      formerLeaves: this.#tree.firstLeaf,
       faults: this.#faults,
       faultsTotal: this.#faultsTotal,
     }
   }
 
-  async *#eachLeaf(): AsyncGenerator<LeafRow> {
-    for (let from = 0; ; ) {
-      const rows = await listLeaves(this.#tx, from, batchMax)
-      yield* rows
-      const last = rows.at(-1)
-      if (last === undefined) return
-      from = last.index + 1
+  /** The heads from outside that are of this log, in order of size. */
+  #witnesses(): Witness[] {
+    const { remembered, kept } = this.#memory
+    const witnesses: Witness[] = []
+    if (remembered !== undefined) {
+      const problem = headProblem(remembered, this.#tree.origin, this.#key)
+      const whose = 'this node remembers it'
+      if (problem === undefined)
+        witnesses.push({ size: remembered.size, root: rootHash(remembered), whose })
+      else this.#fault({ kind: 'log-replaced', at: remembered.size, detail: problem })
+    }
+    for (const checkpoint of kept) {
+      const problem = checkpoint.problem(this.#tree.origin, this.#key)
+      const { size, root } = checkpoint
+      if (problem !== undefined) this.#fault({ kind: 'log-replaced', at: size, detail: problem })
+      else if (size > 0) witnesses.push({ size, root, whose: 'a kept checkpoint' })
+    }
+    return witnesses.toSorted((a, b) => a.size - b.size)
+  }
+
+  #compare(witness: Witness | undefined): void {
+    if (witness === undefined) return
+    const { size: at, root, whose: detail } = witness
+    if (at > this.#next) {
+      this.#fault({ kind: 'rolled-back', at, from: this.#next, detail })
+    } else if (at !== this.#range.size || !rootHash(this.#range).equals(root)) {
+      this.#fault({ kind: 'rewritten', at, from: this.#soundSize, detail })
+    } else {
+      this.#soundSize = Math.max(this.#soundSize, at)
     }
   }
 
   async *#eachCheckpoint(): AsyncGenerator<CheckpointRow, undefined> {
-    for (let after = -1; ; ) {
+    for (let after = 0; ; ) {
       const rows = await listCheckpoints(this.#tx, after, batchMax)
       yield* rows
       const last = rows.at(-1)
@@ -157,7 +225,10 @@ class LogCheck {
 
   #leaf(row: LeafRow): void {
     const { index } = row
-    if (index >= this.#tree.size) this.#fault({ kind: 'leaf-beyond-tree', at: index })
+    if (index >= this.#tree.size && !this.#isBeyond) {
+      this.#isBeyond = true
+      this.#fault({ kind: 'leaf-beyond-tree', at: index })
+    }
     if (index > this.#next) this.#fault({ kind: 'leaf-missing', at: this.#next })
     if (index < this.#next) this.#fault({ kind: 'leaf-misplaced', at: index })
     this.#next = index + 1
@@ -180,7 +251,6 @@ class LogCheck {
       if (salt !== null) this.#fault({ kind: 'private-unexpected', at: index })
       return
     }
-    this.#commitments += 1
     if (salt === null || payload === null) this.#fault({ kind: 'private-missing', at: index })
     else if (
       salt.length !== 32 ||
@@ -193,7 +263,7 @@ class LogCheck {
 
   #checkpoint(row: CheckpointRow): void {
     this.#checkpoints += 1
-    const problem = this.#signatureProblem(row)
+    const problem = noteProblem(row, this.#tree.origin, this.#key)
     if (problem !== undefined) {
       this.#fault({ kind: 'checkpoint-signature', at: row.size, detail: problem })
     } else if (row.size > this.#next) {
@@ -203,22 +273,6 @@ class LogCheck {
     } else {
       this.#signedSize = row.size
       this.#soundSize = row.size
-    }
-  }
-
-  /** The signed text speaks, not the columns beside it; those must only agree. */
-  #signatureProblem(row: CheckpointRow): string | undefined {
-    try {
-      const note = parseNote(row.note)
-      const { origin, size, root } = parseCheckpoint(note.text)
-      if (verifyNote(note, [this.#key]).length !== 1) return 'our key did not sign it'
-      if (origin !== this.#tree.origin) return 'it is of another log'
-      if (size !== row.size) return 'it is filed under another size'
-      if (!isCompactRange(row) || !rootHash(row).equals(root)) return 'its range has another root'
-      return undefined
-    } catch (err) {
-      if (err instanceof NoteInvalid) return err.message
-      throw err
     }
   }
 
@@ -233,9 +287,10 @@ class LogCheck {
       this.#fault({ kind: 'tree-changed', at: size, from: this.#soundSize })
     }
     // Rows that were not read in passing: filed where no leaf or payload belongs.
-    const { leaves, privates } = await countRows(this.#tx)
-    if (leaves !== this.#range.size) this.#fault({ kind: 'leaf-misplaced', at: size })
-    if (privates > this.#commitments) this.#fault({ kind: 'private-unexpected', at: size })
+    const { found } = await hasLeafBelowZero(this.#tx)
+    if (found) this.#fault({ kind: 'leaf-misplaced', at: 0 })
+    const strays = await countStrayPayloads(this.#tx)
+    if (strays > 0) this.#fault({ kind: 'private-unexpected', at: size })
   }
 
   #fault(fault: Fault): void {

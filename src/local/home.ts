@@ -16,6 +16,8 @@ export interface HomePaths {
   readonly node: string
   readonly recordings: string
   readonly demo: string
+  /** Which heads of audit logs were signed. */
+  readonly signedHeads: string
 }
 
 /** A home that this process holds, and no other does until it is released. */
@@ -38,6 +40,7 @@ export function homePaths(home: string): HomePaths {
     node: join(home, 'node'),
     recordings: join(home, 'recordings'),
     demo: join(home, 'demo'),
+    signedHeads: join(home, 'signed-heads'),
   }
 }
 

@@ -6,7 +6,7 @@ import type { Finding } from '../cli/index.ts'
 import type { Config, Listen } from '../config.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { schemaState } from '../postgres/index.ts'
+import { schemaState, systemTenant } from '../postgres/index.ts'
 import { assertPatched } from '../ssh/index.ts'
 import { formatAddress } from './address.ts'
 import { checkNativeParts } from './native-parts.ts'
@@ -36,6 +36,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
         check('clock', () => clock(product)),
         check('redis', () => redis(product)),
         check('vault', () => vault(product)),
+        check('audit logs', () => auditLogs(product)),
         ...(product.run.live ? [] : listeners(config)),
       )
       return await Promise.all(findings)
@@ -150,6 +151,28 @@ async function vault({ vault: store }: Opened): Promise<string> {
   const { sealed, provider, kekId } = await store.status()
   if (!sealed) return `open with ${provider} key ${kekId}`
   throw new Wrong('sealed: nobody reaches a target', 'run `vaultterm vault unseal`')
+}
+
+/** How many logs a finding names. */
+const namedMax = 5
+
+/** Compares every log with what was signed of it, and with what this node remembers of that. */
+async function auditLogs({ audit, tenants }: Opened): Promise<string> {
+  const logs = [{ id: systemTenant, slug: 'the platform' }, ...(await tenants.list())]
+  const wrong: string[] = []
+  for (const { id, slug } of logs) {
+    const contradiction = await audit.contradiction(id)
+    if (contradiction !== undefined) wrong.push(`${slug}: ${contradiction.contradiction}`)
+  }
+  const remembered = await audit.remembered()
+  if (wrong.length > 0) {
+    const more = wrong.length > namedMax ? `, and ${wrong.length - namedMax} more` : ''
+    throw new Wrong(
+      `${wrong.length} of ${logs.length} contradict what was signed (${wrong.slice(0, namedMax).join(', ')}${more})`,
+      'run `vaultterm audit verify TENANT`, and find out who changed the database',
+    )
+  }
+  return `${logs.length} continue what was signed; this node remembers the heads of ${remembered}`
 }
 
 /** Only when nothing of ours has them. */

@@ -1,6 +1,7 @@
+import { stat } from 'node:fs/promises'
 import { migrations, openProduct, type Product } from '../app.ts'
 import { type Config, databaseUrls } from '../config.ts'
-import { homePaths, visitHome } from '../local/index.ts'
+import { type HomePaths, homePaths, visitHome } from '../local/index.ts'
 import type { Log } from '../log.ts'
 import { createMetrics } from '../metrics.ts'
 import { formatUrl, localAddress } from './address.ts'
@@ -34,6 +35,7 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
       log,
       metrics: createMetrics(),
       egress: config.egress,
+      signedHeads: await signedHeadsIn(paths),
     })
     const publicUrl = config.publicUrl ?? portal
     return { ...product, run: { portal, admin, publicUrl, live: true } }
@@ -47,6 +49,7 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
       log,
       metrics: createMetrics(),
       egress: config.egress,
+      signedHeads: paths.signedHeads,
     })
     return {
       ...product,
@@ -64,5 +67,14 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
   } catch (err) {
     await visit.close()
     throw err
+  }
+}
+
+/** A command on another machine than the servers' has no home, and remembers nothing. */
+async function signedHeadsIn({ home, signedHeads }: HomePaths): Promise<string | undefined> {
+  try {
+    return (await stat(home)).isDirectory() ? signedHeads : undefined
+  } catch {
+    return undefined
   }
 }

@@ -26,6 +26,7 @@ export async function serve(options: {
       log,
       metrics: createMetrics(),
       egress: config.egress,
+      signedHeads: home.paths.signedHeads,
     })
     closing.defer(() => product.close())
     throwIfStopped()

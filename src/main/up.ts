@@ -43,6 +43,7 @@ export function up(options: {
       log,
       metrics: createMetrics(),
       egress: config.egress,
+      signedHeads: home.paths.signedHeads,
     })
     closing.defer(() => product.close())
     const demo = await startDemo(home.paths.demo, product)

@@ -46,15 +46,10 @@ test('says no to nobody whose refusal cannot be put on record', async () => {
   const { person } = await fixture.place()
   const demo = await person('demo')
   denied(await fixture.access.authorize(demo, shell))
-  await fixture.database.superuser('revoke insert on audit_leaf from vaultterm_app')
-  await fixture.database.superuser(
-    'revoke insert (leaf_index, event_id, leaf, leaf_hash) on audit_leaf from vaultterm_app',
-  )
+  await fixture.database.superuser('revoke execute on function audit_append from vaultterm_app')
   try {
     await expect(fixture.access.authorize(demo, shell)).rejects.toThrow(/permission denied/)
   } finally {
-    await fixture.database.superuser(
-      'grant insert (leaf_index, event_id, leaf, leaf_hash) on audit_leaf to vaultterm_app',
-    )
+    await fixture.database.superuser('grant execute on function audit_append to vaultterm_app')
   }
 })

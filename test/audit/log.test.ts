@@ -12,7 +12,7 @@ import { checkLog, createTestSigner } from '../support/audit.ts'
 import { newTenantId, openTestDatabase, silent } from '../support/postgres.ts'
 
 const database = await openTestDatabase()
-const { app, bastion } = database
+const { app } = database
 const signer = createTestSigner()
 const audit = createAudit({
   database: app,
@@ -33,11 +33,8 @@ async function expectSound(tenant: Parameters<typeof audit.verify>[0], size: num
 
 test('gives concurrent appends one order without gaps', async () => {
   const tenant = await database.createTenant()
-  const append = (role: typeof app) => role.write(tenant, (tx) => appendEvent(tx, opened))
-  const receipts = await Promise.all([
-    ...Array.from({ length: 20 }, () => append(app)),
-    ...Array.from({ length: 20 }, () => append(bastion)),
-  ])
+  const append = () => app.write(tenant, (tx) => appendEvent(tx, opened))
+  const receipts = await Promise.all(Array.from({ length: 40 }, append))
   const indexes = receipts.map((receipt) => receipt.leafIndex).toSorted((a, b) => a - b)
   expect(indexes).toEqual(Array.from({ length: 40 }, (_, i) => i))
   await expectSound(tenant, 40)
@@ -100,7 +97,7 @@ test('appends nothing to a head that is none, and does nothing with it', async (
   expect(await name(other)).toEqual({ name: 'changed' })
   await expectSound(other, 2)
   const nobody = newTenantId()
-  await expect(act(nobody)).rejects.toMatchObject({ code: 'P0002' })
+  await expect(act(nobody)).rejects.toMatchObject({ code: 'ERR_AUDIT_DAMAGED' })
 })
 
 test('puts the name of the log in each leaf, whatever the event holds', async () => {
@@ -187,16 +184,6 @@ test.each([
     public: { session: 's' },
     private: { command },
   })
-  await expectSound(tenant, 1)
-})
-
-test('lets the bastion append and read back nothing', async () => {
-  const tenant = await database.createTenant()
-  await bastion.write(tenant, (tx) => appendEvent(tx, opened))
-  for (const table of ['audit_leaf', 'audit_private', 'audit_checkpoint']) {
-    const read = bastion.read(tenant, (tx) => tx.many(`select * from ${table}`))
-    await expect(read, table).rejects.toMatchObject({ code: '42501' })
-  }
   await expectSound(tenant, 1)
 })
 

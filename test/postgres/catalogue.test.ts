@@ -93,12 +93,87 @@ test('serves in roles that cannot get around row security, log in or act as an o
   expect(found).toEqual(roles.map((name) => ({ name })))
 })
 
-test('has no function that runs with the rights of its owner', async () => {
-  const found = await superuser(
-    `select p.proname from pg_proc p
-     where p.prosecdef and p.pronamespace = 'public'::regnamespace`,
+/** The one door to the logs. A new name here is a decision. */
+const definers = [
+  'audit_append',
+  'audit_begin_epoch',
+  'audit_lock',
+  'audit_mend',
+  'audit_open_log',
+  'audit_publish',
+]
+
+test('runs only the door to the logs with the rights of another role', async () => {
+  const found = await superuser<{ name: string; owner: string; path: string; everybody: boolean }>(
+    `select p.proname as name, p.proowner::regrole::text as owner,
+       p.proconfig[1] as path,
+       has_function_privilege('public', p.oid, 'execute') as everybody
+     from pg_proc p where p.prosecdef and p.pronamespace = 'public'::regnamespace order by 1`,
   )
-  expect(found).toEqual([])
+  expect(found).toEqual(
+    definers.map((name) => ({
+      name,
+      owner: 'vaultterm_audit',
+      path: 'search_path=pg_catalog, pg_temp',
+      everybody: false,
+    })),
+  )
+})
+
+test('gives the door’s role nothing else to own, and no login that serves', async () => {
+  const owned = await superuser<{ name: string }>(
+    `select p.proname as name from pg_proc p where p.proowner = 'vaultterm_audit'::regrole
+     union all select c.relname from pg_class c where c.relowner = 'vaultterm_audit'::regrole
+     union all select n.nspname from pg_namespace n where n.nspowner = 'vaultterm_audit'::regrole
+     order by 1`,
+  )
+  expect(owned.map(({ name }) => name)).toEqual(definers)
+  const [standing] = await superuser(
+    `select r.rolsuper or r.rolbypassrls or r.rolcanlogin or r.rolcreaterole as privileged,
+       has_schema_privilege(r.oid, 'public', 'create') as creates
+     from pg_roles r where r.rolname = 'vaultterm_audit'`,
+  )
+  expect(standing).toEqual({ privileged: false, creates: false })
+  const members = await superuser<{ name: string }>(
+    `select m.member::regrole::text as name from pg_auth_members m
+     where m.roleid = 'vaultterm_audit'::regrole`,
+  )
+  expect(new Set(members.map(({ name }) => name))).toEqual(new Set(['vaultterm_test_owner']))
+})
+
+test('lets the application read its log, append, and keep checkpoints, each by the door', async () => {
+  const granted = await superuser<{ line: string }>(
+    `select role || ': ' || p.privilege || ' ' || c.relname as line
+     from unnest(array['vaultterm_app', 'vaultterm_bastion', 'vaultterm_system',
+         'vaultterm_directory']) as role,
+       pg_class c, unnest(array['select', 'insert', 'update', 'references']) as p(privilege)
+     where c.relnamespace = 'public'::regnamespace and c.relname like 'audit%' and c.relkind = 'r'
+       and has_any_column_privilege(role, c.oid, p.privilege)
+     union all
+     select role || ': ' || p.privilege || ' ' || c.relname
+     from unnest(array['vaultterm_app', 'vaultterm_bastion', 'vaultterm_system',
+         'vaultterm_directory']) as role,
+       pg_class c, unnest(array['delete', 'truncate', 'trigger']) as p(privilege)
+     where c.relnamespace = 'public'::regnamespace and c.relname like 'audit%' and c.relkind = 'r'
+       and has_table_privilege(role, c.oid, p.privilege)
+     union all
+     select role || ': execute ' || p.proname
+     from unnest(array['vaultterm_app', 'vaultterm_bastion', 'vaultterm_system',
+         'vaultterm_directory']) as role,
+       pg_proc p
+     where p.pronamespace = 'public'::regnamespace and p.proname like 'audit%'
+       and p.prorettype <> 'trigger'::regtype and has_function_privilege(role, p.oid, 'execute')`,
+  )
+  expect(granted.map(({ line }) => line).toSorted()).toEqual([
+    'vaultterm_app: execute audit_append',
+    'vaultterm_app: execute audit_lock',
+    'vaultterm_app: execute audit_publish',
+    'vaultterm_app: select audit_checkpoint',
+    'vaultterm_app: select audit_leaf',
+    'vaultterm_app: select audit_private',
+    'vaultterm_app: select audit_tree',
+    'vaultterm_system: select audit_unsigned',
+  ])
 })
 
 test('has no view that looks with the rights of its owner', async () => {
@@ -110,7 +185,7 @@ test('has no view that looks with the rights of its owner', async () => {
   expect(found).toEqual([])
 })
 
-test('lets the bastion find a tenant, append to its log, and do nothing else', async () => {
+test('lets the bastion find a tenant, and do nothing else', async () => {
   const found = await superuser<{ table: string; privilege: string }>(
     `select c.relname as table, p.privilege
      from pg_class c, unnest(array['select', 'insert', 'update', 'references']) as p(privilege)
@@ -124,11 +199,7 @@ test('lets the bastion find a tenant, append to its log, and do nothing else', a
   )
   // No keys, no secrets of sign-in, no grants: a new line here is a decision.
   expect(found.map(({ table, privilege }) => `${privilege} ${table}`).toSorted()).toEqual([
-    'insert audit_leaf',
-    'insert audit_private',
-    'select audit_tree',
     'select tenant',
-    'update audit_tree',
   ])
 })
 

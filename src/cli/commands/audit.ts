@@ -1,65 +1,81 @@
-import type { Command } from 'commander'
-import type { AuditEntry, Fault } from '../../audit/index.ts'
+import { type Command, InvalidArgumentError } from 'commander'
+import {
+  type AuditEntry,
+  type Fault,
+  type KeptCheckpoint,
+  parseKeptCheckpoints,
+  type RepairPlan,
+  type VerifyReport,
+} from '../../audit/index.ts'
+import { systemTenant, type TenantId } from '../../postgres/index.ts'
 import type { Context } from '../context.ts'
-import { CheckFailed } from '../errors.ts'
+import type { CliProduct } from '../deps.ts'
+import { CheckFailed, WrongUsage } from '../errors.ts'
+import { readText } from '../input.ts'
 import { readableTime } from '../moment.ts'
 import { printable, printableJson } from '../printable.ts'
 import { withProgress } from '../progress.ts'
 import { type JsonOption, jsonOption, parseCount } from './options.ts'
 
-/** audit tail, verify, checkpoint. */
+const tenantHelp = "its slug; `-` for the platform's own log"
+
+/** audit tail, verify, repair, checkpoint. */
 export function auditCommands(program: Command, context: Context): void {
   const audit = program.command('audit').description('the tamper-evident logs')
   audit
     .command('tail')
     .description('the last events of a tenant, oldest first')
-    .argument('<tenant>')
+    .argument('<tenant>', tenantHelp)
     .option('--limit <count>', 'at most so many', parseCount, 50)
+    .option('--all', 'every event from the first one on')
     .option('--follow', 'go on with new ones until Ctrl-C')
     .addOption(jsonOption())
-    .action(
-      async (
-        slug: string,
-        { limit, follow, json }: JsonOption & { readonly limit: number; readonly follow?: boolean },
-      ) => {
-        await context.withTenant('audit tail', slug, async (product, tenant) => {
-          const entries = await product.audit.tail(tenant.id, { limit })
-          if (json === true && follow !== true) return context.printJson(entries)
-          const show = (entry: AuditEntry) =>
-            context.print(
-              json === true ? printableJson(entry).replace(/\n\s*/g, ' ') : lineOf(entry),
-            )
-          for (const entry of entries) await show(entry)
-          if (follow !== true) return
-          const stop = new AbortController()
-          process.once('SIGINT', () => stop.abort())
-          process.once('SIGTERM', () => stop.abort())
-          const after = entries.at(-1)?.index ?? -1
-          const { signal } = stop
-          for await (const entry of product.audit.follow(tenant.id, { after, signal })) {
-            await show(entry)
-          }
-        })
-      },
+    .action((slug: string, options: TailOptions) =>
+      withLog(context, 'audit tail', slug, (product, tenant) =>
+        tail(context, product, tenant, options),
+      ),
     )
   audit
     .command('verify')
     .description('recompute a log from its first event, and check every signature')
-    .argument('<tenant>')
+    .argument('<tenant>', tenantHelp)
+    .option(
+      '--checkpoint <file|note>',
+      'compare with a checkpoint that was kept elsewhere: a file, - for stdin, or the note itself; repeatable',
+      collectWhole,
+    )
     .addOption(jsonOption())
-    .action(async (slug: string, { json }: JsonOption) => {
-      const report = await context.withTenant('audit verify', slug, ({ audit: log }, tenant) =>
-        withProgress(context.terminal, 'verifying', () => log.verify(tenant.id)),
-      )
-      if (json === true) await context.printJson(report)
-      else if (report.ok) {
-        await context.print(
-          `intact: ${report.size} events, ${report.signedSize} of them signed for in ${report.checkpoints} checkpoints`,
-          `root ${report.root}`,
+    .action(
+      async (
+        slug: string,
+        { json, checkpoint = [] }: JsonOption & { readonly checkpoint?: readonly string[] },
+      ) => {
+        const kept: KeptCheckpoint[] = []
+        for (const given of checkpoint) kept.push(...(await readCheckpoints(context, given)))
+        const report = await withLog(context, 'audit verify', slug, ({ audit: log }, tenant) =>
+          withProgress(context.terminal, 'verifying', () => log.verify(tenant, { kept })),
         )
-      } else await context.print(...report.faults.map(faultLine))
-      if (!report.ok) throw new CheckFailed(`the log of ${slug} has ${report.faultsTotal} faults`)
-    })
+        if (json === true) await context.printJson(report)
+        else await context.print(...reportLines(report))
+        if (!report.ok) throw new CheckFailed(`the log of ${slug} has ${report.faultsTotal} faults`)
+      },
+    )
+  audit
+    .command('repair')
+    .description('verify a log and mend its head, on record; without --yes, say what would be done')
+    .argument('<tenant>', tenantHelp)
+    .option('--yes', 'do it')
+    .option(
+      '--new-epoch',
+      'give up a log whose signed leaves were changed, and begin a new one behind it',
+    )
+    .option('--reason <text>', 'what happened, for the record')
+    .addOption(jsonOption())
+    .action((slug: string, options: RepairOptions) =>
+      withLog(context, 'audit repair', slug, (product, tenant) =>
+        repair(context, product, { slug, tenant }, options),
+      ),
+    )
   audit
     .command('checkpoint')
     .description('sign the head of every log that has grown')
@@ -76,6 +92,125 @@ export function auditCommands(program: Command, context: Context): void {
       if (json === true) return context.printJson(notes)
       for (const { tenant, note } of notes) await context.print(`# ${tenant}`, note.trimEnd(), '')
     })
+}
+
+/** Opens the installation for the log of a tenant, or for that of the platform. */
+function withLog<T>(
+  context: Context,
+  what: string,
+  slug: string,
+  work: (product: CliProduct, tenant: TenantId) => Promise<T>,
+): Promise<T> {
+  if (slug === '-') return context.withProduct(what, (product) => work(product, systemTenant))
+  return context.withTenant(what, slug, (product, { id }) => work(product, id))
+}
+
+interface TailOptions extends JsonOption {
+  readonly limit: number
+  readonly all?: boolean
+  readonly follow?: boolean
+}
+
+async function tail(
+  context: Context,
+  { audit }: CliProduct,
+  tenant: TenantId,
+  { limit, all, follow, json }: TailOptions,
+): Promise<void> {
+  const end = (await audit.tail(tenant, { limit: 1 })).at(-1)?.index ?? -1
+  const after = all === true ? -1 : Math.max(-1, end - limit)
+  // With --follow there is no end to a document: each event is a line of its own.
+  const asArray = json === true && follow !== true
+  const line = (entry: AuditEntry) =>
+    json === true ? printableJson(entry).replace(/\n\s*/g, ' ') : lineOf(entry)
+  let last = after
+  if (asArray) await context.print('[')
+  for await (const entry of audit.entries(tenant, { after })) {
+    if (entry.index > end) break
+    await context.print(asArray && last !== after ? `, ${line(entry)}` : line(entry))
+    last = entry.index
+  }
+  if (asArray) await context.print(']')
+  if (follow !== true) return
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort())
+  process.once('SIGTERM', () => stop.abort())
+  for await (const entry of audit.follow(tenant, { after: last, signal: stop.signal })) {
+    await context.print(line(entry))
+  }
+}
+
+interface RepairOptions extends JsonOption {
+  readonly yes?: boolean
+  readonly newEpoch?: boolean
+  readonly reason?: string
+}
+
+async function repair(
+  context: Context,
+  { audit }: CliProduct,
+  { slug, tenant }: { readonly slug: string; readonly tenant: TenantId },
+  { yes, newEpoch, reason, json }: RepairOptions,
+): Promise<void> {
+  if (newEpoch === true && (reason ?? '').trim() === '') {
+    throw new WrongUsage('--new-epoch needs --reason TEXT: it goes on the record')
+  }
+  const plan = await withProgress(context.terminal, 'verifying', () => audit.planRepair(tenant))
+  const refused = (plan.repair === 'epoch' || plan.repair === 'remember') && newEpoch !== true
+  const done = yes === true && !refused && plan.repair !== 'none'
+  if (done) {
+    const order = { actor: context.actor, reason: reason ?? 'audit repair' }
+    await withProgress(context.terminal, 'repairing', () => audit.repair(tenant, plan, order))
+  }
+  if (json === true) await context.printJson({ ...plan, done })
+  else await context.print(...reportLines(plan.report), repairLine(plan, done))
+  if (refused) {
+    throw new CheckFailed(
+      `signed events of ${slug} were changed or are gone, and no repair brings them back: restore the database, or begin a new log with --new-epoch --reason TEXT`,
+    )
+  }
+}
+
+function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string {
+  const [did, would] = done ? ['was', ''] : ['would be', '; --yes does it']
+  switch (kind) {
+    case 'none':
+      return 'nothing to repair'
+    case 'head':
+      return `the head of ${report.treeSize} events ${did} replaced by that of the ${report.size} stored ones${would}`
+    case 'remember':
+      return `the new epoch ${did} remembered by this node${would}`
+    default:
+      return `a new log ${did} begun behind the ${report.size} stored events, which stay${would}`
+  }
+}
+
+/** A note may be given by itself: it has more than one line, and no file's name has. */
+async function readCheckpoints(context: Context, given: string): Promise<KeptCheckpoint[]> {
+  return parseKeptCheckpoints(
+    given.includes('\n') ? given : await readText(given, context.terminal),
+  )
+}
+
+function collectWhole(value: string, before: readonly string[] = []): readonly string[] {
+  if (value === '') throw new InvalidArgumentError('name a file, or give a signed note')
+  return [...before, value]
+}
+
+function reportLines(report: VerifyReport): string[] {
+  if (!report.ok) return report.faults.map(faultLine)
+  const { size, signedSize, checkpoints, rememberedSize, kept, formerLeaves, root } = report
+  return [
+    `intact: ${size} events, ${signedSize} of them signed for in ${checkpoints} checkpoints`,
+    `root ${root}`,
+    rememberedSize === undefined
+      ? 'this node remembers no signed head: compare with a kept one by --checkpoint'
+      : `this node remembers that ${rememberedSize} were signed`,
+    ...(kept > 0 ? [`it continues ${kept} kept checkpoints`] : []),
+    ...(formerLeaves > 0
+      ? [`${formerLeaves} events of former epochs stand before it and are not verified`]
+      : []),
+  ]
 }
 
 function lineOf({ index, at, type, public: facts, private: names }: AuditEntry): string {

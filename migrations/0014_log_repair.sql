@@ -1,0 +1,90 @@
+-- What mends a damaged log: called by the owner of the tables, and by no login that serves.
+
+-- While one of these functions runs, the head may do what it never does otherwise.
+create or replace function audit_refuse_shrinking() returns trigger language plpgsql as $$
+begin
+  if current_user = 'vaultterm_audit' and current_setting('vaultterm.audit_repair', true) = 'on' then
+    return new;
+  end if;
+  if (new.tenant_id, new.origin, new.first_leaf) is distinct from (old.tenant_id, old.origin, old.first_leaf)
+      or new.signed_size < old.signed_size
+      or (new.size <> old.size + 1 and (new.size, new.hashes) is distinct from (old.size, old.hashes)) then
+    raise exception 'the audit log grows by one leaf at a time';
+  end if;
+  return new;
+end
+$$;
+
+-- Makes the head that of the stored leaves, whatever it was. Takes nothing from its caller but the tenant.
+create function audit_mend() returns table (mended_size bigint, mended_hashes bytea[])
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  head public.audit_tree;
+  stored record;
+begin
+  mended_size := 0;
+  mended_hashes := '{}';
+  select * into strict head from public.audit_tree for update;
+  for stored in
+    select leaf_index, leaf from public.audit_leaf where leaf_index >= head.first_leaf order by leaf_index
+  loop
+    if stored.leaf_index <> head.first_leaf + mended_size then
+      raise exception using errcode = 'VT015', message = 'leaf ' || mended_size || ' is missing';
+    end if;
+    mended_hashes := public.audit_grow(
+      mended_hashes, mended_size, sha256(decode('00', 'hex') || stored.leaf));
+    mended_size := mended_size + 1;
+  end loop;
+  perform set_config('vaultterm.audit_repair', 'on', true);
+  update public.audit_tree set size = mended_size, hashes = mended_hashes, signed_size = coalesce(
+    (select max(c.size) - head.first_leaf from public.audit_checkpoint c
+     where c.size > head.first_leaf and c.size <= head.first_leaf + mended_size), 0);
+  perform set_config('vaultterm.audit_repair', 'off', true);
+  insert into public.audit_unsigned default values on conflict do nothing;
+  return next;
+end
+$$;
+
+-- Begins a new log behind the leaves of the one that is given up, which stay where they are. Answers its
+-- name.
+create function audit_begin_epoch() returns text
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  first bigint;
+  name text := 'vaultterm/t/' || replace(gen_random_uuid()::text, '-', '');
+begin
+  perform from public.audit_tree for update;
+  select greatest(t.first_leaf,
+      (select max(leaf_index) + 1 from public.audit_leaf),
+      (select max(c.size) from public.audit_checkpoint c))
+    into strict first from public.audit_tree t;
+  if first > 4503599627370496 then
+    raise exception using errcode = 'VT015', message = 'a row stands beyond every log, at ' || first;
+  end if;
+  perform set_config('vaultterm.audit_repair', 'on', true);
+  update public.audit_tree
+    set origin = name, first_leaf = first, size = 0, hashes = '{}', signed_size = 0;
+  perform set_config('vaultterm.audit_repair', 'off', true);
+  delete from public.audit_unsigned;
+  return name;
+end
+$$;
+
+revoke execute on function audit_mend, audit_begin_epoch from public;
+grant select on audit_leaf to vaultterm_audit;
+grant update (origin, first_leaf) on audit_tree to vaultterm_audit;
+
+grant create on schema public to vaultterm_audit;
+alter function audit_mend owner to vaultterm_audit;
+alter function audit_begin_epoch owner to vaultterm_audit;
+revoke create on schema public from vaultterm_audit;
+do $$
+declare
+  owner text := current_user;
+begin
+  set local role vaultterm_audit;
+  execute format(
+    'grant execute on function audit_mend, audit_begin_epoch, audit_append to %I', owner);
+  reset role;
+end
+$$;

@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto'
+import { administer, raised, type TenantId } from '../postgres/index.ts'
+import type { Secret } from '../secret.ts'
+import { RepairRefused } from './errors.ts'
+import { encodeEvent } from './event.ts'
+import type { AuditEvent } from './event-types.ts'
+import { type CompactRange, emptyTree, rootHash } from './merkle.ts'
+import { appendValues } from './queries.ts'
+import type { Fault, VerifyReport } from './verify.ts'
+
+/** How a log can be mended. */
+export type RepairKind =
+  /** Nothing is wrong with it. */
+  | 'none'
+  /** The head is computed again from the leaves, which are those that were signed. */
+  | 'head'
+  /**
+   * The leaves are not those that were signed, and cannot be mended: the log is given up where it
+   * stands, and a new one begins behind it.
+   */
+  | 'epoch'
+  /** The log is a new epoch of the one that this node remembers, and sound: the node remembers it. */
+  | 'remember'
+
+/** Who repairs, and why. */
+export interface RepairOrder {
+  readonly actor: { readonly kind: string; readonly id: string; readonly name: string }
+  readonly reason: string
+}
+
+/** What verify found, and how it can be mended. */
+export interface RepairPlan {
+  readonly repair: RepairKind
+  readonly report: VerifyReport
+}
+
+/** Decides by what verify found. `follows` says whether the log is a new epoch of the remembered one. */
+export function planRepair(report: VerifyReport, follows: boolean): RepairPlan {
+  if (report.ok) return { repair: 'none', report }
+  const all = report.faultsTotal === report.faults.length
+  if (all && report.faults.every((fault) => isOfHead(fault, report)))
+    return { repair: 'head', report }
+  const isRemembering = all && follows && report.faults.every(({ kind }) => kind === 'log-replaced')
+  return { repair: isRemembering ? 'remember' : 'epoch', report }
+}
+
+/** Of the head alone: every signed leaf is as it was, and none is missing among those that are left. */
+function isOfHead({ kind, at }: Fault, { size }: VerifyReport): boolean {
+  if (kind === 'leaf-missing') return at === size
+  return kind === 'tree-changed' || kind === 'leaf-beyond-tree'
+}
+
+/**
+ * Mends a log as the owner of the tables, and appends what was done as `audit.repaired`, in one
+ * transaction: the first leaf of a new epoch, or the next one behind a mended head. Answers the size.
+ */
+export async function repairLog(
+  owner: Secret<string>,
+  tenant: TenantId,
+  { repair, report }: RepairPlan,
+  { actor, reason }: RepairOrder,
+): Promise<number> {
+  const event = (size: number): AuditEvent => ({
+    type: 'audit.repaired',
+    public: {
+      tenant,
+      repair,
+      sizeBefore: String(report.treeSize),
+      size: String(size),
+      root: report.root,
+      formerSize: repair === 'epoch' ? String(report.size) : undefined,
+      formerOrigin: repair === 'epoch' ? report.origin : undefined,
+      signedSize: String(Math.max(report.signedSize, report.rememberedSize ?? 0)),
+      signedRoot: report.rememberedRoot,
+      actor: actor.id,
+      actorKind: actor.kind,
+    },
+    private: { actorName: actor.name, reason },
+  })
+  return administer(owner, async (server) => {
+    await server.many('begin')
+    await server.many("select set_config('app.tenant_id', $1, true)", [tenant])
+    const mend = async (): Promise<CompactRange> => {
+      const [row] = await server.many<{ size: string; hashes: Buffer[] }>(
+        'select mended_size as size, mended_hashes as hashes from audit_mend()',
+      )
+      return { size: Number(row?.size), hashes: row?.hashes ?? [] }
+    }
+    try {
+      if (repair === 'epoch') await server.many('select audit_begin_epoch()')
+      const tree = repair === 'epoch' ? emptyTree : await mend()
+      // It was verified a moment ago, and may have been changed since.
+      if (repair === 'head' && rootHash(tree).toString('hex') !== report.root) {
+        throw new RepairRefused('its leaves have changed meanwhile: try again')
+      }
+      const encoded = encodeEvent(event(tree.size), { now: new Date(), random: randomBytes })
+      await server.many('select audit_append($1, $2, $3, $4, $5)', appendValues(encoded))
+      await server.many('commit')
+      return tree.size + 1
+    } catch (err) {
+      // The connection ends with the error, and with it the transaction.
+      if (raised(err) === undefined) throw err
+      throw new RepairRefused(err instanceof Error ? err.message : 'the database refused')
+    }
+  })
+}

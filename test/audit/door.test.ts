@@ -1,0 +1,350 @@
+import { randomBytes } from 'node:crypto'
+import fc from 'fast-check'
+import pg from 'pg'
+import { Registry } from 'prom-client'
+import { afterAll, expect, test } from 'vitest'
+import { encodeEvent } from '../../src/audit/event.ts'
+import { type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
+import { appendValues } from '../../src/audit/queries.ts'
+import type { TenantId } from '../../src/postgres/index.ts'
+import { checkLog, createTestSigner } from '../support/audit.ts'
+import { openTestDatabase, silent } from '../support/postgres.ts'
+import { treeHashOf } from '../support/rfc6962.ts'
+
+/** Whoever has the login of a role that serves, and speaks SQL with it. */
+const database = await openTestDatabase()
+const signer = createTestSigner()
+const audit = createAudit({
+  database: database.app,
+  log: silent,
+  metrics: new Registry(),
+  signer: async () => signer,
+})
+const opened: AuditEvent = {
+  type: 'session.open',
+  public: { session: 's-1', target: 't-1' },
+  private: { targetName: 'web1', login: 'root' },
+}
+
+const clients: pg.Client[] = []
+afterAll(() => Promise.all(clients.map((client) => client.end())))
+
+async function login(url: 'app' | 'bastion', role: string, tenant: TenantId): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: database.urls[url].reveal() })
+  await client.connect()
+  clients.push(client)
+  await client.query(`set role ${role}`)
+  await client.query("select set_config('app.tenant_id', $1, false)", [tenant])
+  return client
+}
+
+const roles = [
+  ['app', 'vaultterm_app'],
+  ['app', 'vaultterm_system'],
+  ['bastion', 'vaultterm_bastion'],
+  ['bastion', 'vaultterm_directory'],
+] as const
+
+const hash = `'\\x${'ab'.repeat(32)}'`
+/** Each of these would change a log, or lock its tenant out. */
+const attacks = [
+  "update audit_tree set size = size + 1, hashes = '{}'",
+  `update audit_tree set size = size + 1, hashes = array[${hash}::bytea]`,
+  'update audit_tree set signed_size = size',
+  'update audit_tree set first_leaf = 1000',
+  "update audit_tree set origin = 'vaultterm/t/mine'",
+  'insert into audit_tree default values',
+  'delete from audit_tree',
+  'select * from audit_tree for update',
+  'select * from audit_tree for share',
+  'lock table audit_tree in access exclusive mode',
+  'lock table audit_leaf in share mode',
+  `insert into audit_leaf (leaf_index, event_id, leaf, leaf_hash)
+     values (1, gen_random_uuid(), '{}', ${hash})`,
+  `insert into audit_leaf (leaf_index, event_id, leaf, leaf_hash)
+     select leaf_index + 1, gen_random_uuid(), leaf, leaf_hash from audit_leaf`,
+  `insert into audit_private (event_id, salt, payload) values (gen_random_uuid(), ${hash}, '{}')`,
+  "insert into audit_checkpoint (size, hashes, note) values (1, '{}', 'a note')",
+  'update audit_leaf set leaf = leaf',
+  'update audit_private set payload = payload',
+  'update audit_checkpoint set note = note',
+  'delete from audit_leaf',
+  'delete from audit_private',
+  'delete from audit_checkpoint',
+  'truncate audit_leaf cascade',
+  'truncate audit_checkpoint',
+  'insert into audit_unsigned default values on conflict do nothing',
+  'delete from audit_unsigned',
+  `select audit_grow('{}', 0, ${hash})`,
+  `select audit_hmac(${hash}, '')`,
+  "select audit_canonical('{}')",
+  'select audit_thin()',
+  'select audit_mend()',
+  'select audit_begin_epoch()',
+  'set role vaultterm_audit',
+  'set session authorization vaultterm_audit',
+  'alter table audit_leaf disable trigger all',
+  'create trigger mine before insert on audit_leaf execute function audit_refuse_change()',
+  'create or replace function audit_lock() returns void language sql return null',
+  'alter function audit_append owner to current_user',
+] as const
+
+test.each(roles)('refuses every way around the door to the login %s as %s', async (url, role) => {
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  const client = await login(url, role, tenant)
+  for (const attack of attacks) {
+    await client.query('begin')
+    await expect(client.query(attack), attack).rejects.toMatchObject({
+      code: expect.stringMatching(/^42/),
+    })
+    await client.query('rollback')
+  }
+  await checkLog(database.app, tenant, 1)
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 1 })
+  // Not locked out: the log still grows.
+  await audit.append(tenant, opened)
+  await checkLog(database.app, tenant, 2)
+})
+
+test.each(roles.filter(([, role]) => role !== 'vaultterm_app'))(
+  'lets the login %s as %s neither append nor read',
+  async (url, role) => {
+    const tenant = await database.createTenant()
+    await audit.append(tenant, opened)
+    const client = await login(url, role, tenant)
+    const event = encodeEvent(opened, { now: new Date(), random: randomBytes })
+    for (const [text, values] of [
+      ['select audit_append($1, $2, $3, $4, $5)', appendValues(event)],
+      ['select audit_lock()', []],
+      ["select audit_publish(1, '{}', '')", []],
+      ['select * from audit_tree', []],
+      ['select * from audit_leaf', []],
+      ['select * from audit_private', []],
+      ['select * from audit_checkpoint', []],
+    ] as const) {
+      const asked = client.query(text, [...values])
+      await expect(asked, text).rejects.toMatchObject({ code: '42501' })
+    }
+    await checkLog(database.app, tenant, 1)
+  },
+)
+
+/** Leaves that no log may hold, made from one that it may. */
+const forgeries: readonly (readonly [string, (event: Forged) => Forged])[] = [
+  ['of no JSON', (event) => ({ ...event, after: Buffer.from('nonsense') })],
+  ['of no text', (event) => ({ ...event, after: Buffer.of(0xff, 0xfe) })],
+  ['of another event', (event) => ({ ...event, id: '01900000-0000-7000-8000-000000000000' })],
+  [
+    'of another log',
+    (event) => edit(event, 'after', '"', '","log":"vaultterm/t/another"', 'before the rest'),
+  ],
+  ['with another schema', (event) => edit(event, 'before', '/v1', '/v2')],
+  ['with a space', (event) => edit(event, 'after', '"pub":{', '"pub": {')],
+  ['with an escape too many', (event) => edit(event, 'after', 's-1', 's\\u002d1')],
+  ['with keys in another order', (event) => swapKeys(event)],
+  ['with a key twice', (event) => edit(event, 'after', '"session"', '"session":"x","session"')],
+  ['with a key of its own', (event) => edit(event, 'after', '"ts"', '"extra":"x","ts"')],
+  ['with a number', (event) => edit(event, 'after', '"s-1"', '1')],
+  ['with null', (event) => edit(event, 'after', '"s-1"', 'null')],
+  ['with a list of a number', (event) => edit(event, 'after', '"s-1"', '[1]')],
+  ['with a list with a space', (event) => edit(event, 'after', '"s-1"', '["a", "b"]')],
+  ['with an object within', (event) => edit(event, 'after', '"s-1"', '{"a":"b"}')],
+  ['with a list for what is public', (event) => edit(event, 'after', /"pub":\{.*?\}/, '"pub":[]')],
+  ['without what is public', (event) => edit(event, 'after', /"pub":\{.*?\},/, '')],
+  ['without a type', (event) => edit(event, 'after', ',"typ":"session.open"', '')],
+  ['with a time that is none', (event) => edit(event, 'after', /"ts":"....-../, '"ts":"2026-13')],
+  ['with a time of another form', (event) => edit(event, 'after', /\.\d{3}Z/, 'Z')],
+  ['without its commitment', (event) => edit(event, 'after', /"pc":"[^"]*",/, '')],
+  [
+    'with another commitment',
+    (event) => edit(event, 'after', /"pc":"[^"]*"/, `"pc":"${'A'.repeat(43)}"`),
+  ],
+  ['without its payload', (event) => ({ ...event, payload: null })],
+  ['without its salt', (event) => ({ ...event, salt: null })],
+  ['without either', (event) => ({ ...event, salt: null, payload: null })],
+  ['with a short salt', (event) => ({ ...event, salt: Buffer.alloc(31) })],
+  ['with another payload', (event) => ({ ...event, payload: Buffer.from('{"login":"ann"}') })],
+  ['of more than 8192 bytes', (event) => edit(event, 'after', 's-1', 'x'.repeat(9000))],
+]
+
+interface Forged {
+  readonly id: string
+  readonly before: Buffer
+  readonly after: Buffer
+  readonly salt: Buffer | null
+  readonly payload: Buffer | null
+}
+
+function edit(
+  event: Forged,
+  part: 'before' | 'after',
+  from: string | RegExp,
+  to: string,
+  _why?: string,
+): Forged {
+  const text = event[part].toString()
+  const edited = text.replace(from, to)
+  expect(edited).not.toBe(text)
+  return { ...event, [part]: Buffer.from(edited) }
+}
+
+function swapKeys(event: Forged): Forged {
+  return edit(event, 'after', '"session":"s-1","target":"t-1"', '"target":"t-1","session":"s-1"')
+}
+
+function forgeable(event: AuditEvent): Forged {
+  const { id, leaf, private: hidden } = encodeEvent(event, { now: new Date(), random: randomBytes })
+  return { id, ...leaf, salt: hidden?.salt ?? null, payload: hidden?.payload ?? null }
+}
+
+test.each(forgeries)('takes no leaf %s, also not of the application', async (_, forge) => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  const append = ({ id, before, after, salt, payload }: Forged) =>
+    client.query('select audit_append($1, $2, $3, $4, $5)', [id, before, after, salt, payload])
+  await expect(append(forge(forgeable(opened)))).rejects.toMatchObject({
+    code: expect.stringMatching(/^(VT014|22...|23514)$/),
+  })
+  // Control: as it was made, it is taken.
+  await append(forgeable(opened))
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 1 })
+})
+
+test('takes no payload that is not canonical, though the leaf commits to it', async () => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  const { commit } = await import('../../src/audit/event.ts')
+  for (const payload of [
+    '{"a": "b"}',
+    '{"b":"x","a":"y"}',
+    '[]',
+    '"x"',
+    '{"a":1}',
+    '{"a":"\\/"}',
+  ]) {
+    const made = forgeable(opened)
+    const bytes = Buffer.from(payload)
+    const salt = made.salt ?? Buffer.alloc(32)
+    const pc = commit(made.id, salt, bytes).toString('base64url')
+    const { id, before, after } = edit(made, 'after', /"pc":"[^"]*"/, `"pc":"${pc}"`)
+    await expect(
+      client.query('select audit_append($1, $2, $3, $4, $5)', [id, before, after, salt, bytes]),
+      payload,
+    ).rejects.toThrow()
+  }
+  await checkLog(database.app, tenant, 0)
+})
+
+test('attack: settings of the caller do not change how the door reads', async () => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  await client.query('set standard_conforming_strings = off')
+  await client.query(
+    "set bytea_output = 'escape'; set datestyle = 'SQL, DMY'; set timezone = 'Asia/Tokyo'",
+  )
+  await client.query('create temp table audit_tree (tenant_id uuid, origin text, size bigint)')
+  await client.query('create temp table audit_leaf (leaf_index bigint)')
+  await client.query('set search_path = pg_temp, public')
+  const append = ({ id, before, after, salt, payload }: Forged) =>
+    client.query('select public.audit_append($1, $2, $3, $4, $5)', [
+      id,
+      before,
+      after,
+      salt,
+      payload,
+    ])
+  await append(forgeable(opened))
+  await expect(append(edit(forgeable(opened), 'after', '"pub":{', '"pub": {'))).rejects.toThrow()
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 1 })
+})
+
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 40 }),
+  fc.string({ unit: 'grapheme', maxLength: 40 }),
+  fc.constantFrom('", "', '\\', '\\"', '": ', '\u2028', '\u007f', '\b\f\n\r\t\u0001', '{"a":1}'),
+)
+const shown = fc.stringMatching(/^[!-~]{1,40}$/)
+
+test('takes every event that the product encodes', async () => {
+  const tenant = await database.createTenant()
+  let size = 0
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({ session: shown, kind: shown, pty: fc.boolean() }, { requiredKeys: [] }),
+      fc.option(
+        fc.record({ command: text, login: text, targetName: fc.array(text, { maxLength: 4 }) }),
+        { nil: undefined },
+      ),
+      async (shownFacts, hidden) => {
+        const event = { type: 'session.start', public: shownFacts, private: hidden } as AuditEvent
+        await database.app.write(tenant, (tx) => appendEvent(tx, event))
+        size += 1
+      },
+    ),
+    { numRuns: 150 },
+  )
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size })
+})
+
+test('grows the tree of the RFC’s own definition', async () => {
+  const tenant = await database.createTenant()
+  const count = 70
+  for (let at = 0; at < count; at += 1) await audit.append(tenant, opened)
+  const leaves = await database.superuser<{ leaf: Buffer }>(
+    'select leaf from audit_leaf where tenant_id = $1 order by leaf_index',
+    [tenant],
+  )
+  expect(leaves.length).toBe(count)
+  const { root } = await audit.verify(tenant)
+  expect(root).toBe(treeHashOf(leaves.map(({ leaf }) => leaf)).toString('hex'))
+  const [head] = await database.superuser<{ hashes: Buffer[] }>(
+    'select hashes from audit_tree where tenant_id = $1',
+    [tenant],
+  )
+  // 70 is 64 + 4 + 2: the roots of three perfect trees.
+  const entries = leaves.map(({ leaf }) => leaf)
+  expect(head?.hashes).toEqual([
+    treeHashOf(entries.slice(0, 64)),
+    treeHashOf(entries.slice(64, 68)),
+    treeHashOf(entries.slice(68)),
+  ])
+})
+
+test('keeps a checkpoint only of this log, within it, and beyond the last one', async () => {
+  const tenant = await database.createTenant()
+  for (let at = 0; at < 3; at += 1) await audit.append(tenant, opened)
+  const note = await audit.checkpoint(tenant)
+  const [origin = ''] = note.split('\n')
+  await audit.append(tenant, opened)
+  const client = await login('app', 'vaultterm_app', tenant)
+  const [row] = await database.superuser<{ hashes: Buffer[] }>(
+    'select hashes from audit_tree where tenant_id = $1',
+    [tenant],
+  )
+  const [root = Buffer.alloc(32)] = row?.hashes ?? []
+  const publish = (size: number, hashes: readonly Buffer[], text: string) =>
+    client.query<{ kept: boolean }>('select audit_publish($1, $2, $3) as kept', [
+      size,
+      hashes,
+      text,
+    ])
+  const head = (size: number, of = origin) =>
+    `${of}\n${size}\n${root.toString('base64')}\n\n— ${origin} AAAA\n`
+  for (const [size, hashes, forged] of [
+    [4, [root], 'nonsense'],
+    [4, [root], head(5)],
+    [4, [root], head(4, 'vaultterm/t/another')],
+    [4, [Buffer.alloc(32)], head(4)],
+    [4, [], head(4)],
+    [5, [root, root], head(5)],
+    [2 ** 50, [root], head(2 ** 50)],
+  ] as const) {
+    await expect(publish(size, hashes, forged), forged).rejects.toMatchObject({ code: 'VT014' })
+  }
+  expect((await publish(3, [root], head(3))).rows).toEqual([{ kept: false }])
+  expect((await publish(-1, [], head(-1))).rows).toEqual([{ kept: false }])
+  await audit.checkpoint(tenant)
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, checkpoints: 2, signedSize: 4 })
+})
