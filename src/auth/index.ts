@@ -26,6 +26,5 @@ export {
   type WebIdentity,
 } from './identity.ts'
 export type { UserKey } from './keys.ts'
-export type { LoginCertificates, SignedAttempt, SshLogin } from './ssh-login.ts'
 export type { NewUser, User } from './users.ts'
 export type { LoginLink, WebLogins } from './web-login.ts'

@@ -2,6 +2,7 @@ import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, type ReadTx, systemTenant, type TenantId } from '../postgres/index.ts'
 import {
+  type AuthAttempt,
   type Certificate,
   checkCertificate,
   fingerprint,
@@ -12,23 +13,10 @@ import type { Identity, LoginCertificate, Person } from './identity.ts'
 import { type Proof, prove } from './proof.ts'
 import { countSignature, findHolder, findPerson } from './queries.ts'
 
-/** A signed login request: RFC 4252 section 7. */
-export interface SignedAttempt {
-  readonly user: string
-  /** As the request names it: `rsa-sha2-256`. */
-  readonly algorithm: string
-  /** The public key as on the wire. */
-  readonly key: Buffer
-  /** The whole signature as on the wire. */
-  readonly signature: Buffer
-  /** What is said to be signed. */
-  readonly signedData: Buffer
-}
-
 export interface SshLogin {
   /** Undefined when no tenant has the name that was given. */
   readonly tenant: TenantId | undefined
-  readonly attempt: SignedAttempt
+  readonly attempt: AuthAttempt
   /** The address it came from. */
   readonly source: string
 }
@@ -173,7 +161,7 @@ export class SshLogins {
   }
 
   /** Not awaited: the time of an append would tell a stranger which tenants there are. */
-  #failed(tenant: TenantId, { key, algorithm }: SignedAttempt, source: string, code: string): void {
+  #failed(tenant: TenantId, { key, algorithm }: AuthAttempt, source: string, code: string): void {
     if (this.#pending >= pendingMax) return
     const held = this.#failures.take(tenant, source)
     if (held === undefined) return

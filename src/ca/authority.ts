@@ -2,6 +2,7 @@ import { appendEvent } from '../audit/index.ts'
 import type { Database, TenantId, WriteTx } from '../postgres/index.ts'
 import { type CertificateKind, fingerprint } from '../ssh/index.ts'
 import type { Vault } from '../vault/index.ts'
+import type { Authority } from './generation.ts'
 import {
   type AuthorityRow,
   insertAuthority,
@@ -9,21 +10,6 @@ import {
   lockAuthorities,
   setAuthorityState,
 } from './queries.ts'
-
-/** next is trusted and does not sign yet; active signs; retired signs no more. */
-export type AuthorityState = 'next' | 'active' | 'retired'
-
-/** One generation of a tenant's authority. */
-export interface Authority {
-  readonly kind: CertificateKind
-  readonly generation: number
-  readonly state: AuthorityState
-  /** As on the wire. */
-  readonly publicKey: Buffer
-  readonly fingerprint: string
-  /** RFC 3339, UTC. */
-  readonly createdAt: string
-}
 
 /** What a retired authority signed may still be in use for so long. */
 export const retiredSeconds: Readonly<Record<CertificateKind, number>> = {

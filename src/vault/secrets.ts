@@ -66,9 +66,7 @@ export class SecretStore {
 
   /** Rejects while the vault is sealed. */
   require(tenant: TenantId): Promise<void> {
-    return this.#state.guarded(() =>
-      this.#database.read(tenant, (tx) => requireUnsealed(tx.last())),
-    )
+    return this.#state.requireUnsealed(tenant)
   }
 
   /** What work asks is not done while the vault is sealed. */

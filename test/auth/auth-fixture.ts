@@ -9,12 +9,16 @@ import {
   createAuth,
   type Identity,
   type Role,
-  type SignedAttempt,
   type User,
 } from '../../src/auth/index.ts'
 import { loginCertificates } from '../../src/ca/index.ts'
 import type { Database, TenantId } from '../../src/postgres/index.ts'
-import { encodeUserauthRequest, formatPublicKey, Writer } from '../../src/ssh/index.ts'
+import {
+  type AuthAttempt,
+  encodeUserauthRequest,
+  formatPublicKey,
+  Writer,
+} from '../../src/ssh/index.ts'
 import { publicKeyBlob } from '../../src/ssh/public-key.ts'
 import { openTestDatabase, silent, type TestDatabase } from '../support/postgres.ts'
 
@@ -28,7 +32,7 @@ export interface Place {
   user(name: string, role?: Role): Promise<User>
   /** A user with a registered key. */
   holder(name: string, key?: TestKey): Promise<{ user: User; key: TestKey; fingerprint: string }>
-  login(attempt: SignedAttempt, from?: string): Promise<Identity | undefined>
+  login(attempt: AuthAttempt, from?: string): Promise<Identity | undefined>
   /** A cookie of a new web session. */
   signIn(name: string): Promise<string>
   suspend(): Promise<unknown>
@@ -133,7 +137,7 @@ export function makeKey(algorithm = 'ssh-ed25519'): TestKey {
 }
 
 /** A login as a client sends it; what a test gives is signed as it is given. */
-export function signed(key: TestKey, wish: Partial<SignedAttempt> = {}): SignedAttempt {
+export function signed(key: TestKey, wish: Partial<AuthAttempt> = {}): AuthAttempt {
   const { user = 'acme', algorithm = key.algorithm } = wish
   const signedData =
     wish.signedData ??
