@@ -8,10 +8,11 @@ import { type Denial, denialOf, type Refusal, type Wish } from './denial.ts'
 import { placeFields } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { type Allowed, decide, type Rule, refusePerson } from './policy.ts'
-import { findTarget } from './queries.ts'
+import { findTarget, type TargetRow } from './queries.ts'
 import { RefusalLimit } from './refusal-limit.ts'
 import { listRecentTargets } from './session-queries.ts'
 import { type Target, targetOf } from './target.ts'
+import { intactTargets, requireIntactTargets, type TargetVault } from './target-record.ts'
 
 /** A target that somebody may choose. */
 export interface TargetChoice {
@@ -25,17 +26,26 @@ interface Decided {
     | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })
     | Refusal
   readonly target: Target | undefined
+  /** The target as it is stored. Nothing is done with it before its tag is checked. */
+  readonly row?: TargetRow
 }
 
 /** Decides who may open what, from what the database says now; nothing is remembered in between. */
 export class Authorizer {
   readonly #database: Database
+  readonly #vault: Pick<TargetVault, 'areIntact'>
   readonly #mint: Mint
   readonly #metrics: AccessMetrics
   readonly #refusals = new RefusalLimit()
 
-  constructor(database: Database, mint: Mint, metrics: AccessMetrics) {
+  constructor(
+    database: Database,
+    vault: Pick<TargetVault, 'areIntact'>,
+    mint: Mint,
+    metrics: AccessMetrics,
+  ) {
     this.#database = database
+    this.#vault = vault
     this.#mint = mint
     this.#metrics = metrics
   }
@@ -70,7 +80,7 @@ export class Authorizer {
 
   /** The targets on which somebody may do anything at all, now, by name. */
   async reachable(identity: Identity): Promise<readonly Target[]> {
-    return this.#database.read(
+    const rows = await this.#database.read(
       identity.tenant,
       async (tx) => {
         const now = new Date()
@@ -81,6 +91,7 @@ export class Authorizer {
       },
       { snapshot: true },
     )
+    return (await intactTargets(this.#vault, identity.tenant, rows)).map(targetOf)
   }
 
   /** The targets on which somebody may do anything at all, with when they were last there. */
@@ -138,13 +149,19 @@ export class Authorizer {
     )
   }
 
-  #decide(identity: Identity, wish: Wish): Promise<Decided> {
-    return this.#database.read(
+  /** Throws RecordChanged when the target would be opened, and somebody changed it in the database. */
+  async #decide(identity: Identity, wish: Wish): Promise<Decided> {
+    const decided = await this.#database.read(
       identity.tenant,
       // All about a target that is named is asked at once.
       (tx) => decideNow(wish.target === undefined ? tx : tx.last(), identity, wish),
       { snapshot: true },
     )
+    const { row, answer } = decided
+    if (row !== undefined && !('why' in answer)) {
+      await requireIntactTargets(this.#vault, identity.tenant, [row])
+    }
+    return decided
   }
 
   async #refuse(
@@ -222,9 +239,9 @@ async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<De
     const targets = reachable.map(({ name }) => name)
     if (only === undefined) return { answer: { why: 'nothing' }, target: undefined }
     if (reachable.length > 1) return { answer: { why: 'choose', targets }, target: undefined }
-    return decideTarget(only, about)
+    return { ...decideTarget(targetOf(only), about), row: only }
   }
-  if (row !== undefined) return decideTarget(targetOf(row), about)
+  if (row !== undefined) return { ...decideTarget(targetOf(row), about), row }
   return { answer: { why: 'no-target' }, target: undefined }
 }
 

@@ -2,8 +2,15 @@ import type { UserId } from '../auth/index.ts'
 import { standing } from '../ca/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
 import { type Asker, covers, type Rule } from './policy.ts'
-import { type AskerRow, listPeople, listRules, listTargetsById, type PersonRow } from './queries.ts'
-import { type Target, type TargetId, targetOf } from './target.ts'
+import {
+  type AskerRow,
+  listPeople,
+  listRules,
+  listTargetsById,
+  type PersonRow,
+  type TargetRow,
+} from './queries.ts'
+import type { TargetId } from './target.ts'
 
 /** Who asks with which key. */
 export interface Person {
@@ -73,13 +80,13 @@ function certified(
 
 const reachableMax = 1000
 
-/** The targets on which a user may do anything at all, by name. */
+/** The targets on which a user may do anything at all, by name. The rows are not checked yet. */
 export async function listReachable(
   tx: ReadTx,
   user: AskerRow,
   rules: readonly Rule[],
   now: Date,
-): Promise<readonly Target[]> {
+): Promise<readonly TargetRow[]> {
   const ids = new Set<TargetId | null>()
   for (const rule of rules) {
     // Asked about the very target that it names, a rule says whether it gives this user anything.
@@ -87,7 +94,7 @@ export async function listReachable(
   }
   if (ids.size === 0) return []
   const named = ids.has(null) ? null : [...ids].filter((id) => id !== null)
-  return (await listTargetsById(tx, named, reachableMax)).map(targetOf)
+  return listTargetsById(tx, named, reachableMax)
 }
 
 function askerOf({ slug, suspended, user, key }: PersonRow): Known {

@@ -11,7 +11,7 @@ import {
 import { type Actor, actorKeys } from './actor.ts'
 import { UserMissing, UserNameInvalid } from './errors.ts'
 import type { Identity } from './identity.ts'
-import { createKeys, type Keys } from './keys.ts'
+import { createKeys, type Keys, type KeyVault } from './keys.ts'
 import { authMetrics } from './metrics.ts'
 import { findUser, insertUser } from './queries.ts'
 import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts'
@@ -34,6 +34,7 @@ export interface AdminAuth extends WebLogins {
 }
 
 export interface AuthDeps extends AdminAuthDeps {
+  readonly vault: KeyVault
   readonly certificates: LoginCertificates
 }
 
@@ -44,13 +45,13 @@ interface AdminAuthDeps {
   readonly metrics: Metrics
 }
 
-export function createAuth({ database, certificates, log, metrics }: AuthDeps): Auth {
-  const logins = new SshLogins(database, certificates, log.child({ module: 'auth' }))
+export function createAuth({ database, vault, certificates, log, metrics }: AuthDeps): Auth {
+  const logins = new SshLogins(database, vault, certificates, log.child({ module: 'auth' }))
   const web = new WebLogin(database, (tenant) => tenant !== systemTenant)
   const { attempts } = authMetrics(metrics)
   return {
     ...createUsers(database),
-    ...createKeys(database),
+    ...createKeys(database, vault),
     async authenticateSsh(login) {
       const identity = await logins.authenticate(login)
       attempts.inc({

@@ -7,7 +7,7 @@ import {
   parsePublicKeyBlob,
 } from '../ssh/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
-import { Authorities } from './authority.ts'
+import { Authorities, requireAuthentic } from './authority.ts'
 import { CertificateRefused, EgressInvalid } from './errors.ts'
 import type { Authority } from './generation.ts'
 import { type IssuedCertificate, Issuer } from './issuer.ts'
@@ -59,7 +59,7 @@ export interface UpstreamWish {
 type By = { readonly [key: string]: string }
 
 export interface Ca {
-  /** Those that are to be trusted, oldest first; made on first use. */
+  /** The authorities that are to be trusted, oldest first; made on first use. Throws RecordChanged. */
   authorities(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]>
   /** The next generation signs from now on, and one more is made to come after it. */
   rotate(tenant: TenantId, kind: CertificateKind, by: By): Promise<readonly Authority[]>
@@ -71,15 +71,26 @@ export interface Ca {
   leaseUpstream(tenant: TenantId, wish: UpstreamWish): Promise<KeyLease>
   /** False when it was revoked before. Throws RevocationInvalid. */
   revoke(tenant: TenantId, kind: CertificateKind, what: Revocation, by: By): Promise<boolean>
-  /** A KRL, as `RevokedKeys` of sshd takes it. */
+  /** A KRL, as `RevokedKeys` of sshd takes it. Throws RecordChanged. */
   revocationList(tenant: TenantId, kind: CertificateKind): Promise<Buffer>
-  /** What a certificate is checked against. */
-  trust(tx: ReadTx, kind: CertificateKind, certificate: Certificate | undefined): Promise<Trust>
+  /**
+   * The authorities and revocations that a certificate is checked against. An authority that the
+   * vault did not make is not among them, and is reported.
+   */
+  trust(
+    tx: ReadTx,
+    tenant: TenantId,
+    kind: CertificateKind,
+    certificate: Certificate | undefined,
+  ): Promise<Trust>
 }
 
 export interface CaDeps {
   readonly database: Database
-  readonly vault: Pick<Vault, 'createAuthorityKey' | 'signCertificate' | 'leaseEphemeral'>
+  readonly vault: Pick<
+    Vault,
+    'createAuthorityKey' | 'isAuthorityKey' | 'signCertificate' | 'leaseEphemeral'
+  >
   /** Where our connections come from, as targets see it: addresses and CIDR blocks, with commas. */
   readonly egress: string | undefined
   readonly metrics: Metrics
@@ -209,10 +220,12 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     leaseUpstream,
     revoke: (tenant, kind, what, by) => revoke(database, tenant, kind, what, by),
     revocationList: (tenant, kind) =>
-      database.read(tenant, async (tx) =>
-        encodeRevocations(tx, kind, await listAuthorities(tx, kind)),
-      ),
-    trust,
+      database.read(tenant, async (tx) => {
+        const rows = await listAuthorities(tx, kind)
+        await requireAuthentic(vault, tx, tenant, rows)
+        return encodeRevocations(tx, kind, rows)
+      }),
+    trust: (tx, tenant, kind, certificate) => trust(vault, tx, tenant, kind, certificate),
   }
 }
 

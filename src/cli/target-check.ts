@@ -55,7 +55,7 @@ export async function checkTarget(
         ...target.hostKeys.map(({ type }) => type),
       ],
       verifyHostKey: async (blob) => {
-        const known = await isHostKeyOf(product.database, tenant, target, blob)
+        const known = await isHostKeyOf(product.database, product.ca, tenant, target, blob)
         if (known) reached = 'host-key'
         return known
       },

@@ -7,16 +7,10 @@
  */
 
 export type { CertificateOrder, CertificateWish } from './authority-key.ts'
-export {
-  KekUnreadable,
-  KekWrong,
-  KeyMissing,
-  LeasesExhausted,
-  SecretDamaged,
-  VaultRefused,
-  VaultSealed,
-} from './errors.ts'
+export { KeyMissing, RecordChanged, VaultSealed } from './errors.ts'
 export { createKekFile, type Kek, openKek } from './kek.ts'
+export type { TaggedRecord } from './record-tag.ts'
+export type { TaggedRow, TagRecord } from './record-tags.ts'
 export type { VaultStatus } from './seal.ts'
 export type { KeyLease, LeaseWish } from './signing.ts'
 export { createVault, type Vault } from './vault.ts'

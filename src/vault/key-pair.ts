@@ -55,7 +55,12 @@ export function ed25519Bytes(publicKey: KeyObject): Buffer {
 
 /** The RFC 8709 blob of an Ed25519 key. */
 export function ed25519Blob(publicKey: KeyObject): Buffer {
-  return new Writer().text('ssh-ed25519').string(ed25519Bytes(publicKey)).build()
+  return ed25519BlobOf(ed25519Bytes(publicKey))
+}
+
+/** The same of the 32 bytes of the key. */
+export function ed25519BlobOf(bytes: Uint8Array): Buffer {
+  return new Writer().text('ssh-ed25519').string(Buffer.from(bytes)).build()
 }
 
 /** The hash of each signature algorithm that the vault signs with: SHA-1 is not among them. */

@@ -1,9 +1,9 @@
-import type { Database, TenantId } from '../postgres/index.ts'
-import { formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
+import type { TenantId } from '../postgres/index.ts'
+import { fingerprint, formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
 import { KeyMissing, SecretDamaged } from './errors.ts'
 import { generateRsaKeyPair, rsaBlob } from './key-pair.ts'
 import { findNewestSecret } from './queries.ts'
-import type { SecretStore } from './secrets.ts'
+import type { SecretSpec, SecretStore } from './secrets.ts'
 
 /** The two key pairs of a tenant: the platform's for administration, and the customer's own. */
 export type SshKeyName = 'admin_ssh' | 'tenant_ssh'
@@ -37,37 +37,25 @@ function sshKeyComment(tenant: TenantId, name: SshKeyName): string {
 
 /** The key pairs of tenants with which the bastion logs in to targets. */
 export class SshKeys {
-  readonly #database: Database
   readonly #secrets: SecretStore
 
-  constructor(database: Database, secrets: SecretStore) {
-    this.#database = database
+  constructor(secrets: SecretStore) {
     this.#secrets = secrets
   }
 
   async create(tenant: TenantId): Promise<void> {
     await this.#secrets.create(
       tenant,
-      sshKeyNames.map((name) => ({
-        name,
-        algorithm: 'ssh-rsa',
-        path: sshKeyPath(tenant, name),
-        rotationPolicy,
-        generate: async () => {
-          const pair = await generateRsaKeyPair()
-          const key = { type: 'ssh-rsa', blob: rsaBlob(pair.publicKey) }
-          const publicKey = formatPublicKey(key, sshKeyComment(tenant, name))
-          const { fingerprint } = readPublicKey(publicKey, name)
-          return { privateKey: pair.privateKey, publicKey, fingerprint }
-        },
-      })),
+      sshKeyNames.map((name) => specOf(tenant, name)),
     )
   }
 
+  /** Throws RecordChanged, KeyMissing, VaultSealed. */
   async describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription> {
-    const path = sshKeyPath(tenant, name)
-    const row = await this.#database.read(tenant, (tx) => findNewestSecret(tx, path))
+    const spec = specOf(tenant, name)
+    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), spec.path))
     if (row === undefined) throw new KeyMissing(name)
+    await this.#secrets.requirePublicKey(tenant, spec, row)
     return {
       publicKey: row.publicKey,
       fingerprint: readPublicKey(row.publicKey, name).fingerprint,
@@ -79,7 +67,22 @@ export class SshKeys {
   }
 }
 
-/** The public half is not sealed, so what it says is checked again against what signs. */
+function specOf(tenant: TenantId, name: SshKeyName): SecretSpec {
+  return {
+    name,
+    algorithm: 'ssh-rsa',
+    path: sshKeyPath(tenant, name),
+    rotationPolicy,
+    generate: generateRsaKeyPair,
+    describe: (publicKey) => {
+      const blob = rsaBlob(publicKey)
+      const line = formatPublicKey({ type: 'ssh-rsa', blob }, sshKeyComment(tenant, name))
+      return { publicKey: line, fingerprint: fingerprint(blob) }
+    },
+  }
+}
+
+/** A signature is compared with this key before it leaves the vault: the line itself proves nothing. */
 export function readPublicKey(line: string, name: string): PublicKey {
   const parsed = parsePublicKey(line)
   if ('problem' in parsed) throw new SecretDamaged(name, new Error(parsed.problem))

@@ -1,11 +1,13 @@
 import type { CheckpointSigner } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Database, TenantId, WriteTx } from '../postgres/index.ts'
+import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import { AuthorityKeys, type AuthorityName, type CertificateOrder } from './authority-key.ts'
+import { ChangeReports } from './change-reports.ts'
 import { openCheckpointSigner } from './checkpoint-key.ts'
 import type { Kek } from './kek.ts'
 import { vaultMetrics } from './metrics.ts'
+import { RecordTags, type TaggedRow, type TagRecord } from './record-tags.ts'
 import { Seal, type VaultStatus } from './seal.ts'
 import { SealState } from './seal-state.ts'
 import { SecretStore } from './secrets.ts'
@@ -15,7 +17,10 @@ import { type SshKeyDescription, type SshKeyName, SshKeys } from './ssh-key.ts'
 export interface Vault {
   /** Makes admin_ssh and tenant_ssh where they are missing; audited. Takes seconds, off the main thread. */
   createSshKeys(tenant: TenantId): Promise<void>
-  /** What may be known of a key pair. Needs no key, so it answers while the vault is sealed. */
+  /**
+   * The public half of a key pair, checked against what the vault made. Throws RecordChanged, and
+   * VaultSealed while nothing can be checked.
+   */
   describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription>
   /** Promises one signature, for one login of one session, for at most a minute. */
   lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease>
@@ -30,6 +35,25 @@ export interface Vault {
   ): Promise<KeyLease>
   /** Makes the key of a certificate authority when it is missing; audited. Gives its public half. */
   createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
+  /**
+   * Whether a public key, as on the wire, is the one that the vault made for an authority. Another
+   * one is reported. Reads through tx, once in a process. Throws VaultSealed.
+   */
+  isAuthorityKey(
+    tx: ReadTx,
+    tenant: TenantId,
+    authority: AuthorityName,
+    publicKey: Buffer,
+  ): Promise<boolean>
+  /** Runs work with the means to tag public rows of a tenant. Throws VaultSealed. */
+  tagging<T>(tenant: TenantId, work: (tag: TagRecord) => Promise<T>): Promise<T>
+  /**
+   * Whether each row is as VaultTerm wrote it, in their order; a row that is not is reported. Call it
+   * outside of transactions. Throws VaultSealed for rows that cannot be checked while it is sealed.
+   */
+  areIntact(tenant: TenantId, rows: readonly TaggedRow[]): Promise<readonly boolean[]>
+  /** At start: has the rows of tenants tagged that are from before tags. `tagRows` answers how many. */
+  tagOldTenants(tagRows: (tx: WriteTx, tag: TagRecord) => Promise<number>): Promise<void>
   /**
    * Signs the certificate that is ordered. Nobody gets it unless it is on the log as `cert.issue`,
    * committed, and `require` did not fail that transaction, which it is asked of with the log's lock
@@ -69,15 +93,17 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
   const scoped = log.child({ module: 'vault' })
   const metrics = vaultMetrics(registry)
   const state = new SealState(database, kek)
-  const secrets = new SecretStore(database, kek, state, metrics)
-  const sshKeys = new SshKeys(database, secrets)
-  const authorityKeys = new AuthorityKeys(secrets, metrics)
+  const reports = new ChangeReports(database, metrics, scoped)
+  const secrets = new SecretStore(database, kek, state, metrics, reports)
+  const sshKeys = new SshKeys(secrets)
+  const authorityKeys = new AuthorityKeys(secrets, metrics, reports)
   const signer = new LoginSigner(secrets, metrics, scoped)
+  const tags = new RecordTags(database, kek, secrets, reports, scoped)
   const seal = new Seal(database, kek, state, scoped)
 
   let checkpoints: Promise<CheckpointSigner> | undefined
   function checkpointSigner(): Promise<CheckpointSigner> {
-    checkpoints ??= openCheckpointSigner(database, secrets, metrics).catch((err: unknown) => {
+    checkpoints ??= openCheckpointSigner(secrets, metrics).catch((err: unknown) => {
       checkpoints = undefined
       throw err
     })
@@ -90,6 +116,11 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     lease: (tenant, wish) => signer.lease(tenant, wish),
     leaseEphemeral: (tenant, wish, certify) => signer.leaseEphemeral(tenant, wish, certify),
     createAuthorityKey: (tenant, authority) => authorityKeys.create(tenant, authority),
+    isAuthorityKey: (tx, tenant, authority, publicKey) =>
+      authorityKeys.isPublicKey(tx, tenant, authority, publicKey),
+    tagging: (tenant, work) => tags.tagging(tenant, work),
+    areIntact: (tenant, rows) => tags.areIntact(tenant, rows),
+    tagOldTenants: (tagRows) => tags.tagOldTenants(tagRows),
     signCertificate: (tenant, order, require) => authorityKeys.sign(tenant, order, require),
     sign: (leaseId, data, algorithm) => signer.sign(leaseId, data, algorithm),
     checkpointSigner,
@@ -104,6 +135,7 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
     unseal: () => seal.unseal(),
     async close() {
       signer.clear()
+      await reports.close()
       await state.close()
     },
   }

@@ -20,7 +20,9 @@ import {
   Writer,
 } from '../../src/ssh/index.ts'
 import { publicKeyBlob } from '../../src/ssh/public-key.ts'
+import type { Vault } from '../../src/vault/index.ts'
 import { openTestDatabase, silent, type TestDatabase } from '../support/postgres.ts'
+import { openTestVault } from '../support/vault.ts'
 
 export const actor: Actor = { kind: 'operator', id: 'cli', name: 'ops' }
 export const source = '198.51.100.4'
@@ -42,6 +44,7 @@ export interface Place {
 
 export interface AuthFixture {
   readonly database: TestDatabase
+  readonly vault: Vault
   readonly auth: Auth
   readonly adminAuth: AdminAuth
   place(): Promise<Place>
@@ -53,10 +56,12 @@ export interface AuthFixture {
 export async function openAuthFixture(): Promise<AuthFixture> {
   const database = await openTestDatabase()
   const { app } = database
+  const { vault, ca } = await openTestVault(app)
   const over = (own: Database) =>
     createAuth({
       database: own,
-      certificates: loginCertificates,
+      vault,
+      certificates: loginCertificates(ca),
       log: silent,
       metrics: new Registry(),
     })
@@ -71,6 +76,7 @@ export async function openAuthFixture(): Promise<AuthFixture> {
     app.write(tenant, (tx) => tx.run(`update tenant set suspended_at = ${when}`))
   return {
     database,
+    vault,
     auth,
     adminAuth,
     events,

@@ -27,6 +27,7 @@ const revoked = new Set<bigint>()
 /** Logins as they are, with an authority whose key a test holds. */
 const auth = createAuth({
   database: fixture.database.app,
+  vault: fixture.vault,
   log: silent,
   metrics: new Registry(),
   certificates: {

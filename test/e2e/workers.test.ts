@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase, type TenantId } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
 import { publicKeyBlob, Writer } from '../../src/ssh/index.ts'
+import { ChangeReports } from '../../src/vault/change-reports.ts'
 import { openKek } from '../../src/vault/index.ts'
 import { vaultMetrics } from '../../src/vault/metrics.ts'
 import { findNewestSecret } from '../../src/vault/queries.ts'
@@ -69,7 +70,14 @@ async function secretsOf({ home }: VaultTerm) {
   try {
     const kek = await openKek(`file:${join(home, 'kek')}`)
     const state = new SealState(database, kek)
-    const secrets = new SecretStore(database, kek, state, vaultMetrics(new Registry()))
+    const metrics = vaultMetrics(new Registry())
+    const secrets = new SecretStore(
+      database,
+      kek,
+      state,
+      metrics,
+      new ChangeReports(database, metrics, silent),
+    )
     const tenants = await database.system((tx) =>
       tx.many<{ tenant: TenantId }>('select tenant_id as tenant from tenant'),
     )
