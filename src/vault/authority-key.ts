@@ -11,16 +11,16 @@ import {
   fingerprint,
   formatPublicKey,
   parseCertificate,
-  parsePublicKey,
   sealCertificate,
   Writer,
 } from '../ssh/index.ts'
 import type { ChangeReports } from './change-reports.ts'
 import { KeyMissing, RecordChanged, SecretDamaged, VaultRefused, VaultSealed } from './errors.ts'
-import { ed25519Blob, generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
+import { generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
 import type { VaultMetrics } from './metrics.ts'
 import { findNewestSecret, requireUnsealed, type SecretRow } from './queries.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
+import { sshBlobIn } from './ssh-key.ts'
 
 /** Which of a tenant's CA keys. */
 export interface AuthorityName {
@@ -127,10 +127,11 @@ export class AuthorityKeys {
     const signBy = async (key: SecretRow) => {
       const place = { tenant, path, version: key.version }
       const signed = await this.#secrets.use(place, key, (opened) =>
-        signEd25519(opened, toBeSigned),
+        signEd25519(opened, signatureKey, toBeSigned),
       )
-      if (!signed.publicBlob.equals(signatureKey)) throw new SecretDamaged(path)
-      return signed.bare
+      // The halves are a pair: that was checked, or the row would not have opened.
+      if (signed === undefined) throw new Error('a signature did not verify and was withheld')
+      return signed
     }
     const signEarly = async () => {
       await nextTurn()
@@ -159,8 +160,8 @@ export class AuthorityKeys {
     if (stored === undefined) throw new KeyMissing(path)
     if (stored.publicKey !== row.publicKey) throw new SecretDamaged(path)
     const isGood = isAsKept && lapses === this.#secrets.lapses
-    const bare = (isGood ? early : undefined) ?? (await signBy(stored))
-    const blob = sealCertificate(toBeSigned, signatureBlob(bare))
+    const signature = (isGood ? early : undefined) ?? (await signBy(stored))
+    const blob = sealCertificate(toBeSigned, signature)
     const parsed = parseCertificate(blob)
     // What left the vault is read once more, as its readers will.
     if ('problem' in parsed || !parsed.certificate.signatureKey.equals(signatureKey)) {
@@ -255,8 +256,8 @@ function specOf(tenant: TenantId, authority: AuthorityName): SecretSpec {
     path: pathOf(authority),
     rotationPolicy: '365_days',
     generate: generateEd25519KeyPair,
-    describe: (publicKey) => {
-      const blob = ed25519Blob(publicKey)
+    parse: sshBlobIn,
+    describe: (blob) => {
       const comment = `vaultterm-ca-${kind}-${tenant.slice(0, 8)}`
       const line = formatPublicKey({ type: 'ssh-ed25519', blob }, comment)
       return { publicKey: line, fingerprint: fingerprint(blob) }
@@ -284,9 +285,9 @@ function nameOf(tenant: TenantId, path: string): string {
 }
 
 function publicKeyOf({ publicKey }: SecretRow, path: string): Buffer {
-  const parsed = parsePublicKey(publicKey)
-  if ('problem' in parsed) throw new SecretDamaged(path, new Error(parsed.problem))
-  return parsed.key.blob
+  const blob = sshBlobIn(publicKey)
+  if (blob === undefined) throw new SecretDamaged(path)
+  return blob
 }
 
 function signatureBlob(bare: Buffer): Buffer {

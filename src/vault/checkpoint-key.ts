@@ -9,7 +9,13 @@ import {
 } from '../audit/index.ts'
 import { systemTenant } from '../postgres/index.ts'
 import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
-import { ed25519BlobOf, ed25519Bytes, generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
+import {
+  bareEd25519,
+  ed25519BlobOf,
+  ed25519Bytes,
+  generateEd25519KeyPair,
+  signEd25519,
+} from './key-pair.ts'
 import type { VaultMetrics } from './metrics.ts'
 import { findNewestSecret } from './queries.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
@@ -22,8 +28,16 @@ const spec: SecretSpec = {
   path: 'audit/checkpoint',
   rotationPolicy: 'never',
   generate: generateEd25519KeyPair,
-  describe: (publicKey) => {
-    const key = verifierKey(name, ed25519Bytes(publicKey))
+  parse: (line) => {
+    try {
+      return ed25519BlobOf(parseVerifierKey(line).publicKey)
+    } catch (err) {
+      if (err instanceof NoteInvalid) return undefined
+      throw err
+    }
+  },
+  describe: (blob) => {
+    const key = verifierKey(name, ed25519Bytes(blob))
     return { publicKey: formatVerifierKey(key), fingerprint: key.keyId.toString('hex') }
   },
 }
@@ -54,10 +68,12 @@ export async function openCheckpointSigner(
       const newest = await find()
       if (newest === undefined) throw new KeyMissing(spec.name)
       const place = { tenant: systemTenant, path: spec.path, version: newest.version }
-      const signature = await secrets.use(place, newest, (key) => signEd25519(key, text))
-      if (!signature.publicBlob.equals(publicBlob)) throw new SecretDamaged(spec.path)
+      const signature = await secrets.use(place, newest, (key) =>
+        signEd25519(key, publicBlob, text),
+      )
+      if (signature === undefined) throw new SecretDamaged(spec.path)
       metrics.signatures.inc({ purpose: 'checkpoint' })
-      return signature.bare
+      return bareEd25519(signature)
     },
   }
 }

@@ -1,10 +1,10 @@
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { ChangeReports } from './change-reports.ts'
 import { RecordChanged, SecretDamaged, VaultSealed } from './errors.ts'
 import type { Kek } from './kek.ts'
-import type { KeyPair } from './key-pair.ts'
+import { arePair, type KeyPair } from './key-pair.ts'
 import {
   bindsPublicKey,
   type RecordPlace,
@@ -37,7 +37,9 @@ export interface SecretSpec {
   /** The store wipes the private key once it is sealed. */
   generate(): Promise<KeyPair>
   /** The public half as it is stored. A key pair has exactly one such text. */
-  describe(publicKey: KeyObject): PublicHalf
+  describe(publicBlob: Buffer): PublicHalf
+  /** The public key in such a text, as on the wire; undefined when it is another kind of text. */
+  parse(publicKey: string): Buffer | undefined
 }
 
 export interface PublicHalf {
@@ -136,8 +138,10 @@ export class SecretStore {
         await this.withKek(() => requirePublicKey(this.#kek, kekOf(row), place, row))
         return
       }
-      const half = await this.use(place, row, (pem) => spec.describe(createPublicKey(pem)))
-      if (half.publicKey === row.publicKey) return
+      const blob = spec.parse(row.publicKey)
+      if (blob !== undefined && spec.describe(blob).publicKey === row.publicKey) {
+        if (await this.use(place, row, (privateKey) => arePair(privateKey, blob))) return
+      }
     } catch (err) {
       if (!(err instanceof SecretDamaged)) throw err
     }
@@ -174,7 +178,7 @@ export class SecretStore {
     const pair = await spec.generate()
     const { privateKey } = pair
     try {
-      const { publicKey, fingerprint } = spec.describe(pair.publicKey)
+      const { publicKey, fingerprint } = spec.describe(pair.publicBlob)
       const place = { tenant, path: spec.path, version: 1 }
       const record: SealedRecord = await this.withKek(() =>
         sealRecord(this.#kek, tenantKek, place, privateKey, publicKey),

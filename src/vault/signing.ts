@@ -1,11 +1,10 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { parseCertificate } from '../ssh/index.ts'
 import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
-import { ed25519Blob, rsaAlgorithms, signEd25519With, signRsa } from './key-pair.ts'
-import { type Lease, Leases } from './lease.ts'
+import { generateEphemeralKeyPair, rsaAlgorithms, signEd25519, signRsa } from './key-pair.ts'
+import { type EphemeralKey, type Lease, Leases } from './lease.ts'
 import type { VaultMetrics } from './metrics.ts'
 import { findNewestSecret, findSecret } from './queries.ts'
 import { envelopeId, type SecretStore } from './secrets.ts'
@@ -84,15 +83,31 @@ export class LoginSigner {
     wish: EphemeralWish,
     certify: (publicKey: Buffer) => Promise<Buffer>,
   ): Promise<KeyLease> {
-    const { publicKey: half, privateKey: ephemeral } = generateKeyPairSync('ed25519')
-    const publicKey = ed25519Blob(half)
-    const certificate = await certify(publicKey)
-    const parsed = parseCertificate(certificate)
-    if ('problem' in parsed || !parsed.certificate.publicKey.equals(publicKey)) {
-      throw this.#refused('certificate')
+    const { publicBlob: publicKey, privateKey } = generateEphemeralKeyPair()
+    try {
+      const certificate = await certify(publicKey)
+      const parsed = parseCertificate(certificate)
+      if ('problem' in parsed || !parsed.certificate.publicKey.equals(publicKey)) {
+        throw this.#refused('certificate')
+      }
+      const { type } = parsed.certificate
+      const ephemeral = { privateKey, publicKey, certificateAlgorithm: type }
+      const { id, algorithms } = this.#addEphemeral(tenant, wish, certificate, ephemeral)
+      return { id, publicKey, certificate, algorithms }
+    } catch (err) {
+      privateKey.fill(0)
+      throw err
     }
+  }
+
+  #addEphemeral(
+    tenant: TenantId,
+    wish: EphemeralWish,
+    certificate: Buffer,
+    ephemeral: EphemeralKey,
+  ): Lease {
     const now = Date.now()
-    const { id, algorithms } = this.#leases.add(
+    return this.#leases.add(
       {
         tenant,
         name: 'ephemeral',
@@ -102,27 +117,36 @@ export class LoginSigner {
         session: wish.session,
         shown: certificate,
         algorithms: ['ssh-ed25519'],
-        certificateAlgorithm: parsed.certificate.type,
         ephemeral,
         hostKey: wish.hostKey,
         expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
       },
       now,
     )
-    return { id, publicKey, certificate, algorithms }
   }
 
   /** Signs the login that was leased. The lease is spent, whether or not it signs. */
   async sign(leaseId: string, data: Buffer, algorithm: string): Promise<Buffer> {
     const held = this.#leases.take(leaseId, Date.now())
     if (held === undefined) throw this.#refused('lease')
+    try {
+      return await this.#signHeld(held, data, algorithm)
+    } finally {
+      held.ephemeral?.privateKey.fill(0)
+    }
+  }
+
+  async #signHeld(held: Lease, data: Buffer, algorithm: string): Promise<Buffer> {
     const refusal = refuseRequest(held, data, algorithm)
     if (refusal !== undefined) throw this.#refused(refusal, held)
     if (held.ephemeral !== undefined) {
       // Its certificate is on the log. This asks whether the vault was sealed since.
       await this.#secrets.require(held.tenant)
+      const { privateKey, publicKey } = held.ephemeral
+      const signature = signEd25519(privateKey, publicKey, data)
+      if (signature === undefined) throw new Error('a signature did not verify and was withheld')
       this.#metrics.signatures.inc({ purpose: 'upstream' })
-      return signEd25519With(held.ephemeral, data)
+      return signature
     }
     // Intent first: once this has committed, the key is opened and the signature made.
     const [row] = await this.#secrets.write(held.tenant, (tx) =>
@@ -134,11 +158,11 @@ export class LoginSigner {
     if (row === undefined) throw new KeyMissing(held.name)
     if (envelopeId(row) !== held.envelope) throw new SecretDamaged(held.path)
     const signature = await this.#secrets.use(held, row, (privateKey) =>
-      signRsa(privateKey, data, algorithm),
+      signRsa(privateKey, held.shown, data, algorithm),
     )
-    if (!signature.publicBlob.equals(held.shown)) throw new SecretDamaged(held.path)
+    if (signature === undefined) throw new SecretDamaged(held.path)
     this.#metrics.signatures.inc({ purpose: 'upstream' })
-    return signature.blob
+    return signature
   }
 
   /** Takes every lease back. */

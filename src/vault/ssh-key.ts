@@ -1,7 +1,7 @@
 import type { TenantId } from '../postgres/index.ts'
 import { fingerprint, formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
 import { KeyMissing, SecretDamaged } from './errors.ts'
-import { generateRsaKeyPair, rsaBlob } from './key-pair.ts'
+import { generateRsaKeyPair } from './key-pair.ts'
 import { findNewestSecret } from './queries.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
 
@@ -74,8 +74,8 @@ function specOf(tenant: TenantId, name: SshKeyName): SecretSpec {
     path: sshKeyPath(tenant, name),
     rotationPolicy,
     generate: generateRsaKeyPair,
-    describe: (publicKey) => {
-      const blob = rsaBlob(publicKey)
+    parse: sshBlobIn,
+    describe: (blob) => {
       const line = formatPublicKey({ type: 'ssh-rsa', blob }, sshKeyComment(tenant, name))
       return { publicKey: line, fingerprint: fingerprint(blob) }
     },
@@ -87,4 +87,10 @@ export function readPublicKey(line: string, name: string): PublicKey {
   const parsed = parsePublicKey(line)
   if ('problem' in parsed) throw new SecretDamaged(name, new Error(parsed.problem))
   return parsed.key
+}
+
+/** The key in a line, as on the wire; undefined when the line is none. */
+export function sshBlobIn(line: string): Buffer | undefined {
+  const parsed = parsePublicKey(line)
+  return 'problem' in parsed ? undefined : parsed.key.blob
 }
