@@ -8,6 +8,7 @@ export function findInMemory(
   pid: number,
   needles: ReadonlyMap<string, readonly Buffer[]>,
 ): readonly string[] {
+  const search = searchFor(needles)
   const found = new Set<string>()
   const maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
   const memory = openSync(`/proc/${pid}/mem`, 'r')
@@ -28,15 +29,38 @@ export function findInMemory(
           // A page that was given back since.
           continue
         }
-        const bytes = chunk.subarray(0, read)
-        for (const [name, forms] of needles) {
-          if (!found.has(name) && forms.some((form) => bytes.includes(form))) found.add(name)
-        }
+        for (const name of search(chunk.subarray(0, read))) found.add(name)
       }
     }
     return [...found]
   } finally {
     closeSync(memory)
+  }
+}
+
+/** Looks for all of them in one pass over the bytes: there are many needles, and much memory. */
+function searchFor(needles: ReadonlyMap<string, readonly Buffer[]>) {
+  const byStart = new Map<number, { name: string; form: Buffer }[]>()
+  const isStart = new Uint8Array(65536)
+  for (const [name, forms] of needles) {
+    for (const form of forms) {
+      const start = form.readUInt32BE(0)
+      byStart.set(start, [...(byStart.get(start) ?? []), { name, form }])
+      isStart[start & 65535] = 1
+    }
+  }
+  return (bytes: Buffer): ReadonlySet<string> => {
+    const found = new Set<string>()
+    let last = 0
+    for (let at = 0; at < bytes.length; at++) {
+      last = ((last << 8) | (bytes[at] ?? 0)) >>> 0
+      if (isStart[last & 65535] === 0) continue
+      for (const { name, form } of byStart.get(last) ?? []) {
+        const from = at - 3
+        if (from >= 0 && bytes.subarray(from, from + form.length).equals(form)) found.add(name)
+      }
+    }
+    return found
   }
 }
 
