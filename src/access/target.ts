@@ -74,7 +74,7 @@ export interface Targets {
 
 const targetsMax = 10_000
 /** Of an update that finds the target changed meanwhile. */
-const updateTriesMax = 5
+const updateTriesMax = 100
 
 export function createTargets(database: Database, vault: TargetVault): Targets {
   return {
