@@ -1,9 +1,9 @@
 import { resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import { type Access, createAccess } from './access/index.ts'
+import { type Access, createAccess, tagOldTargets } from './access/index.ts'
 import { createAdmin } from './admin/index.ts'
 import { type Audit, createAudit } from './audit/index.ts'
-import { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth/index.ts'
+import { type AdminAuth, type Auth, createAdminAuth, createAuth, tagOldKeys } from './auth/index.ts'
 import {
   type Bastion,
   createBastion,
@@ -103,12 +103,15 @@ export async function openProduct(
     closing.defer(() => recorder.close())
     const coordination = await openCoordination(datastores.redisUrl, log, metrics)
     closing.defer(() => coordination.close())
-    const auth = createAuth({ database, certificates: loginCertificates, log, metrics })
     const adminAuth = createAdminAuth({ database, log, metrics })
     const tenants = createTenants({ database, vault, log })
     const { registry } = coordination
     const ca = createCa({ database, vault, egress, metrics })
+    const auth = createAuth({ database, vault, certificates: loginCertificates(ca), log, metrics })
     const access = createAccess({ database, vault, ca, registry, log, metrics })
+    await vault.tagOldTenants(
+      async (tx, tag) => (await tagOldTargets(tx, tag)) + (await tagOldKeys(tx, tag)),
+    )
     const close = closing.move()
     return {
       tenants,

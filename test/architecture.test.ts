@@ -27,8 +27,43 @@ const importsOf = (file: string) =>
     ),
   ].map((match) => match[1] ?? match[2] ?? '')
 
+function moduleOf(file: string): string {
+  return file.split(/[/.]/)[0] ?? ''
+}
+
+/** The files of its own module that a file imports, for values or for types. */
+function neighboursOf(file: string): readonly string[] {
+  return importsOf(file)
+    .filter((specifier) => specifier.startsWith('.'))
+    .map((specifier) => new URL(specifier, `file:///${file}`).pathname.slice(1))
+    .filter((path) => moduleOf(path) === moduleOf(file))
+}
+
+/** The first circle among files, as the way round it; undefined when there is none. */
+function circleIn(
+  all: readonly string[],
+  neighbours: (file: string) => readonly string[] = neighboursOf,
+): readonly string[] | undefined {
+  const done = new Set<string>()
+  const visit = (file: string, way: readonly string[]): readonly string[] | undefined => {
+    if (way.includes(file)) return [...way.slice(way.indexOf(file)), file]
+    if (done.has(file)) return undefined
+    for (const next of neighbours(file)) {
+      const circle = visit(next, [...way, file])
+      if (circle !== undefined) return circle
+    }
+    done.add(file)
+    return undefined
+  }
+  for (const file of all) {
+    const circle = visit(file, [])
+    if (circle !== undefined) return circle
+  }
+  return undefined
+}
+
 test.each(files)('%s imports lower layers only, by their public face', (file) => {
-  const module = file.split(/[/.]/)[0] ?? ''
+  const module = moduleOf(file)
   expect(layers.flat()).toContain(module)
   for (const specifier of importsOf(file).filter((path) => path.startsWith('.'))) {
     const [imported = '', ...inside] = new URL(specifier, `file:///${file}`).pathname
@@ -65,6 +100,30 @@ test.each(files.filter((file) => file.startsWith('bastion/')))(
     }
   },
 )
+
+const modules = [...new Set(files.filter((file) => file.includes('/')).map(moduleOf))]
+
+test.each(modules)(
+  'no file of src/%s imports itself by way of others, types included',
+  (module) => {
+    expect(circleIn(files.filter((file) => moduleOf(file) === module))).toBeUndefined()
+  },
+)
+
+test('finds a circle that types alone close', () => {
+  const imports = new Map([
+    ['a.ts', ['b.ts']],
+    ['b.ts', ['c.ts']],
+    ['c.ts', ['d.ts', 'b.ts']],
+    ['d.ts', []],
+  ])
+  expect(circleIn([...imports.keys()], (file) => imports.get(file) ?? [])).toEqual([
+    'b.ts',
+    'c.ts',
+    'b.ts',
+  ])
+  expect(neighboursOf('ca/queries.ts')).toContain('ca/generation.ts')
+})
 
 /** A package that only one folder may know, so that its faults and its successor stay one folder's affair. */
 const keepers: Record<string, string> = {

@@ -115,8 +115,8 @@ export interface Access extends Targets, Grants {
 
 export interface AccessDeps {
   readonly database: Database
-  readonly vault: Pick<Vault, 'lease'>
-  readonly ca: Pick<Ca, 'leaseUpstream'>
+  readonly vault: Pick<Vault, 'lease' | 'tagging' | 'areIntact'>
+  readonly ca: Pick<Ca, 'leaseUpstream' | 'trust'>
   readonly registry: LiveRegistry | undefined
   readonly log: Log
   readonly metrics: Metrics
@@ -135,7 +135,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   const log = rest.log.child({ module: 'access' })
   const metrics = accessMetrics(rest.metrics)
   const mint = new Mint()
-  const authorizer = new Authorizer(database, mint, metrics)
+  const authorizer = new Authorizer(database, vault, mint, metrics)
   const live = new LiveSessions(registry, log, metrics)
   const sessions = new Sessions({ database, mint, authorizer, live, log })
   const views = new SessionViews(database)
@@ -167,11 +167,11 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
 
   async function checkHostKey(given: Authorization, blob: Buffer): Promise<boolean> {
     const { tenant: id, tenantSlug: slug, target } = mint.check(given).authorization
-    return isHostKeyOf(database, { id, slug }, target, blob)
+    return isHostKeyOf(database, ca, { id, slug }, target, blob)
   }
 
   return {
-    ...createTargets(database),
+    ...createTargets(database, vault),
     ...createGrants(database),
     authorize: (identity, wish) => authorizer.authorize(identity, wish),
     authorizeJump: (identity, address, outer) => authorizer.authorizeJump(identity, address, outer),

@@ -11,6 +11,7 @@ import { namesShownMax } from './names-shown.ts'
 import { listSomeReachable } from './reachable-queries.ts'
 import { RefusalLimit } from './refusal-limit.ts'
 import type { Target } from './target-fields.ts'
+import { requireIntactTargets, type TargetVault } from './target-record.ts'
 
 /** How the connection came that asks for a jump. */
 export interface JumpOuter {
@@ -23,12 +24,19 @@ export interface JumpOuter {
 /** Decides who may open what, from what the database says now; nothing is remembered in between. */
 export class Authorizer {
   readonly #database: Database
+  readonly #vault: Pick<TargetVault, 'areIntact'>
   readonly #mint: Mint
   readonly #metrics: AccessMetrics
   readonly #refusals = new RefusalLimit()
 
-  constructor(database: Database, mint: Mint, metrics: AccessMetrics) {
+  constructor(
+    database: Database,
+    vault: Pick<TargetVault, 'areIntact'>,
+    mint: Mint,
+    metrics: AccessMetrics,
+  ) {
     this.#database = database
+    this.#vault = vault
     this.#mint = mint
     this.#metrics = metrics
   }
@@ -83,6 +91,7 @@ export class Authorizer {
       return this.#refuse(identity, wish, { why: 'chained', target: target.name }, target)
     }
     if ('why' in answer) return this.#refuse(identity, wish, answer, target)
+    await this.#requireIntact(identity, decision)
     this.#metrics.authorizations.inc({ outcome: 'allowed' })
     return { target }
   }
@@ -123,13 +132,21 @@ export class Authorizer {
     )
   }
 
-  #decide(identity: Identity, wish: Wish): Promise<Decision> {
-    return this.#database.read(
+  /** Throws RecordChanged when the target would be opened, and somebody changed it in the database. */
+  async #decide(identity: Identity, wish: Wish): Promise<Decision> {
+    const decision = await this.#database.read(
       identity.tenant,
       // All about a target that is named is asked at once.
       (tx) => decideNow(wish.target === undefined ? tx : tx.last(), identity, wish),
       { snapshot: true },
     )
+    if (!('why' in decision.answer)) await this.#requireIntact(identity, decision)
+    return decision
+  }
+
+  async #requireIntact({ tenant }: Identity, { row }: Decision): Promise<void> {
+    if (row === undefined) throw new Error('an allowed target has a row')
+    await requireIntactTargets(this.#vault, tenant, [row])
   }
 
   async #refuse(

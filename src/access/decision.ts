@@ -16,6 +16,8 @@ export interface Decision {
     | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })
     | RefusalReason
   readonly target: Target | undefined
+  /** The target as it is stored. Nothing may be done with it before its tag is checked. */
+  readonly row?: TargetRow
 }
 
 /** An address as the client of a jump gives it. */
@@ -112,7 +114,7 @@ function decideTarget(
   const target = targetOf(row)
   const { login, preferredLogin, kind, destination } = wish
   const decided = decide(user, target, rules, { login, preferredLogin, kind, destination }, now)
-  if (!('refused' in decided)) return { answer: { ...decided, user, tenantSlug }, target }
+  if (!('refused' in decided)) return { answer: { ...decided, user, tenantSlug }, target, row }
   const { name } = target
   switch (decided.refused) {
     case 'no-grant':

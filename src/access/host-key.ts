@@ -1,4 +1,4 @@
-import { isStandIn, trust } from '../ca/index.ts'
+import { type Ca, isStandIn } from '../ca/index.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
 import { checkCertificate, parseCertificate } from '../ssh/index.ts'
 import type { Target } from './target-fields.ts'
@@ -9,6 +9,7 @@ import type { Target } from './target-fields.ts'
  */
 export async function isHostKeyOf(
   database: Database,
+  ca: Pick<Ca, 'trust'>,
   tenant: { readonly id: TenantId; readonly slug: string },
   target: Pick<Target, 'name' | 'host' | 'hostKeys' | 'hostCertified'>,
   blob: Buffer,
@@ -21,7 +22,7 @@ export async function isHostKeyOf(
   if (isOnRecord(parsed.certificate.publicKey)) return true
   if (!target.hostCertified || isStandIn(parsed.certificate)) return false
   const { authorities, revocations } = await database.read(tenant.id, (tx) =>
-    trust(tx, 'host', parsed.certificate),
+    ca.trust(tx, tenant.id, 'host', parsed.certificate),
   )
   return hostNames(tenant.slug, target).some((principal) => {
     const checked = checkCertificate(parsed.certificate, {

@@ -14,10 +14,12 @@ export interface TargetRow {
   readonly hostCertified: boolean
   readonly keyTypes: readonly string[]
   readonly keyBlobs: readonly Buffer[]
+  /** Null for a row from before tags, or of another writer. */
+  readonly tag: Buffer | null
 }
 
 // A union of arrays would lose the order; a target has few keys, and both lists have the same order.
-export const targetColumns = `t.id, t.name, t.host, t.port, t.logins, t.auth,
+export const targetColumns = `t.id, t.name, t.host, t.port, t.logins, t.auth, t.tag,
   t.generation, t.host_certified as "hostCertified",
   array(select k.type from target_host_key k
     where k.tenant_id = t.tenant_id and k.target_id = t.id order by k.type, k.blob) as "keyTypes",
@@ -34,6 +36,27 @@ export function listTargets(tx: ReadTx): Promise<TargetRow[]> {
 
 export function listTargetsById(tx: ReadTx, ids: readonly TargetId[]): Promise<TargetRow[]> {
   return tx.many(`select ${targetColumns} from target t where t.id = any($1)`, [ids])
+}
+
+/** Targets without a tag: from before tags, or of another writer. */
+export function listUntaggedTargets(tx: ReadTx): Promise<TargetRow[]> {
+  return tx.many(`select ${targetColumns} from target t where t.tag is null`)
+}
+
+export async function setTargetTag(tx: WriteTx, id: TargetId, tag: Buffer): Promise<void> {
+  await setTargetTags(tx, [id], [tag])
+}
+
+export async function setTargetTags(
+  tx: WriteTx,
+  ids: readonly TargetId[],
+  tags: readonly Buffer[],
+): Promise<void> {
+  await tx.run(
+    `update target t set tag = u.tag from unnest($1::uuid[], $2::bytea[]) as u(id, tag)
+       where t.id = u.id`,
+    [ids, tags],
+  )
 }
 
 export async function countTargets(tx: ReadTx): Promise<number> {

@@ -1,8 +1,15 @@
 import { appendEvent } from '../audit/index.ts'
 import { type Actor, actorKeys } from '../auth/index.ts'
-import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
+import {
+  type Database,
+  type ReadTx,
+  type TenantId,
+  violation,
+  type WriteTx,
+} from '../postgres/index.ts'
 import { fingerprint } from '../ssh/index.ts'
-import { AccessLimit, TargetExists, TargetMissing } from './errors.ts'
+import type { TagRecord } from '../vault/index.ts'
+import { AccessLimit, TargetExists, TargetInvalid, TargetMissing } from './errors.ts'
 import {
   checkHost,
   checkHostKeys,
@@ -20,8 +27,15 @@ import {
   listTargets,
   lockTarget,
   setHostCertified,
+  setTargetTag,
   type TargetRow,
 } from './target-queries.ts'
+import {
+  intactTargets,
+  requireIntactTargets,
+  type TargetVault,
+  targetRecord,
+} from './target-record.ts'
 import {
   applyChange,
   checkChange,
@@ -38,8 +52,9 @@ export type NewTarget = Pick<Target, 'name' | 'host' | 'port' | 'logins' | 'host
 export interface Targets {
   /** Throws TargetInvalid with the reason, TargetExists, AccessLimit. */
   addTarget(tenant: TenantId, target: NewTarget, actor: Actor): Promise<Target>
-  /** By name. */
+  /** By name. Throws RecordChanged for a target that somebody changed in the database. */
   listTargets(tenant: TenantId): Promise<readonly Target[]>
+  /** Throws RecordChanged. */
   findTarget(tenant: TenantId, name: string): Promise<Target | undefined>
   /**
    * Changes a target in place: its grants stay. Sessions end that the new facts do not allow, and those on a
@@ -58,62 +73,123 @@ export interface Targets {
 }
 
 const targetsMax = 10_000
+/** Of an update that finds the target changed meanwhile. */
+const updateTriesMax = 100
 
-export function createTargets(database: Database): Targets {
+export function createTargets(database: Database, vault: TargetVault): Targets {
   return {
     async addTarget(tenant, wish, actor) {
       const target = checkTarget(wish)
+      const write = async (tx: WriteTx, tag: TagRecord) => {
+        if ((await countTargets(tx)) >= targetsMax) throw new AccessLimit('targets', targetsMax)
+        const id = await insertTarget(tx, target)
+        await insertHostKeys(tx, id, target.hostKeys)
+        const row = await requireRow(tx, target.name)
+        await setTargetTag(tx, id, tag(targetRecord(row)))
+        const added = targetOf(row)
+        await appendEvent(tx, { type: 'target.add', ...eventOf(added, actor) })
+        return added
+      }
       try {
-        return await database.write(tenant, async (tx) => {
-          if ((await countTargets(tx)) >= targetsMax) throw new AccessLimit('targets', targetsMax)
-          const id = await insertTarget(tx, target)
-          await insertHostKeys(tx, id, target.hostKeys)
-          const added = await requireTarget(tx, target.name)
-          await appendEvent(tx, { type: 'target.add', ...eventOf(added, actor) })
-          return added
-        })
+        return await vault.tagging(tenant, (tag) => database.write(tenant, (tx) => write(tx, tag)))
       } catch (err) {
         if (violation(err)?.kind === 'unique') throw new TargetExists(target.name)
         throw err
       }
     },
-    listTargets: async (tenant) => (await database.read(tenant, listTargets)).map(targetOf),
+    async listTargets(tenant) {
+      const rows = await database.read(tenant, listTargets)
+      await requireIntactTargets(vault, tenant, rows)
+      return rows.map(targetOf)
+    },
     async findTarget(tenant, name) {
       const row = await database.read(tenant, (tx) => findTarget(tx, name))
-      return row && targetOf(row)
+      if (row === undefined) return undefined
+      await requireIntactTargets(vault, tenant, [row])
+      return targetOf(row)
     },
     async updateTarget(tenant, name, wished, actor) {
       const change = checkChange(wished)
+      for (let tries = 0; tries < updateTriesMax; tries++) {
+        const checked = await database.read(tenant, (tx) => requireRow(tx, name))
+        await requireIntactTargets(vault, tenant, [checked])
+        const updated = await vault.tagging(tenant, (tag) =>
+          database.write(tenant, (tx) => writeUpdate(tx, { checked, change, tag, actor })),
+        )
+        if (updated !== undefined) return updated
+      }
+      throw new TargetInvalid(`${name} is being changed by others; try again`)
+    },
+    async certifyHost(tenant, name) {
+      const row = await database.read(tenant, (tx) => requireRow(tx, name))
+      await requireIntactTargets(vault, tenant, [row])
+      await vault.tagging(tenant, (tag) =>
+        database.write(tenant, async (tx) => {
+          // Whether it was issued is on the log of the authority. The tag is made of the row that was
+          // checked: one that somebody changed meanwhile does not fit it.
+          await setHostCertified(tx, row.id)
+          await setTargetTag(tx, row.id, tag(targetRecord({ ...row, hostCertified: true })))
+        }),
+      )
+    },
+    async removeTarget(tenant, name, actor) {
+      const known = await database.read(tenant, (tx) => requireRow(tx, name))
+      const [intact] = await intactTargets(vault, tenant, [known])
       return database.write(tenant, async (tx) => {
-        // Of two changes at once the second waits here, and changes what the first one left.
-        if ((await lockTarget(tx, name)) === undefined) throw new TargetMissing(name)
-        const before = await requireTarget(tx, name)
-        if (!(await applyChange(tx, before, change))) return { before, after: before }
-        const after = await requireTarget(tx, name)
-        await appendEvent(tx, targetUpdated(before, after, actor))
-        return { before, after }
+        const target = targetOf(await requireRow(tx, name))
+        if ((await deleteTarget(tx, target.id)) === 0) throw new TargetMissing(name)
+        // A changed row can be removed, but its keys are told nowhere.
+        const told = intact === undefined ? { ...target, hostKeys: [] } : target
+        await appendEvent(tx, { type: 'target.remove', ...eventOf(told, actor) })
+        return told
       })
     },
-    certifyHost: (tenant, name) =>
-      database.write(tenant, async (tx) => {
-        // Whether it was issued is on the log of the authority.
-        await setHostCertified(tx, (await requireTarget(tx, name)).id)
-      }),
-    removeTarget: (tenant, name, actor) =>
-      database.write(tenant, async (tx) => {
-        const target = await requireTarget(tx, name)
-        if ((await deleteTarget(tx, target.id)) === 0) throw new TargetMissing(name)
-        await appendEvent(tx, { type: 'target.remove', ...eventOf(target, actor) })
-        return target
-      }),
   }
 }
 
+/** undefined: the target is not the one that was checked any longer, so nothing was written. */
+async function writeUpdate(
+  tx: WriteTx,
+  {
+    checked,
+    change,
+    tag,
+    actor,
+  }: {
+    readonly checked: TargetRow
+    readonly change: TargetChange
+    readonly tag: TagRecord
+    readonly actor: Actor
+  },
+): Promise<TargetUpdate | undefined> {
+  const { name } = checked
+  // Of two changes at once the second waits here, and then begins anew with what the first one left.
+  if ((await lockTarget(tx, name)) === undefined) throw new TargetMissing(name)
+  const row = await requireRow(tx, name)
+  // A row that somebody put there since the check must not get a tag.
+  if (JSON.stringify(targetRecord(row)) !== JSON.stringify(targetRecord(checked))) return undefined
+  const before = targetOf(row)
+  if (!(await applyChange(tx, before, change))) return { before, after: before }
+  const changed = await requireRow(tx, name)
+  await setTargetTag(tx, changed.id, tag(targetRecord(changed)))
+  const after = targetOf(changed)
+  await appendEvent(tx, targetUpdated(before, after, actor))
+  return { before, after }
+}
+
 /** Throws TargetMissing. */
-export async function requireTarget(tx: ReadTx, name: string): Promise<Target> {
+async function requireRow(tx: ReadTx, name: string): Promise<TargetRow> {
   const row = await findTarget(tx, name)
   if (row === undefined) throw new TargetMissing(name)
-  return targetOf(row)
+  return row
+}
+
+/** Its address and keys are not checked: this is for what names the target only. Throws TargetMissing. */
+export async function requireTarget(
+  tx: ReadTx,
+  name: string,
+): Promise<Pick<Target, 'id' | 'logins'>> {
+  return targetOf(await requireRow(tx, name))
 }
 
 export function targetOf(row: TargetRow): Target {

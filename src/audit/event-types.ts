@@ -153,6 +153,8 @@ export const eventTypes = {
     ],
     private: ['path', 'login'],
   },
+  'record.tag': { public: ['count'], private: [] },
+  'record.refused': { public: ['record', 'recordId'], private: [] },
   'ca.create': {
     public: ['certKind', 'generation', 'state', 'fingerprint'],
     private: [],

@@ -15,7 +15,7 @@ import {
 export interface CheckpointSigner {
   /** The name of the key itself, such as `vaultterm/checkpoints`. */
   readonly name: string
-  /** The C2SP verifier key under that name. Available while the vault is sealed. */
+  /** The C2SP verifier key under that name. It was checked against what the vault made. */
   readonly verifierKey: string
   /** The 64 bytes of an Ed25519 signature over the text. May be asked for the same text again. */
   sign(text: Buffer): Promise<Buffer>

@@ -11,7 +11,7 @@ import {
 import { type Actor, actorKeys } from './actor.ts'
 import { AdministratorMissing, UserMissing, UserNameInvalid } from './errors.ts'
 import type { Identity, UserId } from './identity.ts'
-import { createKeys, type Keys } from './keys.ts'
+import { createKeys, type Keys, type KeyVault } from './keys.ts'
 import { authMetrics } from './metrics.ts'
 import {
   deleteUser,
@@ -54,6 +54,7 @@ export interface AdminAuth extends WebLogins {
 }
 
 export interface AuthDeps extends AdminAuthDeps {
+  readonly vault: KeyVault
   readonly certificates: LoginCertificates
 }
 
@@ -64,13 +65,13 @@ interface AdminAuthDeps {
   readonly metrics: Metrics
 }
 
-export function createAuth({ database, certificates, log, metrics }: AuthDeps): Auth {
-  const logins = new SshLogins(database, certificates, log.child({ module: 'auth' }))
+export function createAuth({ database, vault, certificates, log, metrics }: AuthDeps): Auth {
+  const logins = new SshLogins(database, vault, certificates, log.child({ module: 'auth' }))
   const web = new WebLogin(database, (tenant) => tenant !== systemTenant)
   const { attempts } = authMetrics(metrics)
   return {
     ...createUsers(database),
-    ...createKeys(database),
+    ...createKeys(database, vault),
     async authenticateSsh(login) {
       const identity = await logins.authenticate(login)
       attempts.inc({

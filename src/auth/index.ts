@@ -32,7 +32,6 @@ export {
   type UserId,
   type WebIdentity,
 } from './identity.ts'
-export type { UserKey } from './keys.ts'
-export type { LoginCertificates, SignedAttempt, SshLogin } from './ssh-login.ts'
+export { tagOldKeys, type UserKey } from './keys.ts'
 export type { NewUser, User } from './users.ts'
 export type { LoginLink, WebLogins } from './web-login.ts'

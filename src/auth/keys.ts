@@ -1,9 +1,19 @@
 import { appendEvent } from '../audit/index.ts'
-import { type Database, type TenantId, violation } from '../postgres/index.ts'
+import { type Database, type TenantId, violation, type WriteTx } from '../postgres/index.ts'
 import { parsePublicKey } from '../ssh/index.ts'
+import { RecordChanged, type TagRecord, type Vault } from '../vault/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
 import { KeyExists, KeyMissing, KeyRefused, UserMissing } from './errors.ts'
-import { deleteKey, findKey, insertKey, type KeyRow, listKeys } from './queries.ts'
+import { keyRecord, taggedRow } from './key-record.ts'
+import {
+  deleteKey,
+  findKey,
+  insertKey,
+  type KeyRow,
+  listKeys,
+  listUntaggedKeys,
+  setKeyTags,
+} from './queries.ts'
 import { requireUser } from './users.ts'
 
 /** A public key that somebody may log in with. */
@@ -18,6 +28,9 @@ export interface UserKey {
   readonly expiresAt: string | undefined
 }
 
+/** The part of the vault that keys need: it tags them, and finds those that others wrote. */
+export type KeyVault = Pick<Vault, 'tagging' | 'areIntact'>
+
 export interface Keys {
   /** Takes one line of a `.pub` file. Throws KeyRefused with the reason, KeyExists, UserMissing. */
   addKey(
@@ -27,12 +40,24 @@ export interface Keys {
     options: { readonly expiresAt?: string; readonly verifyRequired?: boolean },
     actor: Actor,
   ): Promise<UserKey>
+  /** Throws UserMissing, RecordChanged. */
   listKeys(tenant: TenantId, user?: string): Promise<readonly UserKey[]>
   /** Throws KeyMissing. */
   removeKey(tenant: TenantId, fingerprint: string, actor: Actor): Promise<UserKey>
 }
 
-export function createKeys(database: Database): Keys {
+export function createKeys(database: Database, vault: KeyVault): Keys {
+  /** Throws RecordChanged for the first key that somebody else wrote. */
+  async function requireIntact(tenant: TenantId, rows: readonly KeyRow[]): Promise<void> {
+    const intact = await vault.areIntact(tenant, rows.map(taggedRow))
+    const changed = rows.find((_, i) => intact[i] !== true)
+    if (changed === undefined) return
+    throw new RecordChanged(
+      `the key ${printable(changed.fingerprint)} of the user ${printable(changed.user)}`,
+      'remove the key with `vaultterm key remove`, and add the right one again',
+    )
+  }
+
   return {
     async addKey(tenant, userName, line, { expiresAt, verifyRequired = false }, actor) {
       const parsed = parsePublicKey(line)
@@ -49,17 +74,10 @@ export function createKeys(database: Database): Keys {
         throw new KeyRefused('this key would have expired already')
       }
       try {
-        return await database.write(tenant, async (tx) => {
+        const write = async (tx: WriteTx, tag: TagRecord) => {
           const user = await requireUser(tx, userName)
-          await insertKey(tx, {
-            userId: user.id,
-            type,
-            blob,
-            fingerprint,
-            comment,
-            expiresAt: expires,
-            verifyRequired,
-          })
+          const key = { userId: user.id, blob, fingerprint, expiresAt: expires, verifyRequired }
+          await insertKey(tx, { ...key, type, comment, tag: tag(keyRecord(key)) })
           const row = await findKey(tx, fingerprint)
           if (row === undefined) throw new KeyMissing(fingerprint)
           await appendEvent(tx, {
@@ -75,7 +93,8 @@ export function createKeys(database: Database): Keys {
             private: { name: userName, comment, actorName: actor.name },
           })
           return fromRow(row)
-        })
+        }
+        return await vault.tagging(tenant, (tag) => database.write(tenant, (tx) => write(tx, tag)))
       } catch (err) {
         const { kind } = violation(err) ?? {}
         if (kind === 'unique') throw new KeyExists(fingerprint)
@@ -85,10 +104,12 @@ export function createKeys(database: Database): Keys {
       }
     },
     async listKeys(tenant, user) {
-      return database.read(tenant, async (tx) => {
+      const rows = await database.read(tenant, async (tx) => {
         if (user !== undefined) await requireUser(tx, user)
-        return (await listKeys(tx, user)).map(fromRow)
+        return listKeys(tx, user)
       })
+      await requireIntact(tenant, rows)
+      return rows.map(fromRow)
     },
     removeKey: (tenant, fingerprint, actor) =>
       database.write(tenant, async (tx) => {
@@ -109,6 +130,22 @@ export function createKeys(database: Database): Keys {
         return fromRow(row)
       }),
   }
+}
+
+/** Tags the tenant's keys from before tags. Answers how many. */
+export async function tagOldKeys(tx: WriteTx, tag: TagRecord): Promise<number> {
+  const rows = await listUntaggedKeys(tx)
+  await setKeyTags(
+    tx,
+    rows.map(({ id }) => id),
+    rows.map((row) => tag(keyRecord(row))),
+  )
+  return rows.length
+}
+
+/** For messages: a changed row may hold anything. */
+function printable(text: string): string {
+  return JSON.stringify(text.slice(0, 80))
 }
 
 function fromRow({ fingerprint, type, user, comment, createdAt, expiresAt }: KeyRow): UserKey {

@@ -1,4 +1,5 @@
 import {
+  type AuthAttempt,
   type Certificate,
   certifiedSignatureAlgorithm,
   fingerprint,
@@ -9,7 +10,6 @@ import {
   verifyUserSignature,
   WireError,
 } from '../ssh/index.ts'
-import type { SignedAttempt } from './ssh-login.ts'
 
 /** What a signed login request proves by itself, before anybody is asked whose key it is. */
 export interface Proof {
@@ -23,7 +23,7 @@ export interface Proof {
 }
 
 /** Undefined when the request is not signed by the key that it shows, or is no login request. */
-export function prove(attempt: SignedAttempt): Proof | undefined {
+export function prove(attempt: AuthAttempt): Proof | undefined {
   const plain = certifiedSignatureAlgorithm(attempt.algorithm)
   const certificate = plain === undefined ? undefined : certificateIn(attempt.key)
   // A certificate under the name of a plain algorithm is not a key, and fails below.
@@ -48,7 +48,7 @@ function certificateIn(blob: Buffer): Certificate | undefined {
 }
 
 /** A signature by the same key over anything else, a commit or a file, logs nobody in. */
-function isRequestOf({ user, algorithm, key, signedData }: SignedAttempt): boolean {
+function isRequestOf({ user, algorithm, key, signedData }: AuthAttempt): boolean {
   try {
     const request = parseUserauthRequest(signedData)
     return request.user === user && request.algorithm === algorithm && request.key.equals(key)

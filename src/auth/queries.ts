@@ -2,6 +2,7 @@
 
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { Person, Role, UserId } from './identity.ts'
+import type { KeyRecord } from './key-record.ts'
 
 export interface UserRow extends Person {
   readonly email: string | null
@@ -16,7 +17,10 @@ export interface KeyRow {
   readonly fingerprint: string
   readonly comment: string
   readonly createdAt: Date
+  readonly blob: Buffer
   readonly expiresAt: Date | null
+  readonly verifyRequired: boolean
+  readonly tag: Buffer | null
 }
 
 export interface NewKey {
@@ -27,6 +31,7 @@ export interface NewKey {
   readonly comment: string
   readonly expiresAt: Date | undefined
   readonly verifyRequired: boolean
+  readonly tag: Buffer
 }
 
 const userColumns = `id, name, role, email, created_at as "createdAt"`
@@ -70,14 +75,15 @@ export function deleteUser(tx: WriteTx, id: UserId): Promise<number> {
 }
 
 const keyColumns = `k.id, u.name as user, u.id as "userId", k.type, k.fingerprint, k.comment,
-  k.created_at as "createdAt", k.expires_at as "expiresAt"`
+  k.created_at as "createdAt", k.blob, k.expires_at as "expiresAt",
+  k.verify_required as "verifyRequired", k.tag`
 const keyTables = 'user_key k join app_user u on u.tenant_id = k.tenant_id and u.id = k.user_id'
 
 export async function insertKey(tx: WriteTx, key: NewKey): Promise<void> {
   await tx.run(
     `insert into user_key
-       (user_id, type, blob, fingerprint, comment, expires_at, verify_required)
-       values ($1, $2, $3, $4, $5, $6, $7)`,
+       (user_id, type, blob, fingerprint, comment, expires_at, verify_required, tag)
+       values ($1, $2, $3, $4, $5, $6, $7, $8)`,
     [
       key.userId,
       key.type,
@@ -86,7 +92,25 @@ export async function insertKey(tx: WriteTx, key: NewKey): Promise<void> {
       key.comment,
       key.expiresAt ?? null,
       key.verifyRequired,
+      key.tag,
     ],
+  )
+}
+
+/** Keys without a tag: from before tags, or of another writer. */
+export function listUntaggedKeys(tx: ReadTx): Promise<KeyRow[]> {
+  return tx.many(`select ${keyColumns} from ${keyTables} where k.tag is null`)
+}
+
+export async function setKeyTags(
+  tx: WriteTx,
+  ids: readonly string[],
+  tags: readonly Buffer[],
+): Promise<void> {
+  await tx.run(
+    `update user_key k set tag = u.tag from unnest($1::uuid[], $2::bytea[]) as u(id, tag)
+       where k.id = u.id`,
+    [ids, tags],
   )
 }
 
@@ -106,15 +130,17 @@ export function deleteKey(tx: WriteTx, id: string): Promise<number> {
   return tx.run('delete from user_key where id = $1', [id])
 }
 
+/** A user, with the key that they hold. */
+export interface HolderRow extends Person, KeyRecord {
+  readonly tenantSlug: string
+  readonly tag: Buffer | null
+}
+
 /** Whose key this is, if it may still be used and its tenant is not suspended. */
-export function findHolder(
-  tx: ReadTx,
-  blob: Buffer,
-): Promise<
-  (Person & { readonly tenantSlug: string; readonly verifyRequired: boolean }) | undefined
-> {
+export function findHolder(tx: ReadTx, blob: Buffer): Promise<HolderRow | undefined> {
   return tx.maybe(
-    `select u.id, u.name, u.role, t.slug as "tenantSlug", k.verify_required as "verifyRequired"
+    `select u.id, u.name, u.role, t.slug as "tenantSlug", k.user_id as "userId", k.blob,
+         k.fingerprint, k.expires_at as "expiresAt", k.verify_required as "verifyRequired", k.tag
        from ${keyTables} join tenant t on t.tenant_id = k.tenant_id
        where k.blob = $1 and (k.expires_at is null or k.expires_at > now())
          and t.suspended_at is null`,

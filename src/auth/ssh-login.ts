@@ -2,33 +2,23 @@ import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, type ReadTx, systemTenant, type TenantId } from '../postgres/index.ts'
 import {
+  type AuthAttempt,
   type Certificate,
   checkCertificate,
   fingerprint,
   type KeyRevocationList,
 } from '../ssh/index.ts'
+import type { TaggedRow, Vault } from '../vault/index.ts'
 import { FailureBudget } from './failures.ts'
 import type { Identity, LoginCertificate, Person } from './identity.ts'
+import { taggedRow } from './key-record.ts'
 import { type Proof, prove } from './proof.ts'
 import { countSignature, findHolder, findPerson } from './queries.ts'
-
-/** A signed login request: RFC 4252 section 7. */
-export interface SignedAttempt {
-  readonly user: string
-  /** As the request names it: `rsa-sha2-256`. */
-  readonly algorithm: string
-  /** The public key as on the wire. */
-  readonly key: Buffer
-  /** The whole signature as on the wire. */
-  readonly signature: Buffer
-  /** What is said to be signed. */
-  readonly signedData: Buffer
-}
 
 export interface SshLogin {
   /** Undefined when no tenant has the name that was given. */
   readonly tenant: TenantId | undefined
-  readonly attempt: SignedAttempt
+  readonly attempt: AuthAttempt
   /** The address it came from. */
   readonly source: string
 }
@@ -37,6 +27,7 @@ export interface SshLogin {
 export interface LoginCertificates {
   trust(
     tx: ReadTx,
+    tenant: TenantId,
     certificate: Certificate | undefined,
   ): Promise<{
     readonly authorities: readonly { readonly generation: number; readonly publicKey: Buffer }[]
@@ -50,6 +41,8 @@ export interface LoginCertificates {
 interface Found extends Person {
   readonly tenantSlug: string
   readonly certificate?: LoginCertificate
+  /** The registered key, with its tag; a certificate has none. */
+  readonly key?: TaggedRow
 }
 
 const pendingMax = 64
@@ -57,13 +50,20 @@ const pendingMax = 64
 /** Says who a signed login request proves somebody to be. */
 export class SshLogins {
   readonly #database: Database
+  readonly #vault: Pick<Vault, 'areIntact'>
   readonly #certificates: LoginCertificates
   readonly #log: Log
   readonly #failures = new FailureBudget()
   #pending = 0
 
-  constructor(database: Database, certificates: LoginCertificates, log: Log) {
+  constructor(
+    database: Database,
+    vault: Pick<Vault, 'areIntact'>,
+    certificates: LoginCertificates,
+    log: Log,
+  ) {
     this.#database = database
+    this.#vault = vault
     this.#certificates = certificates
     this.#log = log
   }
@@ -78,7 +78,7 @@ export class SshLogins {
     const place = tenant ?? systemTenant
     const found = await this.#database.read(place, (tx) =>
       attempt.algorithm.includes('-cert-v01@')
-        ? this.#certified(tx, proof, source)
+        ? this.#certified(tx, place, proof, source)
         : findRegistered(tx.last(), proof, attempt.key),
     )
     if (tenant === undefined) return undefined
@@ -87,7 +87,12 @@ export class SshLogins {
       this.#failed(tenant, attempt, source, problem === false ? 'unknown-key' : problem)
       return undefined
     }
-    const { tenantSlug, certificate, ...user } = found
+    const { tenantSlug, certificate, key, ...user } = found
+    // Only now: whether a key is checked here is seen by its holder and by nobody else.
+    if (key !== undefined && !(await this.#vault.areIntact(tenant, [key]))[0]) {
+      this.#failed(tenant, attempt, source, 'changed-key')
+      return undefined
+    }
     const { statement, fingerprint: keyFingerprint } = proof
     const event: AuditEvent = {
       type: 'login.success',
@@ -128,11 +133,12 @@ export class SshLogins {
   /** Whose certificate this is, when it is good here and now. */
   async #certified(
     tx: ReadTx,
+    tenant: TenantId,
     proof: Proof | undefined,
     source: string,
   ): Promise<Found | { readonly problem: string }> {
     const certificate = proof?.certificate
-    const { authorities, revocations } = await this.#certificates.trust(tx, certificate)
+    const { authorities, revocations } = await this.#certificates.trust(tx, tenant, certificate)
     if (certificate === undefined) return { problem: 'bad-signature' }
     const [principal = '', ...others] = certificate.principals
     const checked = checkCertificate(certificate, {
@@ -173,7 +179,7 @@ export class SshLogins {
   }
 
   /** Not awaited: the time of an append would tell a stranger which tenants there are. */
-  #failed(tenant: TenantId, { key, algorithm }: SignedAttempt, source: string, code: string): void {
+  #failed(tenant: TenantId, { key, algorithm }: AuthAttempt, source: string, code: string): void {
     if (this.#pending >= pendingMax) return
     const held = this.#failures.take(tenant, source)
     if (held === undefined) return
@@ -206,11 +212,11 @@ async function findRegistered(
 ): Promise<Found | { readonly problem: string }> {
   const holder = await findHolder(tx, key)
   if (holder === undefined) return { problem: 'unknown-key' }
-  const { verifyRequired, ...found } = holder
+  const { id, name, role, tenantSlug, verifyRequired } = holder
   const statement = proof?.statement
   if (statement !== undefined) {
     if (!statement.userPresent) return { problem: 'not-touched' }
     if (verifyRequired && !statement.userVerified) return { problem: 'not-verified' }
   }
-  return found
+  return { id, name, role, tenantSlug, key: taggedRow(holder) }
 }

@@ -1,7 +1,8 @@
 import { appendEvent } from '../audit/index.ts'
-import type { Database, TenantId, WriteTx } from '../postgres/index.ts'
+import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import { type CertificateKind, fingerprint } from '../ssh/index.ts'
-import type { Vault } from '../vault/index.ts'
+import { RecordChanged, type Vault } from '../vault/index.ts'
+import type { Authority } from './generation.ts'
 import {
   type AuthorityRow,
   insertAuthority,
@@ -10,38 +11,29 @@ import {
   setAuthorityState,
 } from './queries.ts'
 
-/** next is trusted and does not sign yet; active signs; retired signs no more. */
-export type AuthorityState = 'next' | 'active' | 'retired'
-
-/** One generation of a tenant's authority. */
-export interface Authority {
-  readonly kind: CertificateKind
-  readonly generation: number
-  readonly state: AuthorityState
-  /** As on the wire. */
-  readonly publicKey: Buffer
-  readonly fingerprint: string
-  /** RFC 3339, UTC. */
-  readonly createdAt: string
-}
-
 /** What a retired authority signed may still be in use for so long. */
 export const retiredSeconds: Readonly<Record<CertificateKind, number>> = {
   user: 25 * 3600,
   host: 91 * 24 * 3600,
 }
 
-/** The generations of each tenant's authorities: their making and their turning. */
+/** The part of the vault that authorities need. */
+type AuthorityVault = Pick<Vault, 'createAuthorityKey' | 'isAuthorityKey'>
+
+/** The generations of each tenant's authorities: makes them, checks them, and turns them. */
 export class Authorities {
   readonly #database: Database
-  readonly #vault: Pick<Vault, 'createAuthorityKey'>
+  readonly #vault: AuthorityVault
 
-  constructor(database: Database, vault: Pick<Vault, 'createAuthorityKey'>) {
+  constructor(database: Database, vault: AuthorityVault) {
     this.#database = database
     this.#vault = vault
   }
 
-  /** Those that are to be trusted: made on first use, so that there are always an active and a next. */
+  /**
+   * The authorities that are to be trusted. They are made on first use: there are always an active
+   * and a next one. Throws RecordChanged.
+   */
   async list(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]> {
     const known = await this.#known(tenant, kind)
     if (isWhole(known)) return known
@@ -93,9 +85,44 @@ export class Authorities {
   }
 
   async #known(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]> {
-    const rows = await this.#database.read(tenant, (tx) => listAuthorities(tx, kind))
-    return rows.filter((row) => isTrusted(row, new Date())).map(authorityOf)
+    return this.#database.read(tenant, async (tx) => {
+      const rows = (await listAuthorities(tx, kind)).filter((row) => isTrusted(row, new Date()))
+      await requireAuthentic(this.#vault, tx, tenant, rows)
+      return rows.map(authorityOf)
+    })
   }
+}
+
+/** The rows whose public key is the one that the vault made for them. The others are reported. */
+export async function authentic(
+  vault: Pick<Vault, 'isAuthorityKey'>,
+  tx: ReadTx,
+  tenant: TenantId,
+  rows: readonly AuthorityRow[],
+): Promise<readonly AuthorityRow[]> {
+  const good: AuthorityRow[] = []
+  for (const row of rows) {
+    const { kind, generation, publicKey } = row
+    const isOwn = await vault.isAuthorityKey(tx, tenant, { kind, generation }, publicKey)
+    if (isOwn && row.fingerprint === fingerprint(publicKey)) good.push(row)
+  }
+  return good
+}
+
+/** Throws RecordChanged unless every row has the public key that the vault made for it. */
+export async function requireAuthentic(
+  vault: Pick<Vault, 'isAuthorityKey'>,
+  tx: ReadTx,
+  tenant: TenantId,
+  rows: readonly AuthorityRow[],
+): Promise<void> {
+  const good = await authentic(vault, tx, tenant, rows)
+  const changed = rows.find((row) => !good.includes(row))
+  if (changed === undefined) return
+  throw new RecordChanged(
+    `the public key of the ${changed.kind} authority, generation ${changed.generation},`,
+    'restore its row of the table certificate_authority from a backup, or delete the row if there never was such a generation',
+  )
 }
 
 /** Whether what it signed may still be in use. */

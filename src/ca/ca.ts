@@ -1,39 +1,22 @@
 import type { Metrics } from '../metrics.ts'
-import { type Database, type ReadTx, raised, type TenantId } from '../postgres/index.ts'
+import type { Database, ReadTx, TenantId } from '../postgres/index.ts'
 import {
   type Certificate,
   type CertificateKind,
-  fingerprint,
   matchesAddressList,
   parsePublicKeyBlob,
-  Reader,
 } from '../ssh/index.ts'
-import type { CertificateOrder, CertificateWish, KeyLease, Vault } from '../vault/index.ts'
-import { Authorities, type Authority, type AuthorityState } from './authority.ts'
+import type { KeyLease, Vault } from '../vault/index.ts'
+import { Authorities, requireAuthentic } from './authority.ts'
 import { CertificateRefused, EgressInvalid } from './errors.ts'
+import type { Authority } from './generation.ts'
+import { type IssuedCertificate, Issuer } from './issuer.ts'
 import { caMetrics } from './metrics.ts'
 import { targetPrincipal, userPrincipal } from './principal.ts'
-import { authorityTurned, listAuthorities, requireAuthority } from './queries.ts'
+import { listAuthorities } from './queries.ts'
 import { type Revocation, revoke } from './revocation.ts'
-import { type Serial, Serials } from './serials.ts'
+import { Serials } from './serials.ts'
 import { encodeRevocations, type Trust, trust } from './trust.ts'
-
-export interface IssuedCertificate {
-  /** As on the wire. */
-  readonly blob: Buffer
-  /** `ssh-ed25519-cert-v01@openssh.com` */
-  readonly type: string
-  readonly kind: CertificateKind
-  readonly generation: number
-  readonly serial: bigint
-  readonly keyId: string
-  readonly principals: readonly string[]
-  /** RFC 3339, UTC. */
-  readonly validAfter: string
-  readonly validBefore: string
-  /** Of the certified key. */
-  readonly fingerprint: string
-}
 
 /** A certificate for a user's own key, to log in to the bastion with. */
 export interface UserCertificateWish {
@@ -76,7 +59,7 @@ export interface UpstreamWish {
 type By = { readonly [key: string]: string }
 
 export interface Ca {
-  /** Those that are to be trusted, oldest first; made on first use. */
+  /** The authorities that are to be trusted, oldest first; made on first use. Throws RecordChanged. */
   authorities(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]>
   /** The next generation signs from now on, and one more is made to come after it. */
   rotate(tenant: TenantId, kind: CertificateKind, by: By): Promise<readonly Authority[]>
@@ -88,21 +71,26 @@ export interface Ca {
   leaseUpstream(tenant: TenantId, wish: UpstreamWish): Promise<KeyLease>
   /** False when it was revoked before. Throws RevocationInvalid. */
   revoke(tenant: TenantId, kind: CertificateKind, what: Revocation, by: By): Promise<boolean>
-  /** A KRL, as `RevokedKeys` of sshd takes it. */
+  /** A KRL, as `RevokedKeys` of sshd takes it. Throws RecordChanged. */
   revocationList(tenant: TenantId, kind: CertificateKind): Promise<Buffer>
-  /** What a certificate is checked against. */
-  trust(tx: ReadTx, kind: CertificateKind, certificate: Certificate | undefined): Promise<Trust>
-}
-
-/** What is to be signed, but for its serial, and what goes on the log with it. */
-interface Issue {
-  readonly certificate: Omit<CertificateWish, 'serial'>
-  readonly event: CertificateOrder['event']
+  /**
+   * The authorities and revocations that a certificate is checked against. An authority that the
+   * vault did not make is not among them, and is reported.
+   */
+  trust(
+    tx: ReadTx,
+    tenant: TenantId,
+    kind: CertificateKind,
+    certificate: Certificate | undefined,
+  ): Promise<Trust>
 }
 
 export interface CaDeps {
   readonly database: Database
-  readonly vault: Pick<Vault, 'createAuthorityKey' | 'signCertificate' | 'leaseEphemeral'>
+  readonly vault: Pick<
+    Vault,
+    'createAuthorityKey' | 'isAuthorityKey' | 'signCertificate' | 'leaseEphemeral'
+  >
   /** Where our connections come from, as targets see it: addresses and CIDR blocks, with commas. */
   readonly egress: string | undefined
   readonly metrics: Metrics
@@ -138,91 +126,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     throw new EgressInvalid(egress)
   }
   const authorities = new Authorities(database, vault)
-  const serials = new Serials(database)
-  const metrics = caMetrics(registry)
-
-  async function issue(
-    tenant: TenantId,
-    kind: CertificateKind,
-    state: AuthorityState,
-    wish: Issue,
-  ): Promise<IssuedCertificate> {
-    const stopTimer = metrics.issueSeconds.startTimer()
-    // It would have to turn twice within one login to be asked a third time.
-    for (let attempt = 1; attempt <= 2; attempt++) {
-      const taken = await takeSerial(tenant, kind, state)
-      const issued = await sign(tenant, kind, state, taken, wish)
-      if (issued !== undefined) {
-        stopTimer()
-        metrics.issued.inc({ kind })
-        return issued
-      }
-      serials.forget(tenant, kind, state)
-    }
-    throw new CertificateRefused(`the ${kind} authority is being turned`)
-  }
-
-  /** On first use there is nobody to sign yet. */
-  async function takeSerial(
-    tenant: TenantId,
-    kind: CertificateKind,
-    state: AuthorityState,
-  ): Promise<Serial> {
-    const taken = await serials.take(tenant, kind, state)
-    if (taken !== undefined) return taken
-    await authorities.list(tenant, kind)
-    const second = await serials.take(tenant, kind, state)
-    if (second === undefined) throw new CertificateRefused(`there is no ${state} ${kind} authority`)
-    return second
-  }
-
-  /** Undefined when the authority of the serial is not in that state any more. */
-  async function sign(
-    tenant: TenantId,
-    kind: CertificateKind,
-    state: AuthorityState,
-    { generation, serial }: Serial,
-    { certificate, event }: Issue,
-  ): Promise<IssuedCertificate | undefined> {
-    const { validAfter, validBefore, publicKey, keyId, principals } = certificate
-    const order: CertificateOrder = {
-      authority: { kind, generation },
-      certificate: { ...certificate, serial },
-      event: {
-        public: {
-          certKind: kind,
-          generation: String(generation),
-          serial: String(serial),
-          fingerprint: fingerprint(publicKey),
-          validAfter: moment(validAfter),
-          validBefore: moment(validBefore),
-          ...event.public,
-        },
-        private: { keyId, principals, ...event.private },
-      },
-    }
-    let blob: Buffer
-    try {
-      blob = await vault.signCertificate(tenant, order, (tx) =>
-        requireAuthority(tx, kind, state, { generation, serial }),
-      )
-    } catch (err) {
-      if (raised(err) === authorityTurned) return undefined
-      throw err
-    }
-    return {
-      blob,
-      type: certificateType(blob),
-      kind,
-      generation,
-      serial,
-      keyId,
-      principals,
-      validAfter: moment(validAfter),
-      validBefore: moment(validBefore),
-      fingerprint: fingerprint(publicKey),
-    }
-  }
+  const issuer = new Issuer(vault, authorities, new Serials(database), caMetrics(registry))
 
   async function issueUser(tenant: TenantId, wish: UserCertificateWish, by: By) {
     const { user, publicKey, ttlSeconds, forceCommand, sourceAddress } = wish
@@ -242,7 +146,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
         'source addresses are a list with commas: 192.0.2.7,198.51.100.0/24',
       )
     }
-    return issue(tenant, 'user', 'active', {
+    return issuer.issue(tenant, 'user', 'active', {
       certificate: {
         publicKey,
         keyId: `t=${tenant.slice(0, 8)} u=${user.id}`,
@@ -267,7 +171,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     if (!Number.isInteger(ttlSeconds) || ttlSeconds < 60 || ttlSeconds > hostTtlSecondsMax) {
       throw new CertificateRefused('a host certificate is good for 1 minute to 90 days')
     }
-    return issue(tenant, 'host', 'active', {
+    return issuer.issue(tenant, 'host', 'active', {
       certificate: {
         publicKey,
         keyId: `t=${tenant.slice(0, 8)} ${standsIn ? standInMark : hostMark}${target.id}`,
@@ -293,7 +197,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
       ...(hostKey === undefined ? {} : { hostKey }),
     } as const
     return vault.leaseEphemeral(tenant, lease, async (publicKey) => {
-      const issued = await issue(tenant, 'user', wish.authority ?? 'active', {
+      const issued = await issuer.issue(tenant, 'user', wish.authority ?? 'active', {
         certificate: {
           publicKey,
           keyId: `t=${tenant.slice(0, 8)} s=${session}`,
@@ -316,10 +220,12 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     leaseUpstream,
     revoke: (tenant, kind, what, by) => revoke(database, tenant, kind, what, by),
     revocationList: (tenant, kind) =>
-      database.read(tenant, async (tx) =>
-        encodeRevocations(tx, kind, await listAuthorities(tx, kind)),
-      ),
-    trust,
+      database.read(tenant, async (tx) => {
+        const rows = await listAuthorities(tx, kind)
+        await requireAuthentic(vault, tx, tenant, rows)
+        return encodeRevocations(tx, kind, rows)
+      }),
+    trust: (tx, tenant, kind, certificate) => trust(vault, tx, tenant, kind, certificate),
   }
 }
 
@@ -341,13 +247,4 @@ function options(values: { readonly [name: string]: string | undefined }) {
       value === undefined ? [] : [[name, value]],
     ),
   )
-}
-
-/** The vault has read the rest of it already. */
-function certificateType(blob: Buffer): string {
-  return new Reader(blob).text()
-}
-
-function moment(seconds: bigint): string {
-  return new Date(Number(seconds) * 1000).toISOString()
 }

@@ -6,19 +6,9 @@
  * what it signed has expired.
  */
 
-export type { Authority, AuthorityState } from './authority.ts'
-export {
-  type Ca,
-  type CaDeps,
-  createCa,
-  type HostCertificateWish,
-  type IssuedCertificate,
-  isStandIn,
-  type UpstreamWish,
-  type UserCertificateWish,
-} from './ca.ts'
-export { CertificateRefused, RevocationInvalid } from './errors.ts'
+export { type Ca, createCa, isStandIn } from './ca.ts'
+export type { Authority } from './generation.ts'
+export type { IssuedCertificate } from './issuer.ts'
 export { loginCertificates } from './login-certificates.ts'
 export { targetPrincipal } from './principal.ts'
-export type { Revocation } from './revocation.ts'
-export { type CertificateName, standing, type Trust, trust } from './trust.ts'
+export { standing } from './trust.ts'

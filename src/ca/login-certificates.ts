@@ -1,11 +1,16 @@
-import type { ReadTx } from '../postgres/index.ts'
-import type { Certificate } from '../ssh/index.ts'
+import type { Ca } from './ca.ts'
 import { userOfPrincipal } from './principal.ts'
-import { type Trust, trust } from './trust.ts'
 
-/** What logins with certificates are checked against: the tenant's own user authority. */
-export const loginCertificates = {
-  trust: (tx: ReadTx, certificate: Certificate | undefined): Promise<Trust> =>
-    trust(tx, 'user', certificate),
-  userOf: userOfPrincipal,
+/** Logins with certificates are checked against the tenant's own user authority. */
+export function loginCertificates(ca: Pick<Ca, 'trust'>) {
+  return {
+    trust: (...[tx, tenant, certificate]: LoginTrust) => ca.trust(tx, tenant, 'user', certificate),
+    userOf: userOfPrincipal,
+  }
 }
+
+type LoginTrust = [
+  tx: Parameters<Ca['trust']>[0],
+  tenant: Parameters<Ca['trust']>[1],
+  certificate: Parameters<Ca['trust']>[3],
+]

@@ -2,8 +2,7 @@
 
 import type { ReadTx, WriteTx } from '../postgres/index.ts'
 import type { CertificateKind } from '../ssh/index.ts'
-import type { Authority, AuthorityState } from './authority.ts'
-import type { Serial } from './serials.ts'
+import type { Authority, AuthorityState, Serial } from './generation.ts'
 
 export interface AuthorityRow {
   readonly kind: CertificateKind

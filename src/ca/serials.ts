@@ -1,13 +1,7 @@
 import type { Database, TenantId } from '../postgres/index.ts'
 import type { CertificateKind } from '../ssh/index.ts'
-import type { AuthorityState } from './authority.ts'
+import type { AuthorityState, Serial } from './generation.ts'
 import { takeSerials } from './queries.ts'
-
-/** A serial of one generation, which is given once. */
-export interface Serial {
-  readonly generation: number
-  readonly serial: bigint
-}
 
 interface Block {
   readonly generation: number

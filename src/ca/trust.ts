@@ -1,4 +1,4 @@
-import type { ReadTx } from '../postgres/index.ts'
+import type { ReadTx, TenantId } from '../postgres/index.ts'
 import {
   type Certificate,
   type CertificateKind,
@@ -7,7 +7,8 @@ import {
   type KeyRevocationList,
   parseRevocationList,
 } from '../ssh/index.ts'
-import { isTrusted, retiredSeconds } from './authority.ts'
+import type { Vault } from '../vault/index.ts'
+import { authentic, isTrusted, retiredSeconds } from './authority.ts'
 import {
   type AuthorityRow,
   findRevision,
@@ -43,12 +44,14 @@ const serialMax = 2n ** 63n - 1n
  * only what may be about this one is looked for: how much there is does not show in the time.
  */
 export async function trust(
+  vault: Pick<Vault, 'isAuthorityKey'>,
   tx: ReadTx,
+  tenant: TenantId,
   kind: CertificateKind,
   certificate: Certificate | undefined,
 ): Promise<Trust> {
   const now = new Date()
-  const authorities = await listAuthorities(tx, kind)
+  const authorities = await authentic(vault, tx, tenant, await listAuthorities(tx, kind))
   const rows = await listRevocationsOf(tx, kind, {
     generations: authorities.map(({ generation }) => generation),
     serial: (certificate !== undefined && certificate.serial <= serialMax
@@ -74,7 +77,10 @@ export function standing(
   return listStanding(tx, certificates, retiredSeconds.user)
 }
 
-/** The list of what is revoked, as OpenSSH reads it. The same revocations make the same bytes. */
+/**
+ * The revocation list as OpenSSH reads it. The same revocations make the same bytes. The authorities
+ * must be checked: their keys stand in it.
+ */
 export async function encodeRevocations(
   tx: ReadTx,
   kind: CertificateKind,

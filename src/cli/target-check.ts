@@ -52,7 +52,7 @@ export async function checkTarget(
       user: login,
       hostKeyTypes: hostKeyOffer(target),
       verifyHostKey: async (blob) => {
-        const known = await isHostKeyOf(product.database, tenant, target, blob)
+        const known = await isHostKeyOf(product.database, product.ca, tenant, target, blob)
         if (known) reached = 'host-key'
         shown = fingerprint(blob)
         return known

@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { fingerprint, parsePublicKey } from '../ssh/index.ts'
 import type { TenantEntry, Tenants } from '../tenant/index.ts'
-import type { Vault } from '../vault/index.ts'
+import { RecordChanged, type Vault, VaultSealed } from '../vault/index.ts'
 import { type BastionAddress, keepDemoKey, writeClientFiles } from './demo-client.ts'
 import { type DemoTarget, startDemoTarget } from './demo-target.ts'
 import { keepPrivateDirectory, readIfThere, writePrivateFile } from './private-file.ts'
@@ -54,9 +54,21 @@ const actor: Actor = { kind: 'system', id: 'up', name: 'vaultterm up' }
  * Makes the demo on the first start (tenant, user, key, target, grant), and starts its target.
  *
  * A start that was killed is finished by the next one. Once all is made, nothing is made again that
- * an operator has removed: undefined when the demo's tenant is gone.
+ * an operator has removed: undefined when the demo's tenant is gone, when the vault is sealed, or
+ * when somebody changed the demo's rows in the database.
  */
 export async function startDemo(directory: string, deps: BootstrapDeps): Promise<Demo | undefined> {
+  try {
+    return await startCheckedDemo(directory, deps)
+  } catch (err) {
+    if (!(err instanceof VaultSealed || err instanceof RecordChanged)) throw err
+    // The installation starts without its demo: others need it, and a sealed vault is unsealed in it.
+    deps.log.warn({ err }, 'the demo does not run')
+    return undefined
+  }
+}
+
+async function startCheckedDemo(directory: string, deps: BootstrapDeps): Promise<Demo | undefined> {
   const { tenants, vault } = deps
   await keepPrivateDirectory(directory)
   const madePath = join(directory, 'made')
@@ -90,13 +102,24 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
     sshConfig: join(directory, 'ssh_config'),
     shellUser: target.separateUser,
     async pointTo(bastion) {
-      const authorities = await deps.ca.authorities(tenant.id, 'host')
+      const authorities = await hostAuthorities(tenant, deps)
       await writeClientFiles(directory, slug, {
         ...bastion,
         authorities: authorities.map(({ publicKey }) => publicKey),
       })
     },
     close: () => target.close(),
+  }
+}
+
+/** None where they cannot be trusted: the client then asks about the host key. */
+async function hostAuthorities(tenant: Tenant, { ca, log }: BootstrapDeps) {
+  try {
+    return await ca.authorities(tenant.id, 'host')
+  } catch (err) {
+    if (!(err instanceof VaultSealed || err instanceof RecordChanged)) throw err
+    log.warn({ err }, 'the demo has no host authority')
+    return []
   }
 }
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
 import { keep } from '../bytes.ts'
-import type { TenantId, WriteTx } from '../postgres/index.ts'
+import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import {
   type Certificate,
   type CertificateFields,
@@ -11,15 +11,16 @@ import {
   fingerprint,
   formatPublicKey,
   parseCertificate,
-  parsePublicKey,
   sealCertificate,
   Writer,
 } from '../ssh/index.ts'
-import { KeyMissing, SecretDamaged, VaultRefused, VaultSealed } from './errors.ts'
-import { ed25519Blob, generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
+import type { ChangeReports } from './change-reports.ts'
+import { KeyMissing, RecordChanged, SecretDamaged, VaultRefused, VaultSealed } from './errors.ts'
+import { generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
 import type { VaultMetrics } from './metrics.ts'
 import { findNewestSecret, requireUnsealed, type SecretRow } from './queries.ts'
-import type { SecretStore } from './secrets.ts'
+import type { SecretSpec, SecretStore } from './secrets.ts'
+import { sshBlobIn } from './ssh-key.ts'
 
 /** Which of a tenant's CA keys. */
 export interface AuthorityName {
@@ -45,7 +46,7 @@ const lifeSecondsMax: Readonly<Record<CertificateKind, bigint>> = {
 /** A certificate may have begun this long ago: clocks differ. */
 const pastSecondsMax = 300n
 const principalsMax = 16
-const knownMax = 10_000
+const storedMax = 10_000
 const principalPattern = /^[a-z0-9][a-z0-9._@:-]{0,252}$/
 const keyIdPattern = /^[\x20-\x7e]{1,200}$/
 const criticalOptions: ReadonlySet<string> = new Set(['force-command', 'source-address'])
@@ -56,8 +57,8 @@ const extensions: ReadonlySet<string> = new Set([
   'permit-pty',
 ])
 
-/** A key as it is stored, sealed, and its public half as on the wire. */
-interface Known {
+/** A key as it is stored, sealed, and its public half as on the wire, which was checked. */
+interface StoredKey {
   readonly row: SecretRow
   readonly signatureKey: Buffer
 }
@@ -66,34 +67,39 @@ interface Known {
 export class AuthorityKeys {
   readonly #secrets: SecretStore
   readonly #metrics: VaultMetrics
-  /** The keys that have signed, as they were stored then. */
-  readonly #known = new Map<string, Known>()
+  readonly #reports: ChangeReports
+  /** Keys whose public half was checked, as they were stored then; at most storedMax. */
+  readonly #stored = new Map<string, StoredKey>()
 
-  constructor(secrets: SecretStore, metrics: VaultMetrics) {
+  constructor(secrets: SecretStore, metrics: VaultMetrics, reports: ChangeReports) {
     this.#secrets = secrets
     this.#metrics = metrics
+    this.#reports = reports
   }
 
   /** Makes the key when it is missing; audited. Gives its public half as on the wire. */
   async create(tenant: TenantId, authority: AuthorityName): Promise<Buffer> {
-    const path = pathOf(authority)
-    this.#known.delete(nameOf(tenant, path))
-    await this.#secrets.create(tenant, [
-      {
-        name: `ca-${authority.kind}`,
-        algorithm: 'ssh-ed25519',
-        path,
-        rotationPolicy: '365_days',
-        generate: async () => {
-          const pair = await generateEd25519KeyPair()
-          const blob = ed25519Blob(pair.publicKey)
-          const comment = `vaultterm-ca-${authority.kind}-${tenant.slice(0, 8)}`
-          const publicKey = formatPublicKey({ type: 'ssh-ed25519', blob }, comment)
-          return { privateKey: pair.privateKey, publicKey, fingerprint: fingerprint(blob) }
-        },
-      },
-    ])
-    return (await this.#find(tenant, path)).signatureKey
+    const spec = specOf(tenant, authority)
+    this.#stored.delete(nameOf(tenant, spec.path))
+    await this.#secrets.create(tenant, [spec])
+    return (await this.#find(tenant, authority)).signatureKey
+  }
+
+  /**
+   * Whether a public key, as on the wire, is that of this authority. Another one is reported. Reads
+   * through tx, and only once in a process. Throws VaultSealed.
+   */
+  async isPublicKey(
+    tx: ReadTx,
+    tenant: TenantId,
+    authority: AuthorityName,
+    publicKey: Buffer,
+  ): Promise<boolean> {
+    const own = await this.#publicKey(tx, tenant, authority)
+    if (own?.equals(publicKey) === true) return true
+    const id = `${authority.kind}/${authority.generation}`
+    this.#reports.report(tenant, { kind: 'authority', id, content: fingerprint(publicKey) })
+    return false
   }
 
   /**
@@ -109,7 +115,7 @@ export class AuthorityKeys {
     require: (tx: WriteTx) => Promise<void>,
   ): Promise<Buffer> {
     const path = pathOf(authority)
-    const { row, signatureKey } = await this.#find(tenant, path)
+    const { row, signatureKey } = await this.#find(tenant, authority)
     const { kind } = authority
     const { toBeSigned } = encodeCertificate({
       ...certificate,
@@ -121,10 +127,11 @@ export class AuthorityKeys {
     const signBy = async (key: SecretRow) => {
       const place = { tenant, path, version: key.version }
       const signed = await this.#secrets.use(place, key, (opened) =>
-        signEd25519(opened, toBeSigned),
+        signEd25519(opened, signatureKey, toBeSigned),
       )
-      if (!signed.publicBlob.equals(signatureKey)) throw new SecretDamaged(path)
-      return signed.bare
+      // The halves are a pair: that was checked, or the row would not have opened.
+      if (signed === undefined) throw new Error('a signature did not verify and was withheld')
+      return signed
     }
     const signEarly = async () => {
       await nextTurn()
@@ -149,12 +156,12 @@ export class AuthorityKeys {
       ]),
     )
     const isAsKept = stored !== undefined && isSame(stored, row)
-    if (!isAsKept) this.#known.delete(nameOf(tenant, path))
+    if (!isAsKept) this.#stored.delete(nameOf(tenant, path))
     if (stored === undefined) throw new KeyMissing(path)
     if (stored.publicKey !== row.publicKey) throw new SecretDamaged(path)
     const isGood = isAsKept && lapses === this.#secrets.lapses
-    const bare = (isGood ? early : undefined) ?? (await signBy(stored))
-    const blob = sealCertificate(toBeSigned, signatureBlob(bare))
+    const signature = (isGood ? early : undefined) ?? (await signBy(stored))
+    const blob = sealCertificate(toBeSigned, signature)
     const parsed = parseCertificate(blob)
     // What left the vault is read once more, as its readers will.
     if ('problem' in parsed || !parsed.certificate.signatureKey.equals(signatureKey)) {
@@ -165,17 +172,42 @@ export class AuthorityKeys {
   }
 
   /** As it is stored, or was when it signed last. */
-  async #find(tenant: TenantId, path: string): Promise<Known> {
-    const known = this.#known.get(nameOf(tenant, path))
-    if (known !== undefined) return known
-    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), path))
-    if (row === undefined) throw new KeyMissing(path)
+  async #find(tenant: TenantId, authority: AuthorityName): Promise<StoredKey> {
+    const spec = specOf(tenant, authority)
+    const stored = this.#stored.get(nameOf(tenant, spec.path))
+    if (stored !== undefined) return stored
+    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), spec.path))
+    if (row === undefined) throw new KeyMissing(spec.path)
+    return this.#check(tenant, spec, row)
+  }
+
+  /** Undefined when there is none, or its row was changed. */
+  async #publicKey(
+    tx: ReadTx,
+    tenant: TenantId,
+    authority: AuthorityName,
+  ): Promise<Buffer | undefined> {
+    const spec = specOf(tenant, authority)
+    const stored = this.#stored.get(nameOf(tenant, spec.path))
+    if (stored !== undefined) return stored.signatureKey
+    const row = await findNewestSecret(tx, spec.path)
+    if (row === undefined) return undefined
+    try {
+      return (await this.#check(tenant, spec, row)).signatureKey
+    } catch (err) {
+      if (err instanceof RecordChanged) return undefined
+      throw err
+    }
+  }
+
+  async #check(tenant: TenantId, spec: SecretSpec, row: SecretRow): Promise<StoredKey> {
+    await this.#secrets.requirePublicKey(tenant, spec, row)
     const { sealed, dek, wrappedKek } = row
     const kept = { sealed: keep(sealed), dek: keep(dek), wrappedKek: keep(wrappedKek) }
-    const found = { row: { ...row, ...kept }, signatureKey: keep(publicKeyOf(row, path)) }
-    if (this.#known.size >= knownMax) this.#known.clear()
-    this.#known.set(nameOf(tenant, path), found)
-    return found
+    const checked = { row: { ...row, ...kept }, signatureKey: keep(publicKeyOf(row, spec.path)) }
+    if (this.#stored.size >= storedMax) this.#stored.clear()
+    this.#stored.set(nameOf(tenant, spec.path), checked)
+    return checked
   }
 
   #require(toBeSigned: Buffer, authority: AuthorityName, signatureKey: Buffer): void {
@@ -216,6 +248,23 @@ function refuse(
   return undefined
 }
 
+function specOf(tenant: TenantId, authority: AuthorityName): SecretSpec {
+  const { kind } = authority
+  return {
+    name: `ca-${kind}`,
+    algorithm: 'ssh-ed25519',
+    path: pathOf(authority),
+    rotationPolicy: '365_days',
+    generate: generateEd25519KeyPair,
+    parse: sshBlobIn,
+    describe: (blob) => {
+      const comment = `vaultterm-ca-${kind}-${tenant.slice(0, 8)}`
+      const line = formatPublicKey({ type: 'ssh-ed25519', blob }, comment)
+      return { publicKey: line, fingerprint: fingerprint(blob) }
+    },
+  }
+}
+
 function pathOf({ kind, generation }: AuthorityName): string {
   return `ca/${kind}/${generation}`
 }
@@ -236,9 +285,9 @@ function nameOf(tenant: TenantId, path: string): string {
 }
 
 function publicKeyOf({ publicKey }: SecretRow, path: string): Buffer {
-  const parsed = parsePublicKey(publicKey)
-  if ('problem' in parsed) throw new SecretDamaged(path, new Error(parsed.problem))
-  return parsed.key.blob
+  const blob = sshBlobIn(publicKey)
+  if (blob === undefined) throw new SecretDamaged(path)
+  return blob
 }
 
 function signatureBlob(bare: Buffer): Buffer {

@@ -4,57 +4,76 @@ import {
   formatVerifierKey,
   NoteInvalid,
   parseCheckpoint,
+  parseVerifierKey,
   verifierKey,
 } from '../audit/index.ts'
-import { type Database, systemTenant } from '../postgres/index.ts'
-import { KeyMissing, VaultRefused } from './errors.ts'
-import { ed25519Bytes, generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
+import { systemTenant } from '../postgres/index.ts'
+import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
+import {
+  bareEd25519,
+  ed25519BlobOf,
+  ed25519Bytes,
+  generateEd25519KeyPair,
+  signEd25519,
+} from './key-pair.ts'
 import type { VaultMetrics } from './metrics.ts'
 import { findNewestSecret } from './queries.ts'
-import type { SecretStore, SecretWish } from './secrets.ts'
+import type { SecretSpec, SecretStore } from './secrets.ts'
 
 const name = 'vaultterm/checkpoints'
 
-const wish: SecretWish = {
+const spec: SecretSpec = {
   name: 'checkpoint',
   algorithm: 'ed25519',
   path: 'audit/checkpoint',
   rotationPolicy: 'never',
-  generate: async () => {
-    const { privateKey, publicKey } = await generateEd25519KeyPair()
-    const key = verifierKey(name, ed25519Bytes(publicKey))
-    const fingerprint = key.keyId.toString('hex')
-    return { privateKey, publicKey: formatVerifierKey(key), fingerprint }
+  generate: generateEd25519KeyPair,
+  parse: (line) => {
+    try {
+      return ed25519BlobOf(parseVerifierKey(line).publicKey)
+    } catch (err) {
+      if (err instanceof NoteInvalid) return undefined
+      throw err
+    }
+  },
+  describe: (blob) => {
+    const key = verifierKey(name, ed25519Bytes(blob))
+    return { publicKey: formatVerifierKey(key), fingerprint: key.keyId.toString('hex') }
   },
 }
 
 /**
  * Signs checkpoints of the audit log with the platform's Ed25519 key, which is sealed like any
- * other secret. Made on first use, which needs the vault unsealed; later only signing does.
+ * other secret. It is made on first use. The vault must be unsealed for this: the verifier key is
+ * checked before anybody verifies with it. Throws RecordChanged.
  */
 export async function openCheckpointSigner(
-  database: Database,
   secrets: SecretStore,
   metrics: VaultMetrics,
 ): Promise<CheckpointSigner> {
-  const find = () => database.read(systemTenant, (tx) => findNewestSecret(tx, wish.path))
-  if ((await find()) === undefined) await secrets.create(systemTenant, [wish])
-  const known = await find()
-  if (known === undefined) throw new KeyMissing(wish.name)
+  const find = () => secrets.read(systemTenant, (tx) => findNewestSecret(tx, spec.path))
+  if ((await find()) === undefined) await secrets.create(systemTenant, [spec])
+  const row = await find()
+  if (row === undefined) throw new KeyMissing(spec.name)
+  await secrets.requirePublicKey(systemTenant, spec, row)
+  const publicBlob = ed25519BlobOf(parseVerifierKey(row.publicKey).publicKey)
   return {
     name,
-    verifierKey: known.publicKey,
+    verifierKey: row.publicKey,
     sign: async (text) => {
       if (!isCheckpoint(text)) {
         metrics.refusals.inc({ reason: 'not-a-checkpoint' })
         throw new VaultRefused('not-a-checkpoint')
       }
-      const row = await secrets.read(systemTenant, (tx) => findNewestSecret(tx, wish.path))
-      if (row === undefined) throw new KeyMissing(wish.name)
-      const place = { tenant: systemTenant, path: wish.path, version: row.version }
-      const { bare: signature } = await secrets.use(place, row, (key) => signEd25519(key, text))
+      const newest = await find()
+      if (newest === undefined) throw new KeyMissing(spec.name)
+      const place = { tenant: systemTenant, path: spec.path, version: newest.version }
+      const signature = await secrets.use(place, newest, (key) =>
+        signEd25519(key, publicBlob, text),
+      )
+      if (signature === undefined) throw new SecretDamaged(spec.path)
       metrics.signatures.inc({ purpose: 'checkpoint' })
-      return signature
+      return bareEd25519(signature)
     },
   }
 }

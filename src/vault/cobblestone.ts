@@ -6,7 +6,7 @@
  * Here the commitment is derived beside the key and compared before anything is decrypted.
  */
 
-import { createCipheriv, createDecipheriv, hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createCipheriv, hash, randomBytes, randomFillSync, timingSafeEqual } from 'node:crypto'
 
 export const keyBytes = 32
 export const saltBytes = 24
@@ -146,21 +146,33 @@ function openChunks(derived: Derived, body: Uint8Array): Buffer | undefined {
   const plaintext = secretBuffer(body.length - chunks * tagBytes)
   for (let number = 0; number < chunks; number++) {
     const chunk = body.subarray(number * sealedChunkBytes, (number + 1) * sealedChunkBytes)
-    const nonce = chunkNonce(derived.nonce, number)
-    const cipher = createDecipheriv('aes-256-gcm', derived.key, nonce, { authTagLength: tagBytes })
-    cipher.setAuthTag(chunk.subarray(chunk.length - tagBytes))
-    const opened = cipher.update(chunk.subarray(0, chunk.length - tagBytes))
-    opened.copy(plaintext, number * chunkBytes)
-    opened.fill(0)
-    try {
-      cipher.final()
-    } catch {
-      // The only failure of final() here is a tag that does not fit.
-      plaintext.fill(0)
-      return undefined
-    }
+    const part = plaintext.subarray(number * chunkBytes, (number + 1) * chunkBytes)
+    if (openChunk(derived.key, chunkNonce(derived.nonce, number), chunk, part)) continue
+    plaintext.fill(0)
+    return undefined
   }
   return plaintext
+}
+
+/**
+ * Decrypts one chunk into a buffer of its length; false when its tag does not fit.
+ *
+ * Node gives what a cipher returns in memory that it has copied once, and frees the first without
+ * wiping it. So no cipher returns plaintext here: a random mask is encrypted in its place, and taken
+ * off in our own memory. Encrypting the result again gives the tag.
+ */
+function openChunk(key: Buffer, nonce: Buffer, chunk: Uint8Array, into: Buffer): boolean {
+  const sealed = chunk.subarray(0, chunk.length - tagBytes)
+  const mask = randomFillSync(secretBuffer(sealed.length))
+  const masked = createCipheriv('aes-256-gcm', key, nonce).update(mask)
+  for (let at = 0; at < into.length; at++) {
+    into[at] = (masked[at] ?? 0) ^ (mask[at] ?? 0) ^ (sealed[at] ?? 0)
+  }
+  mask.fill(0)
+  const cipher = createCipheriv('aes-256-gcm', key, nonce)
+  cipher.update(into)
+  cipher.final()
+  return timingSafeEqual(cipher.getAuthTag(), chunk.subarray(chunk.length - tagBytes))
 }
 
 /** The base nonce with the chunk's number, big-endian, xored into its end. */

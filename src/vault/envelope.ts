@@ -1,12 +1,13 @@
 /**
- * BVE1: a sealed value that knows its place. `docs/formats/envelope.md` is the full description.
+ * BVE1 and BVE2: a sealed value that knows its place. `docs/formats/envelope.md` describes both.
  *
- * The header says which key sealed it; the context, which is derived from where the caller expects
- * to find it and never from the row it came in, is bound into the encryption. So an envelope moved
- * to another tenant, path, version, kind or key does not open.
+ * The header names the key that sealed it. The context says where the caller expects to find it; it
+ * never comes from the row, and it is bound into the encryption. So an envelope that was moved to
+ * another tenant, path, version, kind or key does not open. BVE2 binds the public half as well: an
+ * envelope beside another public key does not open either.
  */
 
-import { randomFillSync, timingSafeEqual } from 'node:crypto'
+import { hash, randomFillSync, timingSafeEqual } from 'node:crypto'
 import {
   commitmentBytes,
   decrypt,
@@ -17,7 +18,7 @@ import {
   secretBuffer,
 } from './cobblestone.ts'
 
-/** What an envelope holds. A value sealed as one kind cannot be opened as another. */
+/** The kinds of values in envelopes. A value sealed as one kind cannot be opened as another. */
 export const envelopeKinds = {
   secret: 1,
   wrappedDek: 2,
@@ -35,6 +36,11 @@ export interface Place {
   readonly path: string
   readonly version: number
   readonly kind: EnvelopeKind
+  /**
+   * The public text that belongs to the value, whole; '' where there is none. With it the envelope
+   * is BVE2, without it BVE1.
+   */
+  readonly publicText?: string
 }
 
 /** A key that seals envelopes, with the name that it goes by in their headers. */
@@ -45,21 +51,27 @@ export interface EnvelopeKey {
   readonly bytes: Buffer
 }
 
+export type EnvelopeFormat = 1 | 2
+
 export interface EnvelopeHeader {
   readonly kind: EnvelopeKind
   readonly keyVersion: number
   readonly keyId: Buffer
 }
 
-const magic = Buffer.from('BVE1')
+const magics: Readonly<Record<EnvelopeFormat, Buffer>> = {
+  1: Buffer.from('BVE1'),
+  2: Buffer.from('BVE2'),
+}
+const magicBytes = 4
 const suite = 1
 const idBytes = 16
-const headerBytes = magic.length + 1 + 1 + 4 + idBytes
+const headerBytes = magicBytes + 1 + 1 + 4 + idBytes
 
-/** What an envelope adds to its first 16 KiB: header, salt, commitment and one tag. */
+/** The bytes that an envelope adds to its first 16 KiB: header, salt, commitment and one tag. */
 export const envelopeOverheadBytes = headerBytes + saltBytes + commitmentBytes + 16
 
-/** Takes the bytes over: whoever passes them no longer wipes them, wipeKey() does. */
+/** Takes the bytes over: wipeKey() wipes them, the caller does not. */
 export function envelopeKey(bytes: Buffer, version: number): EnvelopeKey {
   if (bytes.length !== keyBytes) throw new RangeError('a key has 32 bytes')
   return { id: hkdfExpand(bytes, Buffer.from('vaultterm.key-id@v1'), idBytes), version, bytes }
@@ -100,11 +112,18 @@ export function openEnvelope(
 /** Reads which key an envelope names: to choose the key, never to believe it. */
 export function parseHeader(envelope: Buffer): EnvelopeHeader | undefined {
   if (envelope.length < envelopeOverheadBytes) return undefined
-  if (!magic.equals(envelope.subarray(0, magic.length)) || envelope[5] !== suite) return undefined
   const kind = kindOf(envelope[4])
-  if (kind === undefined) return undefined
+  if (formatOf(envelope) === undefined || kind === undefined) return undefined
+  if (envelope[5] !== suite) return undefined
   const keyId = envelope.subarray(headerBytes - idBytes, headerBytes)
   return { kind, keyVersion: envelope.readUInt32BE(6), keyId }
+}
+
+/** The format that an envelope claims. Whether it is one shows when it is opened. */
+export function formatOf(envelope: Uint8Array): EnvelopeFormat | undefined {
+  const start = Buffer.from(envelope.subarray(0, magicBytes))
+  if (start.equals(magics[1])) return 1
+  return start.equals(magics[2]) ? 2 : undefined
 }
 
 function kindOf(code: number | undefined): EnvelopeKind | undefined {
@@ -126,7 +145,8 @@ function kindOf(code: number | undefined): EnvelopeKind | undefined {
   }
 }
 
-function encodeHeader(key: EnvelopeKey, { kind }: Place): Buffer {
+function encodeHeader(key: EnvelopeKey, { kind, publicText }: Place): Buffer {
+  const magic = magics[publicText === undefined ? 1 : 2]
   const header = Buffer.concat([magic, Buffer.of(envelopeKinds[kind], suite, 0, 0, 0, 0), key.id])
   header.writeUInt32BE(key.version, 6)
   return header
@@ -137,14 +157,16 @@ function contextOf(key: EnvelopeKey, place: Place): Buffer {
   if (!Number.isInteger(place.version) || place.version < 0) {
     throw new RangeError('a version is a whole number')
   }
+  const { publicText } = place
   return encodeFields([
-    ['v', 'BVE1'],
+    ['v', publicText === undefined ? 'BVE1' : 'BVE2'],
     ['tenant', place.tenant],
     ['path', place.path],
     ['version', String(place.version)],
     ['kind', String(envelopeKinds[place.kind])],
     ['kid', key.id.toString('hex')],
     ['kver', String(key.version)],
+    ...(publicText === undefined ? [] : [['public', hash('sha256', publicText)] as const]),
   ])
 }
 

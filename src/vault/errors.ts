@@ -54,6 +54,23 @@ export class SecretDamaged extends CodedError {
   }
 }
 
+/**
+ * A public value in the database is not the one that VaultTerm wrote there. Nothing of it is used or
+ * printed. `what` names the row for people; `remedy` is a clause that says how to get it back.
+ */
+export class RecordChanged extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_RECORD_CHANGED'
+
+  constructor(what: string, remedy: string, cause?: unknown) {
+    super(
+      `${what} is not as VaultTerm wrote it: somebody changed it in the database. ` +
+        `It is not used. Find out who can write to the database; then ${remedy}`,
+      { cause },
+    )
+  }
+}
+
 /** The operator's key cannot be read, or could be read by others. */
 export class KekUnreadable extends CodedError {
   readonly kind = 'unavailable'

@@ -6,25 +6,11 @@
  * audit log before the key is opened. Sealed, it does nothing on any node.
  */
 
-export type { AuthorityName, CertificateOrder, CertificateWish } from './authority-key.ts'
-export {
-  KekUnreadable,
-  KekWrong,
-  KeyMissing,
-  LeasesExhausted,
-  SecretDamaged,
-  VaultRefused,
-  VaultSealed,
-} from './errors.ts'
+export type { CertificateOrder, CertificateWish } from './authority-key.ts'
+export { KeyMissing, RecordChanged, VaultSealed } from './errors.ts'
 export { createKekFile, type Kek, openKek } from './kek.ts'
-export type { SshKeyDescription, SshKeyName } from './ssh-key.ts'
-export {
-  createVault,
-  type EphemeralWish,
-  type KeyLease,
-  type LeaseWish,
-  leaseMsMax,
-  type Vault,
-  type VaultDeps,
-  type VaultStatus,
-} from './vault.ts'
+export type { TaggedRecord } from './record-tag.ts'
+export type { TaggedRow, TagRecord } from './record-tags.ts'
+export type { VaultStatus } from './seal.ts'
+export type { KeyLease, LeaseWish } from './signing.ts'
+export { createVault, type Vault } from './vault.ts'

@@ -1,6 +1,7 @@
 import { randomFillSync } from 'node:crypto'
 import { constants, open } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { base64Length, readBase64, writeBase64 } from './base64.ts'
 import { secretBuffer } from './cobblestone.ts'
 import {
   type EnvelopeKey,
@@ -46,7 +47,8 @@ export async function openKek(setting: string): Promise<Kek> {
  */
 export async function createKekFile(path: string): Promise<void> {
   const bytes = randomFillSync(secretBuffer(32))
-  const text = Buffer.from(`${bytes.toString('base64')}\n`)
+  const text = secretBuffer(base64Length(bytes.length) + 1)
+  text[writeBase64(bytes, text, 0)] = 0x0a
   try {
     const file = await open(path, 'wx', 0o600)
     try {
@@ -147,15 +149,17 @@ async function readGuarded(path: string, into: Buffer): Promise<number> {
   }
 }
 
-/** One line of base64. Raw bytes are not taken: 32 of them could as well be somebody's password. */
+/** One line of base64. Raw bytes are refused: 32 of them could as well be somebody's password. */
 function decodeKey(path: string, text: Buffer): Buffer {
-  const line = text.toString('latin1').replace(/\r?\n$/, '')
-  if (!/^[A-Za-z0-9+/]{43}=$/.test(line)) {
-    throw new KekUnreadable(
-      `${path} does not hold one line of base64 of 32 bytes, as \`openssl rand -base64 32\` makes`,
-    )
-  }
   const key = secretBuffer(32)
-  key.write(line, 'base64')
-  return key
+  if (readBase64(withoutLineEnd(text), key)) return key
+  throw new KekUnreadable(
+    `${path} does not hold one line of base64 of 32 bytes, as \`openssl rand -base64 32\` makes`,
+  )
+}
+
+function withoutLineEnd(text: Buffer): Buffer {
+  const newline = text.at(-1) === 0x0a ? 1 : 0
+  const carriage = newline === 1 && text.at(-2) === 0x0d ? 1 : 0
+  return text.subarray(0, text.length - newline - carriage)
 }

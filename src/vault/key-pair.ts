@@ -1,61 +1,53 @@
 import {
-  createPrivateKey,
   createPublicKey,
+  type ED25519KeyPairOptions,
   generateKeyPair,
+  generateKeyPairSync,
   type KeyObject,
+  randomBytes,
   sign,
-  verify,
 } from 'node:crypto'
-import { Writer } from '../ssh/index.ts'
+import { verifyUserSignature, Writer } from '../ssh/index.ts'
 import { encodePrivateKeyPem } from './pem.ts'
 
-/** A fresh key pair. Who gets it wipes the private key as soon as it is sealed. */
+/** A fresh key pair. The receiver wipes the private key as soon as it is sealed. */
 export interface KeyPair {
   /** PKCS#8 PEM. */
   readonly privateKey: Buffer
-  readonly publicKey: KeyObject
+  /** As on the wire: RFC 4253 section 6.6, RFC 8709 section 4. */
+  readonly publicBlob: Buffer
 }
 
 export const rsaBits = 4096
 
+// As bytes, never as objects: a KeyObject keeps its private half until it is collected.
+const encodings: ED25519KeyPairOptions<'der', 'der'> = {
+  publicKeyEncoding: { type: 'spki', format: 'der' },
+  privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+}
+
 /** Off the main thread: an RSA-4096 key takes a second or more to find. */
 export function generateRsaKeyPair(): Promise<KeyPair> {
   const { promise, resolve, reject } = Promise.withResolvers<KeyPair>()
-  generateKeyPair('rsa', { modulusLength: rsaBits, publicExponent: 0x10001 }, (err, _, key) =>
-    err === null ? resolve(keyPair(key)) : reject(err),
+  const options = { modulusLength: rsaBits, publicExponent: 0x10001, ...encodings }
+  generateKeyPair('rsa', options, (err, spki, der) =>
+    err === null ? resolve(keyPair(rsaBlob(publicKeyIn(spki)), der)) : reject(err),
   )
   return promise
 }
 
 export function generateEd25519KeyPair(): Promise<KeyPair> {
   const { promise, resolve, reject } = Promise.withResolvers<KeyPair>()
-  generateKeyPair('ed25519', undefined, (err, _, key) =>
-    err === null ? resolve(keyPair(key)) : reject(err),
+  generateKeyPair('ed25519', encodings, (err, spki, der) =>
+    err === null ? resolve(keyPair(ed25519Blob(publicKeyIn(spki)), der)) : reject(err),
   )
   return promise
 }
 
-/** The RFC 4253 section 6.6 blob of an RSA key. */
-export function rsaBlob(publicKey: KeyObject): Buffer {
-  const { e, n } = publicKey.export({ format: 'jwk' })
-  if (typeof e !== 'string' || typeof n !== 'string') throw new TypeError('not an RSA key')
-  return new Writer()
-    .text('ssh-rsa')
-    .mpint(Buffer.from(e, 'base64url'))
-    .mpint(Buffer.from(n, 'base64url'))
-    .build()
-}
-
-/** The 32 bytes of an Ed25519 public key. */
-export function ed25519Bytes(publicKey: KeyObject): Buffer {
-  const { x } = publicKey.export({ format: 'jwk' })
-  if (typeof x !== 'string') throw new TypeError('not an Ed25519 key')
-  return Buffer.from(x, 'base64url')
-}
-
-/** The RFC 8709 blob of an Ed25519 key. */
-export function ed25519Blob(publicKey: KeyObject): Buffer {
-  return new Writer().text('ssh-ed25519').string(ed25519Bytes(publicKey)).build()
+/** At once: for a key that somebody waits for, the way to the thread pool is the longer part. */
+export function generateEphemeralKeyPair(): KeyPair {
+  const { publicKey: spki, privateKey: der } = generateKeyPairSync('ed25519', encodings)
+  return keyPair(ed25519Blob(publicKeyIn(spki)), der)
 }
 
 /** The hash of each signature algorithm that the vault signs with: SHA-1 is not among them. */
@@ -66,56 +58,100 @@ const rsaHashes: ReadonlyMap<string, string> = new Map([
 
 export const rsaAlgorithms: readonly string[] = [...rsaHashes.keys()]
 
-/** Signs on the thread pool and gives the whole RFC 4253 blob: algorithm, then signature. */
-export async function signRsa(privateKey: Buffer, data: Buffer, algorithm: string) {
+/**
+ * Signs on the thread pool and gives the whole RFC 4253 blob: algorithm, then signature. Undefined
+ * when the public key does not verify it: the halves are not a pair, or the signature has a fault. A
+ * fault in one half of an RSA signature gives the private key away, so it is withheld.
+ */
+export async function signRsa(
+  privateKey: Buffer,
+  publicBlob: Buffer,
+  data: Buffer,
+  algorithm: string,
+): Promise<Buffer | undefined> {
   const hash = rsaHashes.get(algorithm)
   if (hash === undefined) throw new TypeError(`no such RSA signature algorithm: ${algorithm}`)
-  const key = createPrivateKey(privateKey)
-  const signature = await signOnPool(hash, data, key)
-  return { blob: encodeSignature(algorithm, signature), publicBlob: rsaBlob(createPublicKey(key)) }
+  const bare = await signOnPool(hash, data, privateKey)
+  return verified({ key: publicBlob, algorithm, signature: encode(algorithm, bare), data })
 }
 
-/** Signs at once: it takes a twentieth of a millisecond, and the way to the thread pool longer. */
-export function signEd25519(privateKey: Buffer, data: Buffer) {
-  const key = createPrivateKey(privateKey)
-  const bare = verified(null, data, key, sign(null, data, key))
-  return { bare, publicBlob: ed25519Blob(createPublicKey(key)) }
+const ed25519 = 'ssh-ed25519'
+
+/** The same with Ed25519, at once: it takes a twentieth of a millisecond, the way to the pool longer. */
+export function signEd25519(
+  privateKey: Buffer,
+  publicBlob: Buffer,
+  data: Buffer,
+): Buffer | undefined {
+  const bare = sign(null, data, { key: privateKey, format: 'pem' })
+  return verified({ key: publicBlob, algorithm: ed25519, signature: encode(ed25519, bare), data })
 }
 
-/** The whole RFC 8709 signature, by a key that is no stored secret. */
-export function signEd25519With(key: KeyObject, data: Buffer): Buffer {
-  return encodeSignature('ssh-ed25519', verified(null, data, key, sign(null, data, key)))
+/** Whether a private key signs for a public one. The signed bytes are random, and nothing leaves. */
+export async function arePair(privateKey: Buffer, publicBlob: Buffer): Promise<boolean> {
+  const challenge = randomBytes(32)
+  const isEd25519 = publicBlob.equals(ed25519BlobOf(ed25519Bytes(publicBlob)))
+  const signature = isEd25519
+    ? signEd25519(privateKey, publicBlob, challenge)
+    : await signRsa(privateKey, publicBlob, challenge, 'rsa-sha2-512')
+  return signature !== undefined
 }
 
-function signOnPool(hash: string, data: Buffer, key: KeyObject): Promise<Buffer> {
+/** The 64 bytes in the blob of an Ed25519 signature. */
+export function bareEd25519(signature: Buffer): Buffer {
+  return signature.subarray(-64)
+}
+
+/** The 32 bytes in the blob of an Ed25519 key. */
+export function ed25519Bytes(publicBlob: Buffer): Buffer {
+  return publicBlob.subarray(-32)
+}
+
+/** The blob of an Ed25519 key of 32 bytes. */
+export function ed25519BlobOf(bytes: Uint8Array): Buffer {
+  return new Writer().text(ed25519).string(Buffer.from(bytes)).build()
+}
+
+/** Takes no KeyObject of the private key: the PEM is read for this signature, and freed after it. */
+function signOnPool(hash: string, data: Buffer, privateKey: Buffer): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
-  sign(hash, data, key, (err, signature) => {
-    if (err !== null) return reject(err)
-    try {
-      resolve(verified(hash, data, key, signature))
-    } catch (fault) {
-      reject(fault)
-    }
-  })
+  sign(hash, data, { key: privateKey, format: 'pem' }, (err, signature) =>
+    err === null ? resolve(signature) : reject(err),
+  )
   return promise
 }
 
-/** A fault in one half of an RSA signature gives the private key away to whoever sees it. */
-function verified(hash: string | null, data: Buffer, key: KeyObject, signature: Buffer): Buffer {
-  if (!verify(hash, data, createPublicKey(key), signature)) {
-    throw new Error('a signature did not verify and was withheld')
-  }
-  return signature
+function verified(signed: Parameters<typeof verifyUserSignature>[0]): Buffer | undefined {
+  return verifyUserSignature(signed) ? signed.signature : undefined
 }
 
-function encodeSignature(algorithm: string, signature: Buffer): Buffer {
+function encode(algorithm: string, signature: Buffer): Buffer {
   return new Writer().text(algorithm).string(signature).build()
 }
 
-function keyPair(key: KeyObject): KeyPair {
-  const der = key.export({ type: 'pkcs8', format: 'der' })
+function publicKeyIn(spki: Buffer): KeyObject {
+  return createPublicKey({ key: spki, format: 'der', type: 'spki' })
+}
+
+function rsaBlob(publicKey: KeyObject): Buffer {
+  const { e, n } = publicKey.export({ format: 'jwk' })
+  if (typeof e !== 'string' || typeof n !== 'string') throw new TypeError('not an RSA key')
+  return new Writer()
+    .text('ssh-rsa')
+    .mpint(Buffer.from(e, 'base64url'))
+    .mpint(Buffer.from(n, 'base64url'))
+    .build()
+}
+
+function ed25519Blob(publicKey: KeyObject): Buffer {
+  const { x } = publicKey.export({ format: 'jwk' })
+  if (typeof x !== 'string') throw new TypeError('not an Ed25519 key')
+  return ed25519BlobOf(Buffer.from(x, 'base64url'))
+}
+
+function keyPair(publicBlob: Buffer, der: Buffer): KeyPair {
   try {
-    return { privateKey: encodePrivateKeyPem(der), publicKey: createPublicKey(key) }
+    return { privateKey: encodePrivateKeyPem(der), publicBlob }
   } finally {
     der.fill(0)
   }

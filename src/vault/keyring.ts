@@ -5,8 +5,11 @@
 
 import type { TenantId } from '../postgres/index.ts'
 import {
+  type EnvelopeFormat,
   type EnvelopeKey,
+  type EnvelopeKind,
   envelopeKey,
+  formatOf,
   openEnvelope,
   type Place,
   randomKeyBytes,
@@ -27,6 +30,8 @@ export interface SealedRecord {
   readonly kekVersion: number
   readonly dek: Buffer
   readonly sealed: Buffer
+  /** The public half as it stands beside it, whole; '' for none. A BVE1 record does not bind it. */
+  readonly publicKey: string
 }
 
 /** Where a record stands: bound into both of its envelopes. */
@@ -40,26 +45,29 @@ export interface RecordPlace {
 export async function wrapNewKek(kek: Kek, tenant: TenantId, version: number): Promise<WrappedKek> {
   const key = randomKeyBytes()
   try {
-    return { version, wrapped: await kek.wrap(key, kekPlace(tenant, version)) }
+    return { version, wrapped: await kek.wrap(key, kekPlace(tenant, version, 2)) }
   } finally {
     key.fill(0)
   }
 }
 
-/** Seals a payload as the record of a place, under a new key of its own. */
+/** Seals a payload as the record of a place, under a new key of its own, with its public half. */
 export function sealRecord(
   kek: Kek,
   tenantKek: WrappedKek,
   place: RecordPlace,
   payload: Uint8Array,
+  publicKey = '',
 ): Promise<SealedRecord> {
   return withTenantKek(kek, place.tenant, tenantKek, async (wrapping) => {
     const dek = envelopeKey(randomKeyBytes(), 1)
     try {
+      const bound = { ...place, publicText: publicKey }
       return {
         kekVersion: wrapping.version,
-        dek: sealEnvelope(wrapping, { ...place, kind: 'wrappedDek' }, dek.bytes),
-        sealed: sealEnvelope(dek, { ...place, kind: 'secret' }, payload),
+        dek: sealEnvelope(wrapping, { ...bound, kind: 'wrappedDek' }, dek.bytes),
+        sealed: sealEnvelope(dek, { ...bound, kind: 'secret' }, payload),
+        publicKey,
       }
     } finally {
       wipeKey(dek)
@@ -78,31 +86,60 @@ export function useRecord<T>(
   record: SealedRecord,
   use: (payload: Buffer) => T | Promise<T>,
 ): Promise<T> {
+  return withDek(kek, tenantKek, place, record, async (dek) => {
+    const payload = openEnvelope(dek, placeOf(place, record, 'secret'), record.sealed)
+    if (payload === undefined) throw new SecretDamaged(place.path)
+    try {
+      return await use(payload)
+    } finally {
+      payload.fill(0)
+    }
+  })
+}
+
+/** Whether the record binds its public half. Where it does not, only the private one can prove it. */
+export function bindsPublicKey({ dek }: SealedRecord): boolean {
+  return formatOf(dek) === 2
+}
+
+/** Throws SecretDamaged unless the record was sealed with this very public half. Opens no private key. */
+export async function requirePublicKey(
+  kek: Kek,
+  tenantKek: WrappedKek,
+  place: RecordPlace,
+  record: SealedRecord,
+): Promise<void> {
+  if (!bindsPublicKey(record)) throw new RangeError('a BVE1 record does not bind its public half')
+  await withDek(kek, tenantKek, place, record, async () => {})
+}
+
+function withDek<T>(
+  kek: Kek,
+  tenantKek: WrappedKek,
+  place: RecordPlace,
+  record: SealedRecord,
+  use: (dek: EnvelopeKey) => Promise<T>,
+): Promise<T> {
   return withTenantKek(kek, place.tenant, tenantKek, async (wrapping) => {
-    const bytes = openEnvelope(wrapping, { ...place, kind: 'wrappedDek' }, record.dek)
+    const bytes = openEnvelope(wrapping, placeOf(place, record, 'wrappedDek'), record.dek)
     if (bytes === undefined) throw new SecretDamaged(`the data key of ${place.path}`)
     const dek = envelopeKey(bytes, 1)
     try {
-      const payload = openEnvelope(dek, { ...place, kind: 'secret' }, record.sealed)
-      if (payload === undefined) throw new SecretDamaged(place.path)
-      try {
-        return await use(payload)
-      } finally {
-        payload.fill(0)
-      }
+      return await use(dek)
     } finally {
       wipeKey(dek)
     }
   })
 }
 
-async function withTenantKek<T>(
+/** Opens a tenant's key for one use; it is wiped when use has ended. */
+export async function withTenantKek<T>(
   kek: Kek,
   tenant: TenantId,
   { version, wrapped }: WrappedKek,
   use: (key: EnvelopeKey) => Promise<T>,
 ): Promise<T> {
-  const bytes = await kek.unwrap(wrapped, kekPlace(tenant, version))
+  const bytes = await kek.unwrap(wrapped, kekPlace(tenant, version, formatOf(wrapped)))
   if (bytes === undefined) throw new SecretDamaged(`the key of tenant ${tenant}`)
   const key = envelopeKey(bytes, version)
   try {
@@ -112,6 +149,22 @@ async function withTenantKek<T>(
   }
 }
 
-function kekPlace(tenant: TenantId, version: number): Place {
-  return { tenant, path: `kek/${tenant}`, version, kind: 'wrappedKek' }
+/** The same key, wrapped as BVE2. */
+export function rewrapKek(kek: Kek, tenant: TenantId, wrapped: WrappedKek): Promise<WrappedKek> {
+  return withTenantKek(kek, tenant, wrapped, async ({ version, bytes }) => ({
+    version,
+    wrapped: await kek.wrap(bytes, kekPlace(tenant, version, 2)),
+  }))
+}
+
+function kekPlace(tenant: TenantId, version: number, format: EnvelopeFormat | undefined): Place {
+  const publicText = format === 2 ? { publicText: '' } : {}
+  return { tenant, path: `kek/${tenant}`, version, kind: 'wrappedKek', ...publicText }
+}
+
+/** Both envelopes of a record have one format. */
+function placeOf(place: RecordPlace, record: SealedRecord, kind: EnvelopeKind): Place {
+  const publicText = bindsPublicKey(record) ? { publicText: record.publicKey } : {}
+  const { tenant, path, version } = place
+  return { tenant, path, version, kind, ...publicText }
 }

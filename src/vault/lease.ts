@@ -1,4 +1,4 @@
-import { type KeyObject, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { keep } from '../bytes.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { LeasesExhausted } from './errors.ts'
@@ -17,13 +17,20 @@ export interface Lease {
   /** What the login request must show: the key, or a certificate for it. */
   readonly shown: Buffer
   readonly algorithms: readonly string[]
-  /** Where a certificate is shown, the name that the login request has for the algorithm. */
-  readonly certificateAlgorithm?: string
   /** A key that was made for this one signature, and is nowhere else. Without it, a stored one signs. */
-  readonly ephemeral?: KeyObject
+  readonly ephemeral?: EphemeralKey
   /** The target's host key, when the caller knows it: a host-bound login must then name it. */
   readonly hostKey: Buffer | undefined
   readonly expiresAtMs: number
+}
+
+/** A key for one signature. It is wiped when its lease ends, in whatever way. */
+export interface EphemeralKey {
+  /** PKCS#8 PEM. */
+  readonly privateKey: Buffer
+  readonly publicKey: Buffer
+  /** The name of the algorithm in the login request, which shows the certificate. */
+  readonly certificateAlgorithm: string
 }
 
 const leasesMax = 10_000
@@ -36,7 +43,7 @@ export class Leases {
     for (const [id, { expiresAtMs }] of this.#waiting) {
       // Oldest first, and no lease lives much longer than another: the first live one ends it.
       if (expiresAtMs > nowMs) break
-      this.#waiting.delete(id)
+      this.#drop(id)
     }
     if (this.#waiting.size >= leasesMax) throw new LeasesExhausted()
     const added = {
@@ -49,14 +56,24 @@ export class Leases {
     return added
   }
 
-  /** Gives a lease out for good, before anything is checked: whatever comes of it, it is spent. */
+  /**
+   * Gives a lease out for good, before anything is checked: whatever comes of it, it is spent. The
+   * taker wipes its key.
+   */
   take(id: string, nowMs: number): Lease | undefined {
     const lease = this.#waiting.get(id)
+    if (lease === undefined) return undefined
+    if (lease.expiresAtMs <= nowMs) this.#drop(id)
     this.#waiting.delete(id)
-    return lease !== undefined && lease.expiresAtMs > nowMs ? lease : undefined
+    return lease.expiresAtMs > nowMs ? lease : undefined
   }
 
   clear(): void {
-    this.#waiting.clear()
+    for (const id of this.#waiting.keys()) this.#drop(id)
+  }
+
+  #drop(id: string): void {
+    this.#waiting.get(id)?.ephemeral?.privateKey.fill(0)
+    this.#waiting.delete(id)
   }
 }

@@ -1,6 +1,6 @@
 /** Row-level security narrows every statement here, but those on vault_state, to the tenant of the transaction. */
 
-import type { ReadTx, WriteTx } from '../postgres/index.ts'
+import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { SealedRecord, WrappedKek } from './keyring.ts'
 
 export interface StateRow {
@@ -12,7 +12,6 @@ export interface StateRow {
 /** A version of a secret: the fields of the tree, with the private key sealed. */
 export interface SecretRow extends SealedRecord {
   readonly version: number
-  readonly publicKey: string
   readonly createdAt: Date
   readonly lastRotated: Date
   readonly rotationPolicy: string
@@ -22,7 +21,6 @@ export interface SecretRow extends SealedRecord {
 export interface NewSecret extends SealedRecord {
   readonly path: string
   readonly version: number
-  readonly publicKey: string
   readonly rotationPolicy: string
 }
 
@@ -62,12 +60,38 @@ export function findNewestKek(tx: ReadTx): Promise<WrappedKek | undefined> {
   return tx.maybe('select version, wrapped from vault_kek order by version desc limit 1')
 }
 
-/** 0 when another transaction has made that version. */
+export function findKek(tx: ReadTx, version: number): Promise<WrappedKek | undefined> {
+  return tx.maybe('select version, wrapped from vault_kek where version = $1', [version])
+}
+
+/** A tenant with a new key has no rows without tags. 0 when another transaction has made that version. */
 export function insertKek(tx: WriteTx, { version, wrapped }: WrappedKek): Promise<number> {
-  return tx.run('insert into vault_kek (version, wrapped) values ($1, $2) on conflict do nothing', [
-    version,
-    wrapped,
-  ])
+  return tx.run(
+    `insert into vault_kek (version, wrapped, records_tagged) values ($1, $2, true)
+       on conflict do nothing`,
+    [version, wrapped],
+  )
+}
+
+/** The tenants whose rows may have no tags. Across tenants. */
+export async function listUntaggedTenants(tx: ReadTx): Promise<readonly TenantId[]> {
+  const rows = await tx.many<{ tenant: TenantId }>(
+    'select distinct tenant_id as tenant from vault_kek where not records_tagged',
+  )
+  return rows.map(({ tenant }) => tenant)
+}
+
+/** Puts the same key in its new envelope in the place of the old one; false when that is not there. */
+export async function replaceKek(
+  tx: WriteTx,
+  old: WrappedKek,
+  { wrapped }: WrappedKek,
+): Promise<boolean> {
+  const { replaced } = await tx.one<{ replaced: boolean }>(
+    'select vault_kek_replace($1, $2, $3) as replaced',
+    [old.version, old.wrapped, wrapped],
+  )
+  return replaced
 }
 
 const secretColumns = `s.version, s.kek_version as "kekVersion", s.dek, s.private_key as sealed,

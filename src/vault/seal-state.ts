@@ -4,11 +4,12 @@ import {
   type ReadTx,
   raised,
   systemTenant,
+  type TenantId,
 } from '../postgres/index.ts'
 import type { Place } from './envelope.ts'
 import { KekWrong, VaultSealed } from './errors.ts'
 import type { Kek } from './kek.ts'
-import { findState, insertState, type StateRow, sealedState } from './queries.ts'
+import { findState, insertState, requireUnsealed, type StateRow, sealedState } from './queries.ts'
 
 /** Where a process hears that another one has sealed the vault. */
 export const sealChannel = 'vaultterm_vault_seal'
@@ -76,6 +77,11 @@ export class SealState {
     } catch (err) {
       throw raised(err) === sealedState ? this.#sealed() : err
     }
+  }
+
+  /** Throws VaultSealed. */
+  requireUnsealed(tenant: TenantId): Promise<void> {
+    return this.guarded(() => this.#database.read(tenant, (tx) => requireUnsealed(tx.last())))
   }
 
   async find(tx: ReadTx): Promise<StateRow> {

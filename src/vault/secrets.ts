@@ -1,10 +1,14 @@
 import { createHash } from 'node:crypto'
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
-import { VaultSealed } from './errors.ts'
+import type { ChangeReports } from './change-reports.ts'
+import { RecordChanged, SecretDamaged, VaultSealed } from './errors.ts'
 import type { Kek } from './kek.ts'
+import { arePair, type KeyPair } from './key-pair.ts'
 import {
+  bindsPublicKey,
   type RecordPlace,
+  requirePublicKey,
   type SealedRecord,
   sealRecord,
   useRecord,
@@ -23,19 +27,22 @@ import {
 } from './queries.ts'
 import type { SealState } from './seal-state.ts'
 
-/** A secret that should be there, and how to make it when it is not. */
-export interface SecretWish {
-  /** What the audit log calls it. */
+/** A key pair that belongs at a path, and how to make it when it is missing. */
+export interface SecretSpec {
+  /** Its name in the audit log and in messages. */
   readonly name: string
   readonly algorithm: string
   readonly path: string
   readonly rotationPolicy: string
   /** The store wipes the private key once it is sealed. */
-  generate(): Promise<NewKeyPair>
+  generate(): Promise<KeyPair>
+  /** The public half as it is stored. A key pair has exactly one such text. */
+  describe(publicBlob: Buffer): PublicHalf
+  /** The public key in such a text, as on the wire; undefined when it is another kind of text. */
+  parse(publicKey: string): Buffer | undefined
 }
 
-export interface NewKeyPair {
-  readonly privateKey: Buffer
+export interface PublicHalf {
   readonly publicKey: string
   readonly fingerprint: string
 }
@@ -46,12 +53,20 @@ export class SecretStore {
   readonly #kek: Kek
   readonly #state: SealState
   readonly #metrics: VaultMetrics
+  readonly #reports: ChangeReports
 
-  constructor(database: Database, kek: Kek, state: SealState, metrics: VaultMetrics) {
+  constructor(
+    database: Database,
+    kek: Kek,
+    state: SealState,
+    metrics: VaultMetrics,
+    reports: ChangeReports,
+  ) {
     this.#database = database
     this.#kek = kek
     this.#state = state
     this.#metrics = metrics
+    this.#reports = reports
   }
 
   /** Grows with each time that the operator's key was wiped. */
@@ -66,9 +81,7 @@ export class SecretStore {
 
   /** Rejects while the vault is sealed. */
   require(tenant: TenantId): Promise<void> {
-    return this.#state.guarded(() =>
-      this.#database.read(tenant, (tx) => requireUnsealed(tx.last())),
-    )
+    return this.#state.requireUnsealed(tenant)
   }
 
   /** What work asks is not done while the vault is sealed. */
@@ -80,17 +93,17 @@ export class SecretStore {
    * Makes the first version of each secret that is missing, all in one transaction with their
    * audit events. Whoever loses a race to make the same ones finds the winner's.
    */
-  async create(tenant: TenantId, wishes: readonly SecretWish[]): Promise<void> {
+  async create(tenant: TenantId, specs: readonly SecretSpec[]): Promise<void> {
     const missing = await this.read(tenant, async (tx) => {
-      const found: SecretWish[] = []
-      for (const wish of wishes) {
-        if ((await findNewestSecret(tx, wish.path)) === undefined) found.push(wish)
+      const found: SecretSpec[] = []
+      for (const spec of specs) {
+        if ((await findNewestSecret(tx, spec.path)) === undefined) found.push(spec)
       }
       return found
     })
     if (missing.length === 0) return
-    const tenantKek = await this.#tenantKek(tenant)
-    const made = await Promise.all(missing.map((wish) => this.#make(tenant, tenantKek, wish)))
+    const tenantKek = await this.tenantKek(tenant)
+    const made = await Promise.all(missing.map((spec) => this.#make(tenant, tenantKek, spec)))
     await this.write(tenant, async (tx) => {
       const inserted: typeof made = []
       for (const one of made) {
@@ -100,23 +113,47 @@ export class SecretStore {
     })
   }
 
-  /** Opens a private key for one use; it is wiped when use has ended. */
+  /**
+   * Opens a private key for one use; it is wiped when use has ended. A row whose public half was
+   * exchanged does not open, or is of a format that does not bind it: compare the halves then.
+   */
   async use<T>(
-    place: RecordPlace,
+    { tenant, path, version }: RecordPlace,
     row: SecretRow,
     use: (privateKey: Buffer) => T | Promise<T>,
   ): Promise<T> {
-    const { tenant, path, version } = place
-    const tenantKek = { version: row.kekVersion, wrapped: row.wrappedKek }
+    const place = { tenant, path, version }
     this.#metrics.envelopes.inc({ act: 'open' })
-    return this.#withKek(() => useRecord(this.#kek, tenantKek, { tenant, path, version }, row, use))
+    return this.withKek(() => useRecord(this.#kek, kekOf(row), place, row, use))
+  }
+
+  /**
+   * Throws RecordChanged unless the row's public half is the one that was made with its private half.
+   * The vault must be unsealed. Only rows from before BVE2 have their private key opened for it.
+   */
+  async requirePublicKey(tenant: TenantId, spec: SecretSpec, row: SecretRow): Promise<void> {
+    const place = { tenant, path: spec.path, version: row.version }
+    try {
+      if (bindsPublicKey(row)) {
+        await this.withKek(() => requirePublicKey(this.#kek, kekOf(row), place, row))
+        return
+      }
+      const blob = spec.parse(row.publicKey)
+      if (blob !== undefined && spec.describe(blob).publicKey === row.publicKey) {
+        if (await this.use(place, row, (privateKey) => arePair(privateKey, blob))) return
+      }
+    } catch (err) {
+      if (!(err instanceof SecretDamaged)) throw err
+    }
+    this.#reports.report(tenant, { kind: 'secret', id: spec.path, content: contentOf(row) })
+    throw new RecordChanged(`the key pair ${spec.name} at ${spec.path}`, restoreRow)
   }
 
   /**
    * Word of a seal may come when it is over, or may have been missed, and wipes the operator's key
    * all the same: the row says whether it may be read again.
    */
-  async #withKek<T>(work: () => Promise<T>): Promise<T> {
+  async withKek<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (err) {
@@ -127,31 +164,43 @@ export class SecretStore {
   }
 
   /** The tenant's newest key, made when it has none. A crash after this leaves an unused key. */
-  async #tenantKek(tenant: TenantId): Promise<WrappedKek> {
+  async tenantKek(tenant: TenantId): Promise<WrappedKek> {
     const known = await this.read(tenant, findNewestKek)
     if (known !== undefined) return known
-    const made = await this.#withKek(() => wrapNewKek(this.#kek, tenant, 1))
+    const made = await this.withKek(() => wrapNewKek(this.#kek, tenant, 1))
     return this.write(tenant, async (tx) => {
       await insertKek(tx, made)
       return (await findNewestKek(tx)) ?? made
     })
   }
 
-  async #make(tenant: TenantId, tenantKek: WrappedKek, wish: SecretWish): Promise<MadeSecret> {
-    const { privateKey, publicKey, fingerprint } = await wish.generate()
+  async #make(tenant: TenantId, tenantKek: WrappedKek, spec: SecretSpec): Promise<MadeSecret> {
+    const pair = await spec.generate()
+    const { privateKey } = pair
     try {
-      const place = { tenant, path: wish.path, version: 1 }
-      const record: SealedRecord = await this.#withKek(() =>
-        sealRecord(this.#kek, tenantKek, place, privateKey),
+      const { publicKey, fingerprint } = spec.describe(pair.publicBlob)
+      const place = { tenant, path: spec.path, version: 1 }
+      const record: SealedRecord = await this.withKek(() =>
+        sealRecord(this.#kek, tenantKek, place, privateKey, publicKey),
       )
       this.#metrics.envelopes.inc({ act: 'seal' })
       const { path, version } = place
-      const secret = { ...record, path, version, publicKey, rotationPolicy: wish.rotationPolicy }
-      return { wish, secret, fingerprint }
+      const secret = { ...record, path, version, rotationPolicy: spec.rotationPolicy }
+      return { spec, secret, fingerprint }
     } finally {
       privateKey.fill(0)
     }
   }
+}
+
+const restoreRow = 'restore its row of the table vault_secret from a backup'
+
+function contentOf({ dek, publicKey }: SecretRow): string {
+  return createHash('sha256').update(dek).update(publicKey).digest('hex')
+}
+
+function kekOf({ kekVersion: version, wrappedKek: wrapped }: SecretRow): WrappedKek {
+  return { version, wrapped }
 }
 
 /** While the vault is sealed, nothing that work asks in the same turn or later is done. */
@@ -161,22 +210,22 @@ async function ifUnsealed<Tx extends ReadTx, T>(tx: Tx, work: (tx: Tx) => Promis
 }
 
 interface MadeSecret {
-  readonly wish: SecretWish
+  readonly spec: SecretSpec
   readonly secret: NewSecret
   readonly fingerprint: string
 }
 
-function keyCreated({ wish, secret, fingerprint }: MadeSecret): AuditEvent {
+function keyCreated({ spec, secret, fingerprint }: MadeSecret): AuditEvent {
   return {
     type: 'key.create',
     public: {
       secret: envelopeId(secret),
-      secretName: wish.name,
+      secretName: spec.name,
       version: String(secret.version),
-      algorithm: wish.algorithm,
+      algorithm: spec.algorithm,
       fingerprint,
     },
-    private: { path: wish.path },
+    private: { path: spec.path },
   }
 }
 

@@ -36,7 +36,7 @@ export function refuseRequest(lease: Lease, data: Buffer, algorithm: string): Re
   if (!exchangeHashBytes.has(request.exchangeHash.length)) return 'not-a-login'
   if (request.user !== lease.login) return 'user'
   if (!request.key.equals(lease.shown)) return 'key'
-  if (request.algorithm !== (lease.certificateAlgorithm ?? algorithm)) return 'algorithm'
+  if (request.algorithm !== (lease.ephemeral?.certificateAlgorithm ?? algorithm)) return 'algorithm'
   if (request.hostKey !== undefined && lease.hostKey !== undefined) {
     if (!request.hostKey.equals(lease.hostKey)) return 'host-key'
   }

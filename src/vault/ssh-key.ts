@@ -1,9 +1,14 @@
 import type { TenantId } from '../postgres/index.ts'
+import { fingerprint, formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
+import { KeyMissing, SecretDamaged } from './errors.ts'
+import { generateRsaKeyPair } from './key-pair.ts'
+import { findNewestSecret } from './queries.ts'
+import type { SecretSpec, SecretStore } from './secrets.ts'
 
 /** The two key pairs of a tenant: the platform's for administration, and the customer's own. */
 export type SshKeyName = 'admin_ssh' | 'tenant_ssh'
 
-export const sshKeyNames: readonly SshKeyName[] = ['admin_ssh', 'tenant_ssh']
+const sshKeyNames: readonly SshKeyName[] = ['admin_ssh', 'tenant_ssh']
 
 /** The fields of a key pair that may be known, under the names of the tree `vps/{tenant_id}/…`. */
 export interface SshKeyDescription {
@@ -18,7 +23,7 @@ export interface SshKeyDescription {
   readonly version: number
 }
 
-export const rotationPolicy = '90_days'
+const rotationPolicy = '90_days'
 
 /** Where a tenant's key pair stands in the tree of secrets. */
 export function sshKeyPath(tenant: TenantId, name: SshKeyName): string {
@@ -26,6 +31,66 @@ export function sshKeyPath(tenant: TenantId, name: SshKeyName): string {
 }
 
 /** What follows the key in `authorized_keys`, so that whoever finds it there knows whose it is. */
-export function sshKeyComment(tenant: TenantId, name: SshKeyName): string {
+function sshKeyComment(tenant: TenantId, name: SshKeyName): string {
   return `vaultterm-${name}-${tenant.slice(0, 8)}`
+}
+
+/** The key pairs of tenants with which the bastion logs in to targets. */
+export class SshKeys {
+  readonly #secrets: SecretStore
+
+  constructor(secrets: SecretStore) {
+    this.#secrets = secrets
+  }
+
+  async create(tenant: TenantId): Promise<void> {
+    await this.#secrets.create(
+      tenant,
+      sshKeyNames.map((name) => specOf(tenant, name)),
+    )
+  }
+
+  /** Throws RecordChanged, KeyMissing, VaultSealed. */
+  async describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription> {
+    const spec = specOf(tenant, name)
+    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), spec.path))
+    if (row === undefined) throw new KeyMissing(name)
+    await this.#secrets.requirePublicKey(tenant, spec, row)
+    return {
+      publicKey: row.publicKey,
+      fingerprint: readPublicKey(row.publicKey, name).fingerprint,
+      createdAt: row.createdAt.toISOString(),
+      lastRotated: row.lastRotated.toISOString(),
+      rotationPolicy: row.rotationPolicy,
+      version: row.version,
+    }
+  }
+}
+
+function specOf(tenant: TenantId, name: SshKeyName): SecretSpec {
+  return {
+    name,
+    algorithm: 'ssh-rsa',
+    path: sshKeyPath(tenant, name),
+    rotationPolicy,
+    generate: generateRsaKeyPair,
+    parse: sshBlobIn,
+    describe: (blob) => {
+      const line = formatPublicKey({ type: 'ssh-rsa', blob }, sshKeyComment(tenant, name))
+      return { publicKey: line, fingerprint: fingerprint(blob) }
+    },
+  }
+}
+
+/** A signature is compared with this key before it leaves the vault: the line itself proves nothing. */
+export function readPublicKey(line: string, name: string): PublicKey {
+  const parsed = parsePublicKey(line)
+  if ('problem' in parsed) throw new SecretDamaged(name, new Error(parsed.problem))
+  return parsed.key
+}
+
+/** The key in a line, as on the wire; undefined when the line is none. */
+export function sshBlobIn(line: string): Buffer | undefined {
+  const parsed = parsePublicKey(line)
+  return 'problem' in parsed ? undefined : parsed.key.blob
 }

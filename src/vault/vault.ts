@@ -1,76 +1,26 @@
-import { generateKeyPairSync } from 'node:crypto'
-import {
-  type AuditEvent,
-  appendEvent,
-  appendLastEvent,
-  type CheckpointSigner,
-} from '../audit/index.ts'
+import type { CheckpointSigner } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import { type Database, systemTenant, type TenantId, type WriteTx } from '../postgres/index.ts'
-import { formatPublicKey, type PublicKey, parseCertificate, parsePublicKey } from '../ssh/index.ts'
+import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import { AuthorityKeys, type AuthorityName, type CertificateOrder } from './authority-key.ts'
+import { ChangeReports } from './change-reports.ts'
 import { openCheckpointSigner } from './checkpoint-key.ts'
-import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
 import type { Kek } from './kek.ts'
-import {
-  ed25519Blob,
-  generateRsaKeyPair,
-  rsaAlgorithms,
-  rsaBlob,
-  signEd25519With,
-  signRsa,
-} from './key-pair.ts'
-import { type Lease, Leases } from './lease.ts'
 import { vaultMetrics } from './metrics.ts'
-import { findNewestSecret, findSecret, notifySealed, setSealed } from './queries.ts'
-import { SealState, sealChannel } from './seal-state.ts'
-import { envelopeId, SecretStore } from './secrets.ts'
-import { type Refusal, refuseRequest } from './signature-request.ts'
-import {
-  rotationPolicy,
-  type SshKeyDescription,
-  type SshKeyName,
-  sshKeyComment,
-  sshKeyNames,
-  sshKeyPath,
-} from './ssh-key.ts'
-
-/** What the holder of a lease needs to know of the key that will sign for it. */
-export interface KeyLease {
-  readonly id: string
-  /** RFC 4253 blob. */
-  readonly publicKey: Buffer
-  /** To be shown in place of the key, where there is one. */
-  readonly certificate?: Buffer
-  /** Best first. */
-  readonly algorithms: readonly string[]
-}
-
-/** What a lease is wanted for. Who may have one is decided by access, before. */
-export interface LeaseWish {
-  readonly name: 'admin_ssh'
-  readonly login: string
-  readonly session: string
-  readonly purpose: 'upstream'
-  readonly expiresInMs: number
-  /** The target's host key blob: a host-bound login request must then name this one. */
-  readonly hostKey?: Buffer
-}
-
-/** What a key that lives for one login is wanted for. */
-export type EphemeralWish = Omit<LeaseWish, 'name'>
-
-export interface VaultStatus {
-  readonly sealed: boolean
-  readonly provider: string
-  readonly kekId: string
-}
+import { RecordTags, type TaggedRow, type TagRecord } from './record-tags.ts'
+import { Seal, type VaultStatus } from './seal.ts'
+import { SealState } from './seal-state.ts'
+import { SecretStore } from './secrets.ts'
+import { type EphemeralWish, type KeyLease, type LeaseWish, LoginSigner } from './signing.ts'
+import { type SshKeyDescription, type SshKeyName, SshKeys } from './ssh-key.ts'
 
 export interface Vault {
   /** Makes admin_ssh and tenant_ssh where they are missing; audited. Takes seconds, off the main thread. */
   createSshKeys(tenant: TenantId): Promise<void>
-  /** What may be known of a key pair. Needs no key, so it answers while the vault is sealed. */
+  /**
+   * The public half of a key pair, checked against what the vault made. Throws RecordChanged, and
+   * VaultSealed while nothing can be checked.
+   */
   describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription>
   /** Promises one signature, for one login of one session, for at most a minute. */
   lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease>
@@ -85,6 +35,25 @@ export interface Vault {
   ): Promise<KeyLease>
   /** Makes the key of a certificate authority when it is missing; audited. Gives its public half. */
   createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
+  /**
+   * Whether a public key, as on the wire, is the one that the vault made for an authority. Another
+   * one is reported. Reads through tx, once in a process. Throws VaultSealed.
+   */
+  isAuthorityKey(
+    tx: ReadTx,
+    tenant: TenantId,
+    authority: AuthorityName,
+    publicKey: Buffer,
+  ): Promise<boolean>
+  /** Runs work with the means to tag public rows of a tenant. Throws VaultSealed. */
+  tagging<T>(tenant: TenantId, work: (tag: TagRecord) => Promise<T>): Promise<T>
+  /**
+   * Whether each row is as VaultTerm wrote it, in their order; a row that is not is reported. Call it
+   * outside of transactions. Throws VaultSealed for rows that cannot be checked while it is sealed.
+   */
+  areIntact(tenant: TenantId, rows: readonly TaggedRow[]): Promise<readonly boolean[]>
+  /** At start: has the rows of tenants tagged that are from before tags. `tagRows` answers how many. */
+  tagOldTenants(tagRows: (tx: WriteTx, tag: TagRecord) => Promise<number>): Promise<void>
   /**
    * Signs the certificate that is ordered. Nobody gets it unless it is on the log as `cert.issue`,
    * committed, and `require` did not fail that transaction, which it is asked of with the log's lock
@@ -120,226 +89,54 @@ export interface VaultDeps {
   readonly metrics: Metrics
 }
 
-export const leaseMsMax = 60_000
-
 export function createVault({ database, kek, log, metrics: registry }: VaultDeps): Vault {
   const scoped = log.child({ module: 'vault' })
   const metrics = vaultMetrics(registry)
   const state = new SealState(database, kek)
-  const secrets = new SecretStore(database, kek, state, metrics)
-  const leases = new Leases()
-  const authorityKeys = new AuthorityKeys(secrets, metrics)
+  const reports = new ChangeReports(database, metrics, scoped)
+  const secrets = new SecretStore(database, kek, state, metrics, reports)
+  const sshKeys = new SshKeys(secrets)
+  const authorityKeys = new AuthorityKeys(secrets, metrics, reports)
+  const signer = new LoginSigner(secrets, metrics, scoped)
+  const tags = new RecordTags(database, kek, secrets, reports, scoped)
+  const seal = new Seal(database, kek, state, scoped)
 
-  async function createSshKeys(tenant: TenantId): Promise<void> {
-    await secrets.create(
-      tenant,
-      sshKeyNames.map((name) => ({
-        name,
-        algorithm: 'ssh-rsa',
-        path: sshKeyPath(tenant, name),
-        rotationPolicy,
-        generate: async () => {
-          const pair = await generateRsaKeyPair()
-          const key = { type: 'ssh-rsa', blob: rsaBlob(pair.publicKey) }
-          const publicKey = formatPublicKey(key, sshKeyComment(tenant, name))
-          const { fingerprint } = readPublicKey(publicKey, name)
-          return { privateKey: pair.privateKey, publicKey, fingerprint }
-        },
-      })),
-    )
-  }
-
-  async function describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription> {
-    const row = await database.read(tenant, (tx) => findNewestSecret(tx, sshKeyPath(tenant, name)))
-    if (row === undefined) throw new KeyMissing(name)
-    return {
-      publicKey: row.publicKey,
-      fingerprint: readPublicKey(row.publicKey, name).fingerprint,
-      createdAt: row.createdAt.toISOString(),
-      lastRotated: row.lastRotated.toISOString(),
-      rotationPolicy: row.rotationPolicy,
-      version: row.version,
-    }
-  }
-
-  async function lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease> {
-    const path = sshKeyPath(tenant, wish.name)
-    const row = await secrets.read(tenant, (tx) => findNewestSecret(tx.last(), path))
-    if (row === undefined) throw new KeyMissing(wish.name)
-    const now = Date.now()
-    const { id, shown, algorithms } = leases.add(
-      {
-        tenant,
-        name: wish.name,
-        path,
-        version: row.version,
-        envelope: envelopeId(row),
-        login: wish.login,
-        session: wish.session,
-        shown: readPublicKey(row.publicKey, wish.name).blob,
-        algorithms: rsaAlgorithms,
-        hostKey: wish.hostKey,
-        expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
-      },
-      now,
-    )
-    return { id, publicKey: shown, algorithms }
-  }
-
-  async function leaseEphemeral(
-    tenant: TenantId,
-    wish: EphemeralWish,
-    certify: (publicKey: Buffer) => Promise<Buffer>,
-  ): Promise<KeyLease> {
-    const { publicKey: half, privateKey: ephemeral } = generateKeyPairSync('ed25519')
-    const publicKey = ed25519Blob(half)
-    const certificate = await certify(publicKey)
-    const parsed = parseCertificate(certificate)
-    if ('problem' in parsed || !parsed.certificate.publicKey.equals(publicKey)) {
-      throw refused('certificate')
-    }
-    const now = Date.now()
-    const { id, algorithms } = leases.add(
-      {
-        tenant,
-        name: 'ephemeral',
-        path: 'ephemeral',
-        version: 0,
-        login: wish.login,
-        session: wish.session,
-        shown: certificate,
-        algorithms: ['ssh-ed25519'],
-        certificateAlgorithm: parsed.certificate.type,
-        ephemeral,
-        hostKey: wish.hostKey,
-        expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
-      },
-      now,
-    )
-    return { id, publicKey, certificate, algorithms }
-  }
-
-  async function sign(leaseId: string, data: Buffer, algorithm: string): Promise<Buffer> {
-    const held = leases.take(leaseId, Date.now())
-    if (held === undefined) throw refused('lease')
-    const refusal = refuseRequest(held, data, algorithm)
-    if (refusal !== undefined) throw refused(refusal, held)
-    if (held.ephemeral !== undefined) {
-      // Its certificate is on the log; what is asked here is whether the vault was sealed since.
-      await secrets.require(held.tenant)
-      metrics.signatures.inc({ purpose: 'upstream' })
-      return signEd25519With(held.ephemeral, data)
-    }
-    // Intent first: once this has committed, the key is opened and the signature made.
-    const [row] = await secrets.write(held.tenant, (tx) =>
-      Promise.all([
-        findSecret(tx, held.path, held.version),
-        appendLastEvent(tx, keyUsed(held, algorithm)),
-      ]),
-    )
-    if (row === undefined) throw new KeyMissing(held.name)
-    if (envelopeId(row) !== held.envelope) throw new SecretDamaged(held.path)
-    const signature = await secrets.use(held, row, (privateKey) =>
-      signRsa(privateKey, data, algorithm),
-    )
-    if (!signature.publicBlob.equals(held.shown)) throw new SecretDamaged(held.path)
-    metrics.signatures.inc({ purpose: 'upstream' })
-    return signature.blob
-  }
-
-  function refused(reason: Refusal, held?: Lease): VaultRefused {
-    metrics.refusals.inc({ reason })
-    scoped.warn({ reason, tenant: held?.tenant, session: held?.session }, 'signature refused')
-    return new VaultRefused(reason)
-  }
-
-  let signer: Promise<CheckpointSigner> | undefined
+  let checkpoints: Promise<CheckpointSigner> | undefined
   function checkpointSigner(): Promise<CheckpointSigner> {
-    signer ??= openCheckpointSigner(database, secrets, metrics).catch((err: unknown) => {
-      signer = undefined
+    checkpoints ??= openCheckpointSigner(secrets, metrics).catch((err: unknown) => {
+      checkpoints = undefined
       throw err
     })
-    return signer
-  }
-
-  async function status(): Promise<VaultStatus> {
-    await state.ready()
-    const row = await database.read(systemTenant, (tx) => state.find(tx))
-    if (!row.sealed) await secrets.require(systemTenant)
-    return { sealed: row.sealed, provider: kek.provider, kekId: row.kekId }
-  }
-
-  async function seal(): Promise<void> {
-    try {
-      await state.ready()
-      await changeState(true, async (tx) => {
-        await notifySealed(tx, sealChannel)
-      })
-    } finally {
-      // Also when the database did not answer: then the row still says what this process may do.
-      state.forget()
-      leases.clear()
-    }
-    scoped.warn('vault sealed')
-  }
-
-  async function unseal(): Promise<void> {
-    await state.ready()
-    const row = await database.read(systemTenant, (tx) => state.find(tx))
-    // Word of the seal may come late, and wipes what was read: nothing is waited for in between.
-    await state.load()
-    await state.check(row)
-    await changeState(false)
-    scoped.warn('vault unsealed')
-  }
-
-  async function changeState(sealed: boolean, also?: (tx: WriteTx) => Promise<void>) {
-    await database.write(systemTenant, async (tx) => {
-      if ((await setSealed(tx, sealed)) === 0) return
-      await also?.(tx)
-      const type = sealed ? 'vault.seal' : 'vault.unseal'
-      await appendEvent(tx, { type, public: { provider: kek.provider, kek: kek.id } })
-    })
+    return checkpoints
   }
 
   return {
-    createSshKeys,
-    describe,
-    lease,
-    leaseEphemeral,
+    createSshKeys: (tenant) => sshKeys.create(tenant),
+    describe: (tenant, name) => sshKeys.describe(tenant, name),
+    lease: (tenant, wish) => signer.lease(tenant, wish),
+    leaseEphemeral: (tenant, wish, certify) => signer.leaseEphemeral(tenant, wish, certify),
     createAuthorityKey: (tenant, authority) => authorityKeys.create(tenant, authority),
+    isAuthorityKey: (tx, tenant, authority, publicKey) =>
+      authorityKeys.isPublicKey(tx, tenant, authority, publicKey),
+    tagging: (tenant, work) => tags.tagging(tenant, work),
+    areIntact: (tenant, rows) => tags.areIntact(tenant, rows),
+    tagOldTenants: (tagRows) => tags.tagOldTenants(tagRows),
     signCertificate: (tenant, order, require) => authorityKeys.sign(tenant, order, require),
-    sign,
+    sign: (leaseId, data, algorithm) => signer.sign(leaseId, data, algorithm),
     checkpointSigner,
-    status,
-    seal,
-    unseal,
-    close: async () => {
-      leases.clear()
+    status: () => seal.status(),
+    async seal() {
+      try {
+        await seal.seal()
+      } finally {
+        signer.clear()
+      }
+    },
+    unseal: () => seal.unseal(),
+    async close() {
+      signer.clear()
+      await reports.close()
       await state.close()
     },
   }
-}
-
-function keyUsed(lease: Lease, algorithm: string): AuditEvent {
-  return {
-    type: 'key.use',
-    public: {
-      secret: lease.envelope,
-      secretName: lease.name,
-      version: String(lease.version),
-      lease: lease.id,
-      session: lease.session,
-      algorithm,
-      purpose: 'upstream',
-    },
-    private: { path: lease.path, login: lease.login },
-  }
-}
-
-/** The public half is not sealed, so what it says is checked again against what signs. */
-function readPublicKey(line: string, name: string): PublicKey {
-  const parsed = parsePublicKey(line)
-  if ('problem' in parsed) throw new SecretDamaged(name, new Error(parsed.problem))
-  return parsed.key
 }

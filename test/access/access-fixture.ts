@@ -16,13 +16,14 @@ import {
   type Identity,
   type Role,
 } from '../../src/auth/index.ts'
-import { loginCertificates } from '../../src/ca/index.ts'
+import { type Ca, loginCertificates } from '../../src/ca/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { type LiveSession, openCoordination } from '../../src/redis/index.ts'
 import { formatPublicKey, Writer } from '../../src/ssh/index.ts'
 import type { KeyLease, LeaseWish, Vault } from '../../src/vault/index.ts'
 import { openTestDatabase, silent, type TestDatabase } from '../support/postgres.ts'
+import { openTestVault } from '../support/vault.ts'
 
 export const actor: Actor = { kind: 'operator', id: 'cli', name: 'ops' }
 
@@ -41,6 +42,8 @@ export interface AccessFixture {
   readonly access: Access
   readonly auth: Auth
   readonly audit: Audit
+  readonly vault: Vault
+  readonly ca: Ca
   /** What the vault was asked for. */
   readonly leases: LeaseWish[]
   live(tenant: TenantId): Promise<readonly LiveSession[]>
@@ -53,20 +56,22 @@ export async function openAccessFixture(): Promise<AccessFixture> {
   const database = await openTestDatabase()
   const { app } = database
   const { registry } = await openCoordination(undefined, silent)
+  const { vault: real, ca } = await openTestVault(app)
   const auth = createAuth({
     database: app,
-    certificates: loginCertificates,
+    vault: real,
+    certificates: loginCertificates(ca),
     log: silent,
     metrics: new Registry(),
   })
   const audit = createAudit({ database: app, log: silent, metrics: new Registry() })
   const leases: LeaseWish[] = []
-  const vault = leasing(leases)
+  const vault = { ...real, ...leasing(leases) }
   const create = (own: typeof app) =>
     createAccess({
       database: own,
       vault,
-      ca: { leaseUpstream: () => Promise.reject(new Error('not asked')) },
+      ca: { ...ca, leaseUpstream: () => Promise.reject(new Error('not asked')) },
       registry,
       log: silent,
       metrics: new Registry(),
@@ -76,6 +81,8 @@ export async function openAccessFixture(): Promise<AccessFixture> {
     access: create(app),
     auth,
     audit,
+    vault,
+    ca,
     leases,
     live: (tenant) => registry.list(tenant),
     another: () => create(database.open('vaultterm_app')),

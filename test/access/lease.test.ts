@@ -13,7 +13,12 @@ const { database, vault, events } = await openVaultFixture()
 const deps = { database: database.app, log: silent }
 const ca = createCa({ database: database.app, vault, egress: undefined, metrics: new Registry() })
 const access = createAccess({ ...deps, vault, ca, registry: undefined, metrics: new Registry() })
-const auth = createAuth({ ...deps, certificates: loginCertificates, metrics: new Registry() })
+const auth = createAuth({
+  ...deps,
+  vault,
+  certificates: loginCertificates(ca),
+  metrics: new Registry(),
+})
 let tenant: TenantId
 let demo: Identity
 

@@ -15,8 +15,8 @@ test('writes an end once the database is back, and opens nothing without it', as
   const way = await openWay(fixture.database.urls.app)
   const node = createAccess({
     database: fixture.database.open('vaultterm_app', { waitMs: 1000 }, way.url),
-    vault: { lease: () => Promise.reject(new Error('not asked')) },
-    ca: { leaseUpstream: () => Promise.reject(new Error('not asked')) },
+    vault: { ...fixture.vault, lease: () => Promise.reject(new Error('not asked')) },
+    ca: { ...fixture.ca, leaseUpstream: () => Promise.reject(new Error('not asked')) },
     registry: undefined,
     log: silent,
     metrics: new Registry(),

@@ -9,14 +9,20 @@ import {
   createAuth,
   type Identity,
   type Role,
-  type SignedAttempt,
   type User,
 } from '../../src/auth/index.ts'
 import { loginCertificates } from '../../src/ca/index.ts'
 import type { Database, TenantId } from '../../src/postgres/index.ts'
-import { encodeUserauthRequest, formatPublicKey, Writer } from '../../src/ssh/index.ts'
+import {
+  type AuthAttempt,
+  encodeUserauthRequest,
+  formatPublicKey,
+  Writer,
+} from '../../src/ssh/index.ts'
 import { publicKeyBlob } from '../../src/ssh/public-key.ts'
+import type { Vault } from '../../src/vault/index.ts'
 import { openTestDatabase, silent, type TestDatabase } from '../support/postgres.ts'
+import { openTestVault } from '../support/vault.ts'
 
 export const actor: Actor = { kind: 'operator', id: 'cli', name: 'ops' }
 export const source = '198.51.100.4'
@@ -28,7 +34,7 @@ export interface Place {
   user(name: string, role?: Role): Promise<User>
   /** A user with a registered key. */
   holder(name: string, key?: TestKey): Promise<{ user: User; key: TestKey; fingerprint: string }>
-  login(attempt: SignedAttempt, from?: string): Promise<Identity | undefined>
+  login(attempt: AuthAttempt, from?: string): Promise<Identity | undefined>
   /** A cookie of a new web session. */
   signIn(name: string): Promise<string>
   suspend(): Promise<unknown>
@@ -38,6 +44,7 @@ export interface Place {
 
 export interface AuthFixture {
   readonly database: TestDatabase
+  readonly vault: Vault
   readonly auth: Auth
   readonly adminAuth: AdminAuth
   place(): Promise<Place>
@@ -49,10 +56,12 @@ export interface AuthFixture {
 export async function openAuthFixture(): Promise<AuthFixture> {
   const database = await openTestDatabase()
   const { app } = database
+  const { vault, ca } = await openTestVault(app)
   const over = (own: Database) =>
     createAuth({
       database: own,
-      certificates: loginCertificates,
+      vault,
+      certificates: loginCertificates(ca),
       log: silent,
       metrics: new Registry(),
     })
@@ -67,6 +76,7 @@ export async function openAuthFixture(): Promise<AuthFixture> {
     app.write(tenant, (tx) => tx.run(`update tenant set suspended_at = ${when}`))
   return {
     database,
+    vault,
     auth,
     adminAuth,
     events,
@@ -133,7 +143,7 @@ export function makeKey(algorithm = 'ssh-ed25519'): TestKey {
 }
 
 /** A login as a client sends it; what a test gives is signed as it is given. */
-export function signed(key: TestKey, wish: Partial<SignedAttempt> = {}): SignedAttempt {
+export function signed(key: TestKey, wish: Partial<AuthAttempt> = {}): AuthAttempt {
   const { user = 'acme', algorithm = key.algorithm } = wish
   const signedData =
     wish.signedData ??

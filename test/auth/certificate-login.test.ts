@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { Registry } from 'prom-client'
 import { describe, expect, test } from 'vitest'
-import { createAuth, type Identity, type SignedAttempt } from '../../src/auth/index.ts'
+import { createAuth, type Identity } from '../../src/auth/index.ts'
 import {
+  type AuthAttempt,
   type CertificateFields,
   encodeRevocationList,
   encodeUserauthRequest,
@@ -26,6 +27,7 @@ const revoked = new Set<bigint>()
 /** Logins as they are, with an authority whose key a test holds. */
 const auth = createAuth({
   database: fixture.database.app,
+  vault: fixture.vault,
   log: silent,
   metrics: new Registry(),
   certificates: {
@@ -87,14 +89,14 @@ function signedWith(
   key: TestKey,
   blob: Buffer,
   wish: { algorithm?: string; by?: TestKey; options?: SignOptions } = {},
-): SignedAttempt {
+): AuthAttempt {
   const { algorithm = certifiedAlgorithm(key.type), by = key, options } = wish
   const request = { exchangeHash: randomBytes(32), user: 'acme', algorithm, key: blob }
   const signedData = encodeUserauthRequest(request)
   return { user: 'acme', algorithm, key: blob, signature: by.sign(signedData, options), signedData }
 }
 
-const login = ({ tenant }: Place, attempt: SignedAttempt, from = source) =>
+const login = ({ tenant }: Place, attempt: AuthAttempt, from = source) =>
   auth.authenticateSsh({ tenant, attempt, source: from })
 
 describe.each(allKeyTypes)('a certificate for a key of type %s', (type) => {

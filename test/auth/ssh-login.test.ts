@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import type { SignedAttempt } from '../../src/auth/index.ts'
 import type { Database, ReadTx } from '../../src/postgres/index.ts'
-import { encodeUserauthRequest, Writer } from '../../src/ssh/index.ts'
+import { type AuthAttempt, encodeUserauthRequest, Writer } from '../../src/ssh/index.ts'
 import { newTenantId } from '../support/postgres.ts'
 import {
   actor,
@@ -42,7 +41,7 @@ test.each(['ssh-ed25519', 'rsa-sha2-256', 'rsa-sha2-512'])(
 )
 
 /** Each is tried against a registered user, whose own login is the control before it. */
-const attacks: { what: string; attempt(key: TestKey, place: Place): Promise<SignedAttempt> }[] = [
+const attacks: { what: string; attempt(key: TestKey, place: Place): Promise<AuthAttempt> }[] = [
   { what: 'a key that nobody registered', attempt: async () => signed(makeKey()) },
   {
     what: 'a registered key in front of the signature of another',
@@ -165,14 +164,13 @@ test.each(endings)('lets nobody in any more once $what', async ({ end }) => {
 
 test('lets people in again when their tenant is resumed, and until their key expires', async () => {
   const place = await fixture.place()
-  const { key } = await place.holder('demo')
+  await place.user('demo')
+  const key = makeKey()
+  const expiresAt = new Date(Date.now() + 3_600_000).toISOString()
+  await auth.addKey(place.tenant, 'demo', key.line, { expiresAt }, actor)
   await place.suspend()
   expect(await place.login(signed(key))).toBeUndefined()
   await place.resume()
-  await database.superuser(
-    "update user_key set expires_at = now() + interval '1 hour' where tenant_id = $1",
-    [place.tenant],
-  )
   expect(await place.login(signed(key))).toBeDefined()
 })
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,13 +9,16 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase, type TenantId } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
 import { publicKeyBlob, Writer } from '../../src/ssh/index.ts'
+import { ChangeReports } from '../../src/vault/change-reports.ts'
 import { openKek } from '../../src/vault/index.ts'
+import { withTenantKek } from '../../src/vault/keyring.ts'
 import { vaultMetrics } from '../../src/vault/metrics.ts'
 import { findNewestSecret } from '../../src/vault/queries.ts'
 import { SealState } from '../../src/vault/seal-state.ts'
 import { SecretStore } from '../../src/vault/secrets.ts'
 import { sshKeyPath } from '../../src/vault/ssh-key.ts'
 import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
+import { findInMemory, formsOf } from '../support/memory.ts'
 import { silent } from '../support/postgres.ts'
 import { Attacker, authRequest, msg, publicKeyFields } from '../support/ssh-attacker.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
@@ -55,11 +58,13 @@ async function open(): Promise<{ terminal: SshTerminal; say(text: string): Promi
   }
 }
 
-/** What nobody may find in a worker: taken out of the vault as only a test that is root can. */
-async function secretsOf({ home }: VaultTerm) {
+type Needles = ReadonlyMap<string, readonly Buffer[]>
+
+/** What is searched for in memory, by what it is: taken out of the vault as only a test that is root can. */
+async function secretsOf({ home }: VaultTerm): Promise<Readonly<Record<SecretName, Needles>>> {
   const run = JSON.parse(readFileSync(join(home, 'run.json'), 'utf8'))
   const url = String(run.database.app)
-  const password = Buffer.from(decodeURIComponent(new URL(url).password))
+  const password = formsOf('password', Buffer.from(decodeURIComponent(new URL(url).password)))
   const database = openDatabase({
     url: new Secret(url),
     role: 'vaultterm_app',
@@ -69,62 +74,49 @@ async function secretsOf({ home }: VaultTerm) {
   try {
     const kek = await openKek(`file:${join(home, 'kek')}`)
     const state = new SealState(database, kek)
-    const secrets = new SecretStore(database, kek, state, vaultMetrics(new Registry()))
+    const metrics = vaultMetrics(new Registry())
+    const reports = new ChangeReports(database, metrics, silent)
+    const secrets = new SecretStore(database, kek, state, metrics, reports)
     const tenants = await database.system((tx) =>
       tx.many<{ tenant: TenantId }>('select tenant_id as tenant from tenant'),
     )
-    const primes: Buffer[] = []
+    const numbers = new Map<string, readonly Buffer[]>()
+    const files = new Map<string, readonly Buffer[]>()
+    const tenantKeks = new Map<string, readonly Buffer[]>()
     for (const { tenant } of tenants) {
       const path = sshKeyPath(tenant, 'admin_ssh')
       const row = await secrets.read(tenant, (tx) => findNewestSecret(tx, path))
       if (row === undefined) continue
+      const tenantKek = { version: row.kekVersion, wrapped: row.wrappedKek }
+      await withTenantKek(kek, tenant, tenantKek, async ({ bytes }) => {
+        for (const [name, forms] of formsOf('tenant key', Buffer.from(bytes))) {
+          tenantKeks.set(name, forms)
+        }
+      })
       await secrets.use({ tenant, path, version: row.version }, row, async (pem) => {
         const { p = '', q = '' } = createPrivateKey(pem).export({ format: 'jwk' })
         // As OpenSSL has numbers in memory, lowest word first, and as they are in files.
-        for (const prime of [p, q].map((text) => Buffer.from(text, 'base64url'))) {
-          primes.push(prime.subarray(0, 32), Buffer.from(prime).reverse().subarray(0, 32))
+        for (const [name, text] of Object.entries({ p, q })) {
+          const prime = Buffer.from(text, 'base64url')
+          const reversed = Buffer.from(prime).reverse().subarray(0, 32)
+          numbers.set(`${name} as a number`, [reversed])
+          for (const [form, bytes] of formsOf(name, prime.subarray(0, 32))) files.set(form, bytes)
         }
+        // A line out of the middle: any part of the text is as good as the whole.
+        const line = pem.toString('latin1').split('\n')[20] ?? ''
+        files.set('a line of the PEM', [Buffer.from(line), Buffer.from(line, 'utf16le')])
       })
     }
-    if (primes.length === 0) throw new Error('no admin key was found')
+    if (numbers.size === 0) throw new Error('no admin key was found')
     const text = readFileSync(join(home, 'kek'), 'latin1').trim()
-    const raw = Buffer.from(text, /^[0-9a-f]+$/i.test(text) ? 'hex' : 'base64')
-    return { primes, kek: [raw.subarray(-32)], password: [password] }
+    const kekForms = formsOf('key of keys', Buffer.from(text, 'base64'))
+    return { numbers, files, tenantKeks, kek: kekForms, password }
   } finally {
     await database.close()
   }
 }
 
-/** Whether bytes are anywhere in what a process may read of its own. */
-function holds(pid: number, needles: readonly Buffer[]): boolean {
-  const maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
-  const memory = openSync(`/proc/${pid}/mem`, 'r')
-  try {
-    for (const line of maps.split('\n')) {
-      const parts = /^([0-9a-f]+)-([0-9a-f]+) r/.exec(line)
-      if (parts === null || line.includes('[vvar') || line.includes('[vsyscall')) continue
-      const from = Number.parseInt(parts[1] ?? '', 16)
-      const to = Number.parseInt(parts[2] ?? '', 16)
-      const step = 8 * 1048576
-      const overlap = 256
-      for (let at = from; at < to; at += step) {
-        const chunk = Buffer.alloc(Math.min(step + overlap, to - at))
-        let read = 0
-        try {
-          read = readSync(memory, chunk, 0, chunk.length, at)
-        } catch {
-          // A page that was given back since.
-          continue
-        }
-        const bytes = chunk.subarray(0, read)
-        if (needles.some((needle) => bytes.includes(needle))) return true
-      }
-    }
-    return false
-  } finally {
-    closeSync(memory)
-  }
-}
+type SecretName = 'numbers' | 'files' | 'tenantKeks' | 'kek' | 'password'
 
 test('there are two at the least, and each of them serves', async () => {
   expect(workers()).toHaveLength(2)
@@ -135,38 +127,65 @@ test('there are two at the least, and each of them serves', async () => {
 })
 
 test.runIf(process.getuid?.() === 0)(
-  'attack: whoever reads a worker’s memory finds no key but the host’s',
+  'attack: whoever reads a worker’s memory finds no key but the host’s, in any encoding',
   async () => {
     await Promise.all(Array.from({ length: 8 }, () => vaultterm.ssh(['acme+real', 'echo in'])))
-    const { primes, kek, password } = await secretsOf(vaultterm)
+    const secrets = await secretsOf(vaultterm)
+    const all = new Map(Object.values(secrets).flatMap((needles) => [...needles]))
+    const hostKey = new Map([['host key', [Buffer.from('BEGIN OPENSSH PRIVATE KEY')]]])
     for (const pid of workers()) {
-      expect(holds(pid, primes), 'the admin key').toBe(false)
-      expect(holds(pid, kek), 'the key of keys').toBe(false)
-      expect(holds(pid, password), 'the password of the database').toBe(false)
+      expect(findInMemory(pid, all)).toEqual([])
       // The same search finds what is there.
-      expect(holds(pid, [Buffer.from('BEGIN OPENSSH PRIVATE KEY')]), 'the host key').toBe(true)
+      expect(findInMemory(pid, hostKey)).toEqual(['host key'])
     }
-    expect(holds(vaultterm.pid, kek), 'the key of keys, in the main process').toBe(true)
-    expect(holds(vaultterm.pid, password), 'the password, in the main process').toBe(true)
+    expect(findInMemory(vaultterm.pid, secrets.kek)).toEqual(['key of keys, raw'])
+    expect(findInMemory(vaultterm.pid, secrets.password)).toContain('password, raw')
   },
+  600_000,
 )
 
 test.runIf(process.getuid?.() === 0)(
-  'attack: whoever reads the main process’s memory after a seal finds no key of keys',
+  'attack: whoever reads the main process’s memory after a seal finds no key of keys, no tenant’s key and no private key, in any encoding',
   async () => {
     await Promise.all(Array.from({ length: 8 }, () => vaultterm.ssh(['acme+real', 'echo in'])))
-    const { kek } = await secretsOf(vaultterm)
-    expect(holds(vaultterm.pid, kek), 'before').toBe(true)
+    await vaultterm.json('target', 'onboard', 'acme', 'real')
+    const { kek, tenantKeks, numbers, files } = await secretsOf(vaultterm)
+    expect(findInMemory(vaultterm.pid, kek), 'before').not.toEqual([])
     await vaultterm.json('vault', 'seal')
+    const after = new Map([...kek, ...tenantKeks, ...numbers, ...files])
     try {
-      // The other processes hear of it; and nothing is collected yet of one that has nothing to do.
-      await sleep(500)
-      expect(holds(vaultterm.pid, kek), 'after').toBe(false)
+      // The other processes hear of it; nothing here asks them to collect garbage.
+      await expect
+        .poll(() => findInMemory(vaultterm.pid, after), { timeout: 120_000, interval: 500 })
+        .toEqual([])
+      for (const pid of workers()) expect(findInMemory(pid, after)).toEqual([])
     } finally {
       await vaultterm.json('vault', 'unseal')
     }
+    // Read anew, it is there again, and in no other form.
+    expect((await vaultterm.ssh(['acme+real', 'echo in'])).stdout).toBe('in\n')
+    expect(findInMemory(vaultterm.pid, kek)).toEqual(['key of keys, raw'])
   },
+  600_000,
 )
+
+test('a search of memory knows a secret in every form, wherever it stands', () => {
+  const secret = randomBytes(32)
+  for (const before of [0, 1, 2, 3]) {
+    const padded = Buffer.concat([randomBytes(before), secret, randomBytes(5)])
+    for (const encoding of ['hex', 'base64', 'base64url', 'latin1'] as const) {
+      const text = padded.toString(encoding)
+      for (const bytes of [Buffer.from(text, 'latin1'), Buffer.from(text, 'utf16le')]) {
+        if (encoding === 'latin1' && bytes.length !== text.length) continue
+        const forms = [...formsOf('secret', secret).values()].flat()
+        expect(
+          forms.some((form) => bytes.includes(form)),
+          `${encoding} ${before}`,
+        ).toBe(true)
+      }
+    }
+  }
+})
 
 test('a worker’s environment and command line name no database and no key', () => {
   for (const pid of workers()) {

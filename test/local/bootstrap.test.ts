@@ -19,9 +19,10 @@ await keepKekFile(join(base, 'kek'))
 const kek = await openKek(`file:${join(base, 'kek')}`)
 const metrics = new Registry()
 const vault = createVault({ database, kek, log: silent, metrics })
-const auth = createAuth({ database, certificates: loginCertificates, log: silent, metrics })
 const tenants = createTenants({ database, vault, log: silent })
 const ca = createCa({ database, vault, egress: undefined, metrics: new Registry() })
+const certificates = loginCertificates(ca)
+const auth = createAuth({ database, vault, certificates, log: silent, metrics })
 const access = createAccess({ database, vault, ca, registry: undefined, log: silent, metrics })
 const deps: BootstrapDeps = { tenants, auth, access, vault, ca, log: silent }
 const operator = { kind: 'operator', id: 'cli', name: 'test' } as const

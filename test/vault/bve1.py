@@ -1,8 +1,11 @@
-"""A second implementation of BVE1 (docs/formats/envelope.md), on pyca/cryptography.
+"""A second implementation of BVE1, BVE2 and BVT1 (docs/formats/envelope.md), on pyca/cryptography.
 
   bve1.py make    prints the vectors of test/vectors/bve1-envelopes.json
-  bve1.py open    reads a JSON array of {key, version, tenant, path, place_version, kind, sealed}
-                  on stdin, prints a JSON array of plaintexts in hex, null where one does not open
+  bve1.py make2   prints those of test/vectors/bve2-envelopes.json
+  bve1.py maket   prints those of test/vectors/bvt1-tags.json
+  bve1.py open    reads a JSON array of {key, version, tenant, path, place_version, kind, sealed} on
+                  stdin, with public in BVE2, and prints a JSON array of plaintexts in hex, null
+                  where one does not open
 """
 
 import hashlib
@@ -31,10 +34,13 @@ def field(text):
 def header_and_context(case):
     key = bytes.fromhex(case["key"])
     kid = expand(key, b"vaultterm.key-id@v1", 16)
-    header = b"BVE1" + struct.pack(">BBI", case["kind"], 1, case["version"]) + kid
-    fields = [("v", "BVE1"), ("tenant", case["tenant"]), ("path", case["path"]),
+    magic = "BVE2" if "public" in case else "BVE1"
+    header = magic.encode() + struct.pack(">BBI", case["kind"], 1, case["version"]) + kid
+    fields = [("v", magic), ("tenant", case["tenant"]), ("path", case["path"]),
               ("version", str(case["place_version"])), ("kind", str(case["kind"])),
               ("kid", kid.hex()), ("kver", str(case["version"]))]
+    if "public" in case:
+        fields.append(("public", hashlib.sha256(case["public"].encode()).hexdigest()))
     return key, header, b"".join(field(name) + field(value) for name, value in fields)
 
 
@@ -81,7 +87,7 @@ def plaintext_of(size):
     return bytes((31 * i + size) % 256 for i in range(size))
 
 
-def make():
+def make(public=None):
     tenant = "00000000-0000-4000-8000-000000000001"
     places = [(1, f"vps/{tenant}/admin_ssh", 3, 1), (2, "système/клÿч", 4294967296, 7)]
     cases = []
@@ -91,6 +97,8 @@ def make():
                     "version": version, "size": size,
                     "key": hashlib.sha256(f"key {size} {kind}".encode()).hexdigest(),
                     "salt": hashlib.sha256(f"salt {size} {kind}".encode()).digest()[:24].hex()}
+            if public is not None:
+                case["public"] = public if kind == 1 else ""
             sealed = seal(case, bytes.fromhex(case["salt"]), plaintext_of(size))
             if size <= 1:
                 case["sealed"] = sealed.hex()
@@ -101,9 +109,42 @@ def make():
     print(json.dumps({"source": source, "cases": cases}, indent=2, ensure_ascii=False))
 
 
+def tag(case):
+    """BVT1: of a tenant's key-encryption key, its version, and the fields of a row."""
+    key = expand(bytes.fromhex(case["kek"]), b"vaultterm.record-tag@v1", 32)
+    fields = [("v", "BVT1"), ("tenant", case["tenant"]), ("kind", case["kind"]), ("id", case["id"])]
+    fields += [tuple(each) for each in case["fields"]]
+    version = struct.pack(">I", case["version"])
+    message = b"".join(field(name) + field(value) for name, value in fields) + version
+    return b"BVT1" + version + hmac.new(key, message, hashlib.sha512).digest()[:32]
+
+
+def make_tags():
+    tenant = "00000000-0000-4000-8000-000000000001"
+    rows = [
+        ("user-key", "SHA256:x", [["user", "u"], ["blob", "AAAA"], ["expires", ""], ["verify", "0"]]),
+        ("target", "00000000-0000-4000-8000-000000000002",
+         [["name", "web1"], ["host", "192.0.2.7"], ["port", "22"], ["auth", "key"], ["certified", "0"],
+          ["logins", "2"], ["login", "root"], ["login", "клÿч"], ["keys", "0"]]),
+        ("target", "", []),
+    ]
+    cases = []
+    for number, (kind, row, fields) in enumerate(rows):
+        case = {"kek": hashlib.sha256(f"kek {number}".encode()).hexdigest(), "version": 1 + number * 70000,
+                "tenant": tenant, "kind": kind, "id": row, "fields": fields}
+        case["tag"] = tag(case).hex()
+        cases.append(case)
+    source = "made by test/vault/bve1.py (pyca/cryptography), independent of src/vault"
+    print(json.dumps({"source": source, "cases": cases}, indent=2, ensure_ascii=False))
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["make"]:
         make()
+    elif sys.argv[1:] == ["make2"]:
+        make("ssh-rsa AAAA vaultterm-admin_ssh-00000000")
+    elif sys.argv[1:] == ["maket"]:
+        make_tags()
     else:
         opened = [unseal(case) for case in json.load(sys.stdin)]
         print(json.dumps([None if p is None else p.hex() for p in opened]))

@@ -7,6 +7,7 @@ import {
   type EnvelopeKind,
   envelopeKey,
   envelopeKinds,
+  formatOf,
   openEnvelope,
   type Place,
   parseHeader,
@@ -14,14 +15,31 @@ import {
   sealEnvelope,
   wipeKey,
 } from '../../src/vault/envelope.ts'
-import vectors from '../vectors/bve1-envelopes.json' with { type: 'json' }
+import vectors1 from '../vectors/bve1-envelopes.json' with { type: 'json' }
+import vectors2 from '../vectors/bve2-envelopes.json' with { type: 'json' }
 
 const script = join(import.meta.dirname, 'bve1.py')
 const python = spawnSync('python3', ['-c', 'import cryptography']).status === 0
 const tenant = '00000000-0000-4000-8000-000000000001'
 const place: Place = { tenant, path: `vps/${tenant}/admin_ssh`, version: 3, kind: 'secret' }
 
-test.each(vectors.cases)('seals the vector of $size bytes, kind $kind, byte for byte', (vector) => {
+interface Vector {
+  readonly kind: number
+  readonly tenant: string
+  readonly path: string
+  readonly place_version: number
+  readonly version: number
+  readonly size: number
+  readonly key: string
+  readonly salt: string
+  readonly sealed_sha256: string
+  readonly sealed?: string
+  /** In BVE2. */
+  readonly public?: string
+}
+const vectors: readonly Vector[] = [...vectors1.cases, ...vectors2.cases]
+
+test.each(vectors)('seals the vector of $size bytes, kind $kind, byte for byte', (vector) => {
   const key = envelopeKey(Buffer.from(vector.key, 'hex'), vector.version)
   const plaintext = plaintextOf(vector.size)
   const sealed = sealEnvelope(key, placeOf(vector), plaintext, Buffer.from(vector.salt, 'hex'))
@@ -33,17 +51,21 @@ test.each(vectors.cases)('seals the vector of $size bytes, kind $kind, byte for 
 test.runIf(python)(
   'is opened by another implementation, and opens nothing that it would not',
   () => {
-    const cases = vectors.cases.map((vector) => {
+    const cases = vectors.map((vector) => {
       const key = envelopeKey(Buffer.from(vector.key, 'hex'), vector.version)
       const sealed = sealEnvelope(key, placeOf(vector), plaintextOf(vector.size))
       return { ...vector, sealed: sealed.toString('hex') }
     })
     const moved = cases.map((vector) => ({ ...vector, tenant: tenant.replace('1', '2') }))
-    const input = JSON.stringify([...cases, ...moved])
+    const swapped = cases
+      .filter(({ public: text }) => text !== undefined)
+      .map((vector) => ({ ...vector, public: `${vector.public} of another` }))
+    const input = JSON.stringify([...cases, ...moved, ...swapped])
     const output = execFileSync('python3', [script, 'open'], { input, maxBuffer: 64 << 20 })
     expect(JSON.parse(output.toString())).toEqual([
       ...cases.map(({ size }) => plaintextOf(size).toString('hex')),
       ...moved.map(() => null),
+      ...swapped.map(() => null),
     ])
   },
 )
@@ -68,6 +90,26 @@ test('does not open when its commitment is zeroed or gone', () => {
   const removed = Buffer.concat([sealed.subarray(0, 50), sealed.subarray(82)])
   expect(openEnvelope(key, place, zeroed)).toBeUndefined()
   expect(openEnvelope(key, place, removed)).toBeUndefined()
+})
+
+test('attack: beside another public half, or as the other format, no envelope opens', () => {
+  const key = envelopeKey(randomKeyBytes(), 1)
+  const halves = [undefined, '', 'ssh-ed25519 AAAA', 'ssh-ed25519 AAAB', 'ssh-ed25519 AAAA\n']
+  const placeWith = (publicText: string | undefined): Place =>
+    publicText === undefined ? place : { ...place, publicText }
+  for (const sealedWith of halves) {
+    const sealed = sealEnvelope(key, placeWith(sealedWith), Buffer.from('secret'))
+    expect(formatOf(sealed)).toBe(sealedWith === undefined ? 1 : 2)
+    for (const openedWith of halves) {
+      const opened = openEnvelope(key, placeWith(openedWith), sealed)
+      expect(opened !== undefined, `${sealedWith} as ${openedWith}`).toBe(sealedWith === openedWith)
+    }
+    const relabelled = Buffer.from(sealed)
+    relabelled.write(sealedWith === undefined ? 'BVE2' : 'BVE1')
+    for (const openedWith of halves) {
+      expect(openEnvelope(key, placeWith(openedWith), relabelled)).toBeUndefined()
+    }
+  }
 })
 
 test('opens in its own place only: tenant, path, version, kind, key and key version', () => {
@@ -146,9 +188,11 @@ test('wipes a key, after which it opens nothing', () => {
   expect(openEnvelope(key, place, sealed)).toBeUndefined()
 })
 
-function placeOf(vector: (typeof vectors.cases)[number]): Place {
+function placeOf(vector: Vector): Place {
   const kind = vector.kind === 1 ? 'secret' : 'wrappedDek'
-  return { tenant: vector.tenant, path: vector.path, version: vector.place_version, kind }
+  const publicText = vector.public === undefined ? {} : { publicText: vector.public }
+  const { tenant: of, path, place_version: version } = vector
+  return { tenant: of, path, version, kind, ...publicText }
 }
 
 function plaintextOf(size: number): Buffer {

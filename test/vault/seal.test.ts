@@ -36,10 +36,11 @@ test('does nothing while it is sealed, in any process, and all again afterwards'
   await expect(other.sign(theirs.id, data, 'rsa-sha2-512')).rejects.toMatchObject({
     reason: 'lease',
   })
-  // What needs no key is still told.
-  expect((await vault.describe(tenant, 'admin_ssh')).publicKey).toMatch(/^ssh-rsa /)
+  // A public key that cannot be checked is told to nobody.
+  await expect(vault.describe(tenant, 'admin_ssh')).rejects.toMatchObject(sealed)
 
   await vault.unseal()
+  expect((await vault.describe(tenant, 'admin_ssh')).publicKey).toMatch(/^ssh-rsa /)
   expect(await other.status()).toMatchObject({ sealed: false })
   await login(other)
   await login(vault)

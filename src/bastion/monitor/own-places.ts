@@ -28,6 +28,9 @@ export function ownPlaces(
       ...urls
         .map(({ hostname }) => decodeURIComponent(hostname))
         .filter((host) => host.startsWith('/')),
+      ...urls
+        .filter(({ protocol }) => protocol === 'unix:')
+        .map(({ pathname }) => dirname(decodeURIComponent(pathname))),
       ...(kek.startsWith('file:') ? [dirname(kek.slice('file:'.length))] : []),
       ...(recordings.startsWith('dir:') ? [recordings.slice('dir:'.length)] : []),
     ],

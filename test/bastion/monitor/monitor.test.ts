@@ -651,7 +651,7 @@ describe('a jump', () => {
     const proves = async (standsIn: boolean) => {
       const { blob } = await product.ca.issueHost(somebody.tenant, { ...wish, standsIn }, by)
       const place = { id: somebody.tenant, slug: somebody.slug }
-      return isHostKeyOf(product.database, place, certified, blob)
+      return isHostKeyOf(product.database, product.ca, place, certified, blob)
     }
     expect(await proves(true)).toBe(false)
     expect(await proves(false)).toBe(true)

@@ -1,0 +1,29 @@
+import type { TaggedRecord, TaggedRow } from '../vault/index.ts'
+
+/** The values of a registered key that a login relies on. */
+export interface KeyRecord {
+  readonly userId: string
+  readonly blob: Buffer
+  readonly fingerprint: string
+  readonly expiresAt: Date | null | undefined
+  readonly verifyRequired: boolean
+}
+
+/** A registered key as its tag covers it: which key logs in as whom, until when, and how. */
+export function keyRecord(key: KeyRecord): TaggedRecord {
+  const { userId, blob, fingerprint, expiresAt, verifyRequired } = key
+  return {
+    kind: 'user-key',
+    id: fingerprint,
+    fields: [
+      ['user', userId],
+      ['blob', blob.toString('base64')],
+      ['expires', expiresAt?.toISOString() ?? ''],
+      ['verify', verifyRequired ? '1' : '0'],
+    ],
+  }
+}
+
+export function taggedRow(row: KeyRecord & { readonly tag: Buffer | null }): TaggedRow {
+  return { record: keyRecord(row), tag: row.tag }
+}

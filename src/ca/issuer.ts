@@ -1,0 +1,144 @@
+import { raised, type TenantId } from '../postgres/index.ts'
+import { type CertificateKind, fingerprint, Reader } from '../ssh/index.ts'
+import type { CertificateOrder, CertificateWish, Vault } from '../vault/index.ts'
+import type { Authorities } from './authority.ts'
+import { CertificateRefused } from './errors.ts'
+import type { AuthorityState, Serial } from './generation.ts'
+import type { CaMetrics } from './metrics.ts'
+import { authorityTurned, requireAuthority } from './queries.ts'
+import type { Serials } from './serials.ts'
+
+export interface IssuedCertificate {
+  /** As on the wire. */
+  readonly blob: Buffer
+  /** `ssh-ed25519-cert-v01@openssh.com` */
+  readonly type: string
+  readonly kind: CertificateKind
+  readonly generation: number
+  readonly serial: bigint
+  readonly keyId: string
+  readonly principals: readonly string[]
+  /** RFC 3339, UTC. */
+  readonly validAfter: string
+  readonly validBefore: string
+  /** Of the certified key. */
+  readonly fingerprint: string
+}
+
+/** What is to be signed, but for its serial, and what goes on the log with it. */
+export interface Issue {
+  readonly certificate: Omit<CertificateWish, 'serial'>
+  readonly event: CertificateOrder['event']
+}
+
+/** Has certificates signed, each with a serial of its own. */
+export class Issuer {
+  readonly #vault: Pick<Vault, 'signCertificate'>
+  readonly #authorities: Authorities
+  readonly #serials: Serials
+  readonly #metrics: CaMetrics
+
+  constructor(
+    vault: Pick<Vault, 'signCertificate'>,
+    authorities: Authorities,
+    serials: Serials,
+    metrics: CaMetrics,
+  ) {
+    this.#vault = vault
+    this.#authorities = authorities
+    this.#serials = serials
+    this.#metrics = metrics
+  }
+
+  async issue(
+    tenant: TenantId,
+    kind: CertificateKind,
+    state: AuthorityState,
+    wish: Issue,
+  ): Promise<IssuedCertificate> {
+    const stopTimer = this.#metrics.issueSeconds.startTimer()
+    // It would have to turn twice within one login to be asked a third time.
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      const taken = await this.#takeSerial(tenant, kind, state)
+      const issued = await this.#sign(tenant, kind, state, taken, wish)
+      if (issued !== undefined) {
+        stopTimer()
+        this.#metrics.issued.inc({ kind })
+        return issued
+      }
+      this.#serials.forget(tenant, kind, state)
+    }
+    throw new CertificateRefused(`the ${kind} authority is being turned`)
+  }
+
+  /** On first use there is nobody to sign yet. */
+  async #takeSerial(
+    tenant: TenantId,
+    kind: CertificateKind,
+    state: AuthorityState,
+  ): Promise<Serial> {
+    const taken = await this.#serials.take(tenant, kind, state)
+    if (taken !== undefined) return taken
+    await this.#authorities.list(tenant, kind)
+    const second = await this.#serials.take(tenant, kind, state)
+    if (second === undefined) throw new CertificateRefused(`there is no ${state} ${kind} authority`)
+    return second
+  }
+
+  /** Undefined when the authority of the serial is not in that state any more. */
+  async #sign(
+    tenant: TenantId,
+    kind: CertificateKind,
+    state: AuthorityState,
+    { generation, serial }: Serial,
+    { certificate, event }: Issue,
+  ): Promise<IssuedCertificate | undefined> {
+    const { validAfter, validBefore, publicKey, keyId, principals } = certificate
+    const order: CertificateOrder = {
+      authority: { kind, generation },
+      certificate: { ...certificate, serial },
+      event: {
+        public: {
+          certKind: kind,
+          generation: String(generation),
+          serial: String(serial),
+          fingerprint: fingerprint(publicKey),
+          validAfter: moment(validAfter),
+          validBefore: moment(validBefore),
+          ...event.public,
+        },
+        private: { keyId, principals, ...event.private },
+      },
+    }
+    let blob: Buffer
+    try {
+      blob = await this.#vault.signCertificate(tenant, order, (tx) =>
+        requireAuthority(tx, kind, state, { generation, serial }),
+      )
+    } catch (err) {
+      if (raised(err) === authorityTurned) return undefined
+      throw err
+    }
+    return {
+      blob,
+      type: certificateType(blob),
+      kind,
+      generation,
+      serial,
+      keyId,
+      principals,
+      validAfter: moment(validAfter),
+      validBefore: moment(validBefore),
+      fingerprint: fingerprint(publicKey),
+    }
+  }
+}
+
+/** The vault has read the rest of it already. */
+function certificateType(blob: Buffer): string {
+  return new Reader(blob).text()
+}
+
+function moment(seconds: bigint): string {
+  return new Date(Number(seconds) * 1000).toISOString()
+}

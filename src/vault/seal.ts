@@ -1,0 +1,70 @@
+import { appendEvent } from '../audit/index.ts'
+import type { Log } from '../log.ts'
+import { type Database, systemTenant, type WriteTx } from '../postgres/index.ts'
+import type { Kek } from './kek.ts'
+import { notifySealed, setSealed } from './queries.ts'
+import { type SealState, sealChannel } from './seal-state.ts'
+
+export interface VaultStatus {
+  readonly sealed: boolean
+  readonly provider: string
+  readonly kekId: string
+}
+
+/** Seals and unseals the vault on every node, on record. */
+export class Seal {
+  readonly #database: Database
+  readonly #kek: Kek
+  readonly #state: SealState
+  readonly #log: Log
+
+  constructor(database: Database, kek: Kek, state: SealState, log: Log) {
+    this.#database = database
+    this.#kek = kek
+    this.#state = state
+    this.#log = log
+  }
+
+  /** Throws KekWrong when the operator's key is not the one this database was sealed with. */
+  async status(): Promise<VaultStatus> {
+    await this.#state.ready()
+    const row = await this.#database.read(systemTenant, (tx) => this.#state.find(tx))
+    if (!row.sealed) await this.#state.requireUnsealed(systemTenant)
+    return { sealed: row.sealed, provider: this.#kek.provider, kekId: row.kekId }
+  }
+
+  /** Takes the keys out of use on every node, and wipes what this process holds. */
+  async seal(): Promise<void> {
+    try {
+      await this.#state.ready()
+      await this.#change(true, async (tx) => {
+        await notifySealed(tx, sealChannel)
+      })
+    } finally {
+      // Also when the database did not answer: then the row still says what this process may do.
+      this.#state.forget()
+    }
+    this.#log.warn('vault sealed')
+  }
+
+  /** Reads the operator's key again and, when it is the right one, opens the vault on every node. */
+  async unseal(): Promise<void> {
+    await this.#state.ready()
+    const row = await this.#database.read(systemTenant, (tx) => this.#state.find(tx))
+    // Word of the seal may come late, and wipes what was read: nothing is waited for in between.
+    await this.#state.load()
+    await this.#state.check(row)
+    await this.#change(false)
+    this.#log.warn('vault unsealed')
+  }
+
+  async #change(sealed: boolean, also?: (tx: WriteTx) => Promise<void>) {
+    await this.#database.write(systemTenant, async (tx) => {
+      if ((await setSealed(tx, sealed)) === 0) return
+      await also?.(tx)
+      const type = sealed ? 'vault.seal' : 'vault.unseal'
+      const { provider, id: kek } = this.#kek
+      await appendEvent(tx, { type, public: { provider, kek } })
+    })
+  }
+}
