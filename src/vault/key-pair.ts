@@ -8,7 +8,7 @@ import {
   sign,
 } from 'node:crypto'
 import { verifyUserSignature, Writer } from '../ssh/index.ts'
-import { encodePrivateKeyPem } from './pem.ts'
+import { decodePrivateKeyPem, encodePrivateKeyPem } from './pem.ts'
 
 /** A fresh key pair. The receiver wipes the private key as soon as it is sealed. */
 export interface KeyPair {
@@ -83,8 +83,13 @@ export function signEd25519(
   publicBlob: Buffer,
   data: Buffer,
 ): Buffer | undefined {
-  const bare = sign(null, data, { key: privateKey, format: 'pem' })
-  return verified({ key: publicBlob, algorithm: ed25519, signature: encode(ed25519, bare), data })
+  const der = derOf(privateKey)
+  try {
+    const bare = sign(null, data, { key: der, ...pkcs8 })
+    return verified({ key: publicBlob, algorithm: ed25519, signature: encode(ed25519, bare), data })
+  } finally {
+    der.fill(0)
+  }
 }
 
 /** Whether a private key signs for a public one. The signed bytes are random, and nothing leaves. */
@@ -112,13 +117,28 @@ export function ed25519BlobOf(bytes: Uint8Array): Buffer {
   return new Writer().text(ed25519).string(Buffer.from(bytes)).build()
 }
 
-/** Takes no KeyObject of the private key: the PEM is read for this signature, and freed after it. */
+const pkcs8 = { format: 'der', type: 'pkcs8' } as const
+
+/** Takes no KeyObject: OpenSSL reads the key for this signature, and frees it when it is made. */
 function signOnPool(hash: string, data: Buffer, privateKey: Buffer): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
-  sign(hash, data, { key: privateKey, format: 'pem' }, (err, signature) =>
-    err === null ? resolve(signature) : reject(err),
-  )
+  const der = derOf(privateKey)
+  try {
+    sign(hash, data, { key: der, ...pkcs8 }, (err, signature) =>
+      err === null ? resolve(signature) : reject(err),
+    )
+  } finally {
+    // It was read before the call came back.
+    der.fill(0)
+  }
   return promise
+}
+
+/** The caller wipes it. */
+function derOf(privateKey: Buffer): Buffer {
+  const der = decodePrivateKeyPem(privateKey)
+  if (der === undefined) throw new TypeError('not a private key in PKCS#8 PEM')
+  return der
 }
 
 function verified(signed: Parameters<typeof verifyUserSignature>[0]): Buffer | undefined {
