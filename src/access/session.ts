@@ -6,6 +6,7 @@ import { parseSessionId, type RecordingDigest, type SessionId } from '../recorde
 import type { Authorization, Mint } from './authorization.ts'
 import type { Authorizer } from './authorizer.ts'
 import type { ChannelKind } from './channel-kind.ts'
+import { type CommandFields, commandFields } from './command-fields.ts'
 import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import { OwedEnds } from './owed-ends.ts'
@@ -22,7 +23,7 @@ import {
 import { storedText } from './stored-text.ts'
 
 /** One visit of one user to one target. Names are those of its time. */
-export interface Session {
+export interface Session extends Partial<CommandFields> {
   readonly id: SessionId
   /** Its slug. */
   readonly tenant: string
@@ -31,8 +32,6 @@ export interface Session {
   readonly target: string
   readonly login: string
   readonly kind: ChannelKind
-  /** With a replacement character for what is no UTF-8. */
-  readonly command?: string
   readonly source: string
   readonly clientIdent: string
   readonly node: string
@@ -256,7 +255,7 @@ function sessionOf(row: SessionRow): Session {
     target,
     login,
     kind,
-    ...(command !== null && { command: command.toString('utf8') }),
+    ...(command !== null && commandFields(command)),
     source,
     clientIdent,
     node,

@@ -11,7 +11,7 @@ export { type Audit, createAudit } from './audit.ts'
 export type { Canonical } from './canonical.ts'
 export { type Checkpoint, formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
 export { EventRefused, LogInconsistent, NoteInvalid, SignerFailed } from './errors.ts'
-export type { AuditEvent, AuditEventType } from './event-types.ts'
+export type { AuditEvent, AuditEventType, ShownText } from './event-types.ts'
 export { actAndAppendLast, appendEvent, appendLastEvent, lockLog, type Receipt } from './log.ts'
 export {
   formatNote,

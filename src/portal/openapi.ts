@@ -34,6 +34,8 @@ const session = {
     login: { type: 'string' },
     kind: { enum: ['shell', 'exec', 'sftp', 'forward', 'remote-forward', 'jump'] },
     command: nullable('string'),
+    commandBytes: { type: 'integer' },
+    commandSha256: { type: 'string' },
     startedAt: { type: 'string', format: 'date-time' },
     endedAt: { type: ['string', 'null'], format: 'date-time' },
     exitStatus: nullable('integer'),
