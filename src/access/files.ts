@@ -100,8 +100,8 @@ function fileEvent(
       status: decimal(code),
     },
     private: {
-      ...(path && shownPath('path', path)),
-      ...(to && shownPath('to', to)),
+      path: path && shownPath(path),
+      to: to && shownPath(to),
       extension,
       // Of what is in a file: as private as its name.
       sha256: operation.sha256,

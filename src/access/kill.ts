@@ -88,7 +88,7 @@ export class Kills {
       // Told again when it was marked before: whoever asks twice sees that it goes on.
       await notify(tx, killChannel, formatPayload(tenant, session, marked.killReason ?? why))
       if (row !== undefined) {
-        await appendEvent(tx, sessionKilled(row, why, actor))
+        await appendEvent(tx, sessionKilled(row, reason, actor))
         this.#metrics.kills.inc({ why: 'asked' })
       }
       return 'killed'

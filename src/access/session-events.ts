@@ -33,7 +33,7 @@ export function sessionStarted(
       login,
       host: target.host,
       port: String(target.port),
-      command: command?.toString('utf8'),
+      command,
       clientIdent,
       source,
     },

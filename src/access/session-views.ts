@@ -2,12 +2,13 @@ import type { Database, ReadTx, TenantId } from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
 import { type Act, can, type Member, reachOf } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
+import { type CommandFields, commandFields } from './command-fields.ts'
 import { findActiveUser } from './people-queries.ts'
 import { findSession, findSessionTenant, listSessions } from './session-queries.ts'
 import type { SessionRow, SessionVia } from './session-row.ts'
 
 /** One stay of one user on one target, as people see it. Names are those of its time. */
-export interface Session {
+export interface Session extends Partial<CommandFields> {
   readonly id: SessionId
   /** Its slug. */
   readonly tenant: string
@@ -17,8 +18,6 @@ export interface Session {
   readonly login: string
   readonly kind: ChannelKind
   readonly via: SessionVia
-  /** With a replacement character for what is no UTF-8. */
-  readonly command?: string
   readonly source: string
   readonly clientIdent: string
   readonly node: string
@@ -124,7 +123,7 @@ function sessionOf(row: SessionRow): Session {
     login,
     kind,
     via,
-    ...(command !== null && { command: command.toString('utf8') }),
+    ...(command !== null && commandFields(command)),
     source,
     clientIdent,
     node,

@@ -1,24 +1,22 @@
-import { type Cut, keepBoth } from './stored-text.ts'
-
-const pathMax = 1024
+import type { ShownText } from '../audit/index.ts'
 
 /**
  * A path as people read it: without the parts of it that lead nowhere. `..` stays, for what is in front
- * of it may be a link. Where the text is not the raw bytes, their number and SHA-256 stand beside it.
+ * of it may be a link.
  */
-export function shownPath<Field extends string>(field: Field, raw: Buffer): Cut<Field> {
-  return keepBoth(field, raw, pathMax, normalise)
+export function shownPath(raw: Buffer): ShownText {
+  return { shown: normalise(raw.toString('utf8')), whole: raw }
 }
 
-/** `//` and `/./` become `/`; a `./` in front and a `/.` at the end go. */
+/** `//` and `/./` become `/`; a `./` in front and a `.` at the end go. */
 function normalise(path: string): string {
   const parts = path.split('/')
   const last = parts.length - 1
-  const kept = parts.filter(
-    (part, at) => (part !== '' && part !== '.') || (at === 0 && part === '') || at === last,
+  const kept = parts.filter((part, at) =>
+    // The empty part at either end is the slash there: `a/` may mean another file than `a`.
+    part === '' ? at === 0 || at === last : part !== '.' || at === last,
   )
-  // The end says whether a directory is meant: `a/` is not `a`, and `a/.` is `a/`.
-  if (kept.length > 1 && kept.at(-1) === '.') kept[kept.length - 1] = ''
+  if (kept.at(-1) === '.') kept[kept.length - 1] = ''
   const text = kept.join('/')
-  return text === '' && path !== '' ? (path.startsWith('/') ? '/' : '.') : text
+  return text === '' && path !== '' ? '.' : text
 }

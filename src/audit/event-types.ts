@@ -2,6 +2,10 @@
  * What is logged, and which keys each event may have: one table, so that a name or an address
  * cannot end up where it can never be erased.
  *
+ * A private text that is not written exactly as it came stands with two more keys, the size and the
+ * SHA-256 of what came: `commandBytes` and `commandSha256` beside `command`. A list that is too long
+ * has its length in `…Count`, and the digest of all of it.
+ *
  * `public` goes into the leaf and stays for ever: only opaque ids, enumerations, hashes and counts.
  * `private` is what people are called and what they typed: the leaf holds a commitment to it.
  */
@@ -113,18 +117,7 @@ export const eventTypes = {
       'atLeast',
       'status',
     ],
-    private: [
-      'path',
-      'pathBytes',
-      'pathSha256',
-      'to',
-      'toBytes',
-      'toSha256',
-      'extension',
-      'sha256',
-      'replyBytes',
-      'replySha256',
-    ],
+    private: ['path', 'to', 'extension', 'sha256', 'replyBytes', 'replySha256'],
   },
   'forward.open': {
     public: ['session', 'forward', 'user', 'target', 'kind'],
@@ -224,10 +217,18 @@ type Keys<T extends AuditEventType, P extends 'public' | 'private'> =
   | (typeof eventTypes)[T][P][number]
   | (typeof commonKeys)[P][number]
 
+/** A text as people read it, and the bytes that it stands for. */
+export interface ShownText {
+  readonly shown: string
+  readonly whole: Buffer
+}
+
 /** Numbers are written as decimal strings: JSON's are not exact. A value of undefined is left out. */
 export type EventValue = string | boolean | readonly string[]
-export type EventValues<Key extends string = string> = {
-  readonly [K in Key]?: EventValue | undefined
+/** Bytes are told as the text that they are in UTF-8. */
+export type PrivateValue = EventValue | Buffer | ShownText
+export type EventValues<Key extends string = string, Value = EventValue> = {
+  readonly [K in Key]?: Value | undefined
 }
 
 /** Something that happened, to be written to the log of the tenant it happened to. */
@@ -235,7 +236,7 @@ export type AuditEvent = {
   [T in AuditEventType]: {
     readonly type: T
     readonly public: EventValues<Keys<T, 'public'>>
-    readonly private?: EventValues<Keys<T, 'private'>> | undefined
+    readonly private?: EventValues<Keys<T, 'private'>, PrivateValue> | undefined
   }
 }[AuditEventType]
 

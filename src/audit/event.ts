@@ -2,13 +2,8 @@ import { createHmac, createSecretKey } from 'node:crypto'
 import { type Canonical, decodeCanonical, encodeCanonical } from './canonical.ts'
 import { EventRefused } from './errors.ts'
 import { eventId, eventIdBytes } from './event-id.ts'
-import {
-  type AuditEvent,
-  type EventValue,
-  type EventValues,
-  eventTypes,
-  isAllowed,
-} from './event-types.ts'
+import { type AuditEvent, eventTypes, isAllowed, type PrivateValue } from './event-types.ts'
+import { cutText, type WrittenList, writeList, writeText } from './written-text.ts'
 
 /** An event as it goes to its log: the leaf, and what the leaf only commits to. */
 export interface EncodedEvent {
@@ -36,8 +31,6 @@ const leafBytesMax = 8192
 /** Of the name of a log. */
 const nameBytesMax = 64
 const publicLengthMax = 256
-const privateLengthMax = 4096
-const listMax = 64
 
 const idRandomBytes = 10
 const saltBytes = 32
@@ -123,44 +116,43 @@ function publicPart(event: AuditEvent): { [key: string]: Canonical } {
 }
 
 function privatePart(event: AuditEvent): { [key: string]: Canonical } | undefined {
-  const values = part(event, 'private', event.private ?? {}, storable)
+  const values = part(event, 'private', event.private ?? {}, cutText)
   return Object.keys(values).length === 0 ? undefined : values
 }
 
 function part(
   { type }: AuditEvent,
   name: 'public' | 'private',
-  values: EventValues,
+  values: { readonly [key: string]: PrivateValue | undefined },
   check: (text: string) => string,
 ): { [key: string]: Canonical } {
   const kept: { [key: string]: Canonical } = {}
   for (const [key, value] of Object.entries(values)) {
     if (value === undefined) continue
     if (!isAllowed(type, name, key)) throw new EventRefused(type, `no ${name} key ${key}`)
-    if (!isEventValue(value))
-      throw new EventRefused(type, `${name} ${key} is no text, list or flag`)
     if (typeof value === 'boolean') kept[key] = value
-    else if (typeof value === 'string') kept[key] = check(value)
-    else kept[key] = value.slice(0, listMax).map(check)
+    else if (name === 'public' && typeof value === 'string') kept[key] = check(value)
+    else if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {
+      Object.assign(kept, listOf(key, writeList(value, check)))
+    } else if (name === 'private' && isText(value)) {
+      const { text, bytes, sha256 } = writeText(value)
+      kept[key] = text
+      if (sha256 === undefined) continue
+      kept[`${key}Bytes`] = String(bytes)
+      kept[`${key}Sha256`] = sha256
+    } else throw new EventRefused(type, `${name} ${key} is no text, list or flag`)
   }
   return kept
 }
 
-/**
- * Text from outside must never be able to make an append fail: it is cut where it is too long, and
- * what cannot be stored everywhere (a lone surrogate, U+0000) shows as a replacement character.
- */
-function storable(text: string): string {
-  const cut =
-    text.length <= privateLengthMax
-      ? text
-      : `${text.slice(0, privateLengthMax)}… (${text.length} in all)`
-  return cut.toWellFormed().replaceAll('\0', '\ufffd')
+function listOf(key: string, { items, count, sha256 }: WrittenList): { [key: string]: Canonical } {
+  if (sha256 === undefined) return { [key]: items }
+  return { [key]: items, [`${key}Count`]: String(count), [`${key}Sha256`]: sha256 }
 }
 
-function isEventValue(value: unknown): value is EventValue {
-  if (Array.isArray(value)) return value.every((item) => typeof item === 'string')
-  return typeof value === 'string' || typeof value === 'boolean'
+function isText(value: unknown): value is Parameters<typeof writeText>[0] {
+  if (typeof value === 'string' || Buffer.isBuffer(value)) return true
+  return typeof value === 'object' && value !== null && 'shown' in value && 'whole' in value
 }
 
 function isRecord(value: Canonical | undefined): value is { readonly [key: string]: Canonical } {

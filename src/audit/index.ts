@@ -19,7 +19,7 @@ export {
   SignedHeadsUnusable,
   SignerFailed,
 } from './errors.ts'
-export type { AuditEvent, AuditEventType } from './event-types.ts'
+export type { AuditEvent, AuditEventType, ShownText } from './event-types.ts'
 export { type KeptCheckpoint, parseKeptCheckpoints } from './kept-checkpoint.ts'
 export { actAndAppendLast, appendEvent, appendLastEvent, lockLog, type Receipt } from './log.ts'
 export {

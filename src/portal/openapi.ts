@@ -37,6 +37,8 @@ const session = {
     kind: { enum: channelKinds },
     via: { enum: ['direct', 'jump', 'web'] },
     command: nullable('string'),
+    commandBytes: { type: 'integer' },
+    commandSha256: { type: 'string' },
     startedAt: { type: 'string', format: 'date-time' },
     endedAt: { type: ['string', 'null'], format: 'date-time' },
     exitStatus: nullable('integer'),

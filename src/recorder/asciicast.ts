@@ -4,6 +4,8 @@
  * Pure: the clock is an argument, in whole microseconds.
  */
 
+import { createHash } from 'node:crypto'
+
 export interface Size {
   readonly cols: number
   readonly rows: number
@@ -115,9 +117,17 @@ function formatInterval(us: number): string {
   return `${seconds}.${fraction.slice(0, 3)}${fraction.slice(3).replace(/0+$/, '')}`
 }
 
-/** A label cut to a length that no reader minds. */
+/**
+ * A label of a length that no reader minds. A longer one keeps its beginning and its end, and says
+ * between them how long it was and what its digest is.
+ */
 export function label(text: string): string {
-  return text.length <= labelMax ? text : `${text.slice(0, labelMax)}…`
+  if (text.length <= labelMax) return text
+  const bytes = Buffer.from(text, 'utf8')
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  const gap = `… [${bytes.length} bytes, SHA-256 ${sha256}] …`
+  const half = Math.floor((labelMax - gap.length) / 2)
+  return `${text.slice(0, half)}${gap}${text.slice(-half)}`
 }
 
 /** JSON on one line, whatever a reader takes for the end of one. Lone surrogates come out escaped. */

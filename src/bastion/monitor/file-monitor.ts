@@ -13,6 +13,9 @@ export interface FileMonitorDeps {
 /** A worker keeps to fewer. */
 const knownMax = 65_536
 const knownBytesMax = 32 * 1_048_576
+/** A worker ends a session at its first failure. */
+const owedMax = 10_000
+const lateMax = 10_000
 const batchMax = 100
 /** Between two tries to write what is owed. */
 const owedMs = 2000
@@ -77,6 +80,7 @@ export class FileMonitor {
     operations: readonly ToldOperation[],
   ): Promise<void> {
     const files = this.#of(session, identity, place)
+    if (files.owed.length > owedMax) throw new RequestForged('more than the log takes')
     for (const operation of operations) settle(files, operation)
     files.owed.push(...operations)
     await this.#write(session, files)
@@ -94,16 +98,19 @@ export class FileMonitor {
     try {
       await this.#write(session, files)
     } catch (err) {
-      this.#late.set(session, files)
+      if (this.#late.size < lateMax) this.#late.set(session, files)
       this.#retry()
       throw err
     }
   }
 
-  /** The worker is gone, and so are its sessions. Rejects when not all of it is on the log yet. */
+  /** The worker is gone, and so are its sessions. What cannot be written now is tried until it can. */
   async lost(): Promise<void> {
-    for (const session of [...this.#sessions.keys()]) await this.end(session)
-    await this.#writeLate()
+    for (const session of [...this.#sessions.keys()]) {
+      await this.end(session).catch((err: unknown) => {
+        this.#deps.log.error({ err, session }, 'file operations of a lost worker still wait')
+      })
+    }
   }
 
   #of(session: SessionId, identity: Identity, place: Authorization): SessionFiles {
@@ -138,20 +145,22 @@ export class FileMonitor {
   }
 
   #retry(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      this.#writeLate().catch((err: unknown) => {
-        this.#deps.log.warn({ err, sessions: this.#late.size }, 'file operations still wait')
-        this.#retry()
-      })
-    }, owedMs).unref()
+    if (this.#late.size > 0)
+      this.#timer ??= setTimeout(() => void this.#writeLate(), owedMs).unref()
   }
 
+  /** One tenant's trouble does not keep the operations of another waiting. */
   async #writeLate(): Promise<void> {
     for (const [session, files] of this.#late) {
-      await this.#write(session, files)
-      this.#late.delete(session)
+      try {
+        await this.#write(session, files)
+        this.#late.delete(session)
+      } catch (err) {
+        this.#deps.log.warn({ err, session }, 'file operations still wait')
+      }
     }
+    this.#timer = undefined
+    this.#retry()
   }
 }
 

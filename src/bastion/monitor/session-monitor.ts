@@ -208,7 +208,7 @@ export class SessionMonitor {
     })
   }
 
-  /** Of a lost worker: rejects when not everything that its sessions did to files is on the log. */
+  /** The worker is no more: tells what its sessions did to files. What cannot be told now is tried again. */
   filesLost(): Promise<void> {
     return this.#files.lost()
   }

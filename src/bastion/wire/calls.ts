@@ -156,7 +156,8 @@ const recordingDigest = z.strictObject({
 
 const startFacts = z.strictObject({
   kind,
-  command: bytes(1_048_576).exactOptional(),
+  /** No packet holds a longer one, and a session's row keeps all of it. */
+  command: bytes(262_144).exactOptional(),
   clientIdent: z.string().max(256),
 })
 /** The facts about a session's start that only the worker knows. The main process knows the others. */

@@ -40,7 +40,7 @@ export interface MonitorFixture {
   readonly product: Product
   readonly deps: MonitorDeps
   /** What one worker talks to. */
-  monitor(): Monitor
+  monitor(other?: Partial<MonitorDeps>): Monitor
   somebody(): Promise<Somebody>
   /** A connection that a monitor's worker serves. */
   connect(monitor: Monitor): ConnectionId
@@ -87,7 +87,7 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
   return {
     product,
     deps,
-    monitor: () => new Monitor(deps),
+    monitor: (other) => new Monitor({ ...deps, ...other }),
     connect(monitor) {
       const id = randomUUID() as ConnectionId
       monitor.open(id, '198.51.100.4', { release: () => {} })

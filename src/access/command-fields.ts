@@ -1,0 +1,18 @@
+import { createHash } from 'node:crypto'
+
+/** The command of a session, as it is shown, and what stands for its bytes. */
+export interface CommandFields {
+  /** With a replacement character for each byte that is no UTF-8. */
+  readonly command: string
+  readonly commandBytes: number
+  /** In hex. */
+  readonly commandSha256: string
+}
+
+export function commandFields(command: Buffer): CommandFields {
+  return {
+    command: command.toString('utf8'),
+    commandBytes: command.length,
+    commandSha256: createHash('sha256').update(command).digest('hex'),
+  }
+}

@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto'
+import type { ShownText } from './event-types.ts'
+
+/** A private text as it is written. */
+export interface WrittenText {
+  readonly text: string
+  /** Of what came. */
+  readonly bytes: number
+  /** In hex, of what came; only where the text is not exactly that. */
+  readonly sha256?: string
+}
+
+/** A list as it is written. */
+export interface WrittenList {
+  readonly items: string[]
+  /** Of what came. */
+  readonly count: number
+  /** In hex, of what came, as JSON; only where the list is not exactly that. */
+  readonly sha256?: string
+}
+
+/** In UTF-16 code units. */
+const textLengthMax = 4096
+const listMax = 64
+/** Stands in a text where its middle is left out. */
+const gap = '…'
+
+/**
+ * A text that can be stored everywhere: text from outside must never be able to make an append fail. A
+ * long one keeps its beginning and its end, for a command hides best in either. What cannot be stored
+ * (a lone surrogate, U+0000) shows as a replacement character.
+ */
+export function cutText(text: string): string {
+  const storable = text.toWellFormed().replaceAll('\0', '\ufffd')
+  if (storable.length <= textLengthMax) return storable
+  const tail = Math.floor((textLengthMax - gap.length) / 2)
+  const head = textLengthMax - gap.length - tail
+  // A cut may fall into the middle of a character.
+  return `${storable.slice(0, head)}${gap}${storable.slice(-tail)}`.toWellFormed()
+}
+
+/** Writes a private text. Where it is not written exactly as it came, its digest says what it was. */
+export function writeText(value: string | Buffer | ShownText): WrittenText {
+  const { shown, whole } = shownOf(value)
+  const text = cutText(shown)
+  const isExact = Buffer.from(text, 'utf8').equals(whole)
+  return { text, bytes: whole.length, ...(isExact ? {} : { sha256: digest(whole) }) }
+}
+
+/** Writes a list, each item by the function given. */
+export function writeList(list: readonly string[], write: (text: string) => string): WrittenList {
+  const items = list.slice(0, listMax).map(write)
+  const isExact = list.length === items.length && items.every((item, at) => item === list[at])
+  const sha256 = isExact ? {} : { sha256: digest(Buffer.from(JSON.stringify(list))) }
+  return { items, count: list.length, ...sha256 }
+}
+
+function shownOf(value: string | Buffer | ShownText): ShownText {
+  if (typeof value === 'string') return { shown: value, whole: Buffer.from(value, 'utf8') }
+  return Buffer.isBuffer(value) ? { shown: value.toString('utf8'), whole: value } : value
+}
+
+function digest(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}

@@ -1,0 +1,134 @@
+import { expect, test } from 'vitest'
+import { RequestForged } from '../../../src/bastion/monitor/errors.ts'
+import type { FileNotes, FileOperation } from '../../../src/bastion/wire/calls.ts'
+import { allowed } from '../../access/access-fixture.ts'
+import { openMonitorFixture } from './monitor-fixture.ts'
+
+const fixture = await openMonitorFixture()
+const { product } = fixture
+
+/** A session of files on a worker. */
+async function started() {
+  const monitor = fixture.monitor()
+  const somebody = await fixture.somebody()
+  const id = fixture.connect(monitor)
+  await monitor.login(id, somebody.attempt())
+  const authorization = allowed(await monitor.authorize(id, 'sftp'))
+  const facts = { kind: 'sftp', clientIdent: 'SSH-2.0-OpenSSH_10.0' } as const
+  const { session } = await monitor.startSession(id, authorization.id, facts)
+  const note = (notes: Partial<FileNotes>) =>
+    monitor.noteFiles(id, session, { asked: [], moved: [], ...notes })
+  const record = (...operations: FileOperation[]) => monitor.recordFiles(id, session, operations)
+  const told = async () =>
+    (await product.audit.tail(somebody.tenant, { limit: 1000 }))
+      .filter(({ type }) => type === 'file.operation' || type === 'session.end')
+      .map(({ type, public: { operation, state, bytes, atLeast, status }, private: hidden }) => ({
+        ...(type === 'session.end' ? { end: true } : { operation }),
+        ...(state !== undefined && { state }),
+        ...(bytes !== undefined && operation !== undefined && { bytes }),
+        ...(atLeast !== undefined && { atLeast }),
+        ...(status !== undefined && { status }),
+        ...(hidden?.path !== undefined && { path: hidden.path }),
+      }))
+  return { monitor, id, session, note, record, told }
+}
+
+const act = (number: number, op: FileOperation['op'], path: string) =>
+  ({ number, op, path: Buffer.from(path) }) as const
+const openFile = (number: number, path: string, flags: FileOperation['flags']) =>
+  ({ ...act(number, 'open', path), ...(flags && { flags }), code: 0, state: 'open' }) as const
+
+test('a worker that ends without a word leaves its open files and unanswered requests on the log', async () => {
+  const { monitor, note, record, told } = await started()
+  note({ asked: [act(0, 'open', '/up'), act(1, 'open', '/down'), act(2, 'open', '/both')] })
+  await record(
+    openFile(0, '/up', ['write', 'creat']),
+    openFile(1, '/down', ['read']),
+    openFile(2, '/both', ['read', 'write']),
+    { ...act(3, 'list', '/dir'), code: 0, state: 'open' },
+  )
+  note({
+    moved: [
+      { number: 0, written: 5_000_000 },
+      { number: 2, read: 7 },
+    ],
+  })
+  note({ asked: [act(4, 'remove', '/gone')] })
+  await monitor.lost()
+  const left = { state: 'interrupted' }
+  expect((await told()).slice(4)).toEqual([
+    { operation: 'remove', path: '/gone', ...left },
+    { operation: 'write', path: '/up', bytes: '5000000', atLeast: true, ...left },
+    { operation: 'read', path: '/down', bytes: 'unknown', ...left },
+    { operation: 'read', path: '/both', bytes: '7', atLeast: true, ...left },
+    { operation: 'write', path: '/both', bytes: 'unknown', ...left },
+    { operation: 'close', path: '/dir', ...left },
+    { end: true },
+  ])
+})
+
+test('a session that ends as it should leaves nothing interrupted', async () => {
+  const { monitor, id, session, note, record, told } = await started()
+  note({ asked: [act(0, 'open', '/up'), act(1, 'remove', '/gone')] })
+  await record(openFile(0, '/up', ['write']), { ...act(1, 'remove', '/gone'), code: 0 })
+  await record({ ...act(0, 'write', '/up'), bytes: 3, code: 0 })
+  await monitor.endSession(id, session, { bytes: 0, reason: 'ended' })
+  expect(
+    (await told()).map(
+      ({ operation, state }: { operation?: unknown; state?: unknown }) => `${operation} ${state}`,
+    ),
+  ).toEqual(['open open', 'remove undefined', 'write undefined', 'undefined undefined'])
+})
+
+test('attack: a worker that tells of asked files and ends the session has them on the log all the same', async () => {
+  const { monitor, id, session, note, told } = await started()
+  note({ asked: [act(0, 'remove', '/etc/passwd')] })
+  await monitor.endSession(id, session, { bytes: 0, reason: 'ended' })
+  expect(await told()).toEqual([
+    { operation: 'remove', path: '/etc/passwd', state: 'interrupted' },
+    { end: true },
+  ])
+})
+
+test('what the log does not take is written later, and the worker hears of it', async () => {
+  const { access } = fixture.deps
+  let isAway = true
+  const monitor = fixture.monitor({
+    access: {
+      ...access,
+      recordFiles: (...args) =>
+        isAway ? Promise.reject(new Error('away')) : access.recordFiles(...args),
+    },
+  })
+  const somebody = await fixture.somebody()
+  const id = fixture.connect(monitor)
+  await monitor.login(id, somebody.attempt())
+  const authorization = allowed(await monitor.authorize(id, 'sftp'))
+  const facts = { kind: 'sftp', clientIdent: 'SSH-2.0-OpenSSH_10.0' } as const
+  const { session } = await monitor.startSession(id, authorization.id, facts)
+  const removed = { ...act(0, 'remove', '/a'), code: 0 }
+  await expect(monitor.recordFiles(id, session, [removed])).rejects.toThrow('away')
+  await monitor.endSession(id, session, { bytes: 0, reason: 'audit-failed' })
+  isAway = false
+  await expect
+    .poll(
+      async () =>
+        (await product.audit.tail(somebody.tenant, { limit: 100 })).filter(
+          ({ type }) => type === 'file.operation',
+        ).length,
+      { timeout: 20_000 },
+    )
+    .toBe(1)
+})
+
+test('attack: a worker cannot fill the memory of the main process with files', async () => {
+  const { note } = await started()
+  const path = 'x'.repeat(4096)
+  const fill = () => {
+    for (let from = 0; from < 100_000; from += 1000) {
+      note({ asked: Array.from({ length: 1000 }, (_, at) => act(from + at, 'remove', path)) })
+    }
+  }
+  expect(fill).toThrow(RequestForged)
+  expect(() => note({ asked: [act(0, 'remove', '/a')] })).toThrow(/told before/)
+})
