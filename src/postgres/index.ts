@@ -11,6 +11,7 @@ export { type Database, type Listening, openDatabase, type PoolLimits } from './
 export {
   DatabaseRoleWrong,
   DatabaseUnavailable,
+  LeaseLost,
   MigrationEdited,
   raised,
   SchemaAhead,
@@ -18,7 +19,16 @@ export {
   type Violation,
   violation,
 } from './errors.ts'
+export { type InstanceId, newInstanceId } from './instance-id.ts'
 export { migrate } from './migrate.ts'
+export {
+  claimEndedInstances,
+  type EndedInstance,
+  endExpiredInstances,
+  listOverdueInstances,
+  settleInstance,
+} from './node-instances.ts'
+export { holdLease, type NodeLease } from './node-lease.ts'
 export { requireSchema, type SchemaState, schemaState } from './schema.ts'
 export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'
 export type { ReadTx, WriteTx } from './transaction.ts'
