@@ -1,4 +1,4 @@
-import type { Actor, Identity } from '../auth/index.ts'
+import type { Actor, Identity, WebIdentity } from '../auth/index.ts'
 import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
@@ -8,6 +8,7 @@ import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
 import { Authorizer, type TargetChoice } from './authorizer.ts'
+import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { Denial, Wish } from './denial.ts'
 import { type FileOperation, recordFiles } from './files.ts'
@@ -18,8 +19,9 @@ import { type KillListener, type KillResult, Kills } from './kill.ts'
 import { LiveSessions } from './live-sessions.ts'
 import { accessMetrics } from './metrics.ts'
 import { interruptSessions, type MendRecordings, recoverSessions } from './recovery.ts'
-import { type Session, type SessionList, type SessionOutcome, Sessions } from './session.ts'
+import { type SessionOutcome, Sessions } from './session.ts'
 import type { SessionStart } from './session-start.ts'
+import { type Session, type SessionList, SessionViews } from './session-views.ts'
 import { createTargets, type Target, type Targets } from './target.ts'
 
 export interface Access extends Targets, Grants {
@@ -87,11 +89,16 @@ export interface Access extends Targets, Grants {
    * be permitted any more. It may be called twice. Close it with the answer.
    */
   onKill(listener: KillListener): Promise<() => Promise<void>>
-  /** Newest first. */
+  /** Every session of a tenant, newest first: for operators only. */
   sessions(tenant: TenantId, list?: SessionList): Promise<readonly Session[]>
+  /** For operators only. */
   session(tenant: TenantId, id: string): Promise<Session | undefined>
-  /** In whatever tenant: for operators only. */
+  /** In any tenant: for operators only. */
   findSession(id: string): Promise<Session | undefined>
+  /** The sessions that a signed-in person may see with the role that they have now, newest first. */
+  sessionsFor(person: WebIdentity, list?: SessionList): Promise<readonly Session[]>
+  /** undefined where the person may not do the act, and where there is no such session. */
+  sessionFor(person: WebIdentity, act: Act, id: string): Promise<Session | undefined>
   /** Ends sessions of a worker that is no more, with what is left of their recordings. */
   interruptSessions(sessions: readonly Unended[], mend: MendRecordings): Promise<number>
   /** At start: ends what an earlier process of this node left open. Answers how many. */
@@ -123,6 +130,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   const authorizer = new Authorizer(database, mint, metrics)
   const live = new LiveSessions(registry, log, metrics)
   const sessions = new Sessions({ database, mint, authorizer, live, log })
+  const views = new SessionViews(database)
   const kills = new Kills({ database, live, log, metrics })
 
   async function leaseKey(given: Authorization, session: SessionId): Promise<KeyLease> {
@@ -179,9 +187,11 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     endSession: (session, outcome) => sessions.end(session, outcome),
     killSession: (session, actor, reason) => kills.kill(session, actor, reason),
     onKill: (listener) => kills.onKill(listener),
-    sessions: (tenant, list = {}) => sessions.list(tenant, list),
-    session: (tenant, id) => sessions.find(tenant, id),
-    findSession: (id) => sessions.findAnywhere(id),
+    sessions: (tenant, list = {}) => views.list(tenant, list),
+    session: (tenant, id) => views.find(tenant, id),
+    findSession: (id) => views.findAnywhere(id),
+    sessionsFor: (person, list = {}) => views.listFor(person, list),
+    sessionFor: (person, act, id) => views.findFor(person, act, id),
     async interruptSessions(unended, mend) {
       for (const { session } of unended) mint.forgetSession(session)
       return interruptSessions({ database, live }, unended, mend)

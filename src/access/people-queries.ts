@@ -36,3 +36,12 @@ export function listPeople(
 export function findUserByName(tx: ReadTx, name: string): Promise<Person | undefined> {
   return tx.maybe('select id, name, role from app_user where name = $1', [name])
 }
+
+/** A user by their id, with the role that they have now, unless their tenant is suspended. */
+export function findActiveUser(tx: ReadTx, id: UserId): Promise<Person | undefined> {
+  return tx.maybe(
+    `select u.id, u.name, u.role from app_user u join tenant t on t.tenant_id = u.tenant_id
+       where u.id = $1 and t.suspended_at is null`,
+    [id],
+  )
+}

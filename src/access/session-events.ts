@@ -10,7 +10,7 @@ import type { SessionStart } from './session-start.ts'
 export function sessionStarted(
   session: SessionId,
   { authorization, grant }: Minted,
-  { kind, via, command, source, clientIdent, node, recording }: SessionStart,
+  { kind, via = 'direct', command, source, clientIdent, node, recording }: SessionStart,
 ): AuditEvent {
   const { id, user, target, login, keyFingerprint } = authorization
   return {

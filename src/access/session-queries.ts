@@ -17,6 +17,7 @@ export type NewSession = Pick<
   | 'target'
   | 'login'
   | 'kind'
+  | 'via'
   | 'command'
   | 'source'
   | 'clientIdent'
@@ -50,6 +51,8 @@ export function listSessions(
   which: {
     readonly live: boolean | undefined
     readonly before: SessionId | undefined
+    /** Only this user's; null for every user's. */
+    readonly user: UserId | null
     readonly limit: number
   },
 ): Promise<SessionRow[]> {
@@ -57,8 +60,9 @@ export function listSessions(
     `select ${sessionColumns} from ${sessionTables}
        where ($1::uuid is null or s.id < $1)
          and ($2::boolean is null or (s.ended_at is null) = $2)
-       order by s.id desc limit $3`,
-    [which.before ?? null, which.live ?? null, which.limit],
+         and ($3::uuid is null or s.user_id = $3)
+       order by s.id desc limit $4`,
+    [which.before ?? null, which.live ?? null, which.user, which.limit],
   )
 }
 
@@ -69,9 +73,9 @@ export function findSession(tx: ReadTx, id: SessionId): Promise<SessionRow | und
 export async function insertSession(tx: WriteTx, session: NewSession): Promise<Date> {
   const { startedAt } = await tx.one<{ startedAt: Date }>(
     `insert into session (id, user_id, user_name, key_fingerprint, target_id, target_name, login,
-       kind, command, source, client_ident, node, recording, certificate_generation,
+       kind, via, command, source, client_ident, node, recording, certificate_generation,
        certificate_serial, certificate_key_id)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
      returning started_at as "startedAt"`,
     [
       session.id,
@@ -82,6 +86,7 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
       session.target,
       session.login,
       session.kind,
+      session.via,
       session.command,
       session.source,
       session.clientIdent,
@@ -166,7 +171,7 @@ export function listRecentTargets(
   return tx.many(
     `select target_id as "targetId", max(started_at) as "lastAt" from (
        select target_id, started_at from session where user_id = $1
-         order by started_at desc limit 1000) recent
+         order by id desc limit 1000) recent
      group by target_id`,
     [user],
   )

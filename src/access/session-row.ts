@@ -4,6 +4,9 @@ import type { SessionId } from '../recorder/index.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { TargetId } from './ids.ts'
 
+/** How a session came: straight, through `ssh -J`, or from a page. */
+export type SessionVia = 'direct' | 'jump' | 'web'
+
 export interface SessionRow {
   readonly id: SessionId
   readonly tenantId: TenantId
@@ -15,6 +18,7 @@ export interface SessionRow {
   readonly target: string
   readonly login: string
   readonly kind: ChannelKind
+  readonly via: SessionVia
   readonly command: Buffer | null
   readonly source: string
   readonly clientIdent: string
@@ -39,7 +43,7 @@ export interface SessionRow {
 /** What a statement selects from sessionTables to get a SessionRow. */
 export const sessionColumns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
   s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
-  s.target_name as target, s.login, s.kind, s.command, s.source, s.client_ident as "clientIdent",
+  s.target_name as target, s.login, s.kind, s.via, s.command, s.source, s.client_ident as "clientIdent",
   s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
   s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.recording,
   s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",

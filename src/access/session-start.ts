@@ -1,10 +1,10 @@
 import type { ChannelKind } from './channel-kind.ts'
+import type { SessionVia } from './session-row.ts'
 
 /** What a session begins with. Text and bytes are as the client sent them. */
 export interface SessionStart {
   readonly kind: ChannelKind
-  /** How it came, when not straight: by `ssh -J`. */
-  readonly via?: 'jump'
+  readonly via?: SessionVia
   readonly command?: Buffer
   readonly source: string
   readonly clientIdent: string

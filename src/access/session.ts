@@ -5,52 +5,13 @@ import { type Database, DatabaseUnavailable, type TenantId } from '../postgres/i
 import { parseSessionId, type RecordingDigest, type SessionId } from '../recorder/index.ts'
 import type { Authorization, Mint } from './authorization.ts'
 import type { Authorizer } from './authorizer.ts'
-import type { ChannelKind } from './channel-kind.ts'
 import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import { OwedEnds } from './owed-ends.ts'
 import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
-import {
-  findSession,
-  findSessionTenant,
-  insertSession,
-  listSessions,
-  setEnded,
-  setOpened,
-} from './session-queries.ts'
-import type { SessionRow } from './session-row.ts'
+import { findSession, insertSession, setEnded, setOpened } from './session-queries.ts'
 import type { SessionStart } from './session-start.ts'
 import { storedText } from './stored-text.ts'
-
-/** One visit of one user to one target. Names are those of its time. */
-export interface Session {
-  readonly id: SessionId
-  /** Its slug. */
-  readonly tenant: string
-  readonly tenantId: TenantId
-  readonly user: string
-  readonly target: string
-  readonly login: string
-  readonly kind: ChannelKind
-  /** With a replacement character for what is no UTF-8. */
-  readonly command?: string
-  readonly source: string
-  readonly clientIdent: string
-  readonly node: string
-  /** RFC 3339, UTC. */
-  readonly startedAt: string
-  readonly endedAt: string | null
-  /** How it ended, in one word: ended, client-gone, killed, interrupted, or a code. */
-  readonly reason: string | null
-  readonly exitStatus: number | null
-  readonly exitSignal: string | null
-  readonly bytes: number
-  /** Whether there is something to watch. */
-  readonly recording: boolean
-  /** Of the whole recording, in hex; null while it is written, and where there is none. */
-  readonly recordingSha256: string | null
-  readonly live: boolean
-}
 
 export interface SessionOutcome {
   readonly tenant: TenantId
@@ -63,17 +24,8 @@ export interface SessionOutcome {
   readonly recording?: RecordingDigest
 }
 
-export interface SessionList {
-  readonly live?: boolean
-  /** 100 unless told; 1000 at most. */
-  readonly limit?: number
-  /** Those that started before this one. */
-  readonly before?: SessionId
-}
-
 const commandBytesMax = 262_144
 const textMax = 256
-const limitMax = 1000
 
 /** Puts sessions on record: their start before anything happens, and their end once. */
 export class Sessions {
@@ -123,6 +75,7 @@ export class Sessions {
           target: target.name,
           login,
           kind,
+          via: facts.via ?? 'direct',
           command: facts.command?.subarray(0, commandBytesMax) ?? null,
           source: storedText(facts.source, textMax),
           clientIdent: storedText(facts.clientIdent, textMax),
@@ -210,54 +163,6 @@ export class Sessions {
       if (row !== undefined) await appendLastEvent(tx, sessionEnded(row, end))
       else this.#log.debug({ session }, 'session had ended already')
     })
-  }
-
-  async list(tenant: TenantId, { live, limit = 100, before }: SessionList) {
-    const rows = await this.#database.read(tenant, (tx) =>
-      listSessions(tx, { live, before, limit: Math.min(Math.max(1, limit), limitMax) }),
-    )
-    return rows.map(sessionOf)
-  }
-
-  async find(tenant: TenantId, id: string): Promise<Session | undefined> {
-    const session = parseSessionId(id)
-    if (session === undefined) return undefined
-    const row = await this.#database.read(tenant, (tx) => findSession(tx, session))
-    return row && sessionOf(row)
-  }
-
-  async findAnywhere(id: string): Promise<Session | undefined> {
-    const session = parseSessionId(id)
-    if (session === undefined) return undefined
-    const found = await this.#database.system((tx) => findSessionTenant(tx, session))
-    return found && this.find(found.tenant, session)
-  }
-}
-
-function sessionOf(row: SessionRow): Session {
-  const { id, tenant, tenantId, user, target, login, kind, command } = row
-  const { source, clientIdent, node, reason, exitStatus, exitSignal, bytes, recording } = row
-  return {
-    id,
-    tenant,
-    tenantId,
-    user,
-    target,
-    login,
-    kind,
-    ...(command !== null && { command: command.toString('utf8') }),
-    source,
-    clientIdent,
-    node,
-    startedAt: row.startedAt.toISOString(),
-    endedAt: row.endedAt?.toISOString() ?? null,
-    reason,
-    exitStatus,
-    exitSignal,
-    bytes,
-    recording,
-    recordingSha256: row.recordingSha256?.toString('hex') ?? null,
-    live: row.endedAt === null,
   }
 }
 

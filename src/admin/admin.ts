@@ -6,6 +6,7 @@ import {
   type CheckReport,
   createHttp,
   createSignIn,
+  forAnybody,
   readAssets,
   runChecks,
   serveAssets,
@@ -25,6 +26,9 @@ export interface AdminDeps {
   readonly publicUrl: string | undefined
   readonly checks: { readonly [name: string]: Check }
 }
+
+/** Every administrator may do everything here. */
+const forAdministrators = { config: { right: 'administrator' } } as const
 
 /** The admin plane, on a listener of its own: nothing of it answers on the product's. */
 export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
@@ -47,9 +51,10 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
   signIn.routes(app)
 
   const report = (): Promise<CheckReport> => runChecks(checks)
-  app.get('/health', async () => ({ status: 'ok' }))
+  app.get('/health', forAnybody, async () => ({ status: 'ok' }))
   app.get(
     '/',
+    forAdministrators,
     signIn.guarded(async (person, _request, reply) => {
       const [list, status, health] = await Promise.all([tenants.list(), vault.status(), report()])
       const document = overviewPage(person, { tenants: list, vault: status, health })
@@ -58,10 +63,12 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
   )
   app.get(
     '/api/v1/admin/tenants',
+    forAdministrators,
     signIn.guarded(async () => tenants.list()),
   )
   app.get(
     '/api/v1/admin/vault/health',
+    forAdministrators,
     signIn.guarded(async (_person, _request, reply) => {
       const { sealed, provider, kekId } = await vault.status()
       const status = sealed ? 'sealed' : 'ok'

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { FastifyInstance } from 'fastify'
+import { forAnybody } from './rights.ts'
 
 /** One file that anybody may have: its address here, and where it is. */
 export interface Asset {
@@ -37,7 +38,7 @@ export async function readAssets(assets: readonly Asset[]): Promise<readonly Loa
 /** One route a file: what is not on the list does not exist. */
 export function serveAssets(app: FastifyInstance, assets: readonly Loaded[]): void {
   for (const { path, type, bytes, etag } of assets) {
-    app.get(path, async (request, reply) => {
+    app.get(path, forAnybody, async (request, reply) => {
       reply.headers({ etag, 'cache-control': 'public, no-cache' })
       if (request.headers['if-none-match'] === etag) return reply.code(304).send()
       return reply.type(type).send(bytes)

@@ -8,6 +8,7 @@ import { securityHeaders } from './headers.ts'
 import { httpMetrics } from './metrics.ts'
 import { checkHost, checkOrigin, hostOf } from './origin.ts'
 import { problemOf, sendProblem } from './problem.ts'
+import { requireRights } from './rights.ts'
 
 export interface HttpOptions {
   /** Which listener this is, in logs, metrics and on pages. */
@@ -27,7 +28,10 @@ const idleMs = 60_000
 const keepAliveMs = 10_000
 const connectionsMax = 1024
 
-/** A server without routes. Register plugins, then listen; close() ends it with its connections. */
+/**
+ * A server without routes. Register routes, each with its right, then listen; close() ends it with its
+ * connections.
+ */
 export function createHttp({
   listener,
   publicUrl,
@@ -66,6 +70,7 @@ export function createHttp({
       refuseMalformed(socket)
     },
   })
+  requireRights(app)
   app.server.maxHeadersCount = headersMax
   app.server.maxConnections = connectionsMax
 

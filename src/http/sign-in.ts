@@ -3,6 +3,7 @@ import { LinkSpent, SignInRequired } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
 import { wantsPage } from './problem.ts'
+import { forAnybody } from './rights.ts'
 
 /** Who is signed in where. Tokens and cookies are opaque here, and looked up anew on every request. */
 export interface WebSessions<Person> {
@@ -66,20 +67,24 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
     },
 
     routes(app) {
-      app.get<{ Querystring: { token?: unknown } }>('/login', async (request, reply) => {
-        const token = readToken(request.query.token)
-        if (token === undefined && (await personOf(request)) !== undefined) {
-          return reply.redirect('/', 303)
-        }
-        const document = page({
-          title: 'Sign in',
-          ...(options.console === undefined ? {} : { console: options.console }),
-          body: token === undefined ? askForLink(options.howTo) : pressButton(token),
-        })
-        return reply.type('text/html; charset=utf-8').send(document.toString())
-      })
+      app.get<{ Querystring: { token?: unknown } }>(
+        '/login',
+        forAnybody,
+        async (request, reply) => {
+          const token = readToken(request.query.token)
+          if (token === undefined && (await personOf(request)) !== undefined) {
+            return reply.redirect('/', 303)
+          }
+          const document = page({
+            title: 'Sign in',
+            ...(options.console === undefined ? {} : { console: options.console }),
+            body: token === undefined ? askForLink(options.howTo) : pressButton(token),
+          })
+          return reply.type('text/html; charset=utf-8').send(document.toString())
+        },
+      )
 
-      app.post('/login', async (request, reply) => {
+      app.post('/login', forAnybody, async (request, reply) => {
         const token = readToken(readField(request.body, 'token'))
         const cookie = token === undefined ? undefined : await sessions.redeem(token)
         if (cookie === undefined) throw new LinkSpent()
@@ -90,7 +95,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
         return reply.redirect('/', 303)
       })
 
-      app.post('/logout', async (request, reply) => {
+      app.post('/logout', forAnybody, async (request, reply) => {
         const cookie = cookieOf(request)
         if (cookie !== undefined) await sessions.end(cookie)
         reply.header('set-cookie', `${name}=; ${attributes}; Max-Age=0`)

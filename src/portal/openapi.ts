@@ -1,3 +1,5 @@
+import { channelKinds } from '../access/index.ts'
+
 const problem = {
   description: 'Refused',
   content: {
@@ -25,14 +27,15 @@ const nullable = (type: string) => ({ type: [type, 'null'] })
 
 const session = {
   type: 'object',
-  required: ['id', 'tenant', 'user', 'target', 'login', 'kind', 'startedAt', 'live'],
+  required: ['id', 'tenant', 'user', 'target', 'login', 'kind', 'via', 'startedAt', 'live'],
   properties: {
     id: { type: 'string' },
     tenant: { type: 'string' },
     user: { type: 'string' },
     target: { type: 'string' },
     login: { type: 'string' },
-    kind: { enum: ['shell', 'exec', 'sftp', 'forward', 'remote-forward', 'jump'] },
+    kind: { enum: channelKinds },
+    via: { enum: ['direct', 'jump', 'web'] },
     command: nullable('string'),
     startedAt: { type: 'string', format: 'date-time' },
     endedAt: { type: ['string', 'null'], format: 'date-time' },
@@ -52,6 +55,9 @@ const answer = (description: string, type: string, schema: object) => ({
   401: problem,
   404: problem,
 })
+
+const rightText =
+  'Owners, admins and auditors see every session of their tenant; members see their own. For any other the answer is 404.'
 
 /** The product's API, as OpenAPI 3.1. */
 export const openapi = {
@@ -77,7 +83,8 @@ export const openapi = {
     },
     '/api/v1/sessions': {
       get: {
-        summary: 'The sessions of the tenant, newest first',
+        summary: 'The sessions that you may see, newest first',
+        description: rightText,
         responses: answer('Sessions', 'application/json', {
           type: 'array',
           items: { $ref: '#/components/schemas/Session' },
@@ -87,6 +94,7 @@ export const openapi = {
     '/api/v1/sessions/{id}': {
       get: {
         summary: 'One session',
+        description: rightText,
         parameters: [id],
         responses: answer('The session', 'application/json', {
           $ref: '#/components/schemas/Session',
@@ -96,6 +104,7 @@ export const openapi = {
     '/api/v1/sessions/{id}/recording.cast': {
       get: {
         summary: 'Its recording: asciicast v3. Each reading is on the audit log',
+        description: rightText,
         parameters: [id],
         responses: answer('The recording', 'application/x-asciicast', { type: 'string' }),
       },

@@ -20,11 +20,12 @@ ${session.command === undefined ? undefined : html`<pre><code>${session.command}
 <div><dt>Duration</dt><dd>${formatDuration(session.startedAt, session.endedAt)}</dd></div>
 <div><dt>Ended</dt><dd>${formatEnd(session)}</dd></div>
 <div><dt>Kind</dt><dd>${session.kind}</dd></div>
+<div><dt>Via</dt><dd>${session.via}</dd></div>
 <div><dt>Bytes</dt><dd>${formatBytes(session.bytes)}</dd></div>
 <div><dt>From</dt><dd>${session.source}</dd></div>
 <div><dt>Session</dt><dd><code>${session.id}</code></dd></div>
 </dl>
-${session.recording ? player(recording) : html`<p class="quiet">Nothing was shown in this session, so there is no recording.</p>`}`,
+${session.recording ? player(recording) : html`<p class="quiet">This session showed nothing, so there is no recording.</p>`}`,
   })
 }
 

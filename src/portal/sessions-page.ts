@@ -3,14 +3,14 @@ import type { WebIdentity } from '../auth/index.ts'
 import { type Html, html, page } from '../http/index.ts'
 import { formatBytes, formatDuration, formatTime } from './format.ts'
 
-/** The plain list of a tenant's sessions, newest first. */
+/** The list of the sessions that the person may see, newest first. */
 export function sessionsPage(person: WebIdentity, sessions: readonly Session[]): Html {
   return page({
     title: 'Sessions',
     person: { name: person.user.name, detail: person.tenantSlug },
     scripts: ['/assets/times.js'],
     body: html`<h1>Sessions</h1>
-<p class="lead">What went through the bastion for <b>${person.tenantSlug}</b>, newest first.</p>
+<p class="lead">The sessions of <b>${person.tenantSlug}</b> that you may see, newest first.</p>
 ${sessions.length === 0 ? empty(person) : table(sessions)}`,
   })
 }
@@ -22,7 +22,7 @@ const empty = (person: WebIdentity) => html`<section class="note">
 </section>`
 
 const table = (sessions: readonly Session[]) => html`<div class="scroll"><table>
-<thead><tr><th>Started</th><th>User</th><th>Target</th><th>What</th><th>Ended</th>
+<thead><tr><th>Started</th><th>User</th><th>Target</th><th>Command</th><th>Via</th><th>Ended</th>
 <th class="number">Duration</th><th class="number">Bytes</th><th></th></tr></thead>
 <tbody>
 ${sessions.map(row)}
@@ -33,6 +33,7 @@ const row = (session: Session) => html`<tr>
 <td>${session.user}</td>
 <td>${session.login}@${session.target}</td>
 <td class="wide">${session.command === undefined ? session.kind : html`<code>${session.command}</code>`}</td>
+<td>${session.via}</td>
 <td>${formatEnd(session)}</td>
 <td class="number">${formatDuration(session.startedAt, session.endedAt)}</td>
 <td class="number">${formatBytes(session.bytes)}</td>

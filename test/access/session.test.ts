@@ -38,6 +38,26 @@ test('a rush of one user is bounded, and sessions that have started are not of i
   await expect(authorize()).rejects.toMatchObject({ code: 'ERR_ACCESS_BUSY' })
 })
 
+test('says how a session came, in its row, in both lists and on the log', async () => {
+  const { tenant, demo, events } = await openPlace()
+  const direct = await open(access, demo, 'web1')
+  const jumped = await open(access, demo, 'web1', { via: 'jump' })
+  const expected = [
+    [jumped, 'jump'],
+    [direct, 'direct'],
+  ]
+  const viaOf = (list: readonly { readonly id: SessionId; readonly via: string }[]) =>
+    list.map(({ id, via }) => [id, via])
+  expect(viaOf(await access.sessions(tenant))).toEqual(expected)
+  expect(viaOf(await access.sessionsFor({ ...demo, session: 'web' }))).toEqual(expected)
+  const starts = (await events()).filter(({ type }) => type === 'session.start')
+  const logged = new Map(starts.map(({ public: at }) => [at.session, at.via]))
+  expect(expected.map(([id = '']) => logged.get(id))).toEqual(['jump', 'direct'])
+  await expect(
+    database.app.write(tenant, (tx) => tx.run("update session set via = 'direct'")),
+  ).rejects.toThrow(/permission denied/)
+})
+
 test('puts a session on record from its start to its end', async () => {
   const { tenant, slug, demo, events } = await openPlace()
   const authorization = allowed(await access.authorize(demo, { kind: 'exec' }))

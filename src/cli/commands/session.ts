@@ -20,6 +20,7 @@ const columns: readonly Column<Session>[] = [
   { title: 'USER', value: ({ user }) => user },
   { title: 'TARGET', value: ({ login, target }) => `${login}@${target}` },
   { title: 'KIND', value: ({ kind }) => kind },
+  { title: 'VIA', value: ({ via }) => via },
   { title: 'ENDED', value: endOf },
   { title: 'DURATION', value: durationOf, align: 'right' },
   { title: 'BYTES', value: ({ bytes }) => readableBytes(bytes), align: 'right' },
@@ -29,7 +30,7 @@ const columns: readonly Column<Session>[] = [
 const killWaitMs = 5000
 const killPollMs = 50
 
-/** session list, show, kill, export, verify. */
+/** session list, show, kill, export, verify: the operator's, who sees every session. */
 export function sessionCommands(program: Command, context: Context): void {
   const session = program.command('session').description('what went through the bastion')
   session

@@ -1,0 +1,45 @@
+import type { Role, UserId } from '../auth/index.ts'
+import type { TenantId } from '../postgres/index.ts'
+
+/** Everything that the pages and the API ask about. The name is the thing's kind and the verb. */
+export type Act = 'session.read' | 'recording.read'
+
+/** A user of a tenant, with the role that they have now. */
+export interface Member {
+  readonly tenant: TenantId
+  readonly user: { readonly id: UserId; readonly role: Role }
+}
+
+/** One thing of a tenant, and the user that it belongs to. */
+export interface Thing {
+  readonly tenant: TenantId
+  readonly user: UserId
+}
+
+/** The things of a tenant that an act may touch: every one, the member's own, or none. */
+export type Reach = 'all' | 'own' | 'none'
+
+const everythingButMembers = { owner: 'all', admin: 'all', auditor: 'all', member: 'own' } as const
+
+/** One row for each act: an act without a row does not compile. */
+const reaches: { readonly [act in Act]: { readonly [role in Role]: Reach } } = {
+  'session.read': everythingButMembers,
+  'recording.read': everythingButMembers,
+}
+
+/**
+ * Whether a person may do an act to a thing. Every page and every route of the API asks here. Another
+ * tenant's thing is refused to every role.
+ */
+export function can(person: Member, act: Act, thing: Thing): boolean {
+  if (person.tenant !== thing.tenant) return false
+  const reach = reachOf(person, act)
+  return reach === 'all' || (reach === 'own' && person.user.id === thing.user)
+}
+
+/** The same for a list: the things of the person's tenant for which can() says yes. */
+export function reachOf({ user }: Member, act: Act): Reach {
+  // A role that this table does not know reaches nothing.
+  const row: { readonly [role: string]: Reach | undefined } = reaches[act]
+  return (Object.hasOwn(row, user.role) ? row[user.role] : undefined) ?? 'none'
+}

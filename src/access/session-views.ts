@@ -1,0 +1,141 @@
+import type { Database, ReadTx, TenantId } from '../postgres/index.ts'
+import { parseSessionId, type SessionId } from '../recorder/index.ts'
+import { type Act, can, type Member, reachOf } from './can.ts'
+import type { ChannelKind } from './channel-kind.ts'
+import { findActiveUser } from './people-queries.ts'
+import { findSession, findSessionTenant, listSessions } from './session-queries.ts'
+import type { SessionRow, SessionVia } from './session-row.ts'
+
+/** One stay of one user on one target, as people see it. Names are those of its time. */
+export interface Session {
+  readonly id: SessionId
+  /** Its slug. */
+  readonly tenant: string
+  readonly tenantId: TenantId
+  readonly user: string
+  readonly target: string
+  readonly login: string
+  readonly kind: ChannelKind
+  readonly via: SessionVia
+  /** With a replacement character for what is no UTF-8. */
+  readonly command?: string
+  readonly source: string
+  readonly clientIdent: string
+  readonly node: string
+  /** RFC 3339, UTC. */
+  readonly startedAt: string
+  readonly endedAt: string | null
+  /** How it ended, in one word: ended, client-gone, killed, interrupted, or a code. */
+  readonly reason: string | null
+  readonly exitStatus: number | null
+  readonly exitSignal: string | null
+  readonly bytes: number
+  /** Whether there is something to watch. */
+  readonly recording: boolean
+  /** Of the whole recording, in hex; null while it is written, and where there is none. */
+  readonly recordingSha256: string | null
+  readonly live: boolean
+}
+
+export interface SessionList {
+  readonly live?: boolean
+  /** 100 unless told; 1000 at most. */
+  readonly limit?: number
+  /** Only sessions that started before this one. */
+  readonly before?: SessionId
+}
+
+/** Who looks: their id counts, and the role that the database has for it now. */
+type Viewer = { readonly tenant: TenantId; readonly user: Pick<Member['user'], 'id'> }
+
+const limitMax = 1000
+
+/** Reads sessions: for the operator every one, for a person those that can() gives them. */
+export class SessionViews {
+  readonly #database: Database
+
+  constructor(database: Database) {
+    this.#database = database
+  }
+
+  async list(tenant: TenantId, list: SessionList): Promise<readonly Session[]> {
+    const rows = await this.#database.read(tenant, (tx) => listRows(tx, list, null))
+    return rows.map(sessionOf)
+  }
+
+  async find(tenant: TenantId, id: string): Promise<Session | undefined> {
+    const session = parseSessionId(id)
+    if (session === undefined) return undefined
+    const row = await this.#database.read(tenant, (tx) => findSession(tx, session))
+    return row && sessionOf(row)
+  }
+
+  async findAnywhere(id: string): Promise<Session | undefined> {
+    const session = parseSessionId(id)
+    if (session === undefined) return undefined
+    const found = await this.#database.system((tx) => findSessionTenant(tx, session))
+    return found && this.find(found.tenant, session)
+  }
+
+  async listFor(viewer: Viewer, list: SessionList): Promise<readonly Session[]> {
+    return this.#database.read(viewer.tenant, async (tx) => {
+      const member = await memberOf(tx, viewer)
+      const reach = member === undefined ? 'none' : reachOf(member, 'session.read')
+      if (reach === 'none') return []
+      return (await listRows(tx, list, reach === 'own' ? viewer.user.id : null)).map(sessionOf)
+    })
+  }
+
+  async findFor(viewer: Viewer, act: Act, id: string): Promise<Session | undefined> {
+    const session = parseSessionId(id)
+    if (session === undefined) return undefined
+    const [member, row] = await this.#database.read(viewer.tenant, (tx) =>
+      Promise.all([memberOf(tx, viewer), findSession(tx, session)]),
+    )
+    if (member === undefined || row === undefined) return undefined
+    const thing = { tenant: row.tenantId, user: row.userId }
+    return can(member, act, thing) ? sessionOf(row) : undefined
+  }
+}
+
+/** The viewer as the database knows them now; undefined for a removed user or a suspended tenant. */
+async function memberOf(tx: ReadTx, { tenant, user }: Viewer): Promise<Member | undefined> {
+  const now = await findActiveUser(tx, user.id)
+  return now && { tenant, user: now }
+}
+
+function listRows(
+  tx: ReadTx,
+  { live, limit = 100, before }: SessionList,
+  user: Member['user']['id'] | null,
+): Promise<SessionRow[]> {
+  return listSessions(tx, { live, before, user, limit: Math.min(Math.max(1, limit), limitMax) })
+}
+
+function sessionOf(row: SessionRow): Session {
+  const { id, tenant, tenantId, user, target, login, kind, via, command } = row
+  const { source, clientIdent, node, reason, exitStatus, exitSignal, bytes, recording } = row
+  return {
+    id,
+    tenant,
+    tenantId,
+    user,
+    target,
+    login,
+    kind,
+    via,
+    ...(command !== null && { command: command.toString('utf8') }),
+    source,
+    clientIdent,
+    node,
+    startedAt: row.startedAt.toISOString(),
+    endedAt: row.endedAt?.toISOString() ?? null,
+    reason,
+    exitStatus,
+    exitSignal,
+    bytes,
+    recording,
+    recordingSha256: row.recordingSha256?.toString('hex') ?? null,
+    live: row.endedAt === null,
+  }
+}

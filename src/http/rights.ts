@@ -1,0 +1,39 @@
+import type { FastifyInstance } from 'fastify'
+
+/**
+ * What a route asks of the person behind a request: nothing (`anybody`), a live web session
+ * (`signed-in`), or a right by its name, which the module that has the rights gives a meaning.
+ */
+export type RouteRight = string
+
+/** One route of a listener, and its right. */
+export interface RightfulRoute {
+  readonly method: string
+  /** As it was registered, with its parameters: `/sessions/:id`. */
+  readonly path: string
+  readonly right: RouteRight
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    right?: RouteRight
+  }
+  interface FastifyInstance {
+    /** Every route of this listener, in the order of registration. */
+    readonly routeRights: readonly RightfulRoute[]
+  }
+}
+
+/** Options of a route that needs no person. */
+export const forAnybody = { config: { right: 'anybody' } } as const
+
+/** From here on a route without a right stops the start. */
+export function requireRights(app: FastifyInstance): void {
+  const rights: RightfulRoute[] = []
+  app.decorate('routeRights', rights)
+  app.addHook('onRoute', ({ method, url, config }) => {
+    const right = config?.right
+    if (right === undefined) throw new Error(`route ${url} has no right: say who may ask it`)
+    for (const one of [method].flat()) rights.push({ method: one, path: url, right })
+  })
+}

@@ -1,0 +1,205 @@
+import { Registry } from 'prom-client'
+import { afterAll, expect, test } from 'vitest'
+import { type Role, roles, type WebIdentity } from '../../src/auth/index.ts'
+import { createHttp } from '../../src/http/index.ts'
+import { createMetrics } from '../../src/metrics.ts'
+import { createPortal } from '../../src/portal/index.ts'
+import type { SessionId } from '../../src/recorder/index.ts'
+import { actor, open, openAccessFixture, type Place } from '../access/access-fixture.ts'
+import { silent } from '../support/postgres.ts'
+import { testRecorder } from '../support/recording.ts'
+
+/** The portal over real modules: each role asks each route for each kind of session. */
+const fixture = await openAccessFixture()
+const { access, auth, audit, database } = fixture
+const recordings = await testRecorder()
+const host = 'portal.test'
+const metrics = new Registry()
+const portal = await createPortal({
+  auth,
+  access,
+  recorder: recordings.recorder,
+  audit,
+  metrics,
+  page: createMetrics(),
+  log: silent,
+  publicUrl: `http://${host}`,
+  checks: {},
+})
+afterAll(async () => {
+  await portal.close()
+  await recordings[Symbol.asyncDispose]()
+})
+
+type Whose = 'own' | 'colleague' | 'other tenant'
+
+/** The promise, apart from the code's own table: which sessions each right gives to each role. */
+const promised: { readonly [right: string]: { readonly [role in Role]: readonly Whose[] } } = {
+  'session.read': {
+    owner: ['own', 'colleague'],
+    admin: ['own', 'colleague'],
+    auditor: ['own', 'colleague'],
+    member: ['own'],
+  },
+  'recording.read': {
+    owner: ['own', 'colleague'],
+    admin: ['own', 'colleague'],
+    auditor: ['own', 'colleague'],
+    member: ['own'],
+  },
+}
+
+/** The routes that need no person. */
+const forAnybody =
+  /^(GET \/(health|readyz|metrics|login|api\/v1\/openapi\.json|assets\/.*)|POST \/log(in|out))$/
+
+const routes = portal.routeRights.map((route) => ({
+  ...route,
+  name: `${route.method} ${route.path}`,
+}))
+const asked = routes.filter(({ right }) => right !== 'anybody')
+
+const acme = await fixture.place()
+const globex = await fixture.place()
+await Promise.all([acme, globex].map((place) => place.target('web1')))
+const others = await addPerson(acme, 'colleague', 'member')
+const foreign = await addPerson(globex, 'foreign', 'owner')
+const people = new Map<Role, Awaited<ReturnType<typeof addPerson>>>()
+for (const role of roles) people.set(role, await addPerson(acme, `some-${role}`, role))
+
+/** Somebody with one recorded session, signed in. */
+async function addPerson(place: Place, name: string, role: Role) {
+  const identity = await place.person(name, role)
+  await access.addGrant(place.tenant, { user: name, target: 'web1' }, actor)
+  const session = await open(access, identity, 'web1')
+  const { output, recording } = await recordings.begin({ tenant: place.tenant, session })
+  await output(`${name} was here\r\n`)
+  const digest = await recording.end()
+  const outcome = { tenant: place.tenant, bytes: 1, reason: 'ended', recording: digest }
+  await access.endSession(session, outcome)
+  return { identity, session, cookie: await signIn(place, name) }
+}
+
+async function signIn(place: Place, name: string): Promise<string> {
+  const { token } = await auth.createLoginLink(place.tenant, name, actor)
+  const cookie = await auth.web.redeem(token)
+  if (cookie === undefined) throw new Error('a new link signs in')
+  return `vaultterm=${cookie}`
+}
+
+const get = (path: string, cookie: string) =>
+  portal.inject({ method: 'GET', url: path, headers: { host, cookie } })
+
+/** A refusal without what no two answers have in common. */
+async function refusal(path: string, cookie: string) {
+  const { statusCode, headers, body } = await get(path, cookie)
+  const { date: _, 'x-request-id': requestId, ...rest } = headers
+  return { statusCode, headers: rest, body: body.replace(String(requestId), '') }
+}
+
+const unknown = '01900000-0000-7000-8000-000000000000'
+
+test('every route either is on the list of those for anybody or has a promised right', () => {
+  for (const { name, right } of routes) {
+    if (right === 'anybody') expect(name).toMatch(forAnybody)
+    else expect(Object.keys(promised), name).toContain(right)
+  }
+  expect(asked.length).toBeGreaterThan(4)
+})
+
+const cells = asked.flatMap((route) => roles.map((role) => ({ ...route, role })))
+test.each(cells)('$name gives $role exactly the promised sessions', async (cell) => {
+  const { path, right, role } = cell
+  const { session, cookie } = people.get(role) ?? others
+  const things: { readonly [whose in Whose]: SessionId } = {
+    own: session,
+    colleague: others.session,
+    'other tenant': foreign.session,
+  }
+  const mayRead = promised[right]?.[role] ?? []
+  if (!path.includes(':')) {
+    const { statusCode, body } = await get(path, cookie)
+    expect(statusCode).toBe(200)
+    const shown = Object.entries(things).filter(([, id]) => body.includes(id))
+    expect(shown.map(([whose]) => whose)).toEqual(mayRead)
+    return
+  }
+  const pathOf = (id: string) => path.replace(':id', id)
+  expect(pathOf(''), 'a parameter that this test does not know').not.toContain(':')
+  const missing = await refusal(pathOf(unknown), cookie)
+  expect(missing.statusCode).toBe(404)
+  for (const [whose, id] of Object.entries(things)) {
+    if (mayRead.some((one) => one === whose)) {
+      expect([whose, (await get(pathOf(id), cookie)).statusCode]).toEqual([whose, 200])
+    } else expect([whose, await refusal(pathOf(id), cookie)]).toEqual([whose, missing])
+  }
+})
+
+test.each(asked)('$name is nothing for a stranger', async ({ path }) => {
+  for (const cookie of ['', 'vaultterm=none', `vaultterm=${acme.tenant}.${'A'.repeat(43)}`]) {
+    const { statusCode, body } = await get(path.replace(':id', others.session), cookie)
+    expect(statusCode).toBe(401)
+    expect(body).not.toContain('web1')
+  }
+})
+
+test("attack: the role at sign-in opens nothing once the role is another's", async () => {
+  const { session, cookie, identity } = await addPerson(acme, 'was-admin', 'admin')
+  const recording = (id: string) => `/api/v1/sessions/${id}/recording.cast`
+  expect((await get(recording(others.session), cookie)).statusCode).toBe(200)
+  await database.superuser("update app_user set role = 'member' where id = $1", [identity.user.id])
+  expect((await get(recording(others.session), cookie)).statusCode).toBe(404)
+  expect((await get('/api/v1/sessions', cookie)).body).not.toContain(others.session)
+  expect((await get(recording(session), cookie)).statusCode).toBe(200)
+  await database.superuser("update app_user set role = 'auditor' where id = $1", [identity.user.id])
+  expect((await get(recording(others.session), cookie)).statusCode).toBe(200)
+})
+
+test('attack: a caller that keeps an old role, or claims one, gets what the database says', async () => {
+  const { identity } = others
+  const claimed: WebIdentity = {
+    ...identity,
+    user: { ...identity.user, role: 'owner' },
+    session: 'any',
+  }
+  const mine = (await access.sessionsFor(claimed)).map(({ id }) => id)
+  expect(mine).toEqual([others.session])
+  const admins = people.get('admin')?.session ?? ''
+  expect(await access.sessionFor(claimed, 'recording.read', admins)).toBeUndefined()
+  // The control.
+  expect(await access.sessionFor(claimed, 'recording.read', others.session)).toBeDefined()
+})
+
+test('a removed user is signed out, and a new one of the same name has none of the sessions', async () => {
+  const before = await addPerson(acme, 'again', 'member')
+  await auth.removeUser(acme.tenant, 'again', actor)
+  expect((await get('/api/v1/sessions', before.cookie)).statusCode).toBe(401)
+  expect(await access.sessionsFor({ ...before.identity, session: 'any' })).toEqual([])
+  const after = await addPerson(acme, 'again', 'member')
+  const { body } = await get('/api/v1/sessions', after.cookie)
+  expect(body).toContain(after.session)
+  expect(body).not.toContain(before.session)
+  expect((await get(`/sessions/${before.session}`, after.cookie)).statusCode).toBe(404)
+})
+
+test('a refused replay is not on the log as one, and a given one is', async () => {
+  const reader = await addPerson(acme, 'reader', 'member')
+  const opened = async () =>
+    (await acme.events()).filter(
+      ({ type, public: at }) => type === 'recording.open' && at.actor === reader.identity.user.id,
+    )
+  await get(`/api/v1/sessions/${others.session}/recording.cast`, reader.cookie)
+  expect(await opened()).toHaveLength(0)
+  await get(`/api/v1/sessions/${reader.session}/recording.cast`, reader.cookie)
+  expect(await opened()).toHaveLength(1)
+})
+
+test('a route that does not say who may ask it stops the start', () => {
+  const app = createHttp({
+    listener: 'portal',
+    publicUrl: undefined,
+    log: silent,
+    metrics: new Registry(),
+  })
+  expect(() => app.get('/forgotten', async () => 'a secret')).toThrow(/has no right/)
+})
