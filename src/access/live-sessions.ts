@@ -91,6 +91,10 @@ export class LiveSessions {
     return this.#live.has(session)
   }
 
+  tenantOf(session: SessionId): TenantId | undefined {
+    return this.#live.get(session)?.tenant
+  }
+
   tenants(): readonly TenantId[] {
     return [...this.#ofTenant.keys()]
   }
