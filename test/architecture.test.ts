@@ -37,9 +37,34 @@ test.each(files)('%s imports lower layers only, by their public face', (file) =>
     const target = imported.replace(/\.ts$/, '')
     if (target === module) continue
     expect(layerOf(target), specifier).toBeLessThan(layerOf(module))
-    if (inside.length > 0) expect(inside, specifier).toEqual(['index.ts'])
+    if (inside.length === 0 || isWorkerProgram(file, specifier)) continue
+    expect(inside, specifier).toEqual(['index.ts'])
   }
 })
+
+/** A worker's process loads its own part of the bastion, and not the face that is for the main process. */
+function isWorkerProgram(file: string, specifier: string): boolean {
+  return file === 'main/worker.ts' && specifier === '../bastion/worker/index.ts'
+}
+
+/** The parts of the bastion that each part may import. */
+const bastionParts: Record<string, readonly string[]> = {
+  wire: ['wire'],
+  monitor: ['monitor', 'wire'],
+  worker: ['worker', 'wire'],
+  'index.ts': ['monitor'],
+}
+
+test.each(files.filter((file) => file.startsWith('bastion/')))(
+  '%s: the monitor and the worker know each other only by the wire',
+  (file) => {
+    const part = file.split('/')[1] ?? ''
+    for (const specifier of importsOf(file).filter((path) => path.startsWith('.'))) {
+      const imported = new URL(specifier, `file:///${file}`).pathname.slice(1).split('/')
+      if (imported[0] === 'bastion') expect(bastionParts[part], specifier).toContain(imported[1])
+    }
+  },
+)
 
 /** A package that only one folder may know, so that its faults and its successor stay one folder's affair. */
 const keepers: Record<string, string> = {

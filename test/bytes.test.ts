@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream'
 import { expect, test } from 'vitest'
-import { encodeFrame, MessagePipe } from '../src/bastion/message-pipe.ts'
+import { encodeFrame, MessagePipe } from '../src/bastion/wire/message-pipe.ts'
 import { keep } from '../src/bytes.ts'
 
 test('kept bytes are the same bytes in memory that holds nothing else', () => {

@@ -6,9 +6,8 @@
  * is for the monitor to say, which remembers it and takes no worker's word for it. No byte of a
  * target's reaches a person before it is on record.
  */
-export { type Bastion, type BastionDeps, createBastion } from './bastion.ts'
-export type { OwnPlaces } from './forward-guard.ts'
-export { createBastionMetrics } from './metrics.ts'
-export { ownPlaces } from './own-places.ts'
-export type { ForkWorker } from './worker.ts'
-export { runWorker } from './worker-program.ts'
+export { type Bastion, type BastionDeps, createBastion } from './monitor/bastion.ts'
+export type { OwnPlaces } from './monitor/forward-guard.ts'
+export { createBastionMetrics } from './monitor/metrics.ts'
+export { ownPlaces } from './monitor/own-places.ts'
+export type { ForkWorker } from './monitor/worker-process.ts'

@@ -1,4 +1,4 @@
-import { runWorker } from '../bastion/index.ts'
+import { runWorker } from '../bastion/worker/index.ts'
 import { lockDown } from './lockdown.ts'
 
 lockDown()

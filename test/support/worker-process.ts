@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { Socket } from 'node:net'
-import { MessagePipe, pipeDescriptor } from '../../src/bastion/message-pipe.ts'
+import { MessagePipe, pipeDescriptor } from '../../src/bastion/wire/message-pipe.ts'
 
 /** Forks a program in a worker's place, with the ways that a worker is talked to on. */
 export function forkWorker(program: string, args: readonly string[] = []): ChildProcess {

@@ -1,0 +1,102 @@
+import type { BastionLimits } from '../../config.ts'
+
+/** A connection that was let in and has yet to prove who it is. */
+export interface Admitted {
+  /** It proved who it is, or has gone: it no longer counts. Calling it again changes nothing. */
+  release(): void
+}
+
+interface Stranger {
+  readonly source: string
+  readonly since: number
+  readonly evict: () => void
+}
+
+/** A legitimate login is done well within this time; what is older may make room. */
+const settledMs = 2000
+
+/**
+ * Keeps strangers from crowding out users, before any cryptography.
+ *
+ * When there is no room, the connection that has waited longest makes room, rather than the new one
+ * being refused: whoever holds connections open and says nothing loses them first, so a flood of
+ * half-open connections does not lock anybody out. When all are young, the new one is refused.
+ */
+export class Admission {
+  readonly #limits: BastionLimits
+  readonly #now: () => number
+  /** In order of arrival. */
+  readonly #strangers = new Set<Stranger>()
+  readonly #perSource = new Map<string, number>()
+  /** Starts of the current second. */
+  #starts = new Map<string, number>()
+  #second = 0
+
+  constructor(limits: BastionLimits, now: () => number = () => performance.now()) {
+    this.#limits = limits
+    this.#now = now
+  }
+
+  get strangers(): number {
+    return this.#strangers.size
+  }
+
+  /** evict must close the connection; it is called at most once, and never after release(). */
+  admit(address: string, evict: () => void): Admitted | 'start-rate' | 'crowded' {
+    const source = sourceOf(address)
+    const now = this.#now()
+    if (!this.#mayStart(source, now)) return 'start-rate'
+    const crowded = (this.#perSource.get(source) ?? 0) >= this.#limits.unauthenticatedPerSourceMax
+    if (crowded || this.#strangers.size >= this.#limits.unauthenticatedMax) {
+      const oldest = this.#oldest(crowded ? source : undefined)
+      if (oldest === undefined || now - oldest.since < settledMs) return 'crowded'
+      this.#forget(oldest)
+      oldest.evict()
+    }
+    const stranger: Stranger = { source, since: now, evict }
+    this.#strangers.add(stranger)
+    this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1)
+    return { release: () => this.#forget(stranger) }
+  }
+
+  #mayStart(source: string, now: number): boolean {
+    const second = Math.floor(now / 1000)
+    if (second !== this.#second) {
+      this.#second = second
+      this.#starts = new Map()
+    }
+    const starts = (this.#starts.get(source) ?? 0) + 1
+    this.#starts.set(source, starts)
+    return starts <= this.#limits.startsPerSecondMax
+  }
+
+  #oldest(source: string | undefined): Stranger | undefined {
+    for (const stranger of this.#strangers) {
+      if (source === undefined || stranger.source === source) return stranger
+    }
+    return undefined
+  }
+
+  #forget(stranger: Stranger): void {
+    if (!this.#strangers.delete(stranger)) return
+    const left = (this.#perSource.get(stranger.source) ?? 1) - 1
+    if (left === 0) this.#perSource.delete(stranger.source)
+    else this.#perSource.set(stranger.source, left)
+  }
+}
+
+/** One customer of a provider holds a whole IPv6 /64: that is one source, as one IPv4 address is. */
+export function sourceOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
+  if (mapped?.[1] !== undefined) return mapped[1]
+  if (!address.includes(':')) return address
+  const [head = '', tail] = (address.split('%')[0] ?? '').split('::')
+  const before = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const gap = tail === undefined ? 0 : Math.max(0, 8 - before.length - after.length)
+  const groups = [...before, ...Array.from({ length: gap }, () => '0'), ...after]
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group || '0', 16).toString(16))
+    .join(':')}::/64`
+}

@@ -1,0 +1,174 @@
+import { randomUUID } from 'node:crypto'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Access } from '../../access/index.ts'
+import type { Ca } from '../../ca/index.ts'
+import type { BastionLimits, Listen, WorkerLimits } from '../../config.ts'
+import type { Figures } from '../../metrics.ts'
+import type { ConnectionId } from '../wire/calls.ts'
+import { Headcount } from '../wire/headcount.ts'
+import type { WorkerSettings } from '../wire/messages.ts'
+import { Turns } from '../wire/turns.ts'
+import { Admission, type Admitted } from './admission.ts'
+import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
+import { JumpCertificates } from './jump-certificates.ts'
+import type { Turned } from './metrics.ts'
+import type { MonitorDeps } from './monitor.ts'
+import { Penalties } from './penalties.ts'
+import { Replays } from './replays.ts'
+import { WorkerPool } from './worker-pool.ts'
+import type { ForkWorker } from './worker-process.ts'
+
+export interface BastionDeps
+  extends Omit<
+    MonitorDeps,
+    | 'replays'
+    | 'penalties'
+    | 'turns'
+    | 'authTriesMax'
+    | 'connectionsOf'
+    | 'sessionsOf'
+    | 'access'
+    | 'jumpCertificates'
+    | 'hostKeys'
+    | 'guard'
+  > {
+  readonly access: MonitorDeps['access'] & Pick<Access, 'onKill'>
+  readonly ca: Pick<Ca, 'issueHost'>
+  readonly limits: BastionLimits
+  /** What no forward may reach; asked for each. */
+  readonly own: () => OwnPlaces
+  readonly workers: WorkerLimits
+  readonly fork: ForkWorker
+  /** Read anew for each worker. */
+  readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'limits'>>
+}
+
+/** The SSH face: its listener and its limits are here, and strangers' bytes are the workers'. */
+export interface Bastion {
+  /** Starts to accept; the answer is where it really listens. */
+  listen(listen: Listen): Promise<Listen>
+  /** Live sessions now. */
+  readonly sessions: number
+  /** What the workers counted. */
+  metrics(): Promise<readonly Figures[]>
+  /** Replaces the workers one by one; no connection is refused meanwhile. */
+  restart(): Promise<void>
+  /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
+  drain(withinMs: number): Promise<boolean>
+  /** Ends what is left, each session with a line for its user. */
+  close(): Promise<void>
+}
+
+const drainPollMs = 100
+/** So many logins are looked up at a time. */
+const loginsMax = 6
+
+export async function createBastion(deps: BastionDeps): Promise<Bastion> {
+  const { limits, metrics, log } = deps
+  const admission = new Admission(limits)
+  const penalties = new Penalties(limits.penalties)
+  let shown: ReturnType<typeof deps.settings> | undefined
+  const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true })
+  const pool = await WorkerPool.start({
+    fork: deps.fork,
+    settings: async () => ({ ...(await deps.settings()), limits }),
+    limits: deps.workers,
+    deps: {
+      ...deps,
+      jumpCertificates: new JumpCertificates(deps.ca, log),
+      hostKeys: async () => {
+        shown ??= deps.settings()
+        try {
+          return (await shown).hostKeys
+        } catch (err) {
+          // What could not be read once may be there the next time.
+          shown = undefined
+          throw err
+        }
+      },
+      guard: new ForwardGuard(deps.own),
+      replays: new Replays(),
+      penalties,
+      turns: new Turns(loginsMax),
+      authTriesMax: limits.authTriesMax,
+      connectionsOf: new Headcount(limits.connectionsPerUserMax),
+      sessionsOf: new Headcount(limits.sessionsPerUserMax),
+    },
+    log,
+  })
+  let draining = false
+
+  server.on('connection', (socket) => accept(socket))
+  // A listener's own errors (too many open files) must not end the process.
+  server.on('error', (err) => log.error({ err }, 'listener error'))
+
+  const stopListeningForKills = await deps.access.onKill({
+    session: (session, reason) => pool.killSession(session, reason),
+    forward: (forward, reason) => pool.endForward(forward, reason),
+  })
+
+  function admit(source: string, id: ConnectionId): Admitted | Turned {
+    if (draining) return 'draining'
+    if (penalties.isHeld(source)) return 'penalty'
+    return admission.admit(source, () => pool.evict(id))
+  }
+
+  function accept(socket: Socket): void {
+    const source = socket.remoteAddress ?? 'unknown'
+    // Until it is a worker's, an error here would be uncaught.
+    socket.on('error', () => socket.destroy())
+    const id = randomUUID() as ConnectionId
+    const admitted = admit(source, id)
+    if (typeof admitted === 'string') {
+      metrics.turnedAway.inc({ reason: admitted })
+      // What OpenSSH says, before its own identification, which clients show to who asks for it.
+      if (admitted === 'penalty') socket.write('Not allowed at this time\r\n')
+      socket.destroySoon()
+    } else if (!pool.serve(id, socket, source, admitted)) {
+      metrics.turnedAway.inc({ reason: 'no-worker' })
+      admitted.release()
+      socket.destroy()
+    }
+  }
+
+  return {
+    listen: (listen) => listenOn(server, listen),
+    get sessions() {
+      return pool.sessions
+    },
+    metrics: () => pool.metrics(),
+    restart() {
+      shown = undefined
+      return pool.restart()
+    },
+    async drain(withinMs) {
+      draining = true
+      server.close()
+      const deadline = performance.now() + withinMs
+      while (pool.sessions > 0 && performance.now() < deadline) await wait(drainPollMs)
+      return pool.sessions === 0
+    },
+    async close() {
+      draining = true
+      server.close()
+      await stopListeningForKills()
+      await pool.close()
+    },
+  }
+}
+
+function listenOn(server: Server, { host, port }: Listen): Promise<Listen> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port, backlog: 512 }, () => {
+      server.off('error', reject)
+      const address = server.address()
+      if (address === null || typeof address === 'string') return reject(new Error('no address'))
+      resolve({ host, port: address.port })
+    })
+  })
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,0 +1,244 @@
+import { randomUUID } from 'node:crypto'
+import {
+  type Access,
+  AccessRevoked,
+  type Authorization,
+  type Denial,
+  type Forward,
+  type ForwardOutcome,
+  forwardWish,
+} from '../../access/index.ts'
+import type { Identity } from '../../auth/index.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import type { ConnectionId, ForwardEnd, ForwardRequest } from '../wire/calls.ts'
+import { TooManyForwards } from '../wire/errors.ts'
+import type { KillNotices } from '../wire/kill-notices.ts'
+import {
+  type ConnectionState,
+  type ConnectionTable,
+  type ForwardState,
+  requireIdentity,
+  requireLive,
+} from './connection-state.ts'
+import { RequestCrossed, RequestForged } from './errors.ts'
+import type { ForwardGuard } from './forward-guard.ts'
+
+export interface ForwardMonitorDeps {
+  readonly access: Pick<
+    Access,
+    'permit' | 'refuseForward' | 'expectForward' | 'forgetForward' | 'openForward' | 'closeForward'
+  >
+  readonly guard: Pick<ForwardGuard, 'refuses' | 'refusesPath'>
+}
+
+const forwardsMax = 64
+/** Of what its worker did not close, nobody knows how much went through it. */
+const interrupted: ForwardOutcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
+
+/** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
+export class ForwardMonitor {
+  readonly #deps: ForwardMonitorDeps
+  readonly #connections: ConnectionTable
+  readonly #kills: KillNotices
+  /** Left by a worker that is no more, and not yet on record. */
+  readonly #abandoned: { readonly identity: Identity; readonly open: ForwardState }[] = []
+
+  constructor(deps: ForwardMonitorDeps, connections: ConnectionTable, kills: KillNotices) {
+    this.#deps = deps
+    this.#connections = connections
+    this.#kills = kills
+  }
+
+  async open(
+    id: ConnectionId,
+    session: SessionId,
+    wish: ForwardRequest,
+  ): Promise<{ readonly forward: string } | Denial> {
+    const state = this.#connections.require(id)
+    const place = requireLive(state, session, this.#kills)
+    const identity = requireIdentity(state)
+    if (state.forwards.size >= forwardsMax) throw new TooManyForwards()
+    const { kind } = wish
+    const destination = placeOf(wish)
+    if (kind === 'forward' && destination === undefined) {
+      throw new RequestForged('a forward to nowhere')
+    }
+    const forward: Forward = {
+      id: randomUUID(),
+      session,
+      kind,
+      ...(destination !== undefined && { destination }),
+    }
+    const opened: ForwardState = { forward, place, isOpen: false, revoked: undefined }
+    return this.#connections.during(id, state, async () => {
+      const denial = await this.#open(state, identity, opened)
+      if (denial !== undefined) return denial
+      // Ended, or taken away, while that was written: nobody else would close it.
+      if (!state.sessions.has(session)) {
+        await this.closeOf(state, session)
+        throw new RequestCrossed('a session')
+      }
+      if (opened.revoked !== undefined) {
+        await this.#close(state, identity, opened, interrupted)
+        throw new AccessRevoked()
+      }
+      return { forward: forward.id }
+    })
+  }
+
+  async close(id: ConnectionId, forward: string, outcome: ForwardEnd): Promise<void> {
+    const state = this.#connections.require(id)
+    const identity = requireIdentity(state)
+    const open = state.forwards.get(forward)
+    if (open === undefined || !open.isOpen) {
+      throw state.ended.size > 0 ? new RequestCrossed('a forward') : new RequestForged('a forward')
+    }
+    await this.#connections.during(id, state, () => this.#close(state, identity, open, outcome))
+  }
+
+  /** Those of a session that their worker did not close. All are tried; throws what failed first. */
+  async closeOf(state: ConnectionState, session: SessionId): Promise<void> {
+    const { identity } = state
+    const failures: unknown[] = []
+    for (const open of state.forwards.values()) {
+      if (identity === undefined || !open.isOpen || open.forward.session !== session) continue
+      try {
+        await this.#close(state, identity, open, interrupted)
+      } catch (err) {
+        failures.push(err)
+      }
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+
+  /** It is not allowed any more, and on record as that when it ends. False: the worker knows of none. */
+  revoke(forward: string, reason: string): boolean {
+    const open = this.#find(forward)
+    if (open === undefined) return false
+    open.revoked ??= reason
+    return open.isOpen
+  }
+
+  /** Whether its worker has yet to end it. */
+  has(forward: string): boolean {
+    return this.#find(forward) !== undefined
+  }
+
+  /** The worker is no more: what was open in it ends, and is yet to be put on record. */
+  abandon(): void {
+    for (const [, { identity, forwards }] of this.#connections) {
+      for (const [id, open] of forwards) {
+        if (identity === undefined || !open.isOpen) continue
+        forwards.delete(id)
+        this.#abandoned.push({ identity, open })
+      }
+    }
+  }
+
+  /** Rejects when that cannot be written now; it is then to be called again. */
+  async closeAbandoned(): Promise<void> {
+    for (let next = this.#abandoned[0]; next !== undefined; next = this.#abandoned[0]) {
+      await this.#record(next.identity, next.open, interrupted)
+      this.#abandoned.shift()
+    }
+  }
+
+  #find(forward: string): ForwardState | undefined {
+    for (const [, { forwards }] of this.#connections) {
+      const found = forwards.get(forward)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  /** Whatever takes it away from here on finds it: it is known before it is decided about. */
+  async #open(
+    state: ConnectionState,
+    identity: Identity,
+    opened: ForwardState,
+  ): Promise<Denial | undefined> {
+    const { access } = this.#deps
+    const { forward, place } = opened
+    state.forwards.set(forward.id, opened)
+    access.expectForward(forward)
+    try {
+      const denial = await this.#refuse(identity, place, forward)
+      if (denial !== undefined) return denial
+      await access.openForward(identity, place, forward)
+      opened.isOpen = true
+      return undefined
+    } finally {
+      if (!opened.isOpen) {
+        state.forwards.delete(forward.id)
+        access.forgetForward(forward)
+      }
+    }
+  }
+
+  /** Taken first: what is closed twice is closed once. */
+  #close(
+    state: ConnectionState,
+    identity: Identity,
+    open: ForwardState,
+    outcome: ForwardOutcome,
+  ): Promise<void> {
+    state.forwards.delete(open.forward.id)
+    return this.#record(identity, open, outcome)
+  }
+
+  /** Why it ended is the worker's to say only where nobody else ended it. */
+  #record(
+    identity: Identity,
+    { forward, place, revoked }: ForwardState,
+    { bytesIn, bytesOut, ended }: ForwardOutcome,
+  ): Promise<void> {
+    const how = revoked === undefined ? { ended } : { ended: 'revoked', reason: revoked }
+    return this.#deps.access.closeForward(identity, place, forward, { bytesIn, bytesOut, ...how })
+  }
+
+  /** Asked in this order: of who may not, no name is looked up for them. */
+  async #refuse(
+    identity: Identity,
+    { target, login }: Authorization,
+    forward: Forward,
+  ): Promise<Denial | undefined> {
+    const { access } = this.#deps
+    const asked = { target: target.name, login, ...forwardWish(forward) }
+    if (!certificatePermits(identity, forward.kind)) {
+      return access.refuseForward(identity, asked, target)
+    }
+    const denial = await access.permit(identity, asked)
+    if (denial !== undefined) return denial
+    return (await this.#isOwn(forward, target))
+      ? access.refuseForward(identity, asked, target)
+      : undefined
+  }
+
+  async #isOwn({ kind, destination }: Forward, target: Authorization['target']) {
+    const { guard } = this.#deps
+    if (kind !== 'forward' || destination === undefined) return false
+    return 'path' in destination
+      ? guard.refusesPath(destination.path, target)
+      : guard.refuses(destination, target)
+  }
+}
+
+function placeOf({ host, port, path }: ForwardRequest): Forward['destination'] {
+  const address = host === undefined || port === undefined ? undefined : { host, port }
+  if (path === undefined) return address
+  if (address !== undefined) throw new RequestForged('a forward to two places')
+  return { path }
+}
+
+const permits: { readonly [kind in Forward['kind']]: string } = {
+  forward: 'permit-port-forwarding',
+  'remote-forward': 'permit-port-forwarding',
+  agent: 'permit-agent-forwarding',
+  x11: 'permit-X11-forwarding',
+}
+
+/** Who came with a certificate may do no more than it says; and a forced command is all there is. */
+function certificatePermits({ certificate }: Identity, kind: Forward['kind']): boolean {
+  if (certificate === undefined) return true
+  return certificate.forceCommand === undefined && certificate.permits.includes(permits[kind])
+}

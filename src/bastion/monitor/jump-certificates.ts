@@ -1,0 +1,58 @@
+import { hostNames, type Target } from '../../access/index.ts'
+import type { Ca } from '../../ca/index.ts'
+import type { Log } from '../../log.ts'
+import type { TenantId } from '../../postgres/index.ts'
+import type { ServerHostKey } from '../../ssh/index.ts'
+
+interface Issued {
+  readonly blob: Buffer
+  readonly renewAtMs: number
+}
+
+const ttlSeconds = 24 * 3600
+const issuedMax = 10_000
+const by = { actor: 'bastion', actorKind: 'system' }
+
+/** What our own host key is shown with to those who dial a target by name, and get us in its place. */
+export class JumpCertificates {
+  readonly #ca: Pick<Ca, 'issueHost'>
+  readonly #log: Log
+  readonly #issued = new Map<string, Promise<Issued | undefined>>()
+
+  constructor(ca: Pick<Ca, 'issueHost'>, log: Log) {
+    this.#ca = ca
+    this.#log = log
+  }
+
+  /**
+   * By the tenant's host authority, for the names of one target: good for a day, and used for half of
+   * it. Without one, where none can be issued, clients see the key alone.
+   */
+  async certificateFor(
+    tenant: { readonly id: TenantId; readonly slug: string },
+    target: Target,
+    { publicKey }: ServerHostKey,
+  ): Promise<Buffer | undefined> {
+    const names = hostNames(tenant.slug, target)
+    const place = JSON.stringify([tenant.id, target.id, names, publicKey.blob.toString('base64')])
+    const known = await this.#issued.get(place)
+    if (known !== undefined && known.renewAtMs > Date.now()) return known.blob
+    const issued = this.#issue(tenant.id, target, publicKey.blob, names)
+    this.#issued.delete(place)
+    this.#issued.set(place, issued)
+    const [oldest] = this.#issued.keys()
+    if (this.#issued.size > issuedMax && oldest !== undefined) this.#issued.delete(oldest)
+    return (await issued)?.blob
+  }
+
+  async #issue(tenant: TenantId, target: Target, publicKey: Buffer, names: readonly string[]) {
+    try {
+      const wish = { target, publicKey, names, ttlSeconds, standsIn: true }
+      const { blob } = await this.#ca.issueHost(tenant, wish, by)
+      return { blob, renewAtMs: Date.now() + (ttlSeconds * 1000) / 2 }
+    } catch (err) {
+      this.#log.warn({ err, tenant, target: target.id }, 'no host certificate for a jump')
+      return undefined
+    }
+  }
+}

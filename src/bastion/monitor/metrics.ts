@@ -1,0 +1,55 @@
+import { Counter, Gauge, Histogram } from 'prom-client'
+import type { Metrics } from '../../metrics.ts'
+
+export type AuthOutcome = 'accepted' | 'refused'
+export type Turned = 'start-rate' | 'crowded' | 'draining' | 'user-limit' | 'penalty' | 'no-worker'
+
+/** The metrics that the main process keeps. */
+export interface BastionMetrics {
+  readonly connections: Gauge
+  readonly turnedAway: Counter<'reason'>
+  readonly departures: Counter<'how'>
+  readonly heldSources: Counter
+  readonly authentications: Counter<'outcome'>
+  readonly handshakeSeconds: Histogram
+}
+
+export function createBastionMetrics(registry: Metrics): BastionMetrics {
+  const registers = [registry]
+  return {
+    connections: new Gauge({
+      name: 'bastion_connections',
+      help: 'Client connections open now.',
+      registers,
+    }),
+    turnedAway: new Counter({
+      name: 'bastion_connections_turned_away_total',
+      help: 'Connections closed before any cryptography, or of a user with too many, by reason.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    departures: new Counter<'how'>({
+      name: 'bastion_departures_total',
+      help: 'Connections that ended without a login, by how.',
+      labelNames: ['how'],
+      registers,
+    }),
+    heldSources: new Counter({
+      name: 'bastion_penalties_enforced_total',
+      help: 'Times that an address began to be held off for those who came from it.',
+      registers,
+    }),
+    authentications: new Counter({
+      name: 'bastion_authentications_total',
+      help: 'Signed login attempts, by outcome.',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    handshakeSeconds: new Histogram({
+      name: 'bastion_handshake_seconds',
+      help: 'From the first byte of a connection to its accepted login.',
+      buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+      registers,
+    }),
+  }
+}

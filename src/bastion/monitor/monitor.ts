@@ -1,0 +1,360 @@
+import { randomUUID } from 'node:crypto'
+import type {
+  Access,
+  Authorization,
+  ChannelKind,
+  Denial,
+  TargetChoice,
+} from '../../access/index.ts'
+import type { Auth, Identity } from '../../auth/index.ts'
+import type { Log } from '../../log.ts'
+import type { TenantId } from '../../postgres/index.ts'
+import type { Recorder, SessionId, Unended } from '../../recorder/index.ts'
+import {
+  type AuthAttempt,
+  type Departure,
+  parseUserauthRequest,
+  type ServerHostKey,
+} from '../../ssh/index.ts'
+import type { Tenants } from '../../tenant/index.ts'
+import type { Broker, Client, ConnectionId, Jump } from '../wire/calls.ts'
+import type { Destination } from '../wire/destination.ts'
+import type { Headcount } from '../wire/headcount.ts'
+import { KillNotices } from '../wire/kill-notices.ts'
+import type { Turns } from '../wire/turns.ts'
+import type { Admitted } from './admission.ts'
+import {
+  type ConnectionState,
+  ConnectionTable,
+  forgetExpired,
+  newConnectionState,
+  requireIdentity,
+} from './connection-state.ts'
+import {
+  AuthorizationsExhausted,
+  JumpsExhausted,
+  LoginsExhausted,
+  RequestCrossed,
+  RequestForged,
+} from './errors.ts'
+import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
+import type { JumpCertificates } from './jump-certificates.ts'
+import { targetAt, wishOf } from './jump-wish.ts'
+import type { BastionMetrics } from './metrics.ts'
+import type { Penalties } from './penalties.ts'
+import type { Replays } from './replays.ts'
+import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
+import { parseUsername, type Wish as UsernameWish } from './username.ts'
+
+/** What monitors stand on, all of them alike. */
+export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
+  readonly tenants: Pick<Tenants, 'resolve'>
+  readonly auth: Pick<Auth, 'authenticateSsh'>
+  readonly access: Pick<Access, 'authorize' | 'reachable' | 'choices' | 'refuseChain'> &
+    SessionMonitorDeps['access'] &
+    ForwardMonitorDeps['access']
+  readonly recorder: Pick<Recorder, 'recover'>
+  readonly metrics: BastionMetrics
+  readonly jumpCertificates: Pick<JumpCertificates, 'certificateFor'>
+  /** Those that workers show. */
+  readonly hostKeys: () => Promise<readonly ServerHostKey[]>
+  readonly replays: Replays
+  readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
+  /** Who logs in waits for one: the rest of the database's connections is for who is in. */
+  readonly turns: Turns
+  /** How often one connection may try to log in. */
+  readonly authTriesMax: number
+  /** The connections of each user on this node. */
+  readonly connectionsOf: Headcount
+  readonly log: Log
+}
+
+/** A name that no tenant can have, so that a malformed user name costs the same look-up. */
+const nobody = 'nobody-has-this-name'
+/** Of one connection, those of sessions that are not over: a worker keeps fewer. */
+const openAuthorizationsMax = 4096
+/** Of one connection, at a time. */
+const jumpsMax = 16
+
+/**
+ * The half of one worker that holds its secrets, as OpenSSH's privilege separation calls it. It
+ * serves a worker that it does not trust: it verifies who is on a connection itself, remembers what
+ * they were allowed, and takes nothing from the worker but the name of what it gave it.
+ */
+export class Monitor implements Broker {
+  readonly #deps: MonitorDeps
+  readonly #connections = new ConnectionTable()
+  readonly #kills = new KillNotices()
+  readonly #sessions: SessionMonitor
+  readonly #forwards: ForwardMonitor
+  #logins = 0
+  /** Left by a worker that is no more, and not yet ended on record. */
+  #unended: readonly Unended[] = []
+  #isLost = false
+
+  readonly startSession: Broker['startSession']
+  readonly leaseKey: Broker['leaseKey']
+  readonly checkHostKey: Broker['checkHostKey']
+  readonly sign: Broker['sign']
+  readonly upstreamOpened: Broker['upstreamOpened']
+  readonly recordFiles: Broker['recordFiles']
+  readonly endSession: Broker['endSession']
+  readonly openForward: Broker['openForward']
+  readonly closeForward: Broker['closeForward']
+
+  constructor(deps: MonitorDeps) {
+    this.#deps = deps
+    const forwards = new ForwardMonitor(deps, this.#connections, this.#kills)
+    const sessions = new SessionMonitor(deps, this.#connections, this.#kills, forwards)
+    this.#sessions = sessions
+    this.#forwards = forwards
+    this.startSession = (...args) => sessions.start(...args)
+    this.leaseKey = (...args) => sessions.leaseKey(...args)
+    this.checkHostKey = (...args) => sessions.checkHostKey(...args)
+    this.sign = (...args) => sessions.sign(...args)
+    this.upstreamOpened = (...args) => sessions.upstreamOpened(...args)
+    this.recordFiles = (...args) => sessions.recordFiles(...args)
+    this.endSession = (...args) => sessions.end(...args)
+    this.openForward = (...args) => forwards.open(...args)
+    this.closeForward = (...args) => forwards.close(...args)
+  }
+
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /** How many people it has let in. */
+  get logins(): number {
+    return this.#logins
+  }
+
+  get sessions(): number {
+    return this.#sessions.count
+  }
+
+  hasSession(session: SessionId): boolean {
+    return this.#sessions.has(session)
+  }
+
+  /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
+  kill(session: SessionId, reason: string): void {
+    this.#kills.note(session, reason)
+  }
+
+  /** The same for one forward. False: the worker has none to end. */
+  revokeForward(forward: string, reason: string): boolean {
+    return this.#forwards.revoke(forward, reason)
+  }
+
+  hasForward(forward: string): boolean {
+    return this.#forwards.has(forward)
+  }
+
+  /** The worker gets this connection. */
+  open(
+    id: ConnectionId,
+    source: string,
+    admitted: Admitted,
+    outer?: ConnectionState['outer'],
+  ): void {
+    const { handshakeSeconds, connections } = this.#deps.metrics
+    this.#connections.add(
+      id,
+      newConnectionState(source, admitted, handshakeSeconds.startTimer(), outer),
+    )
+    connections.inc()
+  }
+
+  /** The worker says that the client left without a login, and how. */
+  left(id: ConnectionId, how: Departure): void {
+    const { metrics, penalties, log } = this.#deps
+    const state = this.#connections.find(id)
+    if (state === undefined || state.identity !== undefined || state.hasLeft) return
+    state.hasLeft = true
+    const { source } = state
+    metrics.departures.inc({ how })
+    if (!penalties.left(source, how)) return
+    metrics.heldSources.inc()
+    log.warn({ source, how }, 'an address is held off: too many came from it without a login')
+  }
+
+  /** The worker says that the client has gone; sessions that it has yet to end stay known. */
+  close(id: ConnectionId): void {
+    const state = this.#connections.find(id)
+    if (state === undefined || state.isClosed) return
+    state.isClosed = true
+    state.admitted.release()
+    this.#deps.metrics.connections.dec()
+    // What goes through it ends with it, and sooner than the worker may say.
+    for (const inner of state.inner) this.close(inner)
+    if (state.outer !== undefined) this.#connections.find(state.outer.id)?.inner.delete(id)
+    const { identity } = state
+    if (state.isCounted && identity !== undefined) {
+      this.#deps.connectionsOf.leave(identity.user.id)
+    }
+    this.#connections.settle(id, state)
+  }
+
+  /**
+   * Malformed and unknown names take the same way as known ones, down to a signature that is checked
+   * and a key that is looked up: neither the answer nor its timing tells which it was.
+   */
+  async login(id: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined> {
+    const state = this.#connections.require(id)
+    if (++state.tries > this.#deps.authTriesMax) throw new LoginsExhausted()
+    const answer = state.login.then(() => this.#login(state, attempt))
+    state.login = answer.catch(() => {})
+    return answer
+  }
+
+  async #login(state: ConnectionState, attempt: AuthAttempt): Promise<Client | undefined> {
+    const { metrics, replays, connectionsOf, penalties } = this.#deps
+    if (state.identity !== undefined || state.outer !== undefined) {
+      throw new RequestForged('a second login')
+    }
+    const wish = parseUsername(attempt.user)
+    const identity = await this.#authenticate(wish, attempt, state.source)
+    metrics.authentications.inc({ outcome: identity === undefined ? 'refused' : 'accepted' })
+    if (wish === undefined || identity === undefined) return undefined
+    if (this.#isLost) throw new RequestCrossed('a login')
+    const { exchangeHash } = parseUserauthRequest(attempt.signedData)
+    if (!replays.take(exchangeHash)) throw new RequestForged('a login that was used before')
+    this.#logins++
+    state.identity = identity
+    const { target, login } = wish
+    state.wish = { ...(target !== undefined && { target }), ...(login !== undefined && { login }) }
+    state.admitted.release()
+    penalties.loggedIn(state.source)
+    state.stopTimer()
+    const user = identity.user.id
+    state.isCounted = !state.isClosed && connectionsOf.enter(user)
+    if (!state.isCounted) metrics.turnedAway.inc({ reason: 'user-limit' })
+    return clientOf(identity, !state.isCounted)
+  }
+
+  /** Who may open a target may learn that it is one; to everybody else it is a place like any other. */
+  async openJump(id: ConnectionId, destination: Destination): Promise<Jump | Denial | undefined> {
+    const { access, jumpCertificates } = this.#deps
+    const state = this.#connections.require(id)
+    const { wish } = state
+    const identity = requireIdentity(state)
+    const { tenant, tenantSlug: slug } = identity
+    const target = targetAt(await access.reachable(identity), slug, destination)
+    if (target === undefined) return undefined
+    const isElsewhere = wish?.target !== undefined && wish.target !== target.name
+    if (state.outer !== undefined || isElsewhere) return access.refuseChain(identity, target)
+    const answer = await access.authorize(identity, { target: target.name, kind: 'jump' })
+    if ('denied' in answer) return answer
+    const [hostKey] = await this.#deps.hostKeys()
+    const certificate =
+      hostKey && (await jumpCertificates.certificateFor({ id: tenant, slug }, target, hostKey))
+    if (state.isClosed) throw new RequestCrossed('a connection')
+    if (state.inner.size >= jumpsMax) throw new JumpsExhausted(jumpsMax)
+    const inner = randomUUID() as ConnectionId
+    state.inner.add(inner)
+    this.open(inner, state.source, { release: () => {} }, { id, target: target.name })
+    return { connection: inner, target: target.name, certificate }
+  }
+
+  /** Who is on the outer connection has proved it there; here they only say as whom they come. */
+  async enterJump(inner: ConnectionId, user: string): Promise<Client | Denial> {
+    const state = this.#connections.require(inner)
+    const { outer } = state
+    if (outer === undefined || state.identity !== undefined) throw new RequestForged('a jump')
+    const identity = requireIdentity(this.#connections.require(outer.id))
+    const { tenant, tenantSlug: slug } = identity
+    const idName = `tenant-${tenant.slice(0, 8)}`
+    const wish = wishOf(user, { slug, idName, target: outer.target })
+    if (wish === undefined || (await this.#isAnotherTenant(user, tenant))) {
+      return {
+        denied: 'tenant',
+        code: 'ERR_JUMP_USER',
+        message: `the user name ${user} is not for ${outer.target} of ${slug}; leave it out, or give a login of the target`,
+      }
+    }
+    if (state.identity !== undefined) throw new RequestForged('a second login')
+    state.identity = identity
+    state.wish = { target: outer.target, ...wish }
+    state.stopTimer()
+    return clientOf(identity, false)
+  }
+
+  async #isAnotherTenant(user: string, tenant: TenantId): Promise<boolean> {
+    const named = parseUsername(user)
+    if (named === undefined) return false
+    using _turn = await this.#deps.turns.take(this)
+    const found = await this.#deps.tenants.resolve(named.tenant)
+    return found !== undefined && found.id !== tenant
+  }
+
+  async #authenticate(wish: UsernameWish | undefined, attempt: AuthAttempt, source: string) {
+    const { tenants, auth, turns } = this.#deps
+    using _turn = await turns.take(this)
+    const tenant = await tenants.resolve(wish?.tenant ?? nobody)
+    // Awaited here: the turn is over when this is.
+    return await auth.authenticateSsh({
+      tenant: wish === undefined ? undefined : tenant?.id,
+      attempt,
+      source,
+    })
+  }
+
+  async choices(id: ConnectionId): Promise<readonly TargetChoice[]> {
+    return this.#deps.access.choices(requireIdentity(this.#connections.require(id)))
+  }
+
+  async authorize(
+    id: ConnectionId,
+    kind: ChannelKind,
+    target?: string,
+  ): Promise<Authorization | Denial> {
+    const state = this.#connections.require(id)
+    const { wish } = state
+    const identity = requireIdentity(state)
+    // What the user name said was signed: nobody chooses anew.
+    if (target !== undefined && wish?.target !== undefined) {
+      throw new RequestForged('another target')
+    }
+    forgetExpired(state)
+    if (state.authorizations.size >= openAuthorizationsMax) throw new AuthorizationsExhausted()
+    const answer = await this.#connections.during(id, state, () =>
+      this.#deps.access.authorize(identity, { ...wish, ...(target && { target }), kind }),
+    )
+    if (!('denied' in answer)) state.authorizations.set(answer.id, answer)
+    return answer
+  }
+
+  /**
+   * The worker is no more: what it had open is ended on record, with what is left of its recordings.
+   * Rejects when that cannot be written now; it is then to be called again.
+   */
+  async lost(): Promise<void> {
+    this.#isLost = true
+    for (const [id] of this.#connections) this.close(id)
+    this.#unended = [...this.#unended, ...this.#sessions.lost()]
+    this.#forwards.abandon()
+    this.#connections.clear()
+    if (this.#unended.length > 0) {
+      const { access, recorder } = this.#deps
+      await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
+      this.#unended = []
+    }
+    await this.#forwards.closeAbandoned()
+  }
+}
+
+function clientOf(
+  { user, tenant, tenantSlug, certificate }: Identity,
+  oneTooMany: boolean,
+): Client {
+  return {
+    user: user.id,
+    tenant,
+    tenantSlug,
+    oneTooMany,
+    bounds: certificate && {
+      permits: certificate.permits,
+      ...(certificate.forceCommand !== undefined && { forceCommand: certificate.forceCommand }),
+    },
+  }
+}

@@ -1,0 +1,219 @@
+import type { Access, ChannelKind, FileOperation, SessionOutcome } from '../../access/index.ts'
+import type { Log } from '../../log.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import {
+  type HostProof,
+  parseUserauthRequest,
+  verifyHostProof,
+  WireError,
+} from '../../ssh/index.ts'
+import type { KeyLease, Vault } from '../../vault/index.ts'
+import type { ConnectionId, StartFacts } from '../wire/calls.ts'
+import type { Headcount } from '../wire/headcount.ts'
+import type { KillNotices } from '../wire/kill-notices.ts'
+import {
+  type ConnectionTable,
+  forgetSession,
+  requireAuthorization,
+  requireIdentity,
+  requireLive,
+  requireSession,
+} from './connection-state.ts'
+import { RequestCrossed, RequestForged, SessionsExhausted } from './errors.ts'
+import type { ForwardMonitor } from './forward-monitor.ts'
+
+export interface SessionMonitorDeps {
+  readonly access: Pick<
+    Access,
+    | 'startSession'
+    | 'leaseKey'
+    | 'checkHostKey'
+    | 'upstreamOpened'
+    | 'recordFiles'
+    | 'endSession'
+    | 'interruptSessions'
+  >
+  readonly vault: Pick<Vault, 'sign'>
+  readonly sessionsOf: Headcount
+  readonly node: string
+  readonly log: Log
+}
+
+const recordedKinds: ReadonlySet<ChannelKind> = new Set(['shell', 'exec', 'sftp'])
+
+/** What one worker does for sessions: their start, the keys that are used in them, and their end. */
+export class SessionMonitor {
+  readonly #deps: SessionMonitorDeps
+  readonly #connections: ConnectionTable
+  readonly #forwards: ForwardMonitor
+  readonly #kills: KillNotices
+  #isLost = false
+
+  constructor(
+    deps: SessionMonitorDeps,
+    connections: ConnectionTable,
+    kills: KillNotices,
+    forwards: ForwardMonitor,
+  ) {
+    this.#deps = deps
+    this.#kills = kills
+    this.#connections = connections
+    this.#forwards = forwards
+  }
+
+  get count(): number {
+    let sum = 0
+    for (const [, { sessions }] of this.#connections) sum += sessions.size
+    return sum
+  }
+
+  has(session: SessionId): boolean {
+    for (const [, { sessions }] of this.#connections) if (sessions.has(session)) return true
+    return false
+  }
+
+  async start(id: ConnectionId, authorization: string, facts: StartFacts) {
+    const { access, sessionsOf, node } = this.#deps
+    const state = this.#connections.require(id)
+    const allowed = requireAuthorization(state, authorization)
+    const user = allowed.user.id
+    if (!sessionsOf.enter(user)) throw new SessionsExhausted()
+    try {
+      const via = state.outer === undefined ? {} : ({ via: 'jump' } as const)
+      const recording = recordedKinds.has(facts.kind)
+      const start = { ...facts, ...via, source: state.source, node, recording }
+      return await this.#connections.during(id, state, async () => {
+        const started = await access.startSession(allowed, start)
+        if (!this.#isLost) {
+          state.sessions.set(started.session, authorization)
+          return started
+        }
+        // The worker went while its session was started: nobody else would end it.
+        const outcome = { tenant: allowed.tenant, bytes: 0, reason: 'interrupted' }
+        await access.endSession(started.session, outcome)
+        throw new RequestCrossed('a session')
+      })
+    } catch (err) {
+      sessionsOf.leave(user)
+      state.authorizations.delete(authorization)
+      throw err
+    }
+  }
+
+  async leaseKey(id: ConnectionId, authorization: string, session: SessionId): Promise<KeyLease> {
+    const state = this.#connections.require(id)
+    const allowed = requireAuthorization(state, authorization)
+    requireLive(state, session, this.#kills)
+    const lease = await this.#connections.during(id, state, () =>
+      this.#deps.access.leaseKey(allowed, session),
+    )
+    requireLive(state, session, this.#kills)
+    // One at a time: whoever asks anew has no use for the last one.
+    for (const [old, { session: of }] of state.leases) {
+      if (of === session) state.leases.delete(old)
+    }
+    state.leases.set(lease.id, { authorization: allowed, session })
+    return lease
+  }
+
+  async checkHostKey(id: ConnectionId, authorization: string, blob: Buffer): Promise<boolean> {
+    const allowed = requireAuthorization(this.#connections.require(id), authorization)
+    return this.#deps.access.checkHostKey(allowed, blob)
+  }
+
+  /**
+   * A signature is good at whatever host took part in the key exchange that it is about, and the same
+   * key opens many: without that host's own signature, of that exchange, there is none of ours.
+   */
+  async sign(
+    id: ConnectionId,
+    lease: string,
+    data: Buffer,
+    algorithm: string,
+    proof: HostProof,
+  ): Promise<Buffer> {
+    const state = this.#connections.require(id)
+    const leased = state.leases.get(lease)
+    if (leased === undefined) throw new RequestForged('a key')
+    state.leases.delete(lease)
+    requireLive(state, leased.session, this.#kills)
+    const { exchangeHash } = readLogin(data)
+    const isThere = verifyHostProof(proof, exchangeHash)
+    const { access, vault } = this.#deps
+    if (!isThere || !(await access.checkHostKey(leased.authorization, proof.hostKey))) {
+      throw new RequestForged('a login at another host')
+    }
+    requireLive(state, leased.session, this.#kills)
+    return vault.sign(lease, data, algorithm)
+  }
+
+  async upstreamOpened(id: ConnectionId, authorization: string, session: SessionId) {
+    const state = this.#connections.require(id)
+    requireAuthorization(state, authorization)
+    const startedWith = requireLive(state, session, this.#kills)
+    if (startedWith.id !== authorization) throw new RequestForged('a session')
+    await this.#deps.access.upstreamOpened(startedWith, session)
+    requireLive(state, session, this.#kills)
+  }
+
+  /** Of a session that was killed too: what was done before is on record. */
+  async recordFiles(
+    id: ConnectionId,
+    session: SessionId,
+    operations: readonly FileOperation[],
+  ): Promise<void> {
+    const state = this.#connections.require(id)
+    const place = requireSession(state, session)
+    const identity = requireIdentity(state)
+    await this.#connections.during(id, state, () =>
+      this.#deps.access.recordFiles(identity, place, session, operations),
+    )
+  }
+
+  async end(
+    id: ConnectionId,
+    session: SessionId,
+    outcome: Omit<SessionOutcome, 'tenant'>,
+  ): Promise<void> {
+    const { access, sessionsOf, log } = this.#deps
+    const state = this.#connections.require(id)
+    requireSession(state, session)
+    const { user, tenant } = requireIdentity(state)
+    // Taken first: what is ended twice is ended once.
+    forgetSession(state, session)
+    sessionsOf.leave(user.id)
+    await this.#connections.during(id, state, async () => {
+      try {
+        await this.#forwards.closeOf(state, session)
+      } catch (err) {
+        // The session ends whether or not that can be said of what was open in it.
+        log.error({ err, session }, 'forwards of a session could not be ended on record')
+      }
+      await access.endSession(session, { ...outcome, tenant })
+    })
+  }
+
+  /** The worker is no more: what it had open, which nobody else would end. */
+  lost() {
+    this.#isLost = true
+    return [...this.#connections].flatMap(([, state]) => {
+      const { identity, sessions } = state
+      if (identity === undefined) return []
+      const { tenant, user } = identity
+      return [...sessions.keys()].map((session) => {
+        forgetSession(state, session)
+        this.#deps.sessionsOf.leave(user.id)
+        return { tenant, session }
+      })
+    })
+  }
+}
+
+function readLogin(data: Buffer) {
+  try {
+    return parseUserauthRequest(data)
+  } catch (err) {
+    if (err instanceof WireError) throw new RequestForged('a signature of what is no login')
+    throw err
+  }
+}

@@ -1,0 +1,265 @@
+import type { Socket } from 'node:net'
+import type { WorkerLimits } from '../../config.ts'
+import type { Log } from '../../log.ts'
+import { type Figures, retireFigures } from '../../metrics.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import type { ConnectionId } from '../wire/calls.ts'
+import type { WorkerSettings } from '../wire/messages.ts'
+import { workerMetrics } from '../wire/worker-metrics.ts'
+import type { Admitted } from './admission.ts'
+import { WorkerFailed } from './errors.ts'
+import type { MonitorDeps } from './monitor.ts'
+import { type ForkWorker, WorkerProcess } from './worker-process.ts'
+
+export interface WorkerPoolOptions {
+  readonly fork: ForkWorker
+  /** Read anew for each worker. */
+  readonly settings: () => Promise<Omit<WorkerSettings, 'worker'>>
+  readonly limits: WorkerLimits
+  readonly deps: MonitorDeps
+  readonly log: Log
+}
+
+const beatMs = 1000
+/** Beats without an answer: what hangs is gone within five seconds. */
+const owedMax = 4
+const beatsPerCount = 5
+const drainingMax = 8
+const backOffMs = [0, 500, 1000, 2000, 5000, 10_000]
+/** Who lived so long did not fail at its start. */
+const settledMs = 10_000
+
+/** The workers: started, watched, replaced; each new connection goes to the one with the fewest. */
+export class WorkerPool {
+  readonly #options: WorkerPoolOptions
+  readonly #log: Log
+  readonly #workers = new Set<WorkerProcess>()
+  readonly #workerOf = new Map<ConnectionId, WorkerProcess>()
+  /** Those whose successor is on its way. */
+  readonly #leaving = new Set<WorkerProcess>()
+  readonly #heart: NodeJS.Timeout
+  /** What those counted that are no more. */
+  #past: Promise<Figures> = Promise.resolve([])
+  readonly #known = workerMetrics()
+  #beats = 0
+  #numbers = 0
+  #failures = 0
+  #isFilling = false
+  #isClosing = false
+  #restart: Promise<void> | undefined
+
+  private constructor(options: WorkerPoolOptions) {
+    this.#options = options
+    this.#log = options.log
+    this.#heart = setInterval(() => this.#beat(), beatMs)
+    this.#heart.unref()
+  }
+
+  /** Resolves when all accept connections. */
+  static async start(options: WorkerPoolOptions): Promise<WorkerPool> {
+    const pool = new WorkerPool(options)
+    try {
+      const { workers } = options.limits
+      await Promise.all(Array.from({ length: workers }, () => pool.#add()))
+      return pool
+    } catch (err) {
+      await pool.close()
+      throw err
+    }
+  }
+
+  get sessions(): number {
+    return [...this.#workers].reduce((sum, worker) => sum + worker.sessions, 0)
+  }
+
+  /** Process ids, for those who look at memory. */
+  get pids(): readonly number[] {
+    return [...this.#workers].flatMap(({ pid }) => pid ?? [])
+  }
+
+  /** False when there is nobody to serve it. */
+  serve(id: ConnectionId, socket: Socket, source: string, admitted: Admitted): boolean {
+    const worker = this.#pick()
+    if (worker === undefined) return false
+    this.#workerOf.set(id, worker)
+    worker.serve(id, socket, source, {
+      release: () => {
+        admitted.release()
+        this.#workerOf.delete(id)
+      },
+    })
+    return true
+  }
+
+  evict(id: ConnectionId): void {
+    this.#workerOf.get(id)?.evict(id)
+  }
+
+  /** Whichever has it, or is about to. */
+  killSession(session: SessionId, reason: string): void {
+    for (const worker of this.#workers) worker.killSession(session, reason)
+  }
+
+  endForward(forward: string, reason: string): void {
+    for (const worker of this.#workers) worker.endForward(forward, reason)
+  }
+
+  /** What each worker counted. */
+  async metrics(): Promise<readonly Figures[]> {
+    const answers = await Promise.all([
+      this.#past,
+      ...[...this.#workers].map((worker) => worker.metrics()),
+    ])
+    return answers.filter((answer) => answer !== undefined)
+  }
+
+  /** Replaces the workers one by one; sessions go on in the old ones until they end. */
+  restart(): Promise<void> {
+    this.#restart ??= this.#replaceAll().finally(() => (this.#restart = undefined))
+    return this.#restart
+  }
+
+  /** Sessions go on, and nobody new is state. */
+  drain(): void {
+    this.#isClosing = true
+    for (const worker of this.#workers) worker.drain()
+  }
+
+  /** Ends what is left within so long. */
+  async close(withinMs = 3000): Promise<void> {
+    this.#isClosing = true
+    clearInterval(this.#heart)
+    for (const worker of this.#workers) worker.stop()
+    const timer = setTimeout(() => {
+      for (const worker of this.#workers) worker.kill('it does not stop')
+    }, withinMs)
+    await Promise.all([...this.#workers].map((worker) => worker.ended))
+    clearTimeout(timer)
+  }
+
+  async #add(): Promise<WorkerProcess> {
+    const { fork, deps, log, settings } = this.#options
+    const worker = new WorkerProcess({
+      fork,
+      settings: { ...(await settings()), worker: ++this.#numbers },
+      deps,
+      known: this.#known,
+      log,
+    })
+    this.#workers.add(worker)
+    if (this.#isClosing) worker.stop()
+    void worker.ended.then(() => {
+      this.#workers.delete(worker)
+      this.#retire(worker)
+      const settled = performance.now() - worker.startedAtMs > settledMs
+      if (settled) this.#failures = 0
+      else if (!worker.isDraining) this.#failures++
+      this.#fill()
+    })
+    await worker.ready
+    this.#trim()
+    return worker
+  }
+
+  #retire({ lastMetrics }: WorkerProcess): void {
+    if (lastMetrics === undefined) return
+    this.#past = this.#past.then((past) => retireFigures([past, lastMetrics]))
+  }
+
+  /** Those that serve, or are about to. */
+  get #staying(): readonly WorkerProcess[] {
+    return [...this.#workers].filter(({ isDraining, isGone }) => !isDraining && !isGone)
+  }
+
+  /** Starts what is missing, one after the other, and later when it cannot be started now. */
+  #fill(): void {
+    const isMissing = this.#staying.length < this.#options.limits.workers
+    if (this.#isClosing || this.#isFilling || !isMissing) return
+    this.#isFilling = true
+    const delay = backOffMs[Math.min(this.#failures, backOffMs.length - 1)] ?? 0
+    setTimeout(() => {
+      // Somebody else may have brought one meanwhile.
+      const stillIs = this.#staying.length < this.#options.limits.workers
+      const added = this.#isClosing || !stillIs ? Promise.resolve() : this.#add()
+      added
+        .catch((err: unknown) => {
+          // Of one that ended before it could serve, its end has counted.
+          if (!(err instanceof WorkerFailed)) this.#failures++
+          this.#log.error({ err }, 'a worker did not start')
+        })
+        .finally(() => {
+          this.#isFilling = false
+          this.#fill()
+        })
+    }, delay).unref()
+  }
+
+  /** One died while its successor came, and has another: there is one too many. */
+  #trim(): void {
+    const surplus = this.#staying.length - this.#leaving.size - this.#options.limits.workers
+    const newest = this.#staying.filter((worker) => !this.#leaving.has(worker)).slice(-1)[0]
+    if (surplus > 0 && newest !== undefined) this.#drain(newest)
+  }
+
+  async #replaceAll(): Promise<void> {
+    const old = this.#staying
+    this.#log.info({ workers: old.length }, 'replacing the workers')
+    for (const worker of old) {
+      if (this.#isClosing) return
+      await this.#succeed(worker)
+    }
+  }
+
+  /** Another takes its place, once it can. */
+  async #succeed(worker: WorkerProcess): Promise<void> {
+    this.#leaving.add(worker)
+    try {
+      await this.#add()
+      this.#drain(worker)
+    } finally {
+      this.#leaving.delete(worker)
+      this.#trim()
+    }
+  }
+
+  #drain(worker: WorkerProcess): void {
+    worker.drain()
+    const draining = [...this.#workers].filter(({ isDraining }) => isDraining)
+    // Whoever replaces workers all day must not fill the machine with old ones.
+    if (draining.length > drainingMax) draining[0]?.stop()
+  }
+
+  #pick(): WorkerProcess | undefined {
+    if (this.#isClosing) return undefined
+    const able = [...this.#workers].filter(({ isServing }) => isServing)
+    const quick = able.filter(({ owed }) => owed < 2)
+    const from = quick.length > 0 ? quick : able
+    return from.reduce<WorkerProcess | undefined>(
+      (best, one) => (best === undefined || one.connections < best.connections ? one : best),
+      undefined,
+    )
+  }
+
+  #beat(): void {
+    const { softBytes, hardBytes } = this.#options.limits
+    // Of one that is killed it is known what it had counted a little before.
+    if (++this.#beats % beatsPerCount === 0) void this.metrics()
+    for (const worker of this.#workers) {
+      if (worker.isGone) continue
+      if (worker.owed >= owedMax) {
+        worker.kill('it does not answer')
+        continue
+      }
+      worker.ping()
+      const bytes = worker.residentBytes
+      if (bytes !== undefined && bytes > hardBytes) worker.kill('it is far too large')
+      else if (worker.isDraining || this.#leaving.has(worker)) continue
+      else if (bytes !== undefined && bytes > softBytes) {
+        this.#log.warn({ worker: worker.number, bytes }, 'replacing a worker that has grown')
+        this.#succeed(worker).catch((err: unknown) =>
+          this.#log.error({ err }, 'a worker did not start'),
+        )
+      }
+    }
+  }
+}

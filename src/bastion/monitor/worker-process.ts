@@ -1,0 +1,381 @@
+import type { ChildProcess } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { Socket as NetSocket, type Socket } from 'node:net'
+import type { Log } from '../../log.ts'
+import { type Figures, type KnownMetrics, parseFigures } from '../../metrics.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
+import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
+import {
+  errorMessage,
+  fromWorkerShape,
+  type ToWorker,
+  type WorkerSettings,
+} from '../wire/messages.ts'
+import type { Admitted } from './admission.ts'
+import { RequestCrossed, RequestForged, WorkerFailed } from './errors.ts'
+import { Handover } from './handover.ts'
+import { Monitor, type MonitorDeps } from './monitor.ts'
+
+/**
+ * Starts the program of a worker, which waits for its settings. It has Node's channel, for sockets,
+ * and a pipe as its descriptor 4, for all that is said.
+ */
+export type ForkWorker = () => ChildProcess
+
+export interface WorkerOptions {
+  readonly fork: ForkWorker
+  readonly settings: WorkerSettings
+  readonly deps: MonitorDeps
+  readonly known: KnownMetrics
+  readonly log: Log
+}
+
+const startMs = 30_000
+/** What a worker may ask at a time. An honest one asks a few things a connection. */
+const callsMax = 10_000
+const callBytesMax = 64 * 1_048_576
+/** What a worker may say between two pings. One login takes some ten messages. */
+const messagesMax = 50_000
+const messageBytesMax = 128 * 1_048_576
+/** What it may leave unread of what it is told. */
+const unreadMax = 32 * 1_048_576
+/** Requests that no honest worker makes. */
+const forgedMax = 20
+const metricsMs = 1000
+/** A recording that is ended may wait so long for its disk. */
+const killMs = 15_000
+/** Between two tries to put the end of its sessions on record. */
+const owedMs = 5000
+/** Who hangs up is about to end. */
+const lastBreathMs = 2000
+
+/** One worker process, as the main process sees it: what goes to it, and what it is believed. */
+export class WorkerProcess {
+  readonly number: number
+  readonly startedAtMs = performance.now()
+  readonly #process: ChildProcess
+  readonly #monitor: Monitor
+  readonly #log: Log
+  readonly #ready = Promise.withResolvers<void>()
+  readonly #ended = Promise.withResolvers<void>()
+  readonly #known: KnownMetrics
+  readonly #metrics = new Map<number, (figures: Figures | undefined) => void>()
+  /** Undefined for one that could not be started. */
+  readonly #pipe: MessagePipe | undefined
+  readonly #handover: Handover | undefined
+  /** To be closed as soon as the worker has them. */
+  readonly #evicted = new Set<ConnectionId>()
+  #lastMetrics: Figures | undefined
+  /** From 1: 0 is what a worker says unasked. */
+  #messages = 1
+  #calls = 0
+  #callBytes = 0
+  #heard = 0
+  #heardBytes = 0
+  #forged = 0
+  /** Pings since the last answer. Counted, not timed: when we stand still, it is not the worker's fault. */
+  #owed = 0
+  #isReady = false
+  #isDraining = false
+  #isDrainTold = false
+  #isSilent = false
+  #isGone = false
+
+  /** Throws when there can be no worker at all. */
+  constructor({ fork, settings, deps, known, log }: WorkerOptions) {
+    this.#known = known
+    this.number = settings.worker
+    this.#log = log.child({ worker: settings.worker })
+    this.#monitor = new Monitor(deps)
+    this.#process = fork()
+    this.#process.on('error', (err) => {
+      this.#log.error({ err }, 'worker error')
+      if (this.pid === undefined) this.#gone('it could not be started')
+    })
+    this.#process.once('exit', (code, signal) => this.#gone(String(signal ?? code)))
+    this.#process.once('disconnect', () => this.#hungUp())
+    // Unhandled, a worker that never starts would end the main process.
+    this.#ready.promise.catch(() => {})
+    if (this.pid === undefined) return
+    try {
+      this.#handover = new Handover(this.#process, (what) => this.#misspoke(what))
+      this.#pipe = this.#openPipe()
+    } catch (err) {
+      this.#process.kill('SIGKILL')
+      throw err
+    }
+    const timer = setTimeout(() => this.kill('it did not start'), startMs)
+    const stopTimer = () => clearTimeout(timer)
+    this.#ready.promise.then(stopTimer, stopTimer)
+    this.#send({ type: 'start', settings })
+  }
+
+  get pid(): number | undefined {
+    return this.#process.pid
+  }
+
+  /** Rejects when it ended before. */
+  get ready(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  /** Resolves when it is no more, and what it left is on record. */
+  get ended(): Promise<void> {
+    return this.#ended.promise
+  }
+
+  get connections(): number {
+    return this.#monitor.connections
+  }
+
+  get sessions(): number {
+    return this.#monitor.sessions
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining
+  }
+
+  get isGone(): boolean {
+    return this.#isGone
+  }
+
+  /** Whether it takes connections. */
+  get isServing(): boolean {
+    return this.#isReady && !this.#isDraining && !this.#isSilent && !this.#isGone
+  }
+
+  /** How many logins it has state. */
+  get logins(): number {
+    return this.#monitor.logins
+  }
+
+  /** How many pings in a row it has not answered. */
+  get owed(): number {
+    return this.#owed
+  }
+
+  /** Its memory, as the system counts it and not as it says; undefined when it is no more. */
+  get residentBytes(): number | undefined {
+    try {
+      const pages = readFileSync(`/proc/${this.pid}/statm`, 'utf8').split(' ')[1]
+      return Number(pages) * 4096
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Gives it a connection, which from here on is its own. */
+  serve(connection: ConnectionId, socket: Socket, source: string, admitted: Admitted): void {
+    this.#monitor.open(connection, source, admitted)
+    const failed = () => this.#monitor.close(connection)
+    if (this.#handover === undefined) return failed()
+    this.#handover.give({ connection, source }, socket, failed)
+  }
+
+  evict(connection: ConnectionId): void {
+    // What it has yet to take, it could not find.
+    if (this.#handover?.has(connection)) this.#evicted.add(connection)
+    else this.#send({ type: 'evict', connection })
+  }
+
+  /** Nothing more is done for the session; a worker that goes on with it all the same is killed. */
+  killSession(session: SessionId, reason: string): void {
+    this.#monitor.kill(session, reason)
+    this.#send({ type: 'kill', session, reason })
+    this.#expectEnd(() => this.#monitor.hasSession(session))
+  }
+
+  /** The same for one forward of a session that goes on. */
+  endForward(forward: string, reason: string): void {
+    if (!this.#monitor.revokeForward(forward, reason)) return
+    this.#send({ type: 'endForward', forward, reason })
+    this.#expectEnd(() => this.#monitor.hasForward(forward))
+  }
+
+  ping(): void {
+    // It has its own time to start in.
+    if (!this.#isReady) return
+    this.#owed++
+    this.#heard = 0
+    this.#heardBytes = 0
+    if ((this.#pipe?.unread ?? 0) > unreadMax) return this.kill('it does not read')
+    for (const id of this.#handover?.late() ?? []) this.#lost(id)
+    this.#send({ type: 'ping', id: this.#messages++ })
+  }
+
+  /** What its registry was when it was last heard of. */
+  get lastMetrics(): Figures | undefined {
+    return this.#lastMetrics
+  }
+
+  /** What it has counted: as it was a while ago when it does not answer. */
+  async metrics(): Promise<Figures | undefined> {
+    if (this.#isGone || !this.#isReady) return this.#lastMetrics
+    const id = this.#messages++
+    const { promise, resolve } = Promise.withResolvers<Figures | undefined>()
+    this.#metrics.set(id, resolve)
+    const timer = setTimeout(() => resolve(undefined), metricsMs)
+    this.#send({ type: 'metrics', id })
+    try {
+      return (await promise) ?? this.#lastMetrics
+    } finally {
+      clearTimeout(timer)
+      this.#metrics.delete(id)
+    }
+  }
+
+  /** Gets no more connections, and ends when its last session has. */
+  drain(): void {
+    this.#isDraining = true
+    this.#tellDrain()
+  }
+
+  /** Ends its sessions, each with a line for its user, and then itself. */
+  stop(): void {
+    this.#isDraining = true
+    this.#send({ type: 'stop' })
+  }
+
+  kill(why: string): void {
+    if (this.#isGone) return
+    this.#isSilent = true
+    this.#log.error({ why, pid: this.pid }, 'worker killed')
+    this.#pipe?.close()
+    this.#process.kill('SIGKILL')
+  }
+
+  #expectEnd(isThere: () => boolean): void {
+    setTimeout(() => {
+      if (isThere()) this.kill('it does not end what was ended')
+    }, killMs).unref()
+  }
+
+  /** Those on their way are still its own: it would end without them. */
+  #tellDrain(): void {
+    if (!this.#isDraining || this.#isDrainTold || (this.#handover?.underWay ?? 0) > 0) return
+    this.#isDrainTold = true
+    this.#send({ type: 'drain' })
+  }
+
+  #openPipe(): MessagePipe {
+    const stream = this.#process.stdio[pipeDescriptor]
+    if (!(stream instanceof NetSocket)) throw new Error('a worker was forked without its pipe')
+    return new MessagePipe(stream, {
+      received: (message, bytes) => this.#received(message, bytes),
+      failed: (why) => this.#misspoke(why),
+      ended: () => this.#hungUp(),
+    })
+  }
+
+  #send(message: ToWorker): void {
+    this.#pipe?.send(message)
+  }
+
+  /** Nothing can be said to it any more: when it does not end by itself, it is ended. */
+  #hungUp(): void {
+    if (this.#isSilent || this.#isGone) return
+    this.#isSilent = true
+    setTimeout(() => this.kill('it does not answer'), lastBreathMs).unref()
+  }
+
+  #misspoke(what: string): void {
+    if (this.#isGone || this.#isSilent) return
+    this.#log.error({ what }, 'a worker was not understood')
+    this.kill('it said what no worker says')
+  }
+
+  #gone(how: string): void {
+    if (this.#isGone) return
+    this.#isGone = true
+    this.#pipe?.close()
+    this.#handover?.close()
+    for (const answered of this.#metrics.values()) answered(undefined)
+    this.#ready.reject(new WorkerFailed(how))
+    this.#log.info({ how, sessions: this.#monitor.sessions }, 'worker ended')
+    void this.#endLost().finally(() => this.#ended.resolve())
+  }
+
+  /** Tried until it is written; when this process ends before, the next start's recovery does it. */
+  async #endLost(): Promise<void> {
+    try {
+      await this.#monitor.lost()
+    } catch (err) {
+      this.#log.error({ err }, 'sessions of a lost worker could not be ended on record yet')
+      setTimeout(() => void this.#endLost(), owedMs).unref()
+    }
+  }
+
+  #received(message: unknown, bytes: number): void {
+    this.#heardBytes += bytes
+    if (++this.#heard > messagesMax || this.#heardBytes > messageBytesMax) {
+      return this.kill('it says too much')
+    }
+    const parsed = fromWorkerShape.safeParse(message)
+    if (!parsed.success) {
+      // An honest worker says nothing like it.
+      this.#log.error({ issues: parsed.error.issues.slice(0, 3) }, 'a worker was not understood')
+      return this.kill('it said what no worker says')
+    }
+    const said = parsed.data
+    switch (said.type) {
+      case 'ready':
+        this.#isReady = true
+        return this.#ready.resolve()
+      case 'pong':
+        this.#owed = 0
+        return
+      case 'taken':
+        return this.#taken(said.connection)
+      case 'closed':
+        return this.#lost(said.connection)
+      case 'left':
+        return this.#monitor.left(said.connection, said.how)
+      case 'metrics':
+        this.#lastMetrics = parseFigures(said.metrics, this.#known) ?? this.#lastMetrics
+        return this.#metrics.get(said.id)?.(this.#lastMetrics)
+      case 'call':
+        return void this.#answer(said.id, said.call, bytes)
+    }
+  }
+
+  #taken(connection: ConnectionId): void {
+    this.#handover?.taken(connection)
+    if (this.#evicted.delete(connection)) this.#send({ type: 'evict', connection })
+    this.#tellDrain()
+  }
+
+  #lost(connection: ConnectionId): void {
+    this.#taken(connection)
+    this.#monitor.close(connection)
+  }
+
+  async #answer(id: number, call: Call, bytes: number): Promise<void> {
+    this.#calls++
+    this.#callBytes += bytes
+    if (this.#calls > callsMax || this.#callBytes > callBytesMax) {
+      return this.kill('it asks for too much at a time')
+    }
+    try {
+      this.#send({ type: 'answer', id, value: await answerCall(this.#monitor, call) })
+    } catch (err) {
+      this.#failed(call, err)
+      this.#send({ type: 'failure', id, error: errorMessage(err) })
+    } finally {
+      this.#calls--
+      this.#callBytes -= bytes
+    }
+  }
+
+  #failed({ method }: Call, err: unknown): void {
+    if (err instanceof RequestCrossed) {
+      this.#log.debug({ method }, 'a worker asked about what has ended')
+    } else if (err instanceof RequestForged) {
+      this.#log.error({ method, err }, 'a worker asked for what is not its own')
+      if (++this.#forged > forgedMax) this.kill('it asks again and again for what is not its own')
+    } else if (errorMessage(err) === undefined) {
+      this.#log.error({ method, err }, 'a call of a worker failed')
+    }
+  }
+}

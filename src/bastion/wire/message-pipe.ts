@@ -1,0 +1,122 @@
+import type { Duplex } from 'node:stream'
+import { keep } from '../../bytes.ts'
+
+/** Of a worker: where it is talked to. */
+export const pipeDescriptor = 4
+/** No message is larger: a command, or the figures of a registry, with its bytes as text. */
+export const frameBytesMax = 2_097_152
+const headBytes = 4
+
+export interface PipeHandlers {
+  /** One message, of so many bytes. */
+  received(message: unknown, bytes: number): void
+  /** What came is no message. Nothing is read any more. */
+  failed(why: string): void
+  /** The other side has hung up. */
+  ended(): void
+}
+
+/**
+ * Messages between two processes, of which one does not believe the other: four bytes of length, then
+ * as much JSON, in which bytes are `{"base64": …}`.
+ *
+ * Node's own channel to a child is not for that: what is no message there ends the process that reads
+ * it, what is announced large is waited for, and its format was never meant to be read from enemies.
+ */
+export class MessagePipe {
+  readonly #stream: Duplex
+  readonly #handlers: PipeHandlers
+  #held: Buffer[] = []
+  #heldBytes = 0
+  #isDeaf = false
+
+  constructor(stream: Duplex, handlers: PipeHandlers) {
+    this.#stream = stream
+    this.#handlers = handlers
+    stream.on('data', (chunk: Buffer) => this.#read(chunk))
+    stream.once('close', () => handlers.ended())
+    // What follows is the close.
+    stream.on('error', () => stream.destroy())
+  }
+
+  /** Bytes that the other side has yet to read. */
+  get unread(): number {
+    return this.#stream.writableLength
+  }
+
+  /** What the other side does not read for lack of a reader is lost. */
+  send(message: object, sent?: () => void): void {
+    if (!this.#stream.writable) return sent?.()
+    this.#stream.write(encodeFrame(message), () => sent?.())
+  }
+
+  close(): void {
+    this.#isDeaf = true
+    this.#stream.destroy()
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#isDeaf) return
+    this.#held.push(chunk)
+    this.#heldBytes += chunk.length
+    while (!this.#isDeaf && this.#heldBytes >= headBytes) {
+      const length = this.#front(headBytes).readUInt32BE(0)
+      if (length > frameBytesMax) return this.#fail('a message that is too long')
+      if (this.#heldBytes < headBytes + length) return
+      const frame = this.#take(headBytes + length).subarray(headBytes)
+      let message: unknown
+      try {
+        message = decodeMessage(frame)
+      } catch {
+        return this.#fail('what is no message')
+      }
+      this.#handlers.received(message, length)
+    }
+  }
+
+  #fail(why: string): void {
+    this.#isDeaf = true
+    this.#held = []
+    this.#handlers.failed(why)
+  }
+
+  /** At least so many bytes in one piece. */
+  #front(bytes: number): Buffer {
+    const [first] = this.#held
+    if (first !== undefined && first.length >= bytes) return first
+    const all = Buffer.concat(this.#held)
+    this.#held = [all]
+    return all
+  }
+
+  #take(bytes: number): Buffer {
+    const front = this.#front(bytes)
+    const rest = front.subarray(bytes)
+    this.#held[0] = rest
+    if (rest.length === 0) this.#held.shift()
+    this.#heldBytes -= bytes
+    return front.subarray(0, bytes)
+  }
+}
+
+export function encodeFrame(message: object): Buffer {
+  const text = JSON.stringify(message, function (this: unknown, key: string, value: unknown) {
+    // Buffers have turned themselves into something longer by the time that they are a value here.
+    const own: unknown = Reflect.get(Object(this), key)
+    return own instanceof Uint8Array ? { base64: Buffer.from(own).toString('base64') } : value
+  })
+  const length = Buffer.byteLength(text)
+  const frame = Buffer.allocUnsafe(headBytes + length)
+  frame.writeUInt32BE(length, 0)
+  frame.write(text, headBytes)
+  return frame
+}
+
+function decodeMessage(frame: Buffer): unknown {
+  return JSON.parse(frame.toString(), (_key, value: unknown) => {
+    if (typeof value !== 'object' || value === null || !('base64' in value)) return value
+    const { base64 } = value
+    if (typeof base64 !== 'string' || Object.keys(value).length !== 1) return value
+    return keep(Buffer.from(base64, 'base64'))
+  })
+}

@@ -1,0 +1,79 @@
+import { z } from 'zod'
+import type { BastionLimits } from '../../config.ts'
+import { CodedError, type ErrorCode, type ErrorKind } from '../../errors.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import type { ServerHostKey } from '../../ssh/index.ts'
+import { type ConnectionId, callShape, connection, count } from './calls.ts'
+
+/** What a worker is started with: nothing of it is worth stealing but the host keys. */
+export interface WorkerSettings {
+  readonly limits: BastionLimits
+  readonly hostKeys: readonly ServerHostKey[]
+  /** Where recordings are written. */
+  readonly recordings: string
+  readonly logLevel: string
+  /** Among those of this process, for the log. */
+  readonly worker: number
+}
+
+/** An error with a code crosses as what a face may show of it; of any other nothing does. */
+export interface ErrorMessage {
+  readonly code: ErrorCode
+  readonly kind: ErrorKind
+  readonly message: string
+}
+
+/** What comes with a socket, on the way that sockets have. */
+export interface SocketTag {
+  readonly connection: ConnectionId
+  readonly source: string
+}
+
+/** From the main process to a worker. */
+export type ToWorker =
+  | { readonly type: 'start'; readonly settings: WorkerSettings }
+  | { readonly type: 'evict'; readonly connection: ConnectionId }
+  | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
+  | { readonly type: 'failure'; readonly id: number; readonly error: ErrorMessage | undefined }
+  | { readonly type: 'ping'; readonly id: number }
+  | { readonly type: 'metrics'; readonly id: number }
+  | { readonly type: 'kill'; readonly session: SessionId; readonly reason: string }
+  | { readonly type: 'endForward'; readonly forward: string; readonly reason: string }
+  /** End when the last session has. */
+  | { readonly type: 'drain' }
+  /** End what there is, each session with a line for its user, and then yourself. */
+  | { readonly type: 'stop' }
+
+const departure = z.enum(['silent', 'refused', 'late', 'invalid'])
+
+/** From a worker to the main process. */
+export const fromWorkerShape = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('ready') }),
+  z.strictObject({ type: z.literal('call'), id: count, call: callShape }),
+  /** It has the socket: nobody else needs to hold it. */
+  z.strictObject({ type: z.literal('taken'), connection }),
+  z.strictObject({ type: z.literal('closed'), connection }),
+  z.strictObject({ type: z.literal('left'), connection, how: departure }),
+  z.strictObject({ type: z.literal('pong'), id: count }),
+  z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(524_288) }),
+])
+export type FromWorker = z.infer<typeof fromWorkerShape>
+
+/** What is told of an error to the other side. */
+export function errorMessage(err: unknown): ErrorMessage | undefined {
+  if (!(err instanceof CodedError)) return undefined
+  const { code, kind: errorKind, message } = err
+  return { code, kind: errorKind, message }
+}
+
+/** An error of the other side's, as it is thrown here. */
+export class RemoteError extends CodedError {
+  readonly kind: ErrorKind
+  readonly code: ErrorCode
+
+  constructor(error: ErrorMessage) {
+    super(error.message)
+    this.kind = error.kind
+    this.code = error.code
+  }
+}

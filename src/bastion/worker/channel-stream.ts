@@ -1,0 +1,59 @@
+import { Duplex } from 'node:stream'
+import type { Channel } from '../../ssh/index.ts'
+
+const highWaterMark = 256 * 1024
+
+/**
+ * A channel as a stream of bytes, for a connection inside a connection. Credit goes back to the
+ * sender as the reader takes what has come, so no more than a window of it is ever here.
+ */
+export class ChannelStream extends Duplex {
+  readonly #channel: Channel
+  /** Of what has come, the bytes that the reader has not asked beyond yet. */
+  #owed = 0
+
+  constructor(channel: Channel) {
+    // A connection that has ended one way is over, as on a socket: nobody would end the other one.
+    super({ highWaterMark, allowHalfOpen: false })
+    this.#channel = channel
+    channel.handle({
+      data: (chunk) => {
+        this.#owed += chunk.length
+        // A copy: once credit is given back, the memory is the connection's again.
+        if (this.push(Buffer.from(chunk))) this.#giveBack()
+      },
+      extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+      request: (request) => request.reply(false),
+      eof: () => this.push(null),
+      close: () => this.destroy(),
+    })
+  }
+
+  override _read(): void {
+    this.#giveBack()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.#channel.write(chunk, () => done())
+  }
+
+  override _writev(pieces: { chunk: Buffer }[], done: () => void): void {
+    this._write(Buffer.concat(pieces.map(({ chunk }) => chunk)), 'binary', done)
+  }
+
+  override _final(done: () => void): void {
+    this.#channel.eof()
+    done()
+  }
+
+  override _destroy(err: Error | null, done: (err: Error | null) => void): void {
+    this.#channel.close()
+    done(err)
+  }
+
+  #giveBack(): void {
+    const bytes = this.#owed
+    this.#owed = 0
+    if (bytes > 0) this.#channel.consumed(bytes)
+  }
+}

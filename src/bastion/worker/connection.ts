@@ -1,0 +1,241 @@
+import { randomBytes } from 'node:crypto'
+import { CodedError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import { type Channel, type ChannelOpen, type Connection, WireError } from '../../ssh/index.ts'
+import type { Client, ConnectionId, Jump } from '../wire/calls.ts'
+import { readDestination } from '../wire/destination.ts'
+import type { Headcount } from '../wire/headcount.ts'
+import type { KillNotices } from '../wire/kill-notices.ts'
+import { Turns } from '../wire/turns.ts'
+import type { ServiceDeps } from './deps.ts'
+import { Forwards } from './forward/forwards.ts'
+import { refusalLine, refusalOf } from './refusal.ts'
+import { earlyWindowBytes } from './session/early-input.ts'
+import { SessionChannel } from './session/session.ts'
+import { inTime } from './session/target-start.ts'
+import { explainOpen, type UpstreamNeed } from './upstream.ts'
+import { Upstreams } from './upstreams.ts'
+
+/** RFC 4254 section 5.1. */
+const administrativelyProhibited = 1
+const connectFailed = 2
+const unknownChannelType = 3
+const resourceShortage = 4
+
+/** So many sessions of one connection are started at a time: the database is everybody's. */
+const startsMax = 4
+/** So many refused channels of one connection are on the log: whoever asks on learns nothing new. */
+const refusalLinesMax = 20
+const forwardRequests = new Set([
+  'tcpip-forward',
+  'cancel-tcpip-forward',
+  'streamlocal-forward@openssh.com',
+  'cancel-streamlocal-forward@openssh.com',
+])
+
+export interface ClientConnectionOptions {
+  readonly deps: ServiceDeps
+  readonly id: ConnectionId
+  readonly connection: Connection
+  readonly client: Client
+  readonly log: Log
+  /** The sessions of each user, over all connections. */
+  readonly sessionsOf: Headcount
+  readonly kills: KillNotices
+  /** Serves the connection inside a channel. */
+  readonly jump: (channel: Channel, jump: Jump) => void
+}
+
+/** One client's connection after its login: its sessions, and the targets it has open. */
+export class ClientConnection {
+  readonly #deps: ServiceDeps
+  readonly #id: ConnectionId
+  readonly #connection: Connection
+  readonly #client: Client
+  readonly #log: Log
+  readonly #sessionsOf: Headcount
+  readonly #kills: KillNotices
+  readonly #jump: ClientConnectionOptions['jump']
+  readonly #sessions = new Set<SessionChannel>()
+  readonly #upstreams: Upstreams
+  readonly #turns = new Turns(startsMax)
+  readonly #forwards: Forwards
+  readonly #settled = Promise.withResolvers<void>()
+  #refusals = 0
+  #noMoreSessions = false
+  #closed = false
+  /** The ends of all forwards are on record. */
+  #isForwardless = false
+
+  constructor(options: ClientConnectionOptions) {
+    const { deps, id, connection, client, log, sessionsOf, kills, jump } = options
+    this.#deps = deps
+    this.#id = id
+    this.#connection = connection
+    this.#client = client
+    this.#log = log
+    this.#sessionsOf = sessionsOf
+    this.#kills = kills
+    this.#jump = jump
+    this.#upstreams = new Upstreams({
+      deps,
+      client: id,
+      log,
+      opened: (upstream, open) => void this.#forwards.fromTarget(upstream, open),
+    })
+    this.#forwards = new Forwards({
+      deps,
+      connection: id,
+      client: connection,
+      clientIdent: connection.peerIdent,
+      log,
+      requestId,
+      upstream: (need) => this.#upstreams.connect(need),
+      killed: (name) => kills.reasonFor(name),
+    })
+    connection.onChannelOpen = (open) => this.#opened(open)
+    connection.onGlobalRequest = (request) => {
+      // What a client promises not to do, whoever takes it over must not do either.
+      const promised = request.name === 'no-more-sessions@openssh.com'
+      if (promised) this.#noMoreSessions = true
+      if (forwardRequests.has(request.name)) void this.#forwards.request(request)
+      else request.reply(promised)
+    }
+    void connection.done.then(() => this.#end())
+  }
+
+  get sessions(): number {
+    return this.#sessions.size + this.#forwards.busy
+  }
+
+  /** Resolves when the connection has ended and the last of its sessions is on record. */
+  get settled(): Promise<void> {
+    return this.#settled.promise
+  }
+
+  /** Ends the sessions that match, each with a line for its user. */
+  endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
+    for (const channel of this.#sessions) {
+      if (channel.session !== undefined && matches(channel.session)) channel.end(reason, outcome)
+    }
+    this.#forwards.endSessions(matches, reason, outcome)
+  }
+
+  /** Ends one forward, if it is one of this connection's. */
+  endForward(forward: string, reason: string): void {
+    this.#forwards.endForward(forward, reason)
+  }
+
+  /** Closes the connection, with its reason for clients that show it. */
+  disconnect(text: string): void {
+    this.#connection.disconnect(11, text)
+  }
+
+  #opened(open: ChannelOpen): void {
+    if (open.type === 'direct-tcpip') return void this.#openDirect(open)
+    if (open.type === 'direct-streamlocal@openssh.com') return void this.#forwards.openDirect(open)
+    if (open.type !== 'session') return this.#refuse(open)
+    // A channel that is closed before its session has started still costs what the start costs.
+    if (this.#sessions.size >= this.#deps.limits.channelsPerConnectionMax) {
+      return open.reject(resourceShortage, 'vaultterm: too many sessions on this connection')
+    }
+    if (this.#noMoreSessions) {
+      return open.reject(
+        administrativelyProhibited,
+        'vaultterm: this connection takes no more sessions',
+      )
+    }
+    const { user, bounds } = this.#client
+    if (!this.#sessionsOf.enter(user)) {
+      return open.reject(resourceShortage, 'vaultterm: you have too many sessions open')
+    }
+    const session = new SessionChannel(
+      open.accept(earlyWindowBytes),
+      {
+        deps: this.#deps,
+        log: this.#log,
+        clientIdent: this.#connection.peerIdent,
+        tenant: this.#client.tenantSlug,
+        mayHavePty: bounds?.permits.includes('permit-pty') ?? true,
+        forceCommand: bounds?.forceCommand,
+        connection: this.#id,
+        // Asked for each session anew: what was allowed an hour ago may not be now.
+        authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
+        choices: () => this.#deps.broker.choices(this.#id),
+        openTarget: (need) => this.#openTarget(need),
+        lend: async (need, loan, isTaken) =>
+          this.#forwards.lend(await this.#upstreams.connect(need), loan, isTaken),
+        requestId,
+        takeTurn: () => this.#turns.take(),
+        killed: (id) => this.#kills.reasonFor(id),
+      },
+      () => {
+        this.#sessions.delete(session)
+        this.#sessionsOf.leave(user)
+        this.#settle()
+      },
+    )
+    this.#sessions.add(session)
+  }
+
+  #refuse(open: ChannelOpen): void {
+    if (this.#refusals++ < refusalLinesMax)
+      this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
+    open.reject(unknownChannelType, 'vaultterm: no such channel')
+  }
+
+  /** To one of the targets it is a jump, which is served here; to anywhere else the target has the way. */
+  async #openDirect(open: ChannelOpen): Promise<void> {
+    try {
+      const destination = readDestination(open.payload)
+      using _turn = await this.#turns.take()
+      const jump = await this.#deps.broker.openJump(this.#id, destination)
+      if (jump === undefined) return await this.#forwards.openDirect(open)
+      if ('denied' in jump)
+        return open.reject(administrativelyProhibited, refusalLine(jump, requestId()))
+      if (this.#closed) return
+      this.#jump(open.accept(), jump)
+    } catch (err) {
+      if (err instanceof WireError) return open.reject(connectFailed, 'vaultterm: malformed')
+      if (!(err instanceof CodedError)) this.#log.error({ err }, 'a jump could not be opened')
+      open.reject(resourceShortage, refusalLine(refusalOf(err), requestId()))
+    }
+  }
+
+  async #openTarget(need: UpstreamNeed): Promise<Channel> {
+    const { authorization, session } = need
+    const upstream = await this.#upstreams.connect(need)
+    let channel: Channel
+    try {
+      channel = await inTime(upstream.openChannel('session', Buffer.alloc(0)))
+    } catch (err) {
+      throw explainOpen(err, authorization)
+    }
+    try {
+      await this.#deps.broker.upstreamOpened(this.#id, authorization.id, session)
+    } catch (err) {
+      channel.abort()
+      throw err
+    }
+    return channel
+  }
+
+  #settle(): void {
+    if (this.#closed && this.#isForwardless && this.#sessions.size === 0) this.#settled.resolve()
+  }
+
+  #end(): void {
+    this.#closed = true
+    void this.#forwards.end().finally(() => {
+      this.#isForwardless = true
+      this.#settle()
+    })
+    this.#upstreams.close()
+  }
+}
+
+/** A short name for what somebody was told, by which the log has more of it. */
+export function requestId(): string {
+  return randomBytes(6).toString('hex')
+}

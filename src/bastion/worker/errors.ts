@@ -1,0 +1,100 @@
+import { CodedError, type ErrorCode } from '../../errors.ts'
+
+/** The target could not be reached: nothing answered at its address. */
+export class TargetUnreachable extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_TARGET_UNREACHABLE'
+}
+
+/** The target answered with another host key than the one on record. */
+export class TargetHostKeyChanged extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_TARGET_HOST_KEY'
+}
+
+/** The target did not accept the key that the vault holds for it. */
+export class TargetRefusedKey extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_TARGET_REFUSED_KEY'
+}
+
+/** The target accepted the login and then would not do what was asked. */
+export class TargetRefused extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_TARGET_REFUSED'
+}
+
+/** The target took too long, or broke the protocol. */
+export class TargetFailed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_TARGET_FAILED'
+}
+
+/** The session's recording could no longer be written, so the session ended. */
+export class RecorderFailed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_RECORDER_FAILED'
+
+  constructor(cause: unknown) {
+    super(
+      'this session ended because its recording could not be written; ask the operator to look at the disk of the recordings',
+      { cause },
+    )
+  }
+}
+
+/** The bastion is stopping and its time for live sessions is up. */
+export class Draining extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_DRAINING'
+
+  constructor() {
+    super('the bastion is restarting; connect again in a moment')
+  }
+}
+
+/** The main process said no: what it said is for the person. */
+export class Refused extends CodedError {
+  readonly kind = 'denied'
+  readonly code: ErrorCode
+
+  constructor({ code, message }: { readonly code: ErrorCode; readonly message: string }) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** A forward was ended while it was being opened. */
+export class ForwardEnded extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_FORWARD_ENDED'
+
+  constructor() {
+    super('what this forward stood on ended while it was being opened')
+  }
+}
+
+/** What went through an SFTP session cannot be watched, so the session ended. */
+export class SftpUnreadable extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_SFTP_UNREADABLE'
+
+  constructor(what: string) {
+    super(
+      `this session ended because what went through it is no SFTP that can be put on record (${what})`,
+    )
+  }
+}
+
+/** What was done to files could not be put on record, so the session ended. */
+export class FilesUnlogged extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_AUDIT_FAILED'
+
+  constructor(cause: unknown) {
+    super(
+      'this session ended because what it did to files could not be put on the log; try again later',
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,242 @@
+import { CodedError } from '../../../errors.ts'
+import type { Log } from '../../../log.ts'
+import type { SessionId } from '../../../recorder/index.ts'
+import {
+  type ChannelOpen,
+  ChannelOpenRefused,
+  type Connection,
+  type GlobalRequest,
+  Reader,
+  WireError,
+} from '../../../ssh/index.ts'
+import type { ChannelKind, ForwardRequest } from '../../wire/calls.ts'
+import { type Destination, readDestination } from '../../wire/destination.ts'
+import { SessionKilled, TooManyForwards } from '../../wire/errors.ts'
+import { printable, refusalLine, refusalOf } from '../refusal.ts'
+import { ForwardChannel, type ForwardEnds } from './forward-channel.ts'
+import type { ForwardContext } from './forward-context.ts'
+import { ForwardSession } from './forward-session.ts'
+import { Lendings, type Loan, type LoanInUse } from './lendings.ts'
+import { Listeners, remoteForward } from './listeners.ts'
+
+/** RFC 4254 section 5.1. */
+const administrativelyProhibited = 1
+const connectFailed = 2
+const resourceShortage = 4
+
+/** Open at a time, of one connection: RFC has no limit, and a browser behind -D opens dozens. */
+export const forwardsMax = 50
+const pathBytesMax = 1024
+
+/** A session from the moment in which it is asked for. */
+interface Opening {
+  /** On record: its target may be silent for long after that. */
+  readonly started: Promise<ForwardSession>
+  readonly opened: Promise<ForwardSession>
+}
+
+export interface ForwardsOptions extends Omit<ForwardContext, 'channels'> {
+  readonly client: Connection
+  readonly requestId: () => string
+}
+
+/**
+ * What a client has besides its sessions: ways from its side to where its target can reach, and
+ * back. None leaves from here, and each is asked about by itself.
+ */
+export class Forwards {
+  readonly #options: ForwardsOptions
+  readonly #log: Log
+  readonly #context: ForwardContext
+  readonly #channels = new Map<string, ForwardChannel>()
+  readonly #sessions = new Map<ChannelKind, Opening>()
+  readonly #listeners: Listeners
+  readonly #lendings = new Lendings()
+  /** Open, and being opened. */
+  #open = 0
+  #isOver = false
+
+  constructor(options: ForwardsOptions) {
+    this.#options = options
+    this.#log = options.log
+    this.#context = { ...options, channels: this.#channels }
+    this.#listeners = new Listeners(this.#context)
+  }
+
+  /** 1 while anything is open: what is worth waiting for before the process ends. */
+  get busy(): number {
+    return this.#open > 0 ? 1 : 0
+  }
+
+  /** `-L`, `-D` and `-W`: to where the target can reach. The open is answered. */
+  async openDirect(open: ChannelOpen): Promise<void> {
+    try {
+      await this.#counted(async (closed) => {
+        const session = await this.#session('forward')
+        await session.carry(directRequest(open), endsOf(open, session.upstream, 'near'), closed)
+      })
+    } catch (err) {
+      this.#refuse(open, err)
+    }
+  }
+
+  /** `-R`: asks the target to listen, or to stop. The request is answered. */
+  async request(request: GlobalRequest): Promise<void> {
+    try {
+      const isStop = request.name.startsWith('cancel-')
+      request.reply(
+        ...(isStop
+          ? await this.#listeners.stop(request)
+          : await this.#listeners.listen(request, () => this.#session('remote-forward'))),
+      )
+    } catch (err) {
+      // There is no room for a reason in this answer: it goes to the log.
+      const { code, message } = refusalOf(err)
+      this.#log.info({ code, message }, 'remote forward refused')
+      request.reply(false)
+    }
+  }
+
+  /** Lets a target use the client's agent or display: see Lendings. */
+  lend(upstream: Connection, loan: Loan, isTaken: boolean): () => void {
+    return this.#lendings.lend(upstream, loan, isTaken)
+  }
+
+  /** A target opens a channel to us: only one that the client has asked for leads on. */
+  async fromTarget(upstream: Connection, open: ChannelOpen): Promise<void> {
+    const { client } = this.#options
+    try {
+      const loan = this.#lendings.find(upstream, open)
+      if (loan !== undefined) {
+        return await this.#counted((closed) => this.#carryLoan(loan, open, closed))
+      }
+      const listener = this.#listeners.find(upstream, open)
+      if (listener === undefined) {
+        return open.reject(administrativelyProhibited, 'nobody asked for it')
+      }
+      const { session, name, address, port } = listener
+      const wish = remoteForward(name, address, port)
+      await this.#counted((closed) => session.carry(wish, endsOf(open, client, 'far'), closed))
+    } catch (err) {
+      this.#log.info({ err, type: open.type.slice(0, 64) }, 'channel of a target refused')
+      open.reject(err instanceof ChannelOpenRefused ? err.reason : connectFailed, '')
+    }
+  }
+
+  /** Ends the sessions that match, and those that are being opened too: none waits for its target. */
+  endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
+    for (const [kind, opening] of this.#sessions) {
+      opening.started.then(
+        (session) => {
+          if (!matches(session.session)) return
+          this.#log.info({ code: reason.code, session: session.session }, 'forwards ended')
+          this.#forget(kind, opening)
+          void session.end(outcome, reason)
+        },
+        () => {},
+      )
+    }
+  }
+
+  /** Ends one that is not allowed any more; its session and the others go on. */
+  endForward(forward: string, reason: string): void {
+    const channel = this.#channels.get(forward)
+    if (channel === undefined) return
+    this.#log.info({ forward, reason }, 'forward ended')
+    channel.end()
+  }
+
+  /** Resolves when all is on record. */
+  async end(): Promise<void> {
+    this.#isOver = true
+    const openings = [...this.#sessions.values()]
+    const sessions = await Promise.allSettled(openings.map(({ started }) => started))
+    this.#sessions.clear()
+    await Promise.all(
+      sessions.map(async (one) => one.status === 'fulfilled' && (await one.value.end('ended'))),
+    )
+  }
+
+  async #carryLoan(lent: LoanInUse, open: ChannelOpen, closed: () => void): Promise<void> {
+    const { client } = this.#options
+    const { kind, session, channels } = lent
+    const channel = new ForwardChannel(this.#context, session, () => channels.delete(channel))
+    channels.add(channel)
+    await channel.open({ kind }, endsOf(open, client, 'far'), closed)
+  }
+
+  #session(kind: ChannelKind): Promise<ForwardSession> {
+    const known = this.#sessions.get(kind)
+    if (known !== undefined) return known.opened
+    const started = ForwardSession.start(this.#context, kind)
+    const opening: Opening = { started, opened: started.then((session) => this.#opened(session)) }
+    this.#sessions.set(kind, opening)
+    opening.opened.then(
+      ({ upstream }) => void upstream.done.then(() => this.#forget(kind, opening)),
+      () => this.#forget(kind, opening),
+    )
+    return opening.opened
+  }
+
+  async #opened(session: ForwardSession): Promise<ForwardSession> {
+    // The client may have gone, or the session been killed, while it was put on record.
+    const killed = this.#options.killed(session.session)
+    if (killed !== undefined) void session.end('killed', new SessionKilled(killed))
+    else if (this.#isOver) void session.end('ended')
+    await session.open()
+    void session.upstream.done.then(() => session.end('target-gone'))
+    void session.over.then(() => this.#listeners.drop(session))
+    return session
+  }
+
+  #forget(kind: ChannelKind, opening: Opening): void {
+    if (this.#sessions.get(kind) === opening) this.#sessions.delete(kind)
+  }
+
+  /** closed is for when what was opened has closed; what was not opened is over at once. */
+  async #counted(work: (closed: () => void) => Promise<void>): Promise<void> {
+    if (this.#open >= forwardsMax) throw new TooManyForwards()
+    this.#open++
+    const closed = () => void this.#open--
+    try {
+      await work(closed)
+    } catch (err) {
+      closed()
+      throw err
+    }
+  }
+
+  #refuse(open: ChannelOpen, err: unknown): void {
+    if (err instanceof ChannelOpenRefused) {
+      // The target's own answer, which is what the client would have got there.
+      return open.reject(err.reason, printable(err.text))
+    }
+    if (err instanceof WireError) return open.reject(connectFailed, 'vaultterm: malformed')
+    if (!(err instanceof CodedError)) this.#log.error({ err }, 'a forward could not be opened')
+    const reason = err instanceof TooManyForwards ? resourceShortage : administrativelyProhibited
+    open.reject(reason, refusalLine(refusalOf(err), this.#options.requestId()))
+  }
+}
+
+/** The side that asks is there and waits for an answer; the other one is opened as it asked. */
+function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['client']): ForwardEnds {
+  return {
+    far: () => asked.openChannel(open.type, open.payload),
+    near: () => open.accept(),
+    client,
+  }
+}
+
+function directRequest({ type, payload }: ChannelOpen): ForwardRequest {
+  if (type === 'direct-tcpip') {
+    const { host, port }: Destination = readDestination(payload)
+    return { kind: 'forward', host, port }
+  }
+  const reader = new Reader(payload)
+  const path = reader.text()
+  reader.string()
+  reader.u32()
+  reader.end()
+  if (path.length > pathBytesMax) throw new WireError('no path to forward to')
+  return { kind: 'forward', path }
+}

@@ -1,0 +1,189 @@
+import {
+  type ChannelOpen,
+  type Connection,
+  type GlobalRequest,
+  Reader,
+  WireError,
+  Writer,
+} from '../../../ssh/index.ts'
+import type { ForwardRequest } from '../../wire/calls.ts'
+import { TooManyForwards } from '../../wire/errors.ts'
+import { ForwardEnded, Refused } from '../errors.ts'
+import { inTime } from '../session/target-start.ts'
+import type { ForwardContext } from './forward-context.ts'
+import type { ForwardSession } from './forward-session.ts'
+
+/** Of one connection. */
+const listenersMax = 10
+const pathBytesMax = 1024
+
+/** An address on a target at which connections are accepted for the client: RFC 4254 section 7.1. */
+export interface Listener {
+  readonly session: ForwardSession
+  readonly name: string
+  /** As the target tells it with each connection. */
+  readonly address: string
+  readonly port: number
+}
+
+/** The listeners that a client has on its targets (`ssh -R`). */
+export class Listeners {
+  readonly #context: Pick<ForwardContext, 'deps' | 'connection'>
+  #listeners: readonly Listener[] = []
+  /** Listeners that are being asked for. */
+  #listening = 0
+
+  constructor(context: Pick<ForwardContext, 'deps' | 'connection'>) {
+    this.#context = context
+  }
+
+  /** Asks the target to listen. Resolves with the answer for the client. */
+  async listen(
+    { name, payload }: GlobalRequest,
+    findSession: () => Promise<ForwardSession>,
+  ): Promise<[boolean, Buffer?]> {
+    const { address, port } = readListen(name, payload)
+    // Counted before anything is awaited: many may be asked for at once.
+    if (this.#listeners.length + this.#listening >= listenersMax) throw new TooManyForwards()
+    this.#listening++
+    try {
+      return await this.#listenAt(await findSession(), { name, payload, address, port })
+    } finally {
+      this.#listening--
+    }
+  }
+
+  /** Asks the target to stop listening. Resolves with the answer for the client. */
+  async stop({ name, payload }: GlobalRequest): Promise<[boolean]> {
+    const { address, port } = readListen(name, payload)
+    const listener = this.#listeners.find(
+      (one) => one.name === kindOf(name) && one.address === address && one.port === port,
+    )
+    if (listener === undefined) return [false]
+    this.#listeners = this.#listeners.filter((one) => one !== listener)
+    return [(await inTime(listener.session.upstream.globalRequest(name, payload, true))) !== false]
+  }
+
+  /** A session is over: its target is told to stop listening for it. */
+  drop(session: ForwardSession): void {
+    for (const listener of this.#listeners) if (listener.session === session) unlisten(listener)
+    this.#listeners = this.#listeners.filter((one) => one.session !== session)
+  }
+
+  /** The listener at which a target accepted a connection, if the client asked for it. */
+  find(upstream: Connection, { type, payload }: ChannelOpen): Listener | undefined {
+    const local = type === 'forwarded-streamlocal@openssh.com'
+    if (!local && type !== 'forwarded-tcpip') return undefined
+    const reader = new Reader(payload)
+    const address = reader.text()
+    const port = local ? 0 : reader.u32()
+    return this.#listeners.find(
+      (one) =>
+        one.session.upstream === upstream &&
+        one.name === (local ? 'streamlocal' : 'tcpip') &&
+        one.address === address &&
+        one.port === port,
+    )
+  }
+
+  async #listenAt(
+    session: ForwardSession,
+    asked: {
+      readonly name: string
+      readonly payload: Buffer
+      readonly address: string
+      readonly port: number
+    },
+  ): Promise<[boolean, Buffer?]> {
+    const { name, payload, address, port } = asked
+    const { deps, connection } = this.#context
+    const wish = remoteForward(name, address, port)
+    const answer = await deps.broker.openForward(connection, session.session, wish)
+    if ('denied' in answer) throw new Refused(answer)
+    const asking = session.upstream.globalRequest(name, payload, true)
+    try {
+      const reply = await this.#answerTo(asking, answer.forward)
+      if (reply === false) return [false]
+      // The session may have ended meanwhile: then no code would take the listener back any longer.
+      if (session.isOver) throw new ForwardEnded()
+      const listener = listenerOf(session, name, address, boundTo(port, reply))
+      this.#listeners = [...this.#listeners, listener]
+      return [true, reply]
+    } catch (err) {
+      // A target that listens all the same, or comes to, would do so for no client.
+      asking.then(
+        (reply) => {
+          if (reply === false) return
+          unlisten(listenerOf(session, name, address, boundTo(port, reply)))
+        },
+        () => {},
+      )
+      throw err
+    }
+  }
+
+  /** The target's answer to a request to listen. It is on record when this resolves. */
+  async #answerTo(asking: Promise<Buffer | false>, forward: string): Promise<Buffer | false> {
+    const { deps, connection } = this.#context
+    let reply: Buffer | false = false
+    try {
+      reply = await inTime(asking)
+      return reply
+    } finally {
+      await deps.broker.closeForward(connection, forward, {
+        bytesIn: 0,
+        bytesOut: 0,
+        ended: reply === false ? 'refused' : 'listening',
+      })
+    }
+  }
+}
+
+/** The request by which the main process decides about a listener, or about a connection that it accepts. */
+export function remoteForward(name: string, address: string, port: number): ForwardRequest {
+  return isLocal(name)
+    ? { kind: 'remote-forward', path: address }
+    : { kind: 'remote-forward', host: address, port }
+}
+
+/** Tells the target to stop listening. Its answer is not waited for. */
+function unlisten({ session, name, address, port }: Listener): void {
+  const place = new Writer().text(address)
+  const [request, payload] =
+    name === 'streamlocal'
+      ? ['cancel-streamlocal-forward@openssh.com', place.build()]
+      : ['cancel-tcpip-forward', place.u32(port).build()]
+  void session.upstream.globalRequest(request, payload, false)
+}
+
+function listenerOf(
+  session: ForwardSession,
+  name: string,
+  address: string,
+  port: number,
+): Listener {
+  return { session, name: kindOf(name), address, port }
+}
+
+/** The port that a target picked, where that was left to it. */
+function boundTo(port: number, reply: Buffer): number {
+  return port === 0 && reply.length >= 4 ? reply.readUInt32BE(0) : port
+}
+
+function kindOf(name: string): string {
+  return isLocal(name) ? 'streamlocal' : 'tcpip'
+}
+
+function isLocal(name: string): boolean {
+  return name.includes('streamlocal')
+}
+
+/** Reads `tcpip-forward` (RFC 4254 section 7.1) and OpenSSH's `streamlocal-forward` (PROTOCOL section 2.4). */
+function readListen(name: string, payload: Buffer): { address: string; port: number } {
+  const reader = new Reader(payload)
+  const address = reader.text()
+  const port = isLocal(name) ? 0 : reader.u32()
+  reader.end()
+  if (address.length > pathBytesMax || port > 65_535) throw new WireError('no place to listen at')
+  return { address, port }
+}

@@ -1,0 +1,29 @@
+import type { Channel } from '../../ssh/index.ts'
+import type { RelayBytes } from './relay.ts'
+
+/**
+ * Joins two channels, byte for byte, each way until its own end. Credit goes back to the side that
+ * bytes came from once the other side's transport has them: no more than a window of it is ever here.
+ * The answer counts as they go.
+ */
+export function pipe(client: Channel, target: Channel, over: () => void): Readonly<RelayBytes> {
+  const bytes: RelayBytes = { up: 0, down: 0 }
+  let open = 2
+  const join = (from: Channel, to: Channel, direction: keyof RelayBytes) =>
+    from.handle({
+      data(chunk) {
+        bytes[direction] += chunk.length
+        to.write(chunk, () => from.consumed(chunk.length))
+      },
+      extendedData: (_kind, chunk) => from.consumed(chunk.length),
+      request: (request) => request.reply(false),
+      eof: () => to.eof(),
+      close() {
+        to.close()
+        if (--open === 0) over()
+      },
+    })
+  join(client, target, 'up')
+  join(target, client, 'down')
+  return bytes
+}

@@ -1,0 +1,183 @@
+import type { Recording } from '../../recorder/index.ts'
+import type { Channel, ChannelHandlers, ChannelRequest } from '../../ssh/index.ts'
+
+/** How many bytes of payload went each way; up is towards the target. */
+export interface RelayBytes {
+  up: number
+  down: number
+}
+
+/** How what ran on the target ended, as RFC 4254 section 6.10 tells it. */
+export interface Exit {
+  readonly status?: number
+  readonly signal?: string
+}
+
+/**
+ * What the target sends, in the order it was sent, never before it is on record.
+ *
+ * Output waits for the recorder; a request, EOF or CLOSE that came after that output must wait for
+ * it too, or an exit status would overtake the last lines (and a CLOSE would swallow them).
+ */
+class Downstream {
+  #handed = 0
+  #written = 0
+  readonly #waiting: { readonly count: number; readonly act: () => void }[] = []
+
+  /** Hands output to the recorder; act runs once it is written. */
+  output(record: (written: () => void) => void, act: () => void): void {
+    this.#handed++
+    record(() => {
+      act()
+      this.#written++
+      this.#settle()
+    })
+  }
+
+  /** Runs act once all output before it was acted on. */
+  after(act: () => void): void {
+    if (this.#written === this.#handed) act()
+    else this.#waiting.push({ count: this.#handed, act })
+  }
+
+  #settle(): void {
+    for (;;) {
+      const next = this.#waiting[0]
+      if (next === undefined || next.count > this.#written) return
+      this.#waiting.shift()
+      next.act()
+    }
+  }
+}
+
+/** Sees every byte before it goes on. False: it does not go on, and the session is about to end. */
+export interface Watch {
+  up(chunk: Buffer): boolean
+  down(chunk: Buffer): boolean
+  /** What the target says on the side. */
+  aside(chunk: Buffer): boolean
+}
+
+/** What the relay asks of the session around it. */
+export interface RelayEvents {
+  /** A request of the client's after the start; reply to it. */
+  clientRequest(request: ChannelRequest): void
+  exit(exit: Exit): void
+  /** The target went without a word: no exit status, no end of its output. */
+  lost(): void
+  /** Both channels are closed and nothing more will move. Called exactly once. */
+  over(): void
+}
+
+/**
+ * Joins a user's channel to a target's: bytes both ways under the windows of both sides, and the
+ * target's exit status, EOF and CLOSE in the order in which they came.
+ *
+ * Credit is what bounds memory: bytes are acknowledged to the side they came from only once the
+ * other side's transport has them, so at most a window of them is ever here.
+ */
+export class Relay {
+  readonly bytes: RelayBytes = { up: 0, down: 0 }
+  readonly client: ChannelHandlers
+  readonly target: ChannelHandlers
+  #clientOpen = true
+  #targetOpen = true
+
+  /** The watch sees what goes through before it goes on, and may end the session by an error. */
+  constructor(
+    client: Channel,
+    target: Channel,
+    recording: Recording,
+    events: RelayEvents,
+    watch?: Watch,
+  ) {
+    const down = new Downstream()
+    const { bytes } = this
+    let spoke = false
+    const carried = new Set<string>()
+    const over = () => {
+      if (!this.#clientOpen && !this.#targetOpen) events.over()
+    }
+
+    this.client = {
+      data(chunk) {
+        bytes.up += chunk.length
+        if (watch !== undefined && !watch.up(chunk)) return
+        target.write(chunk, () => client.consumed(chunk.length))
+      },
+      // RFC 4254 defines none in this direction; taking it keeps an odd client's window moving.
+      extendedData: (_kind, chunk) => client.consumed(chunk.length),
+      request: (request) => events.clientRequest(request),
+      eof: () => target.eof(),
+      // How it ended is still to come, and is what they wait for.
+      leaving: () => target.close(),
+      close: () => {
+        this.#clientOpen = false
+        target.close()
+        over()
+      },
+    }
+
+    this.target = {
+      data(chunk) {
+        bytes.down += chunk.length
+        if (watch !== undefined && !watch.down(chunk)) return
+        down.output(
+          (written) => recording.output(chunk, written),
+          () => client.write(chunk, () => target.consumed(chunk.length)),
+        )
+      },
+      extendedData(kind, chunk) {
+        bytes.down += chunk.length
+        if (watch !== undefined && !watch.aside(chunk)) return
+        down.output(
+          (written) => recording.errorOutput(chunk, written),
+          () => client.writeExtended(kind, chunk, () => target.consumed(chunk.length)),
+        )
+      },
+      request(request) {
+        // A target has nothing else to ask of a session channel, and each of these once: a hostile
+        // one gets nowhere with more, or with longer ones.
+        const isCarried = carriedDown.has(request.name) && !carried.has(request.name)
+        if (!isCarried || request.payload.length > requestBytesMax) return request.reply(false)
+        carried.add(request.name)
+        const exit = readExit(request)
+        if (exit !== undefined) {
+          spoke = true
+          events.exit(exit)
+        }
+        down.after(() => {
+          void client
+            .request(request.name, request.payload, request.wantReply)
+            .then((success) => request.reply(success))
+        })
+      },
+      eof: () => {
+        spoke = true
+        down.after(() => client.eof())
+      },
+      close: () => {
+        // The client hears of it behind all that is still on its way; the end is counted then, too,
+        // for the recording is not complete before.
+        down.after(() => {
+          this.#targetOpen = false
+          if (spoke || !this.#clientOpen) client.close()
+          else events.lost()
+          over()
+        })
+      },
+    }
+  }
+}
+
+const requestBytesMax = 4096
+const carriedDown = new Set(['exit-status', 'exit-signal', 'eow@openssh.com', 'xon-xoff'])
+
+/** The exit that a request of a target's tells of, if it is one. Malformed ones tell of none. */
+function readExit({ name, payload }: ChannelRequest): Exit | undefined {
+  if (name === 'exit-status' && payload.length === 4) return { status: payload.readUInt32BE(0) }
+  if (name !== 'exit-signal' || payload.length < 4) return undefined
+  const length = payload.readUInt32BE(0)
+  const signal = payload.subarray(4, 4 + length).toString('latin1')
+  return /^[A-Z0-9]{1,16}(?:@[a-z.-]{1,32})?$/.test(signal) ? { signal } : undefined
+}

@@ -1,0 +1,160 @@
+import type { Socket } from 'node:net'
+import type { Log } from '../../log.ts'
+import { type Channel, type Connection, createSshServer, type Departure } from '../../ssh/index.ts'
+import type { Client, ConnectionId, Jump } from '../wire/calls.ts'
+import { CallRefused, SessionKilled } from '../wire/errors.ts'
+import { Headcount } from '../wire/headcount.ts'
+import { KillNotices } from '../wire/kill-notices.ts'
+import { ChannelStream } from './channel-stream.ts'
+import { ClientConnection, requestId } from './connection.ts'
+import type { ServiceDeps } from './deps.ts'
+import { Draining } from './errors.ts'
+import { forwardsMax } from './forward/forwards.ts'
+import { refusalLine } from './refusal.ts'
+
+export interface ServiceHandlers {
+  /** The client leaves, and has not logged in. */
+  left(how: Departure): void
+  /** Nothing is left of the connection. */
+  closed(): void
+}
+
+/** Speaks SSH with the clients of one worker. */
+export interface Service {
+  /** Takes over a connection that was let in. */
+  serve(socket: Socket, id: ConnectionId, source: string, handlers: ServiceHandlers): void
+  /** Somebody else needs the room more than a connection that has proved nothing. */
+  evict(id: ConnectionId): void
+  /** Sessions that are not over. */
+  readonly sessions: number
+  kill(session: string, reason: string): void
+  /** One forward of a session that goes on. */
+  endForward(forward: string, reason: string): void
+  /** Ends what is left, each session with a line for its user, and closes every socket. */
+  close(): Promise<void>
+}
+
+/** How long sessions get to write their end on record before the sockets go. */
+const farewellMs = 1500
+const lastWordsMs = 300
+
+export function createService(deps: ServiceDeps): Service {
+  const { broker, limits, log } = deps
+  const clients = new Set<ClientConnection>()
+  const sockets = new Map<ConnectionId, Socket>()
+  const sessionsOf = new Headcount(limits.sessionsPerUserMax)
+  const kills = new KillNotices()
+  const server = {
+    hostKeys: deps.hostKeys,
+    ident: 'VaultTerm',
+    authTriesMax: limits.authTriesMax,
+    channelsMax: limits.channelsPerConnectionMax + forwardsMax,
+    loginGraceMs: limits.loginGraceMs,
+    log,
+  }
+  const ssh = createSshServer(server)
+  const sessions = () => [...clients].reduce((sum, client) => sum + client.sessions, 0)
+
+  function open(id: ConnectionId, connection: Connection, client: Client, about: Log): void {
+    const opened = new ClientConnection({
+      deps,
+      id,
+      connection,
+      client,
+      log: about,
+      sessionsOf,
+      kills,
+      jump: (channel, jump) => serveJump(channel, jump, about),
+    })
+    clients.add(opened)
+    void opened.settled.then(() => clients.delete(opened))
+  }
+
+  /** A connection inside one: who is on it is known, and what they open there is opened as ever. */
+  function serveJump(channel: Channel, { connection: id, target, certificate }: Jump, about: Log) {
+    const stream = new ChannelStream(channel)
+    stream.on('error', () => stream.destroy())
+    let client: Client | undefined
+    const [first, ...others] = deps.hostKeys
+    const hostKeys =
+      first === undefined || certificate === undefined
+        ? deps.hostKeys
+        : [{ ...first, certificate }, ...others]
+    createSshServer({ ...server, hostKeys }).serve(stream, {
+      authenticate: async () => false,
+      admit: async (user) => {
+        const answer = await broker.enterJump(id, user)
+        if ('denied' in answer) return { refusal: refusalLine(answer, requestId()) }
+        client = answer
+        return true
+      },
+      ready: (connection) => {
+        if (client === undefined) return connection.destroy()
+        open(id, connection, client, about.child({ jump: target }))
+      },
+    })
+    stream.once('close', () => deps.jumpClosed(id))
+  }
+
+  return {
+    serve(socket, id, source, { left, closed }) {
+      // Until somebody else listens, an error here would be uncaught.
+      socket.on('error', () => socket.destroy())
+      sockets.set(id, socket)
+      let client: Client | undefined
+      ssh.serve(socket, {
+        authenticate: async (attempt) => {
+          try {
+            client = await broker.login(id, attempt)
+          } catch (err) {
+            // Nobody's name is so long, and nobody's key.
+            if (err instanceof CallRefused) return false
+            throw err
+          }
+          return client !== undefined
+        },
+        left,
+        ready: (connection) => {
+          if (client === undefined) return connection.destroy()
+          if (client.oneTooMany) {
+            return connection.disconnect(12, 'vaultterm: you have too many connections open')
+          }
+          const { tenant, user } = client
+          open(id, connection, client, log.child({ tenant, user, source }))
+        },
+      })
+      socket.once('close', () => {
+        sockets.delete(id)
+        closed()
+      })
+    },
+    evict: (id) => void sockets.get(id)?.destroy(),
+    get sessions() {
+      return sessions()
+    },
+    kill(session, reason) {
+      kills.note(session, reason)
+      for (const client of clients) {
+        client.endSessions((id) => id === session, new SessionKilled(reason), 'killed')
+      }
+    },
+    endForward(forward, reason) {
+      kills.note(forward, reason)
+      for (const client of clients) client.endForward(forward, reason)
+    },
+    async close() {
+      for (const client of clients) client.endSessions(() => true, new Draining(), 'drained')
+      const deadline = performance.now() + farewellMs
+      while (sessions() > 0 && performance.now() < deadline) await wait(20)
+      for (const client of clients) client.disconnect('the bastion is stopping')
+      // What was said last must leave before the sockets are taken away.
+      const last = performance.now() + lastWordsMs
+      while (sockets.size > 0 && performance.now() < last) await wait(20)
+      for (const socket of sockets.values()) socket.destroy()
+    },
+  }
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,0 +1,73 @@
+import type { Log } from '../../../log.ts'
+import type { SessionId } from '../../../recorder/index.ts'
+import type { Channel, ChannelRequest } from '../../../ssh/index.ts'
+import type { Authorization, Denial } from '../../wire/calls.ts'
+import type { Loan } from '../forward/lendings.ts'
+
+export interface LoansOptions {
+  authorize(kind: Loan['kind']): Promise<Authorization | Denial>
+  /** Lets a session's target open channels to the client, where it wants to, until it is called off. */
+  lend(loan: Loan, isTaken: boolean): Promise<() => void>
+  readonly log: Log
+}
+
+/** A display's cookie is a few dozen bytes. */
+const payloadBytesMax = 4096
+
+/** What a client lends the target of one session: its agent, its display. */
+export class Loans {
+  readonly #options: LoansOptions
+  readonly #asked = new Map<Loan['kind'], { request: ChannelRequest; decided: Promise<void> }>()
+  readonly #callOff: (() => void)[] = []
+  #isOver = false
+
+  constructor(options: LoansOptions) {
+    this.#options = options
+  }
+
+  /** Answered once it is decided: clients wait for that before they go on. */
+  ask(kind: Loan['kind'], request: ChannelRequest): void {
+    if (this.#asked.has(kind) || request.payload.length > payloadBytesMax) {
+      return request.reply(false)
+    }
+    const decided = this.#options.authorize(kind).then(
+      (answer) => this.#answer(kind, request, !('denied' in answer)),
+      (err: unknown) => {
+        this.#options.log.error({ err, kind }, 'a loan could not be decided')
+        this.#answer(kind, request, false)
+      },
+    )
+    this.#asked.set(kind, { request, decided })
+  }
+
+  /** Resolves when all that was asked is decided. */
+  async decided(): Promise<void> {
+    await Promise.all([...this.#asked.values()].map(({ decided }) => decided))
+  }
+
+  /** Asks the target to use what was granted. */
+  async lend(
+    session: SessionId,
+    target: Channel,
+    inTime: <T>(answer: Promise<T>) => Promise<T>,
+  ): Promise<void> {
+    for (const [kind, { request }] of this.#asked) {
+      const isTaken = await inTime(target.request(request.name, request.payload, true))
+      if (this.#isOver) return
+      this.#callOff.push(await this.#options.lend({ kind, session }, isTaken))
+      // The session may have ended while that was awaited.
+      if (this.#isOver) this.end()
+    }
+  }
+
+  /** What was lent is called off, and nothing more is lent. */
+  end(): void {
+    this.#isOver = true
+    for (const callOff of this.#callOff.splice(0)) callOff()
+  }
+
+  #answer(kind: Loan['kind'], request: ChannelRequest, isGranted: boolean): void {
+    if (!isGranted) this.#asked.delete(kind)
+    request.reply(isGranted)
+  }
+}

@@ -1,0 +1,312 @@
+import { CodedError } from '../../../errors.ts'
+import type { Recording, SessionId } from '../../../recorder/index.ts'
+import {
+  type Channel,
+  type ChannelRequest,
+  receiveWindowBytes,
+  WireError,
+} from '../../../ssh/index.ts'
+import type { Authorization, Denial } from '../../wire/calls.ts'
+import { SessionKilled } from '../../wire/errors.ts'
+import { RecorderFailed, TargetFailed } from '../errors.ts'
+import { type Refusal, refusalLine, refusalOf } from '../refusal.ts'
+import { Relay } from '../relay.ts'
+import type { UpstreamNeed } from '../upstream.ts'
+import { EarlyInput, earlyWindowBytes } from './early-input.ts'
+import { bidFarewell } from './farewell.ts'
+import { Loans } from './loans.ts'
+import type { SessionContext } from './session-context.ts'
+import { SessionRecord } from './session-record.ts'
+import { SessionSetup, type Start } from './session-setup.ts'
+import { TargetChoice } from './target-choice.ts'
+import { carryRequest } from './target-request.ts'
+import { inTime, startOnTarget } from './target-start.ts'
+
+/** How long a channel may be open and ask for nothing. */
+const askMs = 120_000
+/** How long a target may take to end what it runs once the client has gone. */
+const lingerMs = 5000
+
+/**
+ * One session channel of a client's, from its opening to its end. Whatever happens, the client gets
+ * one clear line or an exit status, and the log an end.
+ */
+export class SessionChannel {
+  readonly #channel: Channel
+  readonly #context: SessionContext
+  readonly #over: () => void
+  readonly #patience: NodeJS.Timeout
+  readonly #loans: Loans
+  readonly #setup: SessionSetup
+  readonly #early = new EarlyInput()
+  /** While a target is chosen. */
+  #choice: TargetChoice | undefined
+  #typedAhead: Buffer | undefined
+  #phase: 'asking' | 'starting' | 'relaying' | 'over' = 'asking'
+  #clientGone = false
+  /** They have closed, and wait for how it ended. */
+  #clientLeaves = false
+  /** From the moment in which there is a session. */
+  #record: SessionRecord | undefined
+  #target: Channel | undefined
+  #relay: Relay | undefined
+  /** A target that is dialled by then, or does not answer, is not waited for. */
+  readonly #ended = new AbortController()
+
+  /** over is called exactly once, when nothing of the session is left. */
+  constructor(channel: Channel, context: SessionContext, over: () => void) {
+    this.#channel = channel
+    this.#context = context
+    this.#over = over
+    this.#loans = new Loans({
+      authorize: (kind) => context.authorize(kind),
+      lend: (loan, isTaken) => {
+        if (this.#record === undefined) throw new Error('no loan without a session')
+        return context.lend(this.#need(this.#record), loan, isTaken)
+      },
+      log: context.log,
+    })
+    this.#setup = new SessionSetup(context, this.#loans)
+    this.#patience = setTimeout(() => {
+      channel.close()
+      this.#leave()
+    }, askMs).unref()
+    channel.handle({
+      data: (chunk) => {
+        if (this.#relay !== undefined) this.#relay.client.data(chunk)
+        else if (this.#choice !== undefined) {
+          this.#choice.input(chunk)
+          channel.consumed(chunk.length)
+        }
+        // Not given back to the window: the client can send no more than one of it until we start.
+        else if (this.#phase !== 'over') this.#early.data(chunk)
+      },
+      extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+      request: (request) => this.#requested(request),
+      eof: () => {
+        if (this.#relay !== undefined) this.#relay.client.eof()
+        else this.#early.isEnded = true
+      },
+      leaving: () => {
+        this.#clientLeaves = true
+        if (this.#relay === undefined) return channel.close()
+        this.#relay.client.leaving?.()
+        setTimeout(() => void this.#close('client-gone'), lingerMs).unref()
+      },
+      close: () => {
+        this.#clientGone = true
+        this.#choice?.end()
+        if (this.#relay !== undefined) {
+          this.#relay.client.close()
+          // A target that does not answer must not keep the session of somebody who has left.
+          setTimeout(() => void this.#close('client-gone'), lingerMs).unref()
+        } else if (this.#phase === 'asking') this.#leave()
+      },
+    })
+  }
+
+  get session(): SessionId | undefined {
+    return this.#record?.session
+  }
+
+  get live(): boolean {
+    return this.#phase === 'starting' || this.#phase === 'relaying'
+  }
+
+  /** Ends a live session with a line for its user. */
+  end(reason: CodedError, outcome: string): void {
+    if (this.#phase === 'over') return
+    this.#farewell(refusalOf(reason))
+    void this.#close(outcome)
+    this.#ended.abort(reason)
+  }
+
+  #need({ authorization, session }: SessionRecord): UpstreamNeed {
+    return { authorization, session, ended: this.#ended.signal }
+  }
+
+  #requested(request: ChannelRequest): void {
+    try {
+      if (this.#phase === 'asking') this.#ask(request)
+      else if (this.#phase === 'relaying') this.#duringRelay(request)
+      else if (this.#choice !== undefined && request.name === 'window-change') {
+        this.#resizeChoice(request)
+      } else if (this.#phase !== 'starting' || !this.#early.request(request)) request.reply(false)
+    } catch (err) {
+      // A payload that its own RFC does not allow: the request fails, the session goes on.
+      if (!(err instanceof WireError)) this.#context.log.error({ err }, 'channel request failed')
+      request.reply(false)
+    }
+  }
+
+  #ask(request: ChannelRequest): void {
+    const start = this.#setup.ask(request)
+    if (start === undefined) return
+    this.#phase = 'starting'
+    clearTimeout(this.#patience)
+    this.#start(start).catch((err: unknown) => this.#fail(start, err))
+  }
+
+  #resizeChoice(request: ChannelRequest): void {
+    this.#setup.resize(request.payload)
+    if (this.#setup.pty !== undefined) this.#choice?.resize(this.#setup.pty)
+    request.reply(true)
+  }
+
+  #duringRelay(request: ChannelRequest): void {
+    if (this.#target === undefined) return request.reply(false)
+    carryRequest(request, this.#target, (size) => this.#record?.resize(size))
+  }
+
+  async #start(start: Start): Promise<void> {
+    await this.#loans.decided()
+    if (this.#gone()) return this.#leave()
+    const answer = await this.#authorize(start)
+    if (answer === undefined) return this.#leave()
+    using _turn = await this.#context.takeTurn()
+    if (this.#gone()) return this.#leave()
+    if ('denied' in answer) return this.#refuse(start, answer)
+
+    const record = await SessionRecord.begin(this.#context, answer, start)
+    const { session } = record
+    this.#record = record
+    const killed = this.#context.killed(session)
+    if (killed !== undefined) return this.end(new SessionKilled(killed), 'killed')
+    const { pty, environment } = this.#setup
+    const recording = await record.openRecording(pty, (err) =>
+      this.end(new RecorderFailed(err), 'recorder-failed'),
+    )
+    if (recording === undefined) return
+    if (this.#clientGone) return this.#close('client-gone')
+
+    const target = await this.#context.openTarget(this.#need(record))
+    this.#target = target
+    if (this.#gone()) target.abort()
+    if (this.#clientGone) return this.#close('client-gone')
+    await this.#loans.lend(session, target, inTime)
+    if (this.#gone()) return this.#close('client-gone')
+    const { kind, command } = start
+    await startOnTarget(target, answer.target.name, { kind, command, pty, environment })
+    if (this.#clientGone) return this.#close('client-gone')
+    if (this.#gone()) return
+    start.request.reply(true)
+    this.#join(target, record, recording)
+  }
+
+  /** Undefined when the person has left. */
+  async #authorize(start: Start): Promise<Authorization | Denial | undefined> {
+    const answer = await this.#context.authorize(start.kind)
+    const { pty } = this.#setup
+    const mustChoose = 'denied' in answer && answer.denied === 'choose'
+    if (!mustChoose || pty === undefined || start.kind !== 'shell') return answer
+    const choices = await this.#context.choices()
+    if (this.#gone()) return undefined
+    start.request.reply(true)
+    const title = `VaultTerm ${this.#context.tenant}`
+    const choice = new TargetChoice(this.#channel, choices, { ...pty, title })
+    this.#choice = choice
+    for (const chunk of this.#early.takeData()) {
+      choice.input(chunk)
+      this.#channel.consumed(chunk.length)
+    }
+    const chosen = await choice.chosen
+    this.#choice = undefined
+    if (this.#gone()) return undefined
+    if (chosen === undefined) {
+      void this.#channel.request('exit-status', Buffer.alloc(4), false)
+      this.#channel.eof()
+      this.#channel.close()
+      return undefined
+    }
+    if (chosen.rest.length > 0) this.#typedAhead = chosen.rest
+    return this.#context.authorize(start.kind, chosen.target)
+  }
+
+  /** From here on the two channels talk. */
+  #join(target: Channel, record: SessionRecord, recording: Recording): void {
+    this.#phase = 'relaying'
+    const relay = new Relay(
+      this.#channel,
+      target,
+      recording,
+      {
+        clientRequest: (request) => this.#duringRelay(request),
+        exit: (exit) => {
+          record.exit = exit
+        },
+        lost: () =>
+          this.end(new TargetFailed('the target broke off the connection'), 'target-gone'),
+        over: () => {
+          const { status, signal } = record.exit
+          const ended = status !== undefined || signal !== undefined
+          void this.#close(ended || !this.#clientGone ? 'ended' : 'client-gone')
+        },
+      },
+      record.watchFiles((reason, outcome) => this.end(reason, outcome)),
+    )
+    this.#relay = relay
+    target.handle(relay.target)
+    this.#channel.widen(receiveWindowBytes - earlyWindowBytes)
+    // Its credit was given back when it was typed into the menu.
+    if (this.#typedAhead !== undefined) target.write(this.#typedAhead, () => {})
+    for (const chunk of this.#early.takeData()) relay.client.data(chunk)
+    for (const request of this.#early.takeRequests()) this.#requested(request)
+    if (this.#early.isEnded) relay.client.eof()
+  }
+
+  /** The client left, or the session was ended, while something was awaited. */
+  #gone(): boolean {
+    return this.#clientGone || this.#phase === 'over'
+  }
+
+  #fail(start: Start, err: unknown): void {
+    if (this.#phase === 'over') return
+    const refusal = refusalOf(err)
+    if (!(err instanceof CodedError)) this.#context.log.error({ err }, 'session failed to start')
+    if (this.#record === undefined) return this.#refuse(start, refusal)
+    start.request.reply(true)
+    this.#farewell(refusal)
+    void this.#close(refusal.code)
+  }
+
+  /** There was no session: the person is told why, and so is the log where one is due. */
+  #refuse(start: Start, refusal: Refusal): void {
+    start.request.reply(true)
+    this.#context.deps.metrics.sessionsTotal.inc({ kind: start.kind, outcome: 'refused' })
+    this.#farewell(refusal)
+    this.#leave()
+  }
+
+  #farewell(refusal: Refusal): void {
+    const request = this.#context.requestId()
+    const { session } = this
+    this.#context.log.info({ request, code: refusal.code, session }, 'session refused')
+    if (this.#clientGone) return
+    const end = this.#setup.pty === undefined ? '\n' : '\r\n'
+    bidFarewell(this.#channel, `${refusalLine(refusal, request)}${end}`)
+  }
+
+  /** Ends what there is, and puts the end on the log. */
+  async #close(outcome: string): Promise<void> {
+    if (this.#phase === 'over') return
+    this.#finish()
+    await this.#record?.end(outcome, this.#relay?.bytes ?? { up: 0, down: 0 })
+    this.#over()
+  }
+
+  #finish(): void {
+    if (this.#phase === 'over') return
+    this.#phase = 'over'
+    clearTimeout(this.#patience)
+    this.#loans.end()
+    // What it has not taken by now it will not get: nobody would see what comes of it.
+    this.#target?.abort()
+    if (this.#clientGone || this.#clientLeaves) this.#channel.close()
+  }
+
+  /** There is nothing to put on record. */
+  #leave(): void {
+    this.#finish()
+    this.#over()
+  }
+}

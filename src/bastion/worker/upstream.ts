@@ -1,0 +1,214 @@
+import type { Socket } from 'node:net'
+import { CodedError } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { SessionId } from '../../recorder/index.ts'
+import {
+  ChannelOpenRefused,
+  type Connection,
+  ConnectionClosed,
+  certificateTypeNames,
+  connectUpstream,
+  openSocket,
+} from '../../ssh/index.ts'
+import type { Authorization, ConnectionId } from '../wire/calls.ts'
+import type { ServiceDeps } from './deps.ts'
+import {
+  TargetFailed,
+  TargetHostKeyChanged,
+  TargetRefused,
+  TargetRefusedKey,
+  TargetUnreachable,
+} from './errors.ts'
+
+const connectMs = 10_000
+/** No host has its key on a security key. */
+const hostCertificateTypes = certificateTypeNames.filter((name) => !name.startsWith('sk-'))
+const handshakeMs = 20_000
+
+/** A session that needs a connection to its target. */
+export interface UpstreamNeed {
+  readonly authorization: Authorization
+  readonly session: SessionId
+  /** Aborted when the session ends, with what its user is told: nothing is waited for any more. */
+  readonly ended: AbortSignal
+}
+
+/**
+ * Opens the connection to the target of an authorization, and to nothing else.
+ *
+ * The target's host key must be one by which it is known before anything is proved to it; the vault proves who we are, by signing for this session only.
+ * When that ends first, so does the dial.
+ */
+export async function dial(
+  deps: ServiceDeps,
+  client: ConnectionId,
+  { authorization, session, ended }: UpstreamNeed,
+  log: Log,
+): Promise<Connection> {
+  const { id, target, login } = authorization
+  const stopTimer = deps.metrics.upstreamSeconds.startTimer()
+  const lease = await deps.broker.leaseKey(client, id, session)
+  ended.throwIfAborted()
+  const socket = await connectTo(target, ended)
+  const abort = () => void socket.destroy()
+  ended.addEventListener('abort', abort)
+  // What the vault said matters more to the person than what the target made of it.
+  let refusedByVault: unknown
+  try {
+    ended.throwIfAborted()
+    const connection = await connectUpstream({
+      socket,
+      user: login,
+      hostKeyTypes: hostKeyTypes(target),
+      // What is on record is known here too. Who decides asks again before anything is signed.
+      verifyHostKey: async (blob) =>
+        target.hostKeys.some((known) => known.blob.equals(blob)) ||
+        deps.broker.checkHostKey(client, id, blob),
+      key: {
+        publicKey: lease.publicKey,
+        ...(lease.certificate === undefined ? {} : { certificate: lease.certificate }),
+        sign: async (data, algorithm, proof) => {
+          try {
+            return await deps.broker.sign(client, lease.id, data, algorithm, proof)
+          } catch (err) {
+            refusedByVault = err
+            throw err
+          }
+        },
+      },
+      handshakeMs,
+      log,
+    })
+    ended.throwIfAborted()
+    stopTimer()
+    return connection
+  } catch (err) {
+    socket.destroy()
+    ended.throwIfAborted()
+    log.warn({ err, session, target: target.id }, 'upstream dial failed')
+    if (refusedByVault instanceof CodedError) throw refusedByVault
+    throw explain(err, authorization)
+  } finally {
+    // From here on it is not this session's alone.
+    ended.removeEventListener('abort', abort)
+  }
+}
+
+/** The answer, or why the one that waits for it has ended. */
+export async function unlessEnded<T>(answer: Promise<T>, ended: AbortSignal): Promise<T> {
+  const over = Promise.withResolvers<never>()
+  const abort = () => over.reject(ended.reason)
+  ended.addEventListener('abort', abort)
+  if (ended.aborted) abort()
+  try {
+    return await Promise.race([over.promise, answer])
+  } finally {
+    ended.removeEventListener('abort', abort)
+  }
+}
+
+/** A connected socket without Nagle's delay: a keystroke is one small packet and must not wait. */
+function connectTo(
+  { name, host, port }: Authorization['target'],
+  ended: AbortSignal,
+): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = openSocket(host, port)
+    const settle = () => {
+      clearTimeout(timer)
+      ended.removeEventListener('abort', abort)
+    }
+    const abort = () => {
+      settle()
+      socket.destroy()
+      reject(ended.reason)
+    }
+    const fail = (what: string, cause?: unknown) => {
+      settle()
+      socket.destroy()
+      reject(
+        new TargetUnreachable(
+          `${name} does not answer at ${host}:${port} (${what}); check that it is up and that its SSH server listens there`,
+          { cause },
+        ),
+      )
+    }
+    const timer = setTimeout(() => fail(`no answer in ${connectMs / 1000} s`), connectMs)
+    socket.once('error', (err: NodeJS.ErrnoException) => fail(whatFailed(err), err))
+    ended.addEventListener('abort', abort)
+    socket.once('connect', () => {
+      settle()
+      socket.removeAllListeners('error')
+      resolve(socket)
+    })
+  })
+}
+
+function whatFailed({ code }: NodeJS.ErrnoException): string {
+  switch (code) {
+    case 'ECONNREFUSED':
+      return 'connection refused'
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'its name does not resolve'
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return 'no route to it'
+    default:
+      return 'connection failed'
+  }
+}
+
+/** What a failed handshake means to the person at the other end. */
+function explain(cause: unknown, { target, login, tenantSlug }: Authorization): CodedError {
+  const code = cause instanceof CodedError ? cause.code : undefined
+  const { name } = target
+  switch (code) {
+    case 'ERR_UPSTREAM_HOST_KEY':
+      return new TargetHostKeyChanged(
+        `the host key of ${name} is not the one on record, so nothing was sent to it; if it was reinstalled, an administrator registers it anew (vaultterm target add ${tenantSlug} ${name} … --scan)`,
+        { cause },
+      )
+    case 'ERR_UPSTREAM_AUTH':
+      return new TargetRefusedKey(
+        `${name} does not accept the bastion's key for ${login}; an administrator runs there what "vaultterm target onboard ${tenantSlug} ${name}" prints`,
+        { cause },
+      )
+    case 'ERR_UPSTREAM_TIMEOUT':
+      return new TargetFailed(
+        `${name} accepted the connection and then took too long; try again, or check its load`,
+        { cause },
+      )
+    default:
+      return new TargetFailed(
+        `${name} broke off the connection before the login was done; its own log says why`,
+        { cause },
+      )
+  }
+}
+
+/** What it means to the person that no session came about on a target that had let us in. */
+export function explainOpen(cause: unknown, { target: { name } }: Authorization): unknown {
+  if (cause instanceof ConnectionClosed) {
+    return new TargetFailed(
+      `${name} broke off the connection before the session began; its own log says why`,
+      { cause },
+    )
+  }
+  if (cause instanceof ChannelOpenRefused) {
+    return new TargetRefused(
+      `${name} refused to open a session; MaxSessions of its sshd may be reached, its own log says why`,
+      { cause },
+    )
+  }
+  return cause
+}
+
+/** A target shows the first of these that it has: a certificate only where one is believed. */
+export function hostKeyTypes({
+  hostKeys,
+  hostCertified,
+}: Pick<Authorization['target'], 'hostKeys' | 'hostCertified'>): readonly string[] {
+  const plain = hostKeys.map((key) => key.type)
+  return hostCertified ? [...hostCertificateTypes, ...plain] : plain
+}

@@ -1,0 +1,104 @@
+import { writeSync } from 'node:fs'
+import { createServer, connect as dial } from 'node:net'
+import { pipeDescriptor } from '../../../src/bastion/wire/message-pipe.ts'
+import { openWorkerPipe } from '../../support/worker-process.ts'
+
+/**
+ * A worker in the hands of an attacker: once it may serve, it does what it is told by its first
+ * argument, or says what its second and third argument give it, and so many times.
+ */
+const [what = 'say', words = '[]', times = '1'] = process.argv.slice(2)
+
+const answers: ((value: unknown) => void)[] = []
+const pipe = openWorkerPipe((message) => {
+  if (message.type === 'answer' && message.id !== undefined) answers[message.id]?.(message.value)
+  if (message.type === 'ping') pipe.send({ type: 'pong', id: message.id })
+  if (message.type === 'stop' || message.type === 'drain') process.exit(0)
+  if (message.type !== 'start') return
+  if (what === 'never-ready') return
+  pipe.send({ type: 'ready' })
+  act()
+})
+
+function call(method: string, ...args: unknown[]) {
+  return new Promise<{ id: string; session: string }>((resolve) => {
+    const id = answers.push((value) => resolve(value as { id: string; session: string })) - 1
+    pipe.send({ type: 'call', id, call: { method, args } })
+  })
+}
+
+/** Has a session and a forward, as an honest one comes to them, and ends neither. */
+async function goOn(connection: string): Promise<void> {
+  await call('login', connection, JSON.parse(words))
+  const { id } = await call('authorize', connection, 'shell')
+  const facts = { kind: 'shell', clientIdent: 'SSH-2.0-hostile' }
+  const { session } = await call('startSession', connection, id, facts)
+  await call('openForward', connection, session, { kind: 'agent' })
+}
+
+/** Straight to the descriptor, and again when it is full. */
+function write(descriptor: number, bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(descriptor, bytes, at)
+    } catch (err) {
+      if (!(err instanceof Error && 'code' in err && err.code === 'EAGAIN')) throw err
+    }
+  }
+}
+
+function act(): void {
+  switch (what) {
+    case 'say':
+      for (let time = 0; time < Number(times); time++) {
+        for (const word of JSON.parse(words)) pipe.send(word)
+      }
+      return
+    case 'frame-of-nothing':
+      return write(pipeDescriptor, Buffer.from('\0\0\0\x08not json'))
+    case 'frame-too-long':
+      return write(
+        pipeDescriptor,
+        Buffer.concat([Buffer.from('ffffff00', 'hex'), Buffer.alloc(1e6)]),
+      )
+    case 'hang-up':
+      return pipe.close()
+    case 'receipt-of-nothing':
+      return void process.send?.({ cmd: 'NODE_HANDLE_ACK' })
+    case 'internal-message':
+      return void process.send?.({ cmd: 'NODE_HANDLE', type: 'nonsense', msg: 1 })
+    case 'message':
+      return void process.send?.({ type: 'ready' })
+    case 'bytes':
+      return write(3, Buffer.from('}{\n'))
+    case 'endless':
+      return write(3, Buffer.alloc(64 * 1048576, 0x20))
+    case 'disconnect':
+      return process.disconnect()
+    case 'socket': {
+      const server = createServer((socket) => process.send?.({ type: 'pong', id: 1 }, socket))
+      server.listen(0, '127.0.0.1', () => {
+        const address = server.address()
+        if (typeof address === 'object' && address !== null) dial(address.port, '127.0.0.1')
+      })
+      return
+    }
+    case 'hold':
+      // Takes nothing that it is given.
+      return void setInterval(() => {}, 1000)
+    case 'stand':
+      for (;;);
+  }
+}
+
+process.on('message', (given: { connection: string }, socket: unknown) => {
+  const { connection } = given
+  if (what === 'hold') return
+  if (socket !== undefined) pipe.send({ type: 'taken', connection })
+  if (what === 'go-on') void goOn(connection)
+  if (what !== 'forge') return
+  // Nobody has logged in there.
+  for (let id = 0; id < 30; id++) {
+    pipe.send({ type: 'call', id, call: { method: 'authorize', args: [connection, 'shell'] } })
+  }
+})

@@ -1,0 +1,163 @@
+import { fork } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, expect, test } from 'vitest'
+import { WorkerPool, type WorkerPoolOptions } from '../../../src/bastion/monitor/worker-pool.ts'
+import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
+import { parseConfig } from '../../../src/config.ts'
+import { eventually } from '../../support/installation.ts'
+import { silent } from '../../support/postgres.ts'
+import { forkWorker } from '../../support/worker-process.ts'
+import { openMonitorFixture } from './monitor-fixture.ts'
+
+const { deps } = await openMonitorFixture()
+const program = join(import.meta.dirname, 'hostile-worker.ts')
+const open: { close(): Promise<unknown> | unknown }[] = []
+afterEach(async () => {
+  for (const each of open.splice(0).reverse()) await each.close()
+})
+
+const settings: WorkerPoolOptions['settings'] = async () => ({
+  limits: parseConfig({}).limits,
+  hostKeys: [],
+  recordings: 'dir:/nonexistent',
+  logLevel: 'silent',
+})
+
+const until = (isSo: () => boolean, timeoutMs?: number) =>
+  eventually(() => isSo() || undefined, isSo.toString(), timeoutMs)
+
+/** Workers that do these things, one after the other; those after them do nothing. */
+async function start(deeds: readonly string[], options: Partial<WorkerPoolOptions> = {}) {
+  let started = 0
+  const pool = await WorkerPool.start({
+    fork: () => forkWorker(program, [deeds[started++] ?? 'nothing']),
+    settings,
+    limits: { workers: 1, softBytes: 1e12, hardBytes: 1e12 },
+    deps,
+    log: silent,
+    ...options,
+  })
+  open.push({ close: () => pool.close(300) })
+  return pool
+}
+
+/** Clients, each of which is given to a worker of the pool. */
+async function clients(pool: WorkerPool, count: number) {
+  const accepted: Socket[] = []
+  let released = 0
+  const server = createServer({ pauseOnConnect: true }, (socket) => {
+    socket.on('error', () => socket.destroy())
+    accepted.push(socket)
+    const admitted = { release: () => void released++ }
+    if (!pool.serve(randomUUID() as ConnectionId, socket, '198.51.100.9', admitted)) {
+      admitted.release()
+      socket.destroy()
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (typeof address !== 'object' || address === null) throw new Error('no address')
+  let closed = 0
+  const sockets = Array.from({ length: count }, () =>
+    connect(address.port, '127.0.0.1')
+      .on('error', () => {})
+      .on('close', () => closed++),
+  )
+  open.push({
+    close() {
+      for (const socket of [...sockets, ...accepted]) socket.destroy()
+      server.close()
+    },
+  })
+  await until(() => accepted.length === count)
+  return {
+    /** Those of which the client knows that they are over. */
+    closed: () => closed,
+    /** Those that hang on this process. */
+    held: () => accepted.filter((socket) => !socket.destroyed).length,
+    released: () => released,
+  }
+}
+
+test('keeps no end of a connection that a worker has taken', async () => {
+  const pool = await start(['take'])
+  const some = await clients(pool, 10)
+  await until(() => some.held() === 0)
+  expect(some.closed()).toBe(0)
+})
+
+test.each([
+  ['hangs', 'stand'],
+  ['takes nothing', 'hold'],
+  ['hangs up', 'disconnect'],
+])(
+  'attack: no connection hangs on a worker that %s',
+  async (_what, deed) => {
+    const pool = await start([deed])
+    const some = await clients(pool, 20)
+    await until(() => some.released() === 20, 16_000)
+    expect(some.held()).toBe(0)
+    // One that lives may keep what it was given to itself: it counts for nobody any more.
+    if (deed !== 'hold') await until(() => some.closed() === 20)
+  },
+  20_000,
+)
+
+test('attack: a worker that asks for what is not its own, again and again, is killed', async () => {
+  const pool = await start(['forge'])
+  const [before] = pool.pids
+  await clients(pool, 1)
+  await until(() => pool.pids.length === 1 && pool.pids[0] !== before)
+})
+
+test('says so when no worker can be started, and tries again', async () => {
+  let isThere = true
+  const nowhere = () =>
+    fork(program, [], {
+      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'],
+      execPath: '/nonexistent/node',
+    })
+  const pool = await start([], {
+    fork: () => (isThere ? forkWorker(program, ['nothing']) : nowhere()),
+  })
+  isThere = false
+  await expect(pool.restart()).rejects.toThrow('could not be started')
+  // It serves on with what there is.
+  const [pid = 0] = pool.pids
+  expect(pid).toBeGreaterThan(0)
+  process.kill(pid, 'SIGKILL')
+  await until(() => pool.pids.length === 0)
+  await sleep(1200)
+  isThere = true
+  await until(() => pool.pids.length === 1, 10_000)
+}, 20_000)
+
+test('tries again when the settings of a worker could not be read', async () => {
+  let failures = 0
+  const pool = await start([], {
+    settings: async () => {
+      if (failures-- > 0) throw new Error('too many open files')
+      return settings()
+    },
+  })
+  failures = 2
+  process.kill(pool.pids[0] ?? 0, 'SIGKILL')
+  await until(() => failures < 0 && pool.pids.length === 1, 10_000)
+}, 20_000)
+
+test('has as many workers as it should, whatever dies while they are replaced', async () => {
+  const pool = await start([])
+  for (let round = 0; round < 3; round++) {
+    const [pid = 0] = pool.pids
+    const restarted = pool.restart()
+    process.kill(pid, 'SIGKILL')
+    await restarted
+    await sleep(1000)
+  }
+  await until(() => pool.pids.length === 1)
+}, 20_000)

@@ -1,0 +1,179 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { WorkerProcess } from '../../../src/bastion/monitor/worker-process.ts'
+import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
+import { workerMetrics } from '../../../src/bastion/wire/worker-metrics.ts'
+import { parseConfig } from '../../../src/config.ts'
+import type { SessionId } from '../../../src/recorder/index.ts'
+import { eventually } from '../../support/installation.ts'
+import { silent } from '../../support/postgres.ts'
+import { forkWorker } from '../../support/worker-process.ts'
+import { actor, openMonitorFixture } from './monitor-fixture.ts'
+
+const fixture = await openMonitorFixture()
+const { deps, product } = fixture
+const program = join(import.meta.dirname, 'hostile-worker.ts')
+
+async function start(what: string, args: readonly string[]) {
+  const worker = new WorkerProcess({
+    fork: () => forkWorker(program, [what, ...args]),
+    settings: {
+      worker: 1,
+      limits: parseConfig({}).limits,
+      hostKeys: [],
+      recordings: 'dir:/nonexistent',
+      logLevel: 'silent',
+    },
+    deps,
+    known: workerMetrics(),
+    log: silent,
+  })
+  await worker.ready
+  return worker
+}
+
+/** A worker that does this, and whether it still lives a little later. */
+async function act(what: string, args: readonly string[] = [], withinMs = 1000) {
+  const worker = await start(what, args)
+  const lives = await Promise.race([worker.ended.then(() => false), sleep(withinMs, true)])
+  worker.kill('the test is over')
+  await worker.ended
+  return lives
+}
+
+/** A worker that says these things. */
+const tell = (words: readonly unknown[], { times = 1 } = {}) =>
+  act('say', [JSON.stringify(words), String(times)], times > 1000 ? 20_000 : 1000)
+
+const connection = randomUUID()
+const call = (method: string, ...args: unknown[]) => ({
+  type: 'call',
+  id: 1,
+  call: { method, args },
+})
+
+test('a worker that asks for what there is not is answered, and lives', async () => {
+  // The control of those below: these are well formed.
+  expect(await tell([call('authorize', connection, 'shell')])).toBe(true)
+  expect(await tell([{ type: 'closed', connection }])).toBe(true)
+  expect(await tell([{ type: 'left', connection, how: 'silent' }])).toBe(true)
+  expect(await tell([{ type: 'metrics', id: 9, metrics: 'no metrics' }])).toBe(true)
+})
+
+test.each<[string, unknown]>([
+  ['nothing', null],
+  ['a text', 'ready'],
+  ['another type', { type: 'exit' }],
+  ['a type twice over', { type: ['ready'] }],
+  ['more than a message has', { type: 'ready', more: true }],
+  ['a call of nothing', call('vault')],
+  ['a method of every object', call('constructor')],
+  ['a method that is private', call('lost')],
+  ['too few arguments', call('authorize', connection)],
+  ['too many arguments', call('authorize', connection, 'shell', 'web1', 'root')],
+  ['no name for a target', call('authorize', connection, 'shell', '../x')],
+  ['a kind that there is not', call('authorize', connection, 'admin')],
+  ['an object for a name', call('authorize', { toString: connection }, 'shell')],
+  ['a name that is too long', call('authorize', 'x'.repeat(65), 'shell')],
+  ['a number that is none', { type: 'pong', id: 'NaN' }],
+  ['a negative number', { type: 'pong', id: -1 }],
+  ['texts for bytes', call('checkHostKey', connection, 'a', 'blob')],
+  [
+    'a session’s outcome with more in it',
+    call('endSession', connection, 's', { bytes: 0, reason: '', tenant: 'x' }),
+  ],
+  ['another prototype', JSON.parse('{"type":"pong","id":1,"__proto__":{"type":"ready"}}')],
+])('attack: a worker that says %s is killed', async (_what, word) => {
+  expect(await tell([word])).toBe(false)
+})
+
+test('attack: a worker that never stops talking is killed', async () => {
+  const word = { type: 'closed', connection }
+  expect(await tell([word], { times: 1000 })).toBe(true)
+  expect(await tell([word], { times: 100_000 })).toBe(false)
+})
+
+test.each([
+  ['frames what is no message', 'frame-of-nothing'],
+  ['announces more than a message may be', 'frame-too-long'],
+  ['says that it has a socket that nobody gave it', 'receipt-of-nothing'],
+  ['speaks to what Node itself listens to', 'internal-message'],
+  ['sends a message over the way of sockets', 'message'],
+  ['sends a socket', 'socket'],
+  ['sends bytes that are none of Node’s', 'bytes'],
+  ['sends a message without an end', 'endless'],
+])('attack: a worker that %s is killed, and nobody else ends', async (_what, deed) => {
+  const before = process.memoryUsage().rss
+  const descriptors = () => readdirSync('/proc/self/fd').length
+  const open = descriptors()
+  expect(await act(deed)).toBe(false)
+  expect(process.memoryUsage().rss - before).toBeLessThan(100 * 1048576)
+  expect(descriptors()).toBeLessThanOrEqual(open + 2)
+})
+
+/** A worker that has a session and a forward in it, and will end neither. */
+async function goingOn() {
+  const { tenant, attempt } = await fixture.somebody()
+  await product.access.addGrant(tenant, { user: 'demo', target: 'web1', allow: ['agent'] }, actor)
+  const login = JSON.stringify(attempt(), (_key, value) =>
+    value?.type === 'Buffer' ? { base64: Buffer.from(value.data).toString('base64') } : value,
+  )
+  const worker = await start('go-on', [login])
+  const server = createServer({ pauseOnConnect: true }, (socket) =>
+    worker.serve(randomUUID() as ConnectionId, socket, '198.51.100.4', { release: () => {} }),
+  ).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const client = connect(port, '127.0.0.1').on('error', () => {})
+  const events = () => product.audit.tail(tenant, { limit: 100 })
+  const { session, forward } = await eventually(async () => {
+    const opened = (await events()).find(({ type }) => type === 'forward.open')
+    return opened?.public as { session: SessionId; forward: string } | undefined
+  }, 'the forward')
+  return {
+    worker,
+    session,
+    forward,
+    async ends() {
+      const ends = (await events()).filter(({ type }) => /^(forward.close|session.end)$/.test(type))
+      return ends.map(({ type, public: { ended } }) => `${type} ${ended}`).toSorted()
+    },
+    async close() {
+      client.destroy()
+      server.close()
+      worker.kill('the test is over')
+      await worker.ended
+    },
+  }
+}
+
+test('attack: a worker that goes on with what was ended is killed, and no other', async () => {
+  const [one, two, other] = await Promise.all([goingOn(), goingOn(), goingOn()])
+  one.worker.endForward(one.forward, 'no grant any more')
+  two.worker.killSession(two.session, 'an operator said so')
+  other.worker.endForward(one.forward, 'no grant any more')
+  await sleep(5000)
+  // An honest one may take a while to write the end of a recording.
+  expect([one, two, other].map(({ worker }) => worker.isGone)).toEqual([false, false, false])
+  await Promise.all([one.worker.ended, two.worker.ended])
+  expect(await one.ends()).toEqual(['forward.close revoked', 'session.end interrupted'])
+  expect(await two.ends()).toEqual(['forward.close interrupted', 'session.end interrupted'])
+  expect(other.worker.isGone).toBe(false)
+  expect(await other.ends()).toEqual([])
+  for (const each of [one, two, other]) await each.close()
+}, 30_000)
+
+test('a worker that asks about connections that have ended lives', async () => {
+  const late = call('endSession', connection, 's', { bytes: 0, reason: 'ended' })
+  expect(await tell([late], { times: 100 })).toBe(true)
+})
+
+test('a worker that hangs up is gone soon', async () => {
+  expect(await act('disconnect', [], 5000)).toBe(false)
+  expect(await act('hang-up', [], 5000)).toBe(false)
+})
