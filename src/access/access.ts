@@ -1,8 +1,9 @@
 import type { Actor, Identity, WebIdentity } from '../auth/index.ts'
+import { bootClockMs } from '../boot-clock.ts'
 import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Database, InstanceId, NodeLease, TenantId } from '../postgres/index.ts'
+import type { Database, NodeLease, TenantId } from '../postgres/index.ts'
 import type { KeptWitness, RecordingPoint, SessionId, Unended } from '../recorder/index.ts'
 import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
@@ -11,6 +12,7 @@ import { Authorizer, type TargetChoice } from './authorizer.ts'
 import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { Denial, Wish } from './denial.ts'
+import { LeaseLapsed } from './errors.ts'
 import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
 import { createGrants, type Grants } from './grant.ts'
@@ -67,7 +69,8 @@ export interface Access extends Targets, Grants {
   refuseChain(identity: Identity, target: Target): Promise<Denial>
   /**
    * Puts a session on record; nothing may happen on the target before this resolves. An authorization
-   * starts one session. Throws AuthorizationInvalid, and AccessRevoked when it holds no more.
+   * starts one session. Throws AuthorizationInvalid, AccessRevoked when the access was taken away, and
+   * LeaseLapsed while this process may not serve.
    */
   startSession(
     authorization: Authorization,
@@ -149,8 +152,8 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   const sessions = new Sessions({ database, mint, authorizer, live, owed, witnesses, log })
   const recovery = new Recovery({ database, live, owed, witnesses, log, metrics })
   const views = new SessionViews(database)
-  let instance: InstanceId | undefined
-  const kills = new Kills({ database, live, log, metrics, instance: () => instance })
+  let lease: NodeLease | undefined
+  const kills = new Kills({ database, live, log, metrics, instance: () => lease?.instance })
 
   async function leaseKey(given: Authorization, session: SessionId): Promise<KeyLease> {
     const { authorization } = mint.checkSession(given, session)
@@ -199,7 +202,10 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
       return closeForward(database, identity, place, forward, outcome)
     },
     refuseChain: (identity, target) => authorizer.refuseChain(identity, target),
-    startSession: (authorization, start) => sessions.start(authorization, start),
+    async startSession(authorization, start) {
+      if (lease !== undefined && bootClockMs() >= lease.serveUntilMs) throw new LeaseLapsed()
+      return sessions.start(authorization, start)
+    },
     leaseKey,
     checkHostKey,
     upstreamOpened: (authorization, session) => sessions.opened(authorization, session),
@@ -222,9 +228,9 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
       for (const { session } of unended) mint.forgetSession(session)
       return recovery.interrupt(unended, mend)
     },
-    serveUnder(lease, leaseMs, mend) {
-      instance = lease.instance
-      return recovery.start(lease, leaseMs, mend)
+    serveUnder(held, leaseMs, mend) {
+      lease = held
+      return recovery.start(held, leaseMs, mend)
     },
     async close() {
       owed.close()

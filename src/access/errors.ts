@@ -82,3 +82,13 @@ export class AccessLimit extends CodedError {
     super(`a tenant may have ${max} ${what}: remove some that are not used any more`)
   }
 }
+
+/** This process could not renew its lease in time, so another one may end what it starts. */
+export class LeaseLapsed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_NODE_LEASE_LAPSED'
+
+  constructor() {
+    super('this bastion has lost its database for too long; connect again in a moment')
+  }
+}

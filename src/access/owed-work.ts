@@ -156,7 +156,8 @@ export class OwedWork {
     if (err instanceof LeaseLost) return this.close()
     owner.failures += 1
     const max = err instanceof DatabaseUnavailable ? outagePauseMaxMs : pauseMaxMs
-    const ms = Math.min(pauseMs * 2 ** Math.min(owner.failures, 16), max) * (0.75 + Math.random() / 4)
+    const ms =
+      Math.min(pauseMs * 2 ** Math.min(owner.failures, 16), max) * (0.75 + Math.random() / 4)
     const owed = owner.writes.size
     this.#log.warn({ err, tenant, owed }, 'ends of sessions could not be put on record yet')
     owner.timer = setTimeout(() => {

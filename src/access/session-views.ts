@@ -36,6 +36,8 @@ export interface Session {
   readonly recording: boolean
   /** Of the whole recording, in hex; null while it is written, and where there is none. */
   readonly recordingSha256: string | null
+  /** How long it is; null in the same cases. */
+  readonly recordingBytes: number | null
   /** False: the recording is not what was witnessed while it grew. Null: nothing was witnessed. */
   readonly recordingIntact: boolean | null
   readonly live: boolean
@@ -140,6 +142,7 @@ function sessionOf(row: SessionRow): Session {
     bytes,
     recording,
     recordingSha256: row.recordingSha256?.toString('hex') ?? null,
+    recordingBytes: row.recordingBytes,
     recordingIntact: row.recordingIntact,
     live: row.endedAt === null,
   }

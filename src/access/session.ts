@@ -9,13 +9,7 @@ import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { OwedWork } from './owed-work.ts'
 import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
-import {
-  type EndTime,
-  findSession,
-  insertSession,
-  setEnded,
-  setOpened,
-} from './session-queries.ts'
+import { type EndTime, findSession, insertSession, setEnded, setOpened } from './session-queries.ts'
 import type { SessionStart } from './session-start.ts'
 import { storedText } from './stored-text.ts'
 import { keepWitnesses } from './witness-queries.ts'

@@ -102,7 +102,9 @@ export class Witnesses {
   }
 
   async #saveAll(): Promise<void> {
-    const fresh = [...this.#watched].filter(([, { witness, savedBytes }]) => witness.bytes > savedBytes)
+    const fresh = [...this.#watched].filter(
+      ([, { witness, savedBytes }]) => witness.bytes > savedBytes,
+    )
     const byTenant = Map.groupBy(fresh, ([, { tenant }]) => tenant)
     for (const [tenant, sessions] of byTenant) {
       for (let at = 0; at < sessions.length; at += batchMax) {

@@ -96,14 +96,7 @@ export const eventTypes = {
       'outputBytes',
       'errorOutputBytes',
     ],
-    private: [
-      'userName',
-      'targetName',
-      'login',
-      'exitSignal',
-      'outputSha256',
-      'errorOutputSha256',
-    ],
+    private: ['userName', 'targetName', 'login', 'exitSignal', 'outputSha256', 'errorOutputSha256'],
   },
   'file.operation': {
     public: ['session', 'user', 'target', 'operation', 'bytes', 'status'],

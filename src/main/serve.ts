@@ -26,15 +26,15 @@ export async function serve(options: {
       log,
       metrics: createMetrics(),
       egress: config.egress,
+      serve: { node: await keepNodeName(home.paths.node), leaseMs: config.nodeLeaseMs },
     })
     closing.defer(() => product.close())
     throwIfStopped()
     const hostKeys = () => keepHostKeys(home.paths.hostKeys)
     // Made before workers read them, each for itself.
     await hostKeys()
-    const node = await keepNodeName(home.paths.node)
     const fork = workersOf(recordingsDirectory(datastores))
-    const app = await startApp({ config, datastores, product, hostKeys, fork, node })
+    const app = await startApp({ config, datastores, product, hostKeys, fork })
     closing.defer(() => app.close())
     const ready = {
       ssh: formatAddress(app.ready.ssh),

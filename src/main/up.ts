@@ -43,6 +43,7 @@ export function up(options: {
       log,
       metrics: createMetrics(),
       egress: config.egress,
+      serve: { node: await keepNodeName(home.paths.node), leaseMs: config.nodeLeaseMs },
     })
     closing.defer(() => product.close())
     const demo = await startDemo(home.paths.demo, product)
@@ -51,9 +52,8 @@ export function up(options: {
     const hostKeys = () => keepHostKeys(home.paths.hostKeys)
     // Made before workers read them, each for itself.
     await hostKeys()
-    const node = await keepNodeName(home.paths.node)
     const fork = workersOf(recordingsDirectory(datastores))
-    const app = await startApp({ config, datastores, product, hostKeys, fork, node })
+    const app = await startApp({ config, datastores, product, hostKeys, fork })
     closing.defer(() => app.close())
     const { ssh, portal, admin } = app.ready
     const facts = {

@@ -115,7 +115,7 @@ class Lease implements NodeLease {
     await this.#database.system((tx) =>
       tx.run(
         `insert into node_instance (id, node, lease_ms, lease_until)
-           values ($1, $2, $3, clock_timestamp() + $3 * interval '1 ms')`,
+           values ($1, $2, $3::integer, clock_timestamp() + $3::integer * interval '1 ms')`,
         [this.instance, this.node, this.#leaseMs],
       ),
     )

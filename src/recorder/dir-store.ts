@@ -43,13 +43,13 @@ export async function openDirStore(directory: string): Promise<Store> {
       return handle === undefined ? undefined : new DirFile(handle, [], prompt)
     },
 
-    async read(tenant, session, wanted) {
+    async read(tenant, session, expectedBytes = null) {
       await checkDirectory(tenantDirectory(tenant))
       const handle = await openIfThere(path(tenant, session), O_RDONLY)
       if (handle === undefined) return undefined
       try {
         const length = await wholeLines(handle)
-        if (wanted !== undefined && (await handle.stat()).size !== wanted.bytes) {
+        if (expectedBytes !== null && (await handle.stat()).size !== expectedBytes) {
           throw new RecordingUnusable('other-size')
         }
         if (length > 0) return handle.createReadStream({ start: 0, end: length - 1 })

@@ -42,13 +42,9 @@ export interface Recorder {
   start(start: RecordingStart): Promise<Recording>
   /**
    * The whole recording, of a live session up to now. Rejects with RecordingMissing, and with
-   * RecordingUnusable for what is no recording: another kind of file, or one of another size than bytes.
+   * RecordingUnusable for what is no recording: no regular file, or not as long as expected.
    */
-  open(
-    tenant: TenantId,
-    session: SessionId,
-    wanted?: { readonly bytes: number },
-  ): Promise<Readable>
+  open(tenant: TenantId, session: SessionId, expectedBytes?: number | null): Promise<Readable>
   /**
    * Mends what a dead process left of a session's recording, within bounds. Rejects when the storage
    * fails: it can be asked again.
@@ -67,6 +63,8 @@ export interface RecorderOptions {
   readonly metrics: Metrics
   /** Below so much room no session starts; the default is 500 MiB, or 5 % of a small storage. */
   readonly floorBytes?: number
+  /** Of a command without a terminal, so much output is kept from its beginning; the default is 8 MiB. */
+  readonly recordedOutputBytes?: number
   readonly kept?: Kept
   readonly recovery?: Partial<RecoveryBounds>
 }
@@ -112,7 +110,9 @@ export function createRecorder({
 
   function keptOf(kind: RecordingStart['kind']): Kept | undefined {
     if (kind === 'terminal') return undefined
-    return kind === 'sftp' ? keptOfFiles : (options.kept ?? keptDefault)
+    if (kind === 'sftp') return keptOfFiles
+    const { kept = keptDefault, recordedOutputBytes: firstBytes } = options
+    return firstBytes === undefined ? kept : { ...kept, firstBytes }
   }
 
   async function start(begin: RecordingStart): Promise<Recording> {
@@ -177,8 +177,8 @@ export function createRecorder({
   return {
     start,
 
-    async open(tenant, session, wanted) {
-      const stream = await store.read(tenant, session, wanted)
+    async open(tenant, session, expectedBytes) {
+      const stream = await store.read(tenant, session, expectedBytes)
       if (stream === undefined) throw new RecordingMissing()
       return stream
     },

@@ -16,12 +16,12 @@ export interface Store {
   reopen(tenant: TenantId, session: SessionId): Promise<StoredFile | undefined>
   /**
    * The file from its beginning to the end of its last whole line. Undefined when there is none; rejects
-   * with RecordingUnusable for what is no file, and where bytes are given for a file of another size.
+   * with RecordingUnusable for what is no file, and for a file that is not as long as expected.
    */
   read(
     tenant: TenantId,
     session: SessionId,
-    wanted?: { readonly bytes: number },
+    expectedBytes?: number | null,
   ): Promise<Readable | undefined>
   remove(tenant: TenantId, session: SessionId): Promise<void>
   /** How much room there is, of how much. */

@@ -5,7 +5,7 @@ import { openTestDatabase } from '../support/postgres.ts'
 const { superuser } = await openTestDatabase()
 
 /** Belong to the installation and to no tenant. A new name here is a decision. */
-const tablesOfNobody = ['schema_migration', 'vault_state']
+const tablesOfNobody = ['node_instance', 'schema_migration', 'vault_state']
 /** Look across tenants, each by policies of its own. */
 const rolesAcross = ['vaultterm_directory', 'vaultterm_system']
 const roles = ['vaultterm_app', 'vaultterm_bastion', ...rolesAcross].toSorted()
@@ -127,6 +127,8 @@ test('lets the bastion find a tenant, append to its log, and do nothing else', a
     'insert audit_leaf',
     'insert audit_private',
     'select audit_tree',
+    // Whether its own process may still write.
+    'select node_instance',
     'select tenant',
     'update audit_tree',
   ])

@@ -106,7 +106,8 @@ describe('recovery', () => {
         expect(recovered).toEqual({ outcome: 'empty' })
         continue
       }
-      if (recovered.outcome !== 'mended') throw new Error(`of ${length} bytes: ${recovered.outcome}`)
+      if (recovered.outcome !== 'mended')
+        throw new Error(`of ${length} bytes: ${recovered.outcome}`)
       const found = await checkRecording(recorder, tenant, session, recovered)
       expect(found.cast.events.slice(0, -1)).toEqual(cast.events.slice(0, lines))
       expect(found.cast.events.at(-1)?.data).toBe(note)

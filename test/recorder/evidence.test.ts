@@ -217,7 +217,7 @@ describe('attack: something else in the place of a recording', () => {
     const { tenant, session, path, recorder } = its
     const { length } = await readFile(path)
     await truncate(path, 400e9)
-    await expect(recorder.open(tenant, session, { bytes: length })).rejects.toMatchObject({
+    await expect(recorder.open(tenant, session, length)).rejects.toMatchObject({
       code: 'ERR_RECORDING_UNUSABLE',
       why: 'other-size',
     })

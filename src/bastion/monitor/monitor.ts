@@ -9,7 +9,7 @@ import type {
 import type { Auth, Identity } from '../../auth/index.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
-import type { Recorder, SessionId, Unended } from '../../recorder/index.ts'
+import type { Recorder, RecordingPoint, SessionId, Unended } from '../../recorder/index.ts'
 import {
   type AuthAttempt,
   type Departure,
@@ -50,7 +50,10 @@ import { parseUsername, type Wish as UsernameWish } from './username.ts'
 export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly tenants: Pick<Tenants, 'resolve'>
   readonly auth: Pick<Auth, 'authenticateSsh'>
-  readonly access: Pick<Access, 'authorize' | 'reachable' | 'choices' | 'refuseChain'> &
+  readonly access: Pick<
+    Access,
+    'authorize' | 'reachable' | 'choices' | 'refuseChain' | 'witnessRecording'
+  > &
     SessionMonitorDeps['access'] &
     ForwardMonitorDeps['access']
   readonly recorder: Pick<Recorder, 'recover'>
@@ -139,6 +142,12 @@ export class Monitor implements Broker {
   /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
   kill(session: SessionId, reason: string): void {
     this.#kills.note(session, reason)
+  }
+
+  /** The worker says what is durable of a recording. Of a session that it does not have, nothing. */
+  recorded(id: ConnectionId, session: SessionId, point: RecordingPoint): void {
+    const state = this.#connections.find(id)
+    if (state?.sessions.has(session)) this.#deps.access.witnessRecording(session, point)
   }
 
   /** The same for one forward. False: the worker has none to end. */

@@ -4,6 +4,7 @@ import type { Log } from '../../log.ts'
 import { type Figures, retireFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
+import type { LeaseTimes } from '../wire/lease-times.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
 import { workerMetrics } from '../wire/worker-metrics.ts'
 import type { Admitted } from './admission.ts'
@@ -14,7 +15,9 @@ import { type ForkWorker, WorkerProcess } from './worker-process.ts'
 export interface WorkerPoolOptions {
   readonly fork: ForkWorker
   /** Read anew for each worker. */
-  readonly settings: () => Promise<Omit<WorkerSettings, 'worker'>>
+  readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'lease'>>
+  /** Until when this node may serve now; undefined where it serves without a lease. */
+  readonly lease: () => LeaseTimes | undefined
   readonly limits: WorkerLimits
   readonly deps: MonitorDeps
   readonly log: Log
@@ -119,6 +122,21 @@ export class WorkerPool {
     return this.#restart
   }
 
+  /**
+   * Ends every session within so long: the workers end them, each with a line for its user, and new
+   * workers take their place.
+   */
+  endAll(withinMs: number): void {
+    const workers = [...this.#workers]
+    for (const worker of workers) worker.stop()
+    setTimeout(
+      () => {
+        for (const worker of workers) worker.kill('it serves without a lease')
+      },
+      Math.max(0, withinMs),
+    )
+  }
+
   /** Sessions go on, and nobody new is state. */
   drain(): void {
     this.#isClosing = true
@@ -138,12 +156,13 @@ export class WorkerPool {
   }
 
   async #add(): Promise<WorkerProcess> {
-    const { fork, deps, log, settings } = this.#options
+    const { fork, deps, log, settings, lease } = this.#options
     const worker = new WorkerProcess({
       fork,
-      settings: { ...(await settings()), worker: ++this.#numbers },
+      settings: { ...(await settings()), worker: ++this.#numbers, lease: lease() },
       deps,
       known: this.#known,
+      lease,
       log,
     })
     this.#workers.add(worker)

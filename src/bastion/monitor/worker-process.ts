@@ -5,6 +5,7 @@ import type { Log } from '../../log.ts'
 import { type Figures, type KnownMetrics, parseFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
+import type { LeaseTimes } from '../wire/lease-times.ts'
 import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
 import {
   errorMessage,
@@ -28,6 +29,8 @@ export interface WorkerOptions {
   readonly settings: WorkerSettings
   readonly deps: MonitorDeps
   readonly known: KnownMetrics
+  /** Until when this node may serve now. */
+  readonly lease: () => LeaseTimes | undefined
   readonly log: Log
 }
 
@@ -60,6 +63,7 @@ export class WorkerProcess {
   readonly #ready = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
   readonly #known: KnownMetrics
+  readonly #lease: () => LeaseTimes | undefined
   readonly #metrics = new Map<number, (figures: Figures | undefined) => void>()
   /** Undefined for one that could not be started. */
   readonly #pipe: MessagePipe | undefined
@@ -83,7 +87,8 @@ export class WorkerProcess {
   #isGone = false
 
   /** Throws when there can be no worker at all. */
-  constructor({ fork, settings, deps, known, log }: WorkerOptions) {
+  constructor({ fork, settings, deps, known, lease, log }: WorkerOptions) {
+    this.#lease = lease
     this.#known = known
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
@@ -202,7 +207,7 @@ export class WorkerProcess {
     this.#heardBytes = 0
     if ((this.#pipe?.unread ?? 0) > unreadMax) return this.kill('it does not read')
     for (const id of this.#handover?.late() ?? []) this.#lost(id)
-    this.#send({ type: 'ping', id: this.#messages++ })
+    this.#send({ type: 'ping', id: this.#messages++, lease: this.#lease() })
   }
 
   /** What its registry was when it was last heard of. */
@@ -332,6 +337,8 @@ export class WorkerProcess {
         return this.#lost(said.connection)
       case 'left':
         return this.#monitor.left(said.connection, said.how)
+      case 'recorded':
+        return this.#monitor.recorded(said.connection, said.session, said.point)
       case 'metrics':
         this.#lastMetrics = parseFigures(said.metrics, this.#known) ?? this.#lastMetrics
         return this.#metrics.get(said.id)?.(this.#lastMetrics)

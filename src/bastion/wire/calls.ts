@@ -12,7 +12,7 @@ const id = z
   .max(64)
   .regex(/^[\x21-\x7e]+$/)
 export const connection = id.transform((text) => text as ConnectionId)
-const session = id.transform((text) => text as SessionId)
+export const session = id.transform((text) => text as SessionId)
 export const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 const port = z.number().int().min(0).max(65_535)
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
@@ -92,6 +92,9 @@ const recordingDigest = z.strictObject({
   empty: z.boolean(),
   streams: z.strictObject({ output: streamDigest, errorOutput: streamDigest }).exactOptional(),
 })
+
+/** Of a recording that grows: its first bytes, which are durable, and their digest. */
+export const recordingPoint = z.strictObject({ bytes: count, sha256 })
 
 const startFacts = z.strictObject({
   kind,

@@ -60,6 +60,8 @@ export interface Watch {
 
 /** What the relay asks of the session around it. */
 export interface RelayEvents {
+  /** Bytes are about to be carried: it may end the process. */
+  check(): void
   /** A request of the client's after the start; reply to it. */
   clientRequest(request: ChannelRequest): void
   exit(exit: Exit): void
@@ -101,6 +103,7 @@ export class Relay {
 
     this.client = {
       data(chunk) {
+        events.check()
         bytes.up += chunk.length
         if (watch !== undefined && !watch.up(chunk)) return
         target.write(chunk, () => client.consumed(chunk.length))
@@ -120,6 +123,7 @@ export class Relay {
 
     this.target = {
       data(chunk) {
+        events.check()
         bytes.down += chunk.length
         if (watch !== undefined && !watch.down(chunk)) return
         down.output(
@@ -128,6 +132,7 @@ export class Relay {
         )
       },
       extendedData(kind, chunk) {
+        events.check()
         bytes.down += chunk.length
         if (watch !== undefined && !watch.aside(chunk)) return
         down.output(

@@ -8,7 +8,7 @@ import { KillNotices } from '../wire/kill-notices.ts'
 import { ChannelStream } from './channel-stream.ts'
 import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
-import { Draining } from './errors.ts'
+import { Draining, LeaseLapsed } from './errors.ts'
 import { forwardsMax } from './forward/forwards.ts'
 import { refusalLine } from './refusal.ts'
 
@@ -143,7 +143,9 @@ export function createService(deps: ServiceDeps): Service {
       for (const client of clients) client.endForward(forward, reason)
     },
     async close() {
-      for (const client of clients) client.endSessions(() => true, new Draining(), 'drained')
+      const reason = deps.lease.hasLapsed ? new LeaseLapsed() : new Draining()
+      const outcome = deps.lease.hasLapsed ? 'lease-lapsed' : 'drained'
+      for (const client of clients) client.endSessions(() => true, reason, outcome)
       const deadline = performance.now() + farewellMs
       while (sessions() > 0 && performance.now() < deadline) await wait(20)
       for (const client of clients) client.disconnect('the bastion is stopping')

@@ -6,6 +6,7 @@ import { adoptSocket, type Departure } from '../../ssh/index.ts'
 import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
 import type { FromWorker, SocketTag, ToWorker, WorkerSettings } from '../wire/messages.ts'
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
+import { LeaseWatch } from './lease-watch.ts'
 import { createService, type Service } from './service.ts'
 import { WorkerChannel } from './worker-channel.ts'
 
@@ -29,8 +30,17 @@ export function runWorker(): void {
   const registry = new Registry()
   let service: Service | undefined
   let ending = false
+  const lease = new LeaseWatch({
+    lapsed: () => {
+      if (service === undefined) process.exit(1)
+      void leave(service)
+    },
+    stop: () => process.exit(1),
+  })
 
-  async function start({ limits, hostKeys, recordings, logLevel, worker }: WorkerSettings) {
+  async function start(settings: WorkerSettings) {
+    const { limits, hostKeys, recordings, logLevel, worker, recordedOutputBytes } = settings
+    lease.renew(settings.lease)
     const log = createLog(logLevel).child({ module: 'bastion', worker })
     // What this is, nobody knows: the main process ends what it leaves, and starts another.
     process.on('uncaughtException', (err) => {
@@ -41,6 +51,7 @@ export function runWorker(): void {
       store: await openDirStore(recordings),
       log,
       metrics: registry,
+      recordedOutputBytes,
     })
     service = createService({
       broker: channel.broker,
@@ -49,6 +60,9 @@ export function runWorker(): void {
       limits,
       hostKeys,
       jumpClosed: (connection) => send({ type: 'closed', connection }),
+      recorded: (connection, session, point) =>
+        send({ type: 'recorded', connection, session, point }),
+      lease,
       log,
     })
     send({ type: 'ready' })
@@ -90,6 +104,7 @@ export function runWorker(): void {
       case 'evict':
         return service?.evict(message.connection)
       case 'ping':
+        lease.renew(message.lease)
         return send({ type: 'pong', id: message.id })
       case 'kill':
         return service?.kill(message.session, message.reason)

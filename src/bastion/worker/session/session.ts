@@ -230,6 +230,7 @@ export class SessionChannel {
       target,
       recording,
       {
+        check: () => this.#context.deps.lease.check(),
         clientRequest: (request) => this.#duringRelay(request),
         exit: (exit) => {
           record.exit = exit
