@@ -32,10 +32,13 @@ create function app_instance() returns uuid
 
 -- A process that stood still while its lease ran out may wake at any moment, in the middle of anything:
 -- the database writes nothing of it into a log once another process has ended its instance.
-create function node_require_lease() returns trigger language plpgsql as $$
+create function node_require_lease() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  own constant uuid := public.app_instance();
 begin
-  if app_instance() is not null and not exists (
-    select from node_instance where id = app_instance() and ended_at is null) then
+  if own is not null and not exists (
+    select from public.node_instance where id = own and ended_at is null) then
     raise exception using errcode = 'VT018', message = 'this process has lost its lease';
   end if;
   return new;
@@ -47,6 +50,15 @@ create trigger node_lease before insert on audit_checkpoint
   for each row execute function node_require_lease();
 revoke execute on function node_require_lease, app_instance from public;
 grant execute on function node_require_lease, app_instance to vaultterm_app, vaultterm_bastion;
+-- Where a log is written through functions of a role, that role asks.
+do $$
+begin
+  if exists (select from pg_roles where rolname = 'vaultterm_audit') then
+    grant select (id, ended_at) on node_instance to vaultterm_audit;
+    grant execute on function node_require_lease, app_instance to vaultterm_audit;
+  end if;
+end
+$$;
 
 -- A session belongs to the instance that started it: the connection says which, never the statement.
 alter table session

@@ -21,8 +21,8 @@ import {
   type Database,
   holdLease,
   type InstanceId,
-  type LeaseLost,
   type NodeLease,
+  type NodeLeaseLost,
   newInstanceId,
   openDatabase,
   requireSchema,
@@ -66,7 +66,7 @@ export interface App {
   /** Sessions open now. */
   readonly sessions: number
   /** Resolves when another process has taken this one's lease: it must end. */
-  readonly lost: Promise<LeaseLost>
+  readonly lost: Promise<NodeLeaseLost>
   /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
   drain(withinMs: number): Promise<boolean>
   /** Replaces the processes that parse what strangers send, one by one; nobody is refused or cut off. */

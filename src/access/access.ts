@@ -12,7 +12,7 @@ import { Authorizer, type TargetChoice } from './authorizer.ts'
 import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { Denial, Wish } from './denial.ts'
-import { LeaseLapsed } from './errors.ts'
+import { NodeLeaseLapsed } from './errors.ts'
 import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
 import { createGrants, type Grants } from './grant.ts'
@@ -70,7 +70,7 @@ export interface Access extends Targets, Grants {
   /**
    * Puts a session on record; nothing may happen on the target before this resolves. An authorization
    * starts one session. Throws AuthorizationInvalid, AccessRevoked when the access was taken away, and
-   * LeaseLapsed while this process may not serve.
+   * NodeLeaseLapsed while this process may not serve.
    */
   startSession(
     authorization: Authorization,
@@ -203,7 +203,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     },
     refuseChain: (identity, target) => authorizer.refuseChain(identity, target),
     async startSession(authorization, start) {
-      if (lease !== undefined && bootClockMs() >= lease.serveUntilMs) throw new LeaseLapsed()
+      if (lease !== undefined && bootClockMs() >= lease.serveUntilMs) throw new NodeLeaseLapsed()
       return sessions.start(authorization, start)
     },
     leaseKey,

@@ -84,7 +84,7 @@ export class AccessLimit extends CodedError {
 }
 
 /** This process could not renew its lease in time, so another one may end what it starts. */
-export class LeaseLapsed extends CodedError {
+export class NodeLeaseLapsed extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_NODE_LEASE_LAPSED'
 

@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts'
-import { DatabaseUnavailable, LeaseLost, type TenantId } from '../postgres/index.ts'
+import { DatabaseUnavailable, NodeLeaseLost, type TenantId } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { AccessMetrics } from './metrics.ts'
 
@@ -153,7 +153,7 @@ export class OwedWork {
   #wait(tenant: TenantId, owner: Owner, err: unknown): void {
     if (this.#isClosed || owner.timer !== undefined) return
     // Another process ends these sessions.
-    if (err instanceof LeaseLost) return this.close()
+    if (err instanceof NodeLeaseLost) return this.close()
     owner.failures += 1
     const max = err instanceof DatabaseUnavailable ? outagePauseMaxMs : pauseMaxMs
     const ms =

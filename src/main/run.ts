@@ -16,7 +16,7 @@ const closeMs = 20_000
 
 /**
  * Runs a server until it is told to stop: at the first signal it lets live sessions end, at the
- * second it does not. Resolves when nothing is left, with the exit status. Rejects with LeaseLost when
+ * second it does not. Resolves when nothing is left, with the exit status. Rejects with NodeLeaseLost when
  * another process has taken this one's place.
  */
 export async function runUntilStopped(config: Config, log: Log, start: Start): Promise<number> {

@@ -18,7 +18,7 @@ export class DatabaseUnavailable extends CodedError {
  * Another process has ended this process's instance: it held its lease no longer. It must not serve,
  * and the database writes nothing of it into a log.
  */
-export class LeaseLost extends CodedError {
+export class NodeLeaseLost extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_NODE_LEASE_LOST'
 
@@ -110,7 +110,7 @@ export function translate(err: unknown, writing: boolean): unknown {
   if (err instanceof RangeError) return err
   // What has no SQLSTATE did not come from the server: the connection broke or a time ran out.
   if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)
-  if (err.code === leaseLost) return new LeaseLost(err)
+  if (err.code === leaseLost) return new NodeLeaseLost(err)
   const reason = outage(err.code ?? '', writing)
   return reason === undefined ? err : new DatabaseUnavailable(reason, err)
 }

@@ -11,8 +11,8 @@ export { type Database, type Listening, openDatabase, type PoolLimits } from './
 export {
   DatabaseRoleWrong,
   DatabaseUnavailable,
-  LeaseLost,
   MigrationEdited,
+  NodeLeaseLost,
   raised,
   SchemaAhead,
   SchemaBehind,

@@ -53,16 +53,17 @@ export function settleInstance(tx: WriteTx, id: InstanceId): Promise<number> {
   )
 }
 
-/** Ended instances of which sessions are still open on record after some time. */
+/** Instances that ended, or whose lease ran out, some time ago, and whose sessions are still open on record. */
 export function listOverdueInstances(
   tx: ReadTx,
   overdueMs: number,
 ): Promise<{ readonly node: string; readonly endedAt: Date }[]> {
   return tx.many(
-    `select node, ended_at as "endedAt" from node_instance i
-       where ended_at < clock_timestamp() - $1 * interval '1 ms' and settled_at is null
+    `select node, coalesce(ended_at, lease_until) as "endedAt" from node_instance i
+       where coalesce(ended_at, lease_until) < clock_timestamp() - $1 * interval '1 ms'
+         and settled_at is null
          and exists (select from session s where s.instance = i.id and s.ended_at is null)
-       order by ended_at limit ${instancesMax}`,
+       order by 2 limit ${instancesMax}`,
     [overdueMs],
   )
 }

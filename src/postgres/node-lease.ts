@@ -4,7 +4,7 @@ import { bootClockMs } from '../boot-clock.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Database } from './database.ts'
-import { LeaseLost } from './errors.ts'
+import { NodeLeaseLost } from './errors.ts'
 import type { InstanceId } from './instance-id.ts'
 
 /**
@@ -29,7 +29,7 @@ export interface NodeLease {
   /** Called each time that serveUntilMs passes. The lease may still come back, when nobody took it. */
   onLapse(listener: () => void): void
   /** Resolves when another process has taken it: it never comes back. */
-  readonly lost: Promise<LeaseLost>
+  readonly lost: Promise<NodeLeaseLost>
   /** Gives it up, so that others need not wait until it has run out. Call it when nothing is served. */
   release(): Promise<void>
 }
@@ -63,7 +63,7 @@ class Lease implements NodeLease {
   readonly #log: Log
   readonly #closing = new AbortController()
   readonly #lapseListeners: (() => void)[] = []
-  readonly #lost = Promise.withResolvers<LeaseLost>()
+  readonly #lost = Promise.withResolvers<NodeLeaseLost>()
   #renewedAtMs = 0
   #hasLapsed = false
   #isLost = false
@@ -94,7 +94,7 @@ class Lease implements NodeLease {
     })
   }
 
-  get lost(): Promise<LeaseLost> {
+  get lost(): Promise<NodeLeaseLost> {
     return this.#lost.promise
   }
 
@@ -179,7 +179,7 @@ class Lease implements NodeLease {
   #lose(): void {
     this.#isLost = true
     this.#checkLapse()
-    const lost = new LeaseLost()
+    const lost = new NodeLeaseLost()
     this.#log.fatal({ err: lost }, 'another process has taken the lease of this one')
     this.#lost.resolve(lost)
   }

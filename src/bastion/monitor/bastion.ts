@@ -42,7 +42,7 @@ export interface BastionDeps
   readonly workers: WorkerLimits
   readonly fork: ForkWorker
   /** Read anew for each worker. */
-  readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'limits' | 'lease'>>
+  readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'limits'>>
   /** Until when this node may serve now; undefined where it serves without a lease. */
   readonly lease?: LeaseTimes | undefined
 }
@@ -156,7 +156,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       return pool.sessions === 0
     },
     leaseLapsed() {
-      pool.endAll((deps.lease?.stopAtMs ?? 0) - bootClockMs())
+      pool.leaseLapsed((deps.lease?.stopAtMs ?? 0) - bootClockMs())
     },
     async close() {
       draining = true

@@ -15,7 +15,7 @@ import { type ForkWorker, WorkerProcess } from './worker-process.ts'
 export interface WorkerPoolOptions {
   readonly fork: ForkWorker
   /** Read anew for each worker. */
-  readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'lease'>>
+  readonly settings: () => Promise<Omit<WorkerSettings, 'worker'>>
   /** Until when this node may serve now; undefined where it serves without a lease. */
   readonly lease: () => LeaseTimes | undefined
   readonly limits: WorkerLimits
@@ -122,16 +122,14 @@ export class WorkerPool {
     return this.#restart
   }
 
-  /**
-   * Ends every session within so long: the workers end them, each with a line for its user, and new
-   * workers take their place.
-   */
-  endAll(withinMs: number): void {
+  /** The lease has run out: workers end their sessions by themselves; those that do not are killed. */
+  leaseLapsed(withinMs: number): void {
     const workers = [...this.#workers]
-    for (const worker of workers) worker.stop()
+    for (const worker of workers) worker.ping()
     setTimeout(
       () => {
-        for (const worker of workers) worker.kill('it serves without a lease')
+        for (const worker of workers)
+          if (worker.sessions > 0) worker.kill('it serves without a lease')
       },
       Math.max(0, withinMs),
     )
@@ -159,7 +157,7 @@ export class WorkerPool {
     const { fork, deps, log, settings, lease } = this.#options
     const worker = new WorkerProcess({
       fork,
-      settings: { ...(await settings()), worker: ++this.#numbers, lease: lease() },
+      settings: { ...(await settings()), worker: ++this.#numbers },
       deps,
       known: this.#known,
       lease,

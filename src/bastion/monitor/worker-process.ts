@@ -327,6 +327,7 @@ export class WorkerProcess {
     switch (said.type) {
       case 'ready':
         this.#isReady = true
+        this.ping()
         return this.#ready.resolve()
       case 'pong':
         this.#owed = 0

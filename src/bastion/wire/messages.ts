@@ -22,8 +22,6 @@ export interface WorkerSettings {
   readonly logLevel: string
   /** Among those of this process, for the log. */
   readonly worker: number
-  /** Undefined where the node serves without a lease. */
-  readonly lease: LeaseTimes | undefined
   /** How much of a command's output is recorded from its beginning on. */
   readonly recordedOutputBytes: number
 }
@@ -47,6 +45,7 @@ export type ToWorker =
   | { readonly type: 'evict'; readonly connection: ConnectionId }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failure'; readonly id: number; readonly error: ErrorMessage | undefined }
+  /** The first one comes before any connection. Without a lease the node serves for ever. */
   | { readonly type: 'ping'; readonly id: number; readonly lease: LeaseTimes | undefined }
   | { readonly type: 'metrics'; readonly id: number }
   | { readonly type: 'kill'; readonly session: SessionId; readonly reason: string }

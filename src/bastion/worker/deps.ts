@@ -17,6 +17,6 @@ export interface ServiceDeps {
   readonly jumpClosed: (connection: ConnectionId) => void
   /** Tells the main process what is durable of a recording that grows. */
   readonly recorded: (connection: ConnectionId, session: SessionId, point: RecordingPoint) => void
-  readonly lease: Pick<LeaseWatch, 'check' | 'hasLapsed'>
+  readonly lease: Pick<LeaseWatch, 'check'>
   readonly log: Log
 }

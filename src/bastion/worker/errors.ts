@@ -54,7 +54,7 @@ export class Draining extends CodedError {
 }
 
 /** This node could not renew its lease in time: another one may take its place any moment. */
-export class LeaseLapsed extends CodedError {
+export class NodeLeaseLapsed extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_NODE_LEASE_LAPSED'
 

@@ -10,44 +10,40 @@ const lookMs = 250
  * before bytes are carried.
  */
 export class LeaseWatch {
-  readonly #lapsed: () => void
-  readonly #stop: () => void
+  readonly #on: { lapsed(): void; isLate(): boolean; stop(): void }
   #times: LeaseTimes | undefined
   /** The same as stopAtMs, by performance.now(), which is read in nanoseconds. */
   #stopAtMs = Number.POSITIVE_INFINITY
   #hasLapsed = false
 
-  /** stop() must end the process at once. */
-  constructor(on: { lapsed(): void; stop(): void }) {
-    this.#lapsed = on.lapsed
-    this.#stop = on.stop
+  /**
+   * lapsed() is called when sessions are to end, isLate() tells when all should have ended whether any
+   * has not, and stop() must end the process at once.
+   */
+  constructor(on: { lapsed(): void; isLate(): boolean; stop(): void }) {
+    this.#on = on
     setInterval(() => this.#look(), lookMs).unref()
-  }
-
-  get hasLapsed(): boolean {
-    return this.#hasLapsed
   }
 
   /** Without times, as without a lease, nothing runs out. */
   renew(times: LeaseTimes | undefined): void {
-    // What has lapsed ends, although the node may serve again: other workers serve then.
-    if (times === undefined || this.#hasLapsed) return
+    if (times === undefined) return
     this.#times = times
     this.#stopAtMs = performance.now() + times.stopAtMs - bootClockMs()
+    this.#look()
   }
 
   /** Ends the process where nothing may be carried. */
   check(): void {
-    if (performance.now() >= this.#stopAtMs) this.#stop()
+    if (performance.now() >= this.#stopAtMs) this.#on.stop()
   }
 
   #look(): void {
     if (this.#times === undefined) return
     const nowMs = bootClockMs()
-    if (nowMs >= this.#times.stopAtMs) this.#stop()
-    else if (nowMs >= this.#times.serveUntilMs && !this.#hasLapsed) {
-      this.#hasLapsed = true
-      this.#lapsed()
-    }
+    if (nowMs >= this.#times.stopAtMs && this.#on.isLate()) this.#on.stop()
+    const hasLapsed = nowMs >= this.#times.serveUntilMs
+    if (hasLapsed && !this.#hasLapsed) this.#on.lapsed()
+    this.#hasLapsed = hasLapsed
   }
 }

@@ -31,16 +31,13 @@ export function runWorker(): void {
   let service: Service | undefined
   let ending = false
   const lease = new LeaseWatch({
-    lapsed: () => {
-      if (service === undefined) process.exit(1)
-      void leave(service)
-    },
+    lapsed: () => void service?.lapse(),
+    isLate: () => (service?.sessions ?? 0) > 0,
     stop: () => process.exit(1),
   })
 
   async function start(settings: WorkerSettings) {
     const { limits, hostKeys, recordings, logLevel, worker, recordedOutputBytes } = settings
-    lease.renew(settings.lease)
     const log = createLog(logLevel).child({ module: 'bastion', worker })
     // What this is, nobody knows: the main process ends what it leaves, and starts another.
     process.on('uncaughtException', (err) => {

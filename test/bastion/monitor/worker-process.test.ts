@@ -28,7 +28,6 @@ async function start(what: string, args: readonly string[]) {
       hostKeys: [],
       recordings: 'dir:/nonexistent',
       recordedOutputBytes: 1024 ** 2,
-      lease: undefined,
       logLevel: 'silent',
     },
     deps,
