@@ -33,7 +33,7 @@ export interface ForwardMonitorDeps {
 
 const forwardsMax = 64
 /** Of what its worker did not close, nobody knows how much went through it. */
-const interrupted: ForwardOutcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
+const interrupted: ForwardOutcome = { ended: 'interrupted' }
 
 /** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
 export class ForwardMonitor {
@@ -190,10 +190,10 @@ export class ForwardMonitor {
   #record(
     identity: Identity,
     { forward, place, revoked }: ForwardState,
-    { bytesIn, bytesOut, ended }: ForwardOutcome,
+    { ended, ...bytes }: ForwardOutcome,
   ): Promise<void> {
     const how = revoked === undefined ? { ended } : { ended: 'revoked', reason: revoked }
-    return this.#deps.access.closeForward(identity, place, forward, { bytesIn, bytesOut, ...how })
+    return this.#deps.access.closeForward(identity, place, forward, { ...bytes, ...how })
   }
 
   /** Asked in this order: of who may not, no name is looked up for them. */
