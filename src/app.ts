@@ -15,9 +15,18 @@ import {
 import { type Ca, createCa, loginCertificates } from './ca/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
 import type { Log } from './log.ts'
-import { type Metrics, mergeMetrics } from './metrics.ts'
+import { createMetrics, type Metrics, mergeMetrics } from './metrics.ts'
 import { createPortal } from './portal/index.ts'
-import { type Database, openDatabase, requireSchema } from './postgres/index.ts'
+import {
+  type Database,
+  holdLease,
+  type InstanceId,
+  type NodeLease,
+  type NodeLeaseLost,
+  newInstanceId,
+  openDatabase,
+  requireSchema,
+} from './postgres/index.ts'
 import { createRecorder, openDirStore, type Recorder } from './recorder/index.ts'
 import { type Coordination, openCoordination } from './redis/index.ts'
 import type { ServerHostKey } from './ssh/index.ts'
@@ -36,6 +45,8 @@ export interface Product {
   readonly recorder: Recorder
   readonly coordination: Coordination
   readonly database: Database
+  /** Of a process that serves. */
+  readonly lease: NodeLease | undefined
   readonly log: Log
   readonly metrics: Metrics
   /** Ends what is open, in reverse. */
@@ -54,6 +65,8 @@ export interface App {
   readonly ready: Ready
   /** Sessions open now. */
   readonly sessions: number
+  /** Resolves when another process has taken this one's lease: it must end. */
+  readonly lost: Promise<NodeLeaseLost>
   /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
   drain(withinMs: number): Promise<boolean>
   /** Replaces the processes that parse what strangers send, one by one; nobody is refused or cut off. */
@@ -73,24 +86,31 @@ export async function openProduct(
     metrics,
     egress,
     signedHeads,
+    serve,
   }: {
     readonly log: Log
     readonly metrics: Metrics
     readonly egress: string | undefined
     /** The file in which this node remembers the heads that it signed; undefined without a home. */
     readonly signedHeads?: string | undefined
+    /** Of a process that serves. A command acts for no node. */
+    readonly serve?: { readonly node: string; readonly leaseMs: number }
   },
 ): Promise<Product> {
   const closing = new AsyncDisposableStack()
   try {
+    const instance = serve && newInstanceId()
     const database = openDatabase({
       url: datastores.database.app,
       role: 'vaultterm_app',
       log,
       metrics,
+      ...(instance && { instance }),
     })
     closing.defer(() => database.close())
     await requireSchema(database, migrations)
+    const lease =
+      instance && (await openLease(datastores, { instance, ...serve, log, metrics }, closing))
     const kek = await openKek(datastores.kek)
     const vault = createVault({ database, kek, log, metrics })
     closing.defer(() => vault.close())
@@ -112,6 +132,7 @@ export async function openProduct(
     await vault.tagOldTenants(
       async (tx, tag) => (await tagOldTargets(tx, tag)) + (await tagOldKeys(tx, tag)),
     )
+    closing.defer(() => access.close())
     const close = closing.move()
     return {
       tenants,
@@ -124,6 +145,7 @@ export async function openProduct(
       recorder,
       coordination,
       database,
+      lease,
       log,
       metrics,
       close: () => close.disposeAsync(),
@@ -135,8 +157,8 @@ export async function openProduct(
 }
 
 /**
- * Starts to serve: first mends what this node's last process left behind, then opens the bastion and
- * the pages. Resolves when all of them accept connections.
+ * Starts to serve: opens the bastion and the pages. Resolves when all of them accept connections. What
+ * lost processes left behind is mended meanwhile, and nobody waits for that.
  */
 export async function startApp(options: {
   readonly config: Config
@@ -145,19 +167,21 @@ export async function startApp(options: {
   /** Read anew for each worker: keys and certificates may be renewed. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
   readonly fork: ForkWorker
-  /** The name of this process among those of the deployment, at every start the same. */
-  readonly node: string
 }): Promise<App> {
-  const { config, datastores, product, hostKeys, fork, node } = options
-  const { access, recorder, audit, log } = product
+  const { config, datastores, product, hostKeys, fork } = options
+  const { access, recorder, audit, lease, log } = product
+  if (lease === undefined) throw new Error('the product was not opened to serve')
+  const { node } = lease
   const closing = new AsyncDisposableStack()
   try {
-    await access.recoverSessions(node, (unended) => recorder.recover(unended))
+    const mend: Recorder['recover'] = (unended) => recorder.recover(unended)
+    closing.defer(access.serveUnder(lease, config.nodeLeaseMs, mend))
     audit.startPublisher()
     const listeners: Listen[] = []
     const own = () => ownPlaces(config, datastores, listeners)
-    const serving = { hostKeys, fork, node, config, own }
+    const serving = { hostKeys, fork, lease, config, own }
     const bastion = await openBastion(datastores, product, serving, closing)
+    lease.onLapse(() => bastion.leaseLapsed())
     const page = mergeMetrics(product.metrics, () => bastion.metrics())
     const checks = readiness(product)
     const publicUrl = config.publicUrl
@@ -172,13 +196,14 @@ export async function startApp(options: {
       ssh: await bastion.listen(config.ssh),
     }
     listeners.push(ready.portal, ready.admin, ready.ssh)
-    log.info({ ...ready, node }, 'accepting connections')
+    log.info({ ...ready, node, instance: lease.instance }, 'accepting connections')
     const close = closing.move()
     return {
       ready,
       get sessions() {
         return bastion.sessions
       },
+      lost: lease.lost,
       drain: (withinMs) => bastion.drain(withinMs),
       restartWorkers: () => bastion.restart(),
       close: () => close.disposeAsync(),
@@ -189,6 +214,34 @@ export async function startApp(options: {
   }
 }
 
+/** With a connection of its own: however busy the others are, the lease is renewed. */
+async function openLease(
+  datastores: Datastores,
+  options: {
+    readonly instance: InstanceId
+    readonly node: string
+    readonly leaseMs: number
+    readonly log: Log
+    readonly metrics: Metrics
+  },
+  closing: AsyncDisposableStack,
+): Promise<NodeLease> {
+  const answerMs = Math.max(500, Math.floor(options.leaseMs / 9))
+  const database = openDatabase({
+    url: datastores.database.app,
+    role: 'vaultterm_app',
+    log: options.log,
+    // Its transactions are no work of this process: they would blur the figures of the others.
+    metrics: createMetrics(),
+    poolMax: 1,
+    limits: { waitMs: answerMs, statementMs: answerMs, lockMs: answerMs, waitingMax: 2 },
+  })
+  closing.defer(() => database.close())
+  const lease = await holdLease({ ...options, database })
+  closing.defer(() => lease.release())
+  return lease
+}
+
 /** What serves strangers looks tenants up as a role that can read no secret. */
 async function openBastion(
   datastores: Datastores,
@@ -196,7 +249,7 @@ async function openBastion(
   serving: {
     readonly hostKeys: () => Promise<readonly ServerHostKey[]>
     readonly fork: ForkWorker
-    readonly node: string
+    readonly lease: NodeLease
     readonly config: Config
     readonly own: () => OwnPlaces
   },
@@ -209,6 +262,7 @@ async function openBastion(
     role: 'vaultterm_bastion',
     log,
     metrics,
+    instance: serving.lease.instance,
   })
   closing.defer(() => database.close())
   await database.ping()
@@ -229,9 +283,11 @@ async function openBastion(
     settings: async () => ({
       hostKeys: await serving.hostKeys(),
       recordings: recordingsDirectory(datastores),
+      recordedOutputBytes: serving.config.recordedOutputBytes,
       logLevel: log.level,
     }),
-    node: serving.node,
+    node: serving.lease.node,
+    lease: serving.lease,
     log,
   })
   closing.defer(() => bastion.close())

@@ -45,6 +45,10 @@ export interface Config {
   readonly egress: string | undefined
   /** How long live sessions may go on after SIGTERM. */
   readonly drainMs: number
+  /** How long a process may go without renewing its lease before another one takes its place. */
+  readonly nodeLeaseMs: number
+  /** How much output of a command without a terminal is recorded from its beginning on. */
+  readonly recordedOutputBytes: number
   readonly limits: BastionLimits
   readonly workers: WorkerLimits
   /** Settings without a default: `up` fills those that are not set. */
@@ -167,6 +171,8 @@ const countOrNone = (fallback: number) =>
     .regex(/^\d{1,6}$/, 'is not a whole number up to 999999')
     .transform(Number)
     .default(fallback)
+/** A lease is renewed nine times while it lasts: no shorter one survives a slow moment of the database. */
+const leaseSecondsMin = 5
 
 const addressBlocks = z.string().transform((text, context) => {
   const blocks = text === 'none' ? [] : text.split(',').map((block) => block.trim())
@@ -222,6 +228,11 @@ const environment = z.object({
   VAULTTERM_WORKERS: count(Math.max(2, availableParallelism()), 64),
   VAULTTERM_WORKER_MEMORY_MIB: count(1024, 1_000_000),
   VAULTTERM_DRAIN_SECONDS: count(30, 86_400),
+  VAULTTERM_NODE_LEASE_SECONDS: count(45, 3600).refine(
+    (seconds) => seconds >= leaseSecondsMin,
+    `is less than ${leaseSecondsMin}`,
+  ),
+  VAULTTERM_RECORDED_OUTPUT_MIB: count(8, 1024),
   VAULTTERM_LOGIN_GRACE_SECONDS: count(60, 3600),
   VAULTTERM_UNAUTHENTICATED_MAX: count(400, 100_000),
   VAULTTERM_UNAUTHENTICATED_PER_SOURCE_MAX: count(64, 100_000),
@@ -266,6 +277,8 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     nativeCiphers: values.VAULTTERM_NATIVE_CIPHERS,
     egress: values.VAULTTERM_EGRESS,
     drainMs: values.VAULTTERM_DRAIN_SECONDS * 1000,
+    nodeLeaseMs: values.VAULTTERM_NODE_LEASE_SECONDS * 1000,
+    recordedOutputBytes: values.VAULTTERM_RECORDED_OUTPUT_MIB * 1024 ** 2,
     limits: {
       loginGraceMs: values.VAULTTERM_LOGIN_GRACE_SECONDS * 1000,
       unauthenticatedMax: values.VAULTTERM_UNAUTHENTICATED_MAX,

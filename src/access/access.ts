@@ -1,9 +1,10 @@
 import type { Actor, Identity, WebIdentity } from '../auth/index.ts'
+import { bootClockMs } from '../boot-clock.ts'
 import type { Ca } from '../ca/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Database, TenantId } from '../postgres/index.ts'
-import type { SessionId, Unended } from '../recorder/index.ts'
+import type { Database, NodeLease, TenantId } from '../postgres/index.ts'
+import type { KeptWitness, RecordingPoint, SessionId, Unended } from '../recorder/index.ts'
 import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
@@ -13,6 +14,7 @@ import type { ChannelKind } from './channel-kind.ts'
 import { type ChoicePage, type ChoiceQuery, listChoices } from './choices.ts'
 import type { JumpAddress } from './decision.ts'
 import type { Denial, Wish } from './denial.ts'
+import { NodeLeaseLapsed } from './errors.ts'
 import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
 import { createGrants, type Grants } from './grant.ts'
@@ -20,12 +22,15 @@ import { isHostKeyOf } from './host-key.ts'
 import { type KillListener, type KillResult, Kills } from './kill.ts'
 import { LiveSessions } from './live-sessions.ts'
 import { accessMetrics } from './metrics.ts'
-import { interruptSessions, type MendRecordings, recoverSessions } from './recovery.ts'
+import { OwedWork } from './owed-work.ts'
+import { type MendRecording, Recovery } from './recovery.ts'
 import { type SessionOutcome, Sessions } from './session.ts'
 import type { SessionStart } from './session-start.ts'
 import { type Session, type SessionList, SessionViews } from './session-views.ts'
 import { createTargets, type Targets } from './target.ts'
 import type { Target } from './target-fields.ts'
+import { findWitness } from './witness-queries.ts'
+import { Witnesses } from './witnesses.ts'
 
 export interface Access extends Targets, Grants {
   /**
@@ -72,7 +77,8 @@ export interface Access extends Targets, Grants {
   ): Promise<void>
   /**
    * Puts a session on record; nothing may happen on the target before this resolves. An authorization
-   * starts one session. Throws AuthorizationInvalid, and AccessRevoked when it holds no more.
+   * starts one session. Throws AuthorizationInvalid, AccessRevoked when the access was taken away, and
+   * NodeLeaseLapsed while this process may not serve.
    */
   startSession(
     authorization: Authorization,
@@ -107,10 +113,22 @@ export interface Access extends Targets, Grants {
   sessionsFor(person: WebIdentity, list?: SessionList): Promise<readonly Session[]>
   /** undefined where the person may not do the act, and where there is no such session. */
   sessionFor(person: WebIdentity, act: Act, id: string): Promise<Session | undefined>
-  /** Ends sessions of a worker that is no more, with what is left of their recordings. */
-  interruptSessions(sessions: readonly Unended[], mend: MendRecordings): Promise<number>
-  /** At start: ends what an earlier process of this node left open. Answers how many. */
-  recoverSessions(node: string, mend: MendRecordings): Promise<number>
+  /** Remembers what a worker told of a live session's recording while it grows. */
+  witnessRecording(session: SessionId, point: RecordingPoint): void
+  /** What was witnessed of a recording; undefined where nothing was. */
+  recordingWitness(tenant: TenantId, session: SessionId): Promise<KeptWitness | undefined>
+  /**
+   * Ends sessions of a worker that died, with what is left of their recordings. Resolves when each was
+   * tried once; those that cannot be put on record now are tried again.
+   */
+  interruptSessions(sessions: readonly Unended[], mend: MendRecording): Promise<void>
+  /**
+   * From here on, sessions that start belong to the lease's instance, and this process ends those of
+   * instances that have lost theirs. Close it with the answer.
+   */
+  serveUnder(lease: NodeLease, leaseMs: number, mend: MendRecording): () => Promise<void>
+  /** What is still to be put on record is left to the process that ends this one's sessions. */
+  close(): Promise<void>
 }
 
 export interface AccessDeps {
@@ -137,9 +155,13 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   const mint = new Mint()
   const authorizer = new Authorizer(database, vault, mint, metrics)
   const live = new LiveSessions(registry, log, metrics)
-  const sessions = new Sessions({ database, mint, authorizer, live, log })
+  const owed = new OwedWork(log, metrics)
+  const witnesses = new Witnesses(database, log)
+  const sessions = new Sessions({ database, mint, authorizer, live, owed, witnesses, log })
+  const recovery = new Recovery({ database, live, owed, witnesses, log, metrics })
   const views = new SessionViews(database)
-  const kills = new Kills({ database, live, log, metrics })
+  let lease: NodeLease | undefined
+  const kills = new Kills({ database, live, log, metrics, instance: () => lease?.instance })
 
   async function leaseKey(given: Authorization, session: SessionId): Promise<KeyLease> {
     const { authorization } = mint.checkSession(given, session)
@@ -187,7 +209,10 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
       live.removeForward(forward)
       return closeForward(database, identity, place, forward, outcome)
     },
-    startSession: (authorization, start) => sessions.start(authorization, start),
+    async startSession(authorization, start) {
+      if (lease !== undefined && bootClockMs() >= lease.serveUntilMs) throw new NodeLeaseLapsed()
+      return sessions.start(authorization, start)
+    },
     leaseKey,
     checkHostKey,
     upstreamOpened: (authorization, session) => sessions.opened(authorization, session),
@@ -199,11 +224,26 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     findSession: (id) => views.findAnywhere(id),
     sessionsFor: (person, list = {}) => views.listFor(person, list),
     sessionFor: (person, act, id) => views.findFor(person, act, id),
-    async interruptSessions(unended, mend) {
-      for (const { session } of unended) mint.forgetSession(session)
-      return interruptSessions({ database, live }, unended, mend)
+    witnessRecording(session, point) {
+      const tenant = live.tenantOf(session)
+      if (tenant !== undefined) witnesses.add(tenant, session, point)
     },
-    recoverSessions: (node, mend) => recoverSessions({ database, live, log }, node, mend),
+    async recordingWitness(tenant, session) {
+      return (await database.read(tenant, (tx) => findWitness(tx, session)))?.kept
+    },
+    interruptSessions(unended, mend) {
+      for (const { session } of unended) mint.forgetSession(session)
+      return recovery.interrupt(unended, mend)
+    },
+    serveUnder(held, leaseMs, mend) {
+      lease = held
+      return recovery.start(held, leaseMs, mend)
+    },
+    async close() {
+      owed.close()
+      witnesses.close()
+      await witnesses.save()
+    },
   }
 }
 

@@ -84,3 +84,13 @@ export class AccessLimit extends CodedError {
     super(`a tenant can have at most ${max} ${what}: remove some that are no longer used`)
   }
 }
+
+/** This process could not renew its lease in time, so another one may end what it starts. */
+export class NodeLeaseLapsed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_NODE_LEASE_LAPSED'
+
+  constructor() {
+    super('this bastion has lost its database for too long; connect again in a moment')
+  }
+}

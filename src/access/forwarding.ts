@@ -19,9 +19,9 @@ export interface Forward {
 }
 
 export interface ForwardOutcome {
-  /** Towards the target, and from it. */
-  readonly bytesIn: number
-  readonly bytesOut: number
+  /** Towards the target, and from it; absent where nobody knows, as when the worker that carried it died. */
+  readonly bytesIn?: number
+  readonly bytesOut?: number
   /** In one word, or a code. */
   readonly ended: string
   /** Why, where somebody else than its user ended it. */
@@ -82,8 +82,8 @@ export async function closeForward(
         target: target.id,
         kind,
         ended,
-        bytesIn: String(bytesIn),
-        bytesOut: String(bytesOut),
+        bytesIn: bytesIn === undefined ? 'unknown' : String(bytesIn),
+        bytesOut: bytesOut === undefined ? 'unknown' : String(bytesOut),
       },
       private: { reason },
     }),

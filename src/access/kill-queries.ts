@@ -1,22 +1,41 @@
-/** Row-level security narrows every statement here to the tenant of the transaction. */
+/** Row-level security narrows every statement here, but those marked, to the tenant of the transaction. */
 
-import type { ReadTx, WriteTx } from '../postgres/index.ts'
+import type { Actor } from '../auth/index.ts'
+import type { InstanceId, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
-import { type SessionRow, sessionColumns, sessionTables } from './session-row.ts'
+import type { SessionRow } from './session-row.ts'
 
-/** Marks live sessions to be ended, with why; those that were marked before keep their reason. */
+/** What the log says of a session that is marked to end. */
+export type KilledRow = Pick<SessionRow, 'id' | 'userId' | 'user' | 'targetId' | 'target'>
+
+/** What decides whether a session may go on: never its command, which may be large. */
+export type UnmarkedRow = Pick<
+  SessionRow,
+  | 'id'
+  | 'userId'
+  | 'keyFingerprint'
+  | 'targetId'
+  | 'targetGeneration'
+  | 'login'
+  | 'kind'
+  | 'certificateGeneration'
+  | 'certificateSerial'
+  | 'certificateKeyId'
+>
+
+/** Marks live sessions to be ended, with why and by whom; those that were marked before keep their mark. */
 export function setKilled(
   tx: WriteTx,
   ids: readonly SessionId[],
   reason: string,
-): Promise<SessionRow[]> {
+  actor: Actor,
+): Promise<KilledRow[]> {
   return tx.many(
-    `update session s set killed_at = now(), kill_reason = $2
-     from tenant t
-     where s.id = any($1) and s.ended_at is null and s.killed_at is null
-       and t.tenant_id = s.tenant_id
-     returning ${sessionColumns}`,
-    [ids, reason],
+    `update session set killed_at = now(), kill_reason = $2, killed_by = $3
+     where id = any($1) and ended_at is null and killed_at is null
+     returning id, user_id as "userId", user_name as user, target_id as "targetId",
+       target_name as target`,
+    [ids, reason, `${actor.kind} ${actor.id}`.slice(0, 256)],
   )
 }
 
@@ -33,11 +52,34 @@ export function listKilled(
 }
 
 /** Of some sessions, those that go on and were not marked. */
-export function listUnmarked(tx: ReadTx, ids: readonly SessionId[]): Promise<SessionRow[]> {
+export function listUnmarked(tx: ReadTx, ids: readonly SessionId[]): Promise<UnmarkedRow[]> {
   return tx.many(
-    `select ${sessionColumns} from ${sessionTables}
-       where s.id = any($1) and s.ended_at is null and s.killed_at is null`,
+    `select id, user_id as "userId", key_fingerprint as "keyFingerprint",
+       target_id as "targetId", target_generation as "targetGeneration", login, kind,
+       certificate_generation as "certificateGeneration",
+       certificate_serial::text as "certificateSerial", certificate_key_id as "certificateKeyId"
+     from session where id = any($1) and ended_at is null and killed_at is null`,
     [ids],
+  )
+}
+
+/**
+ * Across tenants: those with a live session of this instance that is marked, or with a live session of
+ * it and a grant that ran out a moment ago.
+ */
+export function listTenantsToLookAt(
+  tx: ReadTx,
+  instance: InstanceId,
+): Promise<{ readonly tenant: TenantId }[]> {
+  return tx.many(
+    `select distinct tenant_id as tenant from session
+       where instance = $1 and ended_at is null and killed_at is not null
+     union
+     select tenant_id from access_grant g
+       where until between now() - interval '2 minutes' and now()
+         and exists (select from session s
+           where s.instance = $1 and s.tenant_id = g.tenant_id and s.ended_at is null)`,
+    [instance],
   )
 }
 

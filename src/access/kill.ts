@@ -1,26 +1,26 @@
-import { z } from 'zod'
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Actor } from '../auth/index.ts'
 import type { Log } from '../log.ts'
-import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
+import {
+  type Database,
+  type InstanceId,
+  parseTenantId,
+  type TenantId,
+  type WriteTx,
+} from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
-import { type Credential, readCircumstances } from './circumstances.ts'
-import { type Forward, forwardWish } from './forwarding.ts'
-import { listKilled, listUnmarked, notify, setKilled } from './kill-queries.ts'
+import { type Baseless, findBaseless } from './baseless.ts'
+import { listKilled, listTenantsToLookAt, notify, setKilled } from './kill-queries.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { AccessMetrics } from './metrics.ts'
-import { type Asker, decide, type Rule, refuseStay, type TargetRequest } from './policy.ts'
 import { sessionKilled } from './session-events.ts'
 import { findSession, findSessionTenant } from './session-queries.ts'
-import type { SessionRow } from './session-row.ts'
 import { storedText } from './stored-text.ts'
-import { targetOf } from './target.ts'
-import type { Target } from './target-fields.ts'
-import { listTargetsById } from './target-queries.ts'
+import { TenantLooks } from './tenant-looks.ts'
 
-/** Ends what this process has open and nobody may have open any more. */
+/** Ends sessions and forwards of this process. */
 export interface KillListener {
-  /** A session, whose user is told why. */
+  /** The reason is for the session's user. */
   session(session: SessionId, reason: string): void
   /** One forward of a session that goes on. */
   forward(forward: string, reason: string): void
@@ -28,46 +28,49 @@ export interface KillListener {
 
 export type KillResult = 'killed' | 'not-live' | 'unknown'
 
+/** Carries the tenant of a session that was marked. */
 const killChannel = 'vaultterm_session_kill'
-/** Triggers on everything that access stands on notify here, with the tenant. */
+/** Carries the tenant of a change: triggers notify of everything that a session stands on. */
 const changeChannel = 'vaultterm_access_change'
 
 const reasonMax = 200
-const lookMs = 15_000
+/** Between looks for what no notification tells of: a grant that runs out. */
+const sweepMs = 15_000
+/** Every tenant with live sessions here is looked at again after so long, whatever was heard. */
+const lookAgainMs = 300_000
+/** Between lines about notifications that were not understood. */
+const complainMs = 60_000
 const system: Actor = { kind: 'system', id: 'access', name: 'VaultTerm' }
 
-const payloadShape = z.object({ tenant: z.string(), session: z.string(), reason: z.string() })
-
-/** What must end, each with why. */
-interface Baseless {
-  readonly sessions: ReadonlyMap<SessionId, string>
-  readonly forwards: ReadonlyMap<string, string>
-}
-
 /**
- * Ends sessions that their users would go on with: an operator wants it, or what they stood on is
- * gone. The mark is in the database, so a node that missed the word finds it there. A forward that is
- * not allowed any more ends without its session, where that one is; only the node that has it knows of
- * it, and so it has no mark.
+ * Ends sessions against their users' will: an operator asked for it, or what the session stood on is
+ * gone.
+ *
+ * The mark on a session's row decides, with its reason; it is written in one transaction with its event.
+ * A notification says only at which tenant to look: any login of the database can send one. A forward
+ * that is no longer allowed ends alone where its session may go on. It has no mark, because only the
+ * node that carries it knows it.
  */
 export class Kills {
   readonly #database: Database
   readonly #live: LiveSessions
   readonly #log: Log
   readonly #metrics: AccessMetrics
-  /** Tenants that are being looked at, and whether once more is wanted after that. */
-  readonly #looking = new Map<TenantId, boolean>()
+  readonly #instance: () => InstanceId | undefined
 
   constructor(deps: {
     readonly database: Database
     readonly live: LiveSessions
     readonly log: Log
     readonly metrics: AccessMetrics
+    /** Of this process, once it serves. */
+    readonly instance: () => InstanceId | undefined
   }) {
     this.#database = deps.database
     this.#live = deps.live
     this.#log = deps.log
     this.#metrics = deps.metrics
+    this.#instance = deps.instance
   }
 
   async kill(
@@ -82,11 +85,10 @@ export class Kills {
     const { tenant } = found
     const why = storedText(reason, reasonMax)
     return this.#database.write(tenant, async (tx) => {
-      const [row] = await setKilled(tx, [session], why)
-      const marked = row ?? (await findSession(tx, session))
-      if (marked === undefined || marked.endedAt !== null) return 'not-live'
-      // Told again when it was marked before: whoever asks twice sees that it goes on.
-      await notify(tx, killChannel, formatPayload(tenant, session, marked.killReason ?? why))
+      const [row] = await setKilled(tx, [session], why, actor)
+      if (row === undefined && (await findSession(tx, session))?.endedAt !== null) return 'not-live'
+      // Also when it was marked before: an operator who asks twice sees that the session goes on.
+      await notify(tx, killChannel, tenant)
       if (row !== undefined) {
         await appendEvent(tx, sessionKilled(row, reason, actor))
         this.#metrics.kills.inc({ why: 'asked' })
@@ -95,7 +97,7 @@ export class Kills {
     })
   }
 
-  /** Until the answer is called, the listener hears of each session of this process that must end. */
+  /** Tells the listener of each session and forward of this process that must end, until the answer is called. */
   async onKill(listener: KillListener): Promise<() => Promise<void>> {
     const tell: KillListener = {
       session: (session, reason) => {
@@ -103,69 +105,82 @@ export class Kills {
       },
       forward: (forward, reason) => listener.forward(forward, reason),
     }
-    const kills = await this.#database.listen(killChannel, (payload) => {
-      if (payload === undefined) return void this.#lookAll(tell)
-      const parsed = parsePayload(payload)
-      if (parsed === undefined) this.#log.warn('a notification to end a session was not understood')
-      else tell.session(parsed.session, parsed.reason)
-    })
-    const changes = await this.#database.listen(changeChannel, (payload) => {
-      const tenant = payload === undefined ? undefined : parseTenantId(payload)
-      if (tenant === undefined) void this.#lookAll(tell)
-      else void this.#lookOnce(tenant, tell)
-    })
-    // For what ends without anybody doing anything: a grant that runs out.
-    const timer = setInterval(() => void this.#lookAll(tell), lookMs).unref()
+    const looks = new TenantLooks((tenant) => this.#look(tenant, tell))
+    const lookAtAll = () => {
+      for (const tenant of this.#live.tenants()) looks.ask(tenant)
+    }
+    let complainedAtMs = -Infinity
+    const heard = (payload: string | undefined) => {
+      // Notifications may have been missed.
+      if (payload === undefined) return lookAtAll()
+      const tenant = parseTenantId(payload)
+      if (tenant !== undefined) {
+        if (this.#live.of(tenant).length > 0) looks.ask(tenant)
+      } else if (performance.now() - complainedAtMs > complainMs) {
+        complainedAtMs = performance.now()
+        this.#log.warn('a notification was not understood: who sends to this database?')
+      }
+    }
+    const kills = await this.#database.listen(killChannel, heard)
+    const changes = await this.#database.listen(changeChannel, heard)
+    const sweep = setInterval(() => void this.#sweep(looks, lookAtAll), sweepMs).unref()
+    const again = setInterval(lookAtAll, lookAgainMs).unref()
     return async () => {
-      clearInterval(timer)
+      clearInterval(sweep)
+      clearInterval(again)
+      looks.close()
       await kills.close()
       await changes.close()
     }
   }
 
-  async #lookAll(tell: KillListener): Promise<void> {
-    for (const tenant of this.#live.tenants()) await this.#lookOnce(tenant, tell)
-  }
-
-  /** One look at a time: a hundred changes that come while it runs are one more look. */
-  async #lookOnce(tenant: TenantId, tell: KillListener): Promise<void> {
-    const running = this.#looking.has(tenant)
-    this.#looking.set(tenant, running)
-    if (running) return
+  /** One statement for all tenants, which reads only those with live sessions of this instance. */
+  async #sweep(looks: TenantLooks, lookAtAll: () => void): Promise<void> {
+    const instance = this.#instance()
+    if (instance === undefined) return lookAtAll()
     try {
-      do {
-        this.#looking.set(tenant, false)
-        await this.#look(tenant, tell)
-      } while (this.#looking.get(tenant) === true)
-    } finally {
-      this.#looking.delete(tenant)
+      const found = await this.#database.system((tx) => listTenantsToLookAt(tx, instance))
+      for (const { tenant } of found) looks.ask(tenant)
+    } catch (err) {
+      this.#log.warn({ err }, 'could not look which sessions must end')
     }
   }
 
-  /** Of this process's sessions of a tenant, ends those that are marked or have nothing to stand on. */
+  /** Ends this process's sessions of a tenant that are marked, and those that are no longer allowed. */
   async #look(tenant: TenantId, tell: KillListener): Promise<void> {
-    const ids = this.#live.of(tenant)
-    if (ids.length === 0) return
-    // Before what decides about them is read: those that come later are decided about by what is newer.
-    const forwards = this.#live.forwardsOf(tenant)
     try {
-      const look = async (tx: WriteTx) => {
-        const baseless = await findBaseless(tx, ids, forwards)
-        const marked = await markBaseless(tx, baseless.sessions)
-        return { sessions: await listKilled(tx, ids), forwards: baseless.forwards, marked }
-      }
-      const doomed = await this.#database.write(tenant, look, { retry: true })
-      this.#metrics.kills.inc({ why: 'baseless' }, doomed.marked)
-      for (const { id, reason } of doomed.sessions) tell.session(id, reason)
-      for (const [id, reason] of doomed.forwards) tell.forward(id, reason)
+      const ids = this.#live.of(tenant)
+      if (ids.length === 0) return
+      // Read before the rows that decide about them: newer forwards were decided about by newer rows.
+      const forwards = this.#live.forwardsOf(tenant)
+      const { killed, baseless } = await this.#database.read(tenant, async (tx) => ({
+        killed: await listKilled(tx, ids),
+        baseless: await findBaseless(tx, ids, forwards),
+      }))
+      for (const { id, reason } of killed) tell.session(id, reason)
+      await this.#mark(tenant, baseless)
+      for (const [id, reason] of baseless.sessions) tell.session(id, reason)
+      for (const [id, reason] of baseless.forwards) tell.forward(id, reason)
     } catch (err) {
-      // The database is away, or busy: the next look is not far.
       this.#log.warn({ err, tenant }, 'could not look which sessions must end')
+    }
+  }
+
+  /** Sessions end also where the log takes no mark: access that was taken away does not wait for it. */
+  async #mark(tenant: TenantId, { sessions }: Baseless): Promise<void> {
+    if (sessions.size === 0) return
+    try {
+      const marked = await this.#database.write(tenant, (tx) => markBaseless(tx, sessions), {
+        retry: true,
+      })
+      this.#metrics.kills.inc({ why: 'baseless' }, marked)
+    } catch (err) {
+      this.#log.error({ err, tenant }, 'sessions end without a mark: it could not be put on record')
     }
   }
 }
 
-/** All of them are marked before any of it is on the log, of which the lock comes last. */
+/** Marks all of them before the first event: the log's lock is the last one that a transaction takes. */
 async function markBaseless(
   tx: WriteTx,
   baseless: ReadonlyMap<SessionId, string>,
@@ -173,99 +188,9 @@ async function markBaseless(
   const events: AuditEvent[] = []
   for (const reason of new Set(baseless.values())) {
     const ids = [...baseless].filter(([, why]) => why === reason).map(([id]) => id)
-    const rows = await setKilled(tx, ids, reason)
+    const rows = await setKilled(tx, ids, reason, system)
     events.push(...rows.map((row) => sessionKilled(row, reason, system)))
   }
   for (const event of events) await appendEvent(tx, event)
   return events.length
-}
-
-/**
- * Of some sessions, those that would not be allowed any more; and of the forwards in the others, those
- * that would not, each by its own kind and destination.
- */
-async function findBaseless(
-  tx: WriteTx,
-  ids: readonly SessionId[],
-  open: readonly Forward[],
-): Promise<Baseless> {
-  const now = new Date()
-  const sessions = new Map<SessionId, string>()
-  const forwards = new Map<string, string>()
-  const rows = await listUnmarked(tx, ids)
-  if (rows.length === 0) return { sessions, forwards }
-  const people = rows.map(credentialOf)
-  const targetIds = [...new Set(rows.map(({ targetId }) => targetId))]
-  const { askers, rules } = await readCircumstances(tx, people, targetIds)
-  const targets = await listTargetsById(tx, targetIds)
-  const targetsById = new Map(targets.map((target) => [target.id, targetOf(target)]))
-  const openIn = Map.groupBy(open, ({ session }) => session)
-  for (const [i, { id, targetId, targetGeneration, login, kind }] of rows.entries()) {
-    const asker = askers[i]
-    if (asker === undefined) throw new Error('each person is answered for')
-    const target = targetsById.get(targetId)
-    const isAsOpened = target === undefined || target.generation === targetGeneration
-    const reason = isAsOpened ? whyNot(asker, target, rules, { login, kind }, now) : changed
-    if (reason !== undefined) {
-      sessions.set(id, reason)
-      continue
-    }
-    for (const forward of openIn.get(id) ?? []) {
-      const gone = whyNot(asker, target, rules, { login, ...forwardWish(forward) }, now)
-      if (gone !== undefined) forwards.set(forward.id, gone)
-    }
-  }
-  return { sessions, forwards }
-}
-
-function credentialOf(row: SessionRow): Credential {
-  const { userId: id, keyFingerprint, certificateGeneration: generation } = row
-  const { certificateSerial: serial, certificateKeyId: keyId } = row
-  if (generation === null || serial === null || keyId === null) return { id, keyFingerprint }
-  return { id, keyFingerprint, certificate: { generation, serial, keyId } }
-}
-
-const changed = 'the address or the host key of the target was changed; connect again'
-
-/** Why somebody may not go on, in words for them. */
-function whyNot(
-  asker: Asker,
-  target: Target | undefined,
-  rules: readonly Rule[],
-  request: TargetRequest,
-  now: Date,
-): string | undefined {
-  const gone = refuseStay(asker)
-  if (gone === 'suspended') return `${asker.tenantSlug} was suspended`
-  if (gone !== undefined || asker.user === undefined) {
-    return 'your account, or the key you came in with, was removed'
-  }
-  if (target === undefined) return 'the target was removed'
-  const decision = decide(asker.user, target, rules, request, now)
-  if (!('refused' in decision)) return undefined
-  switch (decision.refused) {
-    case 'no-destination':
-      return 'no grant of yours leads there any more'
-    case 'no-kind':
-      return `no grant of yours allows ${request.kind} on this target any more`
-    case 'no-grant':
-    case 'no-login':
-      return 'your access to this target ended'
-  }
-}
-
-function formatPayload(tenant: TenantId, session: SessionId, reason: string): string {
-  return JSON.stringify({ tenant, session, reason })
-}
-
-/** undefined for what somebody else sent on the channel. */
-function parsePayload(payload: string): { session: SessionId; reason: string } | undefined {
-  try {
-    const { session: id, reason } = payloadShape.parse(JSON.parse(payload))
-    const session = parseSessionId(id)
-    return session && { session, reason: storedText(reason, reasonMax) }
-  } catch {
-    // Not JSON, or another shape.
-    return undefined
-  }
 }

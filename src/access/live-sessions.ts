@@ -7,26 +7,27 @@ import type { AccessMetrics } from './metrics.ts'
 
 const renewMs = 20_000
 const ttlMs = 60_000
-/** A session that is over sooner is never entered: to tell of a command that took a moment costs more than it. */
+/** A shorter session is never entered: that would cost more than the session. */
 const showMs = 200
 
 interface Live {
   readonly tenant: TenantId
   readonly forwards: Map<string, Forward>
   entry: LiveSession | undefined
-  /** Until it is entered. */
+  /** Runs until the session is entered into the registry. */
   timer: NodeJS.Timeout | undefined
 }
 
 /**
- * The sessions that this process has started and not ended, and their entries in the registry, which
- * other nodes read. The registry may fail: it is only a view. And the forwards that are open in them.
+ * The sessions that this process has started and not ended, with their open forwards, and their entries
+ * in the registry, which other nodes read. The registry may fail: it is only a view.
  */
 export class LiveSessions {
   readonly #registry: LiveRegistry | undefined
   readonly #log: Log
   readonly #metrics: AccessMetrics
   readonly #live = new Map<SessionId, Live>()
+  readonly #ofTenant = new Map<TenantId, Set<SessionId>>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(registry: LiveRegistry | undefined, log: Log, metrics: AccessMetrics) {
@@ -35,14 +36,16 @@ export class LiveSessions {
     this.#metrics = metrics
   }
 
-  /** From here on, who takes access away finds the session: call it before its row is committed. */
+  /** From here on a look at the tenant includes the session: call it before its row is committed. */
   expect(tenant: TenantId, session: SessionId): void {
     this.#live.set(session, { tenant, forwards: new Map(), entry: undefined, timer: undefined })
+    const own = this.#ofTenant.get(tenant) ?? new Set()
+    this.#ofTenant.set(tenant, own.add(session))
     this.#metrics.live.set(this.#live.size)
     this.#timer ??= setInterval(() => this.#renew(), renewMs).unref()
   }
 
-  /** Enters it into the registry, once it is started and when it lasts; unless it has ended meanwhile. */
+  /** Enters a started session into the registry after a moment, unless it has ended by then. */
   show(session: SessionId, entry: LiveSession): void {
     const live = this.#live.get(session)
     if (live === undefined) return
@@ -57,6 +60,9 @@ export class LiveSessions {
     const live = this.#live.get(session)
     if (live === undefined) return
     this.#live.delete(session)
+    const own = this.#ofTenant.get(live.tenant)
+    own?.delete(session)
+    if (own?.size === 0) this.#ofTenant.delete(live.tenant)
     this.#metrics.live.set(this.#live.size)
     clearTimeout(live.timer)
     if (live.entry !== undefined) this.#take(live.tenant, session)
@@ -65,7 +71,7 @@ export class LiveSessions {
     this.#timer = undefined
   }
 
-  /** The same for a forward in one of them: call it before it is decided about. */
+  /** Enters a forward of a live session: call it before the forward is decided about. */
   expectForward(forward: Forward): void {
     this.#live.get(forward.session)?.forwards.set(forward.id, forward)
   }
@@ -76,21 +82,25 @@ export class LiveSessions {
 
   /** Those in a tenant's sessions. */
   forwardsOf(tenant: TenantId): readonly Forward[] {
-    return [...this.#live.values()].flatMap((live) =>
-      live.tenant === tenant ? [...live.forwards.values()] : [],
-    )
+    return this.of(tenant).flatMap((session) => [
+      ...(this.#live.get(session)?.forwards.values() ?? []),
+    ])
   }
 
   has(session: SessionId): boolean {
     return this.#live.has(session)
   }
 
+  tenantOf(session: SessionId): TenantId | undefined {
+    return this.#live.get(session)?.tenant
+  }
+
   tenants(): readonly TenantId[] {
-    return [...new Set([...this.#live.values()].map(({ tenant }) => tenant))]
+    return [...this.#ofTenant.keys()]
   }
 
   of(tenant: TenantId): readonly SessionId[] {
-    return [...this.#live].filter(([, live]) => live.tenant === tenant).map(([id]) => id)
+    return [...(this.#ofTenant.get(tenant) ?? [])]
   }
 
   #renew(): void {

@@ -6,6 +6,9 @@ export interface AccessMetrics {
   readonly refusalsUnlogged: Counter
   readonly live: Gauge
   readonly kills: Counter<'why'>
+  readonly owed: Gauge
+  readonly owedFailures: Counter
+  readonly recovered: Counter<'recording'>
 }
 
 export function accessMetrics(registry: Metrics): AccessMetrics {
@@ -31,6 +34,22 @@ export function accessMetrics(registry: Metrics): AccessMetrics {
       name: 'bastion_access_kills_total',
       help: 'Sessions that were ended by somebody else than their user, by why.',
       labelNames: ['why'],
+      registers,
+    }),
+    owed: new Gauge({
+      name: 'bastion_access_ends_owed',
+      help: 'Ends of sessions that wait to be put on record.',
+      registers,
+    }),
+    owedFailures: new Counter({
+      name: 'bastion_access_ends_failed_total',
+      help: 'Attempts to put an end on record that failed; each is tried again.',
+      registers,
+    }),
+    recovered: new Counter({
+      name: 'bastion_access_sessions_recovered_total',
+      help: 'Sessions ended on record for a process that could not, by what became of their recording.',
+      labelNames: ['recording'],
       registers,
     }),
   }

@@ -1,67 +1,241 @@
 import { appendEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
-import type { Database } from '../postgres/index.ts'
-import type { Recovered, Unended } from '../recorder/index.ts'
+import {
+  claimEndedInstances,
+  type Database,
+  endExpiredInstances,
+  type NodeLease,
+  settleInstance,
+  type TenantId,
+} from '../postgres/index.ts'
+import type { KeptWitness, Mended, Recovered, SessionId, Unended } from '../recorder/index.ts'
 import type { LiveSessions } from './live-sessions.ts'
-import { sessionEnded } from './session-events.ts'
-import { listUnended, setEnded } from './session-queries.ts'
+import type { AccessMetrics } from './metrics.ts'
+import type { OwedWork } from './owed-work.ts'
+import { listSought, listUnended } from './recovery-queries.ts'
+import { recordingLost, recordingRecovered, sessionEnded } from './session-events.ts'
+import { type EndTime, setEnded, setRecording } from './session-queries.ts'
+import { findWitness, keepWitnesses } from './witness-queries.ts'
+import type { Witnesses } from './witnesses.ts'
 
-/** Mends the recordings of sessions that were cut off; the recorder's, which access does not hold. */
-export type MendRecordings = (unended: Iterable<Unended>) => Promise<readonly Recovered[]>
+/** Makes the recording of a session that was cut off playable; the recorder's, which access does not hold. */
+export type MendRecording = (unended: Unended) => Promise<Recovered>
 
-/**
- * Ends the sessions that an earlier process of this node left open, with what is left of their
- * recordings. Answers how many. What a crash interrupts here, the next start goes on with.
- */
-export async function recoverSessions(
-  deps: { readonly database: Database; readonly live: LiveSessions; readonly log: Log },
-  node: string,
-  mend: MendRecordings,
-): Promise<number> {
-  const { database, live, log } = deps
-  const open = await database.system((tx) => listUnended(tx, node))
-  const unended = open.filter(({ session }) => !live.has(session))
-  const ended = await interruptSessions(deps, unended, mend)
-  if (ended > 0) log.warn({ node, ended }, 'sessions that a crash left open ended')
-  return ended
+/** Of one recording: why nothing is known of it yet, or what became of it. */
+type Outcome = Recovered | { readonly outcome: 'unreadable'; readonly err: unknown }
+
+/** What is known of a session that was cut off. */
+interface Remains {
+  readonly witness: KeptWitness | undefined
+  /** Of the last sign of life; undefined where there was none. */
+  readonly lastAt: Date | undefined
 }
 
-/** Ends sessions that nobody is left to end, with what is left of their recordings. Answers how many. */
-export async function interruptSessions(
-  { database, live }: { readonly database: Database; readonly live: LiveSessions },
-  unended: readonly Unended[],
-  mend: MendRecordings,
-): Promise<number> {
-  const mended = new Map((await mend(unended)).map((one) => [one.session, one]))
-  let ended = 0
-  for (const { tenant, session } of unended) {
-    const left = mended.get(session)
+/** Looks a lease: a lost instance is ended within one of these after its lease ran out. */
+const sweepsInLease = 9
+/** Between looks for recordings that may have come back with a node's disk. */
+const seekMs = 3_600_000
+/** A sweep this often also looks for open sessions of its own that this process does not know. */
+const ownEvery = 12
+
+/**
+ * Ends on record the sessions of processes that cannot do it: of workers that died, and of instances
+ * that have lost their lease.
+ *
+ * Each session is its tenant's work, so that no tenant's log or recordings keep another tenant waiting.
+ * An end is put on record also where the recording cannot be read now; the recording follows.
+ */
+export class Recovery {
+  readonly #database: Database
+  readonly #live: LiveSessions
+  readonly #owed: OwedWork
+  readonly #witnesses: Witnesses
+  readonly #log: Log
+  readonly #metrics: AccessMetrics
+  /** Open sessions of this instance that an earlier sweep did not know either. */
+  #unknown = new Set<SessionId>()
+  #sweeps = 0
+  #soughtAtMs = -Infinity
+
+  constructor(deps: {
+    readonly database: Database
+    readonly live: LiveSessions
+    readonly owed: OwedWork
+    readonly witnesses: Witnesses
+    readonly log: Log
+    readonly metrics: AccessMetrics
+  }) {
+    this.#database = deps.database
+    this.#live = deps.live
+    this.#owed = deps.owed
+    this.#witnesses = deps.witnesses
+    this.#log = deps.log
+    this.#metrics = deps.metrics
+  }
+
+  /**
+   * Ends the sessions of a worker that died a moment ago. Resolves when each was tried; those that could
+   * not be put on record are tried again.
+   */
+  async interrupt(sessions: readonly Unended[], mend: MendRecording): Promise<void> {
+    const at = new Date()
+    const tries = sessions.map(({ tenant, session }) => {
+      this.#live.remove(session)
+      const witnessed = this.#witnesses.find(session)
+      const remains = { witness: witnessed?.kept, lastAt: at }
+      const end = () => this.#end(tenant, session, mend, async () => remains)
+      return this.#owed.attempt(tenant, session, end).catch((err: unknown) => {
+        this.#log.warn({ err, session }, 'end of an interrupted session waits')
+      })
+    })
+    await Promise.all(tries)
+  }
+
+  /** Sweeps until the answer is called. */
+  start(lease: NodeLease, leaseMs: number, mend: MendRecording): () => Promise<void> {
+    let sweeping = this.sweep(lease, mend)
+    const timer = setInterval(() => {
+      sweeping = sweeping.then(() => this.sweep(lease, mend))
+    }, leaseMs / sweepsInLease).unref()
+    return async () => {
+      clearInterval(timer)
+      await sweeping
+    }
+  }
+
+  /** Looks once for sessions that this process must end; their ends follow, tenant by tenant. */
+  async sweep(lease: NodeLease, mend: MendRecording): Promise<void> {
+    try {
+      await this.#endLostInstances(lease, mend)
+      if (this.#sweeps++ % ownEvery === 0) await this.#endUnknown(lease, mend)
+      if (performance.now() - this.#soughtAtMs > seekMs) await this.#seek(lease, mend)
+    } catch (err) {
+      this.#log.warn({ err }, 'could not look for sessions of lost processes')
+    }
+  }
+
+  async #endLostInstances({ instance }: NodeLease, mend: MendRecording): Promise<void> {
+    const { expired, claimed } = await this.#database.system(async (tx) => ({
+      expired: await endExpiredInstances(tx),
+      claimed: await claimEndedInstances(tx, instance),
+    }))
+    for (const { id, node } of expired) {
+      this.#log.warn({ instance: id, node }, 'a process lost its lease: its sessions are ended')
+    }
+    for (const { id } of claimed) {
+      const open = await this.#database.system((tx) => listUnended(tx, id))
+      for (const { tenant, session } of open) this.#addEnd(tenant, session, mend)
+      if (open.length === 0) await this.#database.system((tx) => settleInstance(tx, id))
+    }
+  }
+
+  /** Sessions that this process neither has nor owes an end: it must have dropped them. */
+  async #endUnknown({ instance }: NodeLease, mend: MendRecording): Promise<void> {
+    const open = await this.#database.system((tx) => listUnended(tx, instance))
+    const unknown = open.filter(
+      ({ tenant, session }) => !this.#live.has(session) && !this.#owed.has(tenant, session),
+    )
+    for (const { tenant, session } of unknown) {
+      if (this.#unknown.has(session)) this.#addEnd(tenant, session, mend)
+    }
+    this.#unknown = new Set(unknown.map(({ session }) => session))
+  }
+
+  async #seek({ node, instance }: NodeLease, mend: MendRecording): Promise<void> {
+    this.#soughtAtMs = performance.now()
+    const sought = await this.#database.system((tx) => listSought(tx, node, instance))
+    for (const { tenant, session } of sought) {
+      this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
+    }
+  }
+
+  #addEnd(tenant: TenantId, session: SessionId, mend: MendRecording): void {
+    if (this.#owed.has(tenant, session)) return
+    const find = async (): Promise<Remains> => {
+      const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
+      return { witness: found?.kept, lastAt: found?.at }
+    }
+    this.#owed.add(tenant, session, () => this.#end(tenant, session, mend, find))
+  }
+
+  async #end(
+    tenant: TenantId,
+    session: SessionId,
+    mend: MendRecording,
+    find: () => Promise<Remains>,
+  ): Promise<void> {
+    const { witness, lastAt } = await find()
+    const outcome = await this.#mend({ tenant, session, witness }, mend)
+    const mended = outcome.outcome === 'mended' ? outcome : undefined
     const end = {
       reason: 'interrupted',
       exitStatus: undefined,
       exitSignal: undefined,
-      bytes: left?.bytes ?? 0,
-      recording: left && { ...left, complete: false },
+      bytes: undefined,
+      time: timeOf(mended, lastAt),
+      recording: mended && { ...mended, complete: false },
+      evidence: mended?.evidence,
+      isUnsealed: outcome.outcome === 'given-up' && outcome.why !== 'not-a-file',
+      isSought: outcome.outcome === 'missing' || outcome.outcome === 'unreadable',
     }
-    await database.write(tenant, async (tx) => {
+    const isEnded = await this.#database.write(tenant, async (tx) => {
+      if (witness !== undefined) await keepWitnesses(tx, [{ session, kept: witness, agoMs: 0 }])
       const row = await setEnded(tx, session, end)
-      if (row === undefined) return
-      ended += 1
-      if (left !== undefined) {
-        await appendEvent(tx, {
-          type: 'recording.recovered',
-          public: {
-            session,
-            recordingDigest: `sha256:${left.sha256}`,
-            recordingBytes: String(left.bytes),
-            recordingEvents: String(left.events),
-            truncated: left.cutBytes > 0,
-          },
-        })
-      }
+      if (row === undefined) return false
+      const event = eventOf(session, outcome, witness)
+      if (event !== undefined) await appendEvent(tx, event)
       await appendEvent(tx, sessionEnded(row, end))
+      return true
     })
-    live.remove(session)
+    this.#witnesses.forget(session)
+    if (!isEnded) return
+    this.#metrics.recovered.inc({ recording: outcome.outcome })
+    if (outcome.outcome !== 'unreadable') return
+    this.#log.error({ err: outcome.err, session }, 'an interrupted recording cannot be read now')
+    this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
   }
-  return ended
+
+  /** Of a session that has ended without it. Rejects when it cannot be read or put on record now. */
+  async #addRecording(tenant: TenantId, session: SessionId, mend: MendRecording): Promise<void> {
+    const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
+    const recovered = await mend({ tenant, session, witness: found?.kept })
+    if (recovered.outcome === 'missing') return
+    const mended = recovered.outcome === 'mended' ? recovered : undefined
+    await this.#database.write(tenant, async (tx) => {
+      const recording = mended && { ...mended, complete: false }
+      if (!(await setRecording(tx, session, recording, mended?.evidence))) return
+      const event = eventOf(session, recovered, found?.kept)
+      if (event !== undefined) await appendEvent(tx, event)
+    })
+  }
+
+  /** What a storage that fails has of it is asked later: the session's end does not wait for that. */
+  async #mend(unended: Unended, mend: MendRecording): Promise<Outcome> {
+    try {
+      return await mend(unended)
+    } catch (err) {
+      return { outcome: 'unreadable', err }
+    }
+  }
+}
+
+/** The later of the last event and the last sign of life. A recording is not believed about the future. */
+function timeOf(mended: Mended | undefined, lastAt: Date | undefined): EndTime {
+  const times = [mended?.lastEventMs, lastAt?.getTime()].filter((time) => time !== undefined)
+  return times.length === 0 ? 'unknown' : { at: new Date(Math.min(Math.max(...times), Date.now())) }
+}
+
+/** Nothing is said of a recording that was empty, nor of one that nobody has seen anything of. */
+function eventOf(session: SessionId, outcome: Outcome, witness: KeptWitness | undefined) {
+  switch (outcome.outcome) {
+    case 'mended':
+      return recordingRecovered(session, outcome, witness?.chain)
+    case 'given-up':
+      return recordingLost(session, outcome.why, outcome.bytes)
+    case 'missing':
+    case 'unreadable':
+      return witness && recordingLost(session, outcome.outcome, witness.bytes)
+    case 'empty':
+      return undefined
+  }
 }

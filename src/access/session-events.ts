@@ -1,8 +1,9 @@
 import type { AuditEvent } from '../audit/index.ts'
 import { type Actor, actorKeys } from '../auth/index.ts'
-import type { SessionId } from '../recorder/index.ts'
+import type { Mended, RecordingDigest, SessionId } from '../recorder/index.ts'
 import { fingerprint } from '../ssh/index.ts'
 import type { Authorization, Minted } from './authorization.ts'
+import type { KilledRow } from './kill-queries.ts'
 import type { SessionEnd } from './session-queries.ts'
 import type { SessionRow } from './session-row.ts'
 import type { SessionStart } from './session-start.ts'
@@ -61,9 +62,17 @@ export function sessionOpened(
   }
 }
 
+/** `unknown` stands where nobody knows: a session that was cut off may have carried anything. */
 export function sessionEnded(
   row: SessionRow,
   { reason, exitStatus, exitSignal, bytes, recording }: SessionEnd,
+  {
+    streams,
+    chain,
+  }: {
+    readonly streams?: RecordingDigest['streams'] | undefined
+    readonly chain?: string | undefined
+  } = {},
 ): AuditEvent {
   const durationMs = (row.endedAt ?? row.startedAt).getTime() - row.startedAt.getTime()
   const isWord = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(reason)
@@ -76,12 +85,15 @@ export function sessionEnded(
       kind: row.kind,
       ended: isWord ? reason : 'other',
       exitStatus: exitStatus === undefined ? undefined : String(exitStatus),
-      bytes: String(bytes),
-      durationMs: String(durationMs),
+      bytes: bytes === undefined ? 'unknown' : String(bytes),
+      durationMs: row.endKnown ? String(durationMs) : 'unknown',
       recording: recording !== undefined,
       recordingDigest: recording && `sha256:${recording.sha256}`,
       recordingBytes: recording && String(recording.bytes),
       recordingEvents: recording && String(recording.events),
+      recordingChain: chain === undefined ? undefined : `sha256:${chain}`,
+      outputBytes: streams && String(streams.output.bytes),
+      errorOutputBytes: streams && String(streams.errorOutput.bytes),
     },
     private: {
       userName: row.user,
@@ -89,11 +101,47 @@ export function sessionEnded(
       login: row.login,
       exitSignal,
       reason: isWord ? undefined : reason,
+      // Short output can be guessed from its digest: as private as a command.
+      outputSha256: streams?.output.sha256,
+      errorOutputSha256: streams?.errorOutput.sha256,
     },
   }
 }
 
-export function sessionKilled(row: SessionRow, reason: string, actor: Actor): AuditEvent {
+/** An interrupted recording was made to play, or left as it is. */
+export function recordingRecovered(
+  session: SessionId,
+  mended: Mended,
+  chain: string | undefined,
+): AuditEvent {
+  return {
+    type: 'recording.recovered',
+    public: {
+      session,
+      recordingDigest: `sha256:${mended.sha256}`,
+      recordingBytes: String(mended.bytes),
+      recordingEvents: String(mended.events),
+      recordingChain: chain === undefined ? undefined : `sha256:${chain}`,
+      truncated: mended.cutBytes > 0,
+      cutBytes: String(mended.cutBytes),
+      tampered: mended.evidence === undefined ? undefined : mended.evidence === 'altered',
+    },
+  }
+}
+
+/** An interrupted recording was not recovered, with why: it is left as it is. */
+export function recordingLost(
+  session: SessionId,
+  why: 'missing' | 'not-a-file' | 'too-large' | 'too-slow' | 'unreadable',
+  bytes: number | undefined,
+): AuditEvent {
+  return {
+    type: 'recording.lost',
+    public: { session, why, recordingBytes: bytes === undefined ? 'unknown' : String(bytes) },
+  }
+}
+
+export function sessionKilled(row: KilledRow, reason: string, actor: Actor): AuditEvent {
   return {
     type: 'session.kill',
     public: { session: row.id, user: row.userId, target: row.targetId, ...actorKeys(actor) },

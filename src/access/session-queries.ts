@@ -3,7 +3,7 @@
 import type { Act } from '../audit/index.ts'
 import type { UserId } from '../auth/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
-import type { SessionId } from '../recorder/index.ts'
+import type { Evidence, SessionId } from '../recorder/index.ts'
 import { type SessionRow, sessionColumns, sessionTables } from './session-row.ts'
 
 export type NewSession = Pick<
@@ -37,12 +37,23 @@ export interface KeptDigest {
   readonly complete: boolean
 }
 
+/** When a session ended: so long ago, at a time, or nobody knows. */
+export type EndTime = { readonly agoMs: number } | { readonly at: Date } | 'unknown'
+
 export interface SessionEnd {
   readonly reason: string
   readonly exitStatus: number | undefined
   readonly exitSignal: string | undefined
-  readonly bytes: number
+  /** undefined: not known. */
+  readonly bytes: number | undefined
+  readonly time: EndTime
   readonly recording: KeptDigest | undefined
+  /** Of the recording with what was witnessed; undefined where nothing was. */
+  readonly evidence: Evidence | undefined
+  /** There is a recording, and nothing says what it was when it ended. */
+  readonly isUnsealed: boolean
+  /** The file of its recording is still to be found. */
+  readonly isSought: boolean
 }
 
 /** Newest first. */
@@ -114,18 +125,21 @@ export function setOpened(
   }
 }
 
-/** undefined when it has ended already, or is not there. lateMs: how long ago it really ended. */
+/** undefined when it has ended already, or is not there. */
 export function setEnded(
   tx: WriteTx,
   id: SessionId,
-  { reason, exitStatus, exitSignal, bytes, recording }: SessionEnd,
-  lateMs = 0,
+  end: SessionEnd,
 ): Promise<SessionRow | undefined> {
+  const { reason, exitStatus, exitSignal, bytes, time, recording, evidence } = end
   return tx.maybe(
     `update session s set
-       ended_at = greatest(started_at, now() - $10 * interval '1 ms'), reason = $2, exit_status = $3, exit_signal = $4,
-       bytes = $5, recording = $6::bytea is not null, recording_sha256 = $6, recording_bytes = $7,
-       recording_events = $8, recording_complete = $9
+       ended_at = greatest(started_at, least(now(),
+         coalesce($10::timestamptz, now() - $11::float8 * interval '1 ms'))),
+       end_known = $12, reason = $2, exit_status = $3, exit_signal = $4, bytes = $5,
+       recording = $6::bytea is not null or $15, recording_sha256 = $6, recording_bytes = $7,
+       recording_events = $8, recording_complete = $9, recording_intact = $13,
+       recording_sought = $14
      from tenant t
      where s.id = $1 and s.ended_at is null and t.tenant_id = s.tenant_id
      returning ${sessionColumns}`,
@@ -134,14 +148,42 @@ export function setEnded(
       reason,
       exitStatus ?? null,
       exitSignal ?? null,
-      bytes,
-      recording === undefined ? null : Buffer.from(recording.sha256, 'hex'),
-      recording?.bytes ?? null,
-      recording?.events ?? null,
-      recording?.complete ?? null,
-      lateMs,
+      bytes ?? null,
+      ...digestValues(recording),
+      time !== 'unknown' && 'at' in time ? time.at : null,
+      time !== 'unknown' && 'agoMs' in time ? time.agoMs : 0,
+      time !== 'unknown',
+      evidence === undefined ? null : evidence === 'intact',
+      end.isSought,
+      end.isUnsealed,
     ],
   )
+}
+
+/** Of an ended session, the recording that was found late. False when nobody seeks it any longer. */
+export async function setRecording(
+  tx: WriteTx,
+  id: SessionId,
+  recording: KeptDigest | undefined,
+  evidence: Evidence | undefined,
+): Promise<boolean> {
+  const changed = await tx.run(
+    `update session set recording = $2::bytea is not null, recording_sha256 = $2,
+       recording_bytes = $3, recording_events = $4, recording_complete = $5,
+       recording_intact = $6, recording_sought = false
+     where id = $1 and recording_sought`,
+    [id, ...digestValues(recording), evidence === undefined ? null : evidence === 'intact'],
+  )
+  return changed > 0
+}
+
+function digestValues(recording: KeptDigest | undefined) {
+  return [
+    recording === undefined ? null : Buffer.from(recording.sha256, 'hex'),
+    recording?.bytes ?? null,
+    recording?.events ?? null,
+    recording?.complete ?? null,
+  ]
 }
 
 /** Across tenants. */
@@ -150,16 +192,4 @@ export function findSessionTenant(
   id: SessionId,
 ): Promise<{ readonly tenant: TenantId } | undefined> {
   return tx.maybe('select tenant_id as tenant from session where id = $1', [id])
-}
-
-/** Across tenants: what a node has open, as far as the database knows. */
-export function listUnended(
-  tx: ReadTx,
-  node: string,
-): Promise<{ readonly tenant: TenantId; readonly session: SessionId }[]> {
-  return tx.many(
-    `select tenant_id as tenant, id as session from session
-       where node = $1 and ended_at is null order by id`,
-    [node],
-  )
 }

@@ -30,10 +30,15 @@ export interface SessionRow {
   readonly reason: string | null
   readonly exitStatus: number | null
   readonly exitSignal: string | null
-  readonly bytes: number
+  /** Null: not known, as of a session that is live or was cut off. */
+  readonly bytes: number | null
+  /** False: endedAt is when the end was put on record. */
+  readonly endKnown: boolean
   readonly recording: boolean
   readonly recordingSha256: Buffer | null
   readonly recordingBytes: number | null
+  /** False: it is not what was witnessed while it grew. Null: nothing was witnessed, or it is not ended. */
+  readonly recordingIntact: boolean | null
   readonly killedAt: Date | null
   readonly killReason: string | null
   readonly certificateGeneration: number | null
@@ -47,8 +52,9 @@ export const sessionColumns = `s.id, s.tenant_id as "tenantId", t.slug as tenant
   s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
   s.target_name as target, s.target_generation as "targetGeneration", s.login, s.kind, s.via, s.command, s.source, s.client_ident as "clientIdent",
   s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
-  s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.recording,
+  s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.end_known as "endKnown", s.recording,
   s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
+  s.recording_intact as "recordingIntact",
   s.killed_at as "killedAt", s.kill_reason as "killReason",
   s.certificate_generation as "certificateGeneration",
   s.certificate_serial::text as "certificateSerial", s.certificate_key_id as "certificateKeyId"`

@@ -23,16 +23,22 @@ export interface Session extends Partial<CommandFields> {
   readonly node: string
   /** RFC 3339, UTC. */
   readonly startedAt: string
+  /** Null of a live session, and where nobody knows when it ended. */
   readonly endedAt: string | null
   /** How it ended, in one word: ended, client-gone, killed, interrupted, or a code. */
   readonly reason: string | null
   readonly exitStatus: number | null
   readonly exitSignal: string | null
-  readonly bytes: number
+  /** In both directions; null where it is not known: of a live session, and of one that was cut off. */
+  readonly bytes: number | null
   /** Whether there is something to watch. */
   readonly recording: boolean
   /** Of the whole recording, in hex; null while it is written, and where there is none. */
   readonly recordingSha256: string | null
+  /** How long it is; null in the same cases. */
+  readonly recordingBytes: number | null
+  /** False: the recording is not what was witnessed while it grew. Null: nothing was witnessed. */
+  readonly recordingIntact: boolean | null
   readonly live: boolean
 }
 
@@ -128,13 +134,15 @@ function sessionOf(row: SessionRow): Session {
     clientIdent,
     node,
     startedAt: row.startedAt.toISOString(),
-    endedAt: row.endedAt?.toISOString() ?? null,
+    endedAt: row.endKnown ? (row.endedAt?.toISOString() ?? null) : null,
     reason,
     exitStatus,
     exitSignal,
     bytes,
     recording,
     recordingSha256: row.recordingSha256?.toString('hex') ?? null,
+    recordingBytes: row.recordingBytes,
+    recordingIntact: row.recordingIntact,
     live: row.endedAt === null,
   }
 }

@@ -7,16 +7,19 @@ import type { Authorization, Mint } from './authorization.ts'
 import type { Authorizer } from './authorizer.ts'
 import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
 import type { LiveSessions } from './live-sessions.ts'
-import { OwedEnds } from './owed-ends.ts'
+import type { OwedWork } from './owed-work.ts'
 import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
-import { findSession, insertSession, setEnded, setOpened } from './session-queries.ts'
+import { type EndTime, findSession, insertSession, setEnded, setOpened } from './session-queries.ts'
 import type { SessionStart } from './session-start.ts'
 import { storedText } from './stored-text.ts'
+import { keepWitnesses } from './witness-queries.ts'
+import type { Testimony, Witnesses } from './witnesses.ts'
 
 export interface SessionOutcome {
   readonly tenant: TenantId
   readonly exitStatus?: number
   readonly exitSignal?: string
+  /** In both directions. */
   readonly bytes: number
   /** In one word, or a code. */
   readonly reason: string
@@ -33,7 +36,8 @@ export class Sessions {
   readonly #mint: Mint
   readonly #authorizer: Authorizer
   readonly #live: LiveSessions
-  readonly #owed: OwedEnds
+  readonly #owed: OwedWork
+  readonly #witnesses: Witnesses
   readonly #log: Log
 
   constructor(deps: {
@@ -41,6 +45,8 @@ export class Sessions {
     readonly mint: Mint
     readonly authorizer: Authorizer
     readonly live: LiveSessions
+    readonly owed: OwedWork
+    readonly witnesses: Witnesses
     readonly log: Log
   }) {
     this.#database = deps.database
@@ -48,7 +54,8 @@ export class Sessions {
     this.#authorizer = deps.authorizer
     this.#live = deps.live
     this.#log = deps.log
-    this.#owed = new OwedEnds(deps.log)
+    this.#owed = deps.owed
+    this.#witnesses = deps.witnesses
   }
 
   async start(given: Authorization, facts: SessionStart): Promise<{ readonly session: SessionId }> {
@@ -111,7 +118,9 @@ export class Sessions {
       // A commit without an answer may have been one: then nobody is in the session that it left.
       if (err instanceof DatabaseUnavailable) {
         const outcome = { tenant, bytes: 0, reason: 'not-started' }
-        this.#owed.add(session, () => this.#writeEnd(session, outcome, 0))
+        this.#owed.add(tenant, session, () =>
+          this.#writeEnd(session, outcome, { agoMs: 0 }, undefined),
+        )
       }
       throw err
     }
@@ -137,31 +146,41 @@ export class Sessions {
 
   /** Rejects when it could not be written; it is then tried again until it could. */
   async end(session: SessionId, outcome: SessionOutcome): Promise<void> {
-    // Ended it has, whether or not that can be written: nobody needs to end it again.
+    // It has ended, whether or not that can be written: nobody needs to end it again.
     this.#live.remove(session)
     this.#mint.forgetSession(session)
-    const endedAt = performance.now()
-    const write = () => this.#writeEnd(session, outcome, performance.now() - endedAt)
-    try {
-      await write()
-    } catch (err) {
-      this.#owed.add(session, write)
-      throw err
-    }
+    const endedAtMs = performance.now()
+    const testimony = this.#witnesses.end(session, outcome.recording)
+    await this.#owed.attempt(outcome.tenant, session, () =>
+      this.#writeEnd(session, outcome, { agoMs: performance.now() - endedAtMs }, testimony),
+    )
   }
 
-  async #writeEnd(session: SessionId, outcome: SessionOutcome, lateMs: number): Promise<void> {
+  async #writeEnd(
+    session: SessionId,
+    outcome: SessionOutcome,
+    time: EndTime,
+    testimony: Testimony | undefined,
+  ): Promise<void> {
     const { tenant, exitStatus, exitSignal, bytes, recording } = outcome
     const end = {
       reason: storedText(outcome.reason, textMax),
       exitStatus: exitStatus === undefined ? undefined : exitStatus >>> 0,
       exitSignal: exitSignal === undefined ? undefined : storedText(exitSignal, textMax),
       bytes,
+      time,
       recording,
+      evidence: testimony?.evidence,
+      isUnsealed: false,
+      isSought: false,
     }
+    const more = { streams: recording?.streams, chain: testimony?.kept.chain }
     await this.#database.write(tenant, async (tx) => {
-      const row = await setEnded(tx, session, end, lateMs)
-      if (row !== undefined) await appendLastEvent(tx, sessionEnded(row, end))
+      if (testimony !== undefined) {
+        await keepWitnesses(tx, [{ session, kept: testimony.kept, agoMs: 0 }])
+      }
+      const row = await setEnded(tx, session, end)
+      if (row !== undefined) await appendLastEvent(tx, sessionEnded(row, end, more))
       else this.#log.debug({ session }, 'session had ended already')
     })
   }

@@ -100,8 +100,11 @@ export const eventTypes = {
       'recordingDigest',
       'recordingBytes',
       'recordingEvents',
+      'recordingChain',
+      'outputBytes',
+      'errorOutputBytes',
     ],
-    private: ['userName', 'targetName', 'login', 'exitSignal'],
+    private: ['userName', 'targetName', 'login', 'exitSignal', 'outputSha256', 'errorOutputSha256'],
   },
   'file.operation': {
     public: [
@@ -176,9 +179,19 @@ export const eventTypes = {
     private: ['keyId'],
   },
   'recording.recovered': {
-    public: ['session', 'recordingDigest', 'recordingBytes', 'recordingEvents', 'truncated'],
+    public: [
+      'session',
+      'recordingDigest',
+      'recordingBytes',
+      'recordingEvents',
+      'recordingChain',
+      'truncated',
+      'cutBytes',
+      'tampered',
+    ],
     private: [],
   },
+  'recording.lost': { public: ['session', 'why', 'recordingBytes'], private: [] },
   'recording.open': { public: ['session', 'user', 'via'], private: ['userName'] },
   'web.link': { public: ['user', 'link', 'role', 'expiresAt'], private: ['name'] },
   'web.login': { public: ['user', 'link', 'webSession', 'role', 'expiresAt'], private: ['name'] },

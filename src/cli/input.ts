@@ -1,4 +1,5 @@
-import { open } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { FileUnusable } from './errors.ts'
 import type { Terminal } from './terminal.ts'
@@ -11,6 +12,30 @@ export async function readText(path: string, { stdin, stderr }: Terminal): Promi
   if (path !== '-') return readAll(path, await openFile(path))
   if (stdin.isTTY === true) stderr.write('reading from the terminal: end with Ctrl-D\n')
   return readAll('stdin', stdin)
+}
+
+/** A recording is no longer than this. */
+const recordingBytesMax = 64 * 1024 ** 3
+
+/**
+ * A recording to read from, as often as it is asked for. Nobody waits here for the other end of a FIFO,
+ * or reads a device.
+ */
+export async function openRecordingFile(path: string): Promise<() => Readable> {
+  let file: FileHandle
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  } catch (err) {
+    throw new FileUnusable(`cannot read ${path}: ${reason(err)}`, { cause: err })
+  }
+  const stat = await file.stat()
+  const isUsable = stat.isFile() && stat.size <= recordingBytesMax
+  if (!isUsable) {
+    await file.close()
+    const why = stat.isFile() ? 'it is too large for a recording' : 'it is not a file'
+    throw new FileUnusable(`cannot read ${path}: ${why}`)
+  }
+  return () => file.createReadStream({ start: 0, autoClose: false })
 }
 
 /** Opens a file for reading. Throws FileUnusable. */

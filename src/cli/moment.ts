@@ -17,8 +17,9 @@ export function readableDuration(ms: number): string {
   return `${Math.floor(hours / 24)}d ${hours % 24}h`
 }
 
-/** A number of bytes, with a unit: `1.4 MiB`. */
-export function readableBytes(bytes: number): string {
+/** A number of bytes, with a unit: `1.4 MiB`. Null: nobody knows. */
+export function readableBytes(bytes: number | null): string {
+  if (bytes === null) return 'unknown'
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
   let at = 0
   let value = bytes

@@ -8,6 +8,12 @@ export interface RecordingEvent {
   readonly index: number
   readonly session: string
   readonly recordingSha256: string
+  readonly recordingBytes: number | undefined
+  /** Over all that was witnessed while it grew; undefined where nothing was. */
+  readonly recordingChain: string | undefined
+  /** It was found to be changed when it was recovered. */
+  readonly isTampered: boolean
+  readonly tenantId: TenantId
 }
 
 const batchMax = 1000
@@ -28,11 +34,21 @@ export async function findRecordingEvent(
     for (let after = -1; ; ) {
       const entries = await audit.tail(tenant, { after, limit: batchMax })
       for (const { index, public: facts } of entries) {
-        const { session, recordingDigest } = facts
+        const { session, recordingDigest, recordingBytes, recordingChain, tampered } = facts
         if (typeof session !== 'string' || typeof recordingDigest !== 'string') continue
-        const sha256 = recordingDigest.replace(/^sha256:/i, '')
+        const sha256 = digestOf(recordingDigest)
         const found = 'session' in wanted ? session === wanted.session : sha256 === wanted.sha256
-        if (found) return { tenant: slug, index, session, recordingSha256: sha256 }
+        if (!found) continue
+        return {
+          tenant: slug,
+          tenantId: tenant,
+          index,
+          session,
+          recordingSha256: sha256,
+          recordingBytes: typeof recordingBytes === 'string' ? Number(recordingBytes) : undefined,
+          recordingChain: typeof recordingChain === 'string' ? digestOf(recordingChain) : undefined,
+          isTampered: tampered === true,
+        }
       }
       const last = entries.at(-1)
       if (last === undefined) break
@@ -40,4 +56,8 @@ export async function findRecordingEvent(
     }
   }
   return undefined
+}
+
+function digestOf(text: string): string {
+  return text.replace(/^sha256:/i, '')
 }

@@ -6,7 +6,7 @@ import type { Finding } from '../cli/index.ts'
 import type { Config, Listen } from '../config.ts'
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { schemaState, systemTenant } from '../postgres/index.ts'
+import { listOverdueInstances, schemaState, systemTenant } from '../postgres/index.ts'
 import { assertPatched } from '../ssh/index.ts'
 import { formatAddress } from './address.ts'
 import { checkNativeParts } from './native-parts.ts'
@@ -14,6 +14,7 @@ import { type Opened, open } from './open.ts'
 
 const skewMsMax = 2000
 const freeBytesMin = 1024 ** 3
+const overdueMs = 60_000
 
 /** Checks everything that the product depends on, and explains how to fix each problem. */
 export async function examine(config: Config, log: Log): Promise<readonly Finding[]> {
@@ -37,6 +38,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
         check('redis', () => redis(product)),
         check('vault', () => vault(product)),
         check('audit logs', () => auditLogs(product)),
+        check('lost nodes', () => lostNodes(product)),
         ...(product.run.live ? [] : listeners(config)),
       )
       return await Promise.all(findings)
@@ -179,6 +181,19 @@ async function auditLogs({ audit, tenants }: Opened): Promise<string> {
     )
   }
   return `${logs.length} continue what was signed; this node remembers the heads of ${remembered}`
+}
+
+/** A node that is gone has its sessions ended by another one within a minute. */
+async function lostNodes({ database: db, run }: Opened): Promise<string> {
+  const overdue = await db.system((tx) => listOverdueInstances(tx, overdueMs))
+  if (overdue.length === 0) return 'none has sessions that nobody has ended'
+  const names = [...new Set(overdue.map(({ node }) => node))].slice(0, 5).join(', ')
+  throw new Wrong(
+    `sessions of ${overdue.length} lost processes are still open on record (${names})`,
+    run.live
+      ? 'look in the log for "ends of sessions could not be put on record": it names the tenant and why'
+      : 'start a node: it ends them',
+  )
 }
 
 /** The listeners of a server that does not run. */

@@ -16,7 +16,8 @@ const closeMs = 20_000
 
 /**
  * Runs a server until it is told to stop. The first signal lets live sessions end, the second ends
- * them. Resolves with the exit status when all is closed.
+ * them. Resolves with the exit status when all is closed. Rejects with NodeLeaseLost when another process
+ * has taken this one's place.
  */
 export async function runUntilStopped(config: Config, log: Log, start: Start): Promise<number> {
   const stop = listenForStop()
@@ -38,7 +39,10 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
         .catch((err: unknown) => log.error({ err }, 'workers could not be replaced'))
     })
     app = await start({ closing, throwIfStopped: () => stop.throwIfRequested() })
-    await drained(app, config, log, stop)
+    const end = await Promise.race([stop.first, app.lost])
+    // Another process has taken its place: what is open here is already ended on record.
+    if (typeof end !== 'string') throw end
+    await drained(app, config, log, stop, end)
   } catch (err) {
     if (!(err instanceof StopRequested)) throw err
   } finally {
@@ -55,8 +59,13 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
   return 0
 }
 
-async function drained(app: App, config: Config, log: Log, stop: StopSignals): Promise<void> {
-  const signal = await stop.first
+async function drained(
+  app: App,
+  config: Config,
+  log: Log,
+  stop: StopSignals,
+  signal: NodeJS.Signals,
+): Promise<void> {
   log.info({ signal, sessions: app.sessions }, 'draining')
   const inTime = await Promise.race([app.drain(config.drainMs), stop.second.then(() => false)])
   if (!inTime) log.warn({ sessions: app.sessions }, 'ending the remaining sessions')

@@ -38,6 +38,7 @@ export async function startServing(options: {
     metrics: createMetrics(),
     egress: config.egress,
     signedHeads: home.paths.signedHeads,
+    serve: { node: await keepNodeName(home.paths.node), leaseMs: config.nodeLeaseMs },
   })
   closing.defer(() => product.close())
   throwIfStopped()
@@ -46,9 +47,8 @@ export async function startServing(options: {
   const hostKeys = () => keepHostKeys(home.paths.hostKeys)
   // They must exist before the workers ask for them, each for itself.
   await hostKeys()
-  const node = await keepNodeName(home.paths.node)
   const fork = workersOf(recordingsDirectory(datastores))
-  const app = await startApp({ config, datastores, product, hostKeys, fork, node })
+  const app = await startApp({ config, datastores, product, hostKeys, fork })
   closing.defer(() => app.close())
   const addresses = {
     ssh: formatAddress(app.ready.ssh),

@@ -1,3 +1,4 @@
+import type { Session } from '../access/index.ts'
 import { type Html, html } from '../http/index.ts'
 
 /** A time in UTC; the page turns it into the reader's own zone. */
@@ -7,14 +8,21 @@ export function formatTime(at: string): Html {
 
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 
-export function formatBytes(bytes: number): string {
+/** Null: nobody knows. */
+export function formatBytes(bytes: number | null): string {
+  if (bytes === null) return 'unknown'
   const power = bytes < 1024 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1)
   const value = bytes / 1024 ** power
   return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[power]}`
 }
 
-/** Of a live session, so far. */
-export function formatDuration(startedAt: string, endedAt: string | null): string {
+/** Of a live session, so far. Of one that ended nobody knows when, unknown. */
+export function formatDuration({
+  startedAt,
+  endedAt,
+  live,
+}: Pick<Session, 'startedAt' | 'endedAt' | 'live'>): string {
+  if (endedAt === null && !live) return 'unknown'
   const ms = (endedAt === null ? Date.now() : Date.parse(endedAt)) - Date.parse(startedAt)
   const seconds = Math.max(0, Math.round(ms / 1000))
   if (seconds < 60) return `${seconds} s`

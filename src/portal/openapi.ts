@@ -40,12 +40,25 @@ const session = {
     commandBytes: { type: 'integer' },
     commandSha256: { type: 'string' },
     startedAt: { type: 'string', format: 'date-time' },
-    endedAt: { type: ['string', 'null'], format: 'date-time' },
+    endedAt: {
+      type: ['string', 'null'],
+      format: 'date-time',
+      description: 'null of a live session; of another one: nobody knows when it ended',
+    },
     exitStatus: nullable('integer'),
     exitSignal: nullable('string'),
     reason: nullable('string'),
-    bytes: { type: 'integer' },
+    bytes: {
+      type: ['integer', 'null'],
+      description: 'null: not known, as of a session that is live or was cut off',
+    },
     recording: { type: 'boolean' },
+    recordingBytes: nullable('integer'),
+    recordingIntact: {
+      type: ['boolean', 'null'],
+      description:
+        'false: the recording was changed while it grew; null: nothing was witnessed of it',
+    },
     live: { type: 'boolean' },
     source: { type: 'string' },
   },

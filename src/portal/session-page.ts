@@ -17,7 +17,7 @@ export function sessionPage(person: WebIdentity, session: Session): Html {
 ${session.command === undefined ? undefined : html`<pre><code>${session.command}</code></pre>`}
 <dl class="facts">
 <div><dt>Started</dt><dd>${formatTime(session.startedAt)}</dd></div>
-<div><dt>Duration</dt><dd>${formatDuration(session.startedAt, session.endedAt)}</dd></div>
+<div><dt>Duration</dt><dd>${formatDuration(session)}</dd></div>
 <div><dt>Ended</dt><dd>${formatEnd(session)}</dd></div>
 <div><dt>Kind</dt><dd>${session.kind}</dd></div>
 <div><dt>Via</dt><dd>${session.via}</dd></div>
@@ -25,9 +25,12 @@ ${session.command === undefined ? undefined : html`<pre><code>${session.command}
 <div><dt>From</dt><dd>${session.source}</dd></div>
 <div><dt>Session</dt><dd><code>${session.id}</code></dd></div>
 </dl>
+${session.recordingIntact === false ? altered : undefined}
 ${session.recording ? player(recording) : html`<p class="quiet">This session showed nothing, so there is no recording.</p>`}`,
   })
 }
+
+const altered = html`<p class="warning">This recording was changed while it was written: it is no evidence.</p>`
 
 const player = (
   recording: string,

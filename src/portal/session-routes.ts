@@ -64,7 +64,7 @@ export function addSessionRoutes(
     'recording.read',
     async ({ person, session, request, reply }) => {
       if (!session.recording) throw new RouteMissing()
-      const recording = await recorder.open(person.tenant, session.id)
+      const recording = await recorder.open(person.tenant, session.id, session.recordingBytes)
       try {
         // The log knows of every reader before the first byte leaves.
         await audit.append(person.tenant, {

@@ -35,7 +35,7 @@ const row = (session: Session) => html`<tr>
 <td class="wide">${session.command === undefined ? session.kind : html`<code>${session.command}</code>`}</td>
 <td>${session.via}</td>
 <td>${formatEnd(session)}</td>
-<td class="number">${formatDuration(session.startedAt, session.endedAt)}</td>
+<td class="number">${formatDuration(session)}</td>
 <td class="number">${formatBytes(session.bytes)}</td>
 <td><a href="/sessions/${session.id}">${session.recording ? 'Replay' : 'Details'}</a></td>
 </tr>\n`

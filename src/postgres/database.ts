@@ -4,6 +4,7 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Secret } from '../secret.ts'
 import { DatabaseRoleWrong, DatabaseUnavailable, isRetryable } from './errors.ts'
+import type { InstanceId } from './instance-id.ts'
 import { Listener, type Listening, type OnPayload } from './listener.ts'
 import { type DatabaseMetrics, databaseMetrics } from './metrics.ts'
 import {
@@ -82,6 +83,8 @@ export function openDatabase(options: {
   readonly metrics: Metrics
   readonly poolMax?: number
   readonly limits?: Partial<PoolLimits>
+  /** Of a process that serves: what it writes is that instance's, and is refused once it has lost its lease. */
+  readonly instance?: InstanceId
 }): Database {
   return new PooledDatabase(options)
 }
@@ -94,7 +97,15 @@ class PooledDatabase implements Database {
   readonly #metrics: DatabaseMetrics
   readonly #heardAtMs = new WeakMap<pg.PoolClient, number>()
 
-  constructor({ url, role, log, metrics, poolMax, limits }: Parameters<typeof openDatabase>[0]) {
+  constructor({
+    url,
+    role,
+    log,
+    metrics,
+    poolMax,
+    limits,
+    instance,
+  }: Parameters<typeof openDatabase>[0]) {
     const scoped = log.child({ module: 'postgres', role })
     this.#role = role
     this.#limits = {
@@ -103,7 +114,7 @@ class PooledDatabase implements Database {
       ...limits,
     }
     this.#metrics = databaseMetrics(metrics)
-    this.#pool = openPool(url, role, acrossTenants[role], this.#limits)
+    this.#pool = openPool(url, role, acrossTenants[role], this.#limits, instance)
     // An idle connection that the server ends is replaced when it is next needed.
     this.#pool.on('error', (err) =>
       scoped.warn({ err: connectReason(err) }, 'idle connection lost'),

@@ -14,6 +14,22 @@ export class DatabaseUnavailable extends CodedError {
   }
 }
 
+/**
+ * Another process has ended this process's instance: it held its lease no longer. It must not serve,
+ * and the database writes nothing of it into a log.
+ */
+export class NodeLeaseLost extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_NODE_LEASE_LOST'
+
+  constructor(cause?: unknown) {
+    super(
+      'this process did not renew its lease in time and another one has taken its place: start it again',
+      { cause },
+    )
+  }
+}
+
 /** The login may not take on the role it must serve with, or that role could pass row security by. */
 export class DatabaseRoleWrong extends CodedError {
   readonly kind = 'unavailable'
@@ -85,12 +101,16 @@ export function isRetryable(err: unknown): boolean {
   return err instanceof pg.DatabaseError && (err.code === '40001' || err.code === '40P01')
 }
 
+/** The function node_require_lease of the migrations raises it. */
+const leaseLost = 'VT018'
+
 /** An outage becomes DatabaseUnavailable; what the statement itself did wrong stays as it is. */
 export function translate(err: unknown, writing: boolean): unknown {
   // A value of the server's that ours cannot hold: the connection is as good as before.
   if (err instanceof RangeError) return err
   // What has no SQLSTATE did not come from the server: the connection broke or a time ran out.
   if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)
+  if (err.code === leaseLost) return new NodeLeaseLost(err)
   const reason = outage(err.code ?? '', writing)
   return reason === undefined ? err : new DatabaseUnavailable(reason, err)
 }

@@ -12,13 +12,23 @@ export {
   DatabaseRoleWrong,
   DatabaseUnavailable,
   MigrationEdited,
+  NodeLeaseLost,
   raised,
   SchemaAhead,
   SchemaBehind,
   type Violation,
   violation,
 } from './errors.ts'
+export { type InstanceId, newInstanceId } from './instance-id.ts'
 export { migrate } from './migrate.ts'
+export {
+  claimEndedInstances,
+  type EndedInstance,
+  endExpiredInstances,
+  listOverdueInstances,
+  settleInstance,
+} from './node-instances.ts'
+export { holdLease, type NodeLease } from './node-lease.ts'
 export { requireSchema, type SchemaState, schemaState } from './schema.ts'
 export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'
 export type { ReadTx, WriteTx } from './transaction.ts'

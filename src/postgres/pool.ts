@@ -1,6 +1,7 @@
 import pg from 'pg'
 import type { Secret } from '../secret.ts'
 import { DatabaseRoleWrong, transportReason } from './errors.ts'
+import { type InstanceId, parseInstanceId } from './instance-id.ts'
 import { types } from './value-types.ts'
 
 /** How long things may take, and how many may wait. */
@@ -53,12 +54,13 @@ export function openPool(
   role: string,
   acrossTenants: string,
   limits: PoolLimits,
+  instance: InstanceId | undefined,
 ): pg.Pool {
   return new pg.Pool({
     ...connectionConfig(url, limits),
     max: limits.connectionsMax,
     idleTimeoutMillis: 30_000,
-    onConnect: (client) => takeOnRole(client, role, acrossTenants, limits),
+    onConnect: (client) => takeOnRole(client, role, acrossTenants, limits, instance),
   })
 }
 
@@ -71,13 +73,19 @@ async function takeOnRole(
   role: string,
   acrossTenants: string,
   limits: PoolLimits,
+  instance: InstanceId | undefined,
 ): Promise<void> {
+  // The brand is the compiler's promise only, and this text is part of a statement.
+  if (instance !== undefined && parseInstanceId(instance) === undefined) {
+    throw new TypeError('not an instance id')
+  }
   try {
     await client.query(
       `set role ${pg.escapeIdentifier(role)};
        set statement_timeout = ${limits.statementMs};
        set lock_timeout = ${limits.lockMs};
-       set idle_in_transaction_session_timeout = ${limits.idleInTransactionMs}`,
+       set idle_in_transaction_session_timeout = ${limits.idleInTransactionMs};
+       set app.instance = '${instance ?? ''}'`,
     )
   } catch (err) {
     if (!(err instanceof pg.DatabaseError)) throw err

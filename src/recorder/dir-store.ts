@@ -3,11 +3,12 @@ import { type FileHandle, lstat, mkdir, open, statfs, unlink } from 'node:fs/pro
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { TenantId } from '../postgres/index.ts'
+import { RecordingUnusable } from './errors.ts'
 import { PromptWrites } from './prompt-writes.ts'
 import { parseSessionId, type SessionId } from './session-id.ts'
 import type { Store, StoredFile } from './store.ts'
 
-const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants
+const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
 const readBytes = 256 * 1024
 /** No line is longer: an event is cut to pieces far below. */
 const lineBytesMax = 1024 * 1024
@@ -38,16 +39,19 @@ export async function openDirStore(directory: string): Promise<Store> {
 
     async reopen(tenant, session) {
       await checkDirectory(tenantDirectory(tenant))
-      const handle = await openIfThere(path(tenant, session), O_RDWR | O_APPEND | O_NOFOLLOW)
+      const handle = await openIfThere(path(tenant, session), O_RDWR | O_APPEND)
       return handle === undefined ? undefined : new DirFile(handle, [], prompt)
     },
 
-    async read(tenant, session) {
+    async read(tenant, session, expectedBytes = null) {
       await checkDirectory(tenantDirectory(tenant))
-      const handle = await openIfThere(path(tenant, session), O_RDONLY | O_NOFOLLOW)
+      const handle = await openIfThere(path(tenant, session), O_RDONLY)
       if (handle === undefined) return undefined
       try {
         const length = await wholeLines(handle)
+        if (expectedBytes !== null && (await handle.stat()).size !== expectedBytes) {
+          throw new RecordingUnusable('other-size')
+        }
         if (length > 0) return handle.createReadStream({ start: 0, end: length - 1 })
         await handle.close()
         return Readable.from([])
@@ -114,6 +118,10 @@ class DirFile implements StoredFile {
     }
   }
 
+  async size(): Promise<number> {
+    return (await this.#handle.stat()).size
+  }
+
   async truncate(bytes: number): Promise<void> {
     await this.#handle.truncate(bytes)
   }
@@ -145,14 +153,28 @@ function name(id: string): string {
 async function checkDirectory(path: string): Promise<boolean> {
   const facts = await ifThere(lstat(path))
   if (facts === undefined || facts.isDirectory()) return facts !== undefined
-  throw new Error('a directory of recordings is not a directory')
+  throw new RecordingUnusable('not-a-file')
 }
 
+/**
+ * A worker can put anything in the place of a recording: opening a FIFO must not wait for its other end,
+ * a link is not followed, and only a regular file with one name is read or written.
+ */
 async function openIfThere(path: string, flags: number): Promise<FileHandle | undefined> {
-  const handle = await ifThere(open(path, flags))
-  if (handle === undefined || (await handle.stat()).isFile()) return handle
-  await handle.close()
-  throw new Error('a recording is not a file')
+  try {
+    const handle = await ifThere(open(path, flags | O_NOFOLLOW | O_NONBLOCK))
+    if (handle === undefined) return undefined
+    const facts = await handle.stat()
+    // Another name of the same file would be mended with it.
+    if (facts.isFile() && facts.nlink <= 1) return handle
+    await handle.close()
+  } catch (err) {
+    // A link, a directory, a socket, a device that nobody serves.
+    const code = err instanceof Error && 'code' in err ? String(err.code) : ''
+    if (!['ELOOP', 'EISDIR', 'ENXIO', 'ENODEV'].includes(code)) throw err
+    throw new RecordingUnusable('not-a-file', err)
+  }
+  throw new RecordingUnusable('not-a-file')
 }
 
 async function ifThere<T>(promise: Promise<T>): Promise<T | undefined> {

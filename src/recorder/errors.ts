@@ -25,6 +25,18 @@ export class RecordingFailed extends CodedError {
   }
 }
 
+/** Where a recording should be is something else: it was replaced or changed. */
+export class RecordingUnusable extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_RECORDING_UNUSABLE'
+  readonly why: 'not-a-file' | 'other-size'
+
+  constructor(why: 'not-a-file' | 'other-size', cause?: unknown) {
+    super(unusable[why], { cause })
+    this.why = why
+  }
+}
+
 /** There is no such recording, or none that this tenant has. */
 export class RecordingMissing extends CodedError {
   readonly kind = 'missing'
@@ -33,6 +45,11 @@ export class RecordingMissing extends CodedError {
   constructor(cause?: unknown) {
     super('there is no recording of this session', { cause })
   }
+}
+
+const unusable = {
+  'not-a-file': 'the recording was replaced: it is not a regular file',
+  'other-size': 'the recording was changed: it is not as long as the log says',
 }
 
 const failures = {

@@ -14,7 +14,7 @@ export {
   parseCast,
 } from './asciicast.ts'
 export { openDirStore } from './dir-store.ts'
-export { RecorderFull, RecordingFailed, RecordingMissing } from './errors.ts'
+export { RecorderFull, RecordingFailed, RecordingMissing, RecordingUnusable } from './errors.ts'
 export { createRecorderMetrics } from './metrics.ts'
 export {
   createRecorder,
@@ -23,6 +23,13 @@ export {
   type RecordingStart,
 } from './recorder.ts'
 export type { Recording, RecordingDigest, StreamDigest } from './recording.ts'
-export type { Recovered, Unended } from './recovery.ts'
+export type { Mended, Recovered, RecoveryBounds, Unended } from './recovery.ts'
 export { parseSessionId, type SessionId } from './session-id.ts'
 export type { Store, StoredFile } from './store.ts'
+export {
+  checkWitness,
+  type Evidence,
+  type KeptWitness,
+  type RecordingPoint,
+  RecordingWitness,
+} from './witness.ts'

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { RecordingFailed, recordingFailed } from './errors.ts'
 import type { StoredFile } from './store.ts'
+import type { RecordingPoint } from './witness.ts'
 
 /** A write or sync that takes longer is a failure: the storage hangs. */
 const answerMs = 10_000
@@ -11,6 +12,11 @@ interface Batch {
   readonly lines: (string | (() => string))[]
   readonly written: (() => void)[]
 }
+
+/** The pause between two points that are told grows with the recording's age, from none to this. */
+const pointPauseMaxMs = 5000
+/** At this share of its age, and so a point a second for the first ten minutes. */
+const pointShare = 1 / 600
 
 /** What a journal holds in its end. */
 export interface JournalDigest {
@@ -31,6 +37,10 @@ export class Journal {
   readonly #file: StoredFile
   readonly #onFailure: (err: RecordingFailed) => void
   readonly #onWritten: (bytes: number) => void
+  readonly #onDurable: ((point: RecordingPoint) => void) | undefined
+  readonly #startedMs = performance.now()
+  #toldBytes = 0
+  #toldAtMs = 0
   readonly #hash = createHash('sha256')
   #bytes = 0
   #batch: Batch = { lines: [], written: [] }
@@ -47,11 +57,17 @@ export class Journal {
 
   constructor(
     file: StoredFile,
-    on: { failure(err: RecordingFailed): void; written(bytes: number): void },
+    on: {
+      failure(err: RecordingFailed): void
+      written(bytes: number): void
+      /** So many bytes are durable. Called about once a second while there is anything new. */
+      durable?: ((point: RecordingPoint) => void) | undefined
+    },
   ) {
     this.#file = file
     this.#onFailure = on.failure
     this.#onWritten = on.written
+    this.#onDurable = on.durable
   }
 
   get failed(): boolean {
@@ -154,14 +170,27 @@ export class Journal {
     this.#synced = synced
     this.#syncingSinceMs = performance.now()
     this.#dirtySinceMs = undefined
+    const point = this.#pointDue()
     this.#file.sync().then(
       () => {
         this.#syncingSinceMs = undefined
         this.#synced = undefined
+        if (point !== undefined) this.#onDurable?.(point)
         synced.resolve()
       },
       (err: unknown) => this.#fail(recordingFailed(err)),
     )
+  }
+
+  /** What the sync that begins now makes durable, when it is time to tell. */
+  #pointDue(): RecordingPoint | undefined {
+    if (this.#onDurable === undefined || this.#bytes === this.#toldBytes) return undefined
+    const nowMs = performance.now()
+    const pauseMs = Math.min((nowMs - this.#startedMs) * pointShare, pointPauseMaxMs)
+    if (nowMs - this.#toldAtMs < pauseMs) return undefined
+    this.#toldBytes = this.#bytes
+    this.#toldAtMs = nowMs
+    return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
   }
 
   #fail(err: RecordingFailed): void {

@@ -6,17 +6,18 @@ import { RecorderFull, type RecordingFailed, RecordingMissing, recordingFailed }
 import { answered, Journal } from './journal.ts'
 import { createRecorderMetrics } from './metrics.ts'
 import { JournalRecording, type Kept, type Recording } from './recording.ts'
-import { type Recovered, recoverRecording, type Unended } from './recovery.ts'
+import { type Recovered, type RecoveryBounds, recoverRecording, type Unended } from './recovery.ts'
 import type { SessionId } from './session-id.ts'
 import type { Store } from './store.ts'
+import type { RecordingPoint } from './witness.ts'
 
 /** What a recording begins with. Text is as the client or the target gave it. */
 export interface RecordingStart {
   readonly tenant: TenantId
   readonly session: SessionId
   /**
-   * Without a terminal (exec), output beyond a limit is digested and not kept. Of sftp it is not kept
-   * either, and not digested: whoever watches it knows each file's own digest.
+   * Without a terminal (exec, sftp), the middle of a long output is not kept; the digest of the whole
+   * says what it was.
    */
   readonly kind: 'terminal' | 'exec' | 'sftp'
   readonly cols: number
@@ -29,15 +30,26 @@ export interface RecordingStart {
   readonly env?: { readonly [name: string]: string }
   /** Called at most once, when something cannot be put on record: the session must end now. */
   onFailure(err: RecordingFailed): void
+  /**
+   * Called about once a second while the recording grows, with what is durable of it. Never of a
+   * recording that may still be empty, and so be removed.
+   */
+  readonly onDurable?: (point: RecordingPoint) => void
 }
 
 export interface Recorder {
   /** Resolves when the recording's first line is in its file. Rejects with RecorderFull or RecordingFailed. */
   start(start: RecordingStart): Promise<Recording>
-  /** The whole recording, of a live session up to now. Rejects with RecordingMissing. */
-  open(tenant: TenantId, session: SessionId): Promise<Readable>
-  /** Mends what a dead process left of these sessions, before new ones start. */
-  recover(unended: Iterable<Unended>): Promise<Recovered[]>
+  /**
+   * The whole recording, of a live session up to now. Rejects with RecordingMissing, and with
+   * RecordingUnusable for what is no recording: no regular file, or not as long as expected.
+   */
+  open(tenant: TenantId, session: SessionId, expectedBytes?: number | null): Promise<Readable>
+  /**
+   * Mends what a dead process left of a session's recording, within bounds. Rejects when the storage
+   * fails: it can be asked again.
+   */
+  recover(unended: Unended): Promise<Recovered>
   remove(tenant: TenantId, session: SessionId): Promise<void>
   /** Recordings being written now. */
   readonly live: number
@@ -51,7 +63,10 @@ export interface RecorderOptions {
   readonly metrics: Metrics
   /** Below so much room no session starts; the default is 500 MiB, or 5 % of a small storage. */
   readonly floorBytes?: number
+  /** Of a command without a terminal, so much output is kept from its beginning; the default is 8 MiB. */
+  readonly recordedOutputBytes?: number
   readonly kept?: Kept
+  readonly recovery?: Partial<RecoveryBounds>
 }
 
 const tickMs = 250
@@ -59,7 +74,7 @@ const floorBytesDefault = 500 * 1048576
 const floorShare = 0.05
 const spaceFreshMs = 1000
 const keptDefault: Kept = { firstBytes: 8 * 1048576, lastBytes: 64 * 1024 }
-/** Packets show little to people: what is done to files, and each file's digest, is on the log. */
+/** Packets show little to people: the log has each operation on a file, with its digest. */
 const keptOfFiles: Kept = { firstBytes: 256 * 1024, lastBytes: 0, errorsWhole: true }
 
 export function createRecorder({
@@ -95,7 +110,9 @@ export function createRecorder({
 
   function keptOf(kind: RecordingStart['kind']): Kept | undefined {
     if (kind === 'terminal') return undefined
-    return kind === 'sftp' ? keptOfFiles : (options.kept ?? keptDefault)
+    if (kind === 'sftp') return keptOfFiles
+    const { kept = keptDefault, recordedOutputBytes: firstBytes } = options
+    return firstBytes === undefined ? kept : { ...kept, firstBytes }
   }
 
   async function start(begin: RecordingStart): Promise<Recording> {
@@ -108,6 +125,7 @@ export function createRecorder({
       let started = false
       const journal = new Journal(file, {
         written: (bytes) => metrics.bytes.inc(bytes),
+        durable: begin.onDurable && ((point) => recording.tellPoint(point, begin.onDurable)),
         failure: (err) => {
           if (!started) return first.reject(err)
           metrics.failures.inc({ reason: err.reason })
@@ -126,7 +144,6 @@ export function createRecorder({
         },
         {
           kept: keptOf(begin.kind),
-          digested: begin.kind === 'exec',
           async onEnd({ empty }) {
             live.delete(journal)
             if (!empty) return
@@ -160,21 +177,23 @@ export function createRecorder({
   return {
     start,
 
-    async open(tenant, session) {
-      const stream = await store.read(tenant, session)
+    async open(tenant, session, expectedBytes) {
+      const stream = await store.read(tenant, session, expectedBytes)
       if (stream === undefined) throw new RecordingMissing()
       return stream
     },
 
     async recover(unended) {
-      const mended: Recovered[] = []
-      for (const one of unended) {
-        const recovered = await recoverRecording(store, one)
-        if (recovered === undefined) continue
-        mended.push(recovered)
-        log.warn({ ...recovered }, 'interrupted recording mended')
+      const recovered = await recoverRecording(store, unended, options.recovery)
+      const { tenant, session } = unended
+      if (recovered.outcome === 'mended') {
+        const { outcome: _, ...facts } = recovered
+        log.warn({ tenant, session, ...facts }, 'interrupted recording mended')
+      } else if (recovered.outcome === 'given-up') {
+        const { why, bytes } = recovered
+        log.error({ tenant, session, why, bytes }, 'interrupted recording left as it is')
       }
-      return mended
+      return recovered
     },
 
     remove: (tenant, session) => store.remove(tenant, session),

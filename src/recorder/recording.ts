@@ -10,6 +10,7 @@ import {
 import type { Journal, JournalDigest } from './journal.ts'
 import { OutputDecoder, type OutputText } from './output-text.ts'
 import { Tail } from './tail.ts'
+import type { RecordingPoint } from './witness.ts'
 
 /** Of a stream's every byte, those not kept in the recording among them. */
 export interface StreamDigest {
@@ -24,7 +25,7 @@ export interface RecordingDigest extends JournalDigest {
   readonly durationMs: number
   /** Nothing was output and nothing typed: the file is not kept. */
   readonly empty: boolean
-  /** Of a command without a terminal only: there, output beyond a limit is digested, not kept. */
+  /** Of the whole streams, where the recording keeps only a part of them: of what has no terminal. */
   readonly streams?: { readonly output: StreamDigest; readonly errorOutput: StreamDigest }
 }
 
@@ -47,7 +48,7 @@ export interface Recording {
   end(): Promise<RecordingDigest>
 }
 
-/** Of a command without a terminal, so much output is kept from its beginning and from its end. */
+/** How much output of a command without a terminal is kept: its beginning and its end. */
 export interface Kept {
   readonly firstBytes: number
   readonly lastBytes: number
@@ -78,17 +79,15 @@ export class JournalRecording implements Recording {
     options: {
       /** Undefined keeps everything. */
       readonly kept: Kept | undefined
-      /** Whether all of it is digested, what is not kept too. */
-      readonly digested: boolean
       onEnd(digest: RecordingDigest): Promise<void>
     },
   ) {
     this.#journal = journal
     this.#onEnd = options.onEnd
-    const { kept, digested } = options
+    const { kept } = options
     const newDecoder = () => new OutputDecoder(kept === undefined)
     this.#decoders = { output: newDecoder(), errorOutput: newDecoder() }
-    this.#command = kept === undefined ? undefined : new CommandOutput(kept, digested)
+    this.#command = kept === undefined ? undefined : new CommandOutput(kept)
     this.#size = clampSize(facts.cols, facts.rows)
     journal.append(formatHeader(facts))
     this.#format = new EventFormat(() => performance.now() * 1000)
@@ -129,6 +128,11 @@ export class JournalRecording implements Recording {
     if (this.#over) return
     this.#showTail()
     this.#event('x', label(status))
+  }
+
+  /** Passes on what is durable, once it is certain that the recording is kept. */
+  tellPoint(point: RecordingPoint, tell: ((point: RecordingPoint) => void) | undefined): void {
+    if (this.#touched) tell?.(point)
   }
 
   end(): Promise<RecordingDigest> {
@@ -197,22 +201,19 @@ class CommandOutput {
   readonly #firstBytes: number
   readonly #errorsWhole: boolean
   readonly #tail: Tail
-  readonly #streams: { readonly output: StreamCount; readonly errorOutput: StreamCount } | undefined
+  readonly #streams = { output: new StreamCount(), errorOutput: new StreamCount() }
   #taken = 0
   #noted = false
 
-  constructor({ firstBytes, lastBytes, errorsWhole = false }: Kept, digested: boolean) {
+  constructor({ firstBytes, lastBytes, errorsWhole = false }: Kept) {
     this.#errorsWhole = errorsWhole
-    this.#streams = digested
-      ? { output: new StreamCount(), errorOutput: new StreamCount() }
-      : undefined
     this.#firstBytes = firstBytes
     this.#tail = new Tail(lastBytes)
   }
 
   /** What of this chunk is to be kept now. */
   take(stream: 'output' | 'errorOutput', chunk: Buffer): Buffer {
-    this.#streams?.[stream].count(chunk)
+    this.#streams[stream].count(chunk)
     if (stream === 'errorOutput' && this.#errorsWhole) return chunk
     const room = this.#firstBytes - this.#taken
     if (room >= chunk.length) {
@@ -224,19 +225,28 @@ class CommandOutput {
     return chunk.subarray(0, room)
   }
 
-  /** The end of what take() left out, and a note of how much is missing before it. Once. */
+  /** The end of what take() left out, and a note of how much is missing and what the whole was. Once. */
   endHidden(): { readonly note: string; readonly tail: Buffer } | undefined {
     if (this.#noted || this.#tail.total === 0) return undefined
     this.#noted = true
     const tail = this.#tail.bytes()
-    return { note: `${this.#tail.total - tail.length} bytes not shown`, tail }
+    const hidden = this.#tail.total - tail.length
+    const { output, errorOutput } = this.#streams
+    const whole = `output ${wholeOf(output)}, error output ${wholeOf(errorOutput)}`
+    return { note: `${hidden} bytes not shown; the whole: ${whole}`, tail }
   }
 
+  /** Nothing where all of both streams is in the recording. */
   digests(): Pick<RecordingDigest, 'streams'> {
-    if (this.#streams === undefined) return {}
+    if (this.#tail.total === 0) return {}
     const { output, errorOutput } = this.#streams
     return { streams: { output: output.digest(), errorOutput: errorOutput.digest() } }
   }
+}
+
+function wholeOf(stream: StreamCount): string {
+  const { bytes, sha256 } = stream.digest()
+  return `${bytes} bytes SHA-256 ${sha256}`
 }
 
 class StreamCount {
@@ -249,6 +259,6 @@ class StreamCount {
   }
 
   digest(): StreamDigest {
-    return { bytes: this.#bytes, sha256: this.#hash.digest('hex') }
+    return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
   }
 }

@@ -1,105 +1,175 @@
 import { createHash } from 'node:crypto'
 import type { TenantId } from '../postgres/index.ts'
 import { EventFormat, parseEvent, parseHeader } from './asciicast.ts'
+import { RecordingUnusable } from './errors.ts'
 import type { SessionId } from './session-id.ts'
 import type { Store, StoredFile } from './store.ts'
+import { type Evidence, type KeptWitness, WitnessCheck } from './witness.ts'
 
-/** A session of this node that an earlier process began and never ended. */
+/** A session whose process ended without ending its recording. */
 export interface Unended {
   readonly tenant: TenantId
   readonly session: SessionId
+  /** What another process remembers of the recording. */
+  readonly witness?: KeptWitness | undefined
 }
 
-/** What was mended of it. */
-export interface Recovered extends Unended {
+/** A recording that plays now, and what it is. */
+export interface Mended {
   readonly bytes: number
   /** Of the mended file's bytes, in hex. */
   readonly sha256: string
   readonly events: number
   readonly durationMs: number
-  /** Bytes of a torn last line, or of what a power cut left behind it, that were cut away. */
+  /** Of the last event, in milliseconds since 1970, by the recording itself; undefined where it says none. */
+  readonly lastEventMs: number | undefined
+  /** Bytes behind the last whole line that were cut away: a torn line, or other bytes. */
   readonly cutBytes: number
+  /** Whether it begins with what was witnessed; undefined without a witness. */
+  readonly evidence: Evidence | undefined
 }
 
+/** What became of a recording. */
+export type Recovered =
+  | ({ readonly outcome: 'mended' } & Mended)
+  /** Nothing was output in it, and it was removed. */
+  | { readonly outcome: 'empty' }
+  /** There is no file here. */
+  | { readonly outcome: 'missing' }
+  /** It is left as it is. */
+  | {
+      readonly outcome: 'given-up'
+      readonly why: 'not-a-file' | 'too-large' | 'too-slow'
+      readonly bytes: number | undefined
+    }
+
+/** What the recovery of one recording may cost. */
+export interface RecoveryBounds {
+  /** Longer recordings are left as they are. */
+  readonly bytesMax: number
+  readonly timeMaxMs: number
+}
+
+const boundsDefault: RecoveryBounds = { bytesMax: 64 * 1024 ** 3, timeMaxMs: 120_000 }
 const note = 'recording interrupted: the bastion stopped'
-/** No line of ours is longer; what is, is no line of ours. */
+/** No line of ours is longer. */
 const lineBytesMax = 4 * 1024 * 1024
 
-/**
- * Makes a recording that a dead process left behind playable, and marks it.
- *
- * Undefined when there is nothing to keep: no file, or nothing output in it, which is removed.
- * Repeating it changes nothing more.
- */
-export async function recoverRecording(
-  store: Store,
-  { tenant, session }: Unended,
-): Promise<Recovered | undefined> {
-  const file = await store.reopen(tenant, session)
-  if (file === undefined) return undefined
-  try {
-    const sound = await readSound(file)
-    if (sound.outputs === 0) {
-      await store.remove(tenant, session)
-      return undefined
-    }
-    if (sound.cutBytes > 0) await file.truncate(sound.bytes)
-    const line = sound.noted ? '' : new EventFormat(() => 0).line('m', note)
-    await file.append(Buffer.from(line))
-    await file.sync()
-    return {
-      tenant,
-      session,
-      bytes: sound.bytes + line.length,
-      sha256: sound.hash.update(line).digest('hex'),
-      events: sound.events + (sound.noted ? 0 : 1),
-      durationMs: Math.round(sound.seconds * 1000),
-      cutBytes: sound.cutBytes,
-    }
-  } finally {
-    await file.close()
+/** The bounds of a recovery are exceeded. */
+class OutOfBounds extends Error {
+  readonly why: 'too-large' | 'too-slow'
+
+  constructor(why: 'too-large' | 'too-slow') {
+    super(why)
+    this.why = why
   }
 }
 
-/** Reads up to the first line that is not whole and ours. */
-async function readSound(file: StoredFile) {
-  const sound = {
+/**
+ * Makes a recording that a dead process left behind playable, and marks it. Repeating it changes nothing
+ * more. Rejects when the storage fails.
+ */
+export async function recoverRecording(
+  store: Store,
+  { tenant, session, witness }: Unended,
+  given: Partial<RecoveryBounds> = {},
+): Promise<Recovered> {
+  const bounds = { ...boundsDefault, ...given }
+  let size: number | undefined
+  try {
+    const file = await store.reopen(tenant, session)
+    if (file === undefined) return { outcome: 'missing' }
+    try {
+      size = await file.size()
+      const sound = await readSound(file, size, witness, bounds)
+      if (sound.outputs === 0 && witness === undefined) {
+        await store.remove(tenant, session)
+        return { outcome: 'empty' }
+      }
+      return { outcome: 'mended', ...(await mend(file, sound)) }
+    } finally {
+      await file.close()
+    }
+  } catch (err) {
+    if (err instanceof OutOfBounds) return { outcome: 'given-up', why: err.why, bytes: size }
+    if (err instanceof RecordingUnusable) {
+      return { outcome: 'given-up', why: 'not-a-file', bytes: undefined }
+    }
+    throw err
+  }
+}
+
+async function mend(file: StoredFile, sound: Sound): Promise<Mended> {
+  if (sound.cutBytes > 0) await file.truncate(sound.bytes)
+  const line = sound.noted ? '' : new EventFormat(() => 0).line('m', note)
+  await file.append(Buffer.from(line))
+  await file.sync()
+  const durationMs = Math.round(sound.seconds * 1000)
+  return {
+    bytes: sound.bytes + line.length,
+    sha256: sound.hash.update(line).digest('hex'),
+    events: sound.events + (sound.noted ? 0 : 1),
+    durationMs,
+    lastEventMs: sound.startedMs === undefined ? undefined : sound.startedMs + durationMs,
+    cutBytes: sound.cutBytes,
+    evidence: sound.check?.result(),
+  }
+}
+
+function newSound(witness: KeptWitness | undefined) {
+  return {
     bytes: 0,
     events: 0,
     outputs: 0,
     seconds: 0,
+    startedMs: undefined as number | undefined,
     noted: false,
     cutBytes: 0,
     hash: createHash('sha256'),
+    check: witness && new WitnessCheck(witness),
   }
+}
+
+type Sound = ReturnType<typeof newSound>
+
+/** Reads up to the first line that is not whole and ours: what is behind it is not read at all. */
+async function readSound(
+  file: StoredFile,
+  size: number,
+  witness: KeptWitness | undefined,
+  { bytesMax, timeMaxMs }: RecoveryBounds,
+): Promise<Sound> {
+  const sound = newSound(witness)
+  const deadlineMs = performance.now() + timeMaxMs
   let rest: Buffer[] = []
   let restBytes = 0
-  let spoiled = false
-  for await (const chunk of file.read()) {
+  reading: for await (const chunk of file.read()) {
+    if (sound.bytes + restBytes > bytesMax) throw new OutOfBounds('too-large')
+    if (performance.now() > deadlineMs) throw new OutOfBounds('too-slow')
     let at = 0
-    while (!spoiled) {
-      const end = chunk.indexOf(0x0a, at)
-      if (end < 0) break
+    for (let end = chunk.indexOf(0x0a, at); end >= 0; end = chunk.indexOf(0x0a, at)) {
       const line = Buffer.concat([...rest, chunk.subarray(at, end + 1)])
       rest = []
       restBytes = 0
       at = end + 1
-      spoiled = !addLine(sound, line)
-      if (spoiled) restBytes = line.length
+      if (!addLine(sound, line)) break reading
     }
+    rest.push(chunk.subarray(at))
     restBytes += chunk.length - at
-    if (restBytes > lineBytesMax) spoiled = true
-    if (spoiled) rest = []
-    else if (at < chunk.length) rest.push(chunk.subarray(at))
+    if (restBytes > lineBytesMax) break
   }
-  return { ...sound, cutBytes: restBytes }
+  sound.cutBytes = Math.max(0, size - sound.bytes)
+  return sound
 }
 
-function addLine(sound: Omit<Awaited<ReturnType<typeof readSound>>, 'cutBytes'>, line: Buffer) {
+/** False where a line begins that a crash, or somebody else, spoiled. */
+function addLine(sound: Sound, line: Buffer): boolean {
   const text = line.toString('utf8')
   try {
-    if (sound.bytes === 0) parseHeader(text)
-    else if (!text.startsWith('#')) {
+    if (sound.bytes === 0) {
+      const { timestamp } = parseHeader(text)
+      sound.startedMs = timestamp === undefined ? undefined : timestamp * 1000
+    } else if (!text.startsWith('#')) {
       const event = parseEvent(text)
       sound.events++
       if (event.code === 'o') sound.outputs++
@@ -107,10 +177,11 @@ function addLine(sound: Omit<Awaited<ReturnType<typeof readSound>>, 'cutBytes'>,
       sound.noted = event.code === 'm' && event.data === note
     }
   } catch {
-    // CastInvalid: here begins what a crash spoiled.
+    // CastInvalid.
     return false
   }
   sound.bytes += line.length
   sound.hash.update(line)
+  sound.check?.push(line)
   return true
 }

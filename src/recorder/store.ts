@@ -12,10 +12,17 @@ import type { SessionId } from './session-id.ts'
 export interface Store {
   /** A new, empty file. Rejects when there is one of this name already. */
   create(tenant: TenantId, session: SessionId): Promise<StoredFile>
-  /** The file of an earlier process, to be mended. Undefined when there is none. */
+  /** The file of an earlier process, to be mended. Undefined when there is none; rejects with RecordingUnusable. */
   reopen(tenant: TenantId, session: SessionId): Promise<StoredFile | undefined>
-  /** The file from its beginning to the end of its last whole line. Undefined when there is none. */
-  read(tenant: TenantId, session: SessionId): Promise<Readable | undefined>
+  /**
+   * The file from its beginning to the end of its last whole line. Undefined when there is none; rejects
+   * with RecordingUnusable for what is no file, and for a file that is not as long as expected.
+   */
+  read(
+    tenant: TenantId,
+    session: SessionId,
+    expectedBytes?: number | null,
+  ): Promise<Readable | undefined>
   remove(tenant: TenantId, session: SessionId): Promise<void>
   /** How much room there is, of how much. */
   space(): Promise<{ readonly freeBytes: number; readonly totalBytes: number }>
@@ -27,6 +34,8 @@ export interface StoredFile {
   append(bytes: Buffer): Promise<void>
   /** Resolves when all that was appended, and the file's name, would survive a power cut. */
   sync(): Promise<void>
+  /** In bytes; of a sparse file, with its holes. */
+  size(): Promise<number>
   truncate(bytes: number): Promise<void>
   /** All that is in the file, in order. */
   read(): AsyncIterable<Buffer>

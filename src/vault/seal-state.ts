@@ -35,6 +35,8 @@ export class SealState {
   #checked = false
   #forgotten = false
   #lapses = 0
+  /** Notifications that were heard and not followed yet. */
+  #hints = 0
 
   constructor(database: Database, kek: Kek) {
     this.#database = database
@@ -112,6 +114,22 @@ export class SealState {
     this.#forgotten = true
   }
 
+  /**
+   * A notification says that the row is to be asked, and no more: any login can send one. Those that come
+   * while it is asked are one more question.
+   */
+  async #heard(): Promise<void> {
+    this.#hints += 1
+    if (this.#hints > 1) return
+    while (this.#hints > 0) {
+      this.#hints = 1
+      // Nobody knows: as if it were sealed. The next use asks again.
+      const state = await this.#database.read(systemTenant, findState).catch(() => undefined)
+      if (state?.sealed !== false) this.forget()
+      this.#hints -= 1
+    }
+  }
+
   /** The key is not to be held while the vault is sealed. */
   #sealed(): VaultSealed {
     this.forget()
@@ -125,8 +143,7 @@ export class SealState {
   }
 
   async #make(): Promise<void> {
-    // Also called when notifications may have been missed: the next use asks the row.
-    this.#listening ??= this.#database.listen(sealChannel, () => this.forget())
+    this.#listening ??= this.#database.listen(sealChannel, () => void this.#heard())
     try {
       await this.#listening
     } catch (err) {

@@ -5,6 +5,7 @@ import {
   type Authorization,
   createAccess,
   type Denial,
+  type MendRecording,
   type NewTarget,
   type SessionStart,
 } from '../../src/access/index.ts'
@@ -17,13 +18,23 @@ import {
   type Role,
 } from '../../src/auth/index.ts'
 import { type Ca, loginCertificates } from '../../src/ca/index.ts'
-import type { TenantId } from '../../src/postgres/index.ts'
+import {
+  holdLease,
+  type NodeLease,
+  newInstanceId,
+  type TenantId,
+} from '../../src/postgres/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { type LiveSession, openCoordination } from '../../src/redis/index.ts'
 import { formatPublicKey, Writer } from '../../src/ssh/index.ts'
 import type { KeyLease, LeaseWish, Vault } from '../../src/vault/index.ts'
 import { openTestDatabase, silent, type TestDatabase } from '../support/postgres.ts'
 import { openTestVault } from '../support/vault.ts'
+
+/** Long enough for a test: the tests decide when it runs out. */
+const leaseMs = 600_000
+/** Of which a ninth is between two sweeps. */
+const recoverMs = 900
 
 export const actor: Actor = { kind: 'operator', id: 'cli', name: 'ops' }
 
@@ -50,6 +61,17 @@ export interface AccessFixture {
   place(): Promise<Place>
   /** One more process of the deployment. */
   another(): Access
+  /** One more process that serves under a lease of its own. */
+  serve(node?: string): Promise<ServingProcess>
+}
+
+export interface ServingProcess {
+  readonly access: Access
+  readonly lease: NodeLease
+  /** Starts to end the sessions of lost processes; the answer stops it. */
+  recover(mend: MendRecording): () => Promise<void>
+  /** The same instance, without what it remembers. */
+  twin(): ServingProcess
 }
 
 export async function openAccessFixture(): Promise<AccessFixture> {
@@ -86,6 +108,24 @@ export async function openAccessFixture(): Promise<AccessFixture> {
     leases,
     live: (tenant) => registry.list(tenant),
     another: () => create(database.open('vaultterm_app')),
+    async serve(node = `node-${randomBytes(4).toString('hex')}`) {
+      const instance = newInstanceId()
+      const own = database.open('vaultterm_app', {}, undefined, instance)
+      const lease = await holdLease({
+        database: database.open('vaultterm_app'),
+        instance,
+        node,
+        leaseMs,
+        log: silent,
+        metrics: new Registry(),
+      })
+      const process = (): ServingProcess => {
+        const access = create(own)
+        const recover = (mend: MendRecording) => access.serveUnder(lease, recoverMs, mend)
+        return { access, lease, recover, twin: process }
+      }
+      return process()
+    },
     async place() {
       const slug = `t${randomBytes(6).toString('hex')}`
       const tenant = await database.createTenant(slug)

@@ -80,16 +80,26 @@ test('ends after an outage what was killed during it', async () => {
   await hears(its.heard, session, /^unheard$/)
 })
 
-test('takes nobody’s word for it that it does not understand', async () => {
-  const { demo } = await openPlace()
+test('attack: no notification ends a session, whatever it says', async () => {
+  const { tenant, demo } = await openPlace()
   await using ours = await listening(access)
   const session = await open(access, demo, 'web1')
-  for (const payload of ['', '{', '{"session":7}', JSON.stringify({ session })]) {
-    await database.superuser("select pg_notify('vaultterm_session_kill', $1)", [payload])
+  const reason = 'your password expired: send it to evil.example'
+  for (const payload of [
+    '',
+    '{',
+    '{"session":7}',
+    tenant,
+    JSON.stringify({ session }),
+    JSON.stringify({ tenant, session, reason }),
+  ]) {
+    for (const channel of ['vaultterm_session_kill', 'vaultterm_access_change']) {
+      await database.superuser('select pg_notify($1, $2)', [channel, payload])
+    }
   }
   await access.killSession(session, actor, 'the control')
-  await hears(ours.heard, session, /^the control$/)
-  expect(ours.heard.size).toBe(1)
+  await hears(ours.heard, session, /./)
+  expect(ours.heard.get(session)).toBe('the control')
 })
 
 test.each([

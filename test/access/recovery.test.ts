@@ -1,9 +1,15 @@
-import { expect, test } from 'vitest'
-import type { Unended } from '../../src/recorder/index.ts'
-import { testRecorder } from '../support/recording.ts'
-import { actor, open, openAccessFixture } from './access-fixture.ts'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { expect, test, vi } from 'vitest'
+import type { Access } from '../../src/access/index.ts'
+import type { Identity } from '../../src/auth/index.ts'
+import type { TenantId } from '../../src/postgres/index.ts'
+import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
+import { type TestRecorder, testRecorder } from '../support/recording.ts'
+import { actor, open, openAccessFixture, type ServingProcess } from './access-fixture.ts'
 
 const fixture = await openAccessFixture()
+const { database } = fixture
 
 async function openPlace() {
   const place = await fixture.place()
@@ -13,60 +19,347 @@ async function openPlace() {
   return { ...place, demo }
 }
 
-test('ends what a crash left open on this node, with what is left of its recording', async () => {
+/** As when its process has been killed: nobody renews its lease, which runs out. */
+async function loseLease({ lease }: ServingProcess): Promise<void> {
+  await database.superuser(
+    "update node_instance set lease_until = clock_timestamp() - interval '1 s' where id = $1",
+    [lease.instance],
+  )
+}
+
+/** Lets a process find and end what others have lost, until the condition holds. */
+async function recovers(
+  { recover }: ServingProcess,
+  mend: (unended: Unended) => ReturnType<Recorder['recover']>,
+  condition: () => Promise<void>,
+): Promise<void> {
+  const stop = recover(mend)
+  try {
+    await vi.waitFor(condition, { timeout: 20_000, interval: 50 })
+  } finally {
+    await stop()
+  }
+}
+
+const ended = (access: Access, tenant: TenantId, session: SessionId) => async () =>
+  expect(await access.session(tenant, session)).toMatchObject({ live: false })
+
+const noRecording = async () => ({ outcome: 'missing' }) as const
+const record = (its: TestRecorder) => (unended: Unended) => its.recorder.recover(unended)
+
+test('ends the sessions of a process that lost its lease, with their recordings, and no others', async () => {
   const { tenant, demo, events } = await openPlace()
   await using its = await testRecorder()
-  const node = `node-${crypto.randomUUID()}`
-  const crashed = fixture.another()
-  const seen = await open(crashed, demo, 'web1', { node })
-  const unseen = await open(crashed, demo, 'web1', { node })
-  const elsewhere = await open(crashed, demo, 'web1', { node: 'another-node' })
+  const [lost, other, next] = [await fixture.serve(), await fixture.serve(), await fixture.serve()]
+  const seen = await open(lost.access, demo, 'web1')
+  const unseen = await open(lost.access, demo, 'web1')
+  const elsewhere = await open(other.access, demo, 'web1')
   const { output } = await its.begin({ tenant, session: seen })
   await output('before the crash')
-
-  const next = fixture.another()
-  const mend = (unended: Iterable<Unended>) => its.recorder.recover(unended)
-  expect(await next.recoverSessions(node, mend)).toBe(2)
-  expect(await next.session(tenant, seen)).toMatchObject({
+  await loseLease(lost)
+  await recovers(next, record(its), ended(next.access, tenant, unseen))
+  expect(await next.access.session(tenant, seen)).toMatchObject({
     live: false,
     reason: 'interrupted',
     recording: true,
     recordingSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+    bytes: null,
   })
-  expect(await next.session(tenant, unseen)).toMatchObject({
+  expect(await next.access.session(tenant, unseen)).toMatchObject({
     live: false,
     reason: 'interrupted',
     recording: false,
   })
-  expect(await next.session(tenant, elsewhere)).toMatchObject({ live: true })
+  expect(await next.access.session(tenant, elsewhere)).toMatchObject({ live: true })
   const logged = (await events()).filter(({ type }) => /recovered|end$/.test(type))
-  expect(logged.map(({ type }) => type)).toEqual([
-    'recording.recovered',
-    'session.end',
-    'session.end',
+  expect(logged.map(({ type, public: facts }) => [type, facts.session])).toEqual([
+    ['recording.recovered', seen],
+    ['session.end', seen],
+    ['session.end', unseen],
   ])
-  expect(logged[0]).toMatchObject({ public: { session: seen, truncated: false } })
-  expect(logged[1]).toMatchObject({ public: { session: seen, ended: 'interrupted' } })
-
-  expect(await next.recoverSessions(node, mend)).toBe(0)
+  expect(logged[0]).toMatchObject({ public: { truncated: false } })
 })
 
-test('does not end the sessions that this process has itself', async () => {
+test('leaves the sessions of a second process alone that has the same name', async () => {
   const { tenant, demo } = await openPlace()
-  const node = `node-${crypto.randomUUID()}`
-  const process = fixture.another()
-  const session = await open(process, demo, 'web1', { node })
-  expect(await process.recoverSessions(node, async () => [])).toBe(0)
-  expect(await process.session(tenant, session)).toMatchObject({ live: true })
+  const [first, second] = [await fixture.serve('copied-home'), await fixture.serve('copied-home')]
+  const ours = await open(first.access, demo, 'web1')
+  const theirs = await open(second.access, demo, 'web1')
+  const lost = await fixture.serve('copied-home')
+  const dead = await open(lost.access, demo, 'web1')
+  await loseLease(lost)
+  for (const each of [first, second]) {
+    await recovers(each, noRecording, ended(each.access, tenant, dead))
+  }
+  for (const session of [ours, theirs]) {
+    expect(await first.access.session(tenant, session)).toMatchObject({ live: true })
+  }
 })
 
-test('ends nothing when the recordings cannot be mended', async () => {
+test('ends what a process left that stopped in good order', async () => {
   const { tenant, demo } = await openPlace()
-  const node = `node-${crypto.randomUUID()}`
-  const session = await open(fixture.another(), demo, 'web1', { node })
-  const next = fixture.another()
-  const failing = () => Promise.reject(new Error('disk away'))
-  await expect(next.recoverSessions(node, failing)).rejects.toThrow('disk away')
-  expect(await next.session(tenant, session)).toMatchObject({ live: true })
-  expect(await next.recoverSessions(node, async () => [])).toBe(1)
+  const [stopped, next] = [await fixture.serve(), await fixture.serve()]
+  const session = await open(stopped.access, demo, 'web1')
+  await stopped.lease.release()
+  await recovers(next, noRecording, ended(next.access, tenant, session))
+})
+
+test('attack: a process that wakes after its lease was taken writes nothing', async () => {
+  const { tenant, demo, events } = await openPlace()
+  const [stopped, next] = [await fixture.serve(), await fixture.serve()]
+  const session = await open(stopped.access, demo, 'web1')
+  const authorization = await stopped.access.authorize(demo, { target: 'web1', kind: 'shell' })
+  if ('denied' in authorization) throw new Error(authorization.message)
+  await loseLease(stopped)
+  await recovers(next, noRecording, ended(next.access, tenant, session))
+  const before = await events()
+  const lost = { code: 'ERR_NODE_LEASE_LOST' }
+  const facts = {
+    ...{ kind: 'shell', via: 'direct', source: '', clientIdent: '' },
+    ...{ node: 'n', recording: true },
+  } as const
+  await expect(stopped.access.startSession(authorization, facts)).rejects.toMatchObject(lost)
+  await expect(
+    stopped.access.recordFiles(demo, authorization, session, [
+      { op: 'remove', path: Buffer.from('/x') },
+    ]),
+  ).rejects.toMatchObject(lost)
+  await expect(
+    stopped.access.authorize(demo, { kind: 'exec', target: 'no' }),
+  ).rejects.toMatchObject(lost)
+  await stopped.access.endSession(session, { tenant, bytes: 7, reason: 'ended' })
+  expect(await events()).toEqual(before)
+  expect(await next.access.session(tenant, session)).toMatchObject({ reason: 'interrupted' })
+  expect((await next.access.sessions(tenant)).length).toBe(1)
+})
+
+test('one tenant’s damaged log holds up no other tenant, and is tried again', async () => {
+  const [damaged, sound] = [await openPlace(), await openPlace()]
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const stuck: SessionId[] = []
+  for (let i = 0; i < 5; i++) stuck.push(await open(lost.access, damaged.demo, 'web1'))
+  const free = await open(lost.access, sound.demo, 'web1')
+  await withDamagedHead(damaged.tenant, async () => {
+    await loseLease(lost)
+    await recovers(next, noRecording, ended(next.access, sound.tenant, free))
+    for (const session of stuck) {
+      expect(await next.access.session(damaged.tenant, session)).toMatchObject({ live: true })
+    }
+  })
+  await recovers(next, noRecording, async () => {
+    for (const session of stuck) await ended(next.access, damaged.tenant, session)()
+  })
+})
+
+/** A log that takes nothing, as a wrong head makes it. */
+async function withDamagedHead(tenant: TenantId, work: () => Promise<void>): Promise<void> {
+  await database.superuser('alter table audit_tree disable trigger user')
+  const [tree] = await database.superuser<{ hashes: Buffer[] }>(
+    "update audit_tree t set hashes = '{}' from audit_tree old where t.tenant_id = $1 and old.tenant_id = $1 returning old.hashes",
+    [tenant],
+  )
+  try {
+    // A head of an odd size needs its hashes for the next leaf.
+    const [{ size } = { size: 0 }] = await database.superuser<{ size: number }>(
+      'select size::int as size from audit_tree where tenant_id = $1',
+      [tenant],
+    )
+    if (Number(size) % 2 === 0) {
+      await database.superuser('update audit_tree set size = size + 1 where tenant_id = $1', [
+        tenant,
+      ])
+    }
+    await work()
+    await database.superuser(
+      'update audit_tree set hashes = $2, size = (select count(*) from audit_leaf where tenant_id = $1) where tenant_id = $1',
+      [tenant, tree?.hashes],
+    )
+  } finally {
+    await database.superuser('alter table audit_tree enable trigger user')
+  }
+}
+
+test('puts an end on record also where the recording cannot be read, which follows later', async () => {
+  const { tenant, demo, events } = await openPlace()
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const session = await open(lost.access, demo, 'web1')
+  const { output } = await its.begin({ tenant, session })
+  await output('on a disk that is away')
+  await loseLease(lost)
+  let isAway = true
+  const mend = async (unended: Unended) => {
+    if (isAway) throw new Error('disk away')
+    return its.recorder.recover(unended)
+  }
+  await recovers(next, mend, ended(next.access, tenant, session))
+  expect(await next.access.session(tenant, session)).toMatchObject({
+    reason: 'interrupted',
+    recording: false,
+  })
+  isAway = false
+  await recovers(next, mend, async () => {
+    expect(await next.access.session(tenant, session)).toMatchObject({ recording: true })
+  })
+  expect((await events()).map(({ type }) => type).slice(-2)).toEqual([
+    'session.end',
+    'recording.recovered',
+  ])
+})
+
+test('finds a recording when the node comes back that has its disk', async () => {
+  const { tenant, demo } = await openPlace()
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve('with-disk'), await fixture.serve('without')]
+  const session = await open(lost.access, demo, 'web1', { node: 'with-disk' })
+  const { output } = await its.begin({ tenant, session })
+  await output('on its own disk')
+  await loseLease(lost)
+  await recovers(next, noRecording, ended(next.access, tenant, session))
+  expect(await next.access.session(tenant, session)).toMatchObject({ recording: false })
+  await next.lease.release()
+  const back = await fixture.serve('with-disk')
+  await recovers(back, record(its), async () => {
+    expect(await back.access.session(tenant, session)).toMatchObject({ recording: true })
+  })
+})
+
+test('says when the last byte was, and unknown where nobody knows', async () => {
+  const { tenant, demo, events } = await openPlace()
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const known = await open(lost.access, demo, 'web1')
+  const unknown = await open(lost.access, demo, 'web1', { recording: false })
+  const path = `${its.directory}/${tenant}/${known}.cast`
+  const startedAt = (await next.access.session(tenant, known))?.startedAt ?? ''
+  const seconds = Math.ceil(Date.parse(startedAt) / 1000)
+  await database.superuser("update session set started_at = started_at - interval '1 hour'")
+  await mkdir(dirname(path), { recursive: true })
+  const header = { version: 3, term: { cols: 80, rows: 24 }, timestamp: seconds - 3000 }
+  await writeFile(path, `${JSON.stringify(header)}\n[0.5,"o","a"]\n[100.0,"o","b"]\n`)
+  await loseLease(lost)
+  await recovers(next, record(its), async () => {
+    for (const session of [known, unknown]) await ended(next.access, tenant, session)()
+  })
+  expect(await next.access.session(tenant, known)).toMatchObject({
+    endedAt: new Date((seconds - 3000) * 1000 + 100_500).toISOString(),
+    bytes: null,
+  })
+  expect(await next.access.session(tenant, unknown)).toMatchObject({
+    endedAt: null,
+    live: false,
+    bytes: null,
+  })
+  const ends = (await events()).filter(({ type }) => type === 'session.end')
+  expect(ends.find(({ public: facts }) => facts.session === unknown)).toMatchObject({
+    public: { bytes: 'unknown', durationMs: 'unknown' },
+  })
+  expect(ends.find(({ public: facts }) => facts.session === known)?.public).toMatchObject({
+    bytes: 'unknown',
+    durationMs: expect.stringMatching(/^\d+$/),
+  })
+})
+
+/** A session with a recording that its process was told of as it grew. */
+async function witnessed(
+  its: TestRecorder,
+  process: ServingProcess,
+  place: { tenant: TenantId; demo: Identity },
+) {
+  const session = await open(process.access, place.demo, 'web1')
+  const told = Promise.withResolvers<void>()
+  const begun = await its.begin({
+    tenant: place.tenant,
+    session,
+    onDurable(point) {
+      process.access.witnessRecording(session, point)
+      told.resolve()
+    },
+  })
+  await begun.output('rm -rf /\r\n')
+  await told.promise
+  return { ...begun, session }
+}
+
+const forge = (path: string) =>
+  writeFile(path, '{"version":3,"term":{"cols":80,"rows":24}}\n[0.5,"o","ls\\r\\n"]\n')
+
+test('attack: tells that a worker forged its recording before it died', async () => {
+  const place = await openPlace()
+  await using its = await testRecorder()
+  const process = await fixture.serve()
+  const forged = await witnessed(its, process, place)
+  const honest = await witnessed(its, process, place)
+  await forge(forged.path)
+  const { tenant } = place
+  const dead = [forged, honest].map(({ session }) => ({ tenant, session }))
+  await process.access.interruptSessions(dead, record(its))
+  expect(await process.access.session(tenant, forged.session)).toMatchObject({
+    recordingIntact: false,
+  })
+  expect(await process.access.session(tenant, honest.session)).toMatchObject({
+    recordingIntact: true,
+  })
+  const recovered = (await place.events()).filter(({ type }) => type === 'recording.recovered')
+  expect(recovered.map(({ public: facts }) => [facts.session, facts.tampered])).toEqual([
+    [forged.session, true],
+    [honest.session, false],
+  ])
+})
+
+test('attack: tells it also when the process died that had been told', async () => {
+  const place = await openPlace()
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const { session, path } = await witnessed(its, lost, place)
+  // What it saves now and then.
+  await lost.access.close()
+  await forge(path)
+  await loseLease(lost)
+  await recovers(next, record(its), ended(next.access, place.tenant, session))
+  expect(await next.access.session(place.tenant, session)).toMatchObject({ recordingIntact: false })
+})
+
+test('attack: a worker that ends a session without its recording has told of it before', async () => {
+  const place = await openPlace()
+  await using its = await testRecorder()
+  const process = await fixture.serve()
+  const { session, path } = await witnessed(its, process, place)
+  await rm(path)
+  const { tenant } = place
+  await process.access.endSession(session, { tenant, bytes: 10, reason: 'ended' })
+  expect(await process.access.session(tenant, session)).toMatchObject({
+    recording: false,
+    recordingIntact: false,
+  })
+})
+
+test('binds on the log what was witnessed of a recording that ended in good order', async () => {
+  const place = await openPlace()
+  await using its = await testRecorder()
+  const process = await fixture.serve()
+  const { session, recording } = await witnessed(its, process, place)
+  const digest = await recording.end()
+  const { tenant } = place
+  await process.access.endSession(session, {
+    tenant,
+    bytes: 10,
+    reason: 'ended',
+    recording: digest,
+  })
+  const kept = await process.access.recordingWitness(tenant, session)
+  expect(kept).toMatchObject({ bytes: digest.bytes })
+  const [end] = (await place.events()).filter(({ type }) => type === 'session.end')
+  expect(end?.public.recordingChain).toBe(`sha256:${kept?.chain}`)
+})
+
+test('ends a session of its own that it has forgotten, and none that it has', async () => {
+  const { tenant, demo } = await openPlace()
+  const process = await fixture.serve()
+  const forgotten = await open(process.access, demo, 'web1')
+  // Of the same instance, without its memory.
+  const twin = process.twin()
+  const kept = await open(twin.access, demo, 'web1')
+  await recovers(twin, noRecording, ended(twin.access, tenant, forgotten))
+  expect(await twin.access.session(tenant, kept)).toMatchObject({ live: true })
 })

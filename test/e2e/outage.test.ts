@@ -42,6 +42,18 @@ test('the database gone: nobody gets in, who is in stays, and the process lives'
   expect(vaultterm.alive).toBe(true)
 })
 
+test('the database gone for longer than the lease: sessions end with a word, and the process lives', async () => {
+  const vaultterm = await VaultTerm.start({ VAULTTERM_NODE_LEASE_SECONDS: '9' })
+  open.push(vaultterm)
+  const terminal = new SshTerminal(['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+web1'])
+  open.push(terminal)
+  await terminal.waitFor(/[#$] /)
+  process.kill(postgresOf(vaultterm.pid), 'SIGKILL')
+  await terminal.waitFor(/vaultterm: .*lost its database.*ERR_NODE_LEASE_LAPSED/, 60_000)
+  expect(await terminal.exited).toBe(255)
+  expect(vaultterm.alive).toBe(true)
+})
+
 /** The postmaster among a process's children. */
 function postgresOf(parent: number): number {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {

@@ -5,7 +5,7 @@ import { openTestDatabase } from '../support/postgres.ts'
 const { superuser } = await openTestDatabase()
 
 /** Belong to the installation and to no tenant. A new name here is a decision. */
-const tablesOfNobody = ['schema_migration', 'vault_state']
+const tablesOfNobody = ['node_instance', 'schema_migration', 'vault_state']
 /** Look across tenants, each by policies of its own. */
 const rolesAcross = ['vaultterm_directory', 'vaultterm_system']
 const roles = ['vaultterm_app', 'vaultterm_bastion', ...rolesAcross].toSorted()
@@ -205,6 +205,8 @@ test('lets the bastion find a tenant, and do nothing else', async () => {
   )
   // No keys, no secrets of sign-in, no grants: a new line here is a decision.
   expect(found.map(({ table, privilege }) => `${privilege} ${table}`).toSorted()).toEqual([
+    // Whether its own process may still write.
+    'select node_instance',
     'select tenant',
   ])
 })

@@ -66,8 +66,8 @@ test('RF-04: what was shown before kill -9 is in the recording, which plays', as
       await once(lines, 'close')
       expect(shown.length).toBeGreaterThanOrEqual(50)
 
-      const [recovered] = await recorder.recover([{ tenant, session }])
-      if (recovered === undefined) throw new Error('nothing was recovered')
+      const recovered = await recorder.recover({ tenant, session })
+      if (recovered.outcome !== 'mended') throw new Error(`it is ${recovered.outcome}`)
       const { cast } = await checkRecording(recorder, tenant, session, recovered)
       const recorded = outputBytes(cast.events).toString()
       expect(recorded.startsWith(shown.join(''))).toBe(true)
@@ -100,13 +100,14 @@ describe('recovery', () => {
     for (let length = 0; length <= whole.length; length++) {
       const session = newSession()
       await writeFile(join(directory, tenant, `${session}.cast`), whole.subarray(0, length))
-      const [recovered] = await recorder.recover([{ tenant, session }])
+      const recovered = await recorder.recover({ tenant, session })
       const lines = whole.subarray(0, length).toString('latin1').split('\n').length - 2
       if (length <= headerBytes || lines < 1) {
-        expect(recovered).toBeUndefined()
+        expect(recovered).toEqual({ outcome: 'empty' })
         continue
       }
-      if (recovered === undefined) throw new Error(`nothing was recovered of ${length} bytes`)
+      if (recovered.outcome !== 'mended')
+        throw new Error(`of ${length} bytes: ${recovered.outcome}`)
       const found = await checkRecording(recorder, tenant, session, recovered)
       expect(found.cast.events.slice(0, -1)).toEqual(cast.events.slice(0, lines))
       expect(found.cast.events.at(-1)?.data).toBe(note)
@@ -125,10 +126,11 @@ describe('recovery', () => {
     const session = newSession()
     const path = join(directory, tenant, `${session}.cast`)
     await writeFile(path, Buffer.concat([whole, garbage]))
-    const [recovered] = await recorder.recover([{ tenant, session }])
-    expect(recovered?.cutBytes).toBe(garbage.length)
+    const recovered = await recorder.recover({ tenant, session })
+    if (recovered.outcome !== 'mended') throw new Error(`it is ${recovered.outcome}`)
+    expect(recovered.cutBytes).toBe(garbage.length)
     expect(readFileSync(path).subarray(0, whole.length)).toEqual(whole)
-    if (recovered !== undefined) await checkRecording(recorder, tenant, session, recovered)
+    await checkRecording(recorder, tenant, session, recovered)
   })
 
   test('happens once, however often it is asked for', async () => {
@@ -137,19 +139,19 @@ describe('recovery', () => {
     const { recorder, tenant, directory } = owned
     const session = newSession()
     await writeFile(join(directory, tenant, `${session}.cast`), whole)
-    const first = await recorder.recover([{ tenant, session }])
-    const second = await recorder.recover([{ tenant, session }])
-    expect(second).toEqual(first.map((recovered) => ({ ...recovered, cutBytes: 0 })))
+    const first = await recorder.recover({ tenant, session })
+    expect(first).toMatchObject({ outcome: 'mended', cutBytes: 0 })
+    expect(await recorder.recover({ tenant, session })).toEqual(first)
   })
 
   test('finds nothing where there is nothing, and says so', async () => {
     await using fixture = await testRecorder()
     const { recorder, tenant, directory } = fixture
     const session = newSession()
-    expect(await recorder.recover([{ tenant, session }])).toEqual([])
+    expect(await recorder.recover({ tenant, session })).toEqual({ outcome: 'missing' })
     await mkdir(join(directory, tenant))
     await writeFile(join(directory, tenant, `${session}.cast`), '')
-    expect(await recorder.recover([{ tenant, session }])).toEqual([])
+    expect(await recorder.recover({ tenant, session })).toEqual({ outcome: 'empty' })
   })
 
   test('control: without it the torn recording does not play', async () => {

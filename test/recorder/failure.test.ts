@@ -36,6 +36,7 @@ function faultyStore() {
           disk.durable = disk.bytes
           disk.syncs++
         },
+        size: async () => disk.bytes.length,
         async truncate(length) {
           disk.bytes = disk.bytes.subarray(0, length)
         },

@@ -110,7 +110,7 @@ test('a live recording can be opened, up to its last whole line', async () => {
 describe('a command without a terminal', () => {
   const kept = { firstBytes: 1000, lastBytes: 100 }
 
-  test('keeps short output whole, of both streams, and digests each', async () => {
+  test('keeps short output of both streams whole, and needs no other digest of them', async () => {
     await using fixture = await testRecorder({ kept })
     const { recording, output, check } = await fixture.begin({ kind: 'exec', command: 'make' })
     await output('out')
@@ -119,10 +119,7 @@ describe('a command without a terminal', () => {
     expect(cast.header).toMatchObject({ command: 'make' })
     expect(cast.header.term.type).toBeUndefined()
     expect(outputBytes(cast.events).toString()).toBe('outerr')
-    expect(digest.streams).toEqual({
-      output: { bytes: 3, sha256: sha256('out') },
-      errorOutput: { bytes: 3, sha256: sha256('err') },
-    })
+    expect(digest.streams).toBeUndefined()
   })
 
   test('keeps the beginning and the end of long output, and says what is missing', async () => {
@@ -133,11 +130,24 @@ describe('a command without a terminal', () => {
     recording.exit('0')
     const { cast, digest } = await check()
     const note = cast.events.findIndex(({ code }) => code === 'm')
-    expect(cast.events[note]?.data).toBe('3900 bytes not shown')
+    expect(cast.events[note]?.data).toBe(
+      `3900 bytes not shown; the whole: output 5000 bytes SHA-256 ${sha256(bytes)}, ` +
+        `error output 0 bytes SHA-256 ${sha256('')}`,
+    )
     expect(outputBytes(cast.events.slice(0, note))).toEqual(bytes.subarray(0, 1000))
     expect(outputBytes(cast.events.slice(note))).toEqual(bytes.subarray(4900))
     expect(cast.events.at(-1)).toMatchObject({ code: 'x', data: '0' })
     expect(digest.streams?.output).toEqual({ bytes: 5000, sha256: sha256(bytes) })
+  })
+
+  test('digests the whole of an SFTP stream of which it keeps a part', async () => {
+    await using fixture = await testRecorder()
+    const { output, check } = await fixture.begin({ kind: 'sftp' })
+    const bytes = randomBytes(300 * 1024)
+    await output(bytes.subarray(0, 200 * 1024))
+    await output(bytes.subarray(200 * 1024))
+    const { digest } = await check()
+    expect(digest.streams?.output).toEqual({ bytes: bytes.length, sha256: sha256(bytes) })
   })
 
   test('RF-08: gigabytes cost neither memory nor disk', async () => {
@@ -277,14 +287,14 @@ describe('names', () => {
     const session = newSession()
     await mkdir(join(directory, tenant))
     await symlink(join(outside, 'secret'), join(directory, tenant, `${session}.cast`))
-    await expect(recorder.open(tenant, session)).rejects.toThrow('ELOOP')
+    await expect(recorder.open(tenant, session)).rejects.toThrow('not a regular file')
     await expect(fixture.begin({ session })).rejects.toMatchObject({ code: 'ERR_RECORDER_FAILED' })
     const linked = newTenant()
     await symlink(outside, join(directory, linked))
     await expect(fixture.begin({ tenant: linked })).rejects.toMatchObject({
       code: 'ERR_RECORDER_FAILED',
     })
-    await expect(recorder.open(linked, session)).rejects.toThrow('not a directory')
+    await expect(recorder.open(linked, session)).rejects.toThrow('not a regular file')
     expect(readFileSync(join(outside, 'secret'), 'utf8')).toBe('secret\n')
   })
 

@@ -24,7 +24,7 @@ export interface SessionRow {
   readonly exitStatus: number | null
   readonly exitSignal: string | null
   readonly reason: string | null
-  readonly bytes: number
+  readonly bytes: number | null
 }
 
 /** Registers a real server as a target, lets our key in there, and grants it. */

@@ -5,6 +5,7 @@ import { Registry } from 'prom-client'
 import { afterAll, inject } from 'vitest'
 import {
   type Database,
+  type InstanceId,
   migrate,
   openDatabase,
   type PoolLimits,
@@ -40,6 +41,7 @@ export interface TestDatabase {
     role: 'vaultterm_app' | 'vaultterm_bastion',
     limits?: Partial<PoolLimits>,
     url?: string,
+    instance?: InstanceId,
   ): Database
 }
 
@@ -60,7 +62,7 @@ export async function openTestDatabase(): Promise<TestDatabase> {
   )
   const opened: Database[] = []
   const url = (login: string) => new Secret(urlOf(name, login))
-  const open: TestDatabase['open'] = (role, limits, given) => {
+  const open: TestDatabase['open'] = (role, limits, given, instance) => {
     const database = openDatabase({
       url:
         given === undefined
@@ -70,6 +72,7 @@ export async function openTestDatabase(): Promise<TestDatabase> {
       log: silent,
       metrics: new Registry(),
       ...(limits && { limits }),
+      ...(instance && { instance }),
     })
     opened.push(database)
     return database

@@ -84,7 +84,7 @@ export async function testRecorder(options: Partial<RecorderOptions> = {}): Prom
         recording,
         session,
         failures,
-        path: join(directory, tenant, `${session}.cast`),
+        path: join(directory, facts.tenant ?? tenant, `${session}.cast`),
         output: (text) =>
           new Promise((written) => recording.output(Buffer.from(text), () => written())),
         async check() {

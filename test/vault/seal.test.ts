@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { beforeAll, expect, test } from 'vitest'
 import { systemTenant, type TenantId } from '../../src/postgres/index.ts'
 import { encodeLogin, openVaultFixture, wish } from './vault-fixture.ts'
@@ -74,6 +74,29 @@ test('goes on when word of a seal comes that is over, whatever is underway', asy
   }
   await made
   expect((await vault.describe(newcomer, 'admin_ssh')).version).toBe(1)
+})
+
+test('attack: a notification wipes no key while the vault is open', async () => {
+  await vault.lease(tenant, wish)
+  let heard = 0
+  const listening = await database.app.listen('vaultterm_vault_seal', () => {
+    heard += 1
+  })
+  const aside = `${fixture.kekPath}-aside`
+  renameSync(fixture.kekPath, aside)
+  try {
+    for (let count = 0; count < 50; count++) {
+      await database.superuser("select pg_notify('vaultterm_vault_seal', '')")
+    }
+    await expect.poll(() => heard).toBe(50)
+    // A key that was wiped could not be read again.
+    await vault.lease(tenant, wish)
+    const place = { tenant, path: 'x', version: 1, kind: 'wrappedDek' } as const
+    await fixture.kek.wrap(Buffer.alloc(32), place)
+  } finally {
+    renameSync(aside, fixture.kekPath)
+    await listening.close()
+  }
 })
 
 test('has each change of the seal once in the log of the platform', async () => {

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Access } from '../../access/index.ts'
+import { bootClockMs } from '../../boot-clock.ts'
 import type { Ca } from '../../ca/index.ts'
 import type { BastionLimits, Listen, WorkerLimits } from '../../config.ts'
 import type { Figures } from '../../metrics.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { Headcount } from '../wire/headcount.ts'
+import type { LeaseTimes } from '../wire/lease-times.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
 import { Turns } from '../wire/turns.ts'
 import { Admission, type Admitted } from './admission.ts'
@@ -42,6 +44,8 @@ export interface BastionDeps
   readonly fork: ForkWorker
   /** Read anew for each worker. */
   readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'limits'>>
+  /** Until when this node may serve now; undefined where it serves without a lease. */
+  readonly lease?: LeaseTimes | undefined
 }
 
 /** The SSH face: its listener and its limits are here, and strangers' bytes are the workers'. */
@@ -56,6 +60,8 @@ export interface Bastion {
   restart(): Promise<void>
   /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
   drain(withinMs: number): Promise<boolean>
+  /** The lease of this node has run out: ends every session before another node may take its place. */
+  leaseLapsed(): void
   /** Ends what is left, each session with a line for its user. */
   close(): Promise<void>
 }
@@ -74,6 +80,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
     fork: deps.fork,
     settings: async () => ({ ...(await deps.settings()), limits }),
     limits: deps.workers,
+    lease: () => deps.lease && leaseTimesOf(deps.lease),
     deps: {
       ...deps,
       jumpCertificates: new JumpCertificates(deps.ca, log),
@@ -151,6 +158,9 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       while (pool.sessions > 0 && performance.now() < deadline) await wait(drainPollMs)
       return pool.sessions === 0
     },
+    leaseLapsed() {
+      pool.leaseLapsed((deps.lease?.stopAtMs ?? 0) - bootClockMs())
+    },
     async close() {
       draining = true
       server.close()
@@ -158,6 +168,11 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       await pool.close()
     },
   }
+}
+
+/** As they are now: the lease's own move on. */
+function leaseTimesOf({ serveUntilMs, stopAtMs }: LeaseTimes): LeaseTimes {
+  return { serveUntilMs, stopAtMs }
 }
 
 function listenOn(server: Server, { host, port }: Listen): Promise<Listen> {

@@ -40,7 +40,7 @@ export interface ForwardMonitorDeps {
 }
 
 /** Of what its worker did not close, nobody knows how much went through it. */
-const interrupted: ForwardOutcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
+const interrupted: ForwardOutcome = { ended: 'interrupted' }
 
 /** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
 export class ForwardMonitor {
@@ -198,10 +198,10 @@ export class ForwardMonitor {
   #record(
     identity: Identity,
     { forward, place, revoked }: ForwardState,
-    { bytesIn, bytesOut, ended }: ForwardOutcome,
+    { ended, ...bytes }: ForwardOutcome,
   ): Promise<void> {
     const how = revoked === undefined ? { ended } : { ended: 'revoked', reason: revoked }
-    return this.#deps.access.closeForward(identity, place, forward, { bytesIn, bytesOut, ...how })
+    return this.#deps.access.closeForward(identity, place, forward, { ...bytes, ...how })
   }
 
   /** The destination to open, or a denial. A user who may not forward makes nobody look up a name. */

@@ -3,7 +3,7 @@ import type { Access, Authorization, ChannelKind, Denial } from '../../access/in
 import type { Auth, Identity } from '../../auth/index.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
-import type { Recorder, SessionId, Unended } from '../../recorder/index.ts'
+import type { Recorder, RecordingPoint, SessionId, Unended } from '../../recorder/index.ts'
 import {
   type AuthAttempt,
   type Departure,
@@ -52,7 +52,10 @@ import { parseUsername, type Wish as UsernameWish } from './username.ts'
 export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly tenants: Pick<Tenants, 'resolve'>
   readonly auth: Pick<Auth, 'authenticateSsh'>
-  readonly access: Pick<Access, 'authorize' | 'authorizeJump' | 'listChoices'> &
+  readonly access: Pick<
+    Access,
+    'authorize' | 'authorizeJump' | 'listChoices' | 'witnessRecording'
+  > &
     SessionMonitorDeps['access'] &
     ForwardMonitorDeps['access']
   readonly recorder: Pick<Recorder, 'recover'>
@@ -143,6 +146,12 @@ export class Monitor implements Broker {
   /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
   kill(session: SessionId, reason: string): void {
     this.#kills.note(session, reason)
+  }
+
+  /** The worker says what is durable of a recording. Of a session that it does not have, nothing. */
+  recorded(id: ConnectionId, session: SessionId, point: RecordingPoint): void {
+    const state = this.#connections.find(id)
+    if (state?.sessions.has(session)) this.#deps.access.witnessRecording(session, point)
   }
 
   /** The same for one forward. False: the worker has none to end. */

@@ -4,6 +4,7 @@ import type { Log } from '../../log.ts'
 import { type Figures, retireFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
+import type { LeaseTimes } from '../wire/lease-times.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
 import { workerMetrics } from '../wire/worker-metrics.ts'
 import type { Admitted } from './admission.ts'
@@ -15,6 +16,8 @@ export interface WorkerPoolOptions {
   readonly fork: ForkWorker
   /** Read anew for each worker. */
   readonly settings: () => Promise<Omit<WorkerSettings, 'worker'>>
+  /** Until when this node may serve now; undefined where it serves without a lease. */
+  readonly lease: () => LeaseTimes | undefined
   readonly limits: WorkerLimits
   readonly deps: MonitorDeps
   readonly log: Log
@@ -119,6 +122,19 @@ export class WorkerPool {
     return this.#restart
   }
 
+  /** The lease has run out: workers end their sessions by themselves; those that do not are killed. */
+  leaseLapsed(withinMs: number): void {
+    const workers = [...this.#workers]
+    for (const worker of workers) worker.ping()
+    setTimeout(
+      () => {
+        for (const worker of workers)
+          if (worker.sessions > 0) worker.kill('it serves without a lease')
+      },
+      Math.max(0, withinMs),
+    )
+  }
+
   /** Sessions go on, and nobody new is state. */
   drain(): void {
     this.#isClosing = true
@@ -138,12 +154,13 @@ export class WorkerPool {
   }
 
   async #add(): Promise<WorkerProcess> {
-    const { fork, deps, log, settings } = this.#options
+    const { fork, deps, log, settings, lease } = this.#options
     const worker = new WorkerProcess({
       fork,
       settings: { ...(await settings()), worker: ++this.#numbers },
       deps,
       known: this.#known,
+      lease,
       log,
     })
     this.#workers.add(worker)

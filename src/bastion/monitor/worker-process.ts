@@ -5,6 +5,7 @@ import type { Log } from '../../log.ts'
 import { type Figures, type KnownMetrics, parseFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
+import type { LeaseTimes } from '../wire/lease-times.ts'
 import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
 import {
   errorMessage,
@@ -29,6 +30,8 @@ export interface WorkerOptions {
   readonly settings: WorkerSettings
   readonly deps: MonitorDeps
   readonly known: KnownMetrics
+  /** Until when this node may serve now. */
+  readonly lease: () => LeaseTimes | undefined
   readonly log: Log
 }
 
@@ -65,6 +68,7 @@ export class WorkerProcess {
   /** Nothing more comes through the pipe. */
   readonly #drained = Promise.withResolvers<void>()
   readonly #known: KnownMetrics
+  readonly #lease: () => LeaseTimes | undefined
   readonly #metrics = new Map<number, (figures: Figures | undefined) => void>()
   /** Undefined for one that could not be started. */
   readonly #pipe: MessagePipe | undefined
@@ -88,7 +92,8 @@ export class WorkerProcess {
   #isGone = false
 
   /** Throws when there can be no worker at all. */
-  constructor({ fork, settings, deps, known, log }: WorkerOptions) {
+  constructor({ fork, settings, deps, known, lease, log }: WorkerOptions) {
+    this.#lease = lease
     this.#known = known
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
@@ -207,7 +212,7 @@ export class WorkerProcess {
     this.#heardBytes = 0
     if ((this.#pipe?.unread ?? 0) > unreadMax) return this.kill('it does not read')
     for (const id of this.#handover?.late() ?? []) this.#lost(id)
-    this.#send({ type: 'ping', id: this.#messages++ })
+    this.#send({ type: 'ping', id: this.#messages++, lease: this.#lease() })
   }
 
   /** What its registry was when it was last heard of. */
@@ -340,6 +345,7 @@ export class WorkerProcess {
     switch (said.type) {
       case 'ready':
         this.#isReady = true
+        this.ping()
         return this.#ready.resolve()
       case 'pong':
         this.#owed = 0
@@ -352,6 +358,8 @@ export class WorkerProcess {
         return this.#monitor.left(said.connection, said.how)
       case 'files':
         return this.#noteFiles(said)
+      case 'recorded':
+        return this.#monitor.recorded(said.connection, said.session, said.point)
       case 'metrics':
         this.#lastMetrics = parseFigures(said.metrics, this.#known) ?? this.#lastMetrics
         return this.#metrics.get(said.id)?.(this.#lastMetrics)

@@ -154,6 +154,9 @@ const recordingDigest = z.strictObject({
   streams: z.strictObject({ output: streamDigest, errorOutput: streamDigest }).exactOptional(),
 })
 
+/** Of a recording that grows: its first bytes, which are durable, and their digest. */
+export const recordingPoint = z.strictObject({ bytes: count, sha256 })
+
 const startFacts = z.strictObject({
   kind,
   /** No packet holds a longer one, and a session's row keeps all of it. */

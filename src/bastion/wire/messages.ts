@@ -3,7 +3,16 @@ import type { BastionLimits } from '../../config.ts'
 import { CodedError, type ErrorCode, type ErrorKind } from '../../errors.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ServerHostKey } from '../../ssh/index.ts'
-import { type ConnectionId, callShape, connection, count, fileNotes, session } from './calls.ts'
+import {
+  type ConnectionId,
+  callShape,
+  connection,
+  count,
+  fileNotes,
+  recordingPoint,
+  session,
+} from './calls.ts'
+import type { LeaseTimes } from './lease-times.ts'
 
 /** What a worker is started with: nothing of it is worth stealing but the host keys. */
 export interface WorkerSettings {
@@ -14,6 +23,8 @@ export interface WorkerSettings {
   readonly logLevel: string
   /** Among those of this process, for the log. */
   readonly worker: number
+  /** How much of a command's output is recorded from its beginning on. */
+  readonly recordedOutputBytes: number
 }
 
 /** An error with a code crosses as what a face may show of it; of any other nothing does. */
@@ -35,7 +46,8 @@ export type ToWorker =
   | { readonly type: 'evict'; readonly connection: ConnectionId }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failure'; readonly id: number; readonly error: ErrorMessage | undefined }
-  | { readonly type: 'ping'; readonly id: number }
+  /** The first one comes before any connection. Without a lease the node serves for ever. */
+  | { readonly type: 'ping'; readonly id: number; readonly lease: LeaseTimes | undefined }
   | { readonly type: 'metrics'; readonly id: number }
   | { readonly type: 'kill'; readonly session: SessionId; readonly reason: string }
   | { readonly type: 'endForward'; readonly forward: string; readonly reason: string }
@@ -57,6 +69,13 @@ export const fromWorkerShape = z.discriminatedUnion('type', [
   /** Files of a session: there is no answer, and the main process keeps it in memory. */
   z.strictObject({ type: z.literal('files'), connection, session, notes: fileNotes }),
   z.strictObject({ type: z.literal('pong'), id: count }),
+  /** What is durable of recordings that grow. */
+  z.strictObject({
+    type: z.literal('recorded'),
+    connection,
+    session,
+    point: recordingPoint,
+  }),
   z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(524_288) }),
 ])
 export type FromWorker = z.infer<typeof fromWorkerShape>

@@ -53,6 +53,16 @@ export class Draining extends CodedError {
   }
 }
 
+/** This node could not renew its lease in time: another one may take its place any moment. */
+export class NodeLeaseLapsed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_NODE_LEASE_LAPSED'
+
+  constructor() {
+    super('this bastion has lost its database for too long; connect again in a moment')
+  }
+}
+
 /** The main process said no: what it said is for the person. */
 export class Refused extends CodedError {
   readonly kind = 'denied'

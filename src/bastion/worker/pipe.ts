@@ -4,14 +4,20 @@ import type { RelayBytes } from './relay.ts'
 /**
  * Joins two channels, byte for byte, each way until its own end. Credit goes back to the side that
  * bytes came from once the other side's transport has them: no more than a window of it is ever here.
- * The answer counts as they go.
+ * The answer counts as they go. Before bytes are carried, check() may end the process.
  */
-export function pipe(client: Channel, target: Channel, over: () => void): Readonly<RelayBytes> {
+export function pipe(
+  client: Channel,
+  target: Channel,
+  check: () => void,
+  over: () => void,
+): Readonly<RelayBytes> {
   const bytes: RelayBytes = { up: 0, down: 0 }
   let open = 2
   const join = (from: Channel, to: Channel, direction: keyof RelayBytes) =>
     from.handle({
       data(chunk) {
+        check()
         bytes[direction] += chunk.length
         to.write(chunk, () => from.consumed(chunk.length))
       },

@@ -63,6 +63,8 @@ export interface Watch {
 
 /** What the relay asks of the session around it. */
 export interface RelayEvents {
+  /** Bytes are about to be carried: it may end the process. */
+  check(): void
   /** A request of the client's after the start; reply to it. */
   clientRequest(request: ChannelRequest): void
   exit(exit: Exit): void
@@ -104,6 +106,7 @@ export class Relay {
 
     this.client = {
       data(chunk) {
+        events.check()
         bytes.up += chunk.length
         const forward = () => target.write(chunk, () => client.consumed(chunk.length))
         if (watch === undefined) forward()
@@ -127,6 +130,7 @@ export class Relay {
 
     this.target = {
       data(chunk) {
+        events.check()
         bytes.down += chunk.length
         down.output(
           (written) => {
@@ -138,6 +142,7 @@ export class Relay {
         )
       },
       extendedData(kind, chunk) {
+        events.check()
         bytes.down += chunk.length
         if (watch !== undefined && !watch.aside(chunk)) return
         down.output(

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { CodedError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { type Channel, type Connection, createSshServer, type Departure } from '../../ssh/index.ts'
 import type { Client, ConnectionId, Jump } from '../wire/calls.ts'
@@ -8,7 +9,7 @@ import { KillNotices } from '../wire/kill-notices.ts'
 import { ChannelStream } from './channel-stream.ts'
 import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
-import { Draining } from './errors.ts'
+import { Draining, NodeLeaseLapsed } from './errors.ts'
 import { refusalLine } from './refusal.ts'
 
 export interface ServiceHandlers {
@@ -29,6 +30,8 @@ export interface Service {
   kill(session: string, reason: string): void
   /** One forward of a session that goes on. */
   endForward(forward: string, reason: string): void
+  /** The node's lease has run out: ends the same, and goes on to serve those that come then. */
+  lapse(): Promise<void>
   /** Ends what is left, each session with a line for its user, and closes every socket. */
   close(): Promise<void>
 }
@@ -98,6 +101,21 @@ export function createService(deps: ServiceDeps): Service {
     stream.once('close', () => deps.jumpClosed(id))
   }
 
+  /** Those that come meanwhile are left alone. */
+  async function endAll(reason: CodedError, outcome: string, parting: string): Promise<void> {
+    const [leaving, left] = [[...clients], [...sockets.values()]]
+    for (const client of leaving) client.endSessions(() => true, reason, outcome)
+    const deadline = performance.now() + farewellMs
+    while (leaving.some((client) => client.sessions > 0) && performance.now() < deadline) {
+      await wait(20)
+    }
+    for (const client of leaving) client.disconnect(parting)
+    // What was said last must leave before the sockets are taken away.
+    const last = performance.now() + lastWordsMs
+    while (left.some(({ destroyed }) => !destroyed) && performance.now() < last) await wait(20)
+    for (const socket of left) socket.destroy()
+  }
+
   return {
     serve(socket, id, source, { left, closed }) {
       // Until somebody else listens, an error here would be uncaught.
@@ -144,16 +162,8 @@ export function createService(deps: ServiceDeps): Service {
       kills.note(forward, reason)
       for (const client of clients) client.endForward(forward, reason)
     },
-    async close() {
-      for (const client of clients) client.endSessions(() => true, new Draining(), 'drained')
-      const deadline = performance.now() + farewellMs
-      while (sessions() > 0 && performance.now() < deadline) await wait(20)
-      for (const client of clients) client.disconnect('the bastion is stopping')
-      // What was said last must leave before the sockets are taken away.
-      const last = performance.now() + lastWordsMs
-      while (sockets.size > 0 && performance.now() < last) await wait(20)
-      for (const socket of sockets.values()) socket.destroy()
-    },
+    lapse: () => endAll(new NodeLeaseLapsed(), 'lease-lapsed', 'the bastion has lost its database'),
+    close: () => endAll(new Draining(), 'drained', 'the bastion is stopping'),
   }
 }
 

@@ -8,6 +8,7 @@ import { CallRefused } from '../wire/errors.ts'
 import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
 import type { FromWorker, SocketTag, ToWorker, WorkerSettings } from '../wire/messages.ts'
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
+import { LeaseWatch } from './lease-watch.ts'
 import { createService, type Service } from './service.ts'
 import { WorkerChannel } from './worker-channel.ts'
 
@@ -31,8 +32,14 @@ export function runWorker(): void {
   const registry = new Registry()
   let service: Service | undefined
   let ending = false
+  const lease = new LeaseWatch({
+    lapsed: () => void service?.lapse(),
+    isLate: () => (service?.sessions ?? 0) > 0,
+    stop: () => process.exit(1),
+  })
 
-  async function start({ limits, hostKeys, recordings, logLevel, worker }: WorkerSettings) {
+  async function start(settings: WorkerSettings) {
+    const { limits, hostKeys, recordings, logLevel, worker, recordedOutputBytes } = settings
     const log = createLog(logLevel).child({ module: 'bastion', worker })
     // What this is, nobody knows: the main process ends what it leaves, and starts another.
     process.on('uncaughtException', (err) => {
@@ -43,6 +50,7 @@ export function runWorker(): void {
       store: await openDirStore(recordings),
       log,
       metrics: registry,
+      recordedOutputBytes,
     })
     service = createService({
       broker: channel.broker,
@@ -57,6 +65,9 @@ export function runWorker(): void {
           pipe.send({ type: 'files', connection, session, notes } satisfies FromWorker, sent)
         }),
       jumpClosed: (connection) => send({ type: 'closed', connection }),
+      recorded: (connection, session, point) =>
+        send({ type: 'recorded', connection, session, point }),
+      lease,
       log,
     })
     send({ type: 'ready' })
@@ -98,6 +109,7 @@ export function runWorker(): void {
       case 'evict':
         return service?.evict(message.connection)
       case 'ping':
+        lease.renew(message.lease)
         return send({ type: 'pong', id: message.id })
       case 'kill':
         return service?.kill(message.session, message.reason)

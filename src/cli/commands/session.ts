@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,9 +7,9 @@ import { parseSessionId } from '../../recorder/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
 import { CheckFailed, FileUnusable, NotFound } from '../errors.ts'
-import { openFile, reason } from '../input.ts'
+import { reason } from '../input.ts'
 import { readableBytes, readableDuration, readableTime } from '../moment.ts'
-import { findRecordingEvent } from '../recording-event.ts'
+import { verifyRecording } from '../recording-check.ts'
 import { type Column, formatFields } from '../table.ts'
 import { write } from '../terminal.ts'
 import { type JsonOption, jsonOption, parseCount } from './options.ts'
@@ -23,7 +22,11 @@ const columns: readonly Column<Session>[] = [
   { title: 'VIA', value: ({ via }) => via },
   { title: 'ENDED', value: endOf },
   { title: 'DURATION', value: durationOf, align: 'right' },
-  { title: 'BYTES', value: ({ bytes }) => readableBytes(bytes), align: 'right' },
+  {
+    title: 'BYTES',
+    value: ({ live, bytes }) => (live ? '-' : readableBytes(bytes)),
+    align: 'right',
+  },
   { title: 'ID', value: ({ id }) => id },
 ]
 
@@ -60,7 +63,9 @@ export function sessionCommands(program: Command, context: Context): void {
     .action(async (id: string, { json }: JsonOption) => {
       const found = await context.withProduct('session show', (product) => find(product, id))
       if (json === true) return context.printJson(toJson(found))
-      const fields = Object.entries(toJson(found)).filter(([, value]) => value !== null)
+      const fields = Object.entries({ ...toJson(found), ...unknownOf(found) }).filter(
+        ([, value]) => value !== null,
+      )
       await context.print(...formatFields(fields.map(([name, value]) => [name, String(value)])))
     })
   killCommand(session, context)
@@ -122,7 +127,11 @@ function exportCommand(session: Command, context: Context): void {
               `session ${id} has no recording: it had no output to record`,
             )
           }
-          const recording = await product.recorder.open(found.tenantId, session)
+          const recording = await product.recorder.open(
+            found.tenantId,
+            session,
+            found.recordingBytes,
+          )
           // The event is durable before the first byte leaves.
           await product.audit.append(found.tenantId, {
             type: 'recording.open',
@@ -156,38 +165,27 @@ function verifyCommand(session: Command, context: Context): void {
     .argument('<id|file>')
     .addOption(jsonOption())
     .action(async (subject: string, { json }: JsonOption) => {
-      const result = await context.withProduct('session verify', async (product) => {
-        const id = parseSessionId(subject)
-        if (id === undefined) {
-          const sha256 = await digest(await openFile(subject))
-          return { sha256, event: await findRecordingEvent(product, { sha256 }) }
-        }
-        const found = await find(product, id)
-        if (found.live) throw new CheckFailed(`session ${id} is still being recorded`)
-        const sha256 = await digest(await product.recorder.open(found.tenantId, id))
-        const event = await findRecordingEvent(product, { session: id, tenant: found.tenantId })
-        return { sha256, event }
-      })
-      const { sha256, event } = result
-      const ok = event?.recordingSha256 === sha256
-      const value = { ok, sha256, session: event?.session ?? null, event: event?.index ?? null }
+      const { sha256, event, problem } = await context.withProduct('session verify', (product) =>
+        verifyRecording(product, subject),
+      )
+      const ok = problem === undefined && event !== undefined
+      const value = {
+        ok,
+        sha256: sha256 ?? null,
+        session: event?.session ?? null,
+        event: event?.index ?? null,
+        witnessed: event?.recordingChain !== undefined,
+      }
       if (ok) {
         const line = `intact: it matches event ${event.index} of ${event.tenant} for session ${event.session}`
         return context.printDone(json, value, line)
       }
       if (json === true) await context.printJson(value)
       throw new CheckFailed(
-        event === undefined
-          ? `no log holds the digest of ${subject}: the recording was changed, or it is not from here`
-          : `the recording of ${event.session} does not match its digest on the log: it was changed`,
+        problem ??
+          `no log holds the digest of ${subject}: the recording was changed, or it is not from here`,
       )
     })
-}
-
-async function digest(stream: NodeJS.ReadableStream): Promise<string> {
-  const hash = createHash('sha256')
-  await pipeline(stream, hash)
-  return hash.digest('hex')
 }
 
 async function find({ access }: CliProduct, id: string): Promise<Session> {
@@ -203,9 +201,19 @@ function endOf({ live, exitStatus, exitSignal, reason: why }: Session): string {
   return exitSignal === null ? (why ?? '-') : `signal ${exitSignal}`
 }
 
-function durationOf({ startedAt, endedAt }: Session): string {
+function durationOf({ startedAt, endedAt, live }: Session): string {
+  if (endedAt === null && !live) return 'unknown'
   const end = endedAt === null ? Date.now() : Date.parse(endedAt)
   return readableDuration(end - Date.parse(startedAt))
+}
+
+/** For people, what is null of an ended session because nobody knows it. */
+function unknownOf({ live, endedAt, bytes }: Session) {
+  if (live) return {}
+  return {
+    ...(endedAt === null && { endedAt: 'unknown' }),
+    ...(bytes === null && { bytes: 'unknown' }),
+  }
 }
 
 function toJson(session: Session): object {

@@ -509,6 +509,9 @@ describe('a forward that is not allowed any more', () => {
     await monitor.lost()
     const ends = (await closes(somebody)).map(({ public: { ended } }) => ended)
     expect(ends.toSorted()).toEqual(['interrupted', 'revoked'])
+    for (const { public: facts } of await closes(somebody)) {
+      expect(facts).toMatchObject({ bytesIn: 'unknown', bytesOut: 'unknown' })
+    }
   })
 
   test('attack: is one of more than a connection may have, asked for at once', async () => {

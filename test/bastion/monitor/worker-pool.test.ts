@@ -24,6 +24,7 @@ const settings: WorkerPoolOptions['settings'] = async () => ({
   limits: parseConfig({}).limits,
   hostKeys: [],
   recordings: 'dir:/nonexistent',
+  recordedOutputBytes: 1024 ** 2,
   logLevel: 'silent',
 })
 
@@ -38,6 +39,7 @@ async function start(deeds: readonly string[], options: Partial<WorkerPoolOption
     settings,
     limits: { workers: 1, softBytes: 1e12, hardBytes: 1e12 },
     deps,
+    lease: () => undefined,
     log: silent,
     ...options,
   })

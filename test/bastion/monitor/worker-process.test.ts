@@ -27,10 +27,12 @@ async function start(what: string, args: readonly string[]) {
       limits: parseConfig({}).limits,
       hostKeys: [],
       recordings: 'dir:/nonexistent',
+      recordedOutputBytes: 1024 ** 2,
       logLevel: 'silent',
     },
     deps,
     known: workerMetrics(),
+    lease: () => undefined,
     log: silent,
   })
   await worker.ready

@@ -63,7 +63,8 @@ export class ForwardChannel {
       const asked = near()
       const [up, down] = client === 'near' ? [asked, opened] : [opened, asked]
       this.#ends = [up, down]
-      this.#bytes = pipe(up, down, () => {
+      const check = () => this.#context.deps.lease.check()
+      this.#bytes = pipe(up, down, check, () => {
         this.#counted()
         this.end()
       })

@@ -67,6 +67,7 @@ export class SessionRecord {
       ...(pty === undefined ? {} : { term: pty.term }),
       title: `${user.name} on ${target.name} as ${login}`,
       ...(command === undefined ? {} : { command: command.toString('utf8') }),
+      onDurable: (point) => this.#context.deps.recorded(this.#context.connection, session, point),
       onFailure: (err) => {
         this.#context.log.error({ err, session }, 'recording failed')
         onFailure(err)

@@ -263,6 +263,7 @@ export class SessionChannel {
       target,
       recording,
       {
+        check: () => this.#context.deps.lease.check(),
         clientRequest: (request) => this.#duringRelay(request),
         exit: (exit) => {
           record.exit = exit

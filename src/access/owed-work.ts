@@ -1,0 +1,173 @@
+import type { Log } from '../log.ts'
+import { DatabaseUnavailable, NodeLeaseLost, type TenantId } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+import type { AccessMetrics } from './metrics.ts'
+
+/** Puts something about a session on record; it may be called again when it succeeded without an answer. */
+export type Write = () => Promise<void>
+
+/** Of one tenant. */
+interface Owner {
+  /** In the order in which they are tried next. */
+  readonly writes: Map<SessionId, Write>
+  /** Rounds that failed, one after the other. */
+  failures: number
+  isRunning: boolean
+  timer: NodeJS.Timeout | undefined
+}
+
+/** Tenants served at a time: the rest of the database's connections is for people. */
+const ownersAtOnce = 4
+/** After so many failures in a round the tenant waits: its log takes nothing now. */
+const failuresMax = 3
+/** Of one tenant in a round: then it is the next one's turn. */
+const roundMax = 20
+const pauseMs = 1000
+const pauseMaxMs = 300_000
+/** An outage is everybody's, and over at once for everybody. */
+const outagePauseMaxMs = 5000
+/** In all. What is beyond is found in the database, and ended without what this process knew of it. */
+const writesMax = 50_000
+
+/**
+ * Ends of sessions that must be put on record in the end, and cannot be now.
+ *
+ * Each is its tenant's. Tenants take turns, a failure holds up its own tenant and no other, and within
+ * a tenant a write that fails goes behind those that were not tried.
+ */
+export class OwedWork {
+  readonly #log: Log
+  readonly #metrics: Pick<AccessMetrics, 'owed' | 'owedFailures'>
+  readonly #owners = new Map<TenantId, Owner>()
+  /** Tenants whose turn it is, in order. */
+  readonly #due = new Set<TenantId>()
+  #running = 0
+  #count = 0
+  #isClosed = false
+
+  constructor(log: Log, metrics: Pick<AccessMetrics, 'owed' | 'owedFailures'>) {
+    this.#log = log
+    this.#metrics = metrics
+  }
+
+  has(tenant: TenantId, session: SessionId): boolean {
+    return this.#owners.get(tenant)?.writes.has(session) ?? false
+  }
+
+  /** Writes now. Rejects when that fails; it is then tried again until it succeeds. */
+  async attempt(tenant: TenantId, session: SessionId, write: Write): Promise<void> {
+    // Known from before the first try, so that no sweep takes the session for forgotten.
+    const owner = this.#enter(tenant, session, write)
+    try {
+      await write()
+      this.#done(tenant, session, write)
+    } catch (err) {
+      if (owner !== undefined) this.#wait(tenant, owner, err)
+      throw err
+    }
+  }
+
+  /** Writes when it is the tenant's turn, and again until it succeeds. A later write replaces this one. */
+  add(tenant: TenantId, session: SessionId, write: Write): void {
+    const owner = this.#enter(tenant, session, write)
+    if (owner === undefined || owner.timer !== undefined || owner.isRunning) return
+    this.#due.add(tenant)
+    this.#runDue()
+  }
+
+  /** What is still owed is left to the process that ends this one's sessions. */
+  close(): void {
+    this.#isClosed = true
+    for (const { timer } of this.#owners.values()) clearTimeout(timer)
+  }
+
+  #enter(tenant: TenantId, session: SessionId, write: Write): Owner | undefined {
+    const owner = this.#owners.get(tenant) ?? newOwner()
+    if (!owner.writes.has(session)) {
+      if (this.#count >= writesMax) {
+        this.#log.error({ session }, 'too many ends wait for the database: a sweep finds this one')
+        return undefined
+      }
+      this.#count += 1
+    }
+    this.#owners.set(tenant, owner)
+    owner.writes.set(session, write)
+    this.#metrics.owed.set(this.#count)
+    return owner
+  }
+
+  #done(tenant: TenantId, session: SessionId, write: Write): void {
+    const owner = this.#owners.get(tenant)
+    if (owner?.writes.get(session) !== write) return
+    owner.writes.delete(session)
+    this.#count -= 1
+    this.#metrics.owed.set(this.#count)
+    if (owner.writes.size > 0) return
+    clearTimeout(owner.timer)
+    this.#owners.delete(tenant)
+    this.#due.delete(tenant)
+  }
+
+  #runDue(): void {
+    for (const tenant of this.#due) {
+      if (this.#running >= ownersAtOnce || this.#isClosed) return
+      this.#due.delete(tenant)
+      const owner = this.#owners.get(tenant)
+      if (owner === undefined || owner.isRunning) continue
+      this.#running += 1
+      owner.isRunning = true
+      void this.#round(tenant, owner).finally(() => {
+        owner.isRunning = false
+        this.#running -= 1
+        this.#runDue()
+      })
+    }
+  }
+
+  /** Tries some of a tenant's writes once, until too many fail. */
+  async #round(tenant: TenantId, owner: Owner): Promise<void> {
+    let failures = 0
+    let last: unknown
+    for (const [session, write] of [...owner.writes].slice(0, roundMax)) {
+      if (this.#isClosed || failures >= failuresMax) break
+      try {
+        await write()
+        this.#done(tenant, session, write)
+        owner.failures = 0
+      } catch (err) {
+        failures += 1
+        last = err
+        this.#metrics.owedFailures.inc()
+        // Behind those that were not tried.
+        if (owner.writes.get(session) === write) {
+          owner.writes.delete(session)
+          owner.writes.set(session, write)
+        }
+      }
+    }
+    if (failures > 0) return this.#wait(tenant, owner, last)
+    // Those beyond this round, and those that came while it ran.
+    if (owner.writes.size > 0) this.#due.add(tenant)
+  }
+
+  #wait(tenant: TenantId, owner: Owner, err: unknown): void {
+    if (this.#isClosed || owner.timer !== undefined) return
+    // Another process ends these sessions.
+    if (err instanceof NodeLeaseLost) return this.close()
+    owner.failures += 1
+    const max = err instanceof DatabaseUnavailable ? outagePauseMaxMs : pauseMaxMs
+    const ms =
+      Math.min(pauseMs * 2 ** Math.min(owner.failures, 16), max) * (0.75 + Math.random() / 4)
+    const owed = owner.writes.size
+    this.#log.warn({ err, tenant, owed }, 'ends of sessions could not be put on record yet')
+    owner.timer = setTimeout(() => {
+      owner.timer = undefined
+      this.#due.add(tenant)
+      this.#runDue()
+    }, ms).unref()
+  }
+}
+
+function newOwner(): Owner {
+  return { writes: new Map(), failures: 0, isRunning: false, timer: undefined }
+}

@@ -1,0 +1,45 @@
+/** Across tenants: run these in Database.system. */
+
+import type { InstanceId, ReadTx, TenantId } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+
+interface Found {
+  readonly tenant: TenantId
+  readonly session: SessionId
+}
+
+/** Of each tenant, in one round: none keeps the others waiting. */
+const sessionsMax = 50
+const tenantsMax = 1000
+
+/** Sessions that an instance has open on record, some of each tenant. */
+export function listUnended(tx: ReadTx, instance: InstanceId): Promise<Found[]> {
+  return tx.many(
+    `select t.tenant_id as tenant, s.id as session
+     from (select distinct tenant_id from session
+       where instance = $1 and ended_at is null limit ${tenantsMax}) t
+     cross join lateral (select id from session
+       where instance = $1 and tenant_id = t.tenant_id and ended_at is null
+       order by id limit ${sessionsMax}) s`,
+    [instance],
+  )
+}
+
+/**
+ * Ended sessions of a node whose recording nobody has found, some of each tenant; without those of an
+ * instance that another one recovers now.
+ */
+export function listSought(tx: ReadTx, node: string, own: InstanceId): Promise<Found[]> {
+  return tx.many(
+    `select t.tenant_id as tenant, s.id as session
+     from (select distinct tenant_id from session
+       where node = $1 and recording_sought limit ${tenantsMax}) t
+     cross join lateral (select id from session s
+       where node = $1 and tenant_id = t.tenant_id and recording_sought
+         and not exists (select from node_instance i
+           join node_instance r on r.id = i.recovered_by and r.id <> $2 and r.ended_at is null
+           where i.id = s.instance)
+       order by id desc limit ${sessionsMax}) s`,
+    [node, own],
+  )
+}

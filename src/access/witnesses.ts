@@ -1,0 +1,133 @@
+import type { Log } from '../log.ts'
+import type { Database, TenantId } from '../postgres/index.ts'
+import {
+  type Evidence,
+  type KeptWitness,
+  type RecordingDigest,
+  type RecordingPoint,
+  RecordingWitness,
+  type SessionId,
+} from '../recorder/index.ts'
+import { keepWitnesses, type WitnessEntry } from './witness-queries.ts'
+
+interface Watched {
+  readonly tenant: TenantId
+  readonly witness: RecordingWitness
+  /** Of the last point, by performance.now(). */
+  atMs: number
+  /** What the database has. */
+  savedBytes: number
+}
+
+/** What was witnessed of a recording that has ended. */
+export interface Testimony {
+  readonly kept: KeptWitness
+  /** 'altered' where the digest contradicts what was witnessed; a file was not compared yet. */
+  readonly evidence: Evidence | undefined
+}
+
+/** A process that dies loses no more than the points of this time. */
+const saveMs = 15_000
+/** In one statement. */
+const batchMax = 100
+
+/**
+ * Remembers what workers tell of the recordings that they write, so that a worker that is taken over
+ * cannot change what it recorded before. What this process remembers is also saved, now and then, for
+ * the process that ends its sessions when it dies.
+ */
+export class Witnesses {
+  readonly #database: Database
+  readonly #log: Log
+  readonly #watched = new Map<SessionId, Watched>()
+  #timer: NodeJS.Timeout | undefined
+  #saving: Promise<void> | undefined
+
+  constructor(database: Database, log: Log) {
+    this.#database = database
+    this.#log = log
+  }
+
+  /** Of a live session. */
+  add(tenant: TenantId, session: SessionId, point: RecordingPoint): void {
+    const known = this.#watched.get(session)
+    const watched = known ?? { tenant, witness: new RecordingWitness(), atMs: 0, savedBytes: 0 }
+    if (!watched.witness.add(point)) return
+    watched.atMs = performance.now()
+    this.#watched.set(session, watched)
+    this.#timer ??= setTimeout(() => this.#saveSoon(), saveMs).unref()
+  }
+
+  /** Of a recording that was cut off: with when its last point was told, by performance.now(). */
+  find(session: SessionId): { readonly kept: KeptWitness; readonly atMs: number } | undefined {
+    const watched = this.#watched.get(session)
+    const kept = watched?.witness.kept
+    return watched && kept && { kept, atMs: watched.atMs }
+  }
+
+  /** Of a recording that ended, with its digest, or without one where nothing was kept. */
+  end(session: SessionId, digest: RecordingDigest | undefined): Testimony | undefined {
+    const witness = this.#watched.get(session)?.witness
+    this.#watched.delete(session)
+    if (witness?.kept === undefined) return undefined
+    if (digest === undefined || !witness.allows(digest)) {
+      return { kept: witness.kept, evidence: 'altered' }
+    }
+    // Also the end of the file is bound from now on.
+    witness.add(digest, Number.POSITIVE_INFINITY)
+    return { kept: witness.kept, evidence: undefined }
+  }
+
+  forget(session: SessionId): void {
+    this.#watched.delete(session)
+  }
+
+  /** Saves what is new, each tenant's by itself. */
+  async save(): Promise<void> {
+    this.#saving ??= this.#saveAll().finally(() => {
+      this.#saving = undefined
+    })
+    await this.#saving
+  }
+
+  close(): void {
+    clearTimeout(this.#timer)
+  }
+
+  #saveSoon(): void {
+    this.#timer = undefined
+    void this.save().finally(() => {
+      if (this.#watched.size > 0) this.#timer ??= setTimeout(() => this.#saveSoon(), saveMs).unref()
+    })
+  }
+
+  async #saveAll(): Promise<void> {
+    const fresh = [...this.#watched].filter(
+      ([, { witness, savedBytes }]) => witness.bytes > savedBytes,
+    )
+    const byTenant = Map.groupBy(fresh, ([, { tenant }]) => tenant)
+    for (const [tenant, sessions] of byTenant) {
+      for (let at = 0; at < sessions.length; at += batchMax) {
+        await this.#saveBatch(tenant, sessions.slice(at, at + batchMax))
+      }
+    }
+  }
+
+  async #saveBatch(tenant: TenantId, batch: readonly [SessionId, Watched][]): Promise<void> {
+    const nowMs = performance.now()
+    const entries = batch.flatMap(([session, { witness, atMs }]): WitnessEntry[] => {
+      const { kept } = witness
+      return kept === undefined ? [] : [{ session, kept, agoMs: nowMs - atMs }]
+    })
+    try {
+      await this.#database.write(tenant, (tx) => keepWitnesses(tx, entries))
+      for (const { session, kept } of entries) {
+        const watched = this.#watched.get(session)
+        if (watched !== undefined) watched.savedBytes = kept.bytes
+      }
+    } catch (err) {
+      // Saved with the next ones; meanwhile this process remembers.
+      this.#log.warn({ err, tenant }, 'what was witnessed of recordings could not be saved')
+    }
+  }
+}

@@ -1,0 +1,10 @@
+/**
+ * Until when a node may serve, by bootClockMs(), which all processes of a machine read alike: a worker
+ * holds to it also when its main process stands still.
+ */
+export interface LeaseTimes {
+  /** From then on sessions end, each with a line for its user. */
+  readonly serveUntilMs: number
+  /** By then all of them have ended. */
+  readonly stopAtMs: number
+}

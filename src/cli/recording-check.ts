@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { checkWitness, parseSessionId, RecordingUnusable } from '../recorder/index.ts'
+import type { CliProduct } from './deps.ts'
+import { CheckFailed, NotFound } from './errors.ts'
+import { openRecordingFile } from './input.ts'
+import { findRecordingEvent, type RecordingEvent } from './recording-event.ts'
+
+/** What a recording is, and what a log says of it. */
+export interface CheckedRecording {
+  /** undefined where it was not read, because its length is another one. */
+  readonly sha256: string | undefined
+  readonly event: RecordingEvent | undefined
+  /** Why it is not to be believed, in words for people. */
+  readonly problem: string | undefined
+}
+
+/** Compares a recording, by its session id or as a file, with the log and with what was witnessed of it. */
+export async function verifyRecording(
+  product: CliProduct,
+  subject: string,
+): Promise<CheckedRecording> {
+  const id = parseSessionId(subject)
+  if (id === undefined) {
+    const read = await openRecordingFile(subject)
+    const sha256 = await digest(read())
+    const event = await findRecordingEvent(product, { sha256 })
+    return { sha256, event, problem: event && (await findProblem(product, event, sha256, read())) }
+  }
+  const found = await product.access.findSession(id)
+  if (found === undefined) {
+    throw new NotFound('session', `there is no session ${JSON.stringify(id)}`)
+  }
+  if (found.live) throw new CheckFailed(`session ${id} is still being recorded`)
+  const event = await findRecordingEvent(product, { session: id, tenant: found.tenantId })
+  const open = () => product.recorder.open(found.tenantId, id, event?.recordingBytes)
+  try {
+    const sha256 = await digest(await open())
+    if (event === undefined) {
+      return { sha256, event, problem: `the log does not say what the recording of ${id} was` }
+    }
+    return { sha256, event, problem: await findProblem(product, event, sha256, await open()) }
+  } catch (err) {
+    if (!(err instanceof RecordingUnusable)) throw err
+    return { sha256: undefined, event, problem: err.message }
+  }
+}
+
+async function findProblem(
+  { access }: CliProduct,
+  event: RecordingEvent,
+  sha256: string,
+  stream: Readable,
+): Promise<string | undefined> {
+  const { session, recordingSha256, recordingChain, isTampered, tenantId } = event
+  const found = await access.session(tenantId, session)
+  if (isTampered || found?.recordingIntact === false) {
+    stream.destroy()
+    return `the recording of ${session} was changed while it was recorded`
+  }
+  if (recordingSha256 !== sha256) {
+    stream.destroy()
+    return `the recording of ${session} is not what the log says of it: it was changed`
+  }
+  const id = parseSessionId(session)
+  if (recordingChain === undefined || id === undefined) {
+    stream.destroy()
+    return undefined
+  }
+  const witness = await access.recordingWitness(tenantId, id)
+  if (witness?.chain !== recordingChain) {
+    stream.destroy()
+    return `what was witnessed of the recording of ${session} is not what the log says: it was changed`
+  }
+  if ((await checkWitness(stream, witness)) === 'intact') return undefined
+  return `the recording of ${session} was changed while it was recorded`
+}
+
+async function digest(stream: Readable): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(stream, hash)
+  return hash.digest('hex')
+}

@@ -1,0 +1,69 @@
+/** Of the processes that serve, by the rows that they renew. Across tenants: run these in Database.system. */
+
+import type { InstanceId } from './instance-id.ts'
+import type { ReadTx, WriteTx } from './transaction.ts'
+
+/** A process that has released its lease, or whose lease has run out. */
+export interface EndedInstance {
+  readonly id: InstanceId
+  readonly node: string
+  readonly endedAt: Date
+}
+
+/** In one round, of any number. */
+const instancesMax = 1000
+
+/** Ends those that have not renewed their lease in time; from here on the database refuses what they write. */
+export function endExpiredInstances(tx: WriteTx): Promise<EndedInstance[]> {
+  return tx.many(
+    `update node_instance set ended_at = clock_timestamp(), ended = 'expired'
+       where ended_at is null and lease_until < clock_timestamp()
+       returning id, node, ended_at as "endedAt"`,
+  )
+}
+
+/**
+ * The ended instances whose sessions this one is to end: those that it has claimed, and those that no
+ * instance with a lease has. One instance at a time mends a recording.
+ */
+export function claimEndedInstances(tx: WriteTx, own: InstanceId): Promise<EndedInstance[]> {
+  return tx.many(
+    `update node_instance set recovered_by = $1
+       where id in (
+         select e.id from node_instance e
+           where e.ended_at is not null and e.settled_at is null
+             and (e.recovered_by is null or e.recovered_by = $1 or not exists (
+               select from node_instance r where r.id = e.recovered_by and r.ended_at is null))
+           order by e.ended_at limit ${instancesMax}
+           for update skip locked)
+       returning id, node, ended_at as "endedAt"`,
+    [own],
+  )
+}
+
+/** A transaction that began before the instance ended may commit a session this much later. */
+const lateCommit = "interval '2 minutes'"
+
+/** Nothing is left to be ended of it. Does nothing while a late transaction of its own may still commit. */
+export function settleInstance(tx: WriteTx, id: InstanceId): Promise<number> {
+  return tx.run(
+    `update node_instance set settled_at = clock_timestamp()
+       where id = $1 and ended_at < clock_timestamp() - ${lateCommit}`,
+    [id],
+  )
+}
+
+/** Instances that ended, or whose lease ran out, some time ago, and whose sessions are still open on record. */
+export function listOverdueInstances(
+  tx: ReadTx,
+  overdueMs: number,
+): Promise<{ readonly node: string; readonly endedAt: Date }[]> {
+  return tx.many(
+    `select node, coalesce(ended_at, lease_until) as "endedAt" from node_instance i
+       where coalesce(ended_at, lease_until) < clock_timestamp() - $1 * interval '1 ms'
+         and settled_at is null
+         and exists (select from session s where s.instance = i.id and s.ended_at is null)
+       order by 2 limit ${instancesMax}`,
+    [overdueMs],
+  )
+}

@@ -1,0 +1,156 @@
+import { Registry } from 'prom-client'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { bootClockMs } from '../../src/boot-clock.ts'
+import {
+  claimEndedInstances,
+  type Database,
+  endExpiredInstances,
+  holdLease,
+  newInstanceId,
+  settleInstance,
+} from '../../src/postgres/index.ts'
+import { openWay } from '../support/database-way.ts'
+import { openTestDatabase, silent } from '../support/postgres.ts'
+
+const fixture = await openTestDatabase()
+const { app } = fixture
+
+async function hold(leaseMs: number, database: Database = fixture.open('vaultterm_app')) {
+  const instance = newInstanceId()
+  const lease = await holdLease({
+    database,
+    instance,
+    node: 'a-name',
+    leaseMs,
+    log: silent,
+    metrics: new Registry(),
+  })
+  onTestFinished(() => lease.release())
+  return lease
+}
+
+const rowOf = async (instance: string) => {
+  const [row] = await fixture.superuser<{ ended: string | null; leftMs: number }>(
+    `select ended, extract(epoch from lease_until - clock_timestamp())::float8 * 1000 as "leftMs"
+       from node_instance where id = $1`,
+    [instance],
+  )
+  if (row === undefined) throw new Error('there is no such instance')
+  return row
+}
+
+const expire = (instance: string) =>
+  fixture.superuser(
+    "update node_instance set lease_until = clock_timestamp() - interval '1 s' where id = $1",
+    [instance],
+  )
+
+test('ends for its owner before it ends for the others, by whole parts of its length', async () => {
+  const leaseMs = 60_000
+  const lease = await hold(leaseMs)
+  const beforeMs = bootClockMs()
+  const { leftMs } = await rowOf(lease.instance)
+  // The others' end lies at least so far ahead, however long the question took.
+  const othersAtMs = beforeMs + leftMs
+  expect(lease.stopAtMs).toBeLessThanOrEqual(othersAtMs - leaseMs / 9 + 20)
+  expect(lease.serveUntilMs).toBeLessThanOrEqual(othersAtMs - (leaseMs / 9) * 2 + 20)
+  expect(lease.serveUntilMs).toBeGreaterThan(beforeMs)
+})
+
+test('is renewed while its owner lives', async () => {
+  const lease = await hold(4500)
+  const { serveUntilMs } = lease
+  await vi.waitFor(() => expect(lease.serveUntilMs).toBeGreaterThan(serveUntilMs + 2000), {
+    timeout: 20_000,
+  })
+  await app.system(endExpiredInstances)
+  expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
+})
+
+test('lapses without its database, and comes back when nobody took it', async () => {
+  const way = await openWay(fixture.urls.app)
+  const lease = await hold(4500, fixture.open('vaultterm_app', { waitMs: 500 }, way.url))
+  const lapsed = vi.fn()
+  lease.onLapse(lapsed)
+  way.cut()
+  await vi.waitFor(() => expect(lapsed).toHaveBeenCalledOnce(), { timeout: 20_000 })
+  expect(bootClockMs()).toBeGreaterThanOrEqual(lease.serveUntilMs)
+  way.mend()
+  await vi.waitFor(() => expect(lease.serveUntilMs).toBeGreaterThan(bootClockMs()), {
+    timeout: 20_000,
+  })
+  expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
+})
+
+test('is lost for good when another process has taken it', async () => {
+  const lease = await hold(4500)
+  const lapsed = vi.fn()
+  lease.onLapse(lapsed)
+  await expire(lease.instance)
+  // Its owner may renew it until then.
+  await vi.waitFor(
+    async () => {
+      await expire(lease.instance)
+      const ended = await app.system(endExpiredInstances)
+      expect(ended.map(({ id }) => id)).toContain(lease.instance)
+    },
+    { timeout: 20_000 },
+  )
+  expect(await lease.lost).toMatchObject({ code: 'ERR_NODE_LEASE_LOST' })
+  expect(lapsed).toHaveBeenCalledOnce()
+  expect(lease.stopAtMs).toBe(0)
+  await lease.release()
+  expect(await rowOf(lease.instance)).toMatchObject({ ended: 'expired' })
+})
+
+test('is given up by a process that stops', async () => {
+  const lease = await hold(60_000)
+  await lease.release()
+  expect(await rowOf(lease.instance)).toMatchObject({ ended: 'released' })
+})
+
+test('is each process’s own, also of two with one name', async () => {
+  const [one, two] = [await hold(60_000), await hold(60_000)]
+  await one.release()
+  expect(await rowOf(two.instance)).toMatchObject({ ended: null })
+})
+
+test('leaves an ended instance to one claimant, and to the next when that one ends', async () => {
+  const [ended, one, two] = [await hold(60_000), await hold(60_000), await hold(60_000)]
+  await ended.release()
+  const claims = async (own: typeof one) =>
+    (await app.system((tx) => claimEndedInstances(tx, own.instance))).map(({ id }) => id)
+  expect(await claims(one)).toContain(ended.instance)
+  expect(await claims(two)).not.toContain(ended.instance)
+  expect(await claims(one)).toContain(ended.instance)
+  await one.release()
+  expect(await claims(two)).toContain(ended.instance)
+})
+
+test('settles no instance whose last transaction may still commit', async () => {
+  const lease = await hold(60_000)
+  await lease.release()
+  const settle = () => app.system((tx) => settleInstance(tx, lease.instance))
+  expect(await settle()).toBe(0)
+  await fixture.superuser(
+    "update node_instance set ended_at = clock_timestamp() - interval '1 hour' where id = $1",
+    [lease.instance],
+  )
+  expect(await settle()).toBe(1)
+})
+
+test('attack: the bastion’s login can neither end an instance nor make one', async () => {
+  const lease = await hold(60_000)
+  const refused = /permission denied/
+  for (const text of [
+    "update node_instance set ended_at = now(), ended = 'expired'",
+    'delete from node_instance',
+    `insert into node_instance (id, node, lease_ms, lease_until)
+       values (gen_random_uuid(), 'x', 1000, now())`,
+  ]) {
+    await expect(fixture.bastion.system((tx) => tx.run(text))).rejects.toThrow(refused)
+    const tenant = await fixture.createTenant()
+    await expect(fixture.bastion.write(tenant, (tx) => tx.run(text))).rejects.toThrow(refused)
+  }
+  expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
+})
