@@ -18,22 +18,22 @@ import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts
 import { createUsers, requireUser, type Users } from './users.ts'
 import { type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
 
-/** Who people are, in each tenant. */
+/** The users of each tenant, and their logins. */
 export interface Auth extends Users, Keys {
-  /** Who a signed login request proves somebody to be; undefined for nobody. On the log either way. */
+  /** The user that a signed login request proves; undefined for none. On the log either way. Throws VaultSealed. */
   authenticateSsh(login: SshLogin): Promise<Identity | undefined>
   /** A link that signs a user in to the portal, once. Throws UserMissing. */
   createLoginLink(tenant: TenantId, user: string, actor: Actor): Promise<LoginLink>
   readonly web: WebLogins
 }
 
-/** Who administers the platform: people of no tenant. */
+/** The administrators of the platform: they belong to no tenant. */
 export interface AdminAuth extends WebLogins {
-  /** Makes the administrator on first use. Whoever may run commands here is one anyhow. */
+  /** Makes the administrator on first use: a person who can run commands here is one anyhow. */
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
 }
 
-export interface AuthDeps extends AdminAuthDeps {
+interface AuthDeps extends AdminAuthDeps {
   readonly vault: KeyVault
   readonly certificates: LoginCertificates
 }

@@ -6,7 +6,7 @@ export class UserNameInvalid extends CodedError {
 
   constructor(name: string) {
     super(
-      `${JSON.stringify(name.slice(0, 64))} cannot be a user's name: use 1 to 32 of a-z, 0-9 and -, with no - at the start`,
+      `${JSON.stringify(name.slice(0, 64))} is not a valid user name: use 1 to 32 of a-z, 0-9 and -, with no - at the start`,
     )
   }
 }
@@ -25,7 +25,7 @@ export class UserExists extends CodedError {
   readonly code = 'ERR_USER_EXISTS'
 
   constructor(name: string) {
-    super(`there is a user ${name} already`)
+    super(`the user ${name} exists already`)
   }
 }
 
@@ -38,7 +38,7 @@ export class UserMissing extends CodedError {
   }
 }
 
-/** The key is not one that may be used: the message says why. */
+/** The key may not be registered; the message says why. */
 export class KeyRefused extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_KEY_REFUSED'
@@ -49,11 +49,11 @@ export class KeyExists extends CodedError {
   readonly code = 'ERR_KEY_EXISTS'
 
   constructor(fingerprint: string) {
-    super(`the key ${fingerprint} is registered in this tenant already`)
+    super(`the key ${fingerprint} is already registered in this tenant`)
   }
 }
 
-export class KeyMissing extends CodedError {
+export class UserKeyMissing extends CodedError {
   readonly kind = 'missing'
   readonly code = 'ERR_KEY_MISSING'
 

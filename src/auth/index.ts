@@ -1,21 +1,14 @@
 /**
- * Who people are: users and the keys they prove themselves with, and who is signed in to the pages.
+ * Users, the keys they log in with, and their sign-ins to the pages.
  *
- * An offered key proves nothing; only a signature over this very connection does, and it is verified
- * here. Of tokens and cookies only hashes are kept.
+ * An offered key proves nothing. Only a signature over this very connection does, and this module
+ * verifies it. A registered key counts only as VaultTerm wrote it. Of tokens and cookies only hashes are
+ * stored.
  */
 
 export { type Actor, actorKeys } from './actor.ts'
 export { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth.ts'
-export {
-  EmailInvalid,
-  KeyExists,
-  KeyMissing,
-  KeyRefused,
-  UserExists,
-  UserMissing,
-  UserNameInvalid,
-} from './errors.ts'
+export { UserMissing } from './errors.ts'
 export {
   type Identity,
   type LoginCertificate,
@@ -26,5 +19,5 @@ export {
   type WebIdentity,
 } from './identity.ts'
 export { tagOldKeys, type UserKey } from './keys.ts'
-export type { NewUser, User } from './users.ts'
-export type { LoginLink, WebLogins } from './web-login.ts'
+export type { User } from './users.ts'
+export type { WebLogins } from './web-login.ts'

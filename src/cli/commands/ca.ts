@@ -32,7 +32,9 @@ export function caCommands(program: Command, context: Context): void {
 
 function showCommand(ca: Command, context: Context): void {
   ca.command('show')
-    .description('the public keys to trust: for TrustedUserCAKeys, or with --host for known_hosts')
+    .description(
+      'print the public keys to trust: for TrustedUserCAKeys, or with --host for known_hosts',
+    )
     .argument('<tenant>')
     .addOption(hostOption())
     .addOption(jsonOption())
@@ -56,15 +58,15 @@ function issueCommand(ca: Command, context: Context): void {
   ca.command('issue')
     .description("certify a user's own key, to log in to the bastion with; prints the certificate")
     .argument('<tenant>')
-    .requiredOption('--user <user>', 'whose key it is')
+    .requiredOption('--user <user>', 'the user whose key it is')
     .requiredOption('--key <file>', 'the public key (.pub), or - for stdin')
     .addOption(
-      new Option('--ttl <span>', 'how long it is good: 30m, 8h; 24h at most')
+      new Option('--ttl <span>', 'how long it is valid: 30m, 8h; 24h at most')
         .argParser(parseTtl)
         .default(8 * 3600, '8h'),
     )
     .option('--force-command <command>', 'the only command that may run with it')
-    .option('--source-address <list>', 'where it may come from: 192.0.2.7,198.51.100.0/24')
+    .option('--source-address <list>', 'the addresses it is valid from: 192.0.2.7,198.51.100.0/24')
     .addOption(jsonOption())
     .action(
       async (
@@ -106,7 +108,7 @@ function hostCommand(ca: Command, context: Context): void {
     .argument('<name>', 'the target')
     .requiredOption('--key <file>', "the host's public key (.pub), or - for stdin")
     .addOption(
-      new Option('--ttl <span>', 'how long it is good: 30d; 90d at most')
+      new Option('--ttl <span>', 'how long it is valid: 30d; 90d at most')
         .argParser(parseTtl)
         .default(30 * 86_400, '30d'),
     )
@@ -138,12 +140,19 @@ function hostCommand(ca: Command, context: Context): void {
 
 function revokeCommand(ca: Command, context: Context): void {
   ca.command('revoke')
-    .description('believe a certificate or a key no more; sessions that stand on it end')
+    .description('revoke a certificate or a key; sessions that rely on it end')
     .argument('<tenant>')
     .option('--serial <n>', 'one certificate', parseSerial)
-    .option('--generation <n>', 'of which authority; without, the active one', parseGeneration)
+    .option(
+      '--generation <n>',
+      'generation of the authority that gave the serial (default: the active one)',
+      parseGeneration,
+    )
     .option('--key-id <id>', 'every certificate with this key id')
-    .option('--key <file|fingerprint>', 'whatever holds this key, or was signed by it')
+    .option(
+      '--key <file|fingerprint>',
+      'every certificate that holds this key, or was signed by it',
+    )
     .addOption(hostOption())
     .addOption(jsonOption())
     .action(
@@ -158,7 +167,7 @@ function revokeCommand(ca: Command, context: Context): void {
       ) => {
         const { serial, generation, keyId, key, host, json } = options
         if ([serial, keyId, key].filter((given) => given !== undefined).length !== 1) {
-          throw new WrongUsage('give one of --serial, --key-id and --key')
+          throw new WrongUsage('give exactly one of --serial, --key-id and --key')
         }
         const fingerprint = key === undefined ? undefined : await fingerprintOf(context, key)
         const isNew = await context.withTenant('ca revoke', slug, ({ ca: authority }, tenant) =>
@@ -182,7 +191,7 @@ function revokeCommand(ca: Command, context: Context): void {
           keyId: keyId ?? null,
           fingerprint: fingerprint ?? null,
         }
-        const line = isNew ? `revoked ${what}` : `${what} was revoked before`
+        const line = isNew ? `revoked ${what}` : `${what} is already revoked`
         await context.printDone(json, value, line)
       },
     )
@@ -190,9 +199,9 @@ function revokeCommand(ca: Command, context: Context): void {
 
 function krlCommand(ca: Command, context: Context): void {
   ca.command('krl')
-    .description('the revocation list, for RevokedKeys in sshd_config; - or nothing is stdout')
+    .description('write the revocation list, for RevokedKeys in sshd_config')
     .argument('<tenant>')
-    .option('-o, --output <file>', 'where to write it', '-')
+    .option('-o, --output <file>', 'the file to write; - is stdout', '-')
     .addOption(hostOption())
     .addOption(jsonOption())
     .action(async (slug: string, options: KindOption & { readonly output: string }) => {
@@ -215,10 +224,10 @@ function krlCommand(ca: Command, context: Context): void {
 
 function rotateCommand(ca: Command, context: Context): void {
   ca.command('rotate')
-    .description('let the next generation sign, once every target is seen to trust it')
+    .description('let the next generation sign, after a check that every target trusts it')
     .argument('<tenant>')
     .addOption(hostOption())
-    .option('--force', 'also when a target does not trust it, or cannot be asked')
+    .option('--force', 'rotate even if a target does not trust it, or does not answer')
     .addOption(jsonOption())
     .action(async (slug: string, options: KindOption & { readonly force?: boolean }) => {
       const { host, force, json } = options
@@ -237,7 +246,7 @@ function rotateCommand(ca: Command, context: Context): void {
     })
 }
 
-/** A target that does not know the next authority would be locked out by it. */
+/** Throws CheckFailed when a target does not trust the next authority: rotation would lock us out of it. */
 async function requireTrust(context: Context, product: CliProduct, tenant: Tenant): Promise<void> {
   const targets = (await product.access.listTargets(tenant.id)).filter(
     ({ auth }) => auth === 'cert',
@@ -247,14 +256,14 @@ async function requireTrust(context: Context, product: CliProduct, tenant: Tenan
     const [login = ''] = target.logins
     const { ok, message } = await withProgress(
       context.terminal,
-      `asking ${target.name} whether it trusts the next authority`,
+      `checking that ${target.name} trusts the next authority`,
       () => checkTarget(product, tenant, target, login, 'next'),
     )
     if (!ok) against.push(`${target.name}: ${message}`)
   }
   if (against.length === 0) return
   throw new CheckFailed(
-    `not rotated: ${against.length} of ${targets.length} targets would be locked out (${against.join('; ')}); onboard them again, or use --force`,
+    `not rotated: ${against.length} of ${targets.length} targets would refuse the bastion (${against.join('; ')}); onboard them again, or use --force`,
   )
 }
 
@@ -271,7 +280,7 @@ async function printCertificate(
   }
   await context.print(line)
   context.terminal.stderr.write(
-    `serial ${issued.serial} of generation ${issued.generation}, good until ${issued.validBefore}\n`,
+    `serial ${issued.serial} of generation ${issued.generation}, valid until ${issued.validBefore}\n`,
   )
 }
 
@@ -285,7 +294,7 @@ async function fingerprintOf(context: Context, key: string): Promise<string> {
   return key.startsWith('SHA256:') ? key : (await readKey(context, key)).fingerprint
 }
 
-/** The names that people dial for the tenant's targets. */
+/** The host names that people dial for the tenant's targets. */
 async function patternsOf({ access }: CliProduct, { id, slug }: Tenant): Promise<string> {
   const names = (await access.listTargets(id)).map(({ name }) => name)
   return [`*.${slug}`, ...names].join(',')
@@ -307,7 +316,7 @@ function kindOf(host: boolean | undefined): CertificateKind {
 }
 
 function hostOption(): Option {
-  return new Option('--host', 'of the authority for hosts, in place of that for users')
+  return new Option('--host', 'use the authority for hosts instead of the one for users')
 }
 
 function parseTtl(value: string): number {

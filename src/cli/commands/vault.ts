@@ -5,12 +5,14 @@ import { type JsonOption, jsonOption } from './options.ts'
 
 /** vault status, seal, unseal. */
 export function vaultCommands(program: Command, context: Context): void {
-  const vault = program.command('vault').description('where the keys are')
+  const vault = program
+    .command('vault')
+    .description('the store of the keys: its state, seal and unseal')
   const verbs: readonly {
     readonly name: 'status' | 'seal' | 'unseal'
     readonly about: string
   }[] = [
-    { name: 'status', about: 'whether it is open, and with which key' },
+    { name: 'status', about: 'say whether it is open, and with which key' },
     { name: 'seal', about: 'take every key out of use, on every node' },
     { name: 'unseal', about: 'read the operator key again, and open it on every node' },
   ]
