@@ -24,15 +24,16 @@ import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts
 import { createUsers, requireUser, type Users } from './users.ts'
 import { idleSeconds, type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
 
-/** Who people are, in each tenant. */
+/** The users of each tenant, and their logins. */
 export interface Auth extends Users, Keys {
-  /** Who a signed login request proves somebody to be; undefined for nobody. On the log either way. */
+  /** The user that a signed login request proves; undefined for none. On the log either way. Throws VaultSealed. */
   authenticateSsh(login: SshLogin): Promise<Identity | undefined>
   /** A link that signs a user in to the portal, once. Throws UserMissing. */
   createLoginLink(tenant: TenantId, user: string, actor: Actor): Promise<LoginLink>
   readonly web: WebLogins
 }
 
+<<<<<<< HEAD
 /** An account of the admin plane. */
 export interface Administrator {
   readonly id: UserId
@@ -46,6 +47,11 @@ export interface Administrator {
 /** The administrators of the platform, who belong to no tenant. */
 export interface AdminAuth extends WebLogins {
   /** Makes the administrator on first use: everybody who can run commands here has that power anyhow. */
+=======
+/** The administrators of the platform: they belong to no tenant. */
+export interface AdminAuth extends WebLogins {
+  /** Makes the administrator on first use: a person who can run commands here is one anyhow. */
+>>>>>>> w-vault
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
   /** By name. */
   listAdministrators(): Promise<readonly Administrator[]>
@@ -53,7 +59,7 @@ export interface AdminAuth extends WebLogins {
   removeAdministrator(name: string, actor: Actor): Promise<Administrator>
 }
 
-export interface AuthDeps extends AdminAuthDeps {
+interface AuthDeps extends AdminAuthDeps {
   readonly vault: KeyVault
   readonly certificates: LoginCertificates
 }

@@ -1,6 +1,6 @@
 /**
- * Holds back who would fill a tenant's log with failed logins: so many a minute from one address,
- * and so many in all. What is held back is counted, and told with the next that is let through.
+ * Keeps a flood of failed logins out of a tenant's log: so many a minute from one address are written,
+ * and so many in all. The others are counted, and the next event that is written tells their number.
  */
 export class FailureBudget {
   readonly #perSource = new Map<string, number>()
@@ -12,7 +12,7 @@ export class FailureBudget {
     this.#now = now
   }
 
-  /** Undefined when this failure is not to be written; else how many before it were not. */
+  /** Undefined when this failure must not be written; else the number of earlier ones that were not. */
   take(tenant: string, source: string): number | undefined {
     const now = this.#now()
     if (now - this.#windowStart >= windowMs) {

@@ -2,7 +2,7 @@ import type { TenantId } from '../postgres/index.ts'
 
 export type UserId = string & { readonly brand: 'UserId' }
 
-/** What a user may do in the tenant; which targets they may open is for grants to say. */
+/** A user's role in the tenant. Grants say which targets the user may open. */
 export type Role = 'owner' | 'admin' | 'member' | 'auditor'
 
 export const roles: readonly Role[] = ['owner', 'admin', 'member', 'auditor']
@@ -13,22 +13,22 @@ export interface Person {
   readonly role: Role
 }
 
-/** The certificate with which somebody proved who they are, and what it binds them to. */
+/** The certificate of a login, and the restrictions in it. */
 export interface LoginCertificate {
   /** Of the tenant's authority. */
   readonly generation: number
   /** Decimal. */
   readonly serial: string
   readonly keyId: string
-  /** RFC 3339, UTC: until when a session may be started with it. */
+  /** RFC 3339, UTC. No session starts with it after this time. */
   readonly expiresAt: string
-  /** The `permit-…` extensions: what is not here is not permitted. */
+  /** The `permit-…` extensions. Everything that is not listed is forbidden. */
   readonly permits: readonly string[]
-  /** The only command that may run, in place of whatever is asked for. */
+  /** The only command that may run, whatever command the client asks for. */
   readonly forceCommand?: string
 }
 
-/** Somebody who proved to hold a registered or certified key. Plain data: it can cross a process boundary. */
+/** A user who proved to hold a registered or certified key. Plain data: it can cross a process boundary. */
 export interface Identity {
   readonly tenant: TenantId
   readonly tenantSlug: string
@@ -38,11 +38,11 @@ export interface Identity {
   readonly certificate?: LoginCertificate
 }
 
-/** Somebody who is signed in to the pages. */
+/** A user who is signed in to the pages. */
 export interface WebIdentity {
   readonly tenant: TenantId
   readonly tenantSlug: string
   readonly user: Person
-  /** Which web session this is, for the log. */
+  /** The id of the web session, for the log. */
   readonly session: string
 }

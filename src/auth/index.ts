@@ -1,11 +1,13 @@
 /**
- * Who people are: users and the keys they prove themselves with, and who is signed in to the pages.
+ * Users, the keys they log in with, and their sign-ins to the pages.
  *
- * An offered key proves nothing; only a signature over this very connection does, and it is verified
- * here. Of tokens and cookies only hashes are kept.
+ * An offered key proves nothing. Only a signature over this very connection does, and this module
+ * verifies it. A registered key counts only as VaultTerm wrote it. Of tokens and cookies only hashes are
+ * stored.
  */
 
 export { type Actor, actorKeys } from './actor.ts'
+<<<<<<< HEAD
 export {
   type AdminAuth,
   type Administrator,
@@ -23,6 +25,10 @@ export {
   UserMissing,
   UserNameInvalid,
 } from './errors.ts'
+=======
+export { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth.ts'
+export { UserMissing } from './errors.ts'
+>>>>>>> w-vault
 export {
   type Identity,
   type LoginCertificate,
@@ -33,5 +39,5 @@ export {
   type WebIdentity,
 } from './identity.ts'
 export { tagOldKeys, type UserKey } from './keys.ts'
-export type { NewUser, User } from './users.ts'
-export type { LoginLink, WebLogins } from './web-login.ts'
+export type { User } from './users.ts'
+export type { WebLogins } from './web-login.ts'

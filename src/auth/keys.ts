@@ -3,7 +3,7 @@ import { type Database, type TenantId, violation, type WriteTx } from '../postgr
 import { parsePublicKey } from '../ssh/index.ts'
 import { RecordChanged, type TagRecord, type Vault } from '../vault/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
-import { KeyExists, KeyMissing, KeyRefused, UserMissing } from './errors.ts'
+import { KeyExists, KeyRefused, UserKeyMissing, UserMissing } from './errors.ts'
 import { keyRecord, taggedRow } from './key-record.ts'
 import {
   deleteKey,
@@ -16,11 +16,11 @@ import {
 } from './queries.ts'
 import { requireUser } from './users.ts'
 
-/** A public key that somebody may log in with. */
+/** A public key with which a user may log in. */
 export interface UserKey {
   readonly fingerprint: string
   readonly type: string
-  /** Whose it is, by name. */
+  /** The name of its user. */
   readonly user: string
   readonly comment: string
   /** RFC 3339, UTC. */
@@ -42,7 +42,7 @@ export interface Keys {
   ): Promise<UserKey>
   /** Throws UserMissing, RecordChanged. */
   listKeys(tenant: TenantId, user?: string): Promise<readonly UserKey[]>
-  /** Throws KeyMissing. */
+  /** Throws UserKeyMissing. */
   removeKey(tenant: TenantId, fingerprint: string, actor: Actor): Promise<UserKey>
 }
 
@@ -64,14 +64,16 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
       if ('problem' in parsed) throw new KeyRefused(parsed.problem)
       const { type, blob, fingerprint, comment } = parsed.key
       if (verifyRequired && !type.startsWith('sk-')) {
-        throw new KeyRefused('only a security key (sk-…) can say that it knew its holder')
+        throw new KeyRefused(
+          'only a security key (sk-…) can verify its user: leave --verify-required out for this key',
+        )
       }
       const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
       if (expires !== undefined && Number.isNaN(expires.getTime())) {
-        throw new KeyRefused('a key expires at a time, such as 2027-01-31T12:00:00Z')
+        throw new KeyRefused('give the time of expiry like 2027-01-31T12:00:00Z')
       }
       if (expires !== undefined && expires.getTime() <= Date.now()) {
-        throw new KeyRefused('this key would have expired already')
+        throw new KeyRefused('the time of expiry is in the past')
       }
       try {
         const write = async (tx: WriteTx, tag: TagRecord) => {
@@ -79,7 +81,7 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
           const key = { userId: user.id, blob, fingerprint, expiresAt: expires, verifyRequired }
           await insertKey(tx, { ...key, type, comment, tag: tag(keyRecord(key)) })
           const row = await findKey(tx, fingerprint)
-          if (row === undefined) throw new KeyMissing(fingerprint)
+          if (row === undefined) throw new UserKeyMissing(fingerprint)
           await appendEvent(tx, {
             type: 'key.add',
             public: {
@@ -98,7 +100,7 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
       } catch (err) {
         const { kind } = violation(err) ?? {}
         if (kind === 'unique') throw new KeyExists(fingerprint)
-        // Removed between the look and the insert.
+        // The user was removed between the look-up and the insert.
         if (kind === 'foreign-key') throw new UserMissing(userName)
         throw err
       }
@@ -114,8 +116,8 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
     removeKey: (tenant, fingerprint, actor) =>
       database.write(tenant, async (tx) => {
         const row = await findKey(tx, fingerprint)
-        if (row === undefined) throw new KeyMissing(fingerprint)
-        if ((await deleteKey(tx, row.id)) === 0) throw new KeyMissing(fingerprint)
+        if (row === undefined) throw new UserKeyMissing(fingerprint)
+        if ((await deleteKey(tx, row.id)) === 0) throw new UserKeyMissing(fingerprint)
         await appendEvent(tx, {
           type: 'key.remove',
           public: {

@@ -1,7 +1,7 @@
 import { Counter } from 'prom-client'
 import type { Metrics } from '../metrics.ts'
 
-export interface AuthMetrics {
+interface AuthMetrics {
   readonly attempts: Counter<'method' | 'outcome'>
 }
 

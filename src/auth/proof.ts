@@ -11,18 +11,18 @@ import {
   WireError,
 } from '../ssh/index.ts'
 
-/** What a signed login request proves by itself, before anybody is asked whose key it is. */
+/** The facts that a signed login request proves by itself, before the database is asked about the key. */
 export interface Proof {
   /** The key that signed, as on the wire: of a certificate, the one that it was made for. */
   readonly key: Buffer
   readonly fingerprint: string
-  /** Well-formed, and whoever sent it holds its key; nothing else of it is known to be true. */
+  /** Well-formed, and the sender holds its key. Nothing else in it is checked yet. */
   readonly certificate: Certificate | undefined
   /** Of a security key only. */
   readonly statement: SecurityKeyStatement | undefined
 }
 
-/** Undefined when the request is not signed by the key that it shows, or is no login request. */
+/** Undefined when the shown key did not sign the request, or when it is no login request. */
 export function prove(attempt: AuthAttempt): Proof | undefined {
   const plain = certifiedSignatureAlgorithm(attempt.algorithm)
   const certificate = plain === undefined ? undefined : certificateIn(attempt.key)
@@ -35,7 +35,7 @@ export function prove(attempt: AuthAttempt): Proof | undefined {
     data: attempt.signedData,
   }
   const statement = verifySecurityKeySignature(signature)
-  // A security key that nobody touched may do with a certificate that says so: that is for later.
+  // A certificate may allow a security key without a touch. That is checked later.
   const isSigned = statement !== undefined || verifyUserSignature(signature)
   if (!isSigned || !isRequestOf(attempt)) return undefined
   if (plain !== undefined && certificate === undefined) return undefined
@@ -47,7 +47,7 @@ function certificateIn(blob: Buffer): Certificate | undefined {
   return 'certificate' in parsed ? parsed.certificate : undefined
 }
 
-/** A signature by the same key over anything else, a commit or a file, logs nobody in. */
+/** A signature by the same key over other data, a commit or a file, is no login. */
 function isRequestOf({ user, algorithm, key, signedData }: AuthAttempt): boolean {
   try {
     const request = parseUserauthRequest(signedData)

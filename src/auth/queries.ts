@@ -23,7 +23,7 @@ export interface KeyRow {
   readonly tag: Buffer | null
 }
 
-export interface NewKey {
+interface NewKey {
   readonly userId: UserId
   readonly type: string
   readonly blob: Buffer
@@ -131,12 +131,12 @@ export function deleteKey(tx: WriteTx, id: string): Promise<number> {
 }
 
 /** A user, with the key that they hold. */
-export interface HolderRow extends Person, KeyRecord {
+interface HolderRow extends Person, KeyRecord {
   readonly tenantSlug: string
   readonly tag: Buffer | null
 }
 
-/** Whose key this is, if it may still be used and its tenant is not suspended. */
+/** The user of this key, if the key has not expired and the tenant is not suspended. */
 export function findHolder(tx: ReadTx, blob: Buffer): Promise<HolderRow | undefined> {
   return tx.maybe(
     `select u.id, u.name, u.role, t.slug as "tenantSlug", k.user_id as "userId", k.blob,
@@ -161,7 +161,7 @@ export function findPerson(
   )
 }
 
-/** 0 when the key has said a higher number before. Keys that do not count always say the same. */
+/** 0 when the key has shown a higher counter before. Keys without a counter always show the same. */
 export function countSignature(tx: WriteTx, fingerprint: string, counter: number): Promise<number> {
   return tx.run(
     `insert into security_key_counter as c (fingerprint, counter) values ($1, $2)
@@ -172,7 +172,7 @@ export function countSignature(tx: WriteTx, fingerprint: string, counter: number
   )
 }
 
-export interface Grant {
+interface ExpiringRow {
   readonly id: string
   readonly expiresAt: Date
 }
@@ -182,7 +182,7 @@ export function insertLink(
   user: UserId,
   tokenHash: Buffer,
   seconds: number,
-): Promise<Grant> {
+): Promise<ExpiringRow> {
   return tx.one(
     `insert into login_link (user_id, token_hash, expires_at)
        values ($1, $2, now() + make_interval(secs => $3)) returning id, expires_at as "expiresAt"`,
@@ -190,7 +190,7 @@ export function insertLink(
   )
 }
 
-/** Removes a link that may be used: of several who try at once, one gets it. */
+/** Removes a link that is still valid. Of several attempts at once, one gets it. */
 export function takeLink(
   tx: WriteTx,
   tokenHash: Buffer,
@@ -210,7 +210,7 @@ export function insertWebSession(
   user: UserId,
   cookieHash: Buffer,
   seconds: number,
-): Promise<Grant> {
+): Promise<ExpiringRow> {
   return tx.one(
     `insert into web_session (user_id, cookie_hash, expires_at)
        values ($1, $2, now() + make_interval(secs => $3)) returning id, expires_at as "expiresAt"`,
@@ -218,11 +218,11 @@ export function insertWebSession(
   )
 }
 
-export interface WebSessionRow extends Person {
+interface WebSessionRow extends Person {
   readonly session: string
   readonly tenant: TenantId
   readonly tenantSlug: string
-  /** It is time to write down that it is in use. */
+  /** The last use on record is more than a minute ago. */
   readonly stale: boolean
 }
 
@@ -259,7 +259,7 @@ export function deleteWebSession(
   )
 }
 
-/** What has run out is of no use to anybody; whoever signs in sweeps it away. */
+/** Removes links and web sessions that have expired. Each sign-in does it. */
 export async function sweep(tx: WriteTx, idleSeconds: number): Promise<void> {
   await tx.run('delete from login_link where expires_at <= now()')
   await tx.run(

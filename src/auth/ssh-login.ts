@@ -16,14 +16,14 @@ import { type Proof, prove } from './proof.ts'
 import { countSignature, findHolder, findPerson } from './queries.ts'
 
 export interface SshLogin {
-  /** Undefined when no tenant has the name that was given. */
+  /** Undefined when no tenant has the given name. */
   readonly tenant: TenantId | undefined
   readonly attempt: AuthAttempt
   /** The address it came from. */
   readonly source: string
 }
 
-/** What logins with certificates are checked against. */
+/** The authorities and revocations that login certificates are checked against. */
 export interface LoginCertificates {
   trust(
     tx: ReadTx,
@@ -33,11 +33,11 @@ export interface LoginCertificates {
     readonly authorities: readonly { readonly generation: number; readonly publicKey: Buffer }[]
     readonly revocations: KeyRevocationList
   }>
-  /** The id of the user whose principal this is. */
+  /** The id of the user with this principal. */
   userOf(principal: string): string | undefined
 }
 
-/** Somebody who was found, and what they are bound to. */
+/** A user that was found, with the restrictions of the login. */
 interface Found extends Person {
   readonly tenantSlug: string
   readonly certificate?: LoginCertificate
@@ -47,7 +47,7 @@ interface Found extends Person {
 
 const pendingMax = 64
 
-/** Says who a signed login request proves somebody to be. */
+/** Finds the user of a signed login request. */
 export class SshLogins {
   readonly #database: Database
   readonly #vault: Pick<Vault, 'areIntact'>
@@ -70,11 +70,11 @@ export class SshLogins {
 
   /**
    * Verifies the signature, then looks the whole key up in the tenant, or checks the certificate
-   * there. Nobody's tenant and nobody's key cost the same work and get the same answer.
+   * there. An unknown tenant and an unknown key cost the same work and get the same answer.
    */
   async authenticate({ tenant, attempt, source }: SshLogin): Promise<Identity | undefined> {
     const proof = prove(attempt)
-    // The platform's own tenant has no keys: looking there is what an unknown name costs.
+    // The platform's own tenant has no keys: an unknown name costs a look-up there.
     const place = tenant ?? systemTenant
     const found = await this.#database.read(place, (tx) =>
       attempt.algorithm.includes('-cert-v01@')
@@ -88,7 +88,7 @@ export class SshLogins {
       return undefined
     }
     const { tenantSlug, certificate, key, ...user } = found
-    // Only now: whether a key is checked here is seen by its holder and by nobody else.
+    // Only now: the time of this check is visible to the holder of the key, and to no stranger.
     if (key !== undefined && !(await this.#vault.areIntact(tenant, [key]))[0]) {
       this.#failed(tenant, attempt, source, 'changed-key')
       return undefined
@@ -130,7 +130,7 @@ export class SshLogins {
     }
   }
 
-  /** Whose certificate this is, when it is good here and now. */
+  /** The user of a certificate that is valid here and now. */
   async #certified(
     tx: ReadTx,
     tenant: TenantId,
@@ -204,7 +204,7 @@ export class SshLogins {
   }
 }
 
-/** Who registered this key. It is looked up whatever the signature is worth. */
+/** The user of a registered key. It is looked up even when the signature is wrong. */
 async function findRegistered(
   tx: ReadTx,
   proof: Proof | undefined,

@@ -24,7 +24,7 @@ export interface Users {
   /** Throws UserNameInvalid, EmailInvalid, UserExists. */
   addUser(tenant: TenantId, user: NewUser, actor: Actor): Promise<User>
   listUsers(tenant: TenantId): Promise<readonly User[]>
-  /** With keys, grants and web sessions; what they did stays on record. Throws UserMissing. */
+  /** Removes the user with keys, grants and web sessions; the record of their acts stays. Throws UserMissing. */
   removeUser(tenant: TenantId, name: string, actor: Actor): Promise<User>
 }
 
@@ -52,7 +52,7 @@ export function createUsers(database: Database): Users {
       }
     },
     listUsers: async (tenant) => (await database.read(tenant, listUsers)).map(fromRow),
-    // What goes with the user may be in use at this moment: a link that is being redeemed.
+    // A row that goes with the user may be in use at this moment: a link that is being redeemed.
     removeUser: (tenant, name, actor) =>
       database.write(
         tenant,

@@ -21,7 +21,7 @@ export interface LoginLink {
   readonly expiresAt: string
 }
 
-/** Web sessions as the pages see them: tokens and cookies are opaque to whoever carries them. */
+/** Web sessions as the pages see them. Tokens and cookies are opaque to their holders. */
 export interface WebLogins {
   /** Trades a link's token for the cookie of a new session; undefined when spent, old or unknown. */
   redeem(token: string): Promise<string | undefined>
@@ -35,8 +35,8 @@ const sessionSeconds = 7 * 24 * 3600
 export const idleSeconds = 12 * 3600
 
 /**
- * Sign-in to the pages of one kind: `serves` says of which tenants, so that an administrator's link
- * is nothing to the portal, and a tenant's nothing to the admin plane.
+ * Sign-in to the pages of one kind. `serves` names their tenants: the portal refuses an administrator's
+ * link, and the admin plane a tenant's.
  *
  * A token carries the id of its tenant, which puts the look-up under row security like every other;
  * the database has hashes only.
@@ -95,7 +95,7 @@ export class WebLogin implements WebLogins {
       })
       return cookie.token
     }
-    // Who removes the user at this moment waits for the link, and this for the user: one tries again.
+    // A removal of the user waits for the link, and this for the user: one of them tries again.
     return this.#database.write(held.tenant, redeem, { retry: true })
   }
 

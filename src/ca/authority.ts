@@ -11,7 +11,7 @@ import {
   setAuthorityState,
 } from './queries.ts'
 
-/** What a retired authority signed may still be in use for so long. */
+/** How long certificates of a retired authority may still be in use. */
 export const retiredSeconds: Readonly<Record<CertificateKind, number>> = {
   user: 25 * 3600,
   host: 91 * 24 * 3600,
@@ -42,17 +42,17 @@ export class Authorities {
     return this.#known(tenant, kind)
   }
 
-  /** The active one retires, the next one signs, and one more is made to come after it. */
+  /** Retires the active authority, lets the next one sign, and makes one more to come after it. */
   async rotate(tenant: TenantId, kind: CertificateKind, by: object): Promise<readonly Authority[]> {
     const before = await this.list(tenant, kind)
     const following = Math.max(...before.map(({ generation }) => generation)) + 1
-    // The key is made first: a crash after this leaves one that nobody uses yet.
+    // The key is made first: a crash after this leaves an unused one.
     const publicKey = await this.#vault.createAuthorityKey(tenant, { kind, generation: following })
     await this.#database.write(tenant, async (tx) => {
       const rows = await lockAuthorities(tx, kind)
       const active = rows.find(({ state }) => state === 'active')
       const next = rows.find(({ state }) => state === 'next')
-      // Somebody else turned it meanwhile: once is what was asked for.
+      // Another process has rotated meanwhile: one rotation was asked for.
       if (active === undefined || next === undefined || next.generation !== following - 1) return
       await setAuthorityState(tx, kind, active.generation, 'retired')
       await setAuthorityState(tx, kind, next.generation, 'active')
@@ -125,12 +125,12 @@ export async function requireAuthentic(
   )
 }
 
-/** Whether what it signed may still be in use. */
+/** Whether certificates of the authority may still be in use. */
 export function isTrusted({ kind, retiredAt }: AuthorityRow, now: Date): boolean {
   return retiredAt === null || now.getTime() - retiredAt.getTime() < retiredSeconds[kind] * 1000
 }
 
-export function authorityOf(row: AuthorityRow): Authority {
+function authorityOf(row: AuthorityRow): Authority {
   const { kind, generation, state, publicKey, createdAt } = row
   return {
     kind,
@@ -154,7 +154,7 @@ async function addAuthority(
   publicKey: Buffer,
 ): Promise<void> {
   const made = { kind, generation, state, publicKey, fingerprint: fingerprint(publicKey) }
-  // Whoever loses a race to make it finds the winner's: the vault has one key at a path.
+  // The loser of a race finds the winner's row: the vault has one key at a path.
   if ((await insertAuthority(tx, made)) === 0) return
   await appendEvent(tx, {
     type: 'ca.create',

@@ -19,7 +19,7 @@ import { Serials } from './serials.ts'
 import { encodeRevocations, type Trust, trust } from './trust.ts'
 
 /** A certificate for a user's own key, to log in to the bastion with. */
-export interface UserCertificateWish {
+interface UserCertificateWish {
   readonly user: { readonly id: string; readonly name: string }
   /** As on the wire. */
   readonly publicKey: Buffer
@@ -30,18 +30,18 @@ export interface UserCertificateWish {
 }
 
 /** A certificate for the host key of a target. */
-export interface HostCertificateWish {
+interface HostCertificateWish {
   readonly target: { readonly id: string; readonly name: string }
   readonly publicKey: Buffer
   /** Under which it is dialled. */
   readonly names: readonly string[]
   readonly ttlSeconds: number
-  /** For the bastion's own key, shown to people in the target's place; it vouches for no target. */
+  /** For the bastion's own key, which people see in the target's place. It proves no target. */
   readonly standsIn?: boolean
 }
 
 /** A login to a target, which access has allowed. */
-export interface UpstreamWish {
+interface UpstreamWish {
   readonly session: string
   readonly target: string
   readonly login: string
@@ -51,26 +51,26 @@ export interface UpstreamWish {
   readonly forceCommand?: string
   readonly expiresInMs: number
   readonly hostKey?: Buffer
-  /** With next, whether the target trusts the authority that is to sign soon. */
+  /** With next, the login shows whether the target trusts the authority that signs after a rotation. */
   readonly authority?: 'active' | 'next'
 }
 
-/** Who did it, for the log: keys that every event may have. */
+/** The actor of an act, as keys that every event may have. */
 type By = { readonly [key: string]: string }
 
 export interface Ca {
   /** The authorities that are to be trusted, oldest first; made on first use. Throws RecordChanged. */
   authorities(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]>
-  /** The next generation signs from now on, and one more is made to come after it. */
+  /** Lets the next generation sign from now on, and makes one more to come after it. */
   rotate(tenant: TenantId, kind: CertificateKind, by: By): Promise<readonly Authority[]>
   /** Throws CertificateRefused. */
   issueUser(tenant: TenantId, wish: UserCertificateWish, by: By): Promise<IssuedCertificate>
   /** Throws CertificateRefused. */
   issueHost(tenant: TenantId, wish: HostCertificateWish, by: By): Promise<IssuedCertificate>
-  /** A key for one login to a target, with a certificate that is good for two minutes. */
+  /** A key for one login to a target, with a certificate that is valid for two minutes. */
   leaseUpstream(tenant: TenantId, wish: UpstreamWish): Promise<KeyLease>
   /** False when it was revoked before. Throws RevocationInvalid. */
-  revoke(tenant: TenantId, kind: CertificateKind, what: Revocation, by: By): Promise<boolean>
+  revoke(tenant: TenantId, kind: CertificateKind, revocation: Revocation, by: By): Promise<boolean>
   /** A KRL, as `RevokedKeys` of sshd takes it. Throws RecordChanged. */
   revocationList(tenant: TenantId, kind: CertificateKind): Promise<Buffer>
   /**
@@ -85,18 +85,18 @@ export interface Ca {
   ): Promise<Trust>
 }
 
-export interface CaDeps {
+interface CaDeps {
   readonly database: Database
   readonly vault: Pick<
     Vault,
     'createAuthorityKey' | 'isAuthorityKey' | 'signCertificate' | 'leaseEphemeral'
   >
-  /** Where our connections come from, as targets see it: addresses and CIDR blocks, with commas. */
+  /** The source of our connections, as targets see it: addresses and CIDR blocks, with commas. */
   readonly egress: string | undefined
   readonly metrics: Metrics
 }
 
-export const userTtlSecondsMax = 24 * 3600
+const userTtlSecondsMax = 24 * 3600
 const userTtlSecondsMin = 60
 const hostTtlSecondsMax = 90 * 24 * 3600
 /** Clocks differ. */
@@ -114,8 +114,8 @@ const hostMark = 'h='
 const standInMark = 'j='
 
 /**
- * Whether a certificate is for the bastion's own key in the place of a target. It is good for people
- * who dial the target's name; to us it proves no target, or whoever has our key could be any.
+ * Whether a certificate is for the bastion's own key in the place of a target. People who dial the
+ * target's name accept it. The bastion does not: its own key must prove no target.
  */
 export function isStandIn({ keyId }: Pick<Certificate, 'keyId'>): boolean {
   return keyId.includes(` ${standInMark}`)
@@ -218,7 +218,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     issueUser,
     issueHost,
     leaseUpstream,
-    revoke: (tenant, kind, what, by) => revoke(database, tenant, kind, what, by),
+    revoke: (tenant, kind, revocation, by) => revoke(database, tenant, kind, revocation, by),
     revocationList: (tenant, kind) =>
       database.read(tenant, async (tx) => {
         const rows = await listAuthorities(tx, kind)

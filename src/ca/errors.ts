@@ -1,23 +1,29 @@
 import { CodedError } from '../errors.ts'
 
-/** What was asked for makes no certificate. */
+/** No certificate can be issued for this request; the message says why. */
 export class CertificateRefused extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_CERT_INVALID'
 }
 
-/** What was given names nothing that could be revoked. */
+/** The request names nothing that can be revoked; the message says why. */
 export class RevocationInvalid extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_CERT_REVOCATION'
 }
 
-/** A setting says where we come from, and cannot be understood: certificates would be good nowhere. */
+/** VAULTTERM_EGRESS cannot be parsed: with a wrong one, certificates would be valid nowhere. */
 export class EgressInvalid extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_CONFIG_INVALID'
 
   constructor(egress: string) {
+<<<<<<< HEAD
     super(`VAULTTERM_EGRESS is not a list of addresses and CIDR blocks: ${JSON.stringify(egress)}`)
+=======
+    super(
+      `VAULTTERM_EGRESS must be a list of addresses and CIDR blocks, not ${JSON.stringify(egress)}`,
+    )
+>>>>>>> w-vault
   }
 }

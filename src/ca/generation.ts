@@ -1,6 +1,6 @@
 import type { CertificateKind } from '../ssh/index.ts'
 
-/** next is trusted and does not sign yet; active signs; retired signs no more. */
+/** next is trusted and does not sign yet; active signs; retired no longer signs. */
 export type AuthorityState = 'next' | 'active' | 'retired'
 
 /** One generation of a tenant's authority. */
@@ -15,7 +15,7 @@ export interface Authority {
   readonly createdAt: string
 }
 
-/** A serial of one generation, which is given once. */
+/** A serial number of one generation. It is given once. */
 export interface Serial {
   readonly generation: number
   readonly serial: bigint

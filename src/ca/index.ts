@@ -1,9 +1,9 @@
 /**
  * The certificate authority: for each tenant one that certifies users, and one that certifies hosts.
  *
- * The keys are the vault's, which signs what is ordered here once `cert.issue` is on the log. Each
- * authority comes in generations: the next one is trusted before it signs, the retired one until
- * what it signed has expired.
+ * The vault keeps the keys, and signs an order from here once `cert.issue` is on the log. Each authority
+ * comes in generations: the next one is trusted before it signs, a retired one until its certificates
+ * have expired. A public key that the vault did not make is trusted nowhere.
  */
 
 export { type Ca, createCa, isStandIn } from './ca.ts'

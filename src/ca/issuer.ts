@@ -25,8 +25,8 @@ export interface IssuedCertificate {
   readonly fingerprint: string
 }
 
-/** What is to be signed, but for its serial, and what goes on the log with it. */
-export interface Issue {
+/** A certificate without its serial, and its event for the log. */
+interface CertificateDraft {
   readonly certificate: Omit<CertificateWish, 'serial'>
   readonly event: CertificateOrder['event']
 }
@@ -54,7 +54,7 @@ export class Issuer {
     tenant: TenantId,
     kind: CertificateKind,
     state: AuthorityState,
-    wish: Issue,
+    wish: CertificateDraft,
   ): Promise<IssuedCertificate> {
     const stopTimer = this.#metrics.issueSeconds.startTimer()
     // It would have to turn twice within one login to be asked a third time.
@@ -68,10 +68,10 @@ export class Issuer {
       }
       this.#serials.forget(tenant, kind, state)
     }
-    throw new CertificateRefused(`the ${kind} authority is being turned`)
+    throw new CertificateRefused(`the ${kind} authority is being rotated: try again`)
   }
 
-  /** On first use there is nobody to sign yet. */
+  /** On first use there is no authority yet. */
   async #takeSerial(
     tenant: TenantId,
     kind: CertificateKind,
@@ -85,13 +85,13 @@ export class Issuer {
     return second
   }
 
-  /** Undefined when the authority of the serial is not in that state any more. */
+  /** Undefined when the authority of the serial has left that state. */
   async #sign(
     tenant: TenantId,
     kind: CertificateKind,
     state: AuthorityState,
     { generation, serial }: Serial,
-    { certificate, event }: Issue,
+    { certificate, event }: CertificateDraft,
   ): Promise<IssuedCertificate | undefined> {
     const { validAfter, validBefore, publicKey, keyId, principals } = certificate
     const order: CertificateOrder = {

@@ -10,15 +10,15 @@ export function userPrincipal(user: string): string {
   return `${userPrefix}${user}`
 }
 
-/** Whose principal this is, when it is a user's at all. */
+/** The id of the user with this principal; undefined when it is not a user's. */
 export function userOfPrincipal(principal: string): string | undefined {
   const user = principal.startsWith(userPrefix) ? principal.slice(userPrefix.length) : ''
   return uuidPattern.test(user) ? user : undefined
 }
 
 /**
- * The one principal with which we log in to an account on a target: it says nothing to whoever reads
- * it in a log, and is good on no other target and for no other account.
+ * The one principal with which we log in to an account on a target. It tells nothing to the reader of a
+ * log, and is valid on no other target and for no other account.
  */
 export function targetPrincipal(tenant: TenantId, target: string, login: string): string {
   const hash = createHash('sha256').update(`vaultterm principal\0${tenant}\0${target}\0${login}`)

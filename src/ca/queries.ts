@@ -83,7 +83,7 @@ export function takeSerials(
   )
 }
 
-/** What a transaction fails with whose authority is not in the state that it should be in. */
+/** SQLSTATE of a transaction whose authority is not in the required state. */
 export const authorityTurned = 'VT002'
 
 export async function requireAuthority(

@@ -4,14 +4,14 @@ import type { CertificateKind } from '../ssh/index.ts'
 import { RevocationInvalid } from './errors.ts'
 import { insertRevocation, listAuthorities } from './queries.ts'
 
-/** What is to be believed no more: exactly one of the three. */
+/** A certificate or a key that is no longer trusted: exactly one of the three. */
 export interface Revocation {
   /** One certificate, by the serial that its generation gave it; the active one unless told. */
   readonly serial?: bigint
   readonly generation?: number
   /** All certificates with this key id. */
   readonly keyId?: string
-  /** Whatever holds this key, or was signed by it. `SHA256:…` */
+  /** Every certificate that holds this key, or was signed by it. `SHA256:…` */
   readonly fingerprint?: string
 }
 
@@ -29,7 +29,7 @@ export async function revoke(
 ): Promise<boolean> {
   const { serial, keyId, fingerprint } = revocation
   if ([serial, keyId, fingerprint].filter((value) => value !== undefined).length !== 1) {
-    throw new RevocationInvalid('revoke one of a serial, a key id and a key')
+    throw new RevocationInvalid('give exactly one of a serial, a key id and a key')
   }
   if (serial !== undefined && (serial < 1n || serial > serialMax)) {
     throw new RevocationInvalid('a serial is a number from 1')

@@ -19,15 +19,15 @@ import {
   type RevocationRow,
 } from './queries.ts'
 
-/** Whose certificates are believed in a tenant, and which of them are not. */
+/** The authorities that a tenant trusts, and the certificates that it no longer does. */
 export interface Trust {
   /** Active and retired ones: a next one has signed nothing yet. */
   readonly authorities: readonly { readonly generation: number; readonly publicKey: Buffer }[]
   readonly revocations: KeyRevocationList
 }
 
-/** The certificate that somebody came with, as it is kept. */
-export interface CertificateName {
+/** The certificate of a login, as it is stored. */
+interface CertificateName {
   readonly generation: number
   /** Decimal. */
   readonly serial: string
@@ -40,8 +40,8 @@ export interface CertificateName {
 const serialMax = 2n ** 63n - 1n
 
 /**
- * What a certificate is checked against, as it stands in this transaction. Of all that was revoked
- * only what may be about this one is looked for: how much there is does not show in the time.
+ * The authorities and revocations that a certificate is checked against, as of this transaction. Only
+ * revocations that can concern this certificate are read: the time does not grow with their number.
  */
 export async function trust(
   vault: Pick<Vault, 'isAuthorityKey'>,
@@ -69,7 +69,7 @@ export async function trust(
   return { authorities: believed, revocations: parsed.list }
 }
 
-/** Of some certificates of users, in their order: whether each is neither revoked nor of a past authority. */
+/** Whether each user certificate is still trusted, in their order: not revoked, and of a trusted authority. */
 export function standing(
   tx: ReadTx,
   certificates: readonly CertificateName[],

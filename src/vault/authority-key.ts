@@ -22,23 +22,23 @@ import { findNewestSecret, requireUnsealed, type SecretRow } from './queries.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
 import { sshBlobIn } from './ssh-key.ts'
 
-/** Which of a tenant's CA keys. */
+/** Names one of a tenant's CA keys. */
 export interface AuthorityName {
   readonly kind: CertificateKind
   readonly generation: number
 }
 
-/** What a certificate is to say; the nonce, the kind and the authority are the vault's to add. */
+/** The fields of a certificate. The vault adds the nonce, the kind and the authority. */
 export type CertificateWish = Omit<CertificateFields, 'nonce' | 'kind' | 'signatureKey'>
 
-/** A certificate that is about to be signed, and what it is signed for, for the log. */
+/** A certificate to be signed, with its event for the log. */
 export interface CertificateOrder {
   readonly authority: AuthorityName
   readonly certificate: CertificateWish
   readonly event: Omit<Extract<AuditEvent, { type: 'cert.issue' }>, 'type'>
 }
 
-/** However it is asked for, nothing that is signed lives longer. */
+/** The longest life of a certificate, whatever the order says. */
 const lifeSecondsMax: Readonly<Record<CertificateKind, bigint>> = {
   user: 24n * 3600n + 600n,
   host: 90n * 24n * 3600n,
@@ -103,11 +103,11 @@ export class AuthorityKeys {
   }
 
   /**
-   * Signs what the order says, with `cert.issue` on the log. What `require` asks of the transaction in
-   * its first turn fails it where the order does not stand any more.
+   * Signs the ordered certificate, with `cert.issue` on the log. `require` asks the transaction, in its
+   * first turn, whether the order still stands, and fails it where it does not.
    *
-   * The key is opened, and the certificate signed, while the transaction is on its way; nobody gets
-   * what was signed unless that has committed. Throws VaultRefused for what no CA key signs.
+   * The vault opens the key and signs while the transaction is on its way. The certificate leaves only
+   * after the commit. Throws VaultRefused for a certificate that no CA key signs.
    */
   async sign(
     tenant: TenantId,
@@ -147,7 +147,7 @@ export class AuthorityKeys {
     const [, stored, , , early] = await this.#secrets.write(tenant, (tx) =>
       Promise.all([
         appendLastEvent(tx, { type: 'cert.issue', ...event }),
-        // Behind the lock of the log, which may be waited for: what turns the authority takes it too.
+        // Behind the lock of the log, which may take a while: a rotation takes the same lock.
         findNewestSecret(tx, path),
         require(tx),
         requireUnsealed(tx),
@@ -163,7 +163,7 @@ export class AuthorityKeys {
     const signature = (isGood ? early : undefined) ?? (await signBy(stored))
     const blob = sealCertificate(toBeSigned, signature)
     const parsed = parseCertificate(blob)
-    // What left the vault is read once more, as its readers will.
+    // The finished certificate is read once more, as sshd will read it.
     if ('problem' in parsed || !parsed.certificate.signatureKey.equals(signatureKey)) {
       throw new SecretDamaged(path)
     }
@@ -211,7 +211,7 @@ export class AuthorityKeys {
   }
 
   #require(toBeSigned: Buffer, authority: AuthorityName, signatureKey: Buffer): void {
-    // Its readers' own parser says what is about to be signed: the signature is only for the form.
+    // The parser of its readers looks at the bytes to be signed. The signature of zeros only fills the form.
     const parsed = parseCertificate(sealCertificate(toBeSigned, signatureBlob(Buffer.alloc(64))))
     const reason =
       'problem' in parsed ? 'certificate' : refuse(parsed.certificate, authority, signatureKey)

@@ -3,8 +3,8 @@ import type { Log } from '../log.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
 import type { VaultMetrics } from './metrics.ts'
 
-/** A row that somebody else than VaultTerm wrote. */
-export interface ChangedRow {
+/** A row that VaultTerm did not write. */
+interface ChangedRow {
   readonly kind: 'target' | 'user-key' | 'authority' | 'secret'
   readonly id: string
   /** Names the row by its content. */

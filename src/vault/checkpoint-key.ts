@@ -78,8 +78,8 @@ export async function openCheckpointSigner(
   }
 }
 
-/** Origin, size and root hash, in the one form there is. Nothing else is signed with this key. */
-export function isCheckpoint(text: Buffer): boolean {
+/** Whether the text is origin, size and root hash in canonical form. The key signs nothing else. */
+function isCheckpoint(text: Buffer): boolean {
   try {
     return Buffer.from(formatCheckpoint(parseCheckpoint(text.toString()))).equals(text)
   } catch (err) {

@@ -12,7 +12,7 @@ export const keyBytes = 32
 export const saltBytes = 24
 export const commitmentBytes = 32
 
-/** What SHA-512 takes at a time. */
+/** The block size of SHA-512. */
 const blockBytes = 128
 const nonceBytes = 12
 const tagBytes = 16
@@ -47,10 +47,10 @@ export function encrypt(
 }
 
 /**
- * The plaintext, or undefined when key, context or any byte is not what was sealed.
+ * The plaintext, or undefined when the key, the context or any byte differs from the sealed ones.
  *
- * The reason is not told, and nothing is decrypted before the commitment has matched. The caller
- * owns the plaintext and wipes it.
+ * It does not tell the reason, and decrypts nothing before the commitment has matched. The caller owns
+ * the plaintext and wipes it.
  */
 export function decrypt(
   key: Uint8Array,
@@ -87,8 +87,8 @@ export function hkdfExpand(key: Uint8Array, info: Uint8Array, length: number): B
 /**
  * HMAC-SHA-512, RFC 2104, by a key of one block at most.
  *
- * Node's own takes a key as bytes for a key object first, which is an exception each time and dearer
- * than all the rest; and a key object keeps its bytes until it is collected. Of this nothing is left.
+ * Node's own HMAC makes a key object of the bytes first. That is slow, and the object keeps the key
+ * until it is collected. This one wipes every buffer that held it.
  */
 export function hmac(key: Uint8Array, message: readonly Uint8Array[]): Buffer {
   if (key.length > blockBytes) throw new RangeError('a key is longer than a block')
@@ -102,7 +102,7 @@ export function hmac(key: Uint8Array, message: readonly Uint8Array[]): Buffer {
   }
 }
 
-/** The key, filled up to a block and with each byte xored, and what is hashed behind it. */
+/** The key filled up to a block, each byte xored with pad, and the message behind it. */
 function padded(key: Uint8Array, pad: number, behind: readonly Uint8Array[]): Buffer {
   const length = behind.reduce((sum, { length }) => sum + length, blockBytes)
   const bytes = secretBuffer(length).fill(pad, 0, blockBytes)

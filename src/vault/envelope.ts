@@ -30,7 +30,7 @@ export const envelopeKinds = {
 
 export type EnvelopeKind = keyof typeof envelopeKinds
 
-/** Where an envelope belongs. The tenant comes from the caller's capability, never from the row. */
+/** The place of an envelope. The tenant comes from the caller's capability, never from the row. */
 export interface Place {
   readonly tenant: string
   readonly path: string
@@ -53,7 +53,7 @@ export interface EnvelopeKey {
 
 export type EnvelopeFormat = 1 | 2
 
-export interface EnvelopeHeader {
+interface EnvelopeHeader {
   readonly kind: EnvelopeKind
   readonly keyVersion: number
   readonly keyId: Buffer
@@ -69,7 +69,7 @@ const idBytes = 16
 const headerBytes = magicBytes + 1 + 1 + 4 + idBytes
 
 /** The bytes that an envelope adds to its first 16 KiB: header, salt, commitment and one tag. */
-export const envelopeOverheadBytes = headerBytes + saltBytes + commitmentBytes + 16
+const envelopeOverheadBytes = headerBytes + saltBytes + commitmentBytes + 16
 
 /** Takes the bytes over: wipeKey() wipes them, the caller does not. */
 export function envelopeKey(bytes: Buffer, version: number): EnvelopeKey {
@@ -93,7 +93,7 @@ export function sealEnvelope(
 }
 
 /**
- * The plaintext, or undefined when this is not the envelope that key sealed for that place.
+ * The plaintext, or undefined when this key did not seal this envelope for this place.
  *
  * One key is tried, the one the caller names; there is no fallback to others. The caller owns the
  * plaintext and wipes it.

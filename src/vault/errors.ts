@@ -1,6 +1,6 @@
 import { CodedError } from '../errors.ts'
 
-/** Somebody sealed the vault, here or on another node: no key is used until it is unsealed. */
+/** The vault is sealed, here or on another node: it uses no key until it is unsealed. */
 export class VaultSealed extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_VAULT_SEALED'
@@ -10,14 +10,14 @@ export class VaultSealed extends CodedError {
   }
 }
 
-/** The vault was asked to sign what its lease does not cover. The reason holds nothing secret. */
+/** The vault refuses to sign: the lease or the rules do not cover the request. The reason holds no secret. */
 export class VaultRefused extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_VAULT_REFUSED'
   readonly reason: string
 
   constructor(reason: string) {
-    super(`the vault does not sign this: ${reason}`)
+    super(`the vault refused to sign: ${reason}`)
     this.reason = reason
   }
 }
@@ -32,7 +32,7 @@ export class LeasesExhausted extends CodedError {
   }
 }
 
-/** There is no such key pair: it was never made, or its tenant is another one. */
+/** The tenant has no such key pair: it was never made, or belongs to another tenant. */
 export class KeyMissing extends CodedError {
   readonly kind = 'missing'
   readonly code = 'ERR_VAULT_KEY_MISSING'
@@ -47,31 +47,39 @@ export class SecretDamaged extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_VAULT_DAMAGED'
 
+<<<<<<< HEAD
   constructor(what: string, cause?: unknown) {
     super(`${what} cannot be decrypted: it was changed or moved; restore it from a backup`, {
       cause,
     })
+=======
+  constructor(name: string, cause?: unknown) {
+    super(
+      `${name} was damaged, moved or exchanged in the database and does not open: restore its row from a backup`,
+      { cause },
+    )
+>>>>>>> w-vault
   }
 }
 
 /**
- * A public value in the database is not the one that VaultTerm wrote there. Nothing of it is used or
- * printed. `what` names the row for people; `remedy` is a clause that says how to get it back.
+ * A public value in the database is not the one that VaultTerm wrote there. It is neither used nor
+ * printed. `row` names the row for people; `remedy` is a clause that says how to get it back.
  */
 export class RecordChanged extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_RECORD_CHANGED'
 
-  constructor(what: string, remedy: string, cause?: unknown) {
+  constructor(row: string, remedy: string, cause?: unknown) {
     super(
-      `${what} is not as VaultTerm wrote it: somebody changed it in the database. ` +
+      `${row} is not as VaultTerm wrote it: somebody changed it in the database. ` +
         `It is not used. Find out who can write to the database; then ${remedy}`,
       { cause },
     )
   }
 }
 
-/** The operator's key cannot be read, or could be read by others. */
+/** The operator's key file cannot be read, or other users can read it. */
 export class KekUnreadable extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_KEK_UNREADABLE'
@@ -81,7 +89,7 @@ export class KekUnreadable extends CodedError {
   }
 }
 
-/** The operator's key is one, but not the one that this database was sealed with. */
+/** The key file holds a valid key, but this database was sealed with another one. */
 export class KekWrong extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_KEK_WRONG'

@@ -2,8 +2,9 @@
  * The vault: keeps tenants' keys sealed, and signs with them without giving them out.
  *
  * A private key is sealed under a key of its own, that under its tenant's, that under the
- * operator's. The vault parses what it signs, signs once for each lease, and has each use in the
- * audit log before the key is opened. Sealed, it does nothing on any node.
+ * operator's. The vault parses every request, signs once for each lease, and writes each use to the
+ * audit log before it opens the key. While it is sealed it uses no key on any node. Public values that
+ * others rely on are bound to the same keys: see record-tag.ts.
  */
 
 export type { CertificateOrder, CertificateWish } from './authority-key.ts'

@@ -14,19 +14,19 @@ import {
 import { KekUnreadable, VaultSealed } from './errors.ts'
 
 /**
- * The operator's key-encryption key, behind whatever keeps it.
+ * The operator's key-encryption key, behind the provider that keeps it.
  *
  * A provider wraps 32-byte keys and binds each to its place: unwrap() gives undefined for anything
  * that this key did not wrap for that place, and throws only when the provider cannot be used.
  * Calls may come concurrently. The key itself never leaves the provider.
  */
 export interface Kek {
-  /** `provider:name`, where the name is of the key and not of where it lies; holds no secret. */
+  /** `provider:name`. The name is made from the key, not from its path, and holds no secret. */
   readonly id: string
   readonly provider: string
-  /** Reads the key again from where it is kept; the id may then be another. */
+  /** Reads the key again from its provider; the id may change with it. */
   load(): Promise<void>
-  /** Wipes what this process holds of the key. Until the next load(), wrap and unwrap refuse. */
+  /** Wipes the key from this process. Until the next load(), wrap and unwrap throw VaultSealed. */
   forget(): void
   wrap(key: Uint8Array, place: Place): Promise<Buffer>
   unwrap(envelope: Uint8Array, place: Place): Promise<Buffer | undefined>

@@ -18,7 +18,7 @@ export interface KeyPair {
   readonly publicBlob: Buffer
 }
 
-export const rsaBits = 4096
+const rsaBits = 4096
 
 // As bytes, never as objects: a KeyObject keeps its private half until it is collected.
 const encodings: ED25519KeyPairOptions<'der', 'der'> = {

@@ -3,18 +3,18 @@ import { keep } from '../bytes.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { LeasesExhausted } from './errors.ts'
 
-/** What one signature may be made for. The vault keeps it and gives out its id. */
+/** The right to one signature, for one login. The vault keeps it and gives out its id. */
 export interface Lease {
   readonly id: string
   readonly tenant: TenantId
   readonly name: string
   readonly path: string
   readonly version: number
-  /** Of a stored key: the sealed bytes that are to sign, as the log names them. */
+  /** For a stored key: the digest of its envelope, which names it in the log. */
   readonly envelope?: string
   readonly login: string
   readonly session: string
-  /** What the login request must show: the key, or a certificate for it. */
+  /** The login request must show these bytes: the key, or a certificate for it. */
   readonly shown: Buffer
   readonly algorithms: readonly string[]
   /** A key that was made for this one signature, and is nowhere else. Without it, a stored one signs. */

@@ -28,7 +28,7 @@ export function findState(tx: ReadTx): Promise<StateRow | undefined> {
   return tx.maybe('select sealed, kek_id as "kekId", seal_check as "sealCheck" from vault_state')
 }
 
-/** What a transaction fails with while the vault is sealed. */
+/** SQLSTATE of a transaction that meets a sealed vault. */
 export const sealedState = 'VT001'
 
 export async function requireUnsealed(tx: ReadTx): Promise<void> {

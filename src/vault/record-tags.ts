@@ -65,8 +65,8 @@ export class RecordTags {
 
   /**
    * Whether each row is as VaultTerm wrote it, in their order. Asks the database only when the
-   * process meets the tenant for the first time. Reports a row that is not; what becomes of it is
-   * the caller's affair. Throws VaultSealed for rows that cannot be checked while it is sealed.
+   * process meets the tenant for the first time. A row that is not intact is reported; the caller
+   * refuses it. Throws VaultSealed for rows that cannot be checked while it is sealed.
    *
    * Call it outside of transactions: it may need a connection of its own.
    */

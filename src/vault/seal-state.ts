@@ -23,8 +23,8 @@ const sealCheckPlace: Place = {
 }
 
 /**
- * Whether keys may be used now. The row in Postgres decides, for every process alike; what a
- * process holds of the operator's key follows it.
+ * Says whether keys may be used now. The row in Postgres decides for every process. A process holds
+ * the operator's key only while the row allows it.
  */
 export class SealState {
   readonly #database: Database
@@ -43,7 +43,7 @@ export class SealState {
     this.#kek = kek
   }
 
-  /** How often the key was wiped: what was opened before the last time is not to be used. */
+  /** How often the key was wiped. A value that was opened before the last time must not be used. */
   get lapses(): number {
     return this.#lapses
   }
@@ -57,7 +57,7 @@ export class SealState {
     await this.#made
   }
 
-  /** Throws unless the vault is unsealed and the key of this process is the right one, as far as is known here. */
+  /** Throws VaultSealed or KekWrong, as far as this process knows. It may not have heard of a seal yet. */
   async usable(): Promise<void> {
     await this.ready()
     while (!this.#checked || this.#forgotten) {
@@ -71,7 +71,7 @@ export class SealState {
     }
   }
 
-  /** Runs work that asks requireUnsealed of its transaction, in front of all else. Throws VaultSealed. */
+  /** Runs work whose transaction begins with requireUnsealed. Throws VaultSealed. */
   async guarded<T>(work: () => Promise<T>): Promise<T> {
     await this.usable()
     try {

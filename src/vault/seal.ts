@@ -33,7 +33,7 @@ export class Seal {
     return { sealed: row.sealed, provider: this.#kek.provider, kekId: row.kekId }
   }
 
-  /** Takes the keys out of use on every node, and wipes what this process holds. */
+  /** Takes the keys out of use on every node, and wipes the operator's key from this process. */
   async seal(): Promise<void> {
     try {
       await this.#state.ready()
@@ -51,7 +51,7 @@ export class Seal {
   async unseal(): Promise<void> {
     await this.#state.ready()
     const row = await this.#database.read(systemTenant, (tx) => this.#state.find(tx))
-    // Word of the seal may come late, and wipes what was read: nothing is waited for in between.
+    // A late notification of the seal wipes the key again: nothing is awaited in between.
     await this.#state.load()
     await this.#state.check(row)
     await this.#change(false)

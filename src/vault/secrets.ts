@@ -42,12 +42,12 @@ export interface SecretSpec {
   parse(publicKey: string): Buffer | undefined
 }
 
-export interface PublicHalf {
+interface PublicHalf {
   readonly publicKey: string
   readonly fingerprint: string
 }
 
-/** The tree of secrets in Postgres. Every transaction of it first asks whether the vault is sealed. */
+/** The tree of secrets in Postgres. Each of its transactions first asks whether the vault is sealed. */
 export class SecretStore {
   readonly #database: Database
   readonly #kek: Kek
@@ -74,7 +74,7 @@ export class SecretStore {
     return this.#state.lapses
   }
 
-  /** Nobody gets what was read while the vault is sealed. */
+  /** Rejects with VaultSealed while the vault is sealed, whatever work has read. */
   read<T>(tenant: TenantId, work: (tx: ReadTx) => Promise<T>): Promise<T> {
     return this.#state.guarded(() => this.#database.read(tenant, (tx) => ifUnsealed(tx, work)))
   }
@@ -84,14 +84,14 @@ export class SecretStore {
     return this.#state.requireUnsealed(tenant)
   }
 
-  /** What work asks is not done while the vault is sealed. */
+  /** Rejects with VaultSealed while the vault is sealed; work then has no effect. */
   write<T>(tenant: TenantId, work: (tx: WriteTx) => Promise<T>): Promise<T> {
     return this.#state.guarded(() => this.#database.write(tenant, (tx) => ifUnsealed(tx, work)))
   }
 
   /**
    * Makes the first version of each secret that is missing, all in one transaction with their
-   * audit events. Whoever loses a race to make the same ones finds the winner's.
+   * audit events. In a race to make the same ones, the losers find the winner's.
    */
   async create(tenant: TenantId, specs: readonly SecretSpec[]): Promise<void> {
     const missing = await this.read(tenant, async (tx) => {
@@ -150,8 +150,8 @@ export class SecretStore {
   }
 
   /**
-   * Word of a seal may come when it is over, or may have been missed, and wipes the operator's key
-   * all the same: the row says whether it may be read again.
+   * A notification of a seal wipes the operator's key, also when it comes late or was only feared to be
+   * missed. The row then says whether the key may be read again.
    */
   async withKek<T>(work: () => Promise<T>): Promise<T> {
     try {

@@ -1,7 +1,7 @@
 import { parseUserauthRequest, WireError } from '../ssh/index.ts'
 import type { Lease } from './lease.ts'
 
-/** Why the vault does not sign: a closed set, told to the caller and counted. */
+/** The reasons for which the vault refuses to sign: a closed set, told to the caller and counted. */
 export type Refusal =
   | 'lease' // unknown, used, or expired
   | 'length'
@@ -16,19 +16,19 @@ export type Refusal =
 /** RFC 4252 section 7 with our longest key, a host key beside it, and room. */
 const requestBytesMax = 8 * 1024
 
-/** What RFC 4253 key exchanges with SHA-256, SHA-384 and SHA-512 leave as exchange hash. */
+/** The lengths of exchange hashes of RFC 4253 key exchanges with SHA-256, SHA-384 and SHA-512. */
 const exchangeHashBytes: ReadonlySet<number> = new Set([32, 48, 64])
 
 /**
- * Whether data is the login that was leased, and nothing else: undefined when it may be signed.
+ * The reason to refuse data, or undefined when it is exactly the login that was leased.
  *
- * The vault is no oracle. It signs one form of bytes, in which the user, the key and the algorithm
- * are the lease's own, and which no other protocol takes for one of its own.
+ * The vault is no oracle. It signs one form of bytes only: user, key and algorithm are those of the
+ * lease, and no other protocol accepts this form.
  */
 export function refuseRequest(lease: Lease, data: Buffer, algorithm: string): Refusal | undefined {
   if (data.length > requestBytesMax) return 'length'
   if (!lease.algorithms.includes(algorithm)) return 'algorithm'
-  // Both would fail to parse below. They are named, since who asks for them is not mistaken.
+  // Both would fail to parse below. They get names of their own: such a request is no mistake.
   if (data.subarray(0, 6).toString('latin1') === 'SSHSIG') return 'ssh-signature'
   if (startsLikeCertificate(data)) return 'certificate'
   const request = parseRequest(data)

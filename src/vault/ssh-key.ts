@@ -10,7 +10,7 @@ export type SshKeyName = 'admin_ssh' | 'tenant_ssh'
 
 const sshKeyNames: readonly SshKeyName[] = ['admin_ssh', 'tenant_ssh']
 
-/** The fields of a key pair that may be known, under the names of the tree `vps/{tenant_id}/…`. */
+/** The public fields of a key pair, under the names of the tree `vps/{tenant_id}/…`. */
 export interface SshKeyDescription {
   /** OpenSSH form, one line. */
   readonly publicKey: string
@@ -30,7 +30,7 @@ export function sshKeyPath(tenant: TenantId, name: SshKeyName): string {
   return `vps/${tenant}/${name}`
 }
 
-/** What follows the key in `authorized_keys`, so that whoever finds it there knows whose it is. */
+/** The comment behind the key in `authorized_keys`: it tells an administrator whose key it is. */
 function sshKeyComment(tenant: TenantId, name: SshKeyName): string {
   return `vaultterm-${name}-${tenant.slice(0, 8)}`
 }

@@ -25,8 +25,8 @@ export interface Vault {
   /** Promises one signature, for one login of one session, for at most a minute. */
   lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease>
   /**
-   * The same with a key that is made for this one login, and shown with the certificate that certify
-   * gives for it; the certificate's issue is what is on the log.
+   * The same with a new key for this one login. certify gives the certificate that the login shows.
+   * The log has the certificate's issue, and no other use of the key.
    */
   leaseEphemeral(
     tenant: TenantId,
@@ -55,9 +55,9 @@ export interface Vault {
   /** At start: has the rows of tenants tagged that are from before tags. `tagRows` answers how many. */
   tagOldTenants(tagRows: (tx: WriteTx, tag: TagRecord) => Promise<number>): Promise<void>
   /**
-   * Signs the certificate that is ordered. Nobody gets it unless it is on the log as `cert.issue`,
-   * committed, and `require` did not fail that transaction, which it is asked of with the log's lock
-   * held, in one turn. Throws VaultRefused for what no CA key signs.
+   * Signs the ordered certificate. It leaves the vault only after the transaction with `cert.issue` has
+   * committed. `require` may fail that transaction; it runs with the log's lock held, in one turn.
+   * Throws VaultRefused for a certificate that no CA key signs.
    */
   signCertificate(
     tenant: TenantId,
@@ -67,22 +67,22 @@ export interface Vault {
   /**
    * Signs the login request that was leased: RFC 4252 section 7, or its host-bound form.
    *
-   * The use is in the tenant's audit log before the key is opened. The lease is spent whether or
-   * not it signs. Gives the whole signature blob of RFC 4253: algorithm, then signature.
+   * The use is in the tenant's audit log before the vault opens the key. The lease is spent, whether or
+   * not the vault signs. Gives the whole signature blob of RFC 4253: algorithm, then signature.
    */
   sign(leaseId: string, data: Buffer, algorithm: string): Promise<Buffer>
   /** Signs checkpoints of the audit log with a key of the platform, made on first use. */
   checkpointSigner(): Promise<CheckpointSigner>
   /** Throws KekWrong when the operator's key is not the one this database was sealed with. */
   status(): Promise<VaultStatus>
-  /** Takes the keys out of use on every node, and wipes what this process holds. Audited. */
+  /** Takes the keys out of use on every node, and wipes the operator's key from this process. Audited. */
   seal(): Promise<void>
   /** Reads the operator's key again and, when it is the right one, opens the vault on every node. */
   unseal(): Promise<void>
   close(): Promise<void>
 }
 
-export interface VaultDeps {
+interface VaultDeps {
   readonly database: Database
   readonly kek: Kek
   readonly log: Log

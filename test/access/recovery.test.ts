@@ -114,10 +114,10 @@ test('attack: a process that wakes after its lease was taken writes nothing', as
   await recovers(next, noRecording, ended(next.access, tenant, session))
   const before = await events()
   const lost = { code: 'ERR_NODE_LEASE_LOST' }
-  const facts = {
-    ...{ kind: 'shell', via: 'direct', source: '', clientIdent: '' },
+  const facts: SessionStart = {
+    ...{ kind: 'shell' as const, via: 'direct' as const, source: '', clientIdent: '' },
     ...{ node: 'n', recording: true },
-  } as const
+  }
   await expect(stopped.access.startSession(authorization, facts)).rejects.toMatchObject(lost)
   await expect(
     stopped.access.recordFiles(demo, authorization, session, [
