@@ -33,7 +33,6 @@ export interface Auth extends Users, Keys {
   readonly web: WebLogins
 }
 
-<<<<<<< HEAD
 /** An account of the admin plane. */
 export interface Administrator {
   readonly id: UserId
@@ -47,11 +46,6 @@ export interface Administrator {
 /** The administrators of the platform, who belong to no tenant. */
 export interface AdminAuth extends WebLogins {
   /** Makes the administrator on first use: everybody who can run commands here has that power anyhow. */
-=======
-/** The administrators of the platform: they belong to no tenant. */
-export interface AdminAuth extends WebLogins {
-  /** Makes the administrator on first use: a person who can run commands here is one anyhow. */
->>>>>>> w-vault
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
   /** By name. */
   listAdministrators(): Promise<readonly Administrator[]>

@@ -6,11 +6,7 @@ export class UserNameInvalid extends CodedError {
 
   constructor(name: string) {
     super(
-<<<<<<< HEAD
       `${JSON.stringify(name.slice(0, 64))} is not a valid user name: use 1 to 32 characters of a-z, 0-9 and -, without - at the start`,
-=======
-      `${JSON.stringify(name.slice(0, 64))} is not a valid user name: use 1 to 32 of a-z, 0-9 and -, with no - at the start`,
->>>>>>> w-vault
     )
   }
 }
@@ -29,11 +25,7 @@ export class UserExists extends CodedError {
   readonly code = 'ERR_USER_EXISTS'
 
   constructor(name: string) {
-<<<<<<< HEAD
     super(`the user ${name} already exists`)
-=======
-    super(`the user ${name} exists already`)
->>>>>>> w-vault
   }
 }
 
@@ -46,7 +38,6 @@ export class UserMissing extends CodedError {
   }
 }
 
-<<<<<<< HEAD
 export class AdministratorMissing extends CodedError {
   readonly kind = 'missing'
   readonly code = 'ERR_ADMIN_MISSING'
@@ -57,9 +48,6 @@ export class AdministratorMissing extends CodedError {
 }
 
 /** The key cannot be registered: the message says why. */
-=======
-/** The key may not be registered; the message says why. */
->>>>>>> w-vault
 export class KeyRefused extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_KEY_REFUSED'

@@ -7,7 +7,6 @@
  */
 
 export { type Actor, actorKeys } from './actor.ts'
-<<<<<<< HEAD
 export {
   type AdminAuth,
   type Administrator,
@@ -15,20 +14,7 @@ export {
   createAdminAuth,
   createAuth,
 } from './auth.ts'
-export {
-  AdministratorMissing,
-  EmailInvalid,
-  KeyExists,
-  KeyMissing,
-  KeyRefused,
-  UserExists,
-  UserMissing,
-  UserNameInvalid,
-} from './errors.ts'
-=======
-export { type AdminAuth, type Auth, createAdminAuth, createAuth } from './auth.ts'
 export { UserMissing } from './errors.ts'
->>>>>>> w-vault
 export {
   type Identity,
   type LoginCertificate,

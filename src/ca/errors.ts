@@ -18,12 +18,6 @@ export class EgressInvalid extends CodedError {
   readonly code = 'ERR_CONFIG_INVALID'
 
   constructor(egress: string) {
-<<<<<<< HEAD
     super(`VAULTTERM_EGRESS is not a list of addresses and CIDR blocks: ${JSON.stringify(egress)}`)
-=======
-    super(
-      `VAULTTERM_EGRESS must be a list of addresses and CIDR blocks, not ${JSON.stringify(egress)}`,
-    )
->>>>>>> w-vault
   }
 }

@@ -47,18 +47,11 @@ export class SecretDamaged extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_VAULT_DAMAGED'
 
-<<<<<<< HEAD
-  constructor(what: string, cause?: unknown) {
-    super(`${what} cannot be decrypted: it was changed or moved; restore it from a backup`, {
-      cause,
-    })
-=======
   constructor(name: string, cause?: unknown) {
     super(
       `${name} was damaged, moved or exchanged in the database and does not open: restore its row from a backup`,
       { cause },
     )
->>>>>>> w-vault
   }
 }
 

@@ -1,7 +1,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { expect, test, vi } from 'vitest'
-import type { Access } from '../../src/access/index.ts'
+import type { Access, SessionStart } from '../../src/access/index.ts'
 import type { Identity } from '../../src/auth/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
@@ -121,7 +121,7 @@ test('attack: a process that wakes after its lease was taken writes nothing', as
   await expect(stopped.access.startSession(authorization, facts)).rejects.toMatchObject(lost)
   await expect(
     stopped.access.recordFiles(demo, authorization, session, [
-      { op: 'remove', path: Buffer.from('/x') },
+      { op: 'remove', path: Buffer.from('/x'), number: 1 },
     ]),
   ).rejects.toMatchObject(lost)
   await expect(

@@ -58,7 +58,6 @@ function issueCommand(ca: Command, context: Context): void {
   ca.command('issue')
     .description("print a certificate for a user's own key, for logins to the bastion")
     .argument('<tenant>')
-<<<<<<< HEAD
     .requiredOption('--user <user>', 'the owner of the key')
     .requiredOption('--key <file>', 'the public key (.pub), or - for stdin')
     .addOption(
@@ -71,17 +70,6 @@ function issueCommand(ca: Command, context: Context): void {
       '--source-address <list>',
       'addresses that it may be used from: 192.0.2.7,198.51.100.0/24',
     )
-=======
-    .requiredOption('--user <user>', 'the user whose key it is')
-    .requiredOption('--key <file>', 'the public key (.pub), or - for stdin')
-    .addOption(
-      new Option('--ttl <span>', 'how long it is valid: 30m, 8h; 24h at most')
-        .argParser(parseTtl)
-        .default(8 * 3600, '8h'),
-    )
-    .option('--force-command <command>', 'the only command that may run with it')
-    .option('--source-address <list>', 'the addresses it is valid from: 192.0.2.7,198.51.100.0/24')
->>>>>>> w-vault
     .addOption(jsonOption())
     .action(
       async (
@@ -125,11 +113,7 @@ function hostCommand(ca: Command, context: Context): void {
     .argument('<name>', 'the target')
     .requiredOption('--key <file>', "the host's public key (.pub), or - for stdin")
     .addOption(
-<<<<<<< HEAD
       new Option('--ttl <span>', 'lifetime: 30d; at most 90d')
-=======
-      new Option('--ttl <span>', 'how long it is valid: 30d; 90d at most')
->>>>>>> w-vault
         .argParser(parseTtl)
         .default(30 * 86_400, '30d'),
     )
@@ -161,31 +145,16 @@ function hostCommand(ca: Command, context: Context): void {
 
 function revokeCommand(ca: Command, context: Context): void {
   ca.command('revoke')
-<<<<<<< HEAD
     .description('revoke a certificate or a key, and end the sessions that use it')
-=======
-    .description('revoke a certificate or a key; sessions that rely on it end')
->>>>>>> w-vault
     .argument('<tenant>')
     .option('--serial <n>', 'one certificate', parseSerial)
     .option(
       '--generation <n>',
-<<<<<<< HEAD
       'the generation of the authority that signed it (default: the active one)',
       parseGeneration,
     )
     .option('--key-id <id>', 'every certificate with this key id')
     .option('--key <file|fingerprint>', 'every certificate for this key, or signed by it')
-=======
-      'generation of the authority that gave the serial (default: the active one)',
-      parseGeneration,
-    )
-    .option('--key-id <id>', 'every certificate with this key id')
-    .option(
-      '--key <file|fingerprint>',
-      'every certificate that holds this key, or was signed by it',
-    )
->>>>>>> w-vault
     .addOption(hostOption())
     .addOption(jsonOption())
     .action(
@@ -200,11 +169,7 @@ function revokeCommand(ca: Command, context: Context): void {
       ) => {
         const { serial, generation, keyId, key, host, json } = options
         if ([serial, keyId, key].filter((given) => given !== undefined).length !== 1) {
-<<<<<<< HEAD
           throw new WrongUsage('give exactly one of --serial, --key-id or --key')
-=======
-          throw new WrongUsage('give exactly one of --serial, --key-id and --key')
->>>>>>> w-vault
         }
         const fingerprint = key === undefined ? undefined : await fingerprintOf(context, key)
         const isNew = await context.withTenant('ca revoke', slug, ({ ca: authority }, tenant) =>
@@ -228,11 +193,7 @@ function revokeCommand(ca: Command, context: Context): void {
           keyId: keyId ?? null,
           fingerprint: fingerprint ?? null,
         }
-<<<<<<< HEAD
         const line = isNew ? `revoked ${what}` : `${what} was already revoked`
-=======
-        const line = isNew ? `revoked ${what}` : `${what} is already revoked`
->>>>>>> w-vault
         await context.printDone(json, value, line)
       },
     )
@@ -240,15 +201,9 @@ function revokeCommand(ca: Command, context: Context): void {
 
 function krlCommand(ca: Command, context: Context): void {
   ca.command('krl')
-<<<<<<< HEAD
     .description('print the revocation list, for RevokedKeys in sshd_config')
     .argument('<tenant>')
     .option('-o, --output <file>', 'the file to write, or - for stdout', '-')
-=======
-    .description('write the revocation list, for RevokedKeys in sshd_config')
-    .argument('<tenant>')
-    .option('-o, --output <file>', 'the file to write; - is stdout', '-')
->>>>>>> w-vault
     .addOption(hostOption())
     .addOption(jsonOption())
     .action(async (slug: string, options: KindOption & { readonly output: string }) => {
@@ -271,17 +226,10 @@ function krlCommand(ca: Command, context: Context): void {
 
 function rotateCommand(ca: Command, context: Context): void {
   ca.command('rotate')
-<<<<<<< HEAD
     .description('switch to the next generation of keys, once every target trusts it')
     .argument('<tenant>')
     .addOption(hostOption())
     .option('--force', 'rotate even if a target does not trust it, or cannot be reached')
-=======
-    .description('let the next generation sign, after a check that every target trusts it')
-    .argument('<tenant>')
-    .addOption(hostOption())
-    .option('--force', 'rotate even if a target does not trust it, or does not answer')
->>>>>>> w-vault
     .addOption(jsonOption())
     .action(async (slug: string, options: KindOption & { readonly force?: boolean }) => {
       const { host, force, json } = options
@@ -300,11 +248,7 @@ function rotateCommand(ca: Command, context: Context): void {
     })
 }
 
-<<<<<<< HEAD
 /** A target that does not trust the next authority would refuse the bastion after a rotation. */
-=======
-/** Throws CheckFailed when a target does not trust the next authority: rotation would lock us out of it. */
->>>>>>> w-vault
 async function requireTrust(context: Context, product: CliProduct, tenant: Tenant): Promise<void> {
   const targets = (await product.access.listTargets(tenant.id)).filter(
     ({ auth }) => auth === 'cert',

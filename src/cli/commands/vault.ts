@@ -5,29 +5,17 @@ import { type JsonOption, jsonOption } from './options.ts'
 
 /** vault status, seal, unseal. */
 export function vaultCommands(program: Command, context: Context): void {
-<<<<<<< HEAD
   const vault = program.command('vault').description('open and seal the vault that holds all keys')
-=======
-  const vault = program
-    .command('vault')
-    .description('the store of the keys: its state, seal and unseal')
->>>>>>> w-vault
   const verbs: readonly {
     readonly name: 'status' | 'seal' | 'unseal'
     readonly about: string
   }[] = [
-<<<<<<< HEAD
     { name: 'status', about: 'show whether the vault is open, and with which key' },
     { name: 'seal', about: 'make every key unusable, on every node' },
     {
       name: 'unseal',
       about: 'read the key-encryption key again, and open the vault on every node',
     },
-=======
-    { name: 'status', about: 'say whether it is open, and with which key' },
-    { name: 'seal', about: 'take every key out of use, on every node' },
-    { name: 'unseal', about: 'read the operator key again, and open it on every node' },
->>>>>>> w-vault
   ]
   for (const { name, about } of verbs) {
     vault
