@@ -118,8 +118,8 @@ export interface Access extends Targets, Grants {
   /** What was witnessed of a recording; undefined where nothing was. */
   recordingWitness(tenant: TenantId, session: SessionId): Promise<KeptWitness | undefined>
   /**
-   * Ends sessions of a worker that died, with what is left of their recordings. Resolves when each was
-   * tried once; those that cannot be put on record now are tried again.
+   * Ends sessions of a worker that died, with what is left of their recordings. Resolves when they are on
+   * record; those of a tenant whose log takes nothing now are tried again.
    */
   interruptSessions(sessions: readonly Unended[], mend: MendRecording): Promise<void>
   /**

@@ -14,6 +14,8 @@ interface Owner {
   failures: number
   isRunning: boolean
   timer: NodeJS.Timeout | undefined
+  /** Called when all was written, or the tenant waits. */
+  readonly rested: (() => void)[]
 }
 
 /** Tenants served at a time: the rest of the database's connections is for people. */
@@ -75,10 +77,20 @@ export class OwedWork {
     this.#runDue()
   }
 
+  /** Resolves when nothing of the tenant's is owed, or when its log takes nothing now. */
+  rested(tenant: TenantId): Promise<void> {
+    const owner = this.#owners.get(tenant)
+    if (owner === undefined || owner.timer !== undefined || this.#isClosed) return Promise.resolve()
+    return new Promise((resolve) => owner.rested.push(resolve))
+  }
+
   /** What is still owed is left to the process that ends this one's sessions. */
   close(): void {
     this.#isClosed = true
-    for (const { timer } of this.#owners.values()) clearTimeout(timer)
+    for (const owner of this.#owners.values()) {
+      clearTimeout(owner.timer)
+      tellRested(owner)
+    }
   }
 
   #enter(tenant: TenantId, session: SessionId, write: Write): Owner | undefined {
@@ -103,6 +115,7 @@ export class OwedWork {
     this.#count -= 1
     this.#metrics.owed.set(this.#count)
     if (owner.writes.size > 0) return
+    tellRested(owner)
     clearTimeout(owner.timer)
     this.#owners.delete(tenant)
     this.#due.delete(tenant)
@@ -165,9 +178,14 @@ export class OwedWork {
       this.#due.add(tenant)
       this.#runDue()
     }, ms).unref()
+    tellRested(owner)
   }
 }
 
+function tellRested({ rested }: Owner): void {
+  for (const tell of rested.splice(0)) tell()
+}
+
 function newOwner(): Owner {
-  return { writes: new Map(), failures: 0, isRunning: false, timer: undefined }
+  return { writes: new Map(), failures: 0, isRunning: false, timer: undefined, rested: [] }
 }

@@ -74,29 +74,31 @@ export class Recovery {
   }
 
   /**
-   * Ends the sessions of a worker that died a moment ago. Resolves when each was tried; those that could
-   * not be put on record are tried again.
+   * Ends the sessions of a worker that died a moment ago. Resolves when they are on record, or when a
+   * tenant's log takes nothing now; these are tried again.
    */
   async interrupt(sessions: readonly Unended[], mend: MendRecording): Promise<void> {
     const at = new Date()
-    const tries = sessions.map(({ tenant, session }) => {
+    for (const { tenant, session } of sessions) {
       this.#live.remove(session)
-      const witnessed = this.#witnesses.find(session)
-      const remains = { witness: witnessed?.kept, lastAt: at }
-      const end = () => this.#end(tenant, session, mend, async () => remains)
-      return this.#owed.attempt(tenant, session, end).catch((err: unknown) => {
-        this.#log.warn({ err, session }, 'end of an interrupted session waits')
-      })
-    })
-    await Promise.all(tries)
+      const remains = { witness: this.#witnesses.find(session), lastAt: at }
+      this.#owed.add(tenant, session, () => this.#end(tenant, session, mend, async () => remains))
+    }
+    const tenants = new Set(sessions.map(({ tenant }) => tenant))
+    await Promise.all([...tenants].map((tenant) => this.#owed.rested(tenant)))
   }
 
   /** Sweeps until the answer is called. */
   start(lease: NodeLease, leaseMs: number, mend: MendRecording): () => Promise<void> {
-    let sweeping = this.sweep(lease, mend)
-    const timer = setInterval(() => {
-      sweeping = sweeping.then(() => this.sweep(lease, mend))
-    }, leaseMs / sweepsInLease).unref()
+    let sweeping: Promise<void> | undefined
+    const sweep = () => {
+      // One at a time, however long the database takes.
+      sweeping ??= this.sweep(lease, mend).finally(() => {
+        sweeping = undefined
+      })
+    }
+    sweep()
+    const timer = setInterval(sweep, leaseMs / sweepsInLease).unref()
     return async () => {
       clearInterval(timer)
       await sweeping

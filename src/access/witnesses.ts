@@ -58,11 +58,9 @@ export class Witnesses {
     this.#timer ??= setTimeout(() => this.#saveSoon(), saveMs).unref()
   }
 
-  /** Of a recording that was cut off: with when its last point was told, by performance.now(). */
-  find(session: SessionId): { readonly kept: KeptWitness; readonly atMs: number } | undefined {
-    const watched = this.#watched.get(session)
-    const kept = watched?.witness.kept
-    return watched && kept && { kept, atMs: watched.atMs }
+  /** Of a recording that was cut off. */
+  find(session: SessionId): KeptWitness | undefined {
+    return this.#watched.get(session)?.witness.kept
   }
 
   /** Of a recording that ended, with its digest, or without one where nothing was kept. */

@@ -26,5 +26,7 @@ export function describeConfig(
     VAULTTERM_LOG: config.logLevel,
     VAULTTERM_NATIVE_CIPHERS: config.nativeCiphers,
     VAULTTERM_DRAIN_SECONDS: String(config.drainMs / 1000),
+    VAULTTERM_NODE_LEASE_SECONDS: String(config.nodeLeaseMs / 1000),
+    VAULTTERM_RECORDED_OUTPUT_MIB: String(config.recordedOutputBytes / 1024 ** 2),
   }
 }

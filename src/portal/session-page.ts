@@ -30,7 +30,7 @@ ${session.recording ? player(recording) : html`<p class="quiet">This session sho
   })
 }
 
-const altered = html`<p class="warning">This recording was changed while it was written: it is no evidence.</p>`
+const altered = html`<section class="note"><p>This recording was changed while it was written: it is no evidence.</p></section>`
 
 const player = (
   recording: string,
