@@ -1,7 +1,7 @@
 import { appendEvent } from '../audit/index.ts'
 import { type Actor, actorKeys, type Role, roles, UserMissing } from '../auth/index.ts'
 import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
-import { type ChannelKind, isChannelKind, kindsByDefault } from './channel-kind.ts'
+import { type ChannelKind, channelKinds, isChannelKind, kindsByDefault } from './channel-kind.ts'
 import { AccessLimit, GrantInvalid, GrantMissing } from './errors.ts'
 import { isForwardPattern } from './forward-pattern.ts'
 import {
@@ -124,29 +124,34 @@ function checkGrant(grant: NewGrant) {
     throw new GrantInvalid('a grant names either a user or a role')
   }
   if (role !== undefined && !roles.includes(role)) {
-    throw new GrantInvalid(`there is no role ${shown(role)}: choose of ${roles.join(', ')}`)
+    throw new GrantInvalid(`there is no role ${shown(role)}; choose one of: ${roles.join(', ')}`)
   }
   const unknown = allow.find((kind) => !isChannelKind(kind))
-  if (unknown !== undefined) throw new GrantInvalid(`${shown(unknown)} is nothing to allow`)
-  if (allow.length === 0) throw new GrantInvalid('a grant allows at least one thing')
+  if (unknown !== undefined)
+    throw new GrantInvalid(
+      `${shown(unknown)} is not a kind of channel; choose from: ${channelKinds.join(', ')}`,
+    )
+  if (allow.length === 0) throw new GrantInvalid('a grant must allow at least one kind of channel')
   const wrong = logins.find((login) => !isLogin(login))
   if (wrong !== undefined) throw new GrantInvalid(`${shown(wrong)} cannot be a login`)
   if (logins.length > loginsMax) throw new GrantInvalid(`a grant names at most ${loginsMax} logins`)
   const malformed = forwards.find((pattern) => !isForwardPattern(pattern))
   if (malformed !== undefined) {
     throw new GrantInvalid(
-      `${shown(malformed)} says not where forwards may lead: write host:port, *.name:443, 10.0.0.0/8:* or [2001:db8::/32]:22`,
+      `${shown(malformed)} does not say where forwards may lead; write host:port, *.name:443, 10.0.0.0/8:* or [2001:db8::/32]:22`,
     )
   }
   if (forwards.length > forwardsMax) {
     throw new GrantInvalid(`a grant names at most ${forwardsMax} places for forwards`)
   }
   if (forwards.length > 0 && !allow.includes('forward')) {
-    throw new GrantInvalid('a grant that names places for forwards allows forward')
+    throw new GrantInvalid('a grant that names places for forwards must allow forward too')
   }
   const end = until === undefined ? null : new Date(until)
   if (end !== null && Number.isNaN(end.getTime())) {
-    throw new GrantInvalid(`${shown(until ?? '')} is no time: write 2026-12-31T18:00:00Z`)
+    throw new GrantInvalid(
+      `${shown(until ?? '')} is not a time; write for example 2026-12-31T18:00:00Z`,
+    )
   }
   return {
     logins: [...new Set(logins)],

@@ -28,13 +28,13 @@ interface AddOptions extends JsonOption {
 
 /** grant add, list, remove. */
 export function grantCommands(program: Command, context: Context): void {
-  const grant = program.command('grant').description('who may open which target')
+  const grant = program.command('grant').description('rules that let users open targets')
   grant
     .command('add')
-    .description('let a user, or everybody of a role, open a target')
+    .description('let a user, or every user of a role, open a target')
     .argument('<tenant>')
     .option('--user <user>', 'one user')
-    .addOption(new Option('--role <role>', 'everybody of a role').choices(roles))
+    .addOption(new Option('--role <role>', 'every user of a role').choices(roles))
     .requiredOption('--target <target>', "a target's name, or '*' for every one")
     .option('--login <login...>', "accounts on it; without, all of the target's", collect)
     .option('--allow <kinds>', channelKinds.join(','), collectKinds)
@@ -65,7 +65,7 @@ export function grantCommands(program: Command, context: Context): void {
           context.actor,
         ),
       )
-      const who = user ?? `everybody of role ${role}`
+      const who = user ?? `every user of role ${role}`
       const line = `granted ${added.allow.join(',')} on ${target} to ${who} (${added.id})`
       await context.printDone(json, toJson(added), line)
     })
@@ -82,7 +82,7 @@ export function grantCommands(program: Command, context: Context): void {
         json,
         columns,
         toJson,
-        none: 'no grants yet: nobody may open anything',
+        none: 'no grants yet: no user may open a target',
       })
     })
   grant
@@ -102,7 +102,9 @@ export function grantCommands(program: Command, context: Context): void {
 function collectKinds(value: string, before: readonly ChannelKind[] = []): readonly ChannelKind[] {
   const kinds = collect(value).map((kind) => {
     if (isChannelKind(kind)) return kind
-    throw new InvalidArgumentError(`${JSON.stringify(kind)} is none of ${channelKinds.join(', ')}`)
+    throw new InvalidArgumentError(
+      `${JSON.stringify(kind)} is not one of: ${channelKinds.join(', ')}`,
+    )
   })
   return [...before, ...kinds]
 }

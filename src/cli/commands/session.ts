@@ -32,13 +32,13 @@ const killPollMs = 50
 
 /** session list, show, kill, export, verify: the operator's, who sees every session. */
 export function sessionCommands(program: Command, context: Context): void {
-  const session = program.command('session').description('what went through the bastion')
+  const session = program.command('session').description('sessions through the bastion')
   session
     .command('list')
     .description('the sessions of a tenant, newest first')
     .argument('<tenant>')
     .option('--live', 'only those that are open now')
-    .option('--limit <count>', 'at most so many', parseCount, 100)
+    .option('--limit <count>', 'how many at most', parseCount, 100)
     .addOption(jsonOption())
     .action(
       async (
@@ -48,7 +48,7 @@ export function sessionCommands(program: Command, context: Context): void {
         const list = await context.withTenant('session list', slug, ({ access }, tenant) =>
           access.sessions(tenant.id, { limit, ...(live === true ? { live } : {}) }),
         )
-        const none = live === true ? 'nobody is connected' : 'no sessions yet'
+        const none = live === true ? 'no session is open' : 'no sessions yet'
         await context.printList(list, { json, columns, toJson, none })
       },
     )
@@ -117,10 +117,10 @@ function exportCommand(session: Command, context: Context): void {
           const found = await find(product, id)
           const session = parseSessionId(found.id)
           if (!found.recording || session === undefined) {
-            throw new NotFound('session', `session ${id} has no recording: nothing was shown in it`)
+            throw new NotFound('session', `session ${id} has no recording: it showed nothing`)
           }
           const recording = await product.recorder.open(found.tenantId, session)
-          // On the log before anybody has a byte of it.
+          // The event is on the log before a byte leaves.
           await product.audit.append(found.tenantId, {
             type: 'recording.open',
             public: { session: found.id, via: 'cli', actor: 'cli', actorKind: 'operator' },
@@ -147,9 +147,7 @@ function exportCommand(session: Command, context: Context): void {
 function verifyCommand(session: Command, context: Context): void {
   session
     .command('verify')
-    .description(
-      'compare a recording, by its session id or as a file, with what the log says of it',
-    )
+    .description('compare a recording, by its session id or as a file, with the log')
     .argument('<id|file>')
     .addOption(jsonOption())
     .action(async (subject: string, { json }: JsonOption) => {
@@ -169,14 +167,14 @@ function verifyCommand(session: Command, context: Context): void {
       const ok = event?.recordingSha256 === sha256
       const value = { ok, sha256, session: event?.session ?? null, event: event?.index ?? null }
       if (ok) {
-        const line = `intact: it is what event ${event.index} of ${event.tenant} says of session ${event.session}`
+        const line = `intact: the recording matches event ${event.index} of ${event.tenant}, for session ${event.session}`
         return context.printDone(json, value, line)
       }
       if (json === true) await context.printJson(value)
       throw new CheckFailed(
         event === undefined
-          ? `no log knows a recording like ${subject}: it was changed, or is not one of ours`
-          : `the recording of ${event.session} is not what the log says of it: it was changed`,
+          ? `no log has a recording like ${subject}: it was changed, or is not from this bastion`
+          : `the recording of ${event.session} does not match the log: it was changed`,
       )
     })
 }

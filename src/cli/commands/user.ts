@@ -25,7 +25,9 @@ export function userCommands(program: Command, context: Context): void {
     .description('add a user')
     .argument('<tenant>')
     .argument('<name>', 'a-z, 0-9 and -')
-    .addOption(new Option('--role <role>', 'what they may do').choices(roles).default('member'))
+    .addOption(
+      new Option('--role <role>', 'the rights in the tenant').choices(roles).default('member'),
+    )
     .option('--email <email>', 'how to reach them')
     .addOption(jsonOption())
     .action(async (slug: string, name: string, { role, email, json }: AddOptions) => {
@@ -52,7 +54,7 @@ export function userCommands(program: Command, context: Context): void {
     })
   user
     .command('remove')
-    .description('remove a user with their keys and grants; what they did stays on record')
+    .description('remove a user with their keys and grants; their sessions stay on record')
     .argument('<tenant>')
     .argument('<name>')
     .addOption(jsonOption())
