@@ -1,4 +1,4 @@
-/** What somebody may do on a target, one channel at a time. */
+/** Something that a user may do on a target, one channel at a time. */
 export type ChannelKind =
   | 'shell'
   | 'exec'
@@ -20,10 +20,10 @@ export const channelKinds: readonly ChannelKind[] = [
   'jump',
 ]
 
-/** What a grant allows that does not say. */
+/** The kinds that a grant allows when it names none. */
 export const kindsByDefault: readonly ChannelKind[] = ['shell', 'exec', 'sftp', 'jump']
 
-/** Whether a text from outside names one. */
+/** Whether a text from outside names a kind. */
 export function isChannelKind(text: string): text is ChannelKind {
   return channelKinds.some((kind) => kind === text)
 }

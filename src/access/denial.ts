@@ -5,17 +5,17 @@ import type { ForwardDestination } from './forward-pattern.ts'
 import { namesShownMax } from './names-shown.ts'
 import type { PersonRefusal } from './policy.ts'
 
-/** Why something may not be opened, as the person may know it. */
+/** Why something may not be opened, as far as the person may know. */
 export interface Denial {
   readonly denied: string
   readonly code: ErrorCode
-  /** What was wrong and what to do. */
+  /** Says what is wrong and what to do. */
   readonly message: string
   /** Targets that this person may open, up to twenty. */
   readonly targets?: readonly string[]
 }
 
-/** Why, as it is: the log's and not the person's. */
+/** The real reason, for the log. The person may be told less. */
 export type RefusalReason =
   | { readonly why: PersonRefusal }
   | { readonly why: 'no-target' | 'no-grant' }
@@ -29,16 +29,16 @@ export type RefusalReason =
 export interface Wish {
   readonly target?: string
   readonly login?: string
-  /** Where none is named: this one, if it is one that may be used, and the target's first otherwise. */
+  /** Used where no login is named, if the person may use it; otherwise the target's first login is used. */
   readonly preferredLogin?: string
   readonly kind: ChannelKind
-  /** Of a forward, once it is known where it leads. */
+  /** The address of a forward, where it is known. */
   readonly destination?: ForwardDestination
 }
 
 /**
- * What the person is told, with what they may open instead of a target that they may not. One that is
- * not there is the same to them, or the refusal would tell what there is.
+ * The refusal as the person reads it, with targets that they may open instead. A target that does not exist
+ * and one that they may not open are refused alike: the refusal must not tell which targets exist.
  */
 export function denialOf(
   refusal: RefusalReason,

@@ -3,7 +3,7 @@ import { CodedError } from '../errors.ts'
 /**
  * An authorization that access did not make, that was changed, used before, or is too old.
  *
- * Never says which: whoever holds a good one has no need to know.
+ * It never says which of these it was: the holder of a good one does not need to know.
  */
 export class AuthorizationInvalid extends CodedError {
   readonly kind = 'denied'
@@ -14,7 +14,7 @@ export class AuthorizationInvalid extends CodedError {
   }
 }
 
-/** What was allowed a moment ago is not any more. */
+/** Access was taken away between the decision and the start of the session. */
 export class AccessRevoked extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_ACCESS_REVOKED'
@@ -24,13 +24,13 @@ export class AccessRevoked extends CodedError {
   }
 }
 
-/** More authorizations wait for their session than a healthy process ever has. */
+/** Too many authorizations wait for their session. */
 export class AuthorizationsExhausted extends CodedError {
   readonly kind = 'limited'
   readonly code = 'ERR_ACCESS_BUSY'
 
   constructor() {
-    super('too many sessions are being opened: try again')
+    super('too many sessions are being opened; try again')
   }
 }
 
@@ -60,7 +60,7 @@ export class TargetMissing extends CodedError {
   }
 }
 
-/** A grant that cannot be given as it was wished; the message says why. */
+/** A grant that cannot be added as given; the message says why. */
 export class GrantInvalid extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_GRANT_INVALID'

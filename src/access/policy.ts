@@ -3,16 +3,16 @@ import type { ChannelKind } from './channel-kind.ts'
 import { type ForwardDestination, matchesForward } from './forward-pattern.ts'
 import type { TargetId } from './ids.ts'
 
-/** Who asks, as things are now and not as they were at the login. */
+/** The person who asks, as the database has them now. */
 export interface Asker {
   readonly tenantSlug: string
   readonly user: Person | undefined
-  /** Of the key that proved it: undefined when it is registered for that user no more. */
+  /** The key that they came with; undefined when it is no longer registered for that user. */
   readonly key: { readonly expiresAt: Date | undefined } | undefined
   readonly suspended: boolean
 }
 
-/** What policy needs to know of a grant. */
+/** The part of a grant that a decision depends on. */
 export interface Rule {
   readonly id: string
   readonly userId: UserId | null
@@ -27,7 +27,7 @@ export interface Rule {
   readonly until: Date | null
 }
 
-/** What is asked for. */
+/** One channel that somebody asks for on a target. */
 export interface TargetRequest {
   readonly login: string | undefined
   readonly preferredLogin?: string | undefined
@@ -36,17 +36,17 @@ export interface TargetRequest {
   readonly destination?: ForwardDestination | undefined
 }
 
-/** A yes, with the grant that says it. */
+/** A yes, with the grant that gives it. */
 export interface Allowed {
   readonly login: string
   readonly allow: readonly ChannelKind[]
   readonly grant: string
 }
 
-/** A no that concerns the person, whatever they asked for. */
+/** Why a person may open nothing at all. */
 export type PersonRefusal = 'suspended' | 'no-user' | 'no-key' | 'key-expired'
 
-/** A no that concerns the target. Where logins are listed, they are those that the person may use. */
+/** Why a person may not open a target. Logins, where listed, are the ones that they may use. */
 export type TargetRefusal =
   | { readonly refused: 'no-grant' }
   | { readonly refused: 'no-kind' }

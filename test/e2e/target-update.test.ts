@@ -64,6 +64,7 @@ test.each(['ed25519', 'ecdsa'] as const)(
       },
     })
   },
+  180_000,
 )
 
 test('a live session ends when its target is moved, and a new one on the same connection is at the new address', async () => {
@@ -71,10 +72,12 @@ test('a live session ends when its target is moved, and a new one on the same co
   try {
     const control = `${vaultterm.home}/control`
     const shared = ['-o', `ControlPath=${control}`, '-o', 'ControlMaster=auto']
-    const first = vaultterm.ssh([...shared, '-o', 'ControlPersist=60', 'acme+real', 'sleep 60'])
+    const args = [...shared, '-o', 'ControlPersist=60', 'acme+real', 'sleep 120']
+    const first = vaultterm.ssh(args, undefined, 150_000)
     await eventually(
       async () => (await sessions(vaultterm)).some(({ live }) => live) || undefined,
       'a live session',
+      60_000,
     )
     await vaultterm.json(
       ...['target', 'update', 'acme', 'real', '--port', String(other.port)],
@@ -90,7 +93,7 @@ test('a live session ends when its target is moved, and a new one on the same co
   } finally {
     await other.close()
   }
-})
+}, 180_000)
 
 test('target add on a name that is taken says to use update', async () => {
   const again = await vaultterm.cli([

@@ -30,6 +30,8 @@ export interface TestDatabase {
     readonly owner: Secret<string>
   }
   readonly name: string
+  /** For a client of a test's own, where many rows are made at once. */
+  readonly superuserUrl: string
   /** A new tenant, as the application makes one. */
   createTenant(slug?: string): Promise<TenantId>
   /** A statement as a superuser: to read the catalogue, or to play the attacker. */
@@ -88,6 +90,7 @@ export async function openTestDatabase(): Promise<TestDatabase> {
     bastion,
     open,
     name,
+    superuserUrl: urlOf(name),
     urls: { app: url(logins.app), bastion: url(logins.bastion), owner: url(logins.owner) },
     async createTenant(slug = `t${randomBytes(8).toString('hex')}`) {
       const tenant = newTenantId()

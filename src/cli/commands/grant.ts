@@ -65,7 +65,7 @@ export function grantCommands(program: Command, context: Context): void {
           context.actor,
         ),
       )
-      const who = user ?? `everybody of role ${role}`
+      const who = user ?? `every user of role ${role}`
       const line = `granted ${added.allow.join(',')} on ${target} to ${who} (${added.id})`
       await context.printDone(json, toJson(added), line)
     })

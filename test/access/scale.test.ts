@@ -1,0 +1,71 @@
+import pg from 'pg'
+import { Registry } from 'prom-client'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { questionsOf } from '../../bench/scale/questions.ts'
+import { createAccess } from '../../src/access/index.ts'
+import {
+  distributions,
+  type LargeTenant,
+  makeLargeTenant,
+  makeSmallTenants,
+} from '../support/large-tenants.ts'
+import { openTestDatabase, silent } from '../support/postgres.ts'
+import { explain, recordStatements } from '../support/statements.ts'
+
+/** Smaller than `npm run scale`, which also measures: here it is only counted what is read. */
+const count = 3000
+const database = await openTestDatabase()
+const recorded = recordStatements(database.app)
+const access = createAccess({
+  database: recorded.database,
+  vault: { lease: () => Promise.reject(new Error('not asked')) },
+  ca: { leaseUpstream: () => Promise.reject(new Error('not asked')) },
+  registry: undefined,
+  log: silent,
+  metrics: new Registry(),
+})
+const client = new pg.Client({ connectionString: database.urls.app.reveal() })
+const large = new Map<string, LargeTenant>()
+
+beforeAll(async () => {
+  const superuser = new pg.Client({ connectionString: database.superuserUrl })
+  await superuser.connect()
+  try {
+    await makeSmallTenants(superuser, { tenants: 500, targets: 5 })
+    for (const distribution of distributions) {
+      large.set(distribution, await makeLargeTenant(superuser, distribution, count))
+    }
+    await superuser.query('analyze')
+  } finally {
+    await superuser.end()
+  }
+  await client.connect()
+  await client.query('set role vaultterm_app')
+})
+afterAll(() => client.end())
+
+test.each(distributions)(
+  'what is asked at each login and each jump reads a bounded number of rows: grants of %s',
+  async (distribution) => {
+    const tenant = large.get(distribution)
+    if (tenant === undefined) throw new Error('it was made')
+    for (const { name, rowsMax, ask } of questionsOf(tenant, count)) {
+      recorded.taken()
+      await ask(access)
+      const statements = recorded.taken()
+      expect(statements.length, name).toBeGreaterThan(0)
+      if (rowsMax === undefined) continue
+      for (const plan of ['custom', 'generic'] as const) {
+        const done = []
+        for (const each of statements) done.push(await explain(client, tenant.id, each, plan))
+        const rowsRead = done.reduce((sum, one) => sum + one.rowsRead, 0)
+        const detail = JSON.stringify({ name, plan, done }, undefined, 1)
+        expect(
+          done.flatMap(({ scanned }) => scanned),
+          detail,
+        ).toEqual([])
+        expect(rowsRead, detail).toBeLessThan(rowsMax)
+      }
+    }
+  },
+)
