@@ -24,3 +24,12 @@ export async function readIfThere(path: string): Promise<string | undefined> {
     throw err
   }
 }
+
+/** Parses the JSON of a private file. The error holds nothing of the text: JSON.parse quotes from it. */
+export function parsePrivateJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new SyntaxError('the file is not JSON')
+  }
+}
