@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { administer } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
 import { HomeUnusable } from './errors.ts'
-import { readIfThere, writePrivateFile } from './private-file.ts'
+import { parsePrivateJson, readIfThere, writePrivateFile } from './private-file.ts'
 
 /** The logins of the embedded database. Each can take on its own roles and no others. */
 export const logins = {
@@ -47,7 +47,7 @@ export async function keepPasswords(path: string): Promise<Passwords> {
 
 function parsePasswords(path: string, text: string): Passwords {
   try {
-    return content.parse(JSON.parse(text))
+    return content.parse(parsePrivateJson(text))
   } catch (err) {
     throw new HomeUnusable(
       path,

@@ -59,3 +59,12 @@ export async function keepPrivateDirectory(path: string): Promise<void> {
     throw new FileUntrusted(resolved, `${why}: run chown ${own} ${quoted(resolved)}`)
   }
 }
+
+/** Parses the JSON of a private file. The error holds nothing of the text: JSON.parse quotes from it. */
+export function parsePrivateJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new SyntaxError('the file is not JSON')
+  }
+}

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises'
 import { z } from 'zod'
 import type { DatabaseUrls } from '../config.ts'
 import { Secret } from '../secret.ts'
-import { readIfThere, writePrivateFile } from './private-file.ts'
+import { parsePrivateJson, readIfThere, writePrivateFile } from './private-file.ts'
 import { isAlive, ownProcessId } from './process-id.ts'
 
 /** The facts that a running `up` gives to commands in other processes. */
@@ -59,7 +59,7 @@ export async function writeRun(path: string, facts: RunFacts): Promise<void> {
 export async function readRun(path: string): Promise<Run | undefined> {
   const text = await readIfThere(path)
   if (text === undefined) return undefined
-  const parsed = content.safeParse(JSON.parse(text))
+  const parsed = content.safeParse(parsePrivateJson(text))
   if (!parsed.success || !isAlive(parsed.data)) return undefined
   const { start: _, redisUrl, ...run } = parsed.data
   return { ...run, redisUrl }
