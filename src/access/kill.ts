@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Actor } from '../auth/index.ts'
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
 import { type Known, type Person, readCircumstances } from './circumstances.ts'
@@ -108,19 +108,21 @@ export class Kills {
       },
       forward: (forward, reason) => listener.forward(forward, reason),
     }
+    const lookAll = () =>
+      background(this.#lookAll(tell), this.#log, 'a look for sessions that must end')
     const kills = await this.#database.listen(killChannel, (payload) => {
-      if (payload === undefined) return void this.#lookAll(tell)
+      if (payload === undefined) return lookAll()
       const parsed = parsePayload(payload)
       if (parsed === undefined) this.#log.warn('a notification to end a session was not understood')
       else tell.session(parsed.session, parsed.reason)
     })
     const changes = await this.#database.listen(changeChannel, (payload) => {
       const tenant = payload === undefined ? undefined : parseTenantId(payload)
-      if (tenant === undefined) void this.#lookAll(tell)
-      else void this.#lookOnce(tenant, tell)
+      if (tenant === undefined) lookAll()
+      else background(this.#lookOnce(tenant, tell), this.#log, 'a look for sessions that must end')
     })
     // For what ends without anybody doing anything: a grant that runs out.
-    const timer = setInterval(() => void this.#lookAll(tell), lookMs).unref()
+    const timer = setInterval(lookAll, lookMs).unref()
     return async () => {
       clearInterval(timer)
       await kills.close()

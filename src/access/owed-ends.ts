@@ -1,4 +1,4 @@
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import type { SessionId } from '../recorder/index.ts'
 
 const pauseMs = 2000
@@ -24,7 +24,7 @@ export class OwedEnds {
       return
     }
     this.#owed.set(session, write)
-    this.#timer ??= setTimeout(() => void this.#settle(), pauseMs).unref()
+    this.#timer ??= this.#later()
   }
 
   async #settle(): Promise<void> {
@@ -40,7 +40,12 @@ export class OwedEnds {
     }
     this.#timer = undefined
     if (this.#owed.size > 0) {
-      this.#timer = setTimeout(() => void this.#settle(), pauseMs).unref()
+      this.#timer = this.#later()
     }
+  }
+
+  #later(): NodeJS.Timeout {
+    const settle = () => background(this.#settle(), this.#log, 'a try to write ends of sessions')
+    return setTimeout(settle, pauseMs).unref()
   }
 }

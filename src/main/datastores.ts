@@ -7,7 +7,7 @@ import {
   startLocalDatabase,
   startRedis,
 } from '../local/index.ts'
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import { migrate } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
 
@@ -69,10 +69,11 @@ async function startDatabase(
   }
   const database = await startLocalDatabase({ home, migrations, log })
   let stopping = false
-  void database.exited.then(() => {
+  const ended = database.exited.then(() => {
     if (!stopping)
       log.error('the embedded Postgres ended: nothing works until `up` is started anew')
   })
+  background(ended, log, 'the word that the embedded Postgres ended')
   closing.defer(() => {
     stopping = true
     return database.stop()

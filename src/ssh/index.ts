@@ -24,7 +24,7 @@ export {
   type CriticalOption,
   checkCertificate,
 } from './certificate-check.ts'
-export { type HostProof, verifyHostProof } from './host-proof.ts'
+export { type HostProof, readProvenLogin, verifyHostProof } from './host-proof.ts'
 export {
   certificateTypeNames,
   certifiedSignatureAlgorithm,

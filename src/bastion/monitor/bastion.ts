@@ -4,10 +4,10 @@ import type { Access } from '../../access/index.ts'
 import type { Ca } from '../../ca/index.ts'
 import type { BastionLimits, Listen, WorkerLimits } from '../../config.ts'
 import type { Figures } from '../../metrics.ts'
+import { Turns } from '../../turns.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { Headcount } from '../wire/headcount.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
-import { Turns } from '../wire/turns.ts'
 import { Admission, type Admitted } from './admission.ts'
 import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
 import { JumpCertificates } from './jump-certificates.ts'
@@ -60,8 +60,8 @@ export interface Bastion {
 }
 
 const drainPollMs = 100
-/** So many logins are looked up at a time. */
-const loginsMax = 6
+/** Logins that are looked up at the same time: six of one tenant, and two for others. */
+const loginsMax = 8
 
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps

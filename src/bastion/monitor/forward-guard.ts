@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { resolve } from 'node:path'
 import type { ForwardAddress } from '../../access/index.ts'
 import { matchesAddressList } from '../../ssh/index.ts'
-import { Turns } from '../wire/turns.ts'
+import { Turns } from '../../turns.ts'
 
 /** What no forward may reach, wherever it leaves from. */
 export interface OwnPlaces {

@@ -19,6 +19,7 @@ import {
   type ForwardState,
   requireIdentity,
   requireLive,
+  unknownTo,
 } from './connection-state.ts'
 import { RequestCrossed, RequestForged } from './errors.ts'
 import type { ForwardGuard } from './forward-guard.ts'
@@ -91,7 +92,7 @@ export class ForwardMonitor {
     const identity = requireIdentity(state)
     const open = state.forwards.get(forward)
     if (open === undefined || !open.isOpen) {
-      throw state.ended.size > 0 ? new RequestCrossed('a forward') : new RequestForged('a forward')
+      throw unknownTo(state, 'a forward', ({ forwards }) => forwards.has(forward))
     }
     await this.#connections.during(id, state, () => this.#close(state, identity, open, outcome))
   }

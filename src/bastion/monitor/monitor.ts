@@ -17,17 +17,16 @@ import {
   type ServerHostKey,
 } from '../../ssh/index.ts'
 import type { Tenants } from '../../tenant/index.ts'
+import type { Turns } from '../../turns.ts'
 import type { Broker, Client, ConnectionId, Jump } from '../wire/calls.ts'
 import type { Destination } from '../wire/destination.ts'
 import type { Headcount } from '../wire/headcount.ts'
 import { KillNotices } from '../wire/kill-notices.ts'
-import type { Turns } from '../wire/turns.ts'
 import type { Admitted } from './admission.ts'
 import {
   type ConnectionState,
   ConnectionTable,
   forgetExpired,
-  newConnectionState,
   requireIdentity,
 } from './connection-state.ts'
 import {
@@ -60,7 +59,7 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
   readonly replays: Replays
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
-  /** Who logs in waits for one: the rest of the database's connections is for who is in. */
+  /** A login takes one. The other connections of the database are for users who are logged in. */
   readonly turns: Turns
   /** How often one connection may try to log in. */
   readonly authTriesMax: number
@@ -158,10 +157,8 @@ export class Monitor implements Broker {
     outer?: ConnectionState['outer'],
   ): void {
     const { handshakeSeconds, connections } = this.#deps.metrics
-    this.#connections.add(
-      id,
-      newConnectionState(source, admitted, handshakeSeconds.startTimer(), outer),
-    )
+    const stopTimer = handshakeSeconds.startTimer()
+    this.#connections.add(id, { source, admitted, stopTimer, outer })
     connections.inc()
   }
 
@@ -243,8 +240,8 @@ export class Monitor implements Broker {
     if (target === undefined) return undefined
     const isElsewhere = wish?.target !== undefined && wish.target !== target.name
     if (state.outer !== undefined || isElsewhere) return access.refuseChain(identity, target)
-    const answer = await access.authorize(identity, { target: target.name, kind: 'jump' })
-    if ('denied' in answer) return answer
+    const denial = await access.permit(identity, { target: target.name, kind: 'jump' })
+    if (denial !== undefined) return denial
     const [hostKey] = await this.#deps.hostKeys()
     const certificate =
       hostKey && (await jumpCertificates.certificateFor({ id: tenant, slug }, target, hostKey))
@@ -265,7 +262,7 @@ export class Monitor implements Broker {
     const { tenant, tenantSlug: slug } = identity
     const idName = `tenant-${tenant.slice(0, 8)}`
     const wish = wishOf(user, { slug, idName, target: outer.target })
-    if (wish === undefined || (await this.#isAnotherTenant(user, tenant))) {
+    if (wish === undefined || (await this.#isAnotherTenant(user, tenant, state.source))) {
       return {
         denied: 'tenant',
         code: 'ERR_JUMP_USER',
@@ -279,24 +276,30 @@ export class Monitor implements Broker {
     return clientOf(identity, false)
   }
 
-  async #isAnotherTenant(user: string, tenant: TenantId): Promise<boolean> {
+  async #isAnotherTenant(user: string, tenant: TenantId, source: string): Promise<boolean> {
     const named = parseUsername(user)
     if (named === undefined) return false
-    using _turn = await this.#deps.turns.take(this)
+    using _turn = await this.#deps.turns.take({ tenant: named.tenant, user: source })
     const found = await this.#deps.tenants.resolve(named.tenant)
     return found !== undefined && found.id !== tenant
   }
 
   async #authenticate(wish: UsernameWish | undefined, attempt: AuthAttempt, source: string) {
     const { tenants, auth, turns } = this.#deps
-    using _turn = await turns.take(this)
-    const tenant = await tenants.resolve(wish?.tenant ?? nobody)
+    const slug = wish?.tenant ?? nobody
+    using _turn = await turns.take({ tenant: slug, user: source })
+    const tenant = await tenants.resolve(slug)
     // Awaited here: the turn is over when this is.
     return await auth.authenticateSsh({
       tenant: wish === undefined ? undefined : tenant?.id,
       attempt,
       source,
     })
+  }
+
+  async permitLoan(id: ConnectionId, kind: 'agent' | 'x11'): Promise<Denial | undefined> {
+    const state = this.#connections.require(id)
+    return this.#deps.access.permit(requireIdentity(state), { ...state.wish, kind })
   }
 
   async choices(id: ConnectionId): Promise<readonly TargetChoice[]> {
@@ -320,7 +323,9 @@ export class Monitor implements Broker {
     const answer = await this.#connections.during(id, state, () =>
       this.#deps.access.authorize(identity, { ...wish, ...(target && { target }), kind }),
     )
-    if (!('denied' in answer)) state.authorizations.set(answer.id, answer)
+    if ('denied' in answer) return answer
+    const given = { authorization: answer, givenAtMs: performance.now(), hostKey: undefined }
+    state.authorizations.set(answer.id, given)
     return answer
   }
 

@@ -203,6 +203,8 @@ export const calls = {
     z.tuple([connection, kind, targetName.optional()]),
     z.union([denial, authorization]),
   ),
+  /** Decides whether the user may lend their agent or display to the target. Undefined: yes. */
+  permitLoan: call(z.tuple([connection, z.enum(['agent', 'x11'])]), denial.optional()),
   /** Lists the targets that the user may choose from. */
   choices: call(z.tuple([connection]), z.array(targetChoice).readonly()),
   /** Puts the start of a session on record. */

@@ -1,4 +1,4 @@
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import type { ChannelOpen, Connection } from '../../ssh/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import type { ServiceDeps } from './deps.ts'
@@ -68,10 +68,11 @@ export class Upstreams {
     connection.then((upstream) => {
       deps.metrics.upstreams.inc()
       upstream.onChannelOpen = (open) => this.#options.opened(upstream, open)
-      void upstream.done.then(() => {
+      const ended = upstream.done.then(() => {
         deps.metrics.upstreams.dec()
         forget()
       })
+      background(ended, log, 'the count of an upstream connection')
       // An upstream must not outlive its client.
       if (this.#isClosed) upstream.destroy()
     }, forget)

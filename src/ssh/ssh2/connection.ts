@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Protocol } from 'ssh2'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import { Reader, WireError } from '../wire.ts'
 import type { Channel, ChannelTransport, OpenChannel } from './channel.ts'
 import { type ChannelOpen, ChannelTable } from './channel-table.ts'
@@ -309,7 +309,7 @@ export class SshConnection implements Connection, ChannelTransport {
       return
     }
     this.#silentFor++
-    void this.#askForLife()
+    background(this.#askForLife(), this.#log, 'a keepalive')
   }
 
   /** Any answer does, and every implementation gives one. */

@@ -6,7 +6,7 @@ import ssh2, {
   type PublicKeyContext,
   type Server,
 } from 'ssh2'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import { parseCertificate } from '../certificate.ts'
 import { certifiedSignatureAlgorithm, signatureAlgorithms } from '../key-types.ts'
 import { parsePublicKeyBlob } from '../public-key.ts'
@@ -200,7 +200,8 @@ export function createSshServer(options: SshServerOptions): SshServer {
       stranger.departure = undefined
       isIn = true
       connection.start()
-      void connection.globalRequest(announcement, prover.announced, false)
+      const announced = connection.globalRequest(announcement, prover.announced, false)
+      background(announced, log, 'the announcement of the host keys')
       handlers.ready(connection)
     })
   })

@@ -13,6 +13,9 @@ const answers: ((value: unknown) => void)[] = []
 const pipe = openWorkerPipe((message) => {
   if (message.type === 'answer' && message.id !== undefined) answers[message.id]?.(message.value)
   if (message.type === 'ping') pipe.send({ type: 'pong', id: message.id })
+  if (message.type === 'kill' && what === 'cut-and-wait') {
+    pipe.send({ type: 'cut', id: message.session })
+  }
   if (message.type === 'stop' || message.type === 'drain') process.exit(0)
   if (message.type !== 'start') return
   if (what === 'never-ready') return
@@ -95,7 +98,7 @@ process.on('message', (given: { connection: string }, socket: unknown) => {
   const { connection } = given
   if (what === 'hold') return
   if (socket !== undefined) pipe.send({ type: 'taken', connection })
-  if (what === 'go-on') void goOn(connection)
+  if (what === 'go-on' || what === 'cut-and-wait') void goOn(connection)
   if (what !== 'forge') return
   // Nobody has logged in there.
   for (let id = 0; id < 30; id++) {

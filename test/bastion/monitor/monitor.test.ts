@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { type Authorization, isHostKeyOf } from '../../../src/access/index.ts'
-import { RequestForged } from '../../../src/bastion/monitor/errors.ts'
+import { RequestCrossed, RequestForged } from '../../../src/bastion/monitor/errors.ts'
 import { Monitor } from '../../../src/bastion/monitor/monitor.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { Headcount } from '../../../src/bastion/wire/headcount.ts'
@@ -81,9 +81,16 @@ test('takes a worker through a session, step by step', async () => {
 })
 
 describe('attack: a worker that was taken over', () => {
-  /** What it asks for, and whether an honest one would get it. */
+  /** A refusal that counts against the worker. */
   async function expectForged(answer: Promise<unknown>, what: string) {
     await expect(answer).rejects.toThrow(RequestForged)
+    await expect(answer).rejects.not.toThrow(RequestCrossed)
+    await expect(answer).rejects.toThrow(what)
+  }
+
+  /** A refusal that an honest worker may meet, when its request crosses with an end. */
+  async function expectRefused(answer: Promise<unknown>, what: string) {
+    await expect(answer).rejects.toThrow(RequestCrossed)
     await expect(answer).rejects.toThrow(what)
   }
 
@@ -91,16 +98,16 @@ describe('attack: a worker that was taken over', () => {
     const monitor = fixture.monitor()
     const somebody = await fixture.somebody()
     const invented = randomUUID() as ConnectionId
-    await expectForged(monitor.login(invented, somebody.attempt()), 'a connection')
-    await expectForged(monitor.authorize(invented, 'shell'), 'a connection')
+    await expectRefused(monitor.login(invented, somebody.attempt()), 'a connection')
+    await expectRefused(monitor.authorize(invented, 'shell'), 'a connection')
     expect(await types(somebody)).not.toContain('login.success')
   })
 
   test('asks on a connection of another worker’s', async () => {
     const [own, other] = [fixture.monitor(), fixture.monitor()]
     const { id, authorization } = await authorized(other)
-    await expectForged(own.authorize(id, 'shell'), 'a connection')
-    await expectForged(own.startSession(id, authorization.id, facts), 'a connection')
+    await expectRefused(own.authorize(id, 'shell'), 'a connection')
+    await expectRefused(own.startSession(id, authorization.id, facts), 'a connection')
     // Whoever serves it gets it.
     expect(await other.startSession(id, authorization.id, facts)).toHaveProperty('session')
   })
@@ -168,7 +175,7 @@ describe('attack: a worker that was taken over', () => {
     const monitor = fixture.monitor()
     const one = await authorized(monitor)
     const two = await authorized(monitor)
-    await expectForged(monitor.startSession(one.id, randomUUID(), facts), 'an authorization')
+    await expectRefused(monitor.startSession(one.id, randomUUID(), facts), 'an authorization')
     await expectForged(
       monitor.startSession(one.id, two.authorization.id, facts),
       'an authorization',
@@ -215,7 +222,7 @@ describe('attack: a worker that was taken over', () => {
     const one = await authorized(monitor)
     const two = await started(monitor)
     const invented = randomUUID() as SessionId
-    await expectForged(monitor.leaseKey(one.id, one.authorization.id, invented), 'a session')
+    await expectRefused(monitor.leaseKey(one.id, one.authorization.id, invented), 'a session')
     await expectForged(monitor.leaseKey(one.id, one.authorization.id, two.session), 'a session')
     await expectForged(monitor.leaseKey(one.id, two.authorization.id, two.session), 'authorization')
     expect(await types(two.somebody)).not.toContain('key.use')
@@ -229,9 +236,9 @@ describe('attack: a worker that was taken over', () => {
       monitor.sign(id, one.lease.id, data, 'rsa-sha2-512', one.proof)
     await expectForged(ask(two.id), 'a key')
     const invented = monitor.sign(one.id, randomUUID(), one.signedData, 'rsa-sha2-512', one.proof)
-    await expectForged(invented, 'a key')
+    await expectRefused(invented, 'a key')
     expect(await ask(one.id)).toBeInstanceOf(Buffer)
-    await expectForged(ask(one.id), 'a key')
+    await expectRefused(ask(one.id), 'a key')
   })
 
   test('has something else signed than a login as whom it may be', async () => {
@@ -281,7 +288,7 @@ describe('attack: a worker that was taken over', () => {
     await expectForged(monitor.endSession(one.id, two.session, outcome), 'a session')
     expect(await types(two.somebody)).not.toContain('session.end')
     await monitor.endSession(two.id, two.session, outcome)
-    await expectForged(monitor.endSession(two.id, two.session, outcome), 'a session')
+    await expectRefused(monitor.endSession(two.id, two.session, outcome), 'a session')
     const ends = (await types(two.somebody)).filter((type) => type === 'session.end')
     expect(ends).toHaveLength(1)
   })

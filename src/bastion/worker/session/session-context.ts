@@ -19,6 +19,8 @@ export interface SessionContext {
   readonly mayHavePty: boolean
   readonly forceCommand: string | undefined
   authorize(kind: ChannelKind, target?: string): Promise<Authorization | Denial>
+  /** Decides whether the client may lend its agent or display to the target. Undefined: yes. */
+  permitLoan(kind: Loan['kind']): Promise<Denial | undefined>
   /** The targets that may be chosen from. */
   choices(): Promise<readonly Choice[]>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */

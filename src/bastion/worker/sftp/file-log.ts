@@ -30,8 +30,8 @@ export class FileLog {
     if (this.#waiting.length > waitingMax && !this.#isEnding) {
       return this.#fail(new Error('the log is too slow'))
     }
-    if (this.#waiting.length >= batchMax) void this.flush()
-    else this.#timer ??= setTimeout(() => void this.flush(), waitMs)
+    if (this.#waiting.length >= batchMax) this.#flushLater()
+    else this.#timer ??= setTimeout(() => this.#flushLater(), waitMs)
   }
 
   /** What is still told is all that there will be, and nobody waits to be served: none of it is dropped. */
@@ -47,6 +47,11 @@ export class FileLog {
       this.#writing = undefined
     })
     await this.#writing
+  }
+
+  /** Writing tells of its own failures. */
+  #flushLater(): void {
+    this.flush().catch((err: unknown) => this.#fail(err))
   }
 
   async #writeAll(): Promise<void> {
