@@ -10,6 +10,7 @@ import {
 } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
+import { Turns } from '../../turns.ts'
 import type { ConnectionId, ForwardEnd, ForwardRequest } from '../wire/calls.ts'
 import { TooManyForwards } from '../wire/errors.ts'
 import type { KillNotices } from '../wire/kill-notices.ts'
@@ -33,6 +34,8 @@ export interface ForwardMonitorDeps {
 }
 
 const forwardsMax = 64
+/** Tenants whose abandoned forwards are put on record at the same time. */
+const tenantsAtOnce = 4
 /** Of what its worker did not close, nobody knows how much went through it. */
 const interrupted: ForwardOutcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupted' }
 
@@ -136,12 +139,27 @@ export class ForwardMonitor {
     }
   }
 
-  /** Rejects when that cannot be written now; it is then to be called again. */
+  /**
+   * Puts the ends of abandoned forwards on record. A tenant whose log cannot be written delays no other
+   * tenant. Rejects when some ends could not be written: they are kept for the next call.
+   */
   async closeAbandoned(): Promise<void> {
-    for (let next = this.#abandoned[0]; next !== undefined; next = this.#abandoned[0]) {
-      await this.#record(next.identity, next.open, interrupted)
-      this.#abandoned.shift()
-    }
+    const byTenant = Map.groupBy(this.#abandoned.splice(0), ({ identity }) => identity.tenant)
+    const turns = new Turns(tenantsAtOnce)
+    const closings = [...byTenant.values()].map(async (left) => {
+      using _turn = await turns.take()
+      for (const [at, { identity, open }] of left.entries()) {
+        try {
+          await this.#record(identity, open, interrupted)
+        } catch (err) {
+          // The log of this tenant would refuse the others as well.
+          this.#abandoned.push(...left.slice(at))
+          throw err
+        }
+      }
+    })
+    const failed = (await Promise.allSettled(closings)).find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
   }
 
   #find(forward: string): ForwardState | undefined {

@@ -339,12 +339,16 @@ export class Monitor implements Broker {
     this.#unended = [...this.#unended, ...this.#sessions.lost()]
     this.#forwards.abandon()
     this.#connections.clear()
-    if (this.#unended.length > 0) {
-      const { access, recorder } = this.#deps
-      await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
-      this.#unended = []
-    }
-    await this.#forwards.closeAbandoned()
+    const endings = [this.#interruptSessions(), this.#forwards.closeAbandoned()]
+    const failed = (await Promise.allSettled(endings)).find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
+  }
+
+  async #interruptSessions(): Promise<void> {
+    if (this.#unended.length === 0) return
+    const { access, recorder } = this.#deps
+    await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
+    this.#unended = []
   }
 }
 
