@@ -7,6 +7,7 @@
  */
 
 export { matchesAddressList } from './address-list.ts'
+export { type BoundExchange, cookieBytes, isBoundTo } from './bound-exchange.ts'
 export {
   type Certificate,
   type CertificateFields,

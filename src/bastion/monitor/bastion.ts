@@ -14,14 +14,13 @@ import { JumpCertificates } from './jump-certificates.ts'
 import type { Turned } from './metrics.ts'
 import type { MonitorDeps } from './monitor.ts'
 import { Penalties } from './penalties.ts'
-import { Replays } from './replays.ts'
 import { WorkerPool } from './worker-pool.ts'
 import type { ForkWorker } from './worker-process.ts'
 
 export interface BastionDeps
   extends Omit<
     MonitorDeps,
-    | 'replays'
+    | 'loginGraceMs'
     | 'penalties'
     | 'turns'
     | 'authTriesMax'
@@ -87,7 +86,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
         }
       },
       guard: new ForwardGuard(deps.own),
-      replays: new Replays(),
+      loginGraceMs: limits.loginGraceMs,
       penalties,
       turns: new Turns(loginsMax),
       authTriesMax: limits.authTriesMax,

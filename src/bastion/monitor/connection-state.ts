@@ -42,6 +42,9 @@ export interface ConnectionState {
   readonly source: string
   readonly admitted: Admitted
   readonly stopTimer: () => void
+  /** In the key exchange that a login on this connection signs. */
+  readonly cookie: Buffer
+  readonly openedAtMs: number
   identity: Identity | undefined
   wish: Pick<Wish, 'target' | 'login' | 'preferredLogin'> | undefined
   /** Of a jump: the connection that it goes through, and its target. */
@@ -68,6 +71,7 @@ export interface NewConnection {
   readonly source: string
   readonly admitted: Admitted
   readonly stopTimer: () => void
+  readonly cookie: Buffer
   readonly outer: ConnectionState['outer']
 }
 
@@ -83,12 +87,14 @@ export class ConnectionTable {
     return this.#states[Symbol.iterator]()
   }
 
-  add(id: ConnectionId, { source, admitted, stopTimer, outer }: NewConnection): void {
+  add(id: ConnectionId, { source, admitted, stopTimer, cookie, outer }: NewConnection): void {
     this.#states.set(id, {
       table: this,
       source,
       admitted,
       stopTimer,
+      cookie,
+      openedAtMs: performance.now(),
       identity: undefined,
       wish: undefined,
       ...(outer === undefined ? {} : { outer }),

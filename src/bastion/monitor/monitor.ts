@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import type {
   Access,
   Authorization,
@@ -12,7 +12,9 @@ import type { TenantId } from '../../postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../recorder/index.ts'
 import {
   type AuthAttempt,
+  cookieBytes,
   type Departure,
+  isBoundTo,
   parseUserauthRequest,
   type ServerHostKey,
 } from '../../ssh/index.ts'
@@ -41,7 +43,6 @@ import type { JumpCertificates } from './jump-certificates.ts'
 import { targetAt, wishOf } from './jump-wish.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
-import type { Replays } from './replays.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
 import { parseUsername, type Wish as UsernameWish } from './username.ts'
 
@@ -57,10 +58,11 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly jumpCertificates: Pick<JumpCertificates, 'certificateFor'>
   /** Those that workers show. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
-  readonly replays: Replays
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
   /** A login takes one. The other connections of the database are for users who are logged in. */
   readonly turns: Turns
+  /** The time that a worker gives a connection to log in. */
+  readonly loginGraceMs: number
   /** How often one connection may try to log in. */
   readonly authTriesMax: number
   /** The connections of each user on this node. */
@@ -72,6 +74,8 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
 const nobody = 'nobody-has-this-name'
 /** Of one connection, those of sessions that are not over: a worker keeps fewer. */
 const openAuthorizationsMax = 4096
+/** How much longer than the worker a login may take here: it may wait for its turn and the database. */
+const lateLoginMs = 120_000
 /** Of one connection, at a time. */
 const jumpsMax = 16
 
@@ -149,17 +153,22 @@ export class Monitor implements Broker {
     return this.#forwards.has(forward)
   }
 
-  /** The worker gets this connection. */
+  /**
+   * The worker gets this connection. Returns the cookie for its key exchange, 16 random bytes: a login
+   * signs the exchange, so one that was made on another connection, at any time, is known by its cookie.
+   */
   open(
     id: ConnectionId,
     source: string,
     admitted: Admitted,
     outer?: ConnectionState['outer'],
-  ): void {
+  ): Buffer {
     const { handshakeSeconds, connections } = this.#deps.metrics
     const stopTimer = handshakeSeconds.startTimer()
-    this.#connections.add(id, { source, admitted, stopTimer, outer })
+    const cookie = randomBytes(cookieBytes)
+    this.#connections.add(id, { source, admitted, stopTimer, cookie, outer })
     connections.inc()
+    return cookie
   }
 
   /** The worker says that the client left without a login, and how. */
@@ -205,7 +214,7 @@ export class Monitor implements Broker {
   }
 
   async #login(state: ConnectionState, attempt: AuthAttempt): Promise<Client | undefined> {
-    const { metrics, replays, connectionsOf, penalties } = this.#deps
+    const { metrics, connectionsOf, penalties } = this.#deps
     if (state.identity !== undefined || state.outer !== undefined) {
       throw new RequestForged('a second login')
     }
@@ -215,7 +224,14 @@ export class Monitor implements Broker {
     if (wish === undefined || identity === undefined) return undefined
     if (this.#isLost) throw new RequestCrossed('a login')
     const { exchangeHash } = parseUserauthRequest(attempt.signedData)
-    if (!replays.take(exchangeHash)) throw new RequestForged('a login that was used before')
+    const { exchange } = attempt
+    if (exchange === undefined || !isBoundTo(exchange, exchangeHash, state.cookie)) {
+      throw new RequestForged('a login of another connection')
+    }
+    // A worker that was taken over could collect logins on connections that it keeps open.
+    if (performance.now() - state.openedAtMs > this.#deps.loginGraceMs + lateLoginMs) {
+      throw new RequestCrossed('the time to log in')
+    }
     this.#logins++
     state.identity = identity
     const { target, login } = wish

@@ -181,10 +181,10 @@ export class WorkerProcess {
 
   /** Gives it a connection, which from here on is its own. */
   serve(connection: ConnectionId, socket: Socket, source: string, admitted: Admitted): void {
-    this.#monitor.open(connection, source, admitted)
+    const cookie = this.#monitor.open(connection, source, admitted)
     const failed = () => this.#monitor.close(connection)
     if (this.#handover === undefined) return failed()
-    this.#handover.give({ connection, source }, socket, failed)
+    this.#handover.give({ connection, source, cookie: cookie.toString('hex') }, socket, failed)
   }
 
   evict(connection: ConnectionId): void {

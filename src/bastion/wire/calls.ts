@@ -27,6 +27,9 @@ const loginAttempt = z.strictObject({
   key: bytes(32_768),
   signature: bytes(16_384),
   signedData: bytes(65_536),
+  exchange: z
+    .strictObject({ hash: z.enum(['sha256', 'sha384', 'sha512']), input: bytes(262_144) })
+    .exactOptional(),
 })
 
 const destination = z.strictObject({ host: z.string().max(255), port })

@@ -23,10 +23,12 @@ export interface ErrorMessage {
   readonly message: string
 }
 
-/** What comes with a socket, on the way that sockets have. */
+/** The message that comes with a socket, on the channel that Node has for sockets. */
 export interface SocketTag {
   readonly connection: ConnectionId
   readonly source: string
+  /** In hex: the cookie for the key exchange, by which a login is known to be one of this connection. */
+  readonly cookie: string
 }
 
 /** From the main process to a worker. */

@@ -21,6 +21,8 @@ import { forwardsMax } from './forward/forwards.ts'
 import { refusalLine } from './refusal.ts'
 
 export interface ServiceHandlers {
+  /** For the key exchange: see ServerHandlers. */
+  readonly cookie: Buffer
   /** The client leaves, and has not logged in. */
   left(how: Departure): void
   /** Nothing is left of the connection. */
@@ -122,12 +124,13 @@ export function createService(deps: ServiceDeps): Service {
   }
 
   return {
-    serve(socket, id, source, { left, closed }) {
+    serve(socket, id, source, { left, closed, cookie }) {
       // Until somebody else listens, an error here would be uncaught.
       socket.on('error', () => socket.destroy())
       sockets.set(id, socket)
       let client: Client | undefined
       ssh.serve(socket, {
+        cookie,
         authenticate: async (attempt) => {
           try {
             client = await broker.login(id, attempt)

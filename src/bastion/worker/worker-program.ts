@@ -100,13 +100,14 @@ export function runWorker(): void {
   }
 
   /** A connection, with its socket; without one when the client went on the way here. */
-  process.on('message', ({ connection, source }: SocketTag, socket?: Socket) => {
+  process.on('message', ({ connection, source, cookie }: SocketTag, socket?: Socket) => {
     if (socket === undefined || service === undefined) return closed(connection)
     send({ type: 'taken', connection })
     const left = (how: Departure) => send({ type: 'left', connection, how })
     service.serve(adoptSocket(socket), connection, source, {
       left,
       closed: () => closed(connection),
+      cookie: Buffer.from(cookie, 'hex'),
     })
   })
 

@@ -7,6 +7,7 @@ import ssh2, {
   type Server,
 } from 'ssh2'
 import { background, type Log } from '../../log.ts'
+import type { BoundExchange } from '../bound-exchange.ts'
 import { parseCertificate } from '../certificate.ts'
 import { certifiedSignatureAlgorithm, signatureAlgorithms } from '../key-types.ts'
 import { parsePublicKeyBlob } from '../public-key.ts'
@@ -29,6 +30,8 @@ export interface AuthAttempt {
   readonly signature: Buffer
   /** What was signed: RFC 4252 section 7, over this connection's exchange hash. */
   readonly signedData: Buffer
+  /** The key exchange behind that hash, where the handlers gave a cookie. */
+  readonly exchange?: BoundExchange
 }
 
 export interface SshServerOptions {
@@ -48,6 +51,8 @@ export interface SshServerOptions {
 }
 
 export interface ServerHandlers {
+  /** For our first KEXINIT: it shows in the exchange hash, which logins sign. A random one without it. */
+  readonly cookie?: Buffer
   /** Verifies the signature, and says whether this is somebody. */
   authenticate(attempt: AuthAttempt): Promise<boolean>
   /**
@@ -146,6 +151,8 @@ export function createSshServer(options: SshServerOptions): SshServer {
     client.on('end', () => connection.died())
     if (stranger === undefined) return connection.destroy()
     const { handlers } = stranger
+    // Our KEXINIT follows when this returns.
+    if (handlers.cookie !== undefined) client._protocol.bindExchange(handlers.cookie)
 
     let tries = 0
     const failed = (context: AuthContext) => {
@@ -179,12 +186,14 @@ export function createSshServer(options: SshServerOptions): SshServer {
       if (boundHostKey !== undefined && !boundHostKey.equals(shownHostKey)) return failed(context)
       // Yes to all: who asks with a key that is not theirs learns nothing.
       if (rawSignature === undefined || blob === undefined) return context.accept()
+      const exchange = client._protocol.boundExchange
       const attempt: AuthAttempt = {
         user: context.username,
         algorithm: requestedAlgo,
         key: key.data,
         signature: rawSignature,
         signedData: blob,
+        ...(exchange === undefined ? {} : { exchange }),
       }
       handlers.authenticate(attempt).then(
         (accepted) => (accepted ? context.accept() : failed(context)),
@@ -197,6 +206,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
     })
     client.once('ready', () => {
       clearTimeout(stranger.grace)
+      client._protocol.forgetBoundExchange()
       stranger.departure = undefined
       isIn = true
       connection.start()

@@ -2,11 +2,17 @@
 declare module 'ssh2' {
   import type { EventEmitter } from 'node:events'
   import type { Duplex } from 'node:stream'
+  import type { BoundExchange } from '../bound-exchange.ts'
 
   /** The transport of one connection. */
   export interface Protocol {
     takeConnection(onMessage: (payload: Buffer) => void, onExchange: () => void): void
     readonly exchangingKeys: boolean
+    /** Puts this cookie of 16 bytes into our first KEXINIT: call it before that is sent. */
+    bindExchange(cookie: Buffer): void
+    /** The hash of the first key exchange by name, and its input, once it is computed. */
+    readonly boundExchange: BoundExchange | undefined
+    forgetBoundExchange(): void
     /** Of the first key exchange, once that is done. */
     readonly sessionId: Buffer | undefined
     /** What the server has shown at the first key exchange, and what it signed that with. */

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
@@ -10,8 +10,10 @@ import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { workerMetrics } from '../../../src/bastion/wire/worker-metrics.ts'
 import { parseConfig } from '../../../src/config.ts'
 import type { SessionId } from '../../../src/recorder/index.ts'
+import { formatPublicKey } from '../../../src/ssh/index.ts'
 import { eventually } from '../../support/installation.ts'
 import { silent } from '../../support/postgres.ts'
+import { publicKeyOf } from '../../support/ssh-authority.ts'
 import { forkWorker } from '../../support/worker-process.ts'
 import { actor, openMonitorFixture } from './monitor-fixture.ts'
 
@@ -118,11 +120,15 @@ test.each([
 
 /** A worker that has a session and a forward in it, and will end neither. */
 async function goingOn(what = 'go-on') {
-  const { tenant, attempt } = await fixture.somebody()
+  const { tenant, slug } = await fixture.somebody()
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const line = formatPublicKey(publicKeyOf(privateKey))
+  await product.auth.addKey(tenant, 'demo', line, {}, actor)
   await product.access.addGrant(tenant, { user: 'demo', target: 'web1', allow: ['agent'] }, actor)
-  const login = JSON.stringify(attempt(), (_key, value) =>
-    value?.type === 'Buffer' ? { base64: Buffer.from(value.data).toString('base64') } : value,
-  )
+  const login = JSON.stringify({
+    user: slug,
+    pem: privateKey.export({ format: 'pem', type: 'pkcs8' }),
+  })
   const worker = await start(what, [login])
   const server = createServer({ pauseOnConnect: true }, (socket) =>
     worker.serve(randomUUID() as ConnectionId, socket, '198.51.100.4', { release: () => {} }),
