@@ -3,7 +3,6 @@ import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { SessionKilled } from '../wire/errors.ts'
-import type { KillNotices } from '../wire/kill-notices.ts'
 import type { Admitted } from './admission.ts'
 import { ConnectionUnknown, RequestCrossed, RequestForged } from './errors.ts'
 
@@ -17,6 +16,14 @@ export interface AuthorizationState {
   readonly givenAtMs: number
   /** The host key, or host certificate, that was last accepted for its target: the worker may rely on it. */
   hostKey: Buffer | undefined
+}
+
+/** A session that has not ended. */
+export interface SessionState {
+  /** The id of the authorization that it was started with. */
+  readonly authorization: string
+  /** Why it was killed, once it was: from then on only its end is put on record, however late that is. */
+  killed: string | undefined
 }
 
 /** The right to one signature, for one session, with the key for its target. */
@@ -53,8 +60,7 @@ export interface ConnectionState {
   readonly inner: Set<ConnectionId>
   readonly authorizations: Map<string, AuthorizationState>
   readonly leases: Map<string, LeaseState>
-  /** Each session with the id of the authorization that it was started with. */
-  readonly sessions: Map<SessionId, string>
+  readonly sessions: Map<SessionId, SessionState>
   /** Forwards that are open or being opened. */
   readonly forwards: Map<string, ForwardState>
   /** The last login: each is verified after the one before. */
@@ -170,33 +176,29 @@ export function requireAuthorization(state: ConnectionState, id: string): Author
 
 /** The authorization that a session was started with. */
 export function requireSession(state: ConnectionState, session: SessionId): Authorization {
-  const id = state.sessions.get(session)
-  if (id !== undefined) return requireAuthorization(state, id).authorization
+  const known = state.sessions.get(session)
+  if (known !== undefined) return requireAuthorization(state, known.authorization).authorization
   throw unknownTo(state, 'a session', ({ sessions }) => sessions.has(session))
 }
 
 /** The same for a session that goes on: for a killed one only its end is put on record. */
-export function requireLive(
-  state: ConnectionState,
-  session: SessionId,
-  kills: KillNotices,
-): Authorization {
+export function requireLive(state: ConnectionState, session: SessionId): Authorization {
   const authorization = requireSession(state, session)
-  const reason = kills.reasonFor(session)
+  const reason = state.sessions.get(session)?.killed
   if (reason !== undefined) throw new SessionKilled(reason)
   return authorization
 }
 
 /** A session is over, and so is everything that was given for it. */
 export function forgetSession(state: ConnectionState, session: SessionId): void {
-  state.authorizations.delete(state.sessions.get(session) ?? '')
+  state.authorizations.delete(state.sessions.get(session)?.authorization ?? '')
   state.sessions.delete(session)
   for (const [id, lease] of state.leases) if (lease.session === session) state.leases.delete(id)
 }
 
 /** Forgets the authorizations that have started no session and can start none any longer. */
 export function forgetExpired({ authorizations, sessions }: ConnectionState): void {
-  const used = new Set(sessions.values())
+  const used = new Set([...sessions.values()].map(({ authorization }) => authorization))
   for (const [id, { givenAtMs }] of authorizations) {
     if (performance.now() - givenAtMs < unusedMs) return
     if (!used.has(id)) authorizations.delete(id)

@@ -13,7 +13,6 @@ import type { SessionId } from '../../recorder/index.ts'
 import { Turns } from '../../turns.ts'
 import type { ConnectionId, ForwardEnd, ForwardRequest } from '../wire/calls.ts'
 import { TooManyForwards } from '../wire/errors.ts'
-import type { KillNotices } from '../wire/kill-notices.ts'
 import {
   type ConnectionState,
   type ConnectionTable,
@@ -43,14 +42,12 @@ const interrupted: ForwardOutcome = { bytesIn: 0, bytesOut: 0, ended: 'interrupt
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ConnectionTable
-  readonly #kills: KillNotices
   /** Left by a worker that is no more, and not yet on record. */
   readonly #abandoned: { readonly identity: Identity; readonly open: ForwardState }[] = []
 
-  constructor(deps: ForwardMonitorDeps, connections: ConnectionTable, kills: KillNotices) {
+  constructor(deps: ForwardMonitorDeps, connections: ConnectionTable) {
     this.#deps = deps
     this.#connections = connections
-    this.#kills = kills
   }
 
   async open(
@@ -59,7 +56,7 @@ export class ForwardMonitor {
     wish: ForwardRequest,
   ): Promise<{ readonly forward: string } | Denial> {
     const state = this.#connections.require(id)
-    const place = requireLive(state, session, this.#kills)
+    const place = requireLive(state, session)
     const identity = requireIdentity(state)
     if (state.forwards.size >= forwardsMax) throw new TooManyForwards()
     const { kind } = wish

@@ -23,7 +23,6 @@ import type { Turns } from '../../turns.ts'
 import type { Broker, Client, ConnectionId, Jump } from '../wire/calls.ts'
 import type { Destination } from '../wire/destination.ts'
 import type { Headcount } from '../wire/headcount.ts'
-import { KillNotices } from '../wire/kill-notices.ts'
 import type { Admitted } from './admission.ts'
 import {
   type ConnectionState,
@@ -87,7 +86,6 @@ const jumpsMax = 16
 export class Monitor implements Broker {
   readonly #deps: MonitorDeps
   readonly #connections = new ConnectionTable()
-  readonly #kills = new KillNotices()
   readonly #sessions: SessionMonitor
   readonly #forwards: ForwardMonitor
   #logins = 0
@@ -107,8 +105,8 @@ export class Monitor implements Broker {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps
-    const forwards = new ForwardMonitor(deps, this.#connections, this.#kills)
-    const sessions = new SessionMonitor(deps, this.#connections, this.#kills, forwards)
+    const forwards = new ForwardMonitor(deps, this.#connections)
+    const sessions = new SessionMonitor(deps, this.#connections, forwards)
     this.#sessions = sessions
     this.#forwards = forwards
     this.startSession = (...args) => sessions.start(...args)
@@ -141,7 +139,7 @@ export class Monitor implements Broker {
 
   /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
   kill(session: SessionId, reason: string): void {
-    this.#kills.note(session, reason)
+    this.#sessions.kill(session, reason)
   }
 
   /** The same for one forward. False: the worker has none to end. */

@@ -5,7 +5,7 @@ import { type HostProof, readProvenLogin } from '../../ssh/index.ts'
 import type { KeyLease, Vault } from '../../vault/index.ts'
 import type { ConnectionId, StartFacts } from '../wire/calls.ts'
 import type { Headcount } from '../wire/headcount.ts'
-import type { KillNotices } from '../wire/kill-notices.ts'
+import { KillNotices } from '../wire/kill-notices.ts'
 import {
   type ConnectionTable,
   forgetSession,
@@ -42,17 +42,11 @@ export class SessionMonitor {
   readonly #deps: SessionMonitorDeps
   readonly #connections: ConnectionTable
   readonly #forwards: ForwardMonitor
-  readonly #kills: KillNotices
+  readonly #kills = new KillNotices()
   #isLost = false
 
-  constructor(
-    deps: SessionMonitorDeps,
-    connections: ConnectionTable,
-    kills: KillNotices,
-    forwards: ForwardMonitor,
-  ) {
+  constructor(deps: SessionMonitorDeps, connections: ConnectionTable, forwards: ForwardMonitor) {
     this.#deps = deps
-    this.#kills = kills
     this.#connections = connections
     this.#forwards = forwards
   }
@@ -68,6 +62,15 @@ export class SessionMonitor {
     return false
   }
 
+  /** Word of a kill can come before the answer to the start: it is kept until then. */
+  kill(session: SessionId, reason: string): void {
+    this.#kills.note(session, reason)
+    for (const [, { sessions }] of this.#connections) {
+      const known = sessions.get(session)
+      if (known !== undefined) known.killed ??= reason
+    }
+  }
+
   async start(id: ConnectionId, authorization: string, facts: StartFacts) {
     const { access, sessionsOf, node } = this.#deps
     const state = this.#connections.require(id)
@@ -81,7 +84,8 @@ export class SessionMonitor {
       return await this.#connections.during(id, state, async () => {
         const started = await access.startSession(allowed, start)
         if (!this.#isLost) {
-          state.sessions.set(started.session, authorization)
+          const killed = this.#kills.reasonFor(started.session)
+          state.sessions.set(started.session, { authorization, killed })
           return started
         }
         // The worker ended while its session was started, and does not end it.
@@ -99,11 +103,11 @@ export class SessionMonitor {
   async leaseKey(id: ConnectionId, authorization: string, session: SessionId): Promise<KeyLease> {
     const state = this.#connections.require(id)
     const allowed = requireAuthorization(state, authorization)
-    requireLive(state, session, this.#kills)
+    requireLive(state, session)
     const lease = await this.#connections.during(id, state, () =>
       this.#deps.access.leaseKey(allowed.authorization, session),
     )
-    requireLive(state, session, this.#kills)
+    requireLive(state, session)
     // One lease at a time: a session that dials anew does not use the last one.
     for (const [old, { session: of }] of state.leases) {
       if (of === session) state.leases.delete(old)
@@ -135,7 +139,7 @@ export class SessionMonitor {
     const leased = state.leases.get(lease)
     if (leased === undefined) throw unknownTo(state, 'a key', ({ leases }) => leases.has(lease))
     state.leases.delete(lease)
-    requireLive(state, leased.session, this.#kills)
+    requireLive(state, leased.session)
     const { access, vault } = this.#deps
     const { authorization, hostKey } = leased.allowed
     // A worker makes these two checks before it asks for a signature.
@@ -147,17 +151,17 @@ export class SessionMonitor {
     }
     // A certificate may have been revoked since, or have expired.
     if (!(await access.checkHostKey(authorization, proof.hostKey))) throw new HostKeyReplaced()
-    requireLive(state, leased.session, this.#kills)
+    requireLive(state, leased.session)
     return vault.sign(lease, data, algorithm)
   }
 
   async upstreamOpened(id: ConnectionId, authorization: string, session: SessionId) {
     const state = this.#connections.require(id)
     requireAuthorization(state, authorization)
-    const startedWith = requireLive(state, session, this.#kills)
+    const startedWith = requireLive(state, session)
     if (startedWith.id !== authorization) throw new RequestForged('a session')
     await this.#deps.access.upstreamOpened(startedWith, session)
-    requireLive(state, session, this.#kills)
+    requireLive(state, session)
   }
 
   /** Also for a session that was killed: the operations before that are put on record. */
