@@ -23,6 +23,10 @@ class FairQueue<Item> {
     this.#size++
   }
 
+  sizeOf({ tenant, user }: TurnOwner): number {
+    return this.#lines.get(tenant)?.get(user)?.length ?? 0
+  }
+
   /** Takes the next item of the first tenant that may have one; that tenant and user go to the back. */
   take(mayHave: (tenant: string) => boolean): Item | undefined {
     for (const [tenant, users] of this.#lines) {
@@ -76,6 +80,11 @@ export class Turns {
   /** Owners that wait for a turn. */
   get waiting(): number {
     return this.#waiting.size
+  }
+
+  /** The same of one owner. */
+  waitingOf(owner: TurnOwner): number {
+    return this.#waiting.sizeOf(owner)
   }
 
   /**

@@ -11,6 +11,7 @@ import type { WorkerSettings } from '../wire/messages.ts'
 import { Admission, type Admitted } from './admission.ts'
 import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
 import { JumpCertificates } from './jump-certificates.ts'
+import { LogPace } from './log-pace.ts'
 import type { Turned } from './metrics.ts'
 import type { MonitorDeps } from './monitor.ts'
 import { Penalties } from './penalties.ts'
@@ -23,6 +24,8 @@ export interface BastionDeps
     | 'loginGraceMs'
     | 'penalties'
     | 'turns'
+    | 'callTurns'
+    | 'logPace'
     | 'authTriesMax'
     | 'connectionsOf'
     | 'sessionsOf'
@@ -62,6 +65,12 @@ const drainPollMs = 100
 /** Logins that are looked up at the same time: six of one tenant, and two for others. */
 const loginsMax = 8
 
+/**
+ * Calls that are answered at the same time: eleven of one tenant, and five for others. A worker holds the
+ * others back, so that none waits for the database for longer than that allows.
+ */
+const callsMax = 16
+
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
   const admission = new Admission(limits)
@@ -89,6 +98,8 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       loginGraceMs: limits.loginGraceMs,
       penalties,
       turns: new Turns(loginsMax),
+      callTurns: new Turns(callsMax),
+      logPace: new LogPace(),
       authTriesMax: limits.authTriesMax,
       connectionsOf: new Headcount(limits.connectionsPerUserMax),
       sessionsOf: new Headcount(limits.sessionsPerUserMax),

@@ -19,7 +19,7 @@ import {
   type ServerHostKey,
 } from '../../ssh/index.ts'
 import type { Tenants } from '../../tenant/index.ts'
-import type { Turns } from '../../turns.ts'
+import type { TurnOwner, Turns } from '../../turns.ts'
 import type { Broker, Client, ConnectionId, Jump } from '../wire/calls.ts'
 import type { Destination } from '../wire/destination.ts'
 import type { Headcount } from '../wire/headcount.ts'
@@ -40,6 +40,7 @@ import {
 import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
 import { targetAt, wishOf } from './jump-wish.ts'
+import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
@@ -60,6 +61,9 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
   /** A login takes one. The other connections of the database are for users who are logged in. */
   readonly turns: Turns
+  /** Calls of all workers, except logins, take one: each tenant has a fair share of the database. */
+  readonly callTurns: Turns
+  readonly logPace: LogPace
   /** The time that a worker gives a connection to log in. */
   readonly loginGraceMs: number
   /** How often one connection may try to log in. */
@@ -69,6 +73,8 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly log: Log
 }
 
+/** The share of connections without a login. No tenant has this id. */
+const strangers = 'strangers'
 /** A name that no tenant can have, so that a malformed user name costs the same look-up. */
 const nobody = 'nobody-has-this-name'
 /** Of one connection, those of sessions that are not over: a worker keeps fewer. */
@@ -149,6 +155,15 @@ export class Monitor implements Broker {
 
   hasForward(forward: string): boolean {
     return this.#forwards.has(forward)
+  }
+
+  /** The tenant and user of a call on this connection; before a login, its source address. */
+  ownerOf(id: ConnectionId): TurnOwner {
+    const state = this.#connections.find(id)
+    const identity = state?.identity
+    return identity === undefined
+      ? { tenant: strangers, user: state?.source ?? '' }
+      : { tenant: identity.tenant, user: identity.user.id }
   }
 
   /**

@@ -4,6 +4,7 @@ import { Socket as NetSocket, type Socket } from 'node:net'
 import { background, type Log } from '../../log.ts'
 import { type Figures, type KnownMetrics, parseFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
+import type { Turns } from '../../turns.ts'
 import { callLimits } from '../wire/call-limits.ts'
 import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
 import {
@@ -21,6 +22,7 @@ import {
 import type { Admitted } from './admission.ts'
 import { AnswerTooLarge, RequestCrossed, RequestForged, WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'
+import { entriesOf, type LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import { Monitor, type MonitorDeps } from './monitor.ts'
 
@@ -65,6 +67,8 @@ export class WorkerProcess {
   readonly #process: ChildProcess
   readonly #monitor: Monitor
   readonly #log: Log
+  readonly #callTurns: Turns
+  readonly #logPace: LogPace
   readonly #counts: Pick<BastionMetrics, 'forgedRequests' | 'workersKilled'>
   readonly #ready = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
@@ -100,6 +104,8 @@ export class WorkerProcess {
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
     this.#counts = deps.metrics
+    this.#callTurns = deps.callTurns
+    this.#logPace = deps.logPace
     this.#monitor = new Monitor(deps)
     this.#process = fork()
     this.#process.on('error', (err) => {
@@ -393,7 +399,7 @@ export class WorkerProcess {
       return this.kill('it asks for too much at a time')
     }
     try {
-      const value = await answerCall(this.#monitor, call)
+      const value = await this.#answerInTurn(call)
       const frame = encodeFrame({ type: 'answer', id, value } satisfies ToWorker)
       // A message that the worker does not take would end it.
       if (frame.length > mainFrameBytesMax) throw new AnswerTooLarge()
@@ -406,6 +412,16 @@ export class WorkerProcess {
       this.#calls--
       this.#callBytes -= bytes
     }
+  }
+
+  async #answerInTurn(call: Call): Promise<unknown> {
+    // A login has turns of its own.
+    if (call.method === 'login') return answerCall(this.#monitor, call)
+    const owner = this.#monitor.ownerOf(call.args[0])
+    // Before the turn: whoever is held back takes nobody's.
+    await this.#logPace.take(owner.user, entriesOf(call))
+    using _turn = await this.#callTurns.take(owner)
+    return await answerCall(this.#monitor, call)
   }
 
   #failed({ method }: Call, err: unknown): void {

@@ -7,6 +7,7 @@ import { afterAll } from 'vitest'
 import { openProduct, type Product } from '../../../src/app.ts'
 import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
 import { JumpCertificates } from '../../../src/bastion/monitor/jump-certificates.ts'
+import { LogPace } from '../../../src/bastion/monitor/log-pace.ts'
 import { createBastionMetrics } from '../../../src/bastion/monitor/metrics.ts'
 import { Monitor, type MonitorDeps } from '../../../src/bastion/monitor/monitor.ts'
 import { Penalties } from '../../../src/bastion/monitor/penalties.ts'
@@ -78,6 +79,8 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
     loginGraceMs: 120_000,
     penalties: new Penalties(parseConfig({}).limits.penalties),
     turns: new Turns(6),
+    callTurns: new Turns(16),
+    logPace: new LogPace(),
     authTriesMax: 6,
     connectionsOf: new Headcount(100),
     sessionsOf: new Headcount(100),
