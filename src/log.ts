@@ -45,6 +45,14 @@ export function createLog(
   )
 }
 
+/**
+ * Lets work go on without a waiter. When it fails, the log says what was lost by it. A promise that nobody
+ * catches would end the process.
+ */
+export function background(work: Promise<unknown>, log: Log, lost: string): void {
+  work.catch((err: unknown) => log.error({ err, lost }, 'work in the background failed'))
+}
+
 function escaped(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }

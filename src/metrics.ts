@@ -85,16 +85,33 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A page of this process's figures and those of others, which are summed. */
+const pageEveryMs = 1000
+
+/**
+ * A page with the sums of this process's figures and those of other processes. The figures are collected
+ * once a second at most, for all readers together: a reader that comes sooner waits for the next page, so
+ * that each page is newer than its request.
+ */
 export function mergeMetrics(
   registry: Metrics,
   others: () => Promise<readonly Figures[]>,
+  everyMs = pageEveryMs,
 ): MetricsPage {
+  let startedAtMs = -Infinity
+  let next: Promise<string> | undefined
+  const collect = async () => {
+    const waitMs = Math.max(0, startedAtMs + everyMs - performance.now())
+    await new Promise((resolve) => setTimeout(resolve, waitMs))
+    startedAtMs = performance.now()
+    next = undefined
+    const [own, theirs] = await Promise.all([registry.getMetricsAsJSON(), others()])
+    return sum([own, ...theirs]).metrics()
+  }
   return {
     contentType: registry.contentType,
-    async metrics() {
-      const [own, theirs] = await Promise.all([registry.getMetricsAsJSON(), others()])
-      return sum([own, ...theirs]).metrics()
+    metrics() {
+      next ??= collect()
+      return next
     },
   }
 }

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 
 /** Lowest first. A module may import from the lines above its own, never from its own line. */
 const layers = [
-  ['boot-clock', 'bytes', 'errors', 'secret'],
+  ['boot-clock', 'bytes', 'errors', 'secret', 'turns'],
   ['config', 'log', 'metrics'],
   ['postgres', 'redis', 'ssh', 'http'],
   ['audit'],
@@ -142,4 +142,18 @@ test.each(Object.entries(keepers))('only %s is imported by src/%s', (name, folde
   expect(
     importers.filter((file) => !file.startsWith(folder) && !file.startsWith('cli/doctor')),
   ).toEqual([])
+})
+
+/** Operands of `void` that are no promises. */
+const notPromises =
+  /^(?:\(await |[\w.#]+\.(?:reply|destroy|write|stdin\.end|#loans\.ask)\(|this\.#open--)/
+
+test.each(files)('%s leaves no promise without a handler for its failure', (file) => {
+  // A promise goes to background(), which logs what was lost, or has a catch of its own.
+  const operands = readFileSync(`src/${file}`, 'utf8')
+    .split('\n')
+    .filter((line) => !/^\s*(?:\/\/|\*|\/\*)/.test(line))
+    .flatMap((line) => [...line.matchAll(/(?:^|=> |return |else |\) |[;:?] )\s*void ([a-z#(].*)/g)])
+    .map(([, operand = '']) => operand)
+  expect(operands.filter((operand) => !notPromises.test(operand))).toEqual([])
 })

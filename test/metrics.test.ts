@@ -70,3 +70,23 @@ test.each([
 ])('attack: a worker sends %s for its figures', (_what, text) => {
   expect(parseFigures(text, known)).toBeUndefined()
 })
+
+test('attack: three hundred readers at the same time cost one collection, and each page is new', async () => {
+  const registry = new Registry()
+  const counter = new Counter({ name: 'acts_total', help: 'a', registers: [registry] })
+  let collections = 0
+  const page = mergeMetrics(
+    registry,
+    async () => {
+      collections++
+      return []
+    },
+    50,
+  )
+  const read = (times: number) => Promise.all(Array.from({ length: times }, () => page.metrics()))
+  await read(300)
+  expect(collections).toBe(1)
+  counter.inc()
+  for (const text of await read(300)) expect(text).toContain('acts_total 1\n')
+  expect(collections).toBe(2)
+})

@@ -19,7 +19,7 @@ export interface Authorization {
   readonly login: string
   /** All that may be done with this login there. */
   readonly allow: readonly ChannelKind[]
-  /** RFC 3339, UTC: until when a session may be started with it. */
+  /** RFC 3339, UTC: until then a session may be started with it. */
   readonly expiresAt: string
   readonly keyFingerprint: string
   /** The only command that may run, in place of whatever is asked for. */
@@ -34,25 +34,39 @@ export interface Minted {
   readonly grant: string
   /** Set when its one session was started. */
   session: SessionId | undefined
+  /** On the clock of the mint. */
+  goodUntilMs: number
 }
 
+/** Of an unused authorization; and from the start of its session on, for the login at the target. */
 const lifeMs = 60_000
+/** Of all tenants. Each is some two kilobytes. */
 const mintedMax = 10_000
-/** Of those that have no session yet, so that nobody's rush keeps the others out. */
+/** Authorizations of one user that have no session yet. */
 const unusedPerUserMax = 1000
 
 /**
- * The authorizations that were made here and are still good. Each is for one session; after that
- * and until it expires, it only gets that session to its target.
+ * The authorizations that were made here and are still good. Each is for one session; after the start of
+ * the session it only gets that session to its target.
+ *
+ * When there are too many, the user with the most in the tenant with the most loses the oldest one. So
+ * nobody's rush refuses anything to a tenant, or a user, that has fewer.
  */
 export class Mint {
+  /** The authorization that expires first is first. */
   readonly #minted = new Map<string, Minted>()
-  /** How many of them each user has that have no session. */
+  readonly #bySession = new Map<SessionId, string>()
+  /** By tenant and user; the oldest first. */
+  readonly #owners = new Map<TenantId, TenantShare>()
+  /** Authorizations without a session, by user. */
   readonly #unused = new Map<string, number>()
   readonly #now: () => number
+  readonly #max: number
 
-  constructor(now: () => number = () => Date.now()) {
+  /** The clock is one that nobody can set: milliseconds from any moment on. */
+  constructor(now: () => number = () => performance.now(), max = mintedMax) {
     this.#now = now
+    this.#max = max
   }
 
   /** Throws AuthorizationsExhausted. */
@@ -63,30 +77,30 @@ export class Mint {
     readonly grant: string
   }): Authorization {
     this.#forgetExpired()
-    const person = facts.identity.user.id
-    const theirs = this.#unused.get(person) ?? 0
-    if (this.#minted.size >= mintedMax || theirs >= unusedPerUserMax) {
-      throw new AuthorizationsExhausted()
-    }
-    const expiresAt = new Date(this.#now() + lifeMs).toISOString()
+    const { user, tenant } = facts.identity
+    const unused = this.#unused.get(user.id) ?? 0
+    if (unused >= unusedPerUserMax) throw new AuthorizationsExhausted()
+    if (this.#minted.size >= this.#max) this.#makeRoom(tenant, user.id)
+    const expiresAt = new Date(Date.now() + lifeMs).toISOString()
     const authorization = Object.freeze({ ...facts.authorization, id: randomUUID(), expiresAt })
-    this.#minted.set(authorization.id, { ...facts, authorization, session: undefined })
-    this.#unused.set(person, theirs + 1)
+    this.#add({ ...facts, authorization, session: undefined, goodUntilMs: this.#now() + lifeMs })
     return authorization
   }
 
-  /** Gives it the one session that it is for; how many of those there may be is others' to say. */
+  /** Gives it the one session that it is for. The number of those is bounded elsewhere. */
   use(minted: Minted, session: SessionId): void {
+    const { id } = minted.authorization
+    this.forget(id)
+    // Behind the others, because it expires later.
     minted.session = session
-    this.#leave(minted)
+    minted.goodUntilMs = this.#now() + lifeMs
+    this.#add(minted)
   }
 
   /** The facts behind an authorization that was made here. Throws AuthorizationInvalid. */
   check(given: Authorization): Minted {
     const minted = this.#minted.get(given.id)
-    if (minted === undefined || Date.parse(minted.authorization.expiresAt) <= this.#now()) {
-      throw new AuthorizationInvalid()
-    }
+    if (minted === undefined || minted.goodUntilMs <= this.#now()) throw new AuthorizationInvalid()
     // A copy may have been changed.
     if (minted.authorization !== given) throw new AuthorizationInvalid()
     return minted
@@ -103,28 +117,75 @@ export class Mint {
     const minted = this.#minted.get(id)
     if (minted === undefined) return
     this.#minted.delete(id)
-    if (minted.session === undefined) this.#leave(minted)
+    const { tenant, user } = minted.identity
+    const share = this.#owners.get(tenant)
+    if (share?.delete(user.id, id) === true) this.#owners.delete(tenant)
+    if (minted.session !== undefined) this.#bySession.delete(minted.session)
+    else count(this.#unused, user.id, -1)
   }
 
-  #leave({ identity }: Minted): void {
-    const person = identity.user.id
-    const left = (this.#unused.get(person) ?? 1) - 1
-    if (left === 0) this.#unused.delete(person)
-    else this.#unused.set(person, left)
-  }
-
-  /** Its session has ended: nothing is left to do with it. */
+  /** Its session has ended. */
   forgetSession(session: SessionId): void {
-    for (const [id, minted] of this.#minted) {
-      if (minted.session === session) return this.forget(id)
-    }
+    this.forget(this.#bySession.get(session) ?? '')
   }
 
-  /** All live equally long, so the oldest expire first. */
+  #add(minted: Minted): void {
+    const { id } = minted.authorization
+    const { tenant, user } = minted.identity
+    this.#minted.set(id, minted)
+    const share = this.#owners.get(tenant) ?? new TenantShare()
+    this.#owners.set(tenant, share)
+    share.add(user.id, id)
+    if (minted.session !== undefined) this.#bySession.set(minted.session, id)
+    else count(this.#unused, user.id, 1)
+  }
+
+  /** Throws AuthorizationsExhausted where the one who asks has the most. */
+  #makeRoom(tenant: TenantId, user: string): void {
+    const [owner, share] = largest(this.#owners)
+    const [holder, ids] = largest(share.users)
+    if (owner === tenant && holder === user) throw new AuthorizationsExhausted()
+    const [oldest = ''] = ids
+    this.forget(oldest)
+  }
+
   #forgetExpired(): void {
-    for (const [id, { authorization }] of this.#minted) {
-      if (Date.parse(authorization.expiresAt) > this.#now()) return
+    for (const [id, { goodUntilMs }] of this.#minted) {
+      if (goodUntilMs > this.#now()) return
       this.forget(id)
     }
   }
 }
+
+/** The authorizations of one tenant. */
+class TenantShare {
+  readonly users = new Map<string, Set<string>>()
+  size = 0
+
+  add(user: string, id: string): void {
+    const ids = this.users.get(user) ?? new Set()
+    this.users.set(user, ids.add(id))
+    this.size++
+  }
+
+  /** True when none is left. */
+  delete(user: string, id: string): boolean {
+    const ids = this.users.get(user)
+    if (ids?.delete(id) === true) this.size--
+    if (ids?.size === 0) this.users.delete(user)
+    return this.size === 0
+  }
+}
+
+function largest<Key, Value extends { readonly size: number }>(
+  shares: ReadonlyMap<Key, Value>,
+): readonly [Key, Value] {
+  return [...shares].reduce((most, one) => (one[1].size > most[1].size ? one : most))
+}
+
+function count(counts: Map<string, number>, name: string, by: number): void {
+  const now = (counts.get(name) ?? 0) + by
+  if (now <= 0) counts.delete(name)
+  else counts.set(name, now)
+}
+

@@ -1,6 +1,6 @@
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Actor } from '../auth/index.ts'
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import {
   type Database,
   type InstanceId,
@@ -123,7 +123,10 @@ export class Kills {
     }
     const kills = await this.#database.listen(killChannel, heard)
     const changes = await this.#database.listen(changeChannel, heard)
-    const sweep = setInterval(() => void this.#sweep(looks, lookAtAll), sweepMs).unref()
+    const sweep = setInterval(
+      () => background(this.#sweep(looks, lookAtAll), this.#log, 'a look for sessions that must end'),
+      sweepMs,
+    ).unref()
     const again = setInterval(lookAtAll, lookAgainMs).unref()
     return async () => {
       clearInterval(sweep)

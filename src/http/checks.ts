@@ -31,7 +31,8 @@ export function shareChecks(
   return () => {
     if (report !== undefined) return report
     report = runChecks(checks)
-    void report.then(() => setTimeout(() => (report = undefined), shareMs).unref())
+    const forget = () => setTimeout(() => (report = undefined), shareMs).unref()
+    report.then(forget, forget)
     return report
   }
 }

@@ -1,5 +1,5 @@
 import { accessSync, constants } from 'node:fs'
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import { type Channel, type ChannelRequest, Reader, WireError, Writer } from '../ssh/index.ts'
 import { type DemoAccount, isAcceptedVariable } from './demo-account.ts'
 import {
@@ -57,7 +57,11 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
     for (const chunk of early) started.write(chunk, () => channel.consumed(chunk.length))
     early = []
     if (ended) started.end()
-    void started.done.then((ending) => finish(channel, ending))
+    background(
+      started.done.then((ending) => finish(channel, ending)),
+      log,
+      'the end of a demo session',
+    )
     return true
   }
 
@@ -125,11 +129,15 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
 }
 
 function finish(channel: Channel, ending: Ending): void {
+  // A client that has gone does not need it.
+  const tell = (name: string, payload: Buffer) => {
+    channel.request(name, payload, false).catch(() => {})
+  }
   if ('exitStatus' in ending) {
-    void channel.request('exit-status', new Writer().u32(ending.exitStatus).build(), false)
+    tell('exit-status', new Writer().u32(ending.exitStatus).build())
   } else {
     const payload = new Writer().text(ending.exitSignal).boolean(false).text('').text('').build()
-    void channel.request('exit-signal', payload, false)
+    tell('exit-signal', payload)
   }
   channel.eof()
   channel.close()

@@ -8,7 +8,7 @@ import {
   startLocalDatabase,
   startRedis,
 } from '../local/index.ts'
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import { migrate } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
 
@@ -79,10 +79,11 @@ async function startDatabase(
   }
   const database = await startLocalDatabase({ home, migrations, log })
   let stopping = false
-  void database.exited.then(() => {
+  const ended = database.exited.then(() => {
     if (!stopping)
       log.error('the embedded Postgres ended: nothing works until you start `up` again')
   })
+  background(ended, log, 'the word that the embedded Postgres ended')
   closing.defer(() => {
     stopping = true
     return database.stop()

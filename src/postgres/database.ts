@@ -3,6 +3,7 @@ import type pg from 'pg'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Secret } from '../secret.ts'
+import { Turns } from '../turns.ts'
 import { DatabaseRoleWrong, DatabaseUnavailable, isRetryable } from './errors.ts'
 import type { InstanceId } from './instance-id.ts'
 import { Listener, type Listening, type OnPayload } from './listener.ts'
@@ -95,6 +96,8 @@ class PooledDatabase implements Database {
   readonly #limits: PoolLimits
   readonly #listener: Listener
   readonly #metrics: DatabaseMetrics
+  /** A tenant whose transactions wait for its log leaves connections for other tenants. */
+  readonly #turns: Turns
   readonly #heardAtMs = new WeakMap<pg.PoolClient, number>()
 
   constructor({
@@ -114,6 +117,7 @@ class PooledDatabase implements Database {
       ...limits,
     }
     this.#metrics = databaseMetrics(metrics)
+    this.#turns = new Turns(this.#limits.connectionsMax)
     this.#pool = openPool(url, role, acrossTenants[role], this.#limits, instance)
     // An idle connection that the server ends is replaced when it is next needed.
     this.#pool.on('error', (err) =>
@@ -128,7 +132,8 @@ class PooledDatabase implements Database {
     { snapshot = false }: { readonly snapshot?: boolean } = {},
   ): Promise<T> {
     const isolation = snapshot ? 'isolation level repeatable read ' : ''
-    return this.#transact('read', [[`begin ${isolation}read only`], settingOf(tenant)], work)
+    const begin: Begin[] = [[`begin ${isolation}read only`], settingOf(tenant)]
+    return this.#transact('read', begin, work, tenant)
   }
 
   async write<T>(
@@ -138,7 +143,7 @@ class PooledDatabase implements Database {
   ): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#transact('write', [['begin'], settingOf(tenant)], work)
+        return await this.#transact('write', [['begin'], settingOf(tenant)], work, tenant)
       } catch (err) {
         if (!retry || attempt === attemptsMax || !isRetryable(err)) throw err
         await sleep(Math.random() * 20 * attempt)
@@ -178,7 +183,9 @@ class PooledDatabase implements Database {
     kind: Kind,
     begin: readonly Begin[],
     work: (tx: WriteTx) => Promise<T>,
+    tenant = '',
   ): Promise<T> {
+    using _turn = await this.#takeTurn(tenant)
     const client = await this.#connect()
     // The pool listens to idle connections only, and an error that nobody listens to ends the
     // process. Here the statement that runs, or the next one, fails with it.
@@ -209,10 +216,24 @@ class PooledDatabase implements Database {
     }
   }
 
-  async #connect(): Promise<pg.PoolClient> {
-    if (this.#pool.waitingCount >= this.#limits.waitingMax) {
+  /** A tenant waits in a line of its own: neither its length nor its time is another tenant's. */
+  async #takeTurn(tenant: string): Promise<Disposable> {
+    const owner = { tenant, user: '' }
+    if (this.#turns.waitingOf(owner) >= this.#limits.waitingMax) {
       throw new DatabaseUnavailable('too many transactions wait for a connection')
     }
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(), this.#limits.waitMs)
+    try {
+      return await this.#turns.take(owner, late.signal)
+    } catch (err) {
+      throw new DatabaseUnavailable('no connection became free in time', err)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async #connect(): Promise<pg.PoolClient> {
     try {
       return await this.#pool.connect()
     } catch (err) {
@@ -224,11 +245,11 @@ class PooledDatabase implements Database {
   }
 
   #measure(): void {
-    const { totalCount, idleCount, waitingCount } = this.#pool
+    const { totalCount, idleCount } = this.#pool
     const role = this.#role
     this.#metrics.connections.set({ role, state: 'used' }, totalCount - idleCount)
     this.#metrics.connections.set({ role, state: 'idle' }, idleCount)
-    this.#metrics.waiting.set({ role }, waitingCount)
+    this.#metrics.waiting.set({ role }, this.#turns.waiting)
   }
 }
 

@@ -1,18 +1,19 @@
 import { parseCertificate } from './certificate.ts'
 import { verifyUserSignature } from './signature.ts'
+import { parseUserauthRequest, type UserauthRequest } from './userauth.ts'
 import { Reader, WireError } from './wire.ts'
 
-/** What a server proves itself with at a key exchange: RFC 4253 section 8. */
+/** The proof that a server took part in a key exchange: RFC 4253 section 8. */
 export interface HostProof {
-  /** As it was shown: a key, or a certificate for one. */
+  /** The key, or the certificate for one, as the server showed it. */
   readonly hostKey: Buffer
   /** Of the exchange hash, as on the wire. */
   readonly signature: Buffer
 }
 
 /**
- * Whether the holder of a host key took part in the key exchange with this hash. Whose key it is, and
- * whether a certificate is good, is for others to say. Never throws, and takes no SHA-1.
+ * Tells whether the holder of a host key took part in the key exchange with this hash. Does not check
+ * whose key it is, or whether a certificate is good. Never throws, and takes no SHA-1.
  */
 export function verifyHostProof({ hostKey, signature }: HostProof, exchangeHash: Buffer): boolean {
   const parsed = parseCertificate(hostKey)
@@ -22,6 +23,22 @@ export function verifyHostProof({ hostKey, signature }: HostProof, exchangeHash:
     return verifyUserSignature({ key, algorithm, signature, data: exchangeHash })
   } catch (err) {
     if (err instanceof WireError) return false
+    throw err
+  }
+}
+
+/**
+ * Reads the data of a login that is to be signed, at the host that proved itself in the key exchange that
+ * the data is about. Undefined when the data is no login, or the host has not proved itself: nobody may
+ * sign it then. The side that asks for a signature and the side that signs both call this, so that what
+ * one of them takes the other one takes too.
+ */
+export function readProvenLogin(data: Buffer, proof: HostProof): UserauthRequest | undefined {
+  try {
+    const login = parseUserauthRequest(data)
+    return verifyHostProof(proof, login.exchangeHash) ? login : undefined
+  } catch (err) {
+    if (err instanceof WireError) return undefined
     throw err
   }
 }

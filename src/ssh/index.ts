@@ -7,6 +7,7 @@
  */
 
 export { matchesAddressList } from './address-list.ts'
+export { type BoundExchange, cookieBytes, isBoundTo } from './bound-exchange.ts'
 export {
   type Certificate,
   type CertificateFields,
@@ -26,7 +27,7 @@ export {
 } from './certificate-check.ts'
 export { hostKeyOffer } from './host-key-offer.ts'
 export { canonicalHost } from './host-name.ts'
-export { type HostProof, verifyHostProof } from './host-proof.ts'
+export { type HostProof, readProvenLogin, verifyHostProof } from './host-proof.ts'
 export {
   embeddedIpv4,
   formatIpAddress,

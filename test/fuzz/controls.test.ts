@@ -54,6 +54,7 @@ describe('the watchdog', () => {
     login: async () => {},
     ready: async () => true,
     open: async () => ({ bastion_connections: 0 }),
+    accused: async () => ({}),
     addTarget: async () => '',
     close: async () => {},
   })
@@ -168,6 +169,14 @@ describe('the watchdog', () => {
   test('sees connections that are left', async () => {
     const findings = await run({ ...healthy(), open: async () => ({ bastion_connections: 3 }) })
     expect(findings).toEqual(['left open: bastion_connections 3'])
+  })
+
+  test('sees a worker that was accused of a forgery', async () => {
+    const accused = async () => ({ bastion_worker_requests_forged_total: 1 })
+    const findings = await run({ ...healthy(), accused })
+    expect(findings).toEqual([
+      'an honest worker was accused: bastion_worker_requests_forged_total 1',
+    ])
   })
 })
 

@@ -45,6 +45,7 @@ export async function startNaive(library: string, manner: 'trusting' | 'late'): 
     },
     ready: async () => true,
     open: async () => ({}),
+    accused: async () => ({}),
     async addTarget(targetPort) {
       child.stdin.write(`${targetPort}\n`)
       return String(targetPort)

@@ -22,11 +22,14 @@ export interface Subject {
   ready(): Promise<boolean>
   /** What it has open now, by name: nothing, once everybody has left. */
   open(): Promise<Readonly<Record<string, number>>>
+  /** What its workers were accused of and killed for, by name: nothing, for all that outsiders did. */
+  accused(): Promise<Readonly<Record<string, number>>>
   /** Makes a target known; the answer is the user name that opens it. */
   addTarget(port: number, hostKey: string): Promise<string>
   close(): Promise<void>
 }
 
+const accusations = ['bastion_worker_requests_forged_total', 'bastion_workers_killed_total']
 const gauges = ['bastion_connections', 'bastion_sessions', 'bastion_upstream_connections']
 
 /** The real program with everything around it, and a user of ours. */
@@ -50,6 +53,10 @@ export async function startVaultTerm(): Promise<Subject> {
   const honest = await startHonestTarget()
   await addTarget('honest', honest.port, honest.hostKey)
   await vaultterm.json('grant', 'add', 'acme', '--user', 'demo', '--target', 'honest')
+  const figures = async (names: readonly string[]) => {
+    const counts = names.map(async (name) => [name, await metric(vaultterm, name)] as const)
+    return Object.fromEntries(await Promise.all(counts))
+  }
   const subject: Subject = {
     port: Number(vaultterm.sshPort),
     pid: vaultterm.pid,
@@ -64,10 +71,8 @@ export async function startVaultTerm(): Promise<Subject> {
     async ready() {
       return (await fetch(`${vaultterm.ready.portal}/readyz`)).ok
     },
-    async open() {
-      const counts = gauges.map(async (name) => [name, await metric(vaultterm, name)] as const)
-      return Object.fromEntries(await Promise.all(counts))
-    },
+    open: () => figures(gauges),
+    accused: () => figures(accusations),
     addTarget: (port, hostKey) => addTarget(`hostile-${port}`, port, hostKey),
     async close() {
       await vaultterm.close()

@@ -150,6 +150,11 @@ export async function watch(
         return `left open: ${left.map(([name, count]) => `${name} ${count}`).join(', ')}`
       })
       await settled(async () => {
+        const counts = Object.entries(await subject.accused()).filter(([, count]) => count !== 0)
+        if (counts.length === 0) return undefined
+        return `an honest worker was accused: ${counts.map(([name, count]) => `${name} ${count}`).join(', ')}`
+      })
+      await settled(async () => {
         growthBytes = (memory() ?? 0) - grownFrom
         if (growthBytes <= limits.growthBytes) return undefined
         return `it has grown by ${mebibytes(growthBytes)} MiB`

@@ -12,6 +12,7 @@ export interface Told {
   readonly type: string
   readonly id?: number
   readonly value?: unknown
+  readonly session?: string
 }
 
 /** In such a program: its end of the pipe. */

@@ -5,27 +5,29 @@ import { bootClockMs } from '../../boot-clock.ts'
 import type { Ca } from '../../ca/index.ts'
 import type { BastionLimits, Listen, WorkerLimits } from '../../config.ts'
 import type { Figures } from '../../metrics.ts'
+import { Turns } from '../../turns.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { Headcount } from '../wire/headcount.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
-import { Turns } from '../wire/turns.ts'
 import { Admission, type Admitted } from './admission.ts'
 import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
 import { JumpCertificates } from './jump-certificates.ts'
+import { LogPace } from './log-pace.ts'
 import type { Turned } from './metrics.ts'
 import type { MonitorDeps } from './monitor.ts'
 import { Penalties } from './penalties.ts'
-import { Replays } from './replays.ts'
 import { WorkerPool } from './worker-pool.ts'
 import type { ForkWorker } from './worker-process.ts'
 
 export interface BastionDeps
   extends Omit<
     MonitorDeps,
-    | 'replays'
+    | 'loginGraceMs'
     | 'penalties'
     | 'turns'
+    | 'callTurns'
+    | 'logPace'
     | 'authTriesMax'
     | 'connectionsOf'
     | 'sessionsOf'
@@ -67,8 +69,14 @@ export interface Bastion {
 }
 
 const drainPollMs = 100
-/** So many logins are looked up at a time. */
-const loginsMax = 6
+/** Logins that are looked up at the same time: six of one tenant, and two for others. */
+const loginsMax = 8
+
+/**
+ * Calls that are answered at the same time: eleven of one tenant, and five for others. A worker holds the
+ * others back, so that none waits for the database for longer than that allows.
+ */
+const callsMax = 16
 
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
@@ -95,9 +103,11 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
         }
       },
       guard: new ForwardGuard(deps.own),
-      replays: new Replays(),
+      loginGraceMs: limits.loginGraceMs,
       penalties,
       turns: new Turns(loginsMax),
+      callTurns: new Turns(callsMax),
+      logPace: new LogPace(),
       authTriesMax: limits.authTriesMax,
       // Its own bound: the worker's limit is for messages, and this one for a worker that does not keep it.
       forwardsMax: limits.forwardsPerConnectionMax + limits.listenersPerConnectionMax,

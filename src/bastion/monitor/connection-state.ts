@@ -3,13 +3,32 @@ import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { SessionKilled } from '../wire/errors.ts'
-import type { KillNotices } from '../wire/kill-notices.ts'
 import type { Admitted } from './admission.ts'
 import { ConnectionUnknown, RequestCrossed, RequestForged } from './errors.ts'
 
-/** A key that was promised to one session, for one signature. */
-export interface LeaseState {
+/** An authorization starts a session within a minute, or none. */
+const unusedMs = 120_000
+
+/** An authorization that the worker was given. */
+export interface AuthorizationState {
   readonly authorization: Authorization
+  /** On the clock of performance.now(). */
+  readonly givenAtMs: number
+  /** The host key, or host certificate, that was last accepted for its target: the worker may rely on it. */
+  hostKey: Buffer | undefined
+}
+
+/** A session that has not ended. */
+export interface SessionState {
+  /** The id of the authorization that it was started with. */
+  readonly authorization: string
+  /** Why it was killed, once it was: from then on only its end is put on record, however late that is. */
+  killed: string | undefined
+}
+
+/** The right to one signature, for one session, with the key for its target. */
+export interface LeaseState {
+  readonly allowed: AuthorizationState
   readonly session: SessionId
 }
 
@@ -19,67 +38,47 @@ export interface ForwardState {
   readonly place: Authorization
   /** It is on record, and the worker is told of it. */
   isOpen: boolean
-  /** Why it is not allowed any more, once that is so. */
+  /** Why it is not allowed any longer, once that is so. */
   revoked: string | undefined
 }
 
-/** What is known of one connection of a worker's: who is on it, and what they were allowed. */
+/** A connection of a worker: its user, and the things that the user was allowed. */
 export interface ConnectionState {
+  /** All connections of the worker. */
+  readonly table: ConnectionTable
   readonly source: string
   readonly admitted: Admitted
   readonly stopTimer: () => void
+  /** In the key exchange that a login on this connection signs. */
+  readonly cookie: Buffer
+  readonly openedAtMs: number
   identity: Identity | undefined
   wish: Pick<Wish, 'target' | 'login' | 'preferredLogin'> | undefined
-  /** Of a jump: the connection that it goes through, and where to. */
+  /** Of a jump: the connection that it goes through, and its target. */
   readonly outer?: { readonly id: ConnectionId; readonly target: string }
   /** The jumps that go through it. */
   readonly inner: Set<ConnectionId>
-  readonly authorizations: Map<string, Authorization>
+  readonly authorizations: Map<string, AuthorizationState>
   readonly leases: Map<string, LeaseState>
-  /** With the authorization that each was started with. */
-  readonly sessions: Map<SessionId, string>
-  /** The last that have ended: what is asked for them has crossed with their end. */
-  readonly ended: Set<SessionId>
-  /** Open, and being opened. */
+  readonly sessions: Map<SessionId, SessionState>
+  /** Forwards that are open or being opened. */
   readonly forwards: Map<string, ForwardState>
-  /** Logins are looked at one after the other. */
+  /** The last login: each is verified after the one before. */
   login: Promise<unknown>
   tries: number
-  /** Answers that are on their way: until they are there, it is not over. */
+  /** Calls without an answer: until there are none, the connection is known. */
   pending: number
   isCounted: boolean
   hasLeft: boolean
   isClosed: boolean
 }
 
-const endedMax = 256
-
-export function newConnectionState(
-  source: string,
-  admitted: Admitted,
-  stopTimer: () => void,
-  outer?: ConnectionState['outer'],
-): ConnectionState {
-  return {
-    source,
-    admitted,
-    stopTimer,
-    identity: undefined,
-    wish: undefined,
-    ...(outer === undefined ? {} : { outer }),
-    inner: new Set(),
-    authorizations: new Map(),
-    leases: new Map(),
-    sessions: new Map(),
-    ended: new Set(),
-    forwards: new Map(),
-    login: Promise.resolve(),
-    tries: 0,
-    pending: 0,
-    isCounted: false,
-    hasLeft: false,
-    isClosed: false,
-  }
+export interface NewConnection {
+  readonly source: string
+  readonly admitted: Admitted
+  readonly stopTimer: () => void
+  readonly cookie: Buffer
+  readonly outer: ConnectionState['outer']
 }
 
 /** The connections of one worker. */
@@ -94,8 +93,29 @@ export class ConnectionTable {
     return this.#states[Symbol.iterator]()
   }
 
-  add(id: ConnectionId, state: ConnectionState): void {
-    this.#states.set(id, state)
+  add(id: ConnectionId, { source, admitted, stopTimer, cookie, outer }: NewConnection): void {
+    this.#states.set(id, {
+      table: this,
+      source,
+      admitted,
+      stopTimer,
+      cookie,
+      openedAtMs: performance.now(),
+      identity: undefined,
+      wish: undefined,
+      ...(outer === undefined ? {} : { outer }),
+      inner: new Set(),
+      authorizations: new Map(),
+      leases: new Map(),
+      sessions: new Map(),
+      forwards: new Map(),
+      login: Promise.resolve(),
+      tries: 0,
+      pending: 0,
+      isCounted: false,
+      hasLeft: false,
+      isClosed: false,
+    })
   }
 
   find(id: ConnectionId): ConnectionState | undefined {
@@ -108,7 +128,7 @@ export class ConnectionTable {
     return state
   }
 
-  /** A connection whose client has gone is known until what was asked for it is answered. */
+  /** Keeps a connection whose client has gone until the work is done. */
   async during<T>(id: ConnectionId, state: ConnectionState, work: () => Promise<T>): Promise<T> {
     state.pending++
     try {
@@ -130,53 +150,57 @@ export class ConnectionTable {
   }
 }
 
+/**
+ * The error for a name that a connection does not have. A worker that names a thing of another connection
+ * was taken over. A name that no connection has may be that of a thing that has ended.
+ */
+export function unknownTo(
+  { table }: ConnectionState,
+  what: string,
+  has: (other: ConnectionState) => boolean,
+): RequestForged | RequestCrossed {
+  for (const [, other] of table) if (has(other)) return new RequestForged(what)
+  return new RequestCrossed(what)
+}
+
 export function requireIdentity({ identity }: ConnectionState): Identity {
   if (identity === undefined) throw new RequestForged('a login')
   return identity
 }
 
-export function requireAuthorization(state: ConnectionState, id: string): Authorization {
-  const authorization = state.authorizations.get(id)
-  if (authorization === undefined) throw new RequestForged('an authorization')
-  return authorization
+export function requireAuthorization(state: ConnectionState, id: string): AuthorizationState {
+  const allowed = state.authorizations.get(id)
+  if (allowed !== undefined) return allowed
+  throw unknownTo(state, 'an authorization', ({ authorizations }) => authorizations.has(id))
 }
 
 /** The authorization that a session was started with. */
 export function requireSession(state: ConnectionState, session: SessionId): Authorization {
-  const authorization = state.sessions.get(session)
-  if (authorization !== undefined) return requireAuthorization(state, authorization)
-  throw state.ended.has(session) ? new RequestCrossed('a session') : new RequestForged('a session')
+  const known = state.sessions.get(session)
+  if (known !== undefined) return requireAuthorization(state, known.authorization).authorization
+  throw unknownTo(state, 'a session', ({ sessions }) => sessions.has(session))
 }
 
-/** The same, of one that goes on: for what was killed nothing is done any more but its end. */
-export function requireLive(
-  state: ConnectionState,
-  session: SessionId,
-  kills: KillNotices,
-): Authorization {
+/** The same for a session that goes on: for a killed one only its end is put on record. */
+export function requireLive(state: ConnectionState, session: SessionId): Authorization {
   const authorization = requireSession(state, session)
-  const reason = kills.reasonFor(session)
+  const reason = state.sessions.get(session)?.killed
   if (reason !== undefined) throw new SessionKilled(reason)
   return authorization
 }
 
-/** A session is over: nothing that was given for it is good any more. */
+/** A session is over, and so is everything that was given for it. */
 export function forgetSession(state: ConnectionState, session: SessionId): void {
-  state.authorizations.delete(state.sessions.get(session) ?? '')
+  state.authorizations.delete(state.sessions.get(session)?.authorization ?? '')
   state.sessions.delete(session)
   for (const [id, lease] of state.leases) if (lease.session === session) state.leases.delete(id)
-  state.ended.add(session)
-  for (const oldest of state.ended) {
-    if (state.ended.size <= endedMax) break
-    state.ended.delete(oldest)
-  }
 }
 
-/** Authorizations that started no session, and can start none any more. */
+/** Forgets the authorizations that have started no session and can start none any longer. */
 export function forgetExpired({ authorizations, sessions }: ConnectionState): void {
-  const used = new Set(sessions.values())
-  for (const [id, { expiresAt }] of authorizations) {
-    if (Date.parse(expiresAt) > Date.now()) return
+  const used = new Set([...sessions.values()].map(({ authorization }) => authorization))
+  for (const [id, { givenAtMs }] of authorizations) {
+    if (performance.now() - givenAtMs < unusedMs) return
     if (!used.has(id)) authorizations.delete(id)
   }
 }

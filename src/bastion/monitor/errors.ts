@@ -1,6 +1,6 @@
 import { CodedError } from '../../errors.ts'
 
-/** A worker ended before it could serve anybody: what it said is on stderr. */
+/** A worker ended before it could serve. Its own messages are on stderr. */
 export class WorkerFailed extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_WORKER_START'
@@ -10,20 +10,52 @@ export class WorkerFailed extends CodedError {
   }
 }
 
-/** A request that no honest worker makes. */
+/**
+ * A request for something that is not the worker's. No honest worker makes it, whatever its clients, its
+ * targets, the clocks and the operators do: throw this only where that is proved, because a worker that
+ * makes some of them is killed.
+ */
 export class RequestForged extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_WORKER_REQUEST'
 
-  constructor(what: string) {
-    super(`the worker asked for what is not its own: ${what}`)
+  constructor(what: string, message: string = `the worker asked for what is not its own: ${what}`) {
+    super(message)
   }
 }
 
-/** Of an honest worker too: what it asked for crossed with the end of what it is about. */
-export class RequestCrossed extends RequestForged {}
+/**
+ * A request for something that is not there, or not any longer. It is refused like a forged one, and proves
+ * nothing: an honest worker's request may cross with the end of what it is about. A name that was never
+ * given tells nothing either, because names are random and cannot be guessed.
+ */
+export class RequestCrossed extends RequestForged {
+  constructor(what: string) {
+    super(what, `${what} that this needs has ended; try again`)
+  }
+}
 
-/** There is no such connection, or none any more. */
+/** The target's host key is not on record any longer, though it was when the target was dialled. */
+export class HostKeyReplaced extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_TARGET_HOST_KEY'
+
+  constructor() {
+    super('the host key on record for the target changed while it was dialled; try again')
+  }
+}
+
+/** The answer to a worker's call is larger than a message may be. */
+export class AnswerTooLarge extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_TOO_LARGE'
+
+  constructor() {
+    super('there is too much to list; name the target')
+  }
+}
+
+/** There is no such connection, or it has ended. */
 export class ConnectionUnknown extends RequestCrossed {
   constructor() {
     super('a connection')

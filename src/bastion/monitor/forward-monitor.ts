@@ -14,14 +14,15 @@ import type { SessionId } from '../../recorder/index.ts'
 import { canonicalHost } from '../../ssh/index.ts'
 import type { ConnectionId, ForwardEnd, ForwardRequest, OpenedForward } from '../wire/calls.ts'
 import { checkedPath, isListenHost } from '../wire/destination.ts'
+import { Turns } from '../../turns.ts'
 import { TooManyForwards } from '../wire/errors.ts'
-import type { KillNotices } from '../wire/kill-notices.ts'
 import {
   type ConnectionState,
   type ConnectionTable,
   type ForwardState,
   requireIdentity,
   requireLive,
+  unknownTo,
 } from './connection-state.ts'
 import { RequestCrossed, RequestForged } from './errors.ts'
 import type { ForwardGuard } from './forward-guard.ts'
@@ -39,6 +40,8 @@ export interface ForwardMonitorDeps {
   readonly forwardsMax: number
 }
 
+/** Tenants whose abandoned forwards are put on record at the same time. */
+const tenantsAtOnce = 4
 /** Of what its worker did not close, nobody knows how much went through it. */
 const interrupted: ForwardOutcome = { ended: 'interrupted' }
 
@@ -46,14 +49,12 @@ const interrupted: ForwardOutcome = { ended: 'interrupted' }
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ConnectionTable
-  readonly #kills: KillNotices
   /** Left by a worker that is no more, and not yet on record. */
   readonly #abandoned: { readonly identity: Identity; readonly open: ForwardState }[] = []
 
-  constructor(deps: ForwardMonitorDeps, connections: ConnectionTable, kills: KillNotices) {
+  constructor(deps: ForwardMonitorDeps, connections: ConnectionTable) {
     this.#deps = deps
     this.#connections = connections
-    this.#kills = kills
   }
 
   async open(
@@ -62,7 +63,7 @@ export class ForwardMonitor {
     wish: ForwardRequest,
   ): Promise<OpenedForward | Denial> {
     const state = this.#connections.require(id)
-    const place = requireLive(state, session, this.#kills)
+    const place = requireLive(state, session)
     const identity = requireIdentity(state)
     if (state.forwards.size >= this.#deps.forwardsMax) throw new TooManyForwards()
     const { kind } = wish
@@ -98,7 +99,7 @@ export class ForwardMonitor {
     const identity = requireIdentity(state)
     const open = state.forwards.get(forward)
     if (open === undefined || !open.isOpen) {
-      throw state.ended.size > 0 ? new RequestCrossed('a forward') : new RequestForged('a forward')
+      throw unknownTo(state, 'a forward', ({ forwards }) => forwards.has(forward))
     }
     await this.#connections.during(id, state, () => this.#close(state, identity, open, outcome))
   }
@@ -142,12 +143,27 @@ export class ForwardMonitor {
     }
   }
 
-  /** Rejects when that cannot be written now; it is then to be called again. */
+  /**
+   * Puts the ends of abandoned forwards on record. A tenant whose log cannot be written delays no other
+   * tenant. Rejects when some ends could not be written: they are kept for the next call.
+   */
   async closeAbandoned(): Promise<void> {
-    for (let next = this.#abandoned[0]; next !== undefined; next = this.#abandoned[0]) {
-      await this.#record(next.identity, next.open, interrupted)
-      this.#abandoned.shift()
-    }
+    const byTenant = Map.groupBy(this.#abandoned.splice(0), ({ identity }) => identity.tenant)
+    const turns = new Turns(tenantsAtOnce)
+    const closings = [...byTenant.values()].map(async (left) => {
+      using _turn = await turns.take()
+      for (const [at, { identity, open }] of left.entries()) {
+        try {
+          await this.#record(identity, open, interrupted)
+        } catch (err) {
+          // The log of this tenant would refuse the others as well.
+          this.#abandoned.push(...left.slice(at))
+          throw err
+        }
+      }
+    })
+    const failed = (await Promise.allSettled(closings)).find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
   }
 
   #find(forward: string): ForwardState | undefined {

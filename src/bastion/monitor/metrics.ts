@@ -12,6 +12,8 @@ export interface BastionMetrics {
   readonly heldSources: Counter
   readonly authentications: Counter<'outcome'>
   readonly handshakeSeconds: Histogram
+  readonly forgedRequests: Counter
+  readonly workersKilled: Counter
 }
 
 export function createBastionMetrics(registry: Metrics): BastionMetrics {
@@ -49,6 +51,16 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
       name: 'bastion_handshake_seconds',
       help: 'From the first byte of a connection to its accepted login.',
       buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+      registers,
+    }),
+    forgedRequests: new Counter({
+      name: 'bastion_worker_requests_forged_total',
+      help: 'Requests of workers that no honest worker makes: more than none means that one was taken over.',
+      registers,
+    }),
+    workersKilled: new Counter({
+      name: 'bastion_workers_killed_total',
+      help: 'Workers that the main process killed, with the sessions in them; the log says why.',
       registers,
     }),
   }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import type { Access, Authorization, ChannelKind, Denial } from '../../access/index.ts'
 import type { Auth, Identity } from '../../auth/index.ts'
 import type { Log } from '../../log.ts'
@@ -6,11 +6,14 @@ import type { TenantId } from '../../postgres/index.ts'
 import type { Recorder, RecordingPoint, SessionId, Unended } from '../../recorder/index.ts'
 import {
   type AuthAttempt,
+  cookieBytes,
   type Departure,
+  isBoundTo,
   parseUserauthRequest,
   type ServerHostKey,
 } from '../../ssh/index.ts'
 import type { Tenants } from '../../tenant/index.ts'
+import type { TurnOwner, Turns } from '../../turns.ts'
 import type {
   Broker,
   ChoicePage,
@@ -22,14 +25,11 @@ import type {
 } from '../wire/calls.ts'
 import type { Destination } from '../wire/destination.ts'
 import type { Headcount } from '../wire/headcount.ts'
-import { KillNotices } from '../wire/kill-notices.ts'
-import type { Turns } from '../wire/turns.ts'
 import type { Admitted } from './admission.ts'
 import {
   type ConnectionState,
   ConnectionTable,
   forgetExpired,
-  newConnectionState,
   requireIdentity,
 } from './connection-state.ts'
 import {
@@ -42,9 +42,9 @@ import {
 import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
 import { wishOf } from './jump-wish.ts'
+import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
-import type { Replays } from './replays.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
 import { parseUsername, type Wish as UsernameWish } from './username.ts'
 
@@ -63,10 +63,14 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly jumpCertificates: Pick<JumpCertificates, 'certificateFor'>
   /** Those that workers show. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
-  readonly replays: Replays
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
-  /** Who logs in waits for one: the rest of the database's connections is for who is in. */
+  /** A login takes one. The other connections of the database are for users who are logged in. */
   readonly turns: Turns
+  /** Calls of all workers, except logins, take one: each tenant has a fair share of the database. */
+  readonly callTurns: Turns
+  readonly logPace: LogPace
+  /** The time that a worker gives a connection to log in. */
+  readonly loginGraceMs: number
   /** How often one connection may try to log in. */
   readonly authTriesMax: number
   /** The connections of each user on this node. */
@@ -74,12 +78,16 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly log: Log
 }
 
+/** The share of connections without a login. No tenant has this id. */
+const strangers = 'strangers'
 /** A name that no tenant can have, so that a malformed user name costs the same look-up. */
 const nobody = 'nobody-has-this-name'
 /** Of one connection, those of sessions that are not over: a worker keeps fewer. */
 const openAuthorizationsMax = 4096
 /** Names that a menu gets at once: some screens of them. */
 const choicesPerPage = 200
+/** How much longer than the worker a login may take here: it may wait for its turn and the database. */
+const lateLoginMs = 120_000
 /** Of one connection, at a time. */
 const jumpsMax = 16
 
@@ -91,7 +99,6 @@ const jumpsMax = 16
 export class Monitor implements Broker {
   readonly #deps: MonitorDeps
   readonly #connections = new ConnectionTable()
-  readonly #kills = new KillNotices()
   readonly #sessions: SessionMonitor
   readonly #forwards: ForwardMonitor
   #logins = 0
@@ -111,8 +118,8 @@ export class Monitor implements Broker {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps
-    const forwards = new ForwardMonitor(deps, this.#connections, this.#kills)
-    const sessions = new SessionMonitor(deps, this.#connections, this.#kills, forwards)
+    const forwards = new ForwardMonitor(deps, this.#connections)
+    const sessions = new SessionMonitor(deps, this.#connections, forwards)
     this.#sessions = sessions
     this.#forwards = forwards
     this.startSession = (...args) => sessions.start(...args)
@@ -145,7 +152,7 @@ export class Monitor implements Broker {
 
   /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
   kill(session: SessionId, reason: string): void {
-    this.#kills.note(session, reason)
+    this.#sessions.kill(session, reason)
   }
 
   /** The worker says what is durable of a recording. Of a session that it does not have, nothing. */
@@ -168,19 +175,31 @@ export class Monitor implements Broker {
     this.#sessions.noteFiles(id, session, notes)
   }
 
-  /** The worker gets this connection. */
+  /** The tenant and user of a call on this connection; before a login, its source address. */
+  ownerOf(id: ConnectionId): TurnOwner {
+    const state = this.#connections.find(id)
+    const identity = state?.identity
+    return identity === undefined
+      ? { tenant: strangers, user: state?.source ?? '' }
+      : { tenant: identity.tenant, user: identity.user.id }
+  }
+
+  /**
+   * The worker gets this connection. Returns the cookie for its key exchange, 16 random bytes: a login
+   * signs the exchange, so one that was made on another connection, at any time, is known by its cookie.
+   */
   open(
     id: ConnectionId,
     source: string,
     admitted: Admitted,
     outer?: ConnectionState['outer'],
-  ): void {
+  ): Buffer {
     const { handshakeSeconds, connections } = this.#deps.metrics
-    this.#connections.add(
-      id,
-      newConnectionState(source, admitted, handshakeSeconds.startTimer(), outer),
-    )
+    const stopTimer = handshakeSeconds.startTimer()
+    const cookie = randomBytes(cookieBytes)
+    this.#connections.add(id, { source, admitted, stopTimer, cookie, outer })
     connections.inc()
+    return cookie
   }
 
   /** The worker says that the client left without a login, and how. */
@@ -226,7 +245,7 @@ export class Monitor implements Broker {
   }
 
   async #login(state: ConnectionState, attempt: AuthAttempt): Promise<Client | undefined> {
-    const { metrics, replays, connectionsOf, penalties } = this.#deps
+    const { metrics, connectionsOf, penalties } = this.#deps
     if (state.identity !== undefined || state.outer !== undefined) {
       throw new RequestForged('a second login')
     }
@@ -236,7 +255,14 @@ export class Monitor implements Broker {
     if (wish === undefined || identity === undefined) return undefined
     if (this.#isLost) throw new RequestCrossed('a login')
     const { exchangeHash } = parseUserauthRequest(attempt.signedData)
-    if (!replays.take(exchangeHash)) throw new RequestForged('a login that was used before')
+    const { exchange } = attempt
+    if (exchange === undefined || !isBoundTo(exchange, exchangeHash, state.cookie)) {
+      throw new RequestForged('a login of another connection')
+    }
+    // A worker that was taken over could collect logins on connections that it keeps open.
+    if (performance.now() - state.openedAtMs > this.#deps.loginGraceMs + lateLoginMs) {
+      throw new RequestCrossed('the time to log in')
+    }
     this.#logins++
     state.identity = identity
     const { target, login } = wish
@@ -283,7 +309,7 @@ export class Monitor implements Broker {
     const { tenant, tenantSlug: slug } = identity
     const idName = `tenant-${tenant.slice(0, 8)}`
     const wish = wishOf(user, { slug, idName, target: outer.target })
-    if (wish === undefined || (await this.#isAnotherTenant(user, tenant))) {
+    if (wish === undefined || (await this.#isAnotherTenant(user, tenant, state.source))) {
       return {
         denied: 'tenant',
         code: 'ERR_JUMP_USER',
@@ -297,24 +323,30 @@ export class Monitor implements Broker {
     return clientOf(identity, false)
   }
 
-  async #isAnotherTenant(user: string, tenant: TenantId): Promise<boolean> {
+  async #isAnotherTenant(user: string, tenant: TenantId, source: string): Promise<boolean> {
     const named = parseUsername(user)
     if (named === undefined) return false
-    using _turn = await this.#deps.turns.take(this)
+    using _turn = await this.#deps.turns.take({ tenant: named.tenant, user: source })
     const found = await this.#deps.tenants.resolve(named.tenant)
     return found !== undefined && found.id !== tenant
   }
 
   async #authenticate(wish: UsernameWish | undefined, attempt: AuthAttempt, source: string) {
     const { tenants, auth, turns } = this.#deps
-    using _turn = await turns.take(this)
-    const tenant = await tenants.resolve(wish?.tenant ?? nobody)
+    const slug = wish?.tenant ?? nobody
+    using _turn = await turns.take({ tenant: slug, user: source })
+    const tenant = await tenants.resolve(slug)
     // Awaited here: the turn is over when this is.
     return await auth.authenticateSsh({
       tenant: wish === undefined ? undefined : tenant?.id,
       attempt,
       source,
     })
+  }
+
+  async permitLoan(id: ConnectionId, kind: 'agent' | 'x11'): Promise<Denial | undefined> {
+    const state = this.#connections.require(id)
+    return this.#deps.access.permit(requireIdentity(state), { ...state.wish, kind })
   }
 
   async choices(id: ConnectionId, { search, after }: ChoiceQuery): Promise<ChoicePage> {
@@ -339,7 +371,9 @@ export class Monitor implements Broker {
     const answer = await this.#connections.during(id, state, () =>
       this.#deps.access.authorize(identity, { ...wish, ...(target && { target }), kind }),
     )
-    if (!('denied' in answer)) state.authorizations.set(answer.id, answer)
+    if ('denied' in answer) return answer
+    const given = { authorization: answer, givenAtMs: performance.now(), hostKey: undefined }
+    state.authorizations.set(answer.id, given)
     return answer
   }
 
@@ -355,12 +389,16 @@ export class Monitor implements Broker {
     this.#connections.clear()
     // Before the end of its session is on the log.
     await this.#sessions.filesLost()
-    if (this.#unended.length > 0) {
-      const { access, recorder } = this.#deps
-      await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
-      this.#unended = []
-    }
-    await this.#forwards.closeAbandoned()
+    const endings = [this.#interruptSessions(), this.#forwards.closeAbandoned()]
+    const failed = (await Promise.allSettled(endings)).find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
+  }
+
+  async #interruptSessions(): Promise<void> {
+    if (this.#unended.length === 0) return
+    const { access, recorder } = this.#deps
+    await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
+    this.#unended = []
   }
 }
 

@@ -1,16 +1,11 @@
 import type { Access, ChannelKind, SessionOutcome } from '../../access/index.ts'
 import type { Log } from '../../log.ts'
 import type { SessionId } from '../../recorder/index.ts'
-import {
-  type HostProof,
-  parseUserauthRequest,
-  verifyHostProof,
-  WireError,
-} from '../../ssh/index.ts'
+import { type HostProof, readProvenLogin } from '../../ssh/index.ts'
 import type { KeyLease, Vault } from '../../vault/index.ts'
 import type { ConnectionId, FileNotes, FileOperation, StartFacts } from '../wire/calls.ts'
 import type { Headcount } from '../wire/headcount.ts'
-import type { KillNotices } from '../wire/kill-notices.ts'
+import { KillNotices } from '../wire/kill-notices.ts'
 import {
   type ConnectionTable,
   forgetSession,
@@ -18,8 +13,9 @@ import {
   requireIdentity,
   requireLive,
   requireSession,
+  unknownTo,
 } from './connection-state.ts'
-import { RequestCrossed, RequestForged, SessionsExhausted } from './errors.ts'
+import { HostKeyReplaced, RequestCrossed, RequestForged, SessionsExhausted } from './errors.ts'
 import { FileMonitor, type FileMonitorDeps } from './file-monitor.ts'
 import type { ForwardMonitor } from './forward-monitor.ts'
 
@@ -42,24 +38,18 @@ export interface SessionMonitorDeps extends FileMonitorDeps {
 
 const recordedKinds: ReadonlySet<ChannelKind> = new Set(['shell', 'exec', 'sftp'])
 
-/** What one worker does for sessions: their start, the keys that are used in them, and their end. */
+/** The calls of one worker about its sessions: their start, the keys that are used in them, and their end. */
 export class SessionMonitor {
   readonly #deps: SessionMonitorDeps
   readonly #connections: ConnectionTable
   readonly #forwards: ForwardMonitor
-  readonly #kills: KillNotices
+  readonly #kills = new KillNotices()
   readonly #files: FileMonitor
   #isLost = false
 
-  constructor(
-    deps: SessionMonitorDeps,
-    connections: ConnectionTable,
-    kills: KillNotices,
-    forwards: ForwardMonitor,
-  ) {
+  constructor(deps: SessionMonitorDeps, connections: ConnectionTable, forwards: ForwardMonitor) {
     this.#deps = deps
     this.#files = new FileMonitor(deps)
-    this.#kills = kills
     this.#connections = connections
     this.#forwards = forwards
   }
@@ -75,10 +65,19 @@ export class SessionMonitor {
     return false
   }
 
+  /** Word of a kill can come before the answer to the start: it is kept until then. */
+  kill(session: SessionId, reason: string): void {
+    this.#kills.note(session, reason)
+    for (const [, { sessions }] of this.#connections) {
+      const known = sessions.get(session)
+      if (known !== undefined) known.killed ??= reason
+    }
+  }
+
   async start(id: ConnectionId, authorization: string, facts: StartFacts) {
     const { access, sessionsOf, node } = this.#deps
     const state = this.#connections.require(id)
-    const allowed = requireAuthorization(state, authorization)
+    const { authorization: allowed } = requireAuthorization(state, authorization)
     const user = allowed.user.id
     if (!sessionsOf.enter(user)) throw new SessionsExhausted()
     try {
@@ -88,10 +87,11 @@ export class SessionMonitor {
       return await this.#connections.during(id, state, async () => {
         const started = await access.startSession(allowed, start)
         if (!this.#isLost) {
-          state.sessions.set(started.session, authorization)
+          const killed = this.#kills.reasonFor(started.session)
+          state.sessions.set(started.session, { authorization, killed })
           return started
         }
-        // The worker went while its session was started: nobody else would end it.
+        // The worker ended while its session was started, and does not end it.
         const outcome = { tenant: allowed.tenant, bytes: 0, reason: 'interrupted' }
         await access.endSession(started.session, outcome)
         throw new RequestCrossed('a session')
@@ -106,27 +106,30 @@ export class SessionMonitor {
   async leaseKey(id: ConnectionId, authorization: string, session: SessionId): Promise<KeyLease> {
     const state = this.#connections.require(id)
     const allowed = requireAuthorization(state, authorization)
-    requireLive(state, session, this.#kills)
+    requireLive(state, session)
     const lease = await this.#connections.during(id, state, () =>
-      this.#deps.access.leaseKey(allowed, session),
+      this.#deps.access.leaseKey(allowed.authorization, session),
     )
-    requireLive(state, session, this.#kills)
-    // One at a time: whoever asks anew has no use for the last one.
+    requireLive(state, session)
+    // One lease at a time: a session that dials anew does not use the last one.
     for (const [old, { session: of }] of state.leases) {
       if (of === session) state.leases.delete(old)
     }
-    state.leases.set(lease.id, { authorization: allowed, session })
+    state.leases.set(lease.id, { allowed, session })
     return lease
   }
 
   async checkHostKey(id: ConnectionId, authorization: string, blob: Buffer): Promise<boolean> {
     const allowed = requireAuthorization(this.#connections.require(id), authorization)
-    return this.#deps.access.checkHostKey(allowed, blob)
+    const isGood = await this.#deps.access.checkHostKey(allowed.authorization, blob)
+    if (isGood) allowed.hostKey = blob
+    return isGood
   }
 
   /**
-   * A signature is good at whatever host took part in the key exchange that it is about, and the same
-   * key opens many: without that host's own signature, of that exchange, there is none of ours.
+   * Signs a login at a target. A signature is good at the host that took part in the key exchange that it
+   * is about, and the same key opens many hosts. So that host must have signed the exchange, with a key on
+   * record for the target.
    */
   async sign(
     id: ConnectionId,
@@ -137,26 +140,31 @@ export class SessionMonitor {
   ): Promise<Buffer> {
     const state = this.#connections.require(id)
     const leased = state.leases.get(lease)
-    if (leased === undefined) throw new RequestForged('a key')
+    if (leased === undefined) throw unknownTo(state, 'a key', ({ leases }) => leases.has(lease))
     state.leases.delete(lease)
-    requireLive(state, leased.session, this.#kills)
-    const { exchangeHash } = readLogin(data)
-    const isThere = verifyHostProof(proof, exchangeHash)
+    requireLive(state, leased.session)
     const { access, vault } = this.#deps
-    if (!isThere || !(await access.checkHostKey(leased.authorization, proof.hostKey))) {
+    const { authorization, hostKey } = leased.allowed
+    // A worker makes these two checks before it asks for a signature.
+    const isKnown =
+      hostKey?.equals(proof.hostKey) === true ||
+      authorization.target.hostKeys.some(({ blob }) => blob.equals(proof.hostKey))
+    if (!isKnown || readProvenLogin(data, proof) === undefined) {
       throw new RequestForged('a login at another host')
     }
-    requireLive(state, leased.session, this.#kills)
+    // A certificate may have been revoked since, or have expired.
+    if (!(await access.checkHostKey(authorization, proof.hostKey))) throw new HostKeyReplaced()
+    requireLive(state, leased.session)
     return vault.sign(lease, data, algorithm)
   }
 
   async upstreamOpened(id: ConnectionId, authorization: string, session: SessionId) {
     const state = this.#connections.require(id)
     requireAuthorization(state, authorization)
-    const startedWith = requireLive(state, session, this.#kills)
+    const startedWith = requireLive(state, session)
     if (startedWith.id !== authorization) throw new RequestForged('a session')
     await this.#deps.access.upstreamOpened(startedWith, session)
-    requireLive(state, session, this.#kills)
+    requireLive(state, session)
   }
 
   /** Of a session that was killed too: the log tells everything that was done before. */
@@ -166,6 +174,7 @@ export class SessionMonitor {
     this.#files.note(session, requireIdentity(state), place, notes)
   }
 
+  /** Also for a session that was killed: the operations before that are put on record. */
   async recordFiles(
     id: ConnectionId,
     session: SessionId,
@@ -188,7 +197,7 @@ export class SessionMonitor {
     const state = this.#connections.require(id)
     requireSession(state, session)
     const { user, tenant } = requireIdentity(state)
-    // Taken first: what is ended twice is ended once.
+    // Forgotten first, so that a second end changes nothing.
     forgetSession(state, session)
     sessionsOf.leave(user.id)
     await this.#connections.during(id, state, async () => {
@@ -213,7 +222,7 @@ export class SessionMonitor {
     return this.#files.lost()
   }
 
-  /** The worker is no more: what it had open, which nobody else would end. */
+  /** The worker has ended. Returns its sessions, which are to be ended on record. */
   lost() {
     this.#isLost = true
     return [...this.#connections].flatMap(([, state]) => {
@@ -226,14 +235,5 @@ export class SessionMonitor {
         return { tenant, session }
       })
     })
-  }
-}
-
-function readLogin(data: Buffer) {
-  try {
-    return parseUserauthRequest(data)
-  } catch (err) {
-    if (err instanceof WireError) throw new RequestForged('a signature of what is no login')
-    throw err
   }
 }

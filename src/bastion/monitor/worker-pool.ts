@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { WorkerLimits } from '../../config.ts'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import { type Figures, retireFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
@@ -165,7 +165,7 @@ export class WorkerPool {
     })
     this.#workers.add(worker)
     if (this.#isClosing) worker.stop()
-    void worker.ended.then(() => {
+    const replaced = worker.ended.then(() => {
       this.#workers.delete(worker)
       this.#retire(worker)
       const settled = performance.now() - worker.startedAtMs > settledMs
@@ -173,6 +173,7 @@ export class WorkerPool {
       else if (!worker.isDraining) this.#failures++
       this.#fill()
     })
+    background(replaced, this.#log, 'the successor of a worker')
     await worker.ready
     this.#trim()
     return worker
@@ -260,7 +261,9 @@ export class WorkerPool {
   #beat(): void {
     const { softBytes, hardBytes } = this.#options.limits
     // Of one that is killed it is known what it had counted a little before.
-    if (++this.#beats % beatsPerCount === 0) void this.metrics()
+    if (++this.#beats % beatsPerCount === 0) {
+      background(this.metrics(), this.#log, 'the figures of workers')
+    }
     for (const worker of this.#workers) {
       if (worker.isGone) continue
       if (worker.owed >= owedMax) {

@@ -1,12 +1,19 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { Socket as NetSocket, type Socket } from 'node:net'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import { type Figures, type KnownMetrics, parseFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
+import type { Turns } from '../../turns.ts'
+import { callLimits } from '../wire/call-limits.ts'
 import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
-import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
+import {
+  encodeFrame,
+  MessagePipe,
+  mainFrameBytesMax,
+  pipeDescriptor,
+} from '../wire/message-pipe.ts'
 import {
   errorMessage,
   type FromWorker,
@@ -15,8 +22,10 @@ import {
   type WorkerSettings,
 } from '../wire/messages.ts'
 import type { Admitted } from './admission.ts'
-import { RequestCrossed, RequestForged, WorkerFailed } from './errors.ts'
+import { AnswerTooLarge, RequestCrossed, RequestForged, WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'
+import { entriesOf, type LogPace } from './log-pace.ts'
+import type { BastionMetrics } from './metrics.ts'
 import { Monitor, type MonitorDeps } from './monitor.ts'
 
 /**
@@ -36,33 +45,37 @@ export interface WorkerOptions {
 }
 
 const startMs = 30_000
-/** What a worker may ask at a time. An honest one asks a few things a connection. */
-const callsMax = 10_000
-const callBytesMax = 64 * 1_048_576
-/** What a worker may say between two pings. One login takes some ten messages. */
-const messagesMax = 50_000
-const messageBytesMax = 128 * 1_048_576
-/** What it may leave unread of what it is told. */
-const unreadMax = 32 * 1_048_576
+/** An honest worker holds its calls back at a quarter of these: see callLimits. */
+const callsMax = 4 * callLimits.atOnce
+const callBytesMax =
+  4 * (callLimits.largeAtOnce * 2_097_152 + callLimits.atOnce * callLimits.largeBytes)
+/** Messages between two pings: the calls, and a few messages for each connection that was given. */
+const messagesMax = 5 * callLimits.perPing
+const messageBytesMax = 4 * callLimits.bytesPerPing
+/** An answer waits while the worker has left more than this unread. */
+const unreadHoldsAnswers = 8 * 1_048_576
+/** What an honest worker leaves unread stays below: answers wait before, and the rest is short. */
+const unreadMax = 4 * unreadHoldsAnswers
 /** Requests that no honest worker makes. */
 const forgedMax = 20
 const metricsMs = 1000
-/** A recording that is ended may wait so long for its disk. */
-const killMs = 15_000
 /** Between two tries to put the end of its sessions on record. */
 const owedMs = 5000
 /** What a worker said before it ended is read for so long. */
 const drainMs = 2000
-/** Who hangs up is about to end. */
+/** A worker that hangs up usually exits by itself; after this time it is killed. */
 const lastBreathMs = 2000
 
-/** One worker process, as the main process sees it: what goes to it, and what it is believed. */
+/** One worker process, as the main process sees it: the messages to it, and the checks on its messages. */
 export class WorkerProcess {
   readonly number: number
   readonly startedAtMs = performance.now()
   readonly #process: ChildProcess
   readonly #monitor: Monitor
   readonly #log: Log
+  readonly #callTurns: Turns
+  readonly #logPace: LogPace
+  readonly #counts: Pick<BastionMetrics, 'forgedRequests' | 'workersKilled'>
   readonly #ready = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
   /** Nothing more comes through the pipe. */
@@ -83,12 +96,15 @@ export class WorkerProcess {
   #heard = 0
   #heardBytes = 0
   #forged = 0
-  /** Pings since the last answer. Counted, not timed: when we stand still, it is not the worker's fault. */
-  #owed = 0
+  /** Pings without an answer. Counted, not timed: the worker is not blamed when this process stands still. */
+  #pings: readonly number[] = []
+  /** Sessions and forwards that the worker was told to cut, each with the first number of a later ping. */
+  readonly #cuts = new Map<string, number>()
   #isReady = false
   #isDraining = false
   #isDrainTold = false
   #isSilent = false
+  #isKilled = false
   #isGone = false
 
   /** Throws when there can be no worker at all. */
@@ -97,6 +113,9 @@ export class WorkerProcess {
     this.#known = known
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
+    this.#counts = deps.metrics
+    this.#callTurns = deps.callTurns
+    this.#logPace = deps.logPace
     this.#monitor = new Monitor(deps)
     this.#process = fork()
     this.#process.on('error', (err) => {
@@ -163,7 +182,7 @@ export class WorkerProcess {
 
   /** How many pings in a row it has not answered. */
   get owed(): number {
-    return this.#owed
+    return this.#pings.length
   }
 
   /** Its memory, as the system counts it and not as it says; undefined when it is no more. */
@@ -178,10 +197,10 @@ export class WorkerProcess {
 
   /** Gives it a connection, which from here on is its own. */
   serve(connection: ConnectionId, socket: Socket, source: string, admitted: Admitted): void {
-    this.#monitor.open(connection, source, admitted)
+    const cookie = this.#monitor.open(connection, source, admitted)
     const failed = () => this.#monitor.close(connection)
     if (this.#handover === undefined) return failed()
-    this.#handover.give({ connection, source }, socket, failed)
+    this.#handover.give({ connection, source, cookie: cookie.toString('hex') }, socket, failed)
   }
 
   evict(connection: ConnectionId): void {
@@ -190,29 +209,33 @@ export class WorkerProcess {
     else this.#send({ type: 'evict', connection })
   }
 
-  /** Nothing more is done for the session; a worker that goes on with it all the same is killed. */
+  /**
+   * Nothing more is done for the session. A worker that goes on without a word that it has cut the session
+   * is killed; an honest one says so at once, and may take its time to put the end on record.
+   */
   killSession(session: SessionId, reason: string): void {
     this.#monitor.kill(session, reason)
     this.#send({ type: 'kill', session, reason })
-    this.#expectEnd(() => this.#monitor.hasSession(session))
+    this.#expectCut(session)
   }
 
   /** The same for one forward of a session that goes on. */
   endForward(forward: string, reason: string): void {
     if (!this.#monitor.revokeForward(forward, reason)) return
     this.#send({ type: 'endForward', forward, reason })
-    this.#expectEnd(() => this.#monitor.hasForward(forward))
+    this.#expectCut(forward)
   }
 
   ping(): void {
-    // It has its own time to start in.
+    // A worker has its own time to start in.
     if (!this.#isReady) return
-    this.#owed++
     this.#heard = 0
     this.#heardBytes = 0
     if ((this.#pipe?.unread ?? 0) > unreadMax) return this.kill('it does not read')
     for (const id of this.#handover?.late() ?? []) this.#lost(id)
-    this.#send({ type: 'ping', id: this.#messages++, lease: this.#lease() })
+    const id = this.#messages++
+    this.#pings = [...this.#pings, id]
+    this.#send({ type: 'ping', id, lease: this.#lease() })
   }
 
   /** What its registry was when it was last heard of. */
@@ -250,16 +273,30 @@ export class WorkerProcess {
 
   kill(why: string): void {
     if (this.#isGone) return
+    if (!this.#isKilled) this.#counts.workersKilled.inc()
+    this.#isKilled = true
     this.#isSilent = true
     this.#log.error({ why, pid: this.pid }, 'worker killed')
     this.#pipe?.close()
     this.#process.kill('SIGKILL')
   }
 
-  #expectEnd(isThere: () => boolean): void {
-    setTimeout(() => {
-      if (isThere()) this.kill('it does not end what was ended')
-    }, killMs).unref()
+  /** The worker reads its messages in order: when it answers a later ping, it has been told to cut. */
+  #expectCut(id: string): void {
+    if (this.#isReady && !this.#isGone) this.#cuts.set(id, this.#messages)
+  }
+
+  #cut(id: string): void {
+    // It was asked for, however many sessions an operator ends at once.
+    if (this.#cuts.delete(id)) this.#heard--
+  }
+
+  #ponged(id: number): void {
+    if (id >= this.#messages) return this.#misspoke('an answer to a ping that was not sent')
+    this.#pings = this.#pings.filter((ping) => ping > id)
+    for (const ping of this.#cuts.values()) {
+      if (ping <= id) return this.kill('it does not end what was ended')
+    }
   }
 
   /** Those on their way are still its own: it would end without them. */
@@ -286,7 +323,7 @@ export class WorkerProcess {
     this.#pipe?.send(message)
   }
 
-  /** Nothing can be said to it any more: when it does not end by itself, it is ended. */
+  /** The worker does not hear us any longer. When it does not end by itself, it is ended. */
   #hungUp(): void {
     if (this.#isSilent || this.#isGone) return
     this.#isSilent = true
@@ -317,16 +354,18 @@ export class WorkerProcess {
     for (const answered of this.#metrics.values()) answered(undefined)
     this.#ready.reject(new WorkerFailed(how))
     this.#log.info({ how, sessions: this.#monitor.sessions }, 'worker ended')
-    void this.#endLost().finally(() => this.#ended.resolve())
+    const left = this.#endLost().finally(() => this.#ended.resolve())
+    background(left, this.#log, 'the sessions of a worker')
   }
 
-  /** Tried until it is written; when this process ends before, the next start's recovery does it. */
+  /** Never rejects. Tried until it is written; when this process ends before, the next start's recovery does it. */
   async #endLost(): Promise<void> {
     try {
       await this.#monitor.lost()
     } catch (err) {
       this.#log.error({ err }, 'sessions of a lost worker could not be ended on record yet')
-      setTimeout(() => void this.#endLost(), owedMs).unref()
+      const again = () => background(this.#endLost(), this.#log, 'the sessions of a worker')
+      setTimeout(again, owedMs).unref()
     }
   }
 
@@ -337,7 +376,7 @@ export class WorkerProcess {
     }
     const parsed = fromWorkerShape.safeParse(message)
     if (!parsed.success) {
-      // An honest worker says nothing like it.
+      // An honest worker checks its messages by the same shape before it sends them.
       this.#log.error({ issues: parsed.error.issues.slice(0, 3) }, 'a worker was not understood')
       return this.kill('it said what no worker says')
     }
@@ -348,8 +387,9 @@ export class WorkerProcess {
         this.ping()
         return this.#ready.resolve()
       case 'pong':
-        this.#owed = 0
-        return
+        return this.#ponged(said.id)
+      case 'cut':
+        return this.#cut(said.id)
       case 'taken':
         return this.#taken(said.connection)
       case 'closed':
@@ -364,7 +404,7 @@ export class WorkerProcess {
         this.#lastMetrics = parseFigures(said.metrics, this.#known) ?? this.#lastMetrics
         return this.#metrics.get(said.id)?.(this.#lastMetrics)
       case 'call':
-        return void this.#answer(said.id, said.call, bytes)
+        return background(this.#answer(said.id, said.call, bytes), this.#log, 'an answer')
     }
   }
 
@@ -379,6 +419,7 @@ export class WorkerProcess {
     this.#monitor.close(connection)
   }
 
+  /** Never rejects. */
   async #answer(id: number, call: Call, bytes: number): Promise<void> {
     this.#calls++
     this.#callBytes += bytes
@@ -386,7 +427,12 @@ export class WorkerProcess {
       return this.kill('it asks for too much at a time')
     }
     try {
-      this.#send({ type: 'answer', id, value: await answerCall(this.#monitor, call) })
+      const value = await this.#answerInTurn(call)
+      const frame = encodeFrame({ type: 'answer', id, value } satisfies ToWorker)
+      // A message that the worker does not take would end it.
+      if (frame.length > mainFrameBytesMax) throw new AnswerTooLarge()
+      await this.#pipe?.drained(unreadHoldsAnswers)
+      this.#pipe?.sendFrame(frame)
     } catch (err) {
       this.#failed(call, err)
       this.#send({ type: 'failure', id, error: errorMessage(err) })
@@ -394,6 +440,16 @@ export class WorkerProcess {
       this.#calls--
       this.#callBytes -= bytes
     }
+  }
+
+  async #answerInTurn(call: Call): Promise<unknown> {
+    // A login has turns of its own.
+    if (call.method === 'login') return answerCall(this.#monitor, call)
+    const owner = this.#monitor.ownerOf(call.args[0])
+    // Before the turn: whoever is held back takes nobody's.
+    await this.#logPace.take(owner.user, entriesOf(call))
+    using _turn = await this.#callTurns.take(owner)
+    return await answerCall(this.#monitor, call)
   }
 
   #noteFiles({ connection, session, notes }: Extract<FromWorker, { type: 'files' }>): void {
@@ -408,6 +464,7 @@ export class WorkerProcess {
     if (err instanceof RequestCrossed) {
       this.#log.debug({ method }, 'a worker asked about what has ended')
     } else if (err instanceof RequestForged) {
+      this.#counts.forgedRequests.inc()
       this.#log.error({ method, err }, 'a worker asked for what is not its own')
       if (++this.#forged > forgedMax) this.kill('it asks again and again for what is not its own')
     } else if (errorMessage(err) === undefined) {

@@ -27,6 +27,9 @@ const loginAttempt = z.strictObject({
   key: bytes(32_768),
   signature: bytes(16_384),
   signedData: bytes(65_536),
+  exchange: z
+    .strictObject({ hash: z.enum(['sha256', 'sha384', 'sha512']), input: bytes(262_144) })
+    .exactOptional(),
 })
 
 const destination = z.strictObject({ host: z.string().max(255), port })
@@ -292,6 +295,8 @@ export const calls = {
     z.tuple([connection, kind, targetName.optional()]),
     z.union([denial, authorization]),
   ),
+  /** Decides whether the user may lend their agent or display to the target. Undefined: yes. */
+  permitLoan: call(z.tuple([connection, z.enum(['agent', 'x11'])]), denial.optional()),
   /** Lists one page of the targets that the user may choose from. */
   choices: call(z.tuple([connection, choiceQuery]), choicePage),
   /** Puts the start of a session on record. */

@@ -1,10 +1,12 @@
 import type { Duplex } from 'node:stream'
 import { keep } from '../../bytes.ts'
 
-/** Of a worker: where it is talked to. */
+/** The file descriptor of a worker's end of the pipe. */
 export const pipeDescriptor = 4
-/** No message is larger: a command, or the figures of a registry, with its bytes as text. */
-export const frameBytesMax = 2_097_152
+/** The largest message of a worker: a command, or the figures of a registry, with its bytes as text. */
+export const workerFrameBytesMax = 2_097_152
+/** The largest message of the main process: the names of all targets of a large tenant. */
+export const mainFrameBytesMax = 16 * 1_048_576
 const headBytes = 4
 
 export interface PipeHandlers {
@@ -26,15 +28,23 @@ export interface PipeHandlers {
 export class MessagePipe {
   readonly #stream: Duplex
   readonly #handlers: PipeHandlers
+  readonly #frameBytesMax: number
+  readonly #drained = new Set<() => void>()
   #held: Buffer[] = []
   #heldBytes = 0
   #isDeaf = false
 
-  constructor(stream: Duplex, handlers: PipeHandlers) {
+  /** No message that comes may be larger than frameBytesMax. */
+  constructor(stream: Duplex, handlers: PipeHandlers, frameBytesMax = workerFrameBytesMax) {
     this.#stream = stream
     this.#handlers = handlers
+    this.#frameBytesMax = frameBytesMax
     stream.on('data', (chunk: Buffer) => this.#read(chunk))
-    stream.once('close', () => handlers.ended())
+    stream.on('drain', () => this.#resume())
+    stream.once('close', () => {
+      this.#resume()
+      handlers.ended()
+    })
     // What follows is the close.
     stream.on('error', () => stream.destroy())
   }
@@ -44,15 +54,33 @@ export class MessagePipe {
     return this.#stream.writableLength
   }
 
-  /** What the other side does not read for lack of a reader is lost. */
+  /** Sends a message. Where the other side has ended, the message is lost. */
   send(message: object, sent?: () => void): void {
+    this.sendFrame(encodeFrame(message), sent)
+  }
+
+  /** The same for a message that encodeFrame has made. */
+  sendFrame(frame: Buffer, sent?: () => void): void {
     if (!this.#stream.writable) return sent?.()
-    this.#stream.write(encodeFrame(message), () => sent?.())
+    this.#stream.write(frame, () => sent?.())
+  }
+
+  /** Resolves when the other side has read all but so many bytes, or has ended. */
+  async drained(bytes: number): Promise<void> {
+    while (this.#stream.writable && this.unread > bytes) {
+      await new Promise<void>((resolve) => this.#drained.add(resolve))
+    }
   }
 
   close(): void {
     this.#isDeaf = true
     this.#stream.destroy()
+  }
+
+  #resume(): void {
+    const waiting = [...this.#drained]
+    this.#drained.clear()
+    for (const resume of waiting) resume()
   }
 
   #read(chunk: Buffer): void {
@@ -61,7 +89,7 @@ export class MessagePipe {
     this.#heldBytes += chunk.length
     while (!this.#isDeaf && this.#heldBytes >= headBytes) {
       const length = this.#front(headBytes).readUInt32BE(0)
-      if (length > frameBytesMax) return this.#fail('a message that is too long')
+      if (length > this.#frameBytesMax) return this.#fail('a message that is too long')
       if (this.#heldBytes < headBytes + length) return
       const frame = this.#take(headBytes + length).subarray(headBytes)
       let message: unknown

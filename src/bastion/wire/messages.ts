@@ -34,10 +34,12 @@ export interface ErrorMessage {
   readonly message: string
 }
 
-/** What comes with a socket, on the way that sockets have. */
+/** The message that comes with a socket, on the channel that Node has for sockets. */
 export interface SocketTag {
   readonly connection: ConnectionId
   readonly source: string
+  /** In hex: the cookie for the key exchange, by which a login is known to be one of this connection. */
+  readonly cookie: string
 }
 
 /** From the main process to a worker. */
@@ -56,19 +58,21 @@ export type ToWorker =
   /** End what there is, each session with a line for its user, and then yourself. */
   | { readonly type: 'stop' }
 
+/** Characters of a worker's figures. They are some 30,000. */
+export const metricsMax = 524_288
+
 const departure = z.enum(['silent', 'refused', 'late', 'invalid'])
 
 /** From a worker to the main process. */
 export const fromWorkerShape = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('call'), id: count, call: callShape }),
-  /** It has the socket: nobody else needs to hold it. */
+  /** The worker has its own copy of the socket: the main process can close its copy. */
   z.strictObject({ type: z.literal('taken'), connection }),
   z.strictObject({ type: z.literal('closed'), connection }),
   z.strictObject({ type: z.literal('left'), connection, how: departure }),
   /** Files of a session: there is no answer, and the main process keeps it in memory. */
   z.strictObject({ type: z.literal('files'), connection, session, notes: fileNotes }),
-  z.strictObject({ type: z.literal('pong'), id: count }),
   /** What is durable of recordings that grow. */
   z.strictObject({
     type: z.literal('recorded'),
@@ -76,7 +80,11 @@ export const fromWorkerShape = z.discriminatedUnion('type', [
     session,
     point: recordingPoint,
   }),
-  z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(524_288) }),
+  /** The answer to a ping. It comes behind the answers to all messages before that ping. */
+  z.strictObject({ type: z.literal('pong'), id: count }),
+  /** The answer to `kill` and `endForward`: nothing goes through that session or forward any longer. */
+  z.strictObject({ type: z.literal('cut'), id: z.string().max(64) }),
+  z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(metricsMax) }),
 ])
 export type FromWorker = z.infer<typeof fromWorkerShape>
 

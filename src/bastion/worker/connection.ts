@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { CodedError } from '../../errors.ts'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { type Channel, type ChannelOpen, type Connection, WireError } from '../../ssh/index.ts'
+import { Turns } from '../../turns.ts'
 import type { Client, ConnectionId, Jump } from '../wire/calls.ts'
 import { readDestination } from '../wire/destination.ts'
 import type { Headcount } from '../wire/headcount.ts'
 import type { KillNotices } from '../wire/kill-notices.ts'
-import { Turns } from '../wire/turns.ts'
 import type { ServiceDeps } from './deps.ts'
 import { Forwards } from './forward/forwards.ts'
 import { refusalLine, refusalOf } from './refusal.ts'
@@ -42,8 +42,8 @@ export interface ClientConnectionOptions {
   /** The sessions of each user, over all connections. */
   readonly sessionsOf: Headcount
   readonly kills: KillNotices
-  /** Serves the connection inside a channel. */
-  readonly jump: (channel: Channel, jump: Jump) => void
+  /** Returns the function that serves the connection inside a channel. Throws where it cannot be served. */
+  readonly jump: (jump: Jump) => (channel: Channel) => void
 }
 
 /** One client's connection after its login: its sessions, and the targets it has open. */
@@ -81,7 +81,8 @@ export class ClientConnection {
       deps,
       client: id,
       log,
-      opened: (upstream, open) => void this.#forwards.fromTarget(upstream, open),
+      opened: (upstream, open) =>
+        background(this.#forwards.fromTarget(upstream, open), log, 'a channel of a target'),
     })
     this.#forwards = new Forwards({
       deps,
@@ -98,10 +99,14 @@ export class ClientConnection {
       // What a client promises not to do, whoever takes it over must not do either.
       const promised = request.name === 'no-more-sessions@openssh.com'
       if (promised) this.#noMoreSessions = true
-      if (forwardRequests.has(request.name)) this.#forwards.request(request)
-      else request.reply(promised)
+      if (!forwardRequests.has(request.name)) return request.reply(promised)
+      this.#forwards.request(request)
     }
-    void connection.done.then(() => this.#end())
+    background(
+      connection.done.then(() => this.#end()),
+      log,
+      'the end of a connection',
+    )
   }
 
   get sessions(): number {
@@ -132,8 +137,12 @@ export class ClientConnection {
   }
 
   #opened(open: ChannelOpen): void {
-    if (open.type === 'direct-tcpip') return void this.#openDirect(open)
-    if (open.type === 'direct-streamlocal@openssh.com') return void this.#forwards.openDirect(open)
+    if (open.type === 'direct-tcpip') {
+      return background(this.#openDirect(open), this.#log, 'a direct channel')
+    }
+    if (open.type === 'direct-streamlocal@openssh.com') {
+      return background(this.#forwards.openDirect(open), this.#log, 'a direct channel')
+    }
     if (open.type !== 'session') return this.#refuse(open)
     // A channel that is closed before its session has started still costs what the start costs.
     if (this.#sessions.size >= this.#deps.limits.channelsPerConnectionMax) {
@@ -161,6 +170,7 @@ export class ClientConnection {
         connection: this.#id,
         // Asked for each session anew: what was allowed an hour ago may not be now.
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
+        permitLoan: (kind) => this.#deps.broker.permitLoan(this.#id, kind),
         choices: (query) => this.#deps.broker.choices(this.#id, query),
         openTarget: (need) => this.#openTarget(need),
         lend: (upstream, loan, isTaken) => this.#forwards.lend(upstream, loan, isTaken),
@@ -190,28 +200,42 @@ export class ClientConnection {
     open.reject(unknownChannelType, 'vaultterm: no such channel')
   }
 
-  /** To one of the targets it is a jump, which is served here; to anywhere else the target has the way. */
+  /** A channel to a target is a jump, which is served here. To any other address it is a forward. */
   async #openDirect(open: ChannelOpen): Promise<void> {
+    const jump = await this.#findJump(open)
+    if (jump === undefined) return this.#forwards.openDirect(open)
+    if (jump !== 'refused' && !this.#closed) jump(open.accept())
+  }
+
+  /**
+   * Finds the jump that a channel leads to, and returns the function that serves it. Never rejects: the
+   * channel is refused here where that has to be. Undefined: the channel leads to no target.
+   */
+  async #findJump(
+    open: ChannelOpen,
+  ): Promise<((channel: Channel) => void) | 'refused' | undefined> {
     try {
       const destination = readDestination(open.payload)
       using _turn = await this.#turns.take()
       const jump = await this.#deps.broker.openJump(this.#id, destination)
-      if (jump === undefined) return await this.#forwards.openDirect(open)
-      if ('denied' in jump)
-        return open.reject(administrativelyProhibited, refusalLine(jump, requestId()))
-      if (this.#closed) return
-      this.#jump(open.accept(), jump)
+      if (jump === undefined) return undefined
+      if (!('denied' in jump)) return this.#jump(jump)
+      open.reject(administrativelyProhibited, refusalLine(jump, requestId()))
     } catch (err) {
-      if (err instanceof WireError) return open.reject(connectFailed, 'vaultterm: malformed')
-      if (!(err instanceof CodedError)) this.#log.error({ err }, 'a jump could not be opened')
-      open.reject(resourceShortage, refusalLine(refusalOf(err), requestId()))
+      if (err instanceof WireError) open.reject(connectFailed, 'vaultterm: malformed')
+      else {
+        if (!(err instanceof CodedError)) this.#log.error({ err }, 'a jump could not be opened')
+        open.reject(resourceShortage, refusalLine(refusalOf(err), requestId()))
+      }
     }
+    return 'refused'
   }
 
   async #openTarget(need: UpstreamNeed): Promise<TargetSession> {
     const { authorization, session } = need
     const opened = await this.#upstreams.openSession(need)
     try {
+      need.ended.throwIfAborted()
       await this.#deps.broker.upstreamOpened(this.#id, authorization.id, session)
     } catch (err) {
       opened.channel.abort()
@@ -227,10 +251,11 @@ export class ClientConnection {
 
   #end(): void {
     this.#closed = true
-    void this.#forwards.end().finally(() => {
+    const ended = this.#forwards.end().finally(() => {
       this.#isForwardless = true
       this.#settle()
     })
+    background(ended, this.#log, 'the end of forwards')
     this.#upstreams.close()
   }
 }

@@ -63,6 +63,18 @@ export class NodeLeaseLapsed extends CodedError {
   }
 }
 
+/** The bastion has a new host key, which the worker of this connection does not have. */
+export class HostKeysRenewed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_HOST_KEYS_RENEWED'
+
+  constructor() {
+    super(
+      'the bastion has a new host key since you connected; end this connection and connect again',
+    )
+  }
+}
+
 /** The main process said no: what it said is for the person. */
 export class Refused extends CodedError {
   readonly kind = 'denied'

@@ -162,9 +162,10 @@ export class Relay {
           events.exit(exit)
         }
         down.after(() => {
-          void client
-            .request(request.name, request.payload, request.wantReply)
-            .then((success) => request.reply(success))
+          client.request(request.name, request.payload, request.wantReply).then(
+            (success) => request.reply(success),
+            () => request.reply(false),
+          )
         })
       },
       eof: () => {

@@ -1,7 +1,15 @@
 import type { Socket } from 'node:net'
 import type { CodedError } from '../../errors.ts'
-import type { Log } from '../../log.ts'
-import { type Channel, type Connection, createSshServer, type Departure } from '../../ssh/index.ts'
+import { background, type Log } from '../../log.ts'
+import {
+  type Channel,
+  type Connection,
+  createSshServer,
+  type Departure,
+  parseCertificate,
+  type ServerHostKey,
+  type SshServer,
+} from '../../ssh/index.ts'
 import type { Client, ConnectionId, Jump } from '../wire/calls.ts'
 import { CallRefused, SessionKilled } from '../wire/errors.ts'
 import { Headcount } from '../wire/headcount.ts'
@@ -9,10 +17,12 @@ import { KillNotices } from '../wire/kill-notices.ts'
 import { ChannelStream } from './channel-stream.ts'
 import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
-import { Draining, NodeLeaseLapsed } from './errors.ts'
+import { Draining, HostKeysRenewed, NodeLeaseLapsed } from './errors.ts'
 import { refusalLine } from './refusal.ts'
 
 export interface ServiceHandlers {
+  /** For the key exchange: see ServerHandlers. */
+  readonly cookie: Buffer
   /** The client leaves, and has not logged in. */
   left(how: Departure): void
   /** Nothing is left of the connection. */
@@ -69,23 +79,41 @@ export function createService(deps: ServiceDeps): Service {
       log: about,
       sessionsOf,
       kills,
-      jump: (channel, jump) => serveJump(channel, jump, about),
+      jump: (jump) => prepareJump(jump, about),
     })
     clients.add(opened)
-    void opened.settled.then(() => clients.delete(opened))
+    background(
+      opened.settled.then(() => clients.delete(opened)),
+      about,
+      'the end of a connection',
+    )
   }
 
-  /** A connection inside one: who is on it is known, and what they open there is opened as ever. */
-  function serveJump(channel: Channel, { connection: id, target, certificate }: Jump, about: Log) {
+  /**
+   * Returns the function that serves the connection inside a channel. Its user is the one of the outer
+   * connection. Everything that may throw does so here, before the channel is accepted.
+   */
+  function prepareJump(jump: Jump, about: Log): (channel: Channel) => void {
+    try {
+      const inner = createSshServer({ ...server, hostKeys: hostKeysFor(deps.hostKeys, jump) })
+      return (channel) => serveJump(inner, channel, jump, about)
+    } catch (err) {
+      deps.jumpClosed(jump.connection)
+      throw err
+    }
+  }
+
+  function serveJump(
+    inner: SshServer,
+    channel: Channel,
+    { connection: id, target }: Jump,
+    about: Log,
+  ): void {
     const stream = new ChannelStream(channel)
     stream.on('error', () => stream.destroy())
+    stream.once('close', () => deps.jumpClosed(id))
     let client: Client | undefined
-    const [first, ...others] = deps.hostKeys
-    const hostKeys =
-      first === undefined || certificate === undefined
-        ? deps.hostKeys
-        : [{ ...first, certificate }, ...others]
-    createSshServer({ ...server, hostKeys }).serve(stream, {
+    inner.serve(stream, {
       authenticate: async () => false,
       admit: async (user) => {
         const answer = await broker.enterJump(id, user)
@@ -98,7 +126,6 @@ export function createService(deps: ServiceDeps): Service {
         open(id, connection, client, about.child({ jump: target }))
       },
     })
-    stream.once('close', () => deps.jumpClosed(id))
   }
 
   /** Those that come meanwhile are left alone. */
@@ -117,12 +144,13 @@ export function createService(deps: ServiceDeps): Service {
   }
 
   return {
-    serve(socket, id, source, { left, closed }) {
+    serve(socket, id, source, { left, closed, cookie }) {
       // Until somebody else listens, an error here would be uncaught.
       socket.on('error', () => socket.destroy())
       sockets.set(id, socket)
       let client: Client | undefined
       ssh.serve(socket, {
+        cookie,
         authenticate: async (attempt) => {
           try {
             client = await broker.login(id, attempt)
@@ -148,7 +176,9 @@ export function createService(deps: ServiceDeps): Service {
         closed()
       })
     },
-    evict: (id) => void sockets.get(id)?.destroy(),
+    evict(id) {
+      sockets.get(id)?.destroy()
+    },
     get sessions() {
       return sessions()
     },
@@ -165,6 +195,20 @@ export function createService(deps: ServiceDeps): Service {
     lapse: () => endAll(new NodeLeaseLapsed(), 'lease-lapsed', 'the bastion has lost its database'),
     close: () => endAll(new Draining(), 'drained', 'the bastion is stopping'),
   }
+}
+
+/** The host keys for a jump, the one that its certificate is for with that certificate. */
+function hostKeysFor(
+  hostKeys: readonly ServerHostKey[],
+  { certificate }: Jump,
+): readonly ServerHostKey[] {
+  if (certificate === undefined) return hostKeys
+  const parsed = parseCertificate(certificate)
+  const certified = 'certificate' in parsed ? parsed.certificate.publicKey : undefined
+  const isCertified = ({ publicKey }: ServerHostKey) => certified?.equals(publicKey.blob) === true
+  // The bastion got a new host key after this worker was started, which shows the old one.
+  if (!hostKeys.some(isCertified)) throw new HostKeysRenewed()
+  return hostKeys.map((key) => (isCertified(key) ? { ...key, certificate } : key))
 }
 
 function wait(ms: number): Promise<void> {

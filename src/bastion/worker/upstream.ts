@@ -48,7 +48,9 @@ export async function dial(
   const lease = await deps.broker.leaseKey(client, id, session)
   ended.throwIfAborted()
   const socket = await connectTo(target, ended)
-  const abort = () => void socket.destroy()
+  const abort = () => {
+    socket.destroy()
+  }
   ended.addEventListener('abort', abort)
   // What the vault said matters more to the person than what the target made of it.
   let refusedByVault: unknown
@@ -171,6 +173,11 @@ function explain(cause: unknown, { target, login, tenantSlug }: Authorization): 
     case 'ERR_UPSTREAM_AUTH':
       return new TargetRefusedKey(
         `${name} does not accept the bastion's key for ${login}; an administrator runs there what "vaultterm target onboard ${tenantSlug} ${name}" prints`,
+        { cause },
+      )
+    case 'ERR_UPSTREAM_HOST_PROOF':
+      return new TargetFailed(
+        `${name} signed the key exchange in a malformed way, so the bastion did not log in there; update its SSH server`,
         { cause },
       )
     case 'ERR_UPSTREAM_TIMEOUT':

@@ -1,4 +1,4 @@
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import {
   type Channel,
   type ChannelOpen,
@@ -172,10 +172,11 @@ export class Upstreams {
     connection.then((opened) => {
       deps.metrics.upstreams.inc()
       opened.onChannelOpen = (open) => this.#options.opened(opened, open)
-      void opened.done.then(() => {
+      const ended = opened.done.then(() => {
         deps.metrics.upstreams.dec()
         forget()
       })
+      background(ended, log, 'the count of an upstream connection')
       // An upstream must not outlive its client.
       if (this.#isClosed) opened.destroy()
     }, forget)

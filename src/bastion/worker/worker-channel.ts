@@ -1,19 +1,57 @@
-import { type Broker, brokerOver, type Call, callShape } from '../wire/calls.ts'
+import { type TurnOwner, Turns } from '../../turns.ts'
+import { callLimits } from '../wire/call-limits.ts'
+import {
+  type Broker,
+  brokerOver,
+  type Call,
+  type Client,
+  type ConnectionId,
+  callShape,
+  type Denial,
+} from '../wire/calls.ts'
 import { CallRefused } from '../wire/errors.ts'
+import { encodeFrame, workerFrameBytesMax } from '../wire/message-pipe.ts'
 import { type FromWorker, RemoteError, type ToWorker } from '../wire/messages.ts'
 
-/** A worker's end of the channel to the main process: its calls, and their answers. */
-export class WorkerChannel {
-  readonly #send: (message: FromWorker) => void
-  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
-  #calls = 0
+/** A connection that makes calls. */
+interface Caller {
+  owner: TurnOwner
+  /** Calls without an answer, and calls that are held back. */
+  calls: number
+  /** Its user has logged in, and it has not closed: its owner is kept between two calls. */
+  isKept: boolean
+}
 
-  constructor(send: (message: FromWorker) => void) {
+/** Connections on which nobody has logged in count as one tenant, and each as a user of it. */
+const strangers = ''
+
+/**
+ * A worker's end of the channel to the main process: its calls, and their answers.
+ *
+ * A worker that sends too much is killed. So calls beyond callLimits wait here for their turn, tenant by
+ * tenant and user by user.
+ */
+export class WorkerChannel {
+  /** The main process, as the code that speaks SSH asks it. */
+  readonly broker: Broker = brokerOver((call) => this.#call(call))
+  readonly #send: (frame: Buffer) => void
+  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
+  readonly #callers = new Map<ConnectionId, Caller>()
+  readonly #turns = new Turns(callLimits.atOnce)
+  readonly #largeTurns = new Turns(callLimits.largeAtOnce)
+  #ids = 0
+  /** Since the last ping. */
+  #sent = 0
+  #sentBytes = 0
+  #pinged = Promise.withResolvers<void>()
+
+  constructor(send: (frame: Buffer) => void) {
     this.#send = send
   }
 
-  /** True when it was for a call that waits here. */
+  /** True when the message was for a call that waits here. */
   received(message: ToWorker): boolean {
+    if (message.type === 'ping') this.#resume()
     if (message.type !== 'answer' && message.type !== 'failure') return false
     const waiting = this.#waiting.get(message.id)
     this.#waiting.delete(message.id)
@@ -28,18 +66,76 @@ export class WorkerChannel {
     return true
   }
 
-  /** The main process, as the code that speaks SSH asks it. */
-  readonly broker: Broker = brokerOver((call) => this.#call(call))
+  /** The connection has closed. Its calls that are under way are answered all the same. */
+  forget(connection: ConnectionId): void {
+    const caller = this.#callers.get(connection)
+    if (caller === undefined) return
+    caller.isKept = false
+    this.#settle(connection, caller)
+  }
 
-  #call(call: Call): Promise<unknown> {
-    // Strangers' bytes are in the arguments: none of them may end this worker by a call that the main
-    // process would not understand.
-    if (!callShape.safeParse(call).success) return Promise.reject(new CallRefused())
-    const id = this.#calls++
+  /** Rejects with CallRefused where the main process would not understand the call. */
+  async #call(call: Call): Promise<unknown> {
+    // The arguments hold strangers' bytes. A call that does not fit would end this worker: it is not made.
+    if (!callShape.safeParse(call).success) throw new CallRefused()
+    const id = this.#ids++
+    const frame = encodeFrame({ type: 'call', id, call } satisfies FromWorker)
+    if (frame.length > workerFrameBytesMax) throw new CallRefused()
+    const [connection] = call.args
+    const caller = this.#callerOf(connection)
+    caller.calls++
+    try {
+      const answer = await this.#ask(id, frame, caller.owner)
+      if (call.method === 'login' || call.method === 'enterJump') learn(caller, answer)
+      return answer
+    } finally {
+      caller.calls--
+      this.#settle(connection, caller)
+    }
+  }
+
+  #callerOf(connection: ConnectionId): Caller {
+    const known = this.#callers.get(connection)
+    if (known !== undefined) return known
+    const owner = { tenant: strangers, user: connection }
+    const caller: Caller = { owner, calls: 0, isKept: false }
+    this.#callers.set(connection, caller)
+    return caller
+  }
+
+  #settle(connection: ConnectionId, { calls, isKept }: Caller): void {
+    if (calls === 0 && !isKept) this.#callers.delete(connection)
+  }
+
+  async #ask(id: number, frame: Buffer, owner: TurnOwner): Promise<unknown> {
+    const isLarge = frame.length > callLimits.largeBytes
+    using _large = isLarge ? await this.#largeTurns.take(owner) : undefined
+    using _turn = await this.#turns.take(owner)
+    while (this.#sent >= callLimits.perPing || this.#sentBytes >= callLimits.bytesPerPing) {
+      await this.#pinged.promise
+    }
+    this.#sent++
+    this.#sentBytes += frame.length
     const waiting = Promise.withResolvers<unknown>()
     this.#waiting.set(id, waiting)
-    this.#send({ type: 'call', id, call })
+    this.#send(frame)
     // The answer is not parsed: the main process holds the secrets, and is trusted.
-    return waiting.promise
+    return await waiting.promise
   }
+
+  /** The main process has begun to count anew. */
+  #resume(): void {
+    this.#sent = 0
+    this.#sentBytes = 0
+    this.#pinged.resolve()
+    this.#pinged = Promise.withResolvers<void>()
+  }
+}
+
+/** Calls of a connection are in one line, in order: only a caller without other calls changes the line. */
+function learn(caller: Caller, answer: unknown): void {
+  const client = answer as Client | Denial | undefined
+  if (client === undefined || 'denied' in client || caller.calls > 1) return
+  caller.owner = { tenant: client.tenant, user: client.user }
+  caller.isKept = true
 }

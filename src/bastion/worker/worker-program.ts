@@ -3,10 +3,16 @@ import { Registry } from 'prom-client'
 import { createLog } from '../../log.ts'
 import { createRecorder, openDirStore } from '../../recorder/index.ts'
 import { adoptSocket, type Departure } from '../../ssh/index.ts'
-import { fileNotes } from '../wire/calls.ts'
+import { type ConnectionId, fileNotes } from '../wire/calls.ts'
 import { CallRefused } from '../wire/errors.ts'
-import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
-import type { FromWorker, SocketTag, ToWorker, WorkerSettings } from '../wire/messages.ts'
+import { MessagePipe, mainFrameBytesMax, pipeDescriptor } from '../wire/message-pipe.ts'
+import {
+  type FromWorker,
+  metricsMax,
+  type SocketTag,
+  type ToWorker,
+  type WorkerSettings,
+} from '../wire/messages.ts'
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
 import { LeaseWatch } from './lease-watch.ts'
 import { createService, type Service } from './service.ts'
@@ -21,14 +27,18 @@ const lastWordMs = 500
  */
 export function runWorker(): void {
   if (process.send === undefined) throw new Error('a worker is started by vaultterm, not by hand')
-  const pipe = new MessagePipe(new Socket({ fd: pipeDescriptor }), {
-    // The main process is believed: it is the one that holds the secrets.
-    received: (message) => received(message as ToWorker),
-    failed: () => process.exit(1),
-    ended: () => process.exit(1),
-  })
+  const pipe = new MessagePipe(
+    new Socket({ fd: pipeDescriptor }),
+    {
+      // The main process is believed: it is the one that holds the secrets.
+      received: (message) => received(message as ToWorker),
+      failed: () => process.exit(1),
+      ended: () => process.exit(1),
+    },
+    mainFrameBytesMax,
+  )
   const send = (message: FromWorker) => pipe.send(message)
-  const channel = new WorkerChannel(send)
+  const channel = new WorkerChannel((frame) => pipe.sendFrame(frame))
   const registry = new Registry()
   let service: Service | undefined
   let ending = false
@@ -64,13 +74,32 @@ export function runWorker(): void {
           if (!fileNotes.safeParse(notes).success) return refuse(new CallRefused())
           pipe.send({ type: 'files', connection, session, notes } satisfies FromWorker, sent)
         }),
-      jumpClosed: (connection) => send({ type: 'closed', connection }),
+      jumpClosed: (connection) => closed(connection),
       recorded: (connection, session, point) =>
         send({ type: 'recorded', connection, session, point }),
       lease,
       log,
     })
     send({ type: 'ready' })
+  }
+
+  function closed(connection: ConnectionId): void {
+    channel.forget(connection)
+    send({ type: 'closed', connection })
+  }
+
+  /** Text that is too long for the main process is no figures. */
+  async function figures(): Promise<string> {
+    const metrics = JSON.stringify(await registry.getMetricsAsJSON())
+    return metrics.length > metricsMax ? '' : metrics
+  }
+
+  /** Nobody waits for the end of a worker. One that cannot end in order ends all the same. */
+  function inOrder(leaving: Promise<void>): void {
+    leaving.catch((err: unknown) => {
+      process.stderr.write(`vaultterm: a worker could not end in order: ${String(err)}\n`)
+      process.exit(1)
+    })
   }
 
   async function end(served: Service): Promise<void> {
@@ -83,18 +112,21 @@ export function runWorker(): void {
   /** Its last word is what it counted. */
   async function leave(served: Service): Promise<void> {
     await served.close()
-    const metrics = JSON.stringify(await registry.getMetricsAsJSON())
+    const metrics = await figures()
     setTimeout(() => process.exit(0), lastWordMs)
     pipe.send({ type: 'metrics', id: 0, metrics } satisfies FromWorker, () => process.exit(0))
   }
 
   /** A connection, with its socket; without one when the client went on the way here. */
-  process.on('message', ({ connection, source }: SocketTag, socket?: Socket) => {
-    const closed = () => send({ type: 'closed', connection })
-    if (socket === undefined || service === undefined) return closed()
+  process.on('message', ({ connection, source, cookie }: SocketTag, socket?: Socket) => {
+    if (socket === undefined || service === undefined) return closed(connection)
     send({ type: 'taken', connection })
     const left = (how: Departure) => send({ type: 'left', connection, how })
-    service.serve(adoptSocket(socket), connection, source, { left, closed })
+    service.serve(adoptSocket(socket), connection, source, {
+      left,
+      closed: () => closed(connection),
+      cookie: Buffer.from(cookie, 'hex'),
+    })
   })
 
   function received(message: ToWorker): void {
@@ -112,21 +144,24 @@ export function runWorker(): void {
         lease.renew(message.lease)
         return send({ type: 'pong', id: message.id })
       case 'kill':
-        return service?.kill(message.session, message.reason)
+        service?.kill(message.session, message.reason)
+        return send({ type: 'cut', id: message.session })
       case 'endForward':
-        return service?.endForward(message.forward, message.reason)
+        service?.endForward(message.forward, message.reason)
+        return send({ type: 'cut', id: message.forward })
       case 'metrics':
-        registry.getMetricsAsJSON().then(
-          (metrics) => send({ type: 'metrics', id: message.id, metrics: JSON.stringify(metrics) }),
+        figures().then(
+          (metrics) => send({ type: 'metrics', id: message.id, metrics }),
+          // The main process goes on with the figures that it had.
           () => {},
         )
         return
       case 'drain':
-        if (service !== undefined) void end(service)
+        if (service !== undefined) inOrder(end(service))
         return
       case 'stop':
         if (service === undefined) process.exit(0)
-        return void leave(service)
+        return inOrder(leave(service))
     }
   }
 

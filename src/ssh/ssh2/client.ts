@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import ssh2, { type Client, type SignOptions } from 'ssh2'
 import type { CodedError } from '../../errors.ts'
 import type { Log } from '../../log.ts'
-import type { HostProof } from '../host-proof.ts'
+import { type HostProof, readProvenLogin } from '../host-proof.ts'
 import { formatPublicKey, parsePublicKeyBlob } from '../public-key.ts'
 import { Reader } from '../wire.ts'
 import { clientAlgorithms } from './algorithms.ts'
@@ -12,6 +12,7 @@ import {
   UpstreamAuth,
   UpstreamClosed,
   UpstreamHostKey,
+  UpstreamHostProof,
   UpstreamProtocol,
   UpstreamTimeout,
 } from './errors.ts'
@@ -58,7 +59,7 @@ const channelsMax = 64
 const ident = 'VaultTerm'
 
 /**
- * Logs in to a target. Rejects with ERR_UPSTREAM_HOST_KEY, _AUTH, _TIMEOUT, _CLOSED or _PROTOCOL;
+ * Logs in to a target. Rejects with ERR_UPSTREAM_HOST_KEY, _HOST_PROOF, _AUTH, _TIMEOUT, _CLOSED or _PROTOCOL;
  * the socket is destroyed then. Throws TypeError for a key that is none, or a certificate of another.
  */
 export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
@@ -118,7 +119,8 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   client.on('error', (err: Error & { level?: string }) => {
     log.debug({ err }, 'upstream error')
     connection?.died(err)
-    if (err.level === 'client-authentication') fail(new UpstreamAuth(signing ?? err))
+    if (signing instanceof UpstreamHostProof) fail(signing)
+    else if (err.level === 'client-authentication') fail(new UpstreamAuth(signing ?? err))
     else if (phase === 'exchange' && (err.level === 'handshake' || err.level === 'protocol')) {
       fail(new UpstreamProtocol(err))
     } else fail(new UpstreamClosed(err))
@@ -224,8 +226,15 @@ function signerAgent(key: SigningKey, { proof, refused, lost }: SignerEvents) {
       // A target that takes each signature for a question would have us sign without end.
       if (signed) return done(new Error('the target asked for a second signature'))
       signed = true
+      // ssh2 takes host signatures that the signer does not take, for example with bytes behind them.
+      const hostProof = proof()
+      if (readProvenLogin(data, hostProof) === undefined) {
+        const unproven = new UpstreamHostProof()
+        refused(unproven)
+        return done(unproven)
+      }
       const bareSignature = async () => {
-        const reader = new Reader(await key.sign(data, algorithm, proof()))
+        const reader = new Reader(await key.sign(data, algorithm, hostProof))
         // ssh2 writes the algorithm itself.
         reader.string()
         return reader.string()

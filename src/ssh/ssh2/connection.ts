@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Protocol } from 'ssh2'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import { Reader, WireError } from '../wire.ts'
 import type { Channel, ChannelTransport, OpenChannel } from './channel.ts'
 import { type ChannelOpen, ChannelTable } from './channel-table.ts'
@@ -354,7 +354,7 @@ export class SshConnection implements Connection, ChannelTransport {
       return
     }
     // A peer that does not answer is not asked again, but the path to it is kept open.
-    if (this.#asking === undefined) void this.#askForLife()
+    if (this.#asking === undefined) background(this.#askForLife(), this.#log, 'a keepalive')
     else this.send(encodeIgnore())
   }
 

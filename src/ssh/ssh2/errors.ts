@@ -59,6 +59,16 @@ export class UpstreamHostKey extends CodedError {
   }
 }
 
+/** The target's proof that it holds its host key is malformed: nothing was signed for it. */
+export class UpstreamHostProof extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_UPSTREAM_HOST_PROOF'
+
+  constructor() {
+    super('the host key signature of the key exchange is malformed')
+  }
+}
+
 /** The target took no login with our key. */
 export class UpstreamAuth extends CodedError {
   readonly kind = 'denied'

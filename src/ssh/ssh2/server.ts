@@ -6,7 +6,8 @@ import ssh2, {
   type PublicKeyContext,
   type Server,
 } from 'ssh2'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
+import type { BoundExchange } from '../bound-exchange.ts'
 import { parseCertificate } from '../certificate.ts'
 import { certifiedSignatureAlgorithm, signatureAlgorithms } from '../key-types.ts'
 import { parsePublicKeyBlob } from '../public-key.ts'
@@ -29,6 +30,8 @@ export interface AuthAttempt {
   readonly signature: Buffer
   /** What was signed: RFC 4252 section 7, over this connection's exchange hash. */
   readonly signedData: Buffer
+  /** The key exchange behind that hash, where the handlers gave a cookie. */
+  readonly exchange?: BoundExchange
 }
 
 export interface SshServerOptions {
@@ -50,6 +53,8 @@ export interface SshServerOptions {
 }
 
 export interface ServerHandlers {
+  /** For our first KEXINIT: it shows in the exchange hash, which logins sign. A random one without it. */
+  readonly cookie?: Buffer
   /** Verifies the signature, and says whether this is somebody. */
   authenticate(attempt: AuthAttempt): Promise<boolean>
   /**
@@ -149,6 +154,8 @@ export function createSshServer(options: SshServerOptions): SshServer {
     client.on('end', () => connection.died())
     if (stranger === undefined) return connection.destroy()
     const { handlers } = stranger
+    // Our KEXINIT follows when this returns.
+    if (handlers.cookie !== undefined) client._protocol.bindExchange(handlers.cookie)
 
     let tries = 0
     const failed = (context: AuthContext) => {
@@ -183,12 +190,14 @@ export function createSshServer(options: SshServerOptions): SshServer {
       if (boundHostKey !== undefined && !boundHostKey.equals(shownHostKey)) return failed(context)
       // Yes to all: who asks with a key that is not theirs learns nothing.
       if (rawSignature === undefined || blob === undefined) return context.accept()
+      const exchange = client._protocol.boundExchange
       const attempt: AuthAttempt = {
         user: context.username,
         algorithm: requestedAlgo,
         key: key.data,
         signature: rawSignature,
         signedData: blob,
+        ...(exchange === undefined ? {} : { exchange }),
       }
       const decide = async () => {
         if (await handlers.authenticate(attempt)) context.accept()
@@ -201,10 +210,12 @@ export function createSshServer(options: SshServerOptions): SshServer {
     })
     client.once('ready', () => {
       clearTimeout(stranger.grace)
+      client._protocol.forgetBoundExchange()
       stranger.departure = undefined
       isIn = true
       connection.start()
-      void connection.globalRequest(announcement, prover.announced, false)
+      const announced = connection.globalRequest(announcement, prover.announced, false)
+      background(announced, log, 'the announcement of the host keys')
       handlers.ready(connection)
     })
   })

@@ -2,6 +2,7 @@
 declare module 'ssh2' {
   import type { EventEmitter } from 'node:events'
   import type { Duplex } from 'node:stream'
+  import type { BoundExchange } from '../bound-exchange.ts'
 
   /** The transport of one connection. */
   export interface Protocol {
@@ -17,6 +18,11 @@ declare module 'ssh2' {
     /** Of the packet that is sent next; undefined while it would wait for the end of a key exchange. */
     readonly nextPacketNumber: number | undefined
     readonly exchangingKeys: boolean
+    /** Puts this cookie of 16 bytes into our first KEXINIT: call it before that is sent. */
+    bindExchange(cookie: Buffer): void
+    /** The hash of the first key exchange by name, and its input, once it is computed. */
+    readonly boundExchange: BoundExchange | undefined
+    forgetBoundExchange(): void
     /** Of the first key exchange, once that is done. */
     readonly sessionId: Buffer | undefined
     /** What the server has shown at the first key exchange, and what it signed that with. */

@@ -58,7 +58,11 @@ export class WindowGrowth {
     this.#sinceProbe = 0
     const probe = { startedAt: now, came: new Map() }
     this.#probe = probe
-    void this.#ask().then(() => this.#answered(probe))
+    this.#ask().then(
+      () => this.#answered(probe),
+      // Without an answer there is no round trip: windows stay as they are.
+      () => {},
+    )
   }
 
   #answered({ startedAt, came }: Probe): void {

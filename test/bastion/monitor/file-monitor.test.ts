@@ -12,7 +12,7 @@ async function started() {
   const monitor = fixture.monitor()
   const somebody = await fixture.somebody()
   const id = fixture.connect(monitor)
-  await monitor.login(id, somebody.attempt())
+  await monitor.login(id, somebody.attempt(id))
   const authorization = allowed(await monitor.authorize(id, 'sftp'))
   const facts = { kind: 'sftp', clientIdent: 'SSH-2.0-OpenSSH_10.0' } as const
   const { session } = await monitor.startSession(id, authorization.id, facts)
@@ -102,7 +102,7 @@ test('what the log does not take is written later, and the worker hears of it', 
   })
   const somebody = await fixture.somebody()
   const id = fixture.connect(monitor)
-  await monitor.login(id, somebody.attempt())
+  await monitor.login(id, somebody.attempt(id))
   const authorization = allowed(await monitor.authorize(id, 'sftp'))
   const facts = { kind: 'sftp', clientIdent: 'SSH-2.0-OpenSSH_10.0' } as const
   const { session } = await monitor.startSession(id, authorization.id, facts)

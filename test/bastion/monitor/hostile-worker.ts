@@ -1,6 +1,10 @@
+import { createPrivateKey, sign } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { createServer, connect as dial } from 'node:net'
 import { pipeDescriptor } from '../../../src/bastion/wire/message-pipe.ts'
+import { Writer } from '../../../src/ssh/index.ts'
+import { boundLogin } from '../../support/bound-login.ts'
+import { publicKeyOf } from '../../support/ssh-authority.ts'
 import { openWorkerPipe } from '../../support/worker-process.ts'
 
 /**
@@ -13,6 +17,9 @@ const answers: ((value: unknown) => void)[] = []
 const pipe = openWorkerPipe((message) => {
   if (message.type === 'answer' && message.id !== undefined) answers[message.id]?.(message.value)
   if (message.type === 'ping') pipe.send({ type: 'pong', id: message.id })
+  if (message.type === 'kill' && what === 'cut-and-wait') {
+    pipe.send({ type: 'cut', id: message.session })
+  }
   if (message.type === 'stop' || message.type === 'drain') process.exit(0)
   if (message.type !== 'start') return
   if (what === 'never-ready') return
@@ -28,12 +35,27 @@ function call(method: string, ...args: unknown[]) {
 }
 
 /** Has a session and a forward, as an honest one comes to them, and ends neither. */
-async function goOn(connection: string): Promise<void> {
-  await call('login', connection, JSON.parse(words))
+async function goOn(connection: string, cookie: Buffer): Promise<void> {
+  const { user, pem } = JSON.parse(words) as { user: string; pem: string }
+  await call('login', connection, boundLogin(cookie, keyOf(pem), user))
   const { id } = await call('authorize', connection, 'shell')
   const facts = { kind: 'shell', clientIdent: 'SSH-2.0-hostile' }
   const { session } = await call('startSession', connection, id, facts)
   await call('openForward', connection, session, { kind: 'agent' })
+}
+
+function keyOf(pem: string) {
+  const privateKey = createPrivateKey(pem)
+  const algorithm = 'ssh-ed25519'
+  return {
+    blob: publicKeyOf(privateKey).blob,
+    algorithm,
+    sign: (data: Buffer) =>
+      new Writer()
+        .text(algorithm)
+        .string(sign(null, data, privateKey))
+        .build(),
+  }
 }
 
 /** Straight to the descriptor, and again when it is full. */
@@ -91,11 +113,12 @@ function act(): void {
   }
 }
 
-process.on('message', (given: { connection: string }, socket: unknown) => {
+process.on('message', (given: { connection: string; cookie: string }, socket: unknown) => {
   const { connection } = given
   if (what === 'hold') return
   if (socket !== undefined) pipe.send({ type: 'taken', connection })
-  if (what === 'go-on') void goOn(connection)
+  if (what === 'go-on' || what === 'cut-and-wait')
+    void goOn(connection, Buffer.from(given.cookie, 'hex'))
   if (what !== 'forge') return
   // Nobody has logged in there.
   for (let id = 0; id < 30; id++) {

@@ -7,19 +7,20 @@ import { afterAll } from 'vitest'
 import { openProduct, type Product } from '../../../src/app.ts'
 import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
 import { JumpCertificates } from '../../../src/bastion/monitor/jump-certificates.ts'
+import { LogPace } from '../../../src/bastion/monitor/log-pace.ts'
 import { createBastionMetrics } from '../../../src/bastion/monitor/metrics.ts'
 import { Monitor, type MonitorDeps } from '../../../src/bastion/monitor/monitor.ts'
 import { Penalties } from '../../../src/bastion/monitor/penalties.ts'
-import { Replays } from '../../../src/bastion/monitor/replays.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { Headcount } from '../../../src/bastion/wire/headcount.ts'
-import { Turns } from '../../../src/bastion/wire/turns.ts'
 import { parseConfig } from '../../../src/config.ts'
 import type { TenantId } from '../../../src/postgres/index.ts'
-import { formatOpenSshPrivateKey } from '../../../src/ssh/index.ts'
+import { type AuthAttempt, cookieBytes, formatOpenSshPrivateKey } from '../../../src/ssh/index.ts'
+import { Turns } from '../../../src/turns.ts'
 import { createKekFile } from '../../../src/vault/index.ts'
 import { newTarget } from '../../access/access-fixture.ts'
-import { makeKey, signed, type TestKey } from '../../auth/auth-fixture.ts'
+import { makeKey, type TestKey } from '../../auth/auth-fixture.ts'
+import { boundLogin } from '../../support/bound-login.ts'
 import { openTestDatabase, silent } from '../../support/postgres.ts'
 import { publicKeyOf } from '../../support/ssh-authority.ts'
 
@@ -32,8 +33,8 @@ export interface Somebody {
   readonly key: TestKey
   /** The host key of the target that they may open. */
   readonly host: TestKey
-  /** A login as their client signs it, on a connection of its own. */
-  attempt(user?: string): ReturnType<typeof signed>
+  /** A login as their client signs it on this connection. */
+  attempt(connection: ConnectionId, user?: string): AuthAttempt
 }
 
 export interface MonitorFixture {
@@ -76,21 +77,24 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
     hostKeys: async () => [hostKey],
     guard: new ForwardGuard(() => ({ ports: [5432], directories: ['/var/lib/vaultterm'] })),
     forwardsMax: 64,
-    replays: new Replays(),
+    loginGraceMs: 120_000,
     penalties: new Penalties(parseConfig({}).limits.penalties),
     turns: new Turns(6),
+    callTurns: new Turns(16),
+    logPace: new LogPace(),
     authTriesMax: 6,
     connectionsOf: new Headcount(100),
     sessionsOf: new Headcount(100),
     node: 'node-1',
   }
+  const cookies = new Map<ConnectionId, Buffer>()
   return {
     product,
     deps,
     monitor: (other) => new Monitor({ ...deps, ...other }),
     connect(monitor) {
       const id = randomUUID() as ConnectionId
-      monitor.open(id, '198.51.100.4', { release: () => {} })
+      cookies.set(id, monitor.open(id, '198.51.100.4', { release: () => {} }))
       return id
     },
     async somebody() {
@@ -103,7 +107,14 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
       await product.auth.addKey(tenant, 'demo', key.line, {}, actor)
       await product.access.addTarget(tenant, { ...newTarget('web1'), hostKeys }, actor)
       await product.access.addGrant(tenant, { user: 'demo', target: 'web1' }, actor)
-      return { tenant, slug, key, host, attempt: (user = slug) => signed(key, { user }) }
+      return {
+        tenant,
+        slug,
+        key,
+        host,
+        attempt: (id, user = slug) =>
+          boundLogin(cookies.get(id) ?? randomBytes(cookieBytes), key, user),
+      }
     },
   }
 }

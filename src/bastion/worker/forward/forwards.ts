@@ -1,5 +1,5 @@
 import { CodedError } from '../../../errors.ts'
-import type { Log } from '../../../log.ts'
+import { background, type Log } from '../../../log.ts'
 import type { SessionId } from '../../../recorder/index.ts'
 import {
   type ChannelOpen,
@@ -154,7 +154,7 @@ export class Forwards {
           if (!matches(session.session)) return
           this.#log.info({ code: reason.code, session: session.session }, 'forwards ended')
           this.#forget(kind, opening)
-          void session.end(outcome, reason)
+          background(session.end(outcome, reason), this.#log, 'the end of forwards')
         },
         () => {},
       )
@@ -194,21 +194,32 @@ export class Forwards {
     const started = ForwardSession.start(this.#context, kind)
     const opening: Opening = { started, opened: started.then((session) => this.#opened(session)) }
     this.#sessions.set(kind, opening)
-    opening.opened.then(
-      ({ upstream }) => void upstream.done.then(() => this.#forget(kind, opening)),
+    const forgotten = opening.opened.then(
+      ({ upstream }) => upstream.done.then(() => this.#forget(kind, opening)),
       () => this.#forget(kind, opening),
     )
+    background(forgotten, this.#log, 'the end of a forward session')
     return opening.opened
   }
 
   async #opened(session: ForwardSession): Promise<ForwardSession> {
     // The client may have gone, or the session been killed, while it was put on record.
     const killed = this.#options.killed(session.session)
-    if (killed !== undefined) void session.end('killed', new SessionKilled(killed))
-    else if (this.#isOver) void session.end('ended')
+    const end = (outcome: string, reason?: CodedError) =>
+      background(session.end(outcome, reason), this.#log, 'the end of forwards')
+    if (killed !== undefined) end('killed', new SessionKilled(killed))
+    else if (this.#isOver) end('ended')
     await session.open()
-    void session.upstream.done.then(() => session.end('target-gone'))
-    void session.over.then(() => this.#listeners.drop(session))
+    background(
+      session.upstream.done.then(() => end('target-gone')),
+      this.#log,
+      'the end of forwards',
+    )
+    background(
+      session.over.then(() => this.#listeners.drop(session)),
+      this.#log,
+      'the end of listeners',
+    )
     return session
   }
 

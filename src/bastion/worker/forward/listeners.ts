@@ -157,7 +157,8 @@ function unlisten({ session, name, address, port }: Listener): void {
     name === 'streamlocal'
       ? ['cancel-streamlocal-forward@openssh.com', place.build()]
       : ['cancel-tcpip-forward', place.u32(port).build()]
-  void session.upstream.globalRequest(request, payload, false)
+  // A target that has gone does not listen.
+  session.upstream.globalRequest(request, payload, false).catch(() => {})
 }
 
 function listenerOf(

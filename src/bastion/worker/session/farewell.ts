@@ -6,7 +6,8 @@ const farewellMs = 1000
 /** One line on stderr, exit status 255, and the end of the channel. */
 export function bidFarewell(channel: Channel, line: string): void {
   channel.writeExtended(1, Buffer.from(line), () => {})
-  void channel.request('exit-status', Buffer.of(0, 0, 0, 255), false)
+  // A client that has gone does not need it.
+  channel.request('exit-status', Buffer.of(0, 0, 0, 255), false).catch(() => {})
   channel.eof()
   channel.close()
   // A client that takes nothing, not even this line, is not waited for.

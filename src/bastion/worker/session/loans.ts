@@ -1,11 +1,12 @@
 import type { Log } from '../../../log.ts'
 import type { SessionId } from '../../../recorder/index.ts'
 import type { Channel, ChannelRequest } from '../../../ssh/index.ts'
-import type { Authorization, Denial } from '../../wire/calls.ts'
+import type { Denial } from '../../wire/calls.ts'
 import type { Loan } from '../forward/lendings.ts'
 
 export interface LoansOptions {
-  authorize(kind: Loan['kind']): Promise<Authorization | Denial>
+  /** Decides whether the client may lend it. Undefined: yes. */
+  permit(kind: Loan['kind']): Promise<Denial | undefined>
   /** Lets a session's target open channels to the client, where it wants to, until it is called off. */
   lend(loan: Loan, isTaken: boolean): () => void
   readonly log: Log
@@ -30,8 +31,8 @@ export class Loans {
     if (this.#asked.has(kind) || request.payload.length > payloadBytesMax) {
       return request.reply(false)
     }
-    const decided = this.#options.authorize(kind).then(
-      (answer) => this.#answer(kind, request, !('denied' in answer)),
+    const decided = this.#options.permit(kind).then(
+      (denial) => this.#answer(kind, request, denial === undefined),
       (err: unknown) => {
         this.#options.log.error({ err, kind }, 'a loan could not be decided')
         this.#answer(kind, request, false)

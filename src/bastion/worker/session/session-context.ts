@@ -26,6 +26,8 @@ export interface SessionContext {
   readonly mayHavePty: boolean
   readonly forceCommand: string | undefined
   authorize(kind: ChannelKind, target?: string): Promise<Authorization | Denial>
+  /** Decides whether the client may lend its agent or display to the target. Undefined: yes. */
+  permitLoan(kind: Loan['kind']): Promise<Denial | undefined>
   /** One page of the targets that the user may choose from. */
   choices(query: ChoiceQuery): Promise<ChoicePage>
   /** The connection to the target: dialled once, then shared by this client's sessions there. */

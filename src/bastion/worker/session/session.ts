@@ -1,4 +1,5 @@
 import { CodedError } from '../../../errors.ts'
+import { background } from '../../../log.ts'
 import type { Recording, SessionId } from '../../../recorder/index.ts'
 import {
   type Channel,
@@ -16,6 +17,7 @@ import type { UpstreamNeed } from '../upstream.ts'
 import { EarlyInput, earlyWindowBytes } from './early-input.ts'
 import { bidFarewell } from './farewell.ts'
 import { Loans } from './loans.ts'
+import type { Pty } from './pty.ts'
 import type { SessionContext } from './session-context.ts'
 import { SessionRecord } from './session-record.ts'
 import { SessionSetup, type Start } from './session-setup.ts'
@@ -67,7 +69,7 @@ export class SessionChannel {
     this.#context = context
     this.#over = over
     this.#loans = new Loans({
-      authorize: (kind) => context.authorize(kind),
+      permit: (kind) => context.permitLoan(kind),
       lend: (loan, isTaken) => {
         if (this.#upstream === undefined) throw new Error('no loan without a session')
         return context.lend(this.#upstream, loan, isTaken)
@@ -98,7 +100,7 @@ export class SessionChannel {
         this.#clientLeaves = true
         if (this.#relay === undefined) return channel.close()
         this.#relay.client.leaving?.()
-        setTimeout(() => void this.#close('client-gone'), lingerMs).unref()
+        setTimeout(() => this.#endOnRecord('client-gone'), lingerMs).unref()
       },
       close: () => {
         this.#clientGone = true
@@ -106,7 +108,7 @@ export class SessionChannel {
         if (this.#relay !== undefined) {
           this.#relay.client.close()
           // A target that does not answer must not keep the session of somebody who has left.
-          setTimeout(() => void this.#close('client-gone'), lingerMs).unref()
+          setTimeout(() => this.#endOnRecord('client-gone'), lingerMs).unref()
         } else if (this.#phase === 'asking') this.#leave()
       },
     })
@@ -124,7 +126,7 @@ export class SessionChannel {
   end(reason: CodedError, outcome: string): void {
     if (this.#phase === 'over') return
     this.#farewell(refusalOf(reason))
-    void this.#close(outcome)
+    this.#endOnRecord(outcome)
     this.#ended.abort(reason)
   }
 
@@ -187,11 +189,9 @@ export class SessionChannel {
     if (commandBytes > commandBytesMax) throw new CommandTooLong(commandBytes, commandBytesMax)
     await this.#context.forwardsRequested()
     await this.#loans.decided()
-    if (this.#gone()) return this.#leave()
-    const answer = await this.#authorize(start)
-    if (answer === undefined) return this.#leave()
-    using _turn = await this.#context.takeTurn()
-    if (this.#gone()) return this.#leave()
+    const [turn, answer] = await this.#authorize(start)
+    using _turn = turn
+    if (this.#gone() || answer === undefined) return this.#leave()
     if ('denied' in answer) return this.#refuse(start, answer)
 
     const record = await SessionRecord.begin(this.#context, answer, start)
@@ -226,12 +226,37 @@ export class SessionChannel {
     this.#join(target, record, recording)
   }
 
-  /** Undefined when the person has left. */
-  async #authorize(start: Start): Promise<Authorization | Denial | undefined> {
-    const answer = await this.#context.authorize(start.kind)
+  /**
+   * Takes a turn to start a session, and then asks for an authorization: one that waited for the turn would
+   * be too old. No answer when the person has left. The turn is the caller's to end.
+   */
+  async #authorize(start: Start): Promise<[turn: Disposable, Authorization | Denial | undefined]> {
+    const first = await this.#authorizeInTurn(start)
+    const [turn, answer] = first
     const { pty } = this.#setup
-    const mustChoose = 'denied' in answer && answer.denied === 'choose'
-    if (!mustChoose || pty === undefined || start.kind !== 'shell') return answer
+    const mustChoose = answer !== undefined && 'denied' in answer && answer.denied === 'choose'
+    if (!mustChoose || pty === undefined || start.kind !== 'shell') return first
+    // A person takes long to choose: the others go on meanwhile.
+    turn[Symbol.dispose]()
+    const target = await this.#choose(start, pty)
+    return target === undefined ? [turn, undefined] : this.#authorizeInTurn(start, target)
+  }
+
+  async #authorizeInTurn(
+    { kind }: Start,
+    target?: string,
+  ): Promise<[turn: Disposable, Authorization | Denial | undefined]> {
+    const turn = await this.#context.takeTurn()
+    try {
+      return [turn, this.#gone() ? undefined : await this.#context.authorize(kind, target)]
+    } catch (err) {
+      turn[Symbol.dispose]()
+      throw err
+    }
+  }
+
+  /** Lets the person choose a target. Undefined when they have left. */
+  async #choose(start: Start, pty: Pty): Promise<string | undefined> {
     const load = (query: ChoiceQuery) => this.#context.choices(query)
     const first = await load({ search: '', after: '' })
     if (this.#gone()) return undefined
@@ -246,13 +271,14 @@ export class SessionChannel {
     this.#choice = undefined
     if (this.#gone()) return undefined
     if (chosen === undefined) {
-      void this.#channel.request('exit-status', Buffer.alloc(4), false)
+      const told = this.#channel.request('exit-status', Buffer.alloc(4), false)
+      background(told, this.#context.log, 'an exit status')
       this.#channel.eof()
       this.#channel.close()
       return undefined
     }
     if (chosen.rest.length > 0) this.#typedAhead = chosen.rest
-    return this.#context.authorize(start.kind, chosen.target)
+    return chosen.target
   }
 
   /** From here on the two channels talk. */
@@ -273,7 +299,7 @@ export class SessionChannel {
         over: () => {
           const { status, signal } = record.exit
           const ended = status !== undefined || signal !== undefined
-          void this.#close(ended || !this.#clientGone ? 'ended' : 'client-gone')
+          this.#endOnRecord(ended || !this.#clientGone ? 'ended' : 'client-gone')
         },
       },
       record.watchFiles((reason, outcome) => this.end(reason, outcome)),
@@ -300,7 +326,7 @@ export class SessionChannel {
     if (this.#record === undefined) return this.#refuse(start, refusal)
     start.request.reply(true)
     this.#farewell(refusal)
-    void this.#close(refusal.code)
+    this.#endOnRecord(refusal.code)
   }
 
   /** There was no session: the person is told why, and so is the log where one is due. */
@@ -318,6 +344,11 @@ export class SessionChannel {
     if (this.#clientGone) return
     const end = this.#setup.pty === undefined ? '\n' : '\r\n'
     bidFarewell(this.#channel, `${refusalLine(refusal, request)}${end}`)
+  }
+
+  /** The same without a waiter. */
+  #endOnRecord(outcome: string): void {
+    background(this.#close(outcome), this.#context.log, 'the end of a session')
   }
 
   /** Ends what there is, and puts the end on the log. */

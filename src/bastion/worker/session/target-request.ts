@@ -17,16 +17,18 @@ export function carryRequest(
     case 'window-change': {
       const size = parseSize(request.payload)
       resized(size)
-      void target.request('window-change', encodeSize(size), false)
+      // A target that has gone has no window.
+      target.request('window-change', encodeSize(size), false).catch(() => {})
       return request.reply(true)
     }
     case 'signal':
     case 'break':
     case 'eow@openssh.com':
       if (request.payload.length > payloadBytesMax) return request.reply(false)
-      void target
-        .request(request.name, request.payload, request.wantReply)
-        .then((success) => request.reply(success))
+      target.request(request.name, request.payload, request.wantReply).then(
+        (success) => request.reply(success),
+        () => request.reply(false),
+      )
       return
     default:
       // RFC 4254 section 6.5: only one shell, exec or subsystem a channel; env comes before it.

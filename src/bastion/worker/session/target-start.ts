@@ -20,7 +20,8 @@ const stepMs = 20_000
  */
 export async function startOnTarget(target: Channel, name: string, start: TargetStart) {
   for (const [variable, value] of start.environment) {
-    void target.request('env', new Writer().text(variable).text(value).build(), false)
+    // A target that has gone is noticed by the requests that follow.
+    target.request('env', new Writer().text(variable).text(value).build(), false).catch(() => {})
   }
   if (start.pty !== undefined && !(await ask(target, 'pty-req', encodePty(start.pty)))) {
     throw refused(target, name, 'to open a terminal')

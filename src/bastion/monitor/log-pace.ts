@@ -1,0 +1,49 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Call } from '../wire/calls.ts'
+
+/** Entries of a tenant's log that one user may cause. */
+const perSecond = 500
+/** Entries beyond that, of a user who caused none for a while. */
+const burst = 5000
+
+/**
+ * Holds back a user whose acts write to the log faster than it should grow. The acts wait, and with them
+ * the user's client; no entry is dropped. Ends are never held back.
+ */
+export class LogPace {
+  /** Until when the entries of a user use up the rate, on the clock of performance.now(). */
+  readonly #until = new Map<string, number>()
+
+  /** Resolves when the user may cause these entries. */
+  async take(user: string, entries: number): Promise<void> {
+    if (entries === 0) return
+    const now = performance.now()
+    this.#forget(now)
+    const until = Math.max(now, this.#until.get(user) ?? 0) + (entries * 1000) / perSecond
+    this.#until.delete(user)
+    this.#until.set(user, until)
+    const waitMs = until - (burst * 1000) / perSecond - now
+    if (waitMs > 0) await sleep(waitMs)
+  }
+
+  /** A user is kept while their entries use up the rate: ten seconds, or as long as they are held back. */
+  #forget(now: number): void {
+    for (const [user, until] of this.#until) {
+      if (until > now) return
+      this.#until.delete(user)
+    }
+  }
+}
+
+/** The entries that a call writes, where a client decides how often it is made. */
+export function entriesOf(call: Call): number {
+  switch (call.method) {
+    case 'recordFiles':
+      return call.args[2].length
+    case 'openForward':
+      // Its end is an entry too.
+      return 2
+    default:
+      return 0
+  }
+}

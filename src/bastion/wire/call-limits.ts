@@ -1,0 +1,15 @@
+/**
+ * The calls of one worker that may be under way. The worker holds further calls back until an answer
+ * comes, so an honest worker never exceeds these numbers, whatever its clients and targets do. The main
+ * process ends a worker that exceeds four times as many.
+ */
+export const callLimits = {
+  /** Calls without an answer. */
+  atOnce: 256,
+  /** Of them, calls of more than `largeBytes`. */
+  largeAtOnce: 16,
+  largeBytes: 65_536,
+  /** Calls, and their bytes, between two pings of the main process. */
+  perPing: 10_000,
+  bytesPerPing: 64 * 1_048_576,
+} as const
