@@ -188,4 +188,3 @@ function count(counts: Map<string, number>, name: string, by: number): void {
   if (now <= 0) counts.delete(name)
   else counts.set(name, now)
 }
-

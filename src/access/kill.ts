@@ -124,7 +124,8 @@ export class Kills {
     const kills = await this.#database.listen(killChannel, heard)
     const changes = await this.#database.listen(changeChannel, heard)
     const sweep = setInterval(
-      () => background(this.#sweep(looks, lookAtAll), this.#log, 'a look for sessions that must end'),
+      () =>
+        background(this.#sweep(looks, lookAtAll), this.#log, 'a look for sessions that must end'),
       sweepMs,
     ).unref()
     const again = setInterval(lookAtAll, lookAgainMs).unref()

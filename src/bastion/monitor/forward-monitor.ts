@@ -12,9 +12,9 @@ import {
 import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { canonicalHost } from '../../ssh/index.ts'
+import { Turns } from '../../turns.ts'
 import type { ConnectionId, ForwardEnd, ForwardRequest, OpenedForward } from '../wire/calls.ts'
 import { checkedPath, isListenHost } from '../wire/destination.ts'
-import { Turns } from '../../turns.ts'
 import { TooManyForwards } from '../wire/errors.ts'
 import {
   type ConnectionState,

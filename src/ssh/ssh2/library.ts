@@ -2,7 +2,7 @@ import ssh2 from 'ssh2'
 import { LibraryUnpatched } from './errors.ts'
 
 /** How many patches the series in patches/ has. */
-const patchSeries = 14
+const patchSeries = 15
 
 // Keepalives are the connection's own, for both roles.
 ssh2.Server.KEEPALIVE_CLIENT_INTERVAL = 0
