@@ -70,10 +70,10 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
       }
       const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
       if (expires !== undefined && Number.isNaN(expires.getTime())) {
-        throw new KeyRefused('give the time of expiry like 2027-01-31T12:00:00Z')
+        throw new KeyRefused('a key expires at a time: write it as 2027-01-31T12:00:00Z')
       }
       if (expires !== undefined && expires.getTime() <= Date.now()) {
-        throw new KeyRefused('the time of expiry is in the past')
+        throw new KeyRefused('this key has expired already: give a time in the future')
       }
       try {
         const write = async (tx: WriteTx, tag: TagRecord) => {
