@@ -249,11 +249,25 @@ test('refuses an authorization that has expired', async () => {
   const late = allowed(await access.authorize(demo, shell))
   const started = allowed(await access.authorize(demo, shell))
   const { session } = await access.startSession(started, start)
-  vi.useFakeTimers({ toFake: ['Date'], now: Date.parse(started.expiresAt) + 1 })
+  // A minute to start a session, and a minute from its start on.
+  const laterMs = performance.now() + 120_001
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(laterMs)
   try {
     const refused = { code: 'ERR_AUTHORIZATION' }
     await expect(access.startSession(late, start)).rejects.toMatchObject(refused)
     await expect(access.leaseKey(started, session)).rejects.toMatchObject(refused)
+  } finally {
+    clock.mockRestore()
+  }
+})
+
+test('a clock that is set expires no authorization', async () => {
+  const { demo } = await openPlace()
+  const started = allowed(await access.authorize(demo, shell))
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.parse(started.expiresAt) + 3_600_000 })
+  try {
+    const { session } = await access.startSession(started, start)
+    await access.leaseKey(started, session)
   } finally {
     vi.useRealTimers()
   }
