@@ -56,7 +56,7 @@ async function recorded(way: Way, kinds: readonly string[]): Promise<void> {
 }
 
 function expectRecorded(way: Way, ended: Awaited<ReturnType<SessionLog['next']>>): void {
-  const via = way === 'straight' ? undefined : 'jump'
+  const via = way === 'straight' ? 'direct' : 'jump'
   // What goes through a forward is on the log, and in no recording.
   for (const session of ended)
     expect(session).toMatchObject({ via, isRecorded: session.kind !== 'forward' })
