@@ -310,8 +310,11 @@ test('an operation that was answered is on the log when the main process is kill
   await vaultterm.crash()
   await client.exited
   await vaultterm.up()
+  // The next process ends the session once the lease of the killed one has run out.
+  const isOver = async () => (await sessions(vaultterm)).every(({ live }) => !live) || undefined
+  await eventually(isOver, 'the end of the session', 90_000)
   expect(await acts()).toMatchObject([{ operation: 'remove', path, status: '0' }])
-})
+}, 180_000)
 
 describe('attack: a target that answers as it likes', () => {
   /** A target that runs this in place of its server: `say(packet)` on each packet of the client. */
