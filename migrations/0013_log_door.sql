@@ -8,8 +8,13 @@ begin
   if not exists (select from pg_roles where rolname = 'vaultterm_audit') then
     begin
       create role vaultterm_audit nologin nobypassrls nocreatedb nocreaterole;
-    exception when duplicate_object or unique_violation then
-      null; -- Another database's migration was faster.
+    exception
+      when duplicate_object or unique_violation then
+        null; -- Another database's migration was faster.
+      when insufficient_privilege then
+        raise exception 'the role vaultterm_audit is missing, and % may not make it', current_user
+          using hint = format('as a superuser: create role vaultterm_audit nologin; '
+            'grant vaultterm_audit to %I', current_user);
     end;
   end if;
   begin
@@ -177,6 +182,9 @@ begin
     return false;
   end if;
   if new_size > head.size or kept <> bit_count(new_size::bit(64)) then
+    raise exception using errcode = 'VT014', message = 'the checkpoint is not of this log';
+  end if;
+  if new_size = head.size and new_hashes <> head.hashes then
     raise exception using errcode = 'VT014', message = 'the checkpoint is not of this log';
   end if;
   root := new_hashes[kept];

@@ -14,6 +14,9 @@ create table recording_witness (
 );
 alter table recording_witness enable row level security, force row level security;
 create policy own on recording_witness using (tenant_id = app_tenant_id());
+-- Also of a process that stood still: the log has what was told before its lease was taken.
+create trigger node_lease before insert or update on recording_witness
+  for each row execute function node_require_lease();
 grant select, insert (session_id, at, bytes, offsets, chain), update (at, bytes, offsets, chain)
   on recording_witness to vaultterm_app;
 

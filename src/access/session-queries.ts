@@ -139,7 +139,7 @@ export function setEnded(
        end_known = $12, reason = $2, exit_status = $3, exit_signal = $4, bytes = $5,
        recording = $6::bytea is not null or $15, recording_sha256 = $6, recording_bytes = $7,
        recording_events = $8, recording_complete = $9, recording_intact = $13,
-       recording_sought = $14
+       recording_sought = $14 and s.recording
      from tenant t
      where s.id = $1 and s.ended_at is null and t.tenant_id = s.tenant_id
      returning ${sessionColumns}`,

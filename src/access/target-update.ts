@@ -42,12 +42,12 @@ export function checkChange({ host, port, logins, auth, hostKeys }: TargetChange
   }
 }
 
-/** Answers whether anything changed. The row of the target must be locked. */
+/** The target as it is after the change; undefined when nothing changes. Its row must be locked. */
 export async function applyChange(
   tx: WriteTx,
   before: Target,
   change: TargetChange,
-): Promise<boolean> {
+): Promise<Target | undefined> {
   const after = { ...before, ...change, hostKeys: keysAfter(before, change) }
   const added = after.hostKeys.filter((key) => !isAmong(before.hostKeys, key))
   const removed = before.hostKeys.filter((key) => !isAmong(after.hostKeys, key))
@@ -55,14 +55,14 @@ export async function applyChange(
   const isAnother = isMoved || removed.length > 0
   const isOther =
     isAnother || after.auth !== before.auth || after.logins.join() !== before.logins.join()
-  if (!isOther && added.length === 0) return false
+  if (!isOther && added.length === 0) return undefined
   if (isOther) {
     const generation = before.generation + (isAnother ? 1 : 0)
     await setTarget(tx, before.id, { ...after, generation })
   }
   if (removed.length > 0) await deleteHostKeys(tx, before.id, removed)
   if (added.length > 0) await insertHostKeys(tx, before.id, added)
-  return true
+  return after
 }
 
 function keysAfter({ hostKeys: before }: Target, { hostKeys }: TargetChange): readonly HostKey[] {

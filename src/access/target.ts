@@ -8,7 +8,7 @@ import {
   type WriteTx,
 } from '../postgres/index.ts'
 import { fingerprint } from '../ssh/index.ts'
-import type { TagRecord } from '../vault/index.ts'
+import { RecordChanged, type TagRecord } from '../vault/index.ts'
 import { AccessLimit, TargetExists, TargetInvalid, TargetMissing } from './errors.ts'
 import {
   checkHost,
@@ -85,6 +85,7 @@ export function createTargets(database: Database, vault: TargetVault): Targets {
         const id = await insertTarget(tx, target)
         await insertHostKeys(tx, id, target.hostKeys)
         const row = await requireRow(tx, target.name)
+        requireFacts(row, { ...target, hostCertified: false })
         await setTargetTag(tx, id, tag(targetRecord(row)))
         const added = targetOf(row)
         await appendEvent(tx, { type: 'target.add', ...eventOf(added, actor) })
@@ -169,12 +170,33 @@ async function writeUpdate(
   // A row that somebody put there since the check must not get a tag.
   if (JSON.stringify(targetRecord(row)) !== JSON.stringify(targetRecord(checked))) return undefined
   const before = targetOf(row)
-  if (!(await applyChange(tx, before, change))) return { before, after: before }
+  const wanted = await applyChange(tx, before, change)
+  if (wanted === undefined) return { before, after: before }
   const changed = await requireRow(tx, name)
+  requireFacts(changed, wanted)
   await setTargetTag(tx, changed.id, tag(targetRecord(changed)))
   const after = targetOf(changed)
   await appendEvent(tx, targetUpdated(before, after, actor))
   return { before, after }
+}
+
+type Facts = Omit<Target, 'id' | 'generation'>
+
+/**
+ * Only the facts that were asked for get a tag, and not those that a trigger, or another transaction, put
+ * into the row. Throws RecordChanged.
+ */
+function requireFacts(row: TargetRow, wanted: Facts): void {
+  if (factsOf(targetOf(row)) === factsOf(wanted)) return
+  throw new RecordChanged(
+    `the target ${JSON.stringify(row.name.slice(0, 64))}`,
+    'add or change the target again',
+  )
+}
+
+function factsOf({ name, host, port, logins, auth, hostCertified, hostKeys }: Facts): string {
+  const keys = hostKeys.map(({ type, blob }) => `${type} ${blob.toString('base64')}`).toSorted()
+  return JSON.stringify([name, host, port, logins, auth, hostCertified, keys])
 }
 
 /** Throws TargetMissing. */

@@ -40,7 +40,10 @@ export function planRepair(report: VerifyReport, follows: boolean): RepairPlan {
   const all = report.faultsTotal === report.faults.length
   if (all && report.faults.every((fault) => isOfHead(fault, report)))
     return { repair: 'head', report }
-  const isRemembering = all && follows && report.faults.every(({ kind }) => kind === 'log-replaced')
+  // A node that begins a new epoch signs it at once. A superuser can write its first leaf, and sign nothing.
+  const isSigned = report.signedSize > 0
+  const isOnlyReplaced = report.faults.every(({ kind }) => kind === 'log-replaced')
+  const isRemembering = all && follows && isSigned && isOnlyReplaced
   return { repair: isRemembering ? 'remember' : 'epoch', report }
 }
 

@@ -1,5 +1,4 @@
-import { hash } from 'node:crypto'
-import { constants } from 'node:fs'
+import { hash, randomUUID } from 'node:crypto'
 import { type FileHandle, open, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { parseTenantId, type TenantId } from '../postgres/index.ts'
@@ -113,8 +112,9 @@ export class SignedHeadsFile implements SignedHeads {
       const old = await this.#openIfThere()
       if (old === undefined) return
       try {
-        const draft = `${this.#path}.new`
-        const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC
+        // Of its own: another process may compact at the same time.
+        const draft = `${this.#path}.${randomUUID()}.new`
+        const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
         const file = await open(draft, flags | constants.O_NOFOLLOW, 0o600)
         try {
           await file.chmod(0o600)

@@ -13,8 +13,12 @@ const hostPattern = /^[A-Za-z0-9_.:%-]*$/
 export function canonicalHost(text: string): string {
   if (text.length > hostLengthMax) throw new WireError('a host name is too long')
   if (!hostPattern.test(text)) throw new WireError('a host name has characters that no name has')
-  const address = parseIpAddress(text)
+  // The dot at the end of an absolute name. Without it, the rest may read as an address.
+  const bare = text.replace(/\.$/, '')
+  if (text !== '' && bare.split('.').includes(''))
+    throw new WireError('a host name has an empty part')
+  const address = parseIpAddress(bare)
   if (address !== undefined) return formatIpAddress(unmapIpv4(address))
-  if (text.includes(':') || text.includes('%')) throw new WireError('an address is malformed')
-  return text.toLowerCase().replace(/\.$/, '')
+  if (bare.includes(':') || bare.includes('%')) throw new WireError('an address is malformed')
+  return bare.toLowerCase()
 }

@@ -40,6 +40,8 @@ export class RecordTags {
   /** Rows that were found intact, by their content; at most intactMax. */
   readonly #intact = new Set<string>()
   readonly #reports: ChangeReports
+  /** Tenants whose rows are from before tags, and could not be tagged when this process started. */
+  readonly #untagged = new Set<TenantId>()
 
   constructor(
     database: Database,
@@ -95,9 +97,12 @@ export class RecordTags {
    * A failure stays with its tenant, is logged, and is tried again at the next start.
    */
   async tagOldTenants(tagRows: (tx: WriteTx, tag: TagRecord) => Promise<number>): Promise<void> {
-    for (const tenant of await this.#database.system(listUntaggedTenants)) {
+    const due = await this.#database.system(listUntaggedTenants)
+    for (const tenant of due) this.#untagged.add(tenant)
+    for (const tenant of due) {
       try {
         await this.#tagOld(tenant, tagRows)
+        this.#untagged.delete(tenant)
       } catch (err) {
         this.#log.error({ err, tenant }, 'the rows of a tenant could not be tagged')
         if (err instanceof VaultSealed || err instanceof KekWrong) return
@@ -134,8 +139,12 @@ export class RecordTags {
     if (version === undefined) return []
     const kek = await this.#find(tenant, version)
     if (kek === undefined) return []
-    // A key of the first format is from before tags: its tenant's rows are tagged at the next start.
-    if (version === null) return formatOf(kek.wrapped) === 1 ? rows : []
+    if (version === null) {
+      // A key of the first format is from before tags. Anybody who writes to the database can put a row
+      // there that says so: it counts only for a tenant that was so at the start, and only if it opens.
+      if (!this.#untagged.has(tenant) || formatOf(kek.wrapped) !== 1) return []
+      return this.#withKey(tenant, kek, async () => rows)
+    }
     return this.#withKey(tenant, kek, async (key) =>
       rows.filter(({ record, tag }) => tag !== null && isTagOf(tag, key, version, tenant, record)),
     )

@@ -64,6 +64,8 @@ describe('the one spelling of a host', () => {
     ['::ffff:c000:202', '192.0.2.2'],
     ['::FFFF:127.0.0.1', '127.0.0.1'],
     ['_service.example', '_service.example'],
+    ['127.1.', '127.0.0.1'],
+    ['2130706433.', '127.0.0.1'],
   ])('of %s is %s', (text, canonical) => {
     expect(canonicalHost(text)).toBe(canonical)
   })
@@ -80,8 +82,51 @@ describe('the one spelling of a host', () => {
       'x@y',
       '\u202e',
     ],
-    ...['fe80::1%', '1.2.3.4%lo', 'a:b', 'x'.repeat(256), 'a\\b', "a'b", 'a\x7f'],
+    ...[
+      '.',
+      'a..',
+      '..',
+      '.a',
+      'a..b',
+      'fe80::1%',
+      '1.2.3.4%lo',
+      'a:b',
+      'x'.repeat(256),
+      'a\\b',
+      "a'b",
+      'a\x7f',
+    ],
   ])('%j has none', (text) => {
     expect(() => canonicalHost(text)).toThrow(/host|address/)
   })
+})
+
+test('attack: a spelling whose one spelling would be judged as another one', () => {
+  const part = fc.constantFrom(
+    '127',
+    '0x7f',
+    '1',
+    '0177',
+    'a',
+    'B',
+    '.',
+    '..',
+    '-',
+    '_',
+    '::1',
+    '%',
+    '',
+  )
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 6 }), (parts) => {
+      let once: string
+      try {
+        once = canonicalHost(parts.join(''))
+      } catch {
+        return
+      }
+      expect(canonicalHost(once)).toBe(once)
+    }),
+    { numRuns: 5000 },
+  )
 })

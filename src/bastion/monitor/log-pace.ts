@@ -41,6 +41,7 @@ export function entriesOf(call: Call): number {
     case 'recordFiles':
       return call.args[2].length
     case 'openForward':
+    case 'startSession':
       // Its end is an entry too.
       return 2
     default:

@@ -47,7 +47,7 @@ export interface UpstreamsOptions {
  */
 export class Upstreams {
   readonly #options: UpstreamsOptions
-  /** By target and login. The first of each list carries the forwards too. */
+  /** By target and login. The one that is not extra carries the forwards too. */
   readonly #upstreams = new Map<string, readonly Upstream[]>()
   #isClosed = false
 
@@ -59,7 +59,7 @@ export class Upstreams {
   async connect(need: UpstreamNeed): Promise<Connection> {
     for (;;) {
       need.ended.throwIfAborted()
-      const upstream = this.#list(need)[0] ?? this.#dial(need)
+      const upstream = this.#list(need).find((one) => !one.isExtra) ?? this.#dial(need)
       const connection = await this.#connected(upstream, need)
       if (connection !== undefined) return connection
     }
@@ -165,7 +165,7 @@ export class Upstreams {
       ended: need.ended,
       sessions: 0,
       sessionsMax: Number.POSITIVE_INFINITY,
-      isExtra: others.length > 0,
+      isExtra: others.some((one) => !one.isExtra),
     }
     this.#upstreams.set(key, [...others, upstream])
     const forget = () => this.#forget(key, upstream)

@@ -23,7 +23,7 @@ interface Caller {
 }
 
 /** Connections on which nobody has logged in count as one tenant, and each as a user of it. */
-const strangers = ''
+const strangers = 'strangers'
 
 /**
  * A worker's end of the channel to the main process: its calls, and their answers.

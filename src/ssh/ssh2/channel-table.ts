@@ -37,6 +37,9 @@ interface PendingOpen {
   reject(err: Error): void
 }
 
+/** A destination and where it comes from. An open may wait, and many may: they must not fill the memory. */
+const payloadBytesMax = 16_384
+
 /** The channels of a connection, and how they come to be: RFC 4254 section 5.1. */
 export class ChannelTable {
   readonly #transport: ChannelTransport
@@ -98,6 +101,7 @@ export class ChannelTable {
       void answer(encodeOpenFailure(terms.sender, reason, text))
     this.#openRequests++
     if (!areUsable(terms)) return reject(openFailure.connectFailed, 'packets too small')
+    if (payload.length > payloadBytesMax) return reject(openFailure.connectFailed, 'too long')
     if (this.#theirs.size + this.#openRequests > this.#theirsMax) {
       return reject(openFailure.resourceShortage, 'too many channels on this connection')
     }

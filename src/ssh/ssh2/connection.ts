@@ -75,6 +75,7 @@ const endMs = 500
 /** Our own layer of channels on the transport of ssh2, which hands us every message from 80 up. */
 export class SshConnection implements Connection, ChannelTransport {
   readonly peerIdent: string
+  readonly peerAddress: string | undefined
   readonly done: Promise<{ readonly error?: Error }>
   onChannelOpen: ((open: ChannelOpen) => void) | undefined
   onGlobalRequest: ((request: GlobalRequest) => void) | undefined
@@ -110,6 +111,9 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#protocol = protocol
     this.#socket = socket
     this.peerIdent = peerIdent
+    // Read once: a socket that was reset has no address any longer.
+    const { remoteAddress } = Object(socket)
+    this.peerAddress = typeof remoteAddress === 'string' ? remoteAddress : undefined
     this.#channels = new ChannelTable(this, channelsMax, log)
     this.#log = log
     const { promise, resolve } = Promise.withResolvers<{ error?: Error }>()
@@ -152,11 +156,6 @@ export class SshConnection implements Connection, ChannelTransport {
   get bytes(): { readonly in: number; readonly out: number } {
     const { bytesRead = 0, bytesWritten = 0 } = Object(this.#socket)
     return { in: Number(bytesRead), out: Number(bytesWritten) }
-  }
-
-  get peerAddress(): string | undefined {
-    const { remoteAddress } = Object(this.#socket)
-    return typeof remoteAddress === 'string' ? remoteAddress : undefined
   }
 
   get channels(): number {

@@ -13,6 +13,8 @@ export interface GlobalRequest {
 
 /** Requests that wait for our replies. One more is refused by itself: OpenSSH has no limit here. */
 const unansweredMax = 1024
+/** An address, a path, or host keys: requests wait in order, and must not fill the memory. */
+const payloadBytesMax = 65_536
 /** A peer that asks for more than this without taking a reply is cut off. */
 const unansweredBrokenMax = 16_384
 
@@ -80,7 +82,8 @@ export class GlobalRequests {
         : Buffer.of(message.requestFailure)
       this.#sendReplies()
     }
-    if (this.#replies.length > unansweredMax) return reply(false)
+    if (payload.length > payloadBytesMax || this.#replies.length > unansweredMax)
+      return reply(false)
     // Any answer shows that we are alive, and this one is what OpenSSH gives.
     if (name === 'keepalive@openssh.com') return reply(false)
     this.#handler({ name, payload: Buffer.from(payload), wantReply, reply })

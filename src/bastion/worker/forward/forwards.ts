@@ -27,6 +27,8 @@ import { Listeners, peerOf, remoteForward } from './listeners.ts'
 const administrativelyProhibited = 1
 const connectFailed = 2
 const resourceShortage = 4
+/** Of one connection, also those that want no reply. One more is refused by itself. */
+const requestsMax = 512
 
 /** A session from the moment in which it is asked for. */
 interface Opening {
@@ -56,6 +58,8 @@ export class Forwards {
   #open = 0
   #isOver = false
   #requested: Promise<void> = Promise.resolve()
+  /** Requests to listen, or to stop, that are not answered yet. */
+  #requestsWaiting = 0
 
   constructor(options: ForwardsOptions) {
     this.#options = options
@@ -96,7 +100,11 @@ export class Forwards {
    * done one after the other, and everything that the client asks for later comes later.
    */
   request(request: GlobalRequest): void {
-    this.#requested = this.#requested.then(() => this.#answer(request))
+    if (this.#requestsWaiting >= requestsMax) return request.reply(false)
+    this.#requestsWaiting++
+    this.#requested = this.#requested
+      .then(() => this.#answer(request))
+      .finally(() => this.#requestsWaiting--)
   }
 
   /** Resolves when every request that came so far is answered. Never rejects. */

@@ -145,9 +145,10 @@ export function remoteForward({ session, name, address, port }: Listener): Forwa
     : { kind: 'remote-forward', host: address, port, ...peer }
 }
 
-/** The address at which the target was reached, as a field of a request. */
+/** The address at which the target was reached, as a field of a request. Throws ForwardEnded without one. */
 export function peerOf({ peerAddress }: Connection): Pick<ForwardRequest, 'peer'> {
-  return peerAddress === undefined ? {} : { peer: peerAddress }
+  if (peerAddress === undefined) throw new ForwardEnded()
+  return { peer: peerAddress }
 }
 
 /** Tells the target to stop listening. Its answer is not waited for. */

@@ -4,6 +4,8 @@ import type { ChannelRequest } from '../../../ssh/index.ts'
 export const earlyWindowBytes = 64 * 1024
 const piecesMax = 256
 const requestsMax = 64
+/** A window size, a signal, a variable: what may come while a session starts is short. */
+const requestBytesMax = 4096
 
 /** What a client sends while its target is being dialled: no more than a window of data. */
 export class EarlyInput {
@@ -19,9 +21,10 @@ export class EarlyInput {
       this.#pieces.splice(0, Infinity, Buffer.concat(this.#pieces))
   }
 
-  /** False: there are too many, and it is not kept. */
+  /** False: there are too many, or it is too long, and it is not kept. */
   request(request: ChannelRequest): boolean {
-    if (this.#requests.length >= requestsMax) return false
+    const isLong = request.payload.length > requestBytesMax
+    if (isLong || this.#requests.length >= requestsMax) return false
     this.#requests.push(request)
     return true
   }

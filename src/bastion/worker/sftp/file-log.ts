@@ -3,6 +3,9 @@ import type { FileOperation } from '../../wire/calls.ts'
 const batchMax = 100
 /** Of paths, as they cross the pipe. */
 const batchBytesMax = 512 * 1024
+/** Operations of one session, and bytes of their paths, that may wait for their record. */
+const unrecordedMax = 1024
+const unrecordedBytesMax = 1024 * 1024
 
 /**
  * Puts operations on record in the order in which they came. One write is on its way at a time, and
@@ -11,26 +14,34 @@ const batchBytesMax = 512 * 1024
 export class FileLog {
   readonly #write: (operations: readonly FileOperation[]) => Promise<void>
   readonly #failed: (err: unknown) => void
+  readonly #progressed: () => void
   #waiting: FileOperation[] = []
+  #waitingBytes = 0
   #writing: Promise<void> | undefined
   #added = 0
   #recorded = 0
   readonly #awaiting: { readonly count: number; readonly act: () => void }[] = []
   #hasFailed = false
 
-  /** failed is called once: the session may not go on without its record. */
+  /**
+   * failed is called once: the session may not go on without its record. progressed is called whenever
+   * more is on record.
+   */
   constructor(
     write: (operations: readonly FileOperation[]) => Promise<void>,
     failed: (err: unknown) => void,
+    progressed: () => void = () => {},
   ) {
     this.#write = write
     this.#failed = failed
+    this.#progressed = progressed
   }
 
   add(operation: FileOperation): void {
     if (this.#hasFailed) return
     this.#added++
     this.#waiting.push(operation)
+    this.#waitingBytes += sizeOf(operation)
     // Operations that come in the same turn go along.
     this.#writing ??= Promise.resolve().then(() => this.#writeAll())
   }
@@ -38,6 +49,11 @@ export class FileLog {
   /** Everything that was added is on record. */
   get isIdle(): boolean {
     return this.#recorded === this.#added
+  }
+
+  /** More waits for its record than the client should add to: its next requests are held back. */
+  get isBusy(): boolean {
+    return this.#added - this.#recorded >= unrecordedMax || this.#waitingBytes >= unrecordedBytesMax
   }
 
   /** Calls back once everything that was added so far is on record. After a failure it never does. */
@@ -59,7 +75,9 @@ export class FileLog {
         this.#waiting.splice(0, batch.length)
         await this.#write(batch)
         this.#recorded += batch.length
+        for (const operation of batch) this.#waitingBytes -= sizeOf(operation)
         this.#settle()
+        this.#progressed()
       }
     } catch (err) {
       this.#hasFailed = true
@@ -99,4 +117,8 @@ export function* batches(
     bytes += more
   }
   if (batch.length > 0) yield batch
+}
+
+function sizeOf({ path, to }: FileOperation): number {
+  return (path?.length ?? 0) + (to?.length ?? 0)
 }

@@ -60,7 +60,11 @@ export class FileWatch implements Watch {
 
   constructor(options: FileWatchOptions) {
     this.#options = options
-    this.#files = new FileLog(options.record, (err) => this.#unlogged(err))
+    this.#files = new FileLog(
+      options.record,
+      (err) => this.#unlogged(err),
+      () => this.#look(),
+    )
     this.#sftp = new SftpWatch({
       asked: (operation) => void this.#asked.push(operation),
       done: (operation) => this.#files.add(operation),
@@ -108,9 +112,9 @@ export class FileWatch implements Watch {
     await this.#files.flush()
   }
 
-  /** Looks at the client's bytes while few enough of its requests wait for answers. */
+  /** Looks at the client's bytes while few enough of its requests wait for answers, and for the log. */
   #look(): void {
-    while (!this.#hasFailed && !this.#sftp.isBusy) {
+    while (!this.#hasFailed && !this.#sftp.isBusy && !this.#files.isBusy) {
       const next = this.#incoming.shift()
       if (next === undefined) return
       if (!this.#seen(() => this.#sftp.up(next.chunk))) return

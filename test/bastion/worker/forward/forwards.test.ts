@@ -92,6 +92,7 @@ class Lab {
   async #target(done: Promise<void>): Promise<Connection> {
     return {
       done,
+      peerAddress: '192.0.2.7',
       globalRequest: (name: string, _payload: Buffer, wantReply: boolean) => {
         this.asked.push({ name, wantReply })
         return wantReply ? this.answer : Promise.resolve(false)
