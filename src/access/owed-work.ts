@@ -1,4 +1,4 @@
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import { DatabaseUnavailable, NodeLeaseLost, type TenantId } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { AccessMetrics } from './metrics.ts'
@@ -129,11 +129,12 @@ export class OwedWork {
       if (owner === undefined || owner.isRunning) continue
       this.#running += 1
       owner.isRunning = true
-      void this.#round(tenant, owner).finally(() => {
+      const round = this.#round(tenant, owner).finally(() => {
         owner.isRunning = false
         this.#running -= 1
         this.#runDue()
       })
+      background(round, this.#log, 'a round of ends that are owed')
     }
   }
 

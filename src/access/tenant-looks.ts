@@ -45,7 +45,8 @@ export class TenantLooks {
       this.#due.delete(tenant)
       this.#busy.add(tenant)
       this.#running += 1
-      void this.#lookAndRest(tenant)
+      // A look logs its own failures.
+      this.#lookAndRest(tenant).catch(() => {})
     }
   }
 

@@ -1,4 +1,4 @@
-import type { Log } from '../log.ts'
+import { background, type Log } from '../log.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
 import {
   type Evidence,
@@ -94,9 +94,10 @@ export class Witnesses {
 
   #saveSoon(): void {
     this.#timer = undefined
-    void this.save().finally(() => {
+    const saved = this.save().finally(() => {
       if (this.#watched.size > 0) this.#timer ??= setTimeout(() => this.#saveSoon(), saveMs).unref()
     })
+    background(saved, this.#log, 'what was witnessed of recordings')
   }
 
   async #saveAll(): Promise<void> {

@@ -1,4 +1,5 @@
 import { hash, randomUUID } from 'node:crypto'
+import { constants } from 'node:fs'
 import { type FileHandle, open, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { parseTenantId, type TenantId } from '../postgres/index.ts'
@@ -101,7 +102,7 @@ export class SignedHeadsFile implements SignedHeads {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.#waiting.push({ head, done: resolve, failed: reject })
     // Those that come while another write is on its way share one.
-    void this.#inTurn(() => this.#appendWaiting()).catch(() => {})
+    this.#inTurn(() => this.#appendWaiting()).catch(() => {})
     return promise
   }
 

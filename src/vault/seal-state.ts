@@ -143,7 +143,10 @@ export class SealState {
   }
 
   async #make(): Promise<void> {
-    this.#listening ??= this.#database.listen(sealChannel, () => void this.#heard())
+    this.#listening ??= this.#database.listen(sealChannel, () => {
+      // Not known: as if it were sealed.
+      this.#heard().catch(() => this.forget())
+    })
     try {
       await this.#listening
     } catch (err) {

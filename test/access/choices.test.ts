@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { tagOldTargets } from '../../src/access/index.ts'
 import type { Identity } from '../../src/auth/index.ts'
 import { actor, open, openAccessFixture } from './access-fixture.ts'
 
@@ -24,6 +25,9 @@ async function openLarge() {
          select id, 'ssh-ed25519', decode('00', 'hex') from target`,
     )
   })
+  await fixture.vault.tagging(place.tenant, (tag) =>
+    database.app.write(place.tenant, (tx) => tagOldTargets(tx, tag)),
+  )
   return { ...place, demo }
 }
 

@@ -1,8 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
+import { Registry } from 'prom-client'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { tagOldTargets } from '../../src/access/index.ts'
+import { openDatabase, parseTenantId } from '../../src/postgres/index.ts'
+import { Secret } from '../../src/secret.ts'
+import { createVault, openKek } from '../../src/vault/index.ts'
 import { addTarget, events, sessions } from '../support/installation.ts'
+import { silent } from '../support/postgres.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
@@ -49,6 +55,26 @@ async function copyTarget(name: string): Promise<void> {
     )
   } finally {
     await client.end()
+  }
+  await tagCopies(host ?? '')
+}
+
+/** Rows that no VaultTerm wrote have no tags, and are not used: this makes them as from before tags. */
+async function tagCopies(host: string): Promise<void> {
+  const { app } = JSON.parse(readFileSync(join(vaultterm.home, 'logins.json'), 'utf8'))
+  const url = new Secret(`postgres://local_app:${app}@${encodeURIComponent(host)}/vaultterm`)
+  const common = { log: silent, metrics: new Registry() }
+  const database = openDatabase({ url, role: 'vaultterm_app', ...common })
+  const kek = await openKek(`file:${join(vaultterm.home, 'kek')}`)
+  const vault = createVault({ database, kek, ...common })
+  try {
+    const [{ id } = { id: '' }] = await vaultterm.json<{ id: string }[]>('tenant', 'list')
+    const tenant = parseTenantId(id)
+    if (tenant === undefined) throw new Error('no tenant')
+    await vault.tagging(tenant, (tag) => database.write(tenant, (tx) => tagOldTargets(tx, tag)))
+  } finally {
+    await vault.close()
+    await database.close()
   }
 }
 

@@ -34,7 +34,7 @@ async function startTwo(): Promise<{ first: VaultTerm; second: VaultTerm }> {
     VAULTTERM_RECORDINGS: run.recordings,
   })
   open.push(second)
-  writeFileSync(join(second.home, 'node'), readFileSync(join(first.home, 'node')))
+  writeFileSync(join(second.home, 'node'), readFileSync(join(first.home, 'node')), { mode: 0o600 })
   await second.up()
   return { first, second }
 }

@@ -1,6 +1,6 @@
 import type { Access, Authorization, FileOperation } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
-import type { Log } from '../../log.ts'
+import { background, type Log } from '../../log.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { FileNotes, FileProgress, FileOperation as ToldOperation } from '../wire/calls.ts'
 import { RequestForged } from './errors.ts'
@@ -146,7 +146,10 @@ export class FileMonitor {
 
   #retry(): void {
     if (this.#late.size > 0)
-      this.#timer ??= setTimeout(() => void this.#writeLate(), owedMs).unref()
+      this.#timer ??= setTimeout(
+        () => background(this.#writeLate(), this.#deps.log, 'file operations that still wait'),
+        owedMs,
+      ).unref()
   }
 
   /** One tenant's trouble does not keep the operations of another waiting. */

@@ -340,10 +340,11 @@ export class WorkerProcess {
   #exited(how: string): void {
     if (this.#pipe === undefined) return this.#gone(how)
     const timer = setTimeout(() => this.#drained.resolve(), drainMs)
-    void this.#drained.promise.then(() => {
+    const gone = this.#drained.promise.then(() => {
       clearTimeout(timer)
       this.#gone(how)
     })
+    background(gone, this.#log, 'the end of a worker')
   }
 
   #gone(how: string): void {

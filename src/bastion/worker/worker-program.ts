@@ -43,7 +43,10 @@ export function runWorker(): void {
   let service: Service | undefined
   let ending = false
   const lease = new LeaseWatch({
-    lapsed: () => void service?.lapse(),
+    // A worker that cannot end its sessions must not go on with them.
+    lapsed: () => {
+      service?.lapse().catch(() => process.exit(1))
+    },
     isLate: () => (service?.sessions ?? 0) > 0,
     stop: () => process.exit(1),
   })

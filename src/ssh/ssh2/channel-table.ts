@@ -97,8 +97,9 @@ export class ChannelTable {
       if (!this.#isOver) this.#transport.send(reply)
       return !this.#isOver
     }
-    const reject = (reason: number, text: string) =>
-      void answer(encodeOpenFailure(terms.sender, reason, text))
+    const reject = (reason: number, text: string) => {
+      answer(encodeOpenFailure(terms.sender, reason, text))
+    }
     this.#openRequests++
     if (!areUsable(terms)) return reject(openFailure.connectFailed, 'packets too small')
     if (payload.length > payloadBytesMax) return reject(openFailure.connectFailed, 'too long')

@@ -66,7 +66,9 @@ export class FileWatch implements Watch {
       () => this.#look(),
     )
     this.#sftp = new SftpWatch({
-      asked: (operation) => void this.#asked.push(operation),
+      asked: (operation) => {
+        this.#asked.push(operation)
+      },
       done: (operation) => this.#files.add(operation),
     })
     this.#ticker = setInterval(() => this.#tick(), noteMs).unref()
