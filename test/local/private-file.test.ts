@@ -21,7 +21,7 @@ test.each(damaged)(
   'says nothing of a file of passwords that is %s, in any error',
   async (_, text) => {
     const path = join(directory, 'logins.json')
-    writeFileSync(path, text)
+    writeFileSync(path, text, { mode: 0o600 })
     const failure = await keepPasswords(path).catch((err: unknown) => err)
     expect(failure).toMatchObject({ code: 'ERR_HOME_UNUSABLE' })
     expect(inspect(failure, { depth: 10, showHidden: true })).not.toContain(secret.slice(0, 6))
@@ -30,7 +30,7 @@ test.each(damaged)(
 
 test.each(damaged)('says nothing of a run file that is %s, in any error', async (_, text) => {
   const path = join(directory, 'run.json')
-  writeFileSync(path, text)
+  writeFileSync(path, text, { mode: 0o600 })
   const failure = await readRun(path).catch((err: unknown) => err)
   expect(inspect(failure, { depth: 10, showHidden: true })).not.toContain(secret.slice(0, 6))
 })
