@@ -276,16 +276,17 @@ function destinationOf({ kind, host, port, path }: ForwardRequest): Forward['des
 }
 
 function isCanonical(host: string | undefined): boolean {
-  try {
-    return host === undefined || (host !== '' && canonicalHost(host) === host)
-  } catch {
-    return false
-  }
+  return host === undefined || (host !== '' && isUnchangedBy(canonicalHost, host))
 }
 
 function isPath(path: string | undefined): boolean {
+  return path === undefined || isUnchangedBy(checkedPath, path)
+}
+
+/** Whether a text is read as itself. One that cannot be read is not. */
+function isUnchangedBy(read: (text: string) => string, text: string): boolean {
   try {
-    return path === undefined || checkedPath(path) === path
+    return read(text) === text
   } catch {
     return false
   }

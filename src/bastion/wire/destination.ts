@@ -9,7 +9,7 @@ export interface Destination {
 }
 
 /** The address that a client says a forwarded connection came from. It is a claim and no more. */
-export interface Originator {
+interface Originator {
   readonly host: string
   readonly port: number
 }
