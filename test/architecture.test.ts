@@ -11,6 +11,7 @@ const layers = [
   ['auth', 'ca', 'recorder'],
   ['access', 'tenant'],
   ['bastion', 'portal', 'admin', 'cli', 'local'],
+  ['product'],
   ['app'],
   ['main'],
 ]

@@ -11,12 +11,17 @@ import { runTool } from './child.ts'
  * `npm test`: installs the programs that the tests run, then runs the checks and the tests. The last
  * line says how many passed and failed.
  *
- * Where SSH has native ciphers, everything in which SSH is spoken runs a second time with those in
- * JavaScript: machines without a compiler have no others. Where it has none, the first run is that one.
+ * Machines without a compiler have no native ciphers. Where SSH has them, the tests of the whole program,
+ * of other projects' clients, and of ciphers run a second time with those in JavaScript. Where it has
+ * none, the first run is that one.
  * Arguments pick tests, and run them once, with the ciphers that VAULTTERM_NATIVE_CIPHERS allows.
  */
 const args = process.argv.slice(2)
-const speaksSsh = ['test/e2e', 'test/interop', 'test/ssh']
+const ciphers = ['algorithms', 'bounds', 'interleaving', 'rekeying']
+const speaksSsh = [
+  ...['test/e2e', 'test/interop'],
+  ...ciphers.map((name) => `test/ssh/ssh2/${name}.test.ts`),
+]
 const tally = { passed: 0, failed: 0 }
 const lines: string[] = []
 

@@ -52,6 +52,6 @@ export interface CliDeps {
   serve(options: { readonly json: boolean }): Promise<number>
   migrate(): Promise<{ readonly applied: readonly string[]; readonly version: string }>
   /** Reads the settings; with `serve`, also requires those of production. */
-  checkConfig(options: { readonly serve: boolean }): { readonly [setting: string]: string }
+  checkConfig(options: { readonly serve: boolean }): Promise<{ readonly [setting: string]: string }>
   doctor(): Promise<readonly Finding[]>
 }

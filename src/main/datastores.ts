@@ -1,4 +1,3 @@
-import { migrations } from '../app.ts'
 import { type Config, type DatabaseUrls, type Datastores, databaseUrls } from '../config.ts'
 import {
   type Home,
@@ -10,6 +9,7 @@ import {
 } from '../local/index.ts'
 import { background, type Log } from '../log.ts'
 import { migrate } from '../postgres/index.ts'
+import { migrations } from '../product.ts'
 import { Secret } from '../secret.ts'
 
 /** The datastores of `up`: those that the settings name, and its own in the home for the rest. */

@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises'
-import { migrations, openProduct, type Product } from '../app.ts'
 import { type Config, databaseUrls } from '../config.ts'
 import { type HomePaths, homePaths, visitHome } from '../local/index.ts'
 import type { Log } from '../log.ts'
 import { createMetrics } from '../metrics.ts'
+import { migrations, openProduct, type Product } from '../product.ts'
 import { formatUrl, localAddress } from './address.ts'
 import { assertFilesTrusted, datastoresIn } from './datastores.ts'
 

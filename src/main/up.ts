@@ -1,4 +1,3 @@
-import type { Product } from '../app.ts'
 import type { Config, Listen } from '../config.ts'
 import {
   claimHome,
@@ -10,6 +9,7 @@ import {
   startDemo,
 } from '../local/index.ts'
 import type { Log } from '../log.ts'
+import type { Product } from '../product.ts'
 import { formatUrl, isLoopback, localAddress } from './address.ts'
 import { startDatastores } from './datastores.ts'
 import { formatPage } from './page.ts'

@@ -11,7 +11,7 @@ async function run(...argv: string[]) {
     up: untouched,
     serve: untouched,
     migrate: untouched,
-    checkConfig: () => ({ VAULTTERM_HOME: '/srv' }),
+    checkConfig: async () => ({ VAULTTERM_HOME: '/srv' }),
     doctor: async () => [
       { name: 'clock', ok: true, detail: 'agrees' },
       { name: 'vault', ok: false, detail: 'sealed\x1b[2J', fix: 'unseal it' },

@@ -272,7 +272,8 @@ describe.runIf(givesTerminals)('CH-15: terminals', () => {
     const { stdout } = await vaultterm.cli(['session', 'export', String(row?.id)])
     const resizes = stdout.split('\n').filter((line) => /^\[[\d.]+, ?"r"/.test(line))
     expect(resizes.length).toBeGreaterThan(0)
-    expect(resizes.length).toBeLessThan(2000)
+    // One for each turn of the event loop at most: how many turns it takes depends on the machine.
+    expect(resizes.length).toBeLessThan(5000)
     expect(resizes.at(-1)).toContain('77x50')
   })
 })

@@ -44,9 +44,14 @@ export class Cut {
     const limit = this.#limit
     const pieces: Record<Side, number[]> = { caller: [], server: [] }
     this.pieces = pieces
-    const cut = () => {
-      // As a machine that goes: with a reset to both, once they have what was sent before.
-      for (const socket of [caller, server]) socket.destroySoon()
+    let isCut = false
+    // The sender is gone at once. The receiver gets the end behind the last byte; whatever it still says
+    // is read and dropped: a close over unread bytes would be a reset, which drops what it has not read.
+    const cut = (from: Socket, to: Socket) => {
+      isCut = true
+      to.end()
+      to.resume()
+      from.destroySoon()
     }
     const pass = (side: Side, from: Socket, to: Socket) => {
       let sum = 0
@@ -59,17 +64,17 @@ export class Cut {
           const isFull = !to.write(chunk.subarray(0, left))
           if (isFull) from.pause()
         }
-        if (chunk.length >= left) cut()
+        if (chunk.length >= left) cut(from, to)
       })
       to.on('drain', () => from.resume())
-      from.on('end', () => to.end()).on('error', cut)
+      from.on('end', () => to.end()).on('error', () => to.destroySoon())
       from.on('close', () => {
         this.#open.delete(from)
-        to.destroySoon()
+        if (!isCut) to.destroySoon()
       })
     }
     pass('caller', caller, server)
     pass('server', server, caller)
-    if (limit?.bytes === 0) cut()
+    if (limit?.bytes === 0) for (const socket of [caller, server]) socket.destroySoon()
   }
 }

@@ -41,7 +41,7 @@ export function serverCommands(program: Command, context: Context): void {
     .option('--serve', 'also require the settings that `serve` needs')
     .addOption(jsonOption())
     .action(async ({ json, serve }: JsonOption & { readonly serve?: boolean }) => {
-      const settings = deps.checkConfig({ serve: serve === true })
+      const settings = await deps.checkConfig({ serve: serve === true })
       if (json === true) return context.printJson(settings)
       await context.print(...formatFields(Object.entries(settings)))
     })
