@@ -4,18 +4,12 @@
  * a table from end to end, or takes longer in the database than it may.
  */
 
-import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { Registry } from 'prom-client'
 import { createAccess } from '../../src/access/index.ts'
-import { startPostgres } from '../../src/local/index.ts'
 import { createLog } from '../../src/log.ts'
-import { migrate, openDatabase } from '../../src/postgres/index.ts'
-import { Secret } from '../../src/secret.ts'
+import { openDatabase } from '../../src/postgres/index.ts'
 import {
   distributions,
   makeLargeTenant,
@@ -23,6 +17,7 @@ import {
 } from '../../test/support/large-tenants.ts'
 import { explain, recordStatements } from '../../test/support/statements.ts'
 import { questionsOf } from './questions.ts'
+import { openScratch } from './scratch.ts'
 
 const msMax = 2
 const rounds = 11
@@ -38,35 +33,17 @@ const { values } = parseArgs({
 const count = Number(values.targets)
 const say = (text: string) => process.stderr.write(`${text}\n`)
 const log = createLog('warn')
-const directory = await mkdtemp(join(tmpdir(), 'vaultterm-scale-'))
-const postgres = await startPostgres({
-  directory: join(directory, 'postgres'),
-  superuserPassword: new Secret(randomBytes(18).toString('base64url')),
-  log,
-  settings: { max_wal_size: '4GB' },
-})
-const superuser = new pg.Client({ connectionString: postgres.superuserUrl.reveal() })
+const scratch = await openScratch()
+const { superuser } = scratch
 try {
-  await superuser.connect()
-  for (const login of ['scale_owner', 'scale_app']) {
-    const role = login === 'scale_owner' ? 'createrole' : ''
-    await superuser.query(`create role ${login} login ${role} password '${login}'`)
-  }
-  await superuser.query('grant create on database postgres to scale_owner')
-  await superuser.query('alter schema public owner to scale_owner')
-  const migrations = resolve(import.meta.dirname, '../../migrations')
-  await migrate({ url: urlOf('scale_owner'), directory: migrations, log })
-  await superuser.query('grant vaultterm_app, vaultterm_system to scale_app')
   await measure()
 } finally {
-  await superuser.end()
-  await postgres.stop()
-  await rm(directory, { recursive: true, force: true })
+  await scratch.close()
 }
 
 async function measure(): Promise<void> {
   const metrics = new Registry()
-  const app = openDatabase({ url: urlOf('scale_app'), role: 'vaultterm_app', log, metrics })
+  const app = openDatabase({ url: scratch.appUrl, role: 'vaultterm_app', log, metrics })
   const recorded = recordStatements(app)
   const notAsked = () => Promise.reject(new Error('not asked'))
   const access = createAccess({
@@ -82,7 +59,7 @@ async function measure(): Promise<void> {
     log,
     metrics,
   })
-  const client = new pg.Client({ connectionString: urlOf('scale_app').reveal() })
+  const client = new pg.Client({ connectionString: scratch.appUrl.reveal() })
   await client.connect()
   await client.query('set role vaultterm_app')
 
@@ -134,10 +111,4 @@ async function measure(): Promise<void> {
   if (values.json) console.log(JSON.stringify(lines, undefined, 2))
   await client.end()
   await app.close()
-}
-
-function urlOf(login: string): Secret<string> {
-  const url = new URL(postgres.superuserUrl.reveal())
-  Object.assign(url, { username: login, password: login })
-  return new Secret(url.href)
 }

@@ -1,22 +1,19 @@
 /**
- * `bin/run scale-log [--leaves N] [--tenants N]`: what a log of many leaves among many tenants costs, in a
+ * `npm run scale-log [-- --leaves N --tenants N]`: what a log of many leaves among many tenants costs, in a
  * scratch database that is made and dropped here. Prints one JSON document.
  */
 
 import { randomBytes, randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import pg from 'pg'
+import type pg from 'pg'
 import { Registry } from 'prom-client'
 import { type AuditEvent, createAudit } from '../../src/audit/index.ts'
-import { startPostgres } from '../../src/local/index.ts'
 import { createLog } from '../../src/log.ts'
-import { migrate, openDatabase, parseTenantId, type TenantId } from '../../src/postgres/index.ts'
-import { Secret } from '../../src/secret.ts'
+import { openDatabase, parseTenantId, type TenantId } from '../../src/postgres/index.ts'
 import { createTestSigner } from '../../test/support/audit.ts'
 import { growLog, makeTenants } from '../../test/support/large-log.ts'
+import { openScratch } from './scratch.ts'
 
 const opened: AuditEvent = {
   type: 'session.open',
@@ -34,31 +31,11 @@ const leaves = Number(values.leaves)
 const tenants = Number(values.tenants)
 const say = (text: string) => process.stderr.write(`${text}\n`)
 const log = createLog('warn')
-const directory = await mkdtemp(join(tmpdir(), 'vaultterm-scale-'))
-const postgres = await startPostgres({
-  directory: join(directory, 'postgres'),
-  superuserPassword: new Secret(randomBytes(18).toString('base64url')),
-  log,
-  settings: { max_wal_size: '4GB' },
-})
-const admin = new pg.Client({ connectionString: postgres.superuserUrl.reveal() })
+const scratch = await openScratch()
+const { directory, superuser: admin } = scratch
 try {
-  await admin.connect()
-  const url = (login: string) => {
-    const one = new URL(postgres.superuserUrl.reveal())
-    Object.assign(one, { username: login, password: login })
-    return new Secret(one.href)
-  }
-  await admin.query("create role scale_owner login createrole password 'scale_owner'")
-  await admin.query("create role scale_app login password 'scale_app'")
-  await admin.query('grant create on database postgres to scale_owner')
-  await admin.query('alter schema public owner to scale_owner')
-  const migrations = resolve(import.meta.dirname, '../../migrations')
-  await migrate({ url: url('scale_owner'), directory: migrations, log })
-  await admin.query('grant vaultterm_app, vaultterm_system to scale_app')
-
   const database = openDatabase({
-    url: url('scale_app'),
+    url: scratch.appUrl,
     role: 'vaultterm_app',
     log,
     metrics: new Registry(),
@@ -70,7 +47,7 @@ try {
     metrics: new Registry(),
     signer: async () => signer,
     signedHeads: join(directory, 'signed-heads'),
-    owner: url('scale_owner'),
+    owner: scratch.ownerUrl,
   })
   const report: Record<string, unknown> = { leaves, tenants }
   const measure = async (name: string, work: () => Promise<unknown>, rounds = 1) => {
@@ -132,9 +109,7 @@ try {
   await audit.close()
   await database.close()
 } finally {
-  await admin.end()
-  await postgres.stop()
-  await rm(directory, { recursive: true, force: true })
+  await scratch.close()
 }
 
 async function newTenant(client: pg.Client): Promise<TenantId> {
