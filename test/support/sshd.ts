@@ -39,6 +39,7 @@ export class Sshd {
     chmodSync(this.directory, 0o755)
     this.newHostKey()
     writeFileSync(join(this.directory, 'authorized_keys'), '', { mode: 0o644 })
+    mkdirSync(join(this.directory, 'home'))
   }
 
   static async start(settings: readonly string[] = []): Promise<Sshd> {
@@ -128,6 +129,8 @@ export class Sshd {
       'MaxSessions 1000',
       ...(punishesSources() ? ['PerSourcePenalties no'] : []),
       'AcceptEnv *',
+      // The start-up files of whoever runs the tests are not run: they may take a second, and a lock.
+      `SetEnv HOME=${join(this.directory, 'home')}`,
       'Subsystem sftp internal-sftp',
       '',
     ]
