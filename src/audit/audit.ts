@@ -10,6 +10,7 @@ import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import { appendLastEvent, type Receipt } from './log.ts'
 import { registerAuditMetrics } from './metrics.ts'
 import { formatVerifierKey } from './note.ts'
+import { type ProvenLeaf, proveLeaf } from './proven-leaf.ts'
 import { Publisher } from './publisher.ts'
 import { listLeafBytes, readTree } from './queries.ts'
 import { planRepair, type RepairOrder, type RepairPlan, repairLog } from './repair.ts'
@@ -42,6 +43,11 @@ export interface Audit {
     tenant: TenantId,
     options?: { readonly kept?: readonly KeptCheckpoint[] },
   ): Promise<VerifyReport>
+  /**
+   * The event at an index, as the log commits to it. Reads no more of the log than lies between two signed
+   * heads. Throws LogInconsistent where the event, or one near it, was changed.
+   */
+  prove(tenant: TenantId, index: number): Promise<ProvenLeaf>
   /** Whether a log contradicts what was signed of it: the heads and the leaves between them. */
   contradiction(tenant: TenantId): Promise<LogInconsistent | undefined>
   /** How many logs this node remembers a signed head of. */
@@ -148,6 +154,15 @@ export function createAudit({
       }
     },
     verify,
+    async prove(tenant, index) {
+      const given = await getSigner()
+      await heads.refresh()
+      return database.read(
+        tenant,
+        (tx) => proveLeaf(tx, (name) => keyOf(given, name), heads.find(tenant), index),
+        { snapshot: true },
+      )
+    },
     async contradiction(tenant) {
       await heads.refresh()
       return publisher.contradiction(tenant)

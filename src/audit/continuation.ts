@@ -67,13 +67,19 @@ export async function continueLog(
   return { tree, last }
 }
 
-/** The range with the stored leaves up to a size; shorter where one is missing. */
-async function extend(tx: ReadTx, start: CompactRange, size: number): Promise<CompactRange> {
+/** The range with the stored leaves up to a size, each shown to `see`; shorter where one is missing. */
+export async function extend(
+  tx: ReadTx,
+  start: CompactRange,
+  size: number,
+  see?: (index: number, leaf: Buffer) => void,
+): Promise<CompactRange> {
   let range = start
   while (range.size < size) {
     const rows = await listLeafBytes(tx, range.size, Math.min(batchMax, size - range.size))
     for (const { index, leaf } of rows) {
       if (index !== range.size) return range
+      see?.(index, leaf)
       range = appendLeaf(range, leaf)
     }
     if (rows.length === 0) return range
@@ -81,7 +87,7 @@ async function extend(tx: ReadTx, start: CompactRange, size: number): Promise<Co
   return range
 }
 
-function isSame(range: CompactRange, head: CompactRange): boolean {
+export function isSame(range: CompactRange, head: CompactRange): boolean {
   return isCompactRange(head) && rootHash(range).equals(rootHash(head))
 }
 

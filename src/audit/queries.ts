@@ -160,6 +160,16 @@ export function findLastCheckpoint(tx: ReadTx): Promise<CheckpointRow | undefine
   )
 }
 
+/** The largest one of at most so many leaves. */
+export function findCheckpointUpTo(tx: ReadTx, size: number): Promise<CheckpointRow | undefined> {
+  return tx.maybe(
+    `select ${checkpointColumns} from audit_checkpoint
+     where size > ${firstLeaf} and size <= $1 + ${firstLeaf}
+     order by audit_checkpoint.size desc limit 1`,
+    [size],
+  )
+}
+
 /** Checkpoints in order of size, from the one after a size on. */
 export function listCheckpoints(
   tx: ReadTx,
