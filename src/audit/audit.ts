@@ -12,7 +12,7 @@ import { registerAuditMetrics } from './metrics.ts'
 import { formatVerifierKey } from './note.ts'
 import { type ProvenLeaf, proveLeaf } from './proven-leaf.ts'
 import { Publisher } from './publisher.ts'
-import { listLeafBytes, readTree } from './queries.ts'
+import { findTree, listLeafBytes, readTree } from './queries.ts'
 import { planRepair, type RepairOrder, type RepairPlan, repairLog } from './repair.ts'
 import { forgetfulHeads, type SignedHeads, SignedHeadsFile } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf } from './signer.ts'
@@ -50,8 +50,8 @@ export interface Audit {
   prove(tenant: TenantId, index: number): Promise<ProvenLeaf>
   /** Whether a log contradicts what was signed of it: the heads and the leaves between them. */
   contradiction(tenant: TenantId): Promise<LogInconsistent | undefined>
-  /** How many logs this node remembers a signed head of. */
-  remembered(): Promise<number>
+  /** The logs that this node remembers a signed head of. */
+  remembered(): Promise<readonly TenantId[]>
   /** Throws when this node knows of a log that contradicts what was signed of it. */
   requireSound(): void
   /** Verifies a log, and says how it can be repaired. */
@@ -111,7 +111,7 @@ export function createAudit({
     return database.read(
       tenant,
       async (tx) => {
-        const { origin } = await readTree(tx)
+        const origin = (await findTree(tx))?.origin ?? heads.find(tenant)?.origin
         const own = kept.filter((checkpoint) => checkpoint.origin === origin)
         return verifyLog(tx, (name) => keyOf(given, name), {
           remembered: heads.find(tenant),
@@ -169,7 +169,7 @@ export function createAudit({
     },
     async remembered() {
       await heads.refresh()
-      return [...heads.list()].length
+      return [...heads.list()].map(({ tenant }) => tenant)
     },
     requireSound: () => publisher.requireSound(),
     async planRepair(tenant) {

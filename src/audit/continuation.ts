@@ -8,8 +8,8 @@ import { parseNote, type VerifierKey, verifyNote } from './note.ts'
 import {
   type CheckpointRow,
   findLastCheckpoint,
+  findTree,
   listLeafBytes,
-  readTree,
   type Tree,
 } from './queries.ts'
 import { noteOf, type SignedHead } from './signed-heads.ts'
@@ -35,7 +35,11 @@ export async function continueLog(
   key: (origin: string) => VerifierKey,
   remembered: SignedHead | undefined,
 ): Promise<Continuation> {
-  const tree = await readTree(tx)
+  const tree = await findTree(tx)
+  if (tree === undefined) {
+    const reason = `its head is gone, and ${remembered?.size ?? 'none'} of its leaves were signed`
+    throw new LogInconsistent(remembered?.origin ?? 'of this tenant', 'rolled-back', reason)
+  }
   const last = await findLastCheckpoint(tx)
   const fail = (contradiction: Contradiction, reason: string): never => {
     throw new LogInconsistent(tree.origin, contradiction, reason)
