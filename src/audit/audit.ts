@@ -52,7 +52,7 @@ export interface Audit {
   contradiction(tenant: TenantId): Promise<LogInconsistent | undefined>
   /** The logs that this node remembers a signed head of. */
   remembered(): Promise<readonly TenantId[]>
-  /** Throws when this node knows of a log that contradicts what was signed of it. */
+  /** Throws when this node knows of a log that contradicts what was signed of it, or cannot sign one. */
   requireSound(): void
   /** Verifies a log, and says how it can be repaired. */
   planRepair(tenant: TenantId): Promise<RepairPlan>

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
-import { afterAll, expect, test, vi } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { type Audit, type AuditEvent, createAudit } from '../../src/audit/index.ts'
 import { systemTenant, type TenantId } from '../../src/postgres/index.ts'
 import { createTestSigner } from '../support/audit.ts'
@@ -211,6 +211,35 @@ test.each([
   // The other nodes of this file are to know nothing of it.
   await database.superuser(`delete from audit_unsigned where tenant_id = '${tenant}'`)
 })
+
+test.each(['audit_checkpoint', 'audit_unsigned'])(
+  'attack: is not ready when somebody keeps it from signing, by the grants of %s',
+  async (table) => {
+    const tenant = await database.createTenant()
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const node = startNode(`grants-${table}`)
+    await grow(node, tenant, 3)
+    await node.audit.checkpoint(tenant)
+    const role = table === 'audit_unsigned' ? 'vaultterm_system' : 'vaultterm_app'
+    await database.superuser(`revoke select on ${table} from ${role}`)
+    try {
+      // What is appended now can be cut later: nothing that is signed has it.
+      await grow(node, tenant, 2)
+      await node.audit.checkpointAll()
+      node.audit.requireSound()
+      vi.setSystemTime(Date.now() + 61_000)
+      await node.audit.checkpointAll()
+      expect(() => node.audit.requireSound()).toThrow('permission denied')
+      await database.superuser(`grant select on ${table} to ${role}`)
+      vi.setSystemTime(Date.now() + 61_000)
+      await node.audit.checkpointAll()
+      node.audit.requireSound()
+    } finally {
+      await database.superuser(`grant select on ${table} to ${role}`)
+    }
+  },
+)
 
 test('takes a crash between remembering and publishing for what it is', async () => {
   const tenant = await database.createTenant()
