@@ -15,6 +15,23 @@ begin
 end
 $$;
 
+-- Where somebody removed the head, the log of the last leaf has one again, of no size: its leaves say its
+-- name, and where it begins.
+create function audit_restore_head() returns void language plpgsql as $$
+begin
+  insert into public.audit_tree default values on conflict do nothing;
+  if not found then
+    return;
+  end if;
+  perform set_config('vaultterm.audit_repair', 'on', true);
+  update public.audit_tree t set origin = named.log, first_leaf = named.first
+    from (select convert_from(leaf, 'UTF8')::jsonb ->> 'log' as log, min(leaf_index) as first
+          from public.audit_leaf group by 1 order by max(leaf_index) desc limit 1) named
+    where named.log is not null and named.first >= 0;
+  perform set_config('vaultterm.audit_repair', 'off', true);
+end
+$$;
+
 -- Makes the head that of the stored leaves, whatever it was. Takes nothing from its caller but the tenant.
 create function audit_mend() returns table (mended_size bigint, mended_hashes bytea[])
   language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -24,6 +41,7 @@ declare
 begin
   mended_size := 0;
   mended_hashes := '{}';
+  perform public.audit_restore_head();
   select * into strict head from public.audit_tree for update;
   for stored in
     select leaf_index, leaf from public.audit_leaf where leaf_index >= head.first_leaf order by leaf_index
@@ -53,8 +71,10 @@ declare
   first bigint;
   name text := 'vaultterm/t/' || replace(gen_random_uuid()::text, '-', '');
 begin
+  perform public.audit_restore_head();
   perform from public.audit_tree for update;
-  select greatest(t.first_leaf,
+  -- A first leaf that no log has is not where this one began.
+  select greatest(case when t.first_leaf <= 4503599627370496 then t.first_leaf end,
       (select max(leaf_index) + 1 from public.audit_leaf),
       (select max(c.size) from public.audit_checkpoint c))
     into strict first from public.audit_tree t;
@@ -70,7 +90,8 @@ begin
 end
 $$;
 
-revoke execute on function audit_mend, audit_begin_epoch from public;
+revoke execute on function audit_restore_head, audit_mend, audit_begin_epoch from public;
+grant execute on function audit_restore_head to vaultterm_audit;
 grant select on audit_leaf to vaultterm_audit;
 grant update (origin, first_leaf) on audit_tree to vaultterm_audit;
 

@@ -7,16 +7,26 @@ owner_of() {
   echo "${3-}"
 }
 
-# Nothing is run that belongs to somebody else than this user, root, and the owner of the checkout.
+# Nothing is run that belongs to somebody else than this user, root, and the owner of the checkout, or that
+# anybody may change: packages, and compiled code, which is run unseen.
 user=$(id -u)
 keeper=$(owner_of "$root")
-for part in "$root/node_modules" "$root/node_modules/.vaultterm" "$root"/node_modules/node-*; do
+for part in "$root" "$root/bin" "$root/src" "$root/dist" "$root/node_modules" "$root/node_modules/.vaultterm" \
+  "$root/node_modules/.vaultterm-compiled" "$root"/node_modules/node-*; do
   [ -e "$part" ] || continue
+  facts=$(ls -ldnL -- "$part")
   case $(owner_of "$part") in
     0 | "$user" | "$keeper") ;;
     *)
-      ls -ldnL -- "$part" >&2
+      echo "$facts" >&2
       echo "vaultterm: $part belongs to another user (see the line above): remove $root/node_modules, and run again (ERR_SETUP)" >&2
+      exit 1
+      ;;
+  esac
+  case $facts in
+    ????????w*)
+      echo "$facts" >&2
+      echo "vaultterm: $part can be written by every user (see the line above): look at what they may have put there, then run chmod -R o-w $root (ERR_SETUP)" >&2
       exit 1
       ;;
   esac

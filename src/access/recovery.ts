@@ -118,7 +118,7 @@ export class Recovery {
 
   async #endLostInstances({ instance }: NodeLease, mend: MendRecording): Promise<void> {
     const { expired, claimed } = await this.#database.system(async (tx) => ({
-      expired: await endExpiredInstances(tx),
+      expired: await endExpiredInstances(tx, instance),
       claimed: await claimEndedInstances(tx, instance),
     }))
     for (const { id, node } of expired) {

@@ -10,8 +10,9 @@ import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import { appendLastEvent, type Receipt } from './log.ts'
 import { registerAuditMetrics } from './metrics.ts'
 import { formatVerifierKey } from './note.ts'
+import { type ProvenLeaf, proveLeaf } from './proven-leaf.ts'
 import { Publisher } from './publisher.ts'
-import { listLeafBytes, readTree } from './queries.ts'
+import { findTree, listLeafBytes, readTree } from './queries.ts'
 import { planRepair, type RepairOrder, type RepairPlan, repairLog } from './repair.ts'
 import { forgetfulHeads, type SignedHeads, SignedHeadsFile } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf } from './signer.ts'
@@ -42,11 +43,16 @@ export interface Audit {
     tenant: TenantId,
     options?: { readonly kept?: readonly KeptCheckpoint[] },
   ): Promise<VerifyReport>
+  /**
+   * The event at an index, as the log commits to it. Reads no more of the log than lies between two signed
+   * heads. Throws LogInconsistent where the event, or one near it, was changed.
+   */
+  prove(tenant: TenantId, index: number): Promise<ProvenLeaf>
   /** Whether a log contradicts what was signed of it: the heads and the leaves between them. */
   contradiction(tenant: TenantId): Promise<LogInconsistent | undefined>
-  /** How many logs this node remembers a signed head of. */
-  remembered(): Promise<number>
-  /** Throws when this node knows of a log that contradicts what was signed of it. */
+  /** The logs that this node remembers a signed head of. */
+  remembered(): Promise<readonly TenantId[]>
+  /** Throws when this node knows of a log that contradicts what was signed of it, or cannot sign one. */
   requireSound(): void
   /** Verifies a log, and says how it can be repaired. */
   planRepair(tenant: TenantId): Promise<RepairPlan>
@@ -105,7 +111,7 @@ export function createAudit({
     return database.read(
       tenant,
       async (tx) => {
-        const { origin } = await readTree(tx)
+        const origin = (await findTree(tx))?.origin ?? heads.find(tenant)?.origin
         const own = kept.filter((checkpoint) => checkpoint.origin === origin)
         return verifyLog(tx, (name) => keyOf(given, name), {
           remembered: heads.find(tenant),
@@ -148,13 +154,22 @@ export function createAudit({
       }
     },
     verify,
+    async prove(tenant, index) {
+      const given = await getSigner()
+      await heads.refresh()
+      return database.read(
+        tenant,
+        (tx) => proveLeaf(tx, (name) => keyOf(given, name), heads.find(tenant), index),
+        { snapshot: true },
+      )
+    },
     async contradiction(tenant) {
       await heads.refresh()
       return publisher.contradiction(tenant)
     },
     async remembered() {
       await heads.refresh()
-      return [...heads.list()].length
+      return [...heads.list()].map(({ tenant }) => tenant)
     },
     requireSound: () => publisher.requireSound(),
     async planRepair(tenant) {

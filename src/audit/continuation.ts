@@ -8,8 +8,8 @@ import { parseNote, type VerifierKey, verifyNote } from './note.ts'
 import {
   type CheckpointRow,
   findLastCheckpoint,
+  findTree,
   listLeafBytes,
-  readTree,
   type Tree,
 } from './queries.ts'
 import { noteOf, type SignedHead } from './signed-heads.ts'
@@ -35,7 +35,11 @@ export async function continueLog(
   key: (origin: string) => VerifierKey,
   remembered: SignedHead | undefined,
 ): Promise<Continuation> {
-  const tree = await readTree(tx)
+  const tree = await findTree(tx)
+  if (tree === undefined) {
+    const reason = `its head is gone, and ${remembered?.size ?? 'none'} of its leaves were signed`
+    throw new LogInconsistent(remembered?.origin ?? 'of this tenant', 'rolled-back', reason)
+  }
   const last = await findLastCheckpoint(tx)
   const fail = (contradiction: Contradiction, reason: string): never => {
     throw new LogInconsistent(tree.origin, contradiction, reason)
@@ -67,13 +71,19 @@ export async function continueLog(
   return { tree, last }
 }
 
-/** The range with the stored leaves up to a size; shorter where one is missing. */
-async function extend(tx: ReadTx, start: CompactRange, size: number): Promise<CompactRange> {
+/** The range with the stored leaves up to a size, each shown to `see`; shorter where one is missing. */
+export async function extend(
+  tx: ReadTx,
+  start: CompactRange,
+  size: number,
+  see?: (index: number, leaf: Buffer) => void,
+): Promise<CompactRange> {
   let range = start
   while (range.size < size) {
     const rows = await listLeafBytes(tx, range.size, Math.min(batchMax, size - range.size))
     for (const { index, leaf } of rows) {
       if (index !== range.size) return range
+      see?.(index, leaf)
       range = appendLeaf(range, leaf)
     }
     if (rows.length === 0) return range
@@ -81,7 +91,7 @@ async function extend(tx: ReadTx, start: CompactRange, size: number): Promise<Co
   return range
 }
 
-function isSame(range: CompactRange, head: CompactRange): boolean {
+export function isSame(range: CompactRange, head: CompactRange): boolean {
   return isCompactRange(head) && rootHash(range).equals(rootHash(head))
 }
 

@@ -61,6 +61,19 @@ export class LogInconsistent extends CodedError {
   }
 }
 
+/** A log could not be signed for some time. Who cuts it meanwhile leaves no trace. */
+export class LogUnsigned extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_AUDIT_UNSIGNED'
+
+  constructor(seconds: number, cause: unknown) {
+    const why = cause instanceof Error ? cause.message : 'unknown error'
+    super(`an audit log could not be signed for ${seconds} s: ${why}; run \`vaultterm doctor\``, {
+      cause,
+    })
+  }
+}
+
 /** The signer did not give a signature that its own key verifies. */
 export class SignerFailed extends CodedError {
   readonly kind = 'unavailable'

@@ -28,7 +28,9 @@ export function rootHash({ size, hashes }: CompactRange): Buffer {
 /** Whether it is a range at all: as many hashes as bits in size, each of them whole. */
 export function isCompactRange({ size, hashes }: CompactRange): boolean {
   if (!Number.isSafeInteger(size) || size < 0) return false
-  return hashes.length === bitsIn(size) && hashes.every((node) => node.length === 32)
+  // Of a database that somebody changed: an array there may hold nulls, and arrays.
+  const isNode = (node: unknown) => Buffer.isBuffer(node) && node.length === 32
+  return hashes.length === bitsIn(size) && hashes.every(isNode)
 }
 
 // The domain bytes keep a leaf from passing for a node: RFC 6962 section 2.1.

@@ -1,8 +1,9 @@
+import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, systemTenant, type TenantId } from '../postgres/index.ts'
 import { Backoff } from './backoff.ts'
 import { continueLog } from './continuation.ts'
-import { LogInconsistent, SignedHeadsUnusable } from './errors.ts'
+import { LogInconsistent, LogUnsigned, SignedHeadsUnusable } from './errors.ts'
 import { appendLastEvent } from './log.ts'
 import { rootHash } from './merkle.ts'
 import { checkpoints, inconsistentLogs } from './metrics.ts'
@@ -10,9 +11,12 @@ import { insertCheckpoint, listUnsigned } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
 
+const toldElsewhere: readonly string[] = ['ERR_VAULT_SEALED', 'ERR_DATABASE_UNAVAILABLE']
 const logsPerRoundMax = 1000
 /** Logs that are signed at a time: a long one must not keep the others waiting. */
 const atOnceMax = 4
+/** A log that could not be signed for so long is told of. */
+const unsignedMsMax = 60_000
 /** Remembered logs that a round looks at, though nothing was appended to them. */
 const watchedPerRoundMax = 50
 
@@ -31,6 +35,11 @@ export class Publisher {
   readonly #log: Log
   /** Logs that contradict what was signed. They are not signed, and looked at again later. */
   readonly #inconsistent = new Map<TenantId, LogInconsistent>()
+  /** Logs that could not be signed, since when and why; `all` where nobody knows which ones wait. */
+  readonly #failing = new Map<
+    TenantId | 'all',
+    { readonly sinceMs: number; readonly err: unknown }
+  >()
   readonly #backoff = new Backoff<TenantId>()
   readonly #inWork = new Set<TenantId>()
   readonly #closing = new AbortController()
@@ -70,10 +79,17 @@ export class Publisher {
     await Promise.all(this.#rounds)
   }
 
-  /** Throws the first contradiction that is known, or why the heads cannot be read. */
+  /**
+   * Throws the first contradiction that is known, why the heads cannot be read, or why a log could not be
+   * signed for a minute: until it is, its last events can be cut without a trace.
+   */
   requireSound(): void {
     if (this.#failure !== undefined) throw this.#failure
     for (const contradiction of this.#inconsistent.values()) throw contradiction
+    for (const { sinceMs, err } of this.#failing.values()) {
+      const waitedMs = Date.now() - sinceMs
+      if (waitedMs > unsignedMsMax) throw new LogUnsigned(Math.round(waitedMs / 1000), err)
+    }
   }
 
   /** One round over all logs that have grown. One that cannot be signed does not keep others from it. */
@@ -83,9 +99,11 @@ export class Publisher {
       this.#failure = undefined
       const except = [...this.#inWork, ...this.#backoff.waiting()]
       const grown = await this.#database.system((tx) => listUnsigned(tx, except, logsPerRoundMax))
+      this.#failing.delete('all')
       await this.#each(grown.map(({ tenant }) => parseTenantId(tenant)).values())
     } catch (err) {
       if (err instanceof SignedHeadsUnusable) this.#failure = err
+      else this.#failed('all', err)
       checkpoints.inc({ outcome: 'failed' })
       this.#log.warn({ err }, 'checkpoints postponed')
     }
@@ -181,16 +199,27 @@ export class Publisher {
       await this.publish(tenant)
       this.#backoff.succeeded(tenant)
       this.#inconsistent.delete(tenant)
+      this.#failing.delete(tenant)
     } catch (err) {
       this.#backoff.failed(tenant)
       const refused = err instanceof LogInconsistent
       checkpoints.inc({ outcome: refused ? 'refused' : 'failed' })
       if (refused) await this.#report(tenant, err)
-      else this.#log.warn({ err, tenant }, 'checkpoint postponed')
+      else {
+        this.#failed(tenant, err)
+        this.#log.warn({ err, tenant }, 'checkpoint postponed')
+      }
     } finally {
       this.#inWork.delete(tenant)
       inconsistentLogs.set(this.#inconsistent.size)
     }
+  }
+
+  /** An operator sealed the vault, or the database is away: others say so. */
+  #failed(log: TenantId | 'all', err: unknown): void {
+    const isToldOf = err instanceof CodedError && toldElsewhere.includes(err.code)
+    if (isToldOf) this.#failing.delete(log)
+    else this.#failing.set(log, { sinceMs: this.#failing.get(log)?.sinceMs ?? Date.now(), err })
   }
 
   /** Says it once on the record, and at each try in the program's log. */

@@ -1,4 +1,5 @@
 import type { ReadTx, WriteTx } from '../postgres/index.ts'
+import { LogInconsistent } from './errors.ts'
 import type { EncodedEvent } from './event.ts'
 import type { CompactRange } from './merkle.ts'
 
@@ -17,12 +18,21 @@ export async function lockTree(tx: WriteTx): Promise<void> {
   await tx.one('select audit_lock()')
 }
 
-/** A size that no number holds is read as one that no log has. */
-export function readTree(tx: ReadTx): Promise<Tree> {
-  return tx.one(
-    `select origin, least(size, ${Number.MAX_SAFE_INTEGER}) as size, hashes,
-       least(first_leaf, ${Number.MAX_SAFE_INTEGER}) as "firstLeaf" from audit_tree`,
+/** Of a stored number that no number here holds: no log has so many leaves. */
+const held = (column: string) => `least(${column}, ${Number.MAX_SAFE_INTEGER})`
+
+/** undefined where somebody removed it: each tenant's log has a head from the start. */
+export function findTree(tx: ReadTx): Promise<Tree | undefined> {
+  return tx.maybe(
+    `select origin, ${held('size')} as size, hashes, ${held('first_leaf')} as "firstLeaf" from audit_tree`,
   )
+}
+
+/** Throws LogInconsistent where it was removed. */
+export async function readTree(tx: ReadTx): Promise<Tree> {
+  const tree = await findTree(tx)
+  if (tree === undefined) throw new LogInconsistent('of this tenant', 'head', 'its head is gone')
+  return tree
 }
 
 /** A statement that changes at most one row, and returns it. */
@@ -65,9 +75,9 @@ export interface LeafRow {
   readonly payload: Buffer | null
 }
 
-const firstLeaf = '(select first_leaf from audit_tree)'
+const firstLeaf = `(select coalesce(max(${held('first_leaf')}), 0) from audit_tree)`
 
-const leafColumns = `l.leaf_index - ${firstLeaf} as index, l.event_id as "eventId", l.leaf,
+const leafColumns = `${held('l.leaf_index')} - ${firstLeaf} as index, l.event_id as "eventId", l.leaf,
   l.leaf_hash as "leafHash", p.salt, p.payload`
 
 /** Leaves in order from an index on. */
@@ -92,7 +102,7 @@ export function hasLeafBelowZero(tx: ReadTx): Promise<{ found: boolean }> {
 export async function* eachLeaf(tx: ReadTx, batch: number): AsyncGenerator<LeafRow> {
   await tx.many(
     `declare each_leaf no scroll cursor for
-     select least(l.leaf_index, ${Number.MAX_SAFE_INTEGER}) - ${firstLeaf} as index,
+     select ${held('l.leaf_index')} - ${firstLeaf} as index,
        l.event_id as "eventId", l.leaf, l.leaf_hash as "leafHash", p.salt, p.payload
      from audit_leaf l left join audit_private p using (tenant_id, event_id)
      where l.leaf_index >= ${firstLeaf} order by l.leaf_index`,
@@ -110,7 +120,7 @@ export function listLeafBytes(
   limit: number,
 ): Promise<{ index: number; leaf: Buffer }[]> {
   return tx.many(
-    `select leaf_index - ${firstLeaf} as index, leaf from audit_leaf
+    `select ${held('leaf_index')} - ${firstLeaf} as index, leaf from audit_leaf
      where leaf_index >= $1 + ${firstLeaf} order by leaf_index limit $2`,
     [from, limit],
   )
@@ -151,12 +161,22 @@ export interface CheckpointRow extends CompactRange {
   readonly note: string
 }
 
-const checkpointColumns = `size - ${firstLeaf} as size, hashes, note`
+const checkpointColumns = `${held('size')} - ${firstLeaf} as size, hashes, note`
 
 export function findLastCheckpoint(tx: ReadTx): Promise<CheckpointRow | undefined> {
   return tx.maybe(
     `select ${checkpointColumns} from audit_checkpoint
      where size > ${firstLeaf} order by audit_checkpoint.size desc limit 1`,
+  )
+}
+
+/** The largest one of at most so many leaves. */
+export function findCheckpointUpTo(tx: ReadTx, size: number): Promise<CheckpointRow | undefined> {
+  return tx.maybe(
+    `select ${checkpointColumns} from audit_checkpoint
+     where size > ${firstLeaf} and size <= $1 + ${firstLeaf}
+     order by audit_checkpoint.size desc limit 1`,
+    [size],
   )
 }
 

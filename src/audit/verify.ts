@@ -15,10 +15,10 @@ import {
   type CheckpointRow,
   countStrayPayloads,
   eachLeaf,
+  findTree,
   hasLeafBelowZero,
   type LeafRow,
   listCheckpoints,
-  readTree,
   type Tree,
 } from './queries.ts'
 import type { SignedHead } from './signed-heads.ts'
@@ -117,9 +117,14 @@ export async function verifyLog(
   key: (origin: string) => VerifierKey,
   memory: Memory,
 ): Promise<VerifyReport> {
-  const tree = await readTree(tx)
+  const tree = (await findTree(tx)) ?? headlessTree(memory)
   const check = new LogCheck(tx, tree, key(tree.origin), memory)
   return check.run()
+}
+
+/** Of a log whose head somebody removed: the leaves may still be those that were signed. */
+function headlessTree({ remembered }: Memory): Tree {
+  return { ...emptyTree, origin: remembered?.origin ?? 'unknown', firstLeaf: 0 }
 }
 
 class LogCheck {
@@ -216,9 +221,10 @@ class LogCheck {
   async *#eachCheckpoint(): AsyncGenerator<CheckpointRow, undefined> {
     for (let after = 0; ; ) {
       const rows = await listCheckpoints(this.#tx, after, batchMax)
-      yield* rows
       const last = rows.at(-1)
-      if (last === undefined) return undefined
+      // Those beyond the largest number are read as one, again and again.
+      if (last === undefined || last.size <= after) return undefined
+      yield* rows
       after = last.size
     }
   }

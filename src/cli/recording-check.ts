@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { LogInconsistent } from '../audit/index.ts'
 import { checkWitness, parseSessionId, RecordingUnusable } from '../recorder/index.ts'
 import type { CliProduct } from './deps.ts'
 import { CheckFailed, NotFound } from './errors.ts'
@@ -21,6 +22,15 @@ export async function verifyRecording(
   product: CliProduct,
   subject: string,
 ): Promise<CheckedRecording> {
+  try {
+    return await compareRecording(product, subject)
+  } catch (err) {
+    if (!(err instanceof LogInconsistent)) throw err
+    return { sha256: undefined, event: undefined, problem: err.message }
+  }
+}
+
+async function compareRecording(product: CliProduct, subject: string): Promise<CheckedRecording> {
   const id = parseSessionId(subject)
   if (id === undefined) {
     const read = await openRecordingFile(subject)

@@ -1,3 +1,4 @@
+import type { AuditEntry } from '../audit/index.ts'
 import { parseTenantId, type TenantId } from '../postgres/index.ts'
 import type { CliProduct } from './deps.ts'
 
@@ -13,18 +14,22 @@ export interface RecordingEvent {
   readonly recordingChain: string | undefined
   /** It was found to be changed when it was recovered. */
   readonly isTampered: boolean
+  /** Whether a signed head of the log commits to it by now. */
+  readonly isSigned: boolean
   readonly tenantId: TenantId
 }
+
+type Wanted = { readonly session: string; readonly tenant: TenantId } | { readonly sha256: string }
 
 const batchMax = 1000
 
 /**
  * Finds the event with the digest of a recording: for a session in its tenant's log, for the digest of
- * a file in all logs.
+ * a file in all logs. Throws LogInconsistent where the log does not commit to the event that it shows.
  */
 export async function findRecordingEvent(
   { tenants, audit }: CliProduct,
-  wanted: { readonly session: string; readonly tenant: TenantId } | { readonly sha256: string },
+  wanted: Wanted,
 ): Promise<RecordingEvent | undefined> {
   const all = await tenants.list()
   const places = 'tenant' in wanted ? all.filter(({ id }) => id === wanted.tenant) : all
@@ -33,21 +38,23 @@ export async function findRecordingEvent(
     if (tenant === undefined) continue
     for (let after = -1; ; ) {
       const entries = await audit.tail(tenant, { after, limit: batchMax })
-      for (const { index, public: facts } of entries) {
+      for (const { index, public: shown } of entries) {
+        if (!isWanted(shown, wanted)) continue
+        // What a row shows is no proof: who can change rows can change this one.
+        const { public: facts, isSigned } = await audit.prove(tenant, index)
         const { session, recordingDigest, recordingBytes, recordingChain, tampered } = facts
         if (typeof session !== 'string' || typeof recordingDigest !== 'string') continue
-        const sha256 = digestOf(recordingDigest)
-        const found = 'session' in wanted ? session === wanted.session : sha256 === wanted.sha256
-        if (!found) continue
+        if (!isWanted(facts, wanted)) continue
         return {
           tenant: slug,
           tenantId: tenant,
           index,
           session,
-          recordingSha256: sha256,
+          recordingSha256: digestOf(recordingDigest),
           recordingBytes: typeof recordingBytes === 'string' ? Number(recordingBytes) : undefined,
           recordingChain: typeof recordingChain === 'string' ? digestOf(recordingChain) : undefined,
           isTampered: tampered === true,
+          isSigned,
         }
       }
       const last = entries.at(-1)
@@ -56,6 +63,13 @@ export async function findRecordingEvent(
     }
   }
   return undefined
+}
+
+function isWanted({ session, recordingDigest }: AuditEntry['public'], wanted: Wanted): boolean {
+  if (typeof session !== 'string' || typeof recordingDigest !== 'string') return false
+  return 'session' in wanted
+    ? session === wanted.session
+    : digestOf(recordingDigest) === wanted.sha256
 }
 
 function digestOf(text: string): string {

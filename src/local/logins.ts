@@ -57,19 +57,28 @@ function parsePasswords(path: string, text: string): Passwords {
   }
 }
 
-/** Makes the database and its logins if they do not exist. It can be interrupted and run again. */
+/**
+ * Makes the database and its logins if they do not exist, and gives each login its password and no settings
+ * of its own: a login may change both by itself, and one that was stolen would keep the server from starting.
+ * It can be interrupted and run again.
+ */
 export function createLogins(superuser: Secret<string>, passwords: Passwords): Promise<void> {
   return administer(superuser, async (server) => {
     for (const login of ['owner', 'app', 'bastion'] as const) {
       const { name, attributes } = logins[login]
       const known = await server.many('select from pg_roles where rolname = $1', [name])
-      if (known.length > 0) continue
+      const verb = known.length > 0 ? 'alter' : 'create'
       const password = server.literal(passwords[login].reveal())
-      await server.many(`create role ${name} login nosuperuser password ${password} ${attributes}`)
+      await server.many(
+        `${verb} role ${name} with login nosuperuser password ${password} ${attributes}`,
+      )
+      await server.many(`alter role ${name} reset all`)
     }
     const known = await server.many('select from pg_database where datname = $1', [databaseName])
     if (known.length === 0)
       await server.many(`create database ${databaseName} owner ${logins.owner.name}`)
+    for (const { name } of Object.values(logins))
+      await server.many(`alter role ${name} in database ${databaseName} reset all`)
     await server.many(`revoke connect on database ${databaseName}, postgres, template1 from public`)
     const names = Object.values(logins).map(({ name }) => name)
     await server.many(`grant connect on database ${databaseName} to ${names.join(', ')}`)

@@ -166,13 +166,15 @@ const namedMax = 5
 
 /** Compares every log with what was signed of it, and with what this node remembers of that. */
 async function auditLogs({ audit, tenants }: Opened): Promise<string> {
-  const logs = [{ id: systemTenant, slug: 'the platform' }, ...(await tenants.list())]
+  const known = [{ id: systemTenant, slug: 'the platform' }, ...(await tenants.list())]
+  const remembered = await audit.remembered()
+  const gone = remembered.filter((id) => !known.some((one) => one.id === id))
+  const logs = [...known, ...gone.map((id) => ({ id, slug: `the tenant ${id}, which is gone` }))]
   const wrong: string[] = []
   for (const { id, slug } of logs) {
     const contradiction = await audit.contradiction(id)
     if (contradiction !== undefined) wrong.push(`${slug}: ${contradiction.contradiction}`)
   }
-  const remembered = await audit.remembered()
   if (wrong.length > 0) {
     const more = wrong.length > namedMax ? `, and ${wrong.length - namedMax} more` : ''
     throw new Wrong(
@@ -180,7 +182,7 @@ async function auditLogs({ audit, tenants }: Opened): Promise<string> {
       'run `vaultterm audit verify TENANT`, and find out who changed the database',
     )
   }
-  return `${logs.length} continue what was signed; this node remembers the heads of ${remembered}`
+  return `${logs.length} continue what was signed; this node remembers the heads of ${remembered.length}`
 }
 
 /** A node that is gone has its sessions ended by another one within a minute. */

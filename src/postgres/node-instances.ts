@@ -13,12 +13,20 @@ export interface EndedInstance {
 /** In one round, of any number. */
 const instancesMax = 1000
 
-/** Ends those that have not renewed their lease in time; from here on the database refuses what they write. */
-export function endExpiredInstances(tx: WriteTx): Promise<EndedInstance[]> {
+/**
+ * Ends those that have not renewed their lease in time; from here on the database refuses what they write.
+ *
+ * An instance never ends itself, and ends nobody while its own lease has run out: where the database was
+ * away, or its clock was set, all leases have run out at once, and the first one to look would end all.
+ */
+export function endExpiredInstances(tx: WriteTx, own: InstanceId): Promise<EndedInstance[]> {
   return tx.many(
     `update node_instance set ended_at = clock_timestamp(), ended = 'expired'
-       where ended_at is null and lease_until < clock_timestamp()
+       where ended_at is null and lease_until < clock_timestamp() and id <> $1
+         and exists (select from node_instance o
+           where o.id = $1 and o.ended_at is null and o.lease_until >= clock_timestamp())
        returning id, node, ended_at as "endedAt"`,
+    [own],
   )
 }
 

@@ -70,6 +70,8 @@ test.each([
     'a size that no number holds',
     'update audit_tree set size = 9223372036854775807 where tenant_id = TENANT',
   ],
+  ['a null among the hashes', 'update audit_tree set hashes[1] = null where tenant_id = TENANT'],
+  ['a head that is gone', 'delete from audit_tree where tenant_id = TENANT'],
 ])('mends %s from the leaves, on record', async (_, statement) => {
   const tenant = await openLog()
   await attack(tenant, statement)
@@ -85,6 +87,28 @@ test.each([
     private: { actorName: 'ann', reason: 'a disk was restored' },
   })
   await expectSound(tenant, 10)
+})
+
+test.each([
+  [
+    'the head and all leaves gone',
+    `delete from audit_private where tenant_id = TENANT;
+     delete from audit_leaf where tenant_id = TENANT;
+     delete from audit_checkpoint where tenant_id = TENANT;
+     delete from audit_unsigned where tenant_id = TENANT;
+     delete from audit_tree where tenant_id = TENANT`,
+  ],
+  [
+    'a first leaf that no log has',
+    'update audit_tree set first_leaf = 9223372036854775807 where tenant_id = TENANT',
+  ],
+])('begins a new epoch over %s', async (_, statement) => {
+  const tenant = await openLog()
+  await attack(tenant, statement)
+  const plan = await audit.planRepair(tenant)
+  expect(plan).toMatchObject({ repair: 'epoch', report: { ok: false } })
+  await audit.repair(tenant, plan, order)
+  await expectSound(tenant, 1)
 })
 
 test('tells the caller that the head is damaged, and lets the other tenants append', async () => {

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
-import { afterAll, expect, test, vi } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { type Audit, type AuditEvent, createAudit } from '../../src/audit/index.ts'
 import { systemTenant, type TenantId } from '../../src/postgres/index.ts'
 import { createTestSigner } from '../support/audit.ts'
@@ -154,6 +154,92 @@ test('says so on record, in a metric and as not ready, and goes on signing the o
   expect((await second.audit.verify(tenant)).ok).toBe(false)
   await second.audit.close()
 })
+
+test.each([
+  ['its head', 'delete from audit_tree where tenant_id = TENANT', 'is gone'],
+  [
+    'the whole log',
+    `delete from audit_private where tenant_id = TENANT;
+     delete from audit_leaf where tenant_id = TENANT;
+     delete from audit_checkpoint where tenant_id = TENANT;
+     delete from audit_unsigned where tenant_id = TENANT;
+     delete from audit_tree where tenant_id = TENANT`,
+    'is gone',
+  ],
+  [
+    'the log with its tenant',
+    `delete from audit_private where tenant_id = TENANT;
+     delete from audit_leaf where tenant_id = TENANT;
+     delete from audit_checkpoint where tenant_id = TENANT;
+     delete from audit_unsigned where tenant_id = TENANT;
+     delete from audit_tree where tenant_id = TENANT;
+     delete from tenant where tenant_id = TENANT`,
+    'is gone',
+  ],
+  [
+    'a hash of the head',
+    'update audit_tree set hashes[1] = null where tenant_id = TENANT',
+    'not that of its leaves',
+  ],
+  [
+    'the order of checkpoints, by one that is larger than any number',
+    `insert into audit_checkpoint select tenant_id, 9223372036854775807, hashes, note
+       from audit_checkpoint where tenant_id = TENANT`,
+    'checkpoint is invalid',
+  ],
+])('attack: is not ready where a superuser did away with %s', async (_, statement, told) => {
+  const tenant = await database.createTenant()
+  const node = startNode(`damage-${tenant}`)
+  await grow(node, tenant, 3)
+  await node.audit.checkpoint(tenant)
+  await database.superuser(
+    `set session_replication_role = replica; ${statement.replaceAll('TENANT', `'${tenant}'`)}`,
+  )
+  await node.audit.close()
+  const next = startNode(`damage-${tenant}`)
+  expect(await next.audit.remembered()).toContain(tenant)
+  expect(await next.audit.contradiction(tenant)).toMatchObject({
+    message: expect.stringContaining(told),
+  })
+  expect(await next.audit.verify(tenant)).toMatchObject({ ok: false })
+  next.audit.startPublisher(50)
+  await vi.waitFor(() => expect(() => next.audit.requireSound()).toThrow(told), {
+    timeout: 20_000,
+  })
+  await vi.waitFor(async () => expect(await next.gauge()).toBe(1), { timeout: 20_000 })
+  await next.audit.close()
+  // The other nodes of this file are to know nothing of it.
+  await database.superuser(`delete from audit_unsigned where tenant_id = '${tenant}'`)
+})
+
+test.each(['audit_checkpoint', 'audit_unsigned'])(
+  'attack: is not ready when somebody keeps it from signing, by the grants of %s',
+  async (table) => {
+    const tenant = await database.createTenant()
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const node = startNode(`grants-${table}`)
+    await grow(node, tenant, 3)
+    await node.audit.checkpoint(tenant)
+    const role = table === 'audit_unsigned' ? 'vaultterm_system' : 'vaultterm_app'
+    await database.superuser(`revoke select on ${table} from ${role}`)
+    try {
+      // What is appended now can be cut later: nothing that is signed has it.
+      await grow(node, tenant, 2)
+      await node.audit.checkpointAll()
+      node.audit.requireSound()
+      vi.setSystemTime(Date.now() + 61_000)
+      await node.audit.checkpointAll()
+      expect(() => node.audit.requireSound()).toThrow('permission denied')
+      await database.superuser(`grant select on ${table} to ${role}`)
+      vi.setSystemTime(Date.now() + 61_000)
+      await node.audit.checkpointAll()
+      node.audit.requireSound()
+    } finally {
+      await database.superuser(`grant select on ${table} to ${role}`)
+    }
+  },
+)
 
 test('takes a crash between remembering and publishing for what it is', async () => {
   const tenant = await database.createTenant()

@@ -325,6 +325,29 @@ const cases: readonly Tampering[] = [
     },
   },
   {
+    name: 'a removed head',
+    kinds: ['leaf-beyond-tree', 'tree-changed'],
+    do: ({ sql }) => sql('delete from audit_tree where tenant_id = TENANT'),
+  },
+  {
+    name: 'a head with a null among its hashes',
+    kinds: ['tree-changed'],
+    do: ({ sql }) => sql('update audit_tree set hashes[1] = null where tenant_id = TENANT'),
+  },
+  {
+    name: 'a checkpoint with a null among its hashes',
+    kinds: ['checkpoint-signature'],
+    do: ({ sql }) =>
+      sql('update audit_checkpoint set hashes[1] = null where tenant_id = TENANT and size = 15'),
+  },
+  {
+    name: 'checkpoints of sizes that no number holds',
+    kinds: ['checkpoint-signature'],
+    do: ({ sql }) =>
+      sql(`insert into audit_checkpoint select tenant_id, 9223372036854775807 - n, hashes, note
+        from audit_checkpoint, generate_series(0, 2) n where tenant_id = TENANT and size = 15`),
+  },
+  {
     name: 'a head of other hashes',
     kinds: ['tree-changed'],
     do: ({ sql }) =>

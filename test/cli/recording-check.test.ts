@@ -147,6 +147,54 @@ test('attack: finds that what was witnessed was changed in the database', async 
   expect(await problemOf(one.session)).toContain('what was witnessed')
 })
 
+/** A superuser and somebody who writes the file: the event on the log is made to agree with a forgery. */
+async function forgeEvent({ session, path }: Awaited<ReturnType<typeof recorded>>): Promise<void> {
+  writeFileSync(path, readFileSync(path, 'utf8').replace('rm -rf /', 'ls -la /'))
+  const sha256 = execFileSync('sha256sum', [path], { encoding: 'utf8' }).slice(0, 64)
+  await database.superuser(`set session_replication_role = replica;
+    update audit_leaf set leaf = convert_to(regexp_replace(regexp_replace(convert_from(leaf, 'UTF8'),
+      '"recordingChain":"[^"]*",', ''), '"recordingDigest":"[^"]*"',
+      '"recordingDigest":"sha256:${sha256}"'), 'UTF8')
+    where convert_from(leaf, 'UTF8') like '%"session":"${session}"%"session.end"%';
+    update audit_leaf set leaf_hash = sha256('\\x00'::bytea || leaf);
+    set session_replication_role = origin`)
+}
+
+test('attack: finds that the event on the log was forged with the recording, before it was signed and after', async () => {
+  const [unsigned, signed] = [await recorded(), await recorded()]
+  for (const one of [unsigned, signed]) await end(one)
+  expect(await verifyRecording(product, signed.session)).toMatchObject({
+    event: { isSigned: false },
+  })
+  await opened.audit.checkpoint(signed.tenant)
+  expect(await verifyRecording(product, signed.session)).toMatchObject({
+    problem: undefined,
+    event: { isSigned: true },
+  })
+  for (const one of [unsigned, signed]) {
+    await forgeEvent(one)
+    for (const subject of [one.session, one.path])
+      expect(await problemOf(subject)).toContain('is not the one that was put there')
+  }
+})
+
+test('attack: finds it also where the checkpoints are gone, by the head that this node remembers', async () => {
+  const one = await recorded()
+  await end(one)
+  await opened.audit.checkpoint(one.tenant)
+  await database.superuser(
+    `set session_replication_role = replica;
+     delete from audit_checkpoint where tenant_id = '${one.tenant}';
+     set session_replication_role = origin`,
+  )
+  expect(await verifyRecording(product, one.session)).toMatchObject({
+    problem: undefined,
+    event: { isSigned: true },
+  })
+  await forgeEvent(one)
+  expect(await problemOf(one.session)).toContain('is not the one that was put there')
+})
+
 test('attack: finds a changed byte, and a changed length without reading', async () => {
   const one = await recorded()
   await end(one)

@@ -117,3 +117,18 @@ test('notices a rollback of signed events in doctor, readyz, metrics and the log
   })
   expect(await doctor()).toMatchObject({ ok: true })
 }, 300_000)
+
+test('attack: doctor misses a tenant that was deleted with all of its log', async () => {
+  await vaultterm.json('tenant', 'create', 'initech')
+  await vaultterm.cli(['audit', 'checkpoint'])
+  const tenant = "(select tenant_id from tenant where slug = 'initech')"
+  await superuser(
+    ['audit_private', 'audit_leaf', 'audit_checkpoint', 'audit_unsigned', 'audit_tree', 'tenant']
+      .map((table) => `delete from ${table} where tenant_id = ${tenant}`)
+      .join(';'),
+  )
+  expect(await doctor()).toMatchObject({
+    ok: false,
+    detail: expect.stringContaining('which is gone: rolled-back'),
+  })
+}, 300_000)

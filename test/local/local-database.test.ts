@@ -55,6 +55,31 @@ test('is there for a command while nothing runs, and gone after it', async () =>
   expect(servers()).toEqual([])
 }, 120_000)
 
+test.each(['app', 'bastion'] as const)(
+  'attack: the stolen login %s changes its password and settings, and the next start takes them back',
+  async (login) => {
+    const first = await visitHome({ path, what: 'a test', migrations, log: silent })
+    await administer(first.database[login], async (server) => {
+      await server.many('alter role current_user set default_transaction_read_only = on')
+      await server.many(
+        "alter role current_user in database vaultterm set search_path = 'pg_catalog'",
+      )
+      await server.many("alter role current_user password 'theirs'")
+    })
+    await first.close()
+    const second = await visitHome({ path, what: 'a test', migrations, log: silent })
+    const settings = await administer(second.database[login], (server) =>
+      server.many(
+        `select current_setting('default_transaction_read_only') as readonly,
+           current_setting('search_path') as path`,
+      ),
+    )
+    await second.close()
+    expect(settings).toEqual([{ readonly: 'off', path: '"$user", public' }])
+  },
+  120_000,
+)
+
 test('ends with its process when that is killed, and starts again after', async () => {
   const script = `
     import { claimHome, startLocalDatabase } from '${resolve('src/local/index.ts')}'

@@ -18,6 +18,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 
 const original = resolve(import.meta.dirname, '../..')
 const nodePackage = `node_modules/node-${process.platform}-${process.arch}`
+const compiled = 'node_modules/.vaultterm-compiled'
 /** Another unprivileged user of the machine. */
 const mallory = 4711
 const isRoot = process.getuid?.() === 0
@@ -73,7 +74,8 @@ test.runIf(hasBundled)('attack: a copied checkout runs the Node that the first o
 
 test.runIf(hasBundled && isRoot)('attack: another user plants the packages of a checkout', () => {
   copyCheckout()
-  for (const part of ['node_modules', 'node_modules/.vaultterm', nodePackage]) {
+  mkdirSync(join(copy, compiled))
+  for (const part of ['node_modules', 'node_modules/.vaultterm', compiled, nodePackage]) {
     chownSync(join(copy, part), mallory, mallory)
     const { status, stderr } = start()
     expect(status, part).toBe(1)
@@ -84,6 +86,22 @@ test.runIf(hasBundled && isRoot)('attack: another user plants the packages of a 
     chownSync(join(copy, part), 0, 0)
   }
 })
+
+test.runIf(hasBundled)(
+  'attack: every user may put packages or compiled code into a checkout',
+  () => {
+    copyCheckout()
+    mkdirSync(join(copy, compiled))
+    for (const part of ['.', 'bin', 'src', 'node_modules', compiled, nodePackage]) {
+      chmodSync(join(copy, part), 0o777)
+      const { status, stderr } = start()
+      expect(status, part).toBe(1)
+      expect(stderr).toMatch(/can be written by every user .* chmod -R o-w .*ERR_SETUP/)
+      chmodSync(join(copy, part), 0o755)
+    }
+    expect(start()).toMatchObject({ status: 0, stderr: '' })
+  },
+)
 
 test.runIf(hasBundled && isRoot)('says where it cannot write, and runs where it need not', () => {
   copyCheckout()

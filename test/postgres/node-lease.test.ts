@@ -63,7 +63,8 @@ test('is renewed while its owner lives', async () => {
   await vi.waitFor(() => expect(lease.serveUntilMs).toBeGreaterThan(serveUntilMs + 2000), {
     timeout: 20_000,
   })
-  await app.system(endExpiredInstances)
+  const other = await hold(60_000)
+  await app.system((tx) => endExpiredInstances(tx, other.instance))
   expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
 })
 
@@ -82,8 +83,23 @@ test('lapses without its database, and comes back when nobody took it', async ()
   expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
 })
 
+test('is not ended by its own process, whatever the database’s clock says', async () => {
+  const lease = await hold(60_000)
+  await expire(lease.instance)
+  await app.system((tx) => endExpiredInstances(tx, lease.instance))
+  expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
+})
+
+test('is not ended by a process whose own lease has run out as well', async () => {
+  const [lease, other] = [await hold(60_000), await hold(60_000)]
+  await expire(lease.instance)
+  await expire(other.instance)
+  await app.system((tx) => endExpiredInstances(tx, other.instance))
+  expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
+})
+
 test('is lost for good when another process has taken it', async () => {
-  const lease = await hold(4500)
+  const [lease, other] = [await hold(4500), await hold(60_000)]
   const lapsed = vi.fn()
   lease.onLapse(lapsed)
   await expire(lease.instance)
@@ -91,7 +107,7 @@ test('is lost for good when another process has taken it', async () => {
   await vi.waitFor(
     async () => {
       await expire(lease.instance)
-      const ended = await app.system(endExpiredInstances)
+      const ended = await app.system((tx) => endExpiredInstances(tx, other.instance))
       expect(ended.map(({ id }) => id)).toContain(lease.instance)
     },
     { timeout: 20_000 },

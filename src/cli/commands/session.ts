@@ -175,9 +175,11 @@ function verifyCommand(session: Command, context: Context): void {
         session: event?.session ?? null,
         event: event?.index ?? null,
         witnessed: event?.recordingChain !== undefined,
+        signed: event?.isSigned ?? false,
       }
       if (ok) {
-        const line = `intact: it matches event ${event.index} of ${event.tenant} for session ${event.session}`
+        const signed = event.isSigned ? '' : ', which no checkpoint covers yet'
+        const line = `intact: it matches event ${event.index} of ${event.tenant} for session ${event.session}${signed}`
         return context.printDone(json, value, line)
       }
       if (json === true) await context.printJson(value)
