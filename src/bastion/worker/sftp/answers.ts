@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Reader } from '../../../ssh/index.ts'
 import { SftpUnreadable } from '../errors.ts'
-import { answerType, readHandle, readName, readStatus, readAttributes } from './packet.ts'
+import { answerType, readAttributes, readHandle, readName, readStatus } from './packet.ts'
 
 /** The answer that a request allows, beside a STATUS, which each of them may get. */
 export type AnswerShape =
