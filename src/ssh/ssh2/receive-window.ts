@@ -49,7 +49,7 @@ export class WindowShares {
 
   /** What one window gets. Give it back when its channel has ended. */
   take(wanted: number, least = windowBytesMin): number {
-    const bytes = Math.max(least, Math.min(wanted, this.#part()))
+    const bytes = Math.min(wanted, Math.max(least, this.#part()))
     this.giveBack(-bytes)
     return bytes
   }
