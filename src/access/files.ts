@@ -36,6 +36,8 @@ export interface FileOperation {
   readonly to?: Buffer
   /** Of an open. */
   readonly flags?: readonly ('read' | 'write' | 'append' | 'creat' | 'trunc' | 'excl' | 'other')[]
+  /** What is set, of an open, a mkdir, and a setstat: `size=0`, `mode=100644` in octal digits. */
+  readonly attributes?: readonly string[]
   /** The name of an extended request. */
   readonly extension?: string
   /** Of look-ups. */
@@ -94,6 +96,7 @@ function fileEvent(
       number: String(number),
       state,
       flags,
+      attributes: operation.attributes,
       count: decimal(count),
       bytes: bytes === undefined ? undefined : String(bytes),
       atLeast,

@@ -115,6 +115,7 @@ export const eventTypes = {
       'number',
       'state',
       'flags',
+      'attributes',
       'count',
       'bytes',
       'atLeast',

@@ -36,11 +36,13 @@ export function workersOf(recordings: string): ForkWorker {
     '--allow-addons',
     '--disable-warning=SecurityWarning',
   ]
-  const env = Object.fromEntries(
+  const given = Object.fromEntries(
     passedOn.flatMap((name) =>
       process.env[name] === undefined ? [] : [[name, process.env[name]]],
     ),
   )
+  // Names of targets take half of the threads: see NameLookups. The other half is for files.
+  const env = { ...given, UV_THREADPOOL_SIZE: '16' }
   return () =>
     fork(program, [], {
       execArgv,

@@ -140,7 +140,11 @@ test('transfers are on the log with what was in them', async () => {
   const whole = { path: `${place}/up`, size: bytes.length, status: '0', sha256: sum }
   const opened = { operation: 'open', path: `${place}/up`, state: 'open', status: '0' }
   expect((await acts()).filter(({ state }) => state !== 'running')).toEqual([
-    { ...opened, flags: ['write', 'creat', 'trunc'] },
+    {
+      ...opened,
+      flags: ['write', 'creat', 'trunc'],
+      attributes: [expect.stringMatching(/^mode=6\d\d$/)],
+    },
     { operation: 'write', ...whole },
     { ...opened, flags: ['read'] },
     { operation: 'read', ...whole },

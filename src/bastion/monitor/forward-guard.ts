@@ -22,13 +22,15 @@ export interface OwnPlaces {
 
 /** This host, as it is called from itself. */
 const selfBlocks = '0.0.0.0/8,127.0.0.0/8,::/128,::1/128'
-/** Clouds give their secrets to a host at one of these. */
-const linkLocalBlocks = '169.254.0.0/16,fe80::/10,fd00:ec2::254/128'
+/** Clouds give their secrets to a host at one of these: link-local ones, and those of AWS, Google, Azure, Alibaba and Oracle. */
+const linkLocalBlocks =
+  '169.254.0.0/16,fe80::/10,fd00:ec2::254/128,fd20:ce::254/128,168.63.129.16/32,100.100.100.200/32,192.0.0.192/32'
 /** Names of the host itself, which many resolvers answer without asking anybody. */
 const selfNames =
   /^(localhost|localhost\.localdomain|localhost[46]?|ip6-(localhost|loopback))$|\.localhost$/
 /** Names by which clouds call those addresses. */
-const metadataNames = /^(metadata(\.google\.internal)?|instance-data(\.[a-z0-9-]+)*\.internal)$/
+const metadataNames =
+  /^(metadata(\.google\.internal|\.goog|\.tencentyun\.com)?|instance-data(\.[a-z0-9-]+)*(\.internal)?)$/
 const lookupMs = 1000
 /** Look-ups of one tenant at a time, of names that the target alone can resolve for certain. */
 const lookupsPerTenantMax = 16
@@ -163,12 +165,11 @@ function isThisHost(peer: string): boolean {
 function ownAddresses(): ReadonlySet<string> {
   const all = Object.values(networkInterfaces()).flatMap((list) => list ?? [])
   return new Set(
-    all
-      .filter(({ internal }) => !internal)
-      .flatMap(({ address }) => {
-        const parsed = parse(address)
-        return parsed === undefined ? [] : [plain(parsed)]
-      }),
+    all.flatMap(({ address }) => {
+      const parsed = parse(address)
+      // An address that a balancer leads here may be one of the loopback interface.
+      return parsed === undefined || isIn(selfBlocks, parsed) ? [] : [plain(parsed)]
+    }),
   )
 }
 

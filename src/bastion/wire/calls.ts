@@ -109,6 +109,17 @@ const fileOperation = z.strictObject({
     .max(7)
     .readonly()
     .exactOptional(),
+  /** What is set, of an open, a mkdir, and a setstat: `size=0`, `mode=100644` in octal digits. */
+  attributes: z
+    .array(
+      z
+        .string()
+        .max(32)
+        .regex(/^(size|uid|gid|mode|atime|mtime|extended)=\d+$/),
+    )
+    .max(8)
+    .readonly()
+    .exactOptional(),
   /** The name of an extended request. */
   extension: z
     .string()

@@ -47,7 +47,7 @@ export async function dial(
   const stopTimer = deps.metrics.upstreamSeconds.startTimer()
   const lease = await deps.broker.leaseKey(client, id, session)
   ended.throwIfAborted()
-  const socket = await connectTo(target, ended)
+  const socket = await connectTo(deps, authorization, ended)
   const abort = () => {
     socket.destroy()
   }
@@ -110,13 +110,17 @@ export async function unlessEnded<T>(answer: Promise<T>, ended: AbortSignal): Pr
 
 /** A connected socket without Nagle's delay: a keystroke is one small packet and must not wait. */
 function connectTo(
-  { name, host, port }: Authorization['target'],
+  { names }: Pick<ServiceDeps, 'names'>,
+  { tenant, user, target: { name, host, port } }: Authorization,
   ended: AbortSignal,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = openSocket(host, port)
+    const settled = new AbortController()
+    const lookup = names.of({ tenant, user: user.name }, settled.signal)
+    const socket = openSocket(host, port, lookup)
     const settle = () => {
       clearTimeout(timer)
+      settled.abort()
       ended.removeEventListener('abort', abort)
     }
     const abort = () => {

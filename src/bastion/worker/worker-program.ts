@@ -15,6 +15,7 @@ import {
 } from '../wire/messages.ts'
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
 import { LeaseWatch } from './lease-watch.ts'
+import { NameLookups } from './name-lookups.ts'
 import { createService, type Service } from './service.ts'
 import { WorkerChannel } from './worker-channel.ts'
 
@@ -81,6 +82,7 @@ export function runWorker(): void {
       recorded: (connection, session, point) =>
         send({ type: 'recorded', connection, session, point }),
       lease,
+      names: new NameLookups(),
       log,
     })
     send({ type: 'ready' })

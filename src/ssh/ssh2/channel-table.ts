@@ -33,6 +33,8 @@ const typeShown = 64
 
 interface PendingOpen {
   readonly type: string
+  /** Of the window that the other side is given. */
+  readonly windowBytes: number
   resolve(channel: Channel): void
   reject(err: Error): void
 }
@@ -74,8 +76,9 @@ export class ChannelTable {
     if (this.#isOver) reject(new ConnectionClosed())
     else {
       const id = this.#freeId()
-      this.#opening.set(id, { type, resolve, reject })
-      this.#transport.send(encodeOpen(type, ourTerms(id), payload))
+      const windowBytes = this.#transport.shares.take(receiveWindowBytes)
+      this.#opening.set(id, { type, windowBytes, resolve, reject })
+      this.#transport.send(encodeOpen(type, ourTerms(id, windowBytes), payload))
     }
     return promise
   }
@@ -113,9 +116,10 @@ export class ChannelTable {
       reject,
       accept: (windowBytes = receiveWindowBytes) => {
         const id = this.#freeId()
-        const channel = new OpenChannel(this.#transport, type, id, terms, windowBytes)
-        const given = { ...ourTerms(id), window: windowBytes }
-        if (answer(encodeOpenConfirmation(terms.sender, given))) {
+        const bytes = this.#transport.shares.take(windowBytes)
+        const window = { bytes, isWhole: windowBytes >= receiveWindowBytes }
+        const channel = new OpenChannel(this.#transport, type, id, terms, window)
+        if (answer(encodeOpenConfirmation(terms.sender, ourTerms(id, bytes)))) {
           this.#channels.set(id, channel)
           this.#theirs.add(channel)
         } else channel.died()
@@ -133,11 +137,13 @@ export class ChannelTable {
     const terms = readTerms(reader)
     this.#opening.delete(id)
     if (!areUsable(terms)) {
+      this.#transport.shares.giveBack(pending.windowBytes)
       pending.reject(new ChannelOpenRefused(openFailure.connectFailed, 'packets too small'))
       this.#transport.send(encodeForChannel(message.channelClose, terms.sender))
       throw new ProtocolBroken('a channel was opened on unusable terms')
     }
-    const channel = new OpenChannel(this.#transport, pending.type, id, terms)
+    const window = { bytes: pending.windowBytes, isWhole: true }
+    const channel = new OpenChannel(this.#transport, pending.type, id, terms, window)
     this.#channels.set(id, channel)
     pending.resolve(channel)
   }
@@ -149,6 +155,7 @@ export class ChannelTable {
     if (pending === undefined)
       throw new ProtocolBroken('a channel was refused that nobody asked for')
     this.#opening.delete(id)
+    this.#transport.shares.giveBack(pending.windowBytes)
     const reason = reader.u32()
     const text = reader.left > 0 ? reader.string().toString('utf8').slice(0, 200) : ''
     pending.reject(new ChannelOpenRefused(reason, text))
@@ -168,7 +175,10 @@ export class ChannelTable {
     const opening = [...this.#opening.values()]
     this.#channels.clear()
     this.#opening.clear()
-    for (const { reject } of opening) reject(new ConnectionClosed(error))
+    for (const { windowBytes, reject } of opening) {
+      this.#transport.shares.giveBack(windowBytes)
+      reject(new ConnectionClosed(error))
+    }
     return channels
   }
 
@@ -179,6 +189,6 @@ export class ChannelTable {
   }
 }
 
-function ourTerms(sender: number): ChannelTerms {
-  return { sender, window: receiveWindowBytes, packetMax: packetBytesMax }
+function ourTerms(sender: number, window: number): ChannelTerms {
+  return { sender, window, packetMax: packetBytesMax }
 }

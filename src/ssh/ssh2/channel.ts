@@ -10,7 +10,7 @@ import {
   readRequest,
 } from './messages.ts'
 import { OutgoingQueue, type OutgoingTransport, type Queued } from './outgoing.ts'
-import { ReceiveWindow, receiveWindowBytes, type WindowBudget } from './receive-window.ts'
+import { ReceiveWindow, type WindowBudget, type WindowShares } from './receive-window.ts'
 import type { Receiving } from './window-growth.ts'
 
 /** What the other side asks of a channel. Replies leave in the order of the requests. */
@@ -54,7 +54,7 @@ export interface Channel {
    * more, and their memory may be used again.
    */
   consumed(bytes: number): void
-  /** Gives the other side more to send than it was given with the channel. */
+  /** Gives the other side more to send than it was given with the channel, where there is room for it. */
   widen(bytes: number): void
   /** Ordered behind what was written. False when refused, or when the channel has gone. */
   request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean>
@@ -70,6 +70,8 @@ export interface Channel {
 export interface ChannelTransport extends OutgoingTransport, Lender {
   /** What the windows of its channels may grow by. */
   readonly windows: WindowBudget
+  /** What they have before that. */
+  readonly shares: WindowShares
   /** So many bytes came on a channel. */
   came(channel: Receiving, bytes: number): void
   /** Both sides have closed. */
@@ -111,10 +113,11 @@ export class OpenChannel implements Channel, Receiving {
     type: string,
     localId: number,
     remote: ChannelTerms,
-    window = receiveWindowBytes,
+    window: { readonly bytes: number; readonly isWhole: boolean },
   ) {
     this.#transport = transport
-    this.window = new ReceiveWindow(window, transport.windows)
+    const { windows, shares } = transport
+    this.window = new ReceiveWindow(window.bytes, windows, { isWhole: window.isWhole, shares })
     this.type = type
     this.localId = localId
     this.#remoteId = remote.sender
@@ -154,8 +157,8 @@ export class OpenChannel implements Channel, Receiving {
 
   widen(bytes: number): void {
     if (this.#over || this.#closeSeen || this.#closeSent) return
-    this.window.widen(bytes)
-    this.#transport.send(encodeWindowAdjust(this.#remoteId, bytes))
+    const more = this.window.widen(bytes)
+    if (more > 0) this.#transport.send(encodeWindowAdjust(this.#remoteId, more))
   }
 
   request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean> {

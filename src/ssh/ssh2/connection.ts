@@ -10,7 +10,7 @@ import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
 import { disconnectReason, encodeDisconnect, encodeIgnore, message } from './messages.ts'
 import type { OutgoingQueue } from './outgoing.ts'
 import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
-import type { WindowBudget } from './receive-window.ts'
+import type { WindowBudget, WindowShares } from './receive-window.ts'
 import { type Receiving, WindowGrowth } from './window-growth.ts'
 
 /** A connection after its login, of either role: RFC 4254. */
@@ -253,6 +253,10 @@ export class SshConnection implements Connection, ChannelTransport {
 
   get windows(): WindowBudget {
     return this.#growth.budget
+  }
+
+  get shares(): WindowShares {
+    return this.#growth.shares
   }
 
   came(channel: Receiving, bytes: number): void {

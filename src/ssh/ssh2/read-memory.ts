@@ -1,4 +1,4 @@
-import { connect, Socket } from 'node:net'
+import { connect, type LookupFunction, Socket } from 'node:net'
 
 /** Long reads: fewer of them, and fewer packets torn in two. */
 const readBytes = 256 * 1024
@@ -98,9 +98,10 @@ export function readMemoryOf(socket: object): ReadMemory | undefined {
 
 /**
  * A socket that is being connected, made for much data and for keystrokes: no delay for small packets,
- * long reads and writes for large ones. Listen for `connect` and `error` as with any other.
+ * long reads and writes for large ones. Listen for `connect` and `error` as with any other. `lookup` finds
+ * the addresses of a name; unless given, the system does.
  */
-export function openSocket(host: string, port: number): Socket {
+export function openSocket(host: string, port: number, lookup?: LookupFunction): Socket {
   const memory = new ReadMemory()
   const options = {
     host,
@@ -109,6 +110,7 @@ export function openSocket(host: string, port: number): Socket {
     keepAlive: true,
     highWaterMark: socketBytes,
     onread: readingInto(memory, () => socket),
+    ...(lookup && { lookup }),
   }
   const socket: Socket = connect(options)
   memories.set(socket, memory)

@@ -1,9 +1,12 @@
-import { type ReceiveWindow, WindowBudget } from './receive-window.ts'
+import { type ReceiveWindow, WindowBudget, WindowShares } from './receive-window.ts'
 
 /** Windows of this many channels may be as large as they get. */
 const processBytes = 256 * 1024 * 1024
 const connectionBytes = 24 * 1024 * 1024
 const processBudget = new WindowBudget(processBytes)
+/** 128 windows of the process, and 24 of a connection, get all that they want. */
+const processShares = new WindowShares(384 * 1024 * 1024, 64)
+const connectionSharesBytes = 64 * 1024 * 1024
 
 /** Who sends less has no use for a larger window. */
 const probeAfterBytes = 256 * 1024
@@ -34,6 +37,8 @@ interface Probe {
  */
 export class WindowGrowth {
   readonly budget = new WindowBudget(connectionBytes, processBudget)
+  /** What windows have before that. */
+  readonly shares = new WindowShares(connectionSharesBytes, 8, processShares)
   readonly #ask: () => Promise<unknown>
   #probe: Probe | undefined
   #sinceProbe = 0

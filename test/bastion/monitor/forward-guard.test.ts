@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { hostname, networkInterfaces, tmpdir } from 'node:os'
@@ -51,6 +52,24 @@ test.runIf(own !== undefined)('the address of this host is refused from everywhe
   }
 })
 
+/** A network of its own, in which the loopback interface has an address that a balancer leads to. */
+const balanced = (script: string) =>
+  spawnSync(
+    'unshare',
+    ['-n', 'sh', '-c', `ip link set lo up && ip addr add 10.99.0.1/32 dev lo && ${script}`],
+    { encoding: 'utf8' },
+  )
+
+test.runIf(balanced('true').status === 0)(
+  'attack: an address of this host on its loopback interface is its own as well',
+  () => {
+    const { stdout, stderr } = balanced(
+      `'${process.execPath}' '${join(import.meta.dirname, 'balanced-guard.ts')}'`,
+    )
+    expect([stdout, stderr]).toEqual(['refused\nrefused\n', ''])
+  },
+)
+
 test.each([
   '169.254.169.254',
   '2852039166',
@@ -60,6 +79,12 @@ test.each([
   '::ffff:a9fe:a9fe',
   '64:ff9b::a9fe:a9fe',
   'metadata.google.internal',
+  'metadata.goog',
+  'instance-data',
+  'fd20:ce::254',
+  '168.63.129.16',
+  '100.100.100.200',
+  '192.0.0.192',
 ])('nothing leads to %s', async (host) => {
   for (const port of [80, 4100]) expect(await refuses(host, port, elsewhere)).toBe(true)
 })

@@ -9,9 +9,11 @@ import {
   openSocket,
   Writer,
 } from '../../../src/ssh/index.ts'
-import { ReceiveWindow, WindowBudget } from '../../../src/ssh/ssh2/receive-window.ts'
+import { ReceiveWindow, WindowBudget, WindowShares } from '../../../src/ssh/ssh2/receive-window.ts'
 import { type Distance, openDistance } from '../../support/distance.ts'
+import type { Attacker } from '../../support/ssh-attacker.ts'
 import { Authority, publicKeyOf } from '../../support/ssh-authority.ts'
+import { channelMsg, forChannel, openChannel, openChannelLab } from '../../support/ssh-lab.ts'
 import { listenForClients } from '../../support/ssh-listener.ts'
 import { connectOn, signingKey } from '../../support/ssh-pair.ts'
 import { Sshd } from '../../support/sshd.ts'
@@ -166,6 +168,46 @@ test('a client far away gets one, too', async () => {
     await listener.close()
     keys.remove()
   }
+})
+
+/** The windows that the channels of an attacker were given, in their order. */
+const given = (attacker: Attacker) =>
+  attacker.received
+    .filter(([type]) => type === channelMsg.confirmation)
+    .map((payload) => payload.readUInt32BE(9))
+
+describe('attack: channels that nobody takes from', () => {
+  test('make us hold no more for all of them than for a few, and a little for each', async () => {
+    const { attacker, channels } = await openChannelLab({ channelsMax: 1000 })
+    for (let id = 0; id < 500; id++) attacker.send(openChannel(id))
+    const windows = await attacker.until(() => {
+      const all = given(attacker)
+      return all.length === 500 ? all : undefined
+    })
+    // Those of a few channels are as large as ever.
+    expect(windows?.slice(0, 24)).toEqual(Array.from({ length: 24 }, () => usual))
+    expect(Math.min(...(windows ?? []))).toBe(65_536)
+    const sum = (windows ?? []).reduce((all, bytes) => all + bytes, 0)
+    expect(sum).toBeLessThan(64 * mebibyte + 500 * 65_536)
+    // What ended channels had is there for others.
+    for (const channel of channels) channel.abort()
+    for (let id = 0; id < 500; id++) attacker.send(forChannel(channelMsg.close, id))
+    attacker.send(openChannel(500))
+    expect(await attacker.until(() => given(attacker)[500])).toBe(usual)
+  })
+
+  test('get no more where they are widened', () => {
+    const shares = new WindowShares(8 * mebibyte, 8)
+    const windows = Array.from({ length: 100 }, () => {
+      const bytes = shares.take(65_536)
+      return new ReceiveWindow(bytes, new WindowBudget(0), { isWhole: false, shares })
+    })
+    for (const window of windows) window.widen(usual)
+    const sum = windows.reduce((all, { size }) => all + size, 0)
+    expect(sum).toBeLessThan(8 * mebibyte + 100 * 65_536)
+    for (const window of windows) window.end()
+    expect(shares.take(usual)).toBe(mebibyte)
+  })
 })
 
 describe('windows of many channels', () => {

@@ -29,6 +29,8 @@ const connectFailed = 2
 const resourceShortage = 4
 /** Of one connection, also those that want no reply. One more is refused by itself. */
 const requestsMax = 512
+/** An address and a port, or the path of a socket. Requests wait in order, and must not fill the memory. */
+const requestBytesMax = 1040
 
 /** A session from the moment in which it is asked for. */
 interface Opening {
@@ -100,7 +102,8 @@ export class Forwards {
    * done one after the other, and everything that the client asks for later comes later.
    */
   request(request: GlobalRequest): void {
-    if (this.#requestsWaiting >= requestsMax) return request.reply(false)
+    const isTooLong = request.payload.length > requestBytesMax
+    if (isTooLong || this.#requestsWaiting >= requestsMax) return request.reply(false)
     this.#requestsWaiting++
     this.#requested = this.#requested
       .then(() => this.#answer(request))

@@ -374,8 +374,9 @@ export class SessionChannel {
     this.#release()
   }
 
-  /** There is nothing to put on record. */
+  /** There is nothing to put on record. Does nothing where it is over: a connection may end in between. */
   #leave(): void {
+    if (this.#phase === 'over') return
     this.#finish()
     this.#over()
   }

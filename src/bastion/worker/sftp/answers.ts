@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Reader } from '../../../ssh/index.ts'
 import { SftpUnreadable } from '../errors.ts'
-import { answerType, readHandle, readName, readStatus, skipAttributes } from './packet.ts'
+import { answerType, readAttributes, readHandle, readName, readStatus } from './packet.ts'
 
 /** The answer that a request allows, beside a STATUS, which each of them may get. */
 export type AnswerShape =
@@ -75,7 +75,7 @@ function read(shape: AnswerShape, reader: Reader): Answer {
       return done
     }
     case 'attributes':
-      skipAttributes(reader)
+      readAttributes(reader)
       return done
     case 'statvfs':
       reader.bytes(statvfsBytes)

@@ -67,20 +67,24 @@ export function readHandle(reader: Reader): string {
   return handle.toString('latin1')
 }
 
-/** Reads over the attributes of a file: section 5 of the draft. */
-export function skipAttributes(reader: Reader): void {
+/** Reads the attributes of a file, each as the log shows it: section 5 of the draft. */
+export function readAttributes(reader: Reader): readonly string[] {
+  const attributes: string[] = []
+  const number = (name: string) => attributes.push(`${name}=${reader.u32()}`)
   const flags = reader.u32()
   const known = Object.values(attribute).reduce((all, flag) => all | flag, 0)
   if ((flags & ~known) !== 0) throw new SftpUnreadable('attributes that version 3 does not have')
-  if (flags & attribute.size) reader.u64()
-  if (flags & attribute.owner) reader.bytes(8)
-  if (flags & attribute.permissions) reader.u32()
-  if (flags & attribute.times) reader.bytes(8)
+  if (flags & attribute.size) attributes.push(`size=${reader.u64()}`)
+  if (flags & attribute.owner) ['uid', 'gid'].forEach(number)
+  if (flags & attribute.permissions) attributes.push(`mode=${reader.u32().toString(8)}`)
+  if (flags & attribute.times) ['atime', 'mtime'].forEach(number)
   if (flags & attribute.extended) {
     const count = reader.u32()
     if (count > extensionsMax) throw new SftpUnreadable('too many extended attributes')
     for (let at = 0; at < count; at++) skipExtension(reader)
+    attributes.push(`extended=${count}`)
   }
+  return attributes
 }
 
 /** Reads over the extensions at the end of INIT and VERSION. */
@@ -109,7 +113,7 @@ export function readExtensionName(reader: Reader): string {
 export function readName(reader: Reader): Buffer {
   const name = readPath(reader)
   if (reader.string().length > longNameBytesMax) throw new SftpUnreadable('a name that is too long')
-  skipAttributes(reader)
+  readAttributes(reader)
   return name
 }
 

@@ -3,7 +3,7 @@ import type { Reader } from '../../../ssh/index.ts'
 import type { FileOperation } from '../../wire/calls.ts'
 import { SftpUnreadable } from '../errors.ts'
 import type { AnswerShape } from './answers.ts'
-import { readExtensionName, readHandle, readPath, requestType, skipAttributes } from './packet.ts'
+import { readAttributes, readExtensionName, readHandle, readPath, requestType } from './packet.ts'
 
 /** Something that is done to names, and what the log says about it. */
 export type Act = Omit<FileOperation, 'number' | 'code'>
@@ -44,8 +44,7 @@ function readFields(type: number, reader: Reader): Request {
   switch (type) {
     case requestType.open: {
       const path = readPath(reader)
-      const act: Act = { op: 'open', path, flags: readOpenFlags(reader) }
-      skipAttributes(reader)
+      const act: Act = { op: 'open', path, flags: readOpenFlags(reader), ...set(reader) }
       return { ask: 'open', answer: 'handle', act }
     }
     case requestType.opendir:
@@ -75,8 +74,7 @@ function readFields(type: number, reader: Reader): Request {
       return withAttributes('mkdir', reader)
     case requestType.fsetstat: {
       const handle = readHandle(reader)
-      skipAttributes(reader)
-      return { ask: 'actOn', answer: 'status', handle, act: { op: 'setstat' } }
+      return { ask: 'actOn', answer: 'status', handle, act: { op: 'setstat', ...set(reader) } }
     }
     case requestType.remove:
       return { ask: 'act', answer: 'status', act: { op: 'remove', path: readPath(reader) } }
@@ -152,9 +150,14 @@ function withSecond(op: FileOperation['op'], reader: Reader, extension?: string)
 }
 
 function withAttributes(op: FileOperation['op'], reader: Reader, extension?: string): Request {
-  const act = { op, path: readPath(reader), ...(extension && { extension }) }
-  skipAttributes(reader)
+  const act = { op, path: readPath(reader), ...set(reader), ...(extension && { extension }) }
   return { ask: 'act', answer: 'status', act }
+}
+
+/** A size cuts a file as O_TRUNC does, and a mode may make a program run as root: the log tells them. */
+function set(reader: Reader): Pick<Act, 'attributes'> {
+  const attributes = readAttributes(reader)
+  return attributes.length > 0 ? { attributes } : {}
 }
 
 /** The payload may say anything: its digest is told. */

@@ -114,6 +114,17 @@ class Lab {
   }
 }
 
+test('attack: no request that is longer than any address waits for a target that does not answer', async () => {
+  const lab = new Lab()
+  lab.dial = new Promise(() => {})
+  void lab.listen(81)
+  const payload = Buffer.alloc(65_000)
+  const reply = (success: boolean) => void lab.replies.push(success)
+  lab.forwards.request({ name: 'tcpip-forward', payload, wantReply: true, reply } as GlobalRequest)
+  // At once: what waits behind the first one is held in memory until that is answered.
+  expect(lab.replies).toEqual([false])
+})
+
 describe('attack: a target that does not answer', () => {
   test('does not keep a session that is killed while it is dialled', async () => {
     const lab = new Lab()

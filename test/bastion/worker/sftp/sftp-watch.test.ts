@@ -143,6 +143,25 @@ test('everything that goes through one handle has the number of its open', () =>
   ])
 })
 
+test('attack: a file that is cut, and a program that is made to run as root, are told as that', () => {
+  const set = (id: number) =>
+    message(9, id, (w) => w.text('/a').u32(0xd).u64(0n).u32(0o104755).u32(1).u32(2))
+  const owner = (id: number) => message(10, id, (w) => w.text('h').u32(2).u32(0).u32(0))
+  const make = (id: number) => message(14, id, (w) => w.text('/d').u32(4).u32(0o777))
+  const { done } = see([
+    ...start,
+    ...openA,
+    ['up', Buffer.concat([set(2), owner(3), make(4)])],
+    ['down', Buffer.concat([status(2), status(3), status(4)])],
+  ])
+  const told = done.filter(({ attributes }) => attributes !== undefined)
+  expect(told.map(({ op, path, attributes }) => `${op} ${path} ${attributes?.join(' ')}`)).toEqual([
+    'setstat /a size=0 mode=104755 atime=1 mtime=2',
+    'setstat /a uid=0 gid=0',
+    'mkdir /d mode=777',
+  ])
+})
+
 test('a transfer with a gap has no hash, and one that was refused neither', () => {
   const gap: Step[] = [
     ...start,
