@@ -145,7 +145,7 @@ export class Authorizer {
   }
 
   async #requireIntact({ tenant }: Identity, { row }: Decision): Promise<void> {
-    if (row === undefined) throw new Error('an allowed target has a row')
+    if (row === undefined) throw new Error('an allowed target has no row')
     await requireIntactTargets(this.#vault, tenant, [row])
   }
 

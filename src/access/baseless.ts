@@ -36,7 +36,7 @@ export async function findBaseless(
   const openIn = Map.groupBy(open, ({ session }) => session)
   for (const [i, { id, targetId, targetGeneration, login, kind }] of rows.entries()) {
     const asker = askers[i]
-    if (asker === undefined) throw new Error('each person is answered for')
+    if (asker === undefined) throw new Error('a person of a session is missing')
     const target = targetsById.get(targetId)
     const isAsOpened = target === undefined || target.generation === targetGeneration
     const reason = isAsOpened ? whyNot(asker, target, rules, { login, kind }, now) : changed
@@ -72,16 +72,16 @@ function whyNot(
   const gone = refuseStay(asker)
   if (gone === 'suspended') return `${asker.tenantSlug} was suspended`
   if (gone !== undefined || asker.user === undefined) {
-    return 'your account, or the key you came in with, was removed'
+    return 'your account, or the key you logged in with, was removed'
   }
   if (target === undefined) return 'the target was removed'
   const decision = decide(asker.user, target, rules, request, now)
   if (!('refused' in decision)) return undefined
   switch (decision.refused) {
     case 'no-destination':
-      return 'no grant of yours leads there any more'
+      return 'your grants no longer allow this destination'
     case 'no-kind':
-      return `no grant of yours allows ${request.kind} on this target any more`
+      return `your grants no longer allow ${request.kind} on this target`
     case 'no-grant':
     case 'no-login':
       return 'your access to this target ended'

@@ -118,14 +118,20 @@ export class Kills {
         if (this.#live.of(tenant).length > 0) looks.ask(tenant)
       } else if (performance.now() - complainedAtMs > complainMs) {
         complainedAtMs = performance.now()
-        this.#log.warn('a notification was not understood: who sends to this database?')
+        this.#log.warn(
+          'a notification is malformed: find out which program sent it to the database',
+        )
       }
     }
     const kills = await this.#database.listen(killChannel, heard)
     const changes = await this.#database.listen(changeChannel, heard)
     const sweep = setInterval(
       () =>
-        background(this.#sweep(looks, lookAtAll), this.#log, 'a look for sessions that must end'),
+        background(
+          this.#sweep(looks, lookAtAll),
+          this.#log,
+          'the check for sessions that must end',
+        ),
       sweepMs,
     ).unref()
     const again = setInterval(lookAtAll, lookAgainMs).unref()
@@ -146,7 +152,7 @@ export class Kills {
       const found = await this.#database.system((tx) => listTenantsToLookAt(tx, instance))
       for (const { tenant } of found) looks.ask(tenant)
     } catch (err) {
-      this.#log.warn({ err }, 'could not look which sessions must end')
+      this.#log.warn({ err }, 'could not check which sessions must end')
     }
   }
 
@@ -166,7 +172,7 @@ export class Kills {
       for (const [id, reason] of baseless.sessions) tell.session(id, reason)
       for (const [id, reason] of baseless.forwards) tell.forward(id, reason)
     } catch (err) {
-      this.#log.warn({ err, tenant }, 'could not look which sessions must end')
+      this.#log.warn({ err, tenant }, 'could not check which sessions must end')
     }
   }
 
@@ -179,7 +185,7 @@ export class Kills {
       })
       this.#metrics.kills.inc({ why: 'baseless' }, marked)
     } catch (err) {
-      this.#log.error({ err, tenant }, 'sessions end without a mark: it could not be put on record')
+      this.#log.error({ err, tenant }, 'sessions end, but their kill could not be put on record')
     }
   }
 }

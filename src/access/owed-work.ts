@@ -97,7 +97,10 @@ export class OwedWork {
     const owner = this.#owners.get(tenant) ?? newOwner()
     if (!owner.writes.has(session)) {
       if (this.#count >= writesMax) {
-        this.#log.error({ session }, 'too many ends wait for the database: a sweep finds this one')
+        this.#log.error(
+          { session },
+          'too many ends wait for the database: recovery will end this session',
+        )
         return undefined
       }
       this.#count += 1
@@ -134,7 +137,7 @@ export class OwedWork {
         this.#running -= 1
         this.#runDue()
       })
-      background(round, this.#log, 'a round of ends that are owed')
+      background(round, this.#log, 'a round of owed ends')
     }
   }
 

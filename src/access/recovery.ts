@@ -112,7 +112,7 @@ export class Recovery {
       if (this.#sweeps++ % ownEvery === 0) await this.#endUnknown(lease, mend)
       if (performance.now() - this.#soughtAtMs > seekMs) await this.#seek(lease, mend)
     } catch (err) {
-      this.#log.warn({ err }, 'could not look for sessions of lost processes')
+      this.#log.warn({ err }, 'could not find the sessions of lost processes')
     }
   }
 

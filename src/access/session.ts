@@ -194,6 +194,6 @@ function newSessionId(): SessionId {
   bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
   const text = bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
   const id = parseSessionId(text)
-  if (id === undefined) throw new Error('a UUID is a session id')
+  if (id === undefined) throw new Error('a new session id is a UUID')
   return id
 }

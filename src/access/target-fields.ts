@@ -77,7 +77,7 @@ export function checkHostKeys(keys: readonly HostKey[]): readonly HostKey[] {
   }
   if (unique.size === 0 || unique.size > hostKeysMax) {
     throw new TargetInvalid(
-      `a target has 1 to ${hostKeysMax} host keys, by which it is known: give them with --host-key, or let them be scanned with --scan`,
+      `a target has 1 to ${hostKeysMax} host keys, give them with --host-key, or scan them with --scan`,
     )
   }
   return [...unique.values()]

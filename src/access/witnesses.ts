@@ -97,7 +97,7 @@ export class Witnesses {
     const saved = this.save().finally(() => {
       if (this.#watched.size > 0) this.#timer ??= setTimeout(() => this.#saveSoon(), saveMs).unref()
     })
-    background(saved, this.#log, 'what was witnessed of recordings')
+    background(saved, this.#log, 'the witnesses of recordings')
   }
 
   async #saveAll(): Promise<void> {
@@ -126,7 +126,7 @@ export class Witnesses {
       }
     } catch (err) {
       // Saved with the next ones; meanwhile this process remembers.
-      this.#log.warn({ err, tenant }, 'what was witnessed of recordings could not be saved')
+      this.#log.warn({ err, tenant }, 'the witnesses of recordings could not be saved')
     }
   }
 }

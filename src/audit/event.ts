@@ -129,7 +129,8 @@ function part(
   const kept: { [key: string]: Canonical } = {}
   for (const [key, value] of Object.entries(values)) {
     if (value === undefined) continue
-    if (!isAllowed(type, name, key)) throw new EventRefused(type, `no ${name} key ${key}`)
+    if (!isAllowed(type, name, key))
+      throw new EventRefused(type, `${key} is not a ${name} key of this type`)
     if (typeof value === 'boolean') kept[key] = value
     else if (name === 'public' && typeof value === 'string') kept[key] = check(value)
     else if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {
@@ -140,7 +141,7 @@ function part(
       if (sha256 === undefined) continue
       kept[`${key}Bytes`] = String(bytes)
       kept[`${key}Sha256`] = sha256
-    } else throw new EventRefused(type, `${name} ${key} is no text, list or flag`)
+    } else throw new EventRefused(type, `${name} ${key} is not a text, list or flag`)
   }
   return kept
 }

@@ -21,7 +21,7 @@ export interface Receipt {
  */
 export async function appendEvent(tx: WriteTx, event: AuditEvent): Promise<Receipt> {
   const receipt = await append(tx, event)
-  if (receipt === undefined) throw new Error('a log did not say where an event landed')
+  if (receipt === undefined) throw new Error('a log did not return the index of an event')
   return receipt
 }
 

@@ -113,7 +113,7 @@ function parseSignature(line: string): NoteSignature {
   const [, name = '', encoded = ''] = /^— (\S+) (\S+)$/.exec(line) ?? []
   const bytes = decodeBase64(encoded)
   if (!isKeyName(name) || bytes === undefined || bytes.length < 5) {
-    throw new NoteInvalid('a line after its text is no signature')
+    throw new NoteInvalid('a line after its text is not a signature')
   }
   return { name, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) }
 }

@@ -146,7 +146,7 @@ export class Publisher {
     await this.publishAll()
     // A log that was set back does not grow: nobody would look at it.
     await this.#each(this.#nextWatched()).catch((err: unknown) =>
-      this.#log.warn({ err }, 'signed logs not looked at'),
+      this.#log.warn({ err }, 'signed logs could not be checked'),
     )
     await this.#heads.compact().catch((err: unknown) => this.#log.warn({ err }, 'not compacted'))
   }

@@ -234,7 +234,7 @@ export class SignedHeadsFile implements SignedHeads {
 
   async #openAgain(): Promise<FileHandle> {
     const file = await this.#openIfThere()
-    if (file === undefined) throw this.#unusable('comes and goes')
+    if (file === undefined) throw this.#unusable('appeared and disappeared while it was opened')
     return file
   }
 

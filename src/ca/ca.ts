@@ -136,14 +136,14 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
       ttlSeconds < userTtlSecondsMin ||
       ttlSeconds > userTtlSecondsMax
     ) {
-      throw new CertificateRefused('a user certificate is good for 1 minute to 24 hours')
+      throw new CertificateRefused('a user certificate is valid for 1 minute to 24 hours')
     }
     if (
       sourceAddress !== undefined &&
       matchesAddressList(sourceAddress, '192.0.2.1') === undefined
     ) {
       throw new CertificateRefused(
-        'source addresses are a list with commas: 192.0.2.7,198.51.100.0/24',
+        'write source addresses as a list separated by commas: 192.0.2.7,198.51.100.0/24',
       )
     }
     return issuer.issue(tenant, 'user', 'active', {
@@ -169,7 +169,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     const { target, publicKey, names, ttlSeconds, standsIn = false } = wish
     requireKey(publicKey)
     if (!Number.isInteger(ttlSeconds) || ttlSeconds < 60 || ttlSeconds > hostTtlSecondsMax) {
-      throw new CertificateRefused('a host certificate is good for 1 minute to 90 days')
+      throw new CertificateRefused('a host certificate is valid for 1 minute to 90 days')
     }
     return issuer.issue(tenant, 'host', 'active', {
       certificate: {
@@ -232,7 +232,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
 function requireKey(publicKey: Buffer): void {
   const parsed = parsePublicKeyBlob(publicKey)
   if ('problem' in parsed)
-    throw new CertificateRefused(`this key gets no certificate: ${parsed.problem}`)
+    throw new CertificateRefused(`this key cannot be certified: ${parsed.problem}`)
 }
 
 function life(seconds: number): { readonly validAfter: bigint; readonly validBefore: bigint } {

@@ -81,7 +81,7 @@ export function reason(err: unknown): string {
   const code = err instanceof Error && 'code' in err ? String(err.code) : 'unknown error'
   const words: { readonly [code: string]: string } = {
     ENOENT: 'the file does not exist',
-    EACCES: 'this user may not read or write it',
+    EACCES: 'this user is not allowed to read or write it',
     EISDIR: 'it is a directory',
     EEXIST: 'it already exists',
     ENOSPC: 'the disk is full',

@@ -38,7 +38,7 @@ export async function verifyRecording(
   try {
     const sha256 = await digest(await open())
     if (event === undefined) {
-      return { sha256, event, problem: `the log does not say what the recording of ${id} was` }
+      return { sha256, event, problem: `the log has no digest of the recording of ${id}` }
     }
     return { sha256, event, problem: await findProblem(product, event, sha256, await open()) }
   } catch (err) {
@@ -61,7 +61,7 @@ async function findProblem(
   }
   if (recordingSha256 !== sha256) {
     stream.destroy()
-    return `the recording of ${session} is not what the log says of it: it was changed`
+    return `the recording of ${session} does not match the log: it was changed`
   }
   const id = parseSessionId(session)
   if (recordingChain === undefined || id === undefined) {
@@ -71,7 +71,7 @@ async function findProblem(
   const witness = await access.recordingWitness(tenantId, id)
   if (witness?.chain !== recordingChain) {
     stream.destroy()
-    return `what was witnessed of the recording of ${session} is not what the log says: it was changed`
+    return `the witness of the recording of ${session} does not match the log: it was changed`
   }
   if ((await checkWitness(stream, witness)) === 'intact') return undefined
   return `the recording of ${session} was changed while it was recorded`

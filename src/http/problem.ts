@@ -28,7 +28,7 @@ const requestProblems: { readonly [status: number]: Omit<Problem, 'status'> } = 
   414: { code: 'ERR_REQUEST_TOO_LARGE', message: 'the address is too long' },
   415: {
     code: 'ERR_REQUEST_TYPE',
-    message: 'the request has a content type that is not taken here',
+    message: 'this content type is not accepted',
   },
 }
 
@@ -43,7 +43,7 @@ export function problemOf(err: unknown): Problem {
     const known = requestProblems[err.statusCode] ?? requestProblems[400]
     if (known !== undefined) return { status: err.statusCode, ...known }
   }
-  return { status: 500, code: 'ERR_INTERNAL', message: 'something went wrong here' }
+  return { status: 500, code: 'ERR_INTERNAL', message: 'an internal error occurred' }
 }
 
 function isFastifyError(err: unknown): err is FastifyError {

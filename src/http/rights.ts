@@ -33,7 +33,8 @@ export function requireRights(app: FastifyInstance): void {
   app.decorate('routeRights', rights)
   app.addHook('onRoute', ({ method, url, config }) => {
     const right = config?.right
-    if (right === undefined) throw new Error(`route ${url} has no right: say who may ask it`)
+    if (right === undefined)
+      throw new Error(`route ${url} has no right: declare which roles may call it`)
     for (const one of [method].flat()) rights.push({ method: one, path: url, right })
   })
 }

@@ -83,7 +83,7 @@ async function startDatabase(
     if (!stopping)
       log.error('the embedded Postgres ended: nothing works until you start `up` again')
   })
-  background(ended, log, 'the word that the embedded Postgres ended')
+  background(ended, log, 'the message that the embedded Postgres ended')
   closing.defer(() => {
     stopping = true
     return database.stop()

@@ -92,7 +92,7 @@ export const openapi = {
         security: [],
         responses: {
           200: { description: 'Ready for people' },
-          503: { description: 'Something that is needed is not well' },
+          503: { description: 'A required service does not work' },
         },
       },
     },

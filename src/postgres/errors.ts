@@ -56,7 +56,9 @@ export class SchemaAhead extends CodedError {
   readonly code = 'ERR_SCHEMA_AHEAD'
 
   constructor(unknown: readonly string[]) {
-    super(`the database has ${unknown.join(', ')}, which this version cannot work with: upgrade it`)
+    super(
+      `the database has ${unknown.join(', ')}, and this version does not know it: upgrade VaultTerm`,
+    )
   }
 }
 
@@ -142,5 +144,5 @@ function outage(sqlState: string, writing: boolean): string | undefined {
 /** Of a failure below SQL only the code is told: messages may hold parts of the URL. */
 export function transportReason(err: unknown): string {
   if (err instanceof Error && 'code' in err && typeof err.code === 'string') return err.code
-  return 'the connection ended or did not come about in time'
+  return 'the connection ended, or was not made in time'
 }

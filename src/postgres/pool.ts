@@ -91,15 +91,16 @@ async function takeOnRole(
     if (!(err instanceof pg.DatabaseError)) throw err
     throw new DatabaseRoleWrong(
       role,
-      `cannot be taken on (${err.code}): run \`vaultterm migrate\``,
+      `cannot be used (${err.code}): run \`vaultterm migrate\``,
       err,
     )
   }
   const { rows } = await client.query<Standing>(standing, [acrossTenants])
   const [found] = rows
-  if (found?.name !== role) throw new DatabaseRoleWrong(role, 'was not taken on')
+  if (found?.name !== role) throw new DatabaseRoleWrong(role, 'was not set')
   if (found.privileged) throw new DatabaseRoleWrong(role, 'is a superuser or bypasses row security')
-  if (found.owns) throw new DatabaseRoleWrong(role, 'is, or is a member of, an owner of tables')
+  if (found.owns)
+    throw new DatabaseRoleWrong(role, 'owns tables, or is a member of a role that does')
   if (!found.mayLookAcross) {
     throw new DatabaseRoleWrong(acrossTenants, 'is not granted to the login')
   }

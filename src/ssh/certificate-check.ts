@@ -75,7 +75,7 @@ function refuseAuthority(
 ): string | undefined {
   // The bytes, not the key in them: a certificate that holds the CA's key is not the CA.
   if (!authorities.some((authority) => authority.equals(signatureKey))) {
-    return 'the certificate is of an authority that is not trusted'
+    return 'the certificate is signed by an authority that is not trusted'
   }
   // The algorithm that a signature names is held to the type of the key, so it is no choice.
   const algorithm = new Reader(signature).text()
@@ -85,7 +85,7 @@ function refuseAuthority(
     signature,
     data: toBeSigned,
   })
-  return isSigned ? undefined : 'the signature of the certificate is not of its authority'
+  return isSigned ? undefined : 'the signature of the certificate was not made by its authority'
 }
 
 function refuseContents(certificate: Certificate, use: CertificateUse): string | undefined {
@@ -96,7 +96,7 @@ function refuseContents(certificate: Certificate, use: CertificateUse): string |
   if (now < certificate.validAfter) return 'the certificate is not valid yet'
   if (now >= certificate.validBefore) return 'the certificate has expired'
   // Older servers took a certificate without principals as one for everybody: CVE-2024-7594.
-  if (certificate.principals.length === 0) return 'the certificate is for nobody'
+  if (certificate.principals.length === 0) return 'the certificate has no principals'
   if (!certificate.principals.includes(use.principal)) {
     return 'the certificate is for other principals'
   }
@@ -112,13 +112,13 @@ function refuseOptions(certificate: Certificate, use: CertificateUse): string | 
   for (const [name, value] of criticalOptions) {
     // A value that the parser did not read is that of an option that nobody here can keep to.
     if (!known.includes(name) || typeof value !== 'string') {
-      return 'the certificate has a critical option that is not known'
+      return 'the certificate has an unknown critical option'
     }
     if (name === 'source-address' && !isFrom(value, use.sourceAddress)) {
       return 'the certificate is for other source addresses'
     }
     if (name === 'verify-required' && !isOfSecurityKey(certificate)) {
-      return 'the certificate asks a security key to know its holder, but is for another key'
+      return 'the certificate has verify-required, but its key is not a security key'
     }
   }
   return undefined

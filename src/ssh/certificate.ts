@@ -98,11 +98,13 @@ export function parseCertificate(blob: Buffer): ParsedCertificate {
     const signature = reader.string()
     reader.end()
     const authority = decodePublicKey(body.signatureKey)
-    if ('problem' in authority) throw new WireError(`of its authority, ${authority.problem}`)
+    if ('problem' in authority)
+      throw new WireError(`the key of its authority: ${authority.problem}`)
     decodeSignature(authority, signature)
     return { certificate: { ...body, blob: own, signature, toBeSigned } }
   } catch (err) {
-    if (err instanceof WireError) return { problem: `this is no good certificate: ${err.message}` }
+    if (err instanceof WireError)
+      return { problem: `this certificate cannot be used: ${err.message}` }
     throw err
   }
 }
@@ -117,10 +119,10 @@ export function encodeCertificate(fields: CertificateFields): { readonly toBeSig
   const type = certifiedType(fields.publicKey)
   if (fields.principals.length === 0) throw new TypeError('a certificate needs a principal')
   if (fields.validAfter >= fields.validBefore) {
-    throw new TypeError('a certificate must be valid for some time')
+    throw new TypeError('a certificate must expire after it becomes valid')
   }
   const authority = decodePublicKey(fields.signatureKey)
-  if ('problem' in authority) throw new TypeError(`of the authority, ${authority.problem}`)
+  if ('problem' in authority) throw new TypeError(`the key of the authority: ${authority.problem}`)
   const toBeSigned = new Writer()
     .text(type.certificateName)
     .string(fields.nonce)
@@ -142,7 +144,7 @@ export function encodeCertificate(fields: CertificateFields): { readonly toBeSig
     readBody(reader, toBeSigned)
     reader.end()
   } catch (err) {
-    if (err instanceof WireError) throw new TypeError(`no certificate: ${err.message}`)
+    if (err instanceof WireError) throw new TypeError(`not a certificate: ${err.message}`)
     throw err
   }
   return { toBeSigned }
@@ -163,7 +165,7 @@ export function sealCertificate(toBeSigned: Buffer, signature: Buffer): Buffer {
 function readBody(reader: Reader, bytes: Buffer): CertificateFields & { readonly type: string } {
   const name = reader.text()
   const type = findCertifiedKeyType(name)
-  if (type === undefined) throw new WireError('its type is not known')
+  if (type === undefined) throw new WireError('its type is unknown')
   const nonce = reader.string()
   if (nonce.length < nonceBytesMin || nonce.length > nonceBytesMax) {
     throw new WireError(`its nonce must have ${nonceBytesMin} to ${nonceBytesMax} bytes`)
@@ -185,7 +187,7 @@ function readBody(reader: Reader, bytes: Buffer): CertificateFields & { readonly
   const signatureKey = reader.string()
   // By the name alone: a certificate in a certificate in a certificate is never opened.
   if (findKeyType(new Reader(signatureKey).text()) === undefined) {
-    throw new WireError('its authority is no plain key of a known type')
+    throw new WireError('the key of its authority is not a plain key of a known type')
   }
   return {
     type: name,
@@ -206,11 +208,11 @@ function readBody(reader: Reader, bytes: Buffer): CertificateFields & { readonly
 function readPublicKey(reader: Reader, bytes: Buffer, type: KeyType): Buffer {
   const from = bytes.length - reader.left
   const fields = type.read(reader)
-  if ('problem' in fields) throw new WireError(`of its key, ${fields.problem}`)
+  if ('problem' in fields) throw new WireError(`its key: ${fields.problem}`)
   const written = type.write(new Writer(), fields).build()
   // As in a plain key, a second spelling would be another name for it, which nobody revoked.
   if (!written.equals(bytes.subarray(from, bytes.length - reader.left))) {
-    throw new WireError('its key is not in its one right form')
+    throw new WireError('its key is not in canonical form')
   }
   return new Writer().text(type.name).bytes(written).build()
 }
@@ -223,7 +225,7 @@ function readPrincipals(reader: Reader): readonly string[] {
     }
     const principal = reader.text()
     if (!namePattern.test(principal) || patternCharacters.test(principal)) {
-      throw new WireError('a principal of it is no plain name')
+      throw new WireError('one of its principals is not a plain name')
     }
     principals.push(principal)
   }
@@ -235,8 +237,9 @@ function readOptions(reader: Reader, forms: ReadonlyMap<string, OptionForm>): Ce
   let last = ''
   while (reader.left > 0) {
     const name = reader.text()
-    if (!namePattern.test(name)) throw new WireError('an option of it has no plain name')
-    if (name <= last) throw new WireError('its options are not in order, or one is there twice')
+    if (!namePattern.test(name))
+      throw new WireError('the name of one of its options is not plain text')
+    if (name <= last) throw new WireError('its options are not in order, or one appears twice')
     options.set(name, readOption(reader.string(), forms.get(name)))
     last = name
   }
@@ -246,13 +249,14 @@ function readOptions(reader: Reader, forms: ReadonlyMap<string, OptionForm>): Ce
 function readOption(bytes: Buffer, form: OptionForm | undefined): Buffer | string {
   if (form === undefined) return bytes
   if (form === 'flag') {
-    if (bytes.length > 0) throw new WireError('a flag of it has a value')
+    if (bytes.length > 0) throw new WireError('one of its flags has a value')
     return ''
   }
   const reader = new Reader(bytes)
   const text = reader.text()
   reader.end()
-  if (text === '' || text.includes('\0')) throw new WireError('an option of it has no plain value')
+  if (text === '' || text.includes('\0'))
+    throw new WireError('the value of one of its options is not plain text')
   return text
 }
 

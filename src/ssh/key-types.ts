@@ -169,12 +169,12 @@ function readRsa(reader: Reader) {
   const n = reader.mpint()
   const bits = bitLength(n)
   if (bits < rsaBitsMin)
-    return { problem: `an RSA key needs ${rsaBitsMin} bits; this one has ${bits}` }
+    return { problem: `an RSA key needs at least ${rsaBitsMin} bits; this one has ${bits}` }
   if (bits > rsaBitsMax)
-    return { problem: `an RSA key may have ${rsaBitsMax} bits; this one has ${bits}` }
+    return { problem: `an RSA key may have at most ${rsaBitsMax} bits; this one has ${bits}` }
   if (bitLength(e) > exponentBitsMax) {
     return {
-      problem: `the RSA exponent may have ${exponentBitsMax} bits; this one has ${bitLength(e)}`,
+      problem: `the RSA exponent may have at most ${exponentBitsMax} bits; this one has ${bitLength(e)}`,
     }
   }
   const exponent = e.length === 0 ? 0n : BigInt(`0x${e.toString('hex')}`)
@@ -183,7 +183,8 @@ function readRsa(reader: Reader) {
       problem: `the RSA exponent must be odd and at least ${exponentMin}; it is ${exponent}`,
     }
   }
-  if ((n.at(-1) ?? 0) % 2 === 0) return { problem: 'the RSA modulus is even, so it is no modulus' }
+  if ((n.at(-1) ?? 0) % 2 === 0)
+    return { problem: 'the RSA modulus is even, so the key is not valid' }
   return keyFields({ kty: 'RSA', e: e.toString('base64url'), n: n.toString('base64url') }, bits)
 }
 
@@ -245,7 +246,7 @@ function keyFields(jwk: JsonWebKey, bits: number): KeyFields | { problem: string
   try {
     return { key: createPublicKey({ key: jwk, format: 'jwk' }), bits }
   } catch {
-    return { problem: 'the numbers of this key do not make a key' }
+    return { problem: 'the numbers of this key do not form a valid key' }
   }
 }
 

@@ -44,7 +44,7 @@ export function parsePublicKey(line: string): ParsedPublicKey {
   const parsed = parsePublicKeyBlob(blob)
   if ('problem' in parsed) return parsed
   if (parsed.key.type !== name) {
-    return { problem: `the line says ${name}, but the key in it is another type` }
+    return { problem: `the line says ${name}, but its key has another type` }
   }
   return { key: { ...parsed.key, comment: printable(comment) } }
 }
@@ -101,7 +101,7 @@ export function decodePublicKey(
     reader.end()
     // A key is known by its bytes, so it has one spelling: extra ones would be other names for it.
     if (!encode(type, fields).equals(blob))
-      return { problem: 'this key is not in its one right form' }
+      return { problem: 'this key is not in its canonical form' }
     return { type, fields }
   } catch (err) {
     if (err instanceof WireError) return { problem: `this key is damaged: ${err.message}` }
@@ -114,7 +114,7 @@ function encode(type: KeyType, fields: Omit<KeyFields, 'bits'>): Buffer {
 }
 
 function refuseText(text: string): string | undefined {
-  if (text === '') return 'there is no key here'
+  if (text === '') return 'there is no key in this text'
   if (/PRIVATE KEY-----|^PuTTY-User-Key-File-/m.test(text)) {
     return 'this is a PRIVATE key: keep it to yourself, and give its .pub file'
   }
@@ -134,7 +134,7 @@ function refuseFirstWord(text: string): string {
   if (rest.some((word) => findKeyType(word) !== undefined) || /[=",]/.test(first)) {
     return 'options before a key are refused; the line must start with the type of the key'
   }
-  return 'this is no public key; a line of a .pub file is needed, such as: ssh-ed25519 AAAA… name'
+  return 'this is not a public key; give a line of a .pub file, such as: ssh-ed25519 AAAA… name'
 }
 
 /** Without control, format and private-use characters: a comment ends up on terminals. */

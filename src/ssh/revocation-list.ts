@@ -91,7 +91,7 @@ export function parseRevocationList(bytes: Buffer): ParsedRevocationList {
     return { list: readList(new Reader(Buffer.from(bytes))) }
   } catch (err) {
     if (err instanceof WireError)
-      return { problem: `this revocation list is no good: ${err.message}` }
+      return { problem: `this revocation list cannot be used: ${err.message}` }
     throw err
   }
 }
@@ -147,12 +147,13 @@ function isPlainKey(blob: Buffer): boolean {
 }
 
 function readList(reader: Reader): KeyRevocationList {
-  if (!reader.bytes(magic.length).equals(magic)) throw new WireError('it does not start as one')
-  if (reader.u32() !== formatVersion) throw new WireError('its format is not known')
+  if (!reader.bytes(magic.length).equals(magic))
+    throw new WireError('it does not start like a revocation list')
+  if (reader.u32() !== formatVersion) throw new WireError('its format is unknown')
   const version = reader.u64()
   const seconds = reader.u64()
-  if (seconds > secondsMax) throw new WireError('its date is none')
-  if (reader.u64() !== 0n) throw new WireError('its flags are not known')
+  if (seconds > secondsMax) throw new WireError('its date is not valid')
+  if (reader.u64() !== 0n) throw new WireError('its flags are unknown')
   if (reader.string().length > 0) throw new WireError('its reserved field is in use')
   const comment = reader.text()
   const authorities: ParsedAuthorityRevocations[] = []
@@ -176,12 +177,12 @@ function readList(reader: Reader): KeyRevocationList {
         for (const hash of readStrings(content, 32)) fingerprints.add(formatFingerprint(hash))
         break
       case section.signature:
-        throw new WireError('it is signed, which servers do not check')
+        throw new WireError('it is signed, but servers do not check signatures')
       case section.extension:
         skipExtension(content)
         break
       default:
-        throw new WireError('a section of it is not known')
+        throw new WireError('it has an unknown section')
     }
     content.end()
   }
@@ -191,7 +192,7 @@ function readList(reader: Reader): KeyRevocationList {
 
 function readAuthority(reader: Reader): ParsedAuthorityRevocations {
   const authority = reader.string()
-  if (reader.string().length > 0) throw new WireError('a reserved field of it is in use')
+  if (reader.string().length > 0) throw new WireError('one of its reserved fields is in use')
   const serials = new Set<bigint>()
   const serialRanges: SerialRange[] = []
   const serialBitmaps: SerialBitmap[] = []
@@ -216,7 +217,7 @@ function readAuthority(reader: Reader): ParsedAuthorityRevocations {
         skipExtension(content)
         break
       default:
-        throw new WireError('a section of its certificates is not known')
+        throw new WireError('its list of certificates has an unknown section')
     }
     content.end()
   }
@@ -249,7 +250,7 @@ function readBitmap(reader: Reader): SerialBitmap {
 /** One that is critical holds revocations of a kind that is not known here. */
 function skipExtension(reader: Reader): void {
   reader.text()
-  if (reader.boolean()) throw new WireError('a critical extension of it is not known')
+  if (reader.boolean()) throw new WireError('it has an unknown critical extension')
   reader.string()
 }
 
@@ -258,14 +259,14 @@ function readStrings(reader: Reader, length?: number): Buffer[] {
   while (reader.left > 0) {
     const bytes = reader.string()
     if (length !== undefined && bytes.length !== length)
-      throw new WireError('a hash has no length of one')
+      throw new WireError('a hash has the wrong length')
     strings.push(bytes)
   }
   return strings
 }
 
 function checkSerial(serial: bigint): bigint {
-  if (serial === 0n) throw new WireError('0 is no serial that can be revoked')
+  if (serial === 0n) throw new WireError('serial 0 cannot be revoked')
   return serial
 }
 
@@ -273,7 +274,7 @@ function checkSerial(serial: bigint): bigint {
 function checkKeyId(bytes: Buffer): string {
   const keyId = bytes.toString()
   if (!Buffer.from(keyId).equals(bytes) || keyId.includes('\0')) {
-    throw new WireError('a key id of it is no text')
+    throw new WireError('one of its key ids is not text')
   }
   return keyId
 }

@@ -89,7 +89,7 @@ export class Reader {
 
   /** Throws when anything is left: nothing may hide behind what was read. */
   end(): void {
-    if (this.left > 0) throw new WireError('there are bytes behind the end')
+    if (this.left > 0) throw new WireError('there are bytes after the end')
   }
 }
 

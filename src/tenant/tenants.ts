@@ -118,7 +118,7 @@ export function createTenants({
 
 function newTenantId(): TenantId {
   const id = parseTenantId(randomUUID())
-  if (id === undefined) throw new Error('a random UUID is no tenant id')
+  if (id === undefined) throw new Error('a random UUID is not a tenant id')
   return id
 }
 

@@ -155,7 +155,7 @@ function encodeHeader(key: EnvelopeKey, { kind, publicText }: Place): Buffer {
 /** Every field, always, in this order, each with its length: no two places share a context. */
 function contextOf(key: EnvelopeKey, place: Place): Buffer {
   if (!Number.isInteger(place.version) || place.version < 0) {
-    throw new RangeError('a version is a whole number')
+    throw new RangeError('a version must be a whole number')
   }
   const { publicText } = place
   return encodeFields([

@@ -109,7 +109,7 @@ export async function requirePublicKey(
   place: RecordPlace,
   record: SealedRecord,
 ): Promise<void> {
-  if (!bindsPublicKey(record)) throw new RangeError('a BVE1 record does not bind its public half')
+  if (!bindsPublicKey(record)) throw new RangeError('a BVE1 record cannot bind its public half')
   await withDek(kek, tenantKek, place, record, async () => {})
 }
 

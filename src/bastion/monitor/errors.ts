@@ -6,7 +6,7 @@ export class WorkerFailed extends CodedError {
   readonly code = 'ERR_WORKER_START'
 
   constructor(how: string) {
-    super(`a worker process ended before it could serve (${how}); what it said is above`)
+    super(`a worker process ended before it could serve (${how}); its own messages are above`)
   }
 }
 
@@ -19,7 +19,10 @@ export class RequestForged extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_WORKER_REQUEST'
 
-  constructor(what: string, message: string = `the worker asked for what is not its own: ${what}`) {
+  constructor(
+    what: string,
+    message: string = `the worker asked for something that is not its own: ${what}`,
+  ) {
     super(message)
   }
 }
@@ -31,7 +34,7 @@ export class RequestForged extends CodedError {
  */
 export class RequestCrossed extends RequestForged {
   constructor(what: string) {
-    super(what, `${what} that this needs has ended; try again`)
+    super(what, `${what} that this request needs has ended; try again`)
   }
 }
 
@@ -51,7 +54,7 @@ export class AnswerTooLarge extends CodedError {
   readonly code = 'ERR_TOO_LARGE'
 
   constructor() {
-    super('there is too much to list; name the target')
+    super('the answer is too large; name the target')
   }
 }
 
@@ -78,7 +81,7 @@ export class AuthorizationsExhausted extends CodedError {
   readonly code = 'ERR_SESSION_LIMIT'
 
   constructor() {
-    super('this connection has opened too much in a short time; connect once more')
+    super('this connection has opened too much in a short time; open another connection')
   }
 }
 
@@ -98,6 +101,6 @@ export class JumpsExhausted extends CodedError {
   readonly code = 'ERR_JUMP_LIMIT'
 
   constructor(jumpsMax: number) {
-    super(`a connection carries ${jumpsMax} jumps at a time; end one, or connect once more`)
+    super(`a connection can carry ${jumpsMax} jumps at a time; end one, or open another connection`)
   }
 }

@@ -69,7 +69,7 @@ export class ForwardMonitor {
     const { kind } = wish
     const destination = destinationOf(wish)
     if (kind === 'forward' && destination === undefined) {
-      throw new RequestForged('a forward to nowhere')
+      throw new RequestForged('a forward without a destination')
     }
     const forward: Forward = {
       id: randomUUID(),
@@ -255,7 +255,7 @@ export class ForwardMonitor {
     tenant: string,
     peer: string | undefined,
   ): Promise<ForwardDestination | undefined> {
-    if (peer === undefined) throw new RequestForged('a forward from nowhere')
+    if (peer === undefined) throw new RequestForged('a forward without an origin')
     const { guard } = this.#deps
     if (!('path' in destination)) return guard.judge(destination, { peer, tenant })
     const path = guard.judgePath(destination.path, { peer })
@@ -268,10 +268,10 @@ function destinationOf({ kind, host, port, path }: ForwardRequest): Forward['des
   const address = host === undefined || port === undefined ? undefined : { host, port }
   const isHost = kind === 'forward' ? isCanonical(host) : isListenHost(host ?? '')
   if (!isHost || !isPath(path)) {
-    throw new RequestForged('a forward that is spelled as no worker spells it')
+    throw new RequestForged('a forward in a spelling that no worker uses')
   }
   if (path === undefined) return address
-  if (address !== undefined) throw new RequestForged('a forward to two places')
+  if (address !== undefined) throw new RequestForged('a forward with two destinations')
   return { path }
 }
 

@@ -24,7 +24,7 @@ export class Handover {
     this.#process = process
     guardChannel(process, forged)
     // Nothing comes so far. Without a listener, what did would be kept.
-    process.on('message', () => forged('a message where none belongs'))
+    process.on('message', () => forged('an unexpected message'))
   }
 
   /** How many the worker has yet to take. */
@@ -80,7 +80,7 @@ function guardChannel(process: ChildProcess, forged: (what: string) => void): vo
   const read: unknown =
     typeof channel === 'object' && channel !== null && Reflect.get(channel, 'onread')
   if (typeof channel !== 'object' || channel === null || typeof read !== 'function') {
-    throw new Error('this Node.js has a channel to its children that is not known here')
+    throw new Error('this Node.js version has an unknown channel to its child processes')
   }
   let said = ''
   let isForged = false
@@ -97,7 +97,7 @@ function guardChannel(process: ChildProcess, forged: (what: string) => void): vo
       said = ''
       Reflect.set(channel, 'pendingHandle', null)
       closeHandle(handle)
-      return forged('what is no receipt')
+      return forged('a message that is not a receipt')
     }
     if (said.endsWith('\n')) said = ''
     return Reflect.apply(read, this, [bytes])

@@ -212,7 +212,7 @@ export class Monitor implements Broker {
     metrics.departures.inc({ how })
     if (!penalties.left(source, how)) return
     metrics.heldSources.inc()
-    log.warn({ source, how }, 'an address is held off: too many came from it without a login')
+    log.warn({ source, how }, 'an address is refused: too many of its connections had no login')
   }
 
   /** The worker says that the client has gone; sessions that it has yet to end stay known. */

@@ -295,7 +295,7 @@ export class WorkerProcess {
     if (id >= this.#messages) return this.#misspoke('an answer to a ping that was not sent')
     this.#pings = this.#pings.filter((ping) => ping > id)
     for (const ping of this.#cuts.values()) {
-      if (ping <= id) return this.kill('it does not end what was ended')
+      if (ping <= id) return this.kill('it does not close sessions or forwards that were ended')
     }
   }
 
@@ -333,7 +333,7 @@ export class WorkerProcess {
   #misspoke(what: string): void {
     if (this.#isGone || this.#isSilent) return
     this.#log.error({ what }, 'a worker was not understood')
-    this.kill('it said what no worker says')
+    this.kill('it sent a message that no worker sends')
   }
 
   /** Its last words are still in the pipe: they tell what its sessions did to files. */
@@ -373,13 +373,13 @@ export class WorkerProcess {
   #received(message: unknown, bytes: number): void {
     this.#heardBytes += bytes
     if (++this.#heard > messagesMax || this.#heardBytes > messageBytesMax) {
-      return this.kill('it says too much')
+      return this.kill('it sends too much')
     }
     const parsed = fromWorkerShape.safeParse(message)
     if (!parsed.success) {
       // An honest worker checks its messages by the same shape before it sends them.
       this.#log.error({ issues: parsed.error.issues.slice(0, 3) }, 'a worker was not understood')
-      return this.kill('it said what no worker says')
+      return this.kill('it sent a message that no worker sends')
     }
     const said = parsed.data
     switch (said.type) {
@@ -463,11 +463,12 @@ export class WorkerProcess {
 
   #failed({ method }: { readonly method: string }, err: unknown): void {
     if (err instanceof RequestCrossed) {
-      this.#log.debug({ method }, 'a worker asked about what has ended')
+      this.#log.debug({ method }, 'a worker asked about something that has ended')
     } else if (err instanceof RequestForged) {
       this.#counts.forgedRequests.inc()
-      this.#log.error({ method, err }, 'a worker asked for what is not its own')
-      if (++this.#forged > forgedMax) this.kill('it asks again and again for what is not its own')
+      this.#log.error({ method, err }, 'a worker asked for something that is not its own')
+      if (++this.#forged > forgedMax)
+        this.kill('it repeatedly asks for things that are not its own')
     } else if (errorMessage(err) === undefined) {
       this.#log.error({ method, err }, 'a call of a worker failed')
     }

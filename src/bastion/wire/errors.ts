@@ -16,7 +16,9 @@ export class TooManyForwards extends CodedError {
   readonly code = 'ERR_FORWARD_LIMIT'
 
   constructor() {
-    super('this connection has as many forwards as one may; close some, or connect once more')
+    super(
+      'this connection has the largest number of forwards; close some, or open another connection',
+    )
   }
 }
 
@@ -26,6 +28,6 @@ export class CallRefused extends CodedError {
   readonly code = 'ERR_TOO_LARGE'
 
   constructor() {
-    super('a name, a key or a number in it is larger than any that is meant')
+    super('a name, key or number in the request is too large')
   }
 }

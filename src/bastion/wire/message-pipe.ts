@@ -96,7 +96,7 @@ export class MessagePipe {
       try {
         message = decodeMessage(frame)
       } catch {
-        return this.#fail('what is no message')
+        return this.#fail('bytes that are not a message')
       }
       this.#handlers.received(message, length)
     }

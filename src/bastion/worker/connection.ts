@@ -151,7 +151,7 @@ export class ClientConnection {
     if (this.#noMoreSessions) {
       return open.reject(
         administrativelyProhibited,
-        'vaultterm: this connection takes no more sessions',
+        'vaultterm: this connection accepts no further sessions',
       )
     }
     const { user, bounds } = this.#client

@@ -92,7 +92,7 @@ export class ForwardEnded extends CodedError {
   readonly code = 'ERR_FORWARD_ENDED'
 
   constructor() {
-    super('what this forward stood on ended while it was being opened')
+    super('the session or grant of this forward ended while the forward was being opened')
   }
 }
 
@@ -102,9 +102,7 @@ export class SftpUnreadable extends CodedError {
   readonly code = 'ERR_SFTP_UNREADABLE'
 
   constructor(what: string) {
-    super(
-      `this session ended because what went through it is no SFTP that can be put on record (${what})`,
-    )
+    super(`this session ended because its data is not SFTP that VaultTerm can record (${what})`)
   }
 }
 
@@ -115,7 +113,7 @@ export class FilesUnlogged extends CodedError {
 
   constructor(cause: unknown) {
     super(
-      'this session ended because what it did to files could not be put on the log; try again later',
+      'this session ended because its file operations could not be put on the audit log; try again later',
       { cause },
     )
   }
@@ -128,7 +126,7 @@ export class CommandTooLong extends CodedError {
 
   constructor(bytes: number, bytesMax: number) {
     super(
-      `the command has ${bytes} bytes, and SSH servers take ${bytesMax} at most; put it into a file, or send it on standard input`,
+      `the command has ${bytes} bytes, and SSH servers accept at most ${bytesMax}; put it into a file, or send it on standard input`,
     )
   }
 }

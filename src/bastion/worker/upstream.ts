@@ -172,7 +172,7 @@ function explain(cause: unknown, { target, login, tenantSlug }: Authorization): 
       )
     case 'ERR_UPSTREAM_AUTH':
       return new TargetRefusedKey(
-        `${name} does not accept the bastion's key for ${login}; an administrator runs there what "vaultterm target onboard ${tenantSlug} ${name}" prints`,
+        `${name} does not accept the bastion's key for ${login}; an administrator must run the output of "vaultterm target onboard ${tenantSlug} ${name}" on it`,
         { cause },
       )
     case 'ERR_UPSTREAM_HOST_PROOF':

@@ -100,7 +100,7 @@ export function runWorker(): void {
   /** Nobody waits for the end of a worker. One that cannot end in order ends all the same. */
   function inOrder(leaving: Promise<void>): void {
     leaving.catch((err: unknown) => {
-      process.stderr.write(`vaultterm: a worker could not end in order: ${String(err)}\n`)
+      process.stderr.write(`vaultterm: a worker could not end cleanly: ${String(err)}\n`)
       process.exit(1)
     })
   }

@@ -183,7 +183,7 @@ function verifyCommand(session: Command, context: Context): void {
       if (json === true) await context.printJson(value)
       throw new CheckFailed(
         problem ??
-          `no log holds the digest of ${subject}: the recording was changed, or it is not from here`,
+          `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
       )
     })
 }

@@ -129,7 +129,7 @@ export class ChannelTable {
     const id = reader.u32()
     const pending = this.#opening.get(id)
     if (pending === undefined)
-      throw new ProtocolBroken('a channel was confirmed that nobody asked for')
+      throw new ProtocolBroken('the peer confirmed a channel that was not opened')
     const terms = readTerms(reader)
     this.#opening.delete(id)
     if (!areUsable(terms)) {
@@ -147,7 +147,7 @@ export class ChannelTable {
     const id = reader.u32()
     const pending = this.#opening.get(id)
     if (pending === undefined)
-      throw new ProtocolBroken('a channel was refused that nobody asked for')
+      throw new ProtocolBroken('the peer refused a channel that was not opened')
     this.#opening.delete(id)
     const reason = reader.u32()
     const text = reader.left > 0 ? reader.string().toString('utf8').slice(0, 200) : ''

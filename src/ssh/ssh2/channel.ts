@@ -127,7 +127,7 @@ export class OpenChannel implements Channel, Receiving {
   }
 
   handle(handlers: ChannelHandlers): void {
-    if (this.#handlers !== undefined) throw new Error('this channel has its handlers')
+    if (this.#handlers !== undefined) throw new Error('this channel already has handlers')
     const held = this.#held
     this.#held = []
     this.#heldRequests = 0
@@ -216,7 +216,7 @@ export class OpenChannel implements Channel, Receiving {
 
   /** A message of the other side's for this channel; the reader is behind the channel's number. */
   received(number: number, reader: Reader): void {
-    if (this.#closeSeen) throw new ProtocolBroken('a message came behind the close of its channel')
+    if (this.#closeSeen) throw new ProtocolBroken('a message came after the close of its channel')
     switch (number) {
       case message.channelWindowAdjust:
         return this.outgoing.widen(reader.u32())
@@ -239,7 +239,7 @@ export class OpenChannel implements Channel, Receiving {
       case message.channelFailure:
         return this.#asked.shift()?.(false)
       default:
-        throw new ProtocolBroken(`there is no channel message ${number}`)
+        throw new ProtocolBroken(`${number} is not the number of a channel message`)
     }
   }
 
@@ -273,7 +273,7 @@ export class OpenChannel implements Channel, Receiving {
     if (!this.window.take(chunk.length)) {
       throw new ProtocolBroken('more data came than the window allows')
     }
-    if (this.#eofSeen) throw new ProtocolBroken('data came behind the end of its channel')
+    if (this.#eofSeen) throw new ProtocolBroken('data came after the end of its channel')
     // What crosses our CLOSE on its way is for nobody.
     if (this.#closeSent || chunk.length === 0) return
     this.#transport.came(this, chunk.length)

@@ -221,7 +221,7 @@ function signerAgent(key: SigningKey, { proof, refused, lost }: SignerEvents) {
     ) {
       const algorithm = type === 'ssh-rsa' ? rsaAlgorithm(hash) : type
       if (algorithm === undefined) {
-        return done(new Error('the target takes RSA signatures with SHA-1 only'))
+        return done(new Error('the target accepts only RSA signatures with SHA-1'))
       }
       // A target that takes each signature for a question would have us sign without end.
       if (signed) return done(new Error('the target asked for a second signature'))

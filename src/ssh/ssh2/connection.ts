@@ -239,7 +239,7 @@ export class SshConnection implements Connection, ChannelTransport {
     if (this.#protocol.exchangingKeys) this.#heldBytes += payload.length
     this.#write(() => this.#protocol.sendPayload(payload), payload.length)
     if (this.#socket.writableLength > unsentBytesMax || this.#heldBytes > heldBytesMax) {
-      this.#cut('a peer takes nothing and goes on asking')
+      this.#cut('a peer reads nothing and keeps sending requests')
     }
   }
 

@@ -45,7 +45,7 @@ export class LibraryUnpatched extends CodedError {
   readonly code = 'ERR_SSH2_UNPATCHED'
 
   constructor() {
-    super('the installed ssh2 package does not carry the patch series; run bin/run to set up anew')
+    super('the installed ssh2 package does not have our patches; run bin/run to set it up again')
   }
 }
 
@@ -55,7 +55,7 @@ export class UpstreamHostKey extends CodedError {
   readonly code = 'ERR_UPSTREAM_HOST_KEY'
 
   constructor() {
-    super('the host key is not one that is on record')
+    super('the host key is not on record')
   }
 }
 

@@ -15,6 +15,6 @@ export interface ServerHostKey {
 export function generateHostKey(): ServerHostKey {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
   const parsed = parsePublicKeyBlob(publicKeyBlob(publicKey))
-  if (!('key' in parsed)) throw new Error('a new key is not a key')
+  if (!('key' in parsed)) throw new Error('a generated key cannot be parsed')
   return { privateKey: formatOpenSshPrivateKey(privateKey), publicKey: parsed.key }
 }

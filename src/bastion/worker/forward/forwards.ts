@@ -275,7 +275,8 @@ function directEnds(open: ChannelOpen, upstream: Connection): ForwardEnds {
   return {
     far: ({ host, port, path }) => {
       if (path !== undefined) return upstream.openChannel(open.type, writeSocketPath(path))
-      if (host === undefined || port === undefined) throw new Error('a forward to nowhere')
+      if (host === undefined || port === undefined)
+        throw new Error('a forward without a destination')
       return upstream.openChannel(open.type, writeDestination({ host, port }, open.payload))
     },
     near: () => open.accept(),

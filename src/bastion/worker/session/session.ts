@@ -71,7 +71,7 @@ export class SessionChannel {
     this.#loans = new Loans({
       permit: (kind) => context.permitLoan(kind),
       lend: (loan, isTaken) => {
-        if (this.#upstream === undefined) throw new Error('no loan without a session')
+        if (this.#upstream === undefined) throw new Error('a loan needs a session')
         return context.lend(this.#upstream, loan, isTaken)
       },
       log: context.log,

@@ -101,7 +101,7 @@ export class FileWatch implements Watch {
   aside(chunk: Buffer): boolean {
     this.#asideBytes += chunk.length
     if (this.#asideBytes <= asideBytesMax) return !this.#hasFailed
-    this.#fail(new SftpUnreadable('more beside its packets than a transfer has'), 'sftp-unreadable')
+    this.#fail(new SftpUnreadable('too much data on stderr'), 'sftp-unreadable')
     return false
   }
 

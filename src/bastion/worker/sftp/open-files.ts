@@ -49,7 +49,7 @@ export class OpenFiles {
   require(handle: string): OpenFile {
     const file = this.#files.get(handle)
     if (file === undefined || file.isClosing) {
-      throw new SftpUnreadable('something done by a handle that is not open')
+      throw new SftpUnreadable('a request for a handle that is not open')
     }
     return file
   }

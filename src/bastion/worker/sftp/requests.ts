@@ -134,7 +134,7 @@ function readExtended(reader: Reader): Request {
       return withPayload(extension, 'groups', reader)
     case 'version-select':
       // Everything after it would be in a version that the watch cannot read.
-      throw new SftpUnreadable('a request for another version than 3')
+      throw new SftpUnreadable('a request for a version other than 3')
     default:
       return withPayload(extension, 'any', reader)
   }

@@ -133,8 +133,8 @@ export class SftpWatch {
       readable(() => {
         left = reader.u32()
         if (left !== reader.left + rest)
-          throw new SftpUnreadable('data that do not fill their packet')
-        if (left > max) throw new SftpUnreadable('more data than were asked for')
+          throw new SftpUnreadable('data that does not fill its packet')
+        if (left > max) throw new SftpUnreadable('more data than was asked for')
         more(reader.bytes(reader.left))
       })
     }
@@ -241,7 +241,7 @@ export class SftpWatch {
     if (!this.#isAgreed) throw new SftpUnreadable('an answer before the start')
     const id = reader.u32()
     const pending = this.#pending.get(id)
-    if (pending === undefined) throw new SftpUnreadable('an answer to nothing')
+    if (pending === undefined) throw new SftpUnreadable('an answer without a request')
     requireAllowed(type, pending.answer)
     if (type === answerType.data) {
       const destination = this.#came(pending, reader)
