@@ -5,8 +5,8 @@ import {
   createBastion,
   createBastionMetrics,
   type ForkWorker,
-  type OwnPlaces,
-  ownPlaces,
+  type ProtectedDestinations,
+  protectedDestinations,
 } from './bastion/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
 import { mergeMetrics } from './metrics.ts'
@@ -67,7 +67,7 @@ export async function startApp(options: {
     closing.defer(access.serveUnder(lease, config.nodeLeaseMs, mend))
     audit.startPublisher()
     const listeners: Listen[] = []
-    const own = () => ownPlaces(config, datastores, listeners)
+    const own = () => protectedDestinations(config, datastores, listeners)
     const serving = { hostKeys, fork, lease, config, own }
     const bastion = await openBastion(datastores, product, serving, closing)
     lease.onLapse(() => bastion.leaseLapsed())
@@ -112,7 +112,7 @@ async function openBastion(
     readonly fork: ForkWorker
     readonly lease: NodeLease
     readonly config: Config
-    readonly own: () => OwnPlaces
+    readonly own: () => ProtectedDestinations
   },
   closing: AsyncDisposableStack,
 ): Promise<Bastion> {

@@ -13,7 +13,7 @@ import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import { type ChoicePage, type ChoiceQuery, listChoices } from './choices.ts'
 import type { JumpAddress } from './decision.ts'
-import type { Denial, Wish } from './denial.ts'
+import type { AccessAttempt, Denial } from './denial.ts'
 import { NodeLeaseLapsed } from './errors.ts'
 import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
@@ -37,7 +37,7 @@ export interface Access extends Targets, Grants {
    * Decides whether somebody may open a target, from what the database says now. The only maker of
    * an Authorization. A no is in the audit log, with why.
    */
-  authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
+  authorize(identity: Identity, attempt: AccessAttempt): Promise<Authorization | Denial>
   /**
    * Decides about a jump (`ssh -J`) to the target that an address names. undefined: there is none that this
    * user may open, and the address is one like any other. A no is in the audit log.
@@ -50,9 +50,9 @@ export interface Access extends Targets, Grants {
   /** One page of the targets on which somebody may do anything at all, now. */
   listChoices(identity: Identity, query: ChoiceQuery): Promise<ChoicePage>
   /** Whether one more channel may be opened in a session that there is. A no is in the audit log. */
-  permit(identity: Identity, wish: Wish): Promise<Denial | undefined>
+  permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined>
   /** Says no to a forward that nobody gets, and puts it on record. */
-  refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial>
+  refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial>
   /**
    * From here on, who takes access away ends this forward too: call it before it is permitted. It is
    * forgotten when it is closed, when its session ends, and by forgetForward.
@@ -61,17 +61,17 @@ export interface Access extends Targets, Grants {
   /** It is not opened. */
   forgetForward(forward: Forward): void
   /** Puts a forward on record; it may be opened once this resolves. */
-  openForward(identity: Identity, place: Authorization, forward: Forward): Promise<void>
+  openForward(identity: Identity, authorization: Authorization, forward: Forward): Promise<void>
   /** Puts what was done to files in a session on record, all of it or none. */
   recordFiles(
     identity: Identity,
-    place: Authorization,
+    authorization: Authorization,
     session: SessionId,
     operations: readonly FileOperation[],
   ): Promise<void>
   closeForward(
     identity: Identity,
-    place: Authorization,
+    authorization: Authorization,
     forward: Forward,
     outcome: ForwardOutcome,
   ): Promise<void>
@@ -195,19 +195,21 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   return {
     ...createTargets(database, vault),
     ...createGrants(database),
-    authorize: (identity, wish) => authorizer.authorize(identity, wish),
+    authorize: (identity, attempt) => authorizer.authorize(identity, attempt),
     authorizeJump: (identity, address, outer) => authorizer.authorizeJump(identity, address, outer),
     listChoices: (identity, query) => listChoices(database, identity, query),
-    permit: (identity, wish) => authorizer.permit(identity, wish),
-    refuseForward: (identity, wish, target) => authorizer.refuseForward(identity, wish, target),
-    openForward: (identity, place, forward) => openForward(database, identity, place, forward),
-    recordFiles: (identity, place, session, operations) =>
-      recordFiles(database, identity, place, session, operations),
+    permit: (identity, attempt) => authorizer.permit(identity, attempt),
+    refuseForward: (identity, attempt, target) =>
+      authorizer.refuseForward(identity, attempt, target),
+    openForward: (identity, authorization, forward) =>
+      openForward(database, identity, authorization, forward),
+    recordFiles: (identity, authorization, session, operations) =>
+      recordFiles(database, identity, authorization, session, operations),
     expectForward: (forward) => live.expectForward(forward),
     forgetForward: (forward) => live.removeForward(forward),
-    closeForward(identity, place, forward, outcome) {
+    closeForward(identity, authorization, forward, outcome) {
       live.removeForward(forward)
-      return closeForward(database, identity, place, forward, outcome)
+      return closeForward(database, identity, authorization, forward, outcome)
     },
     async startSession(authorization, start) {
       if (lease !== undefined && bootClockMs() >= lease.serveUntilMs) throw new NodeLeaseLapsed()

@@ -4,8 +4,8 @@ import type { ErrorCode } from '../errors.ts'
 import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
 import { type Decision, decideJump, decideNow, type JumpAddress } from './decision.ts'
-import { type Denial, denialOf, type RefusalReason, type Wish } from './denial.ts'
-import { placeFields } from './forwarding.ts'
+import { type AccessAttempt, type Denial, denialOf, type RefusalReason } from './denial.ts'
+import { destinationFields } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { namesShownMax } from './names-shown.ts'
 import { listSomeReachable } from './reachable-queries.ts'
@@ -41,11 +41,11 @@ export class Authorizer {
     this.#metrics = metrics
   }
 
-  async authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial> {
-    const { answer, target } = await this.#decide(identity, wish)
+  async authorize(identity: Identity, attempt: AccessAttempt): Promise<Authorization | Denial> {
+    const { answer, target } = await this.#decide(identity, attempt)
     if ('why' in answer || target === undefined) {
       const refusal: RefusalReason = 'why' in answer ? answer : { why: 'nothing' }
-      return this.#refuse(identity, wish, refusal, target)
+      return this.#refuse(identity, attempt, refusal, target)
     }
     const { user, tenantSlug, login, allow, grant } = answer
     const { tenant, keyFingerprint, certificate } = identity
@@ -62,7 +62,7 @@ export class Authorizer {
         ...(forceCommand === undefined ? {} : { forceCommand }),
       },
       identity,
-      kind: wish.kind,
+      kind: attempt.kind,
       grant,
     })
     this.#metrics.authorizations.inc({ outcome: 'allowed' })
@@ -86,25 +86,25 @@ export class Authorizer {
     )
     if (decision?.target === undefined) return undefined
     const { answer, target } = decision
-    const wish: Wish = { target: target.name, kind: 'jump' }
+    const attempt: AccessAttempt = { target: target.name, kind: 'jump' }
     if (outer.isJump || (outer.target !== undefined && outer.target !== target.name)) {
-      return this.#refuse(identity, wish, { why: 'chained', target: target.name }, target)
+      return this.#refuse(identity, attempt, { why: 'chained', target: target.name }, target)
     }
-    if ('why' in answer) return this.#refuse(identity, wish, answer, target)
+    if ('why' in answer) return this.#refuse(identity, attempt, answer, target)
     await this.#requireIntact(identity, decision)
     this.#metrics.authorizations.inc({ outcome: 'allowed' })
     return { target }
   }
 
   /** Whether one more channel may be opened in a session that there is: a no is in the audit log. */
-  async permit(identity: Identity, wish: Wish): Promise<Denial | undefined> {
-    const { answer, target } = await this.#decide(identity, wish)
-    return 'why' in answer ? this.#refuse(identity, wish, answer, target) : undefined
+  async permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined> {
+    const { answer, target } = await this.#decide(identity, attempt)
+    return 'why' in answer ? this.#refuse(identity, attempt, answer, target) : undefined
   }
 
   /** Puts on record that somebody asked for a forward that nobody gets. */
-  refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial> {
-    return this.#refuse(identity, wish, { why: 'no-forward', target: target.name }, target)
+  refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial> {
+    return this.#refuse(identity, attempt, { why: 'no-forward', target: target.name }, target)
   }
 
   /**
@@ -113,8 +113,8 @@ export class Authorizer {
    */
   async holds(tx: ReadTx, { authorization, identity, kind }: Minted): Promise<boolean> {
     const { target, login } = authorization
-    const wish = { target: target.name, login, kind }
-    const now = await decideNow(tx, identity, wish)
+    const attempt = { target: target.name, login, kind }
+    const now = await decideNow(tx, identity, attempt)
     if ('why' in now.answer || now.target === undefined) return false
     // A target that was removed and made anew under its name is another one, and so is one that was moved.
     return now.target.id === target.id && now.target.generation === target.generation
@@ -133,11 +133,11 @@ export class Authorizer {
   }
 
   /** Throws RecordChanged when the target would be opened, and somebody changed it in the database. */
-  async #decide(identity: Identity, wish: Wish): Promise<Decision> {
+  async #decide(identity: Identity, attempt: AccessAttempt): Promise<Decision> {
     const decision = await this.#database.read(
       identity.tenant,
       // All about a target that is named is asked at once.
-      (tx) => decideNow(wish.target === undefined ? tx : tx.last(), identity, wish),
+      (tx) => decideNow(attempt.target === undefined ? tx : tx.last(), identity, attempt),
       { snapshot: true },
     )
     if (!('why' in decision.answer)) await this.#requireIntact(identity, decision)
@@ -151,24 +151,24 @@ export class Authorizer {
 
   async #refuse(
     identity: Identity,
-    wish: Wish,
+    attempt: AccessAttempt,
     refusal: RefusalReason,
     target: Target | undefined,
   ): Promise<Denial> {
-    const denial = denialOf(refusal, identity, wish)
-    await this.#record(identity, wish, refusal.why, denial.code, target)
+    const denial = denialOf(refusal, identity, attempt)
+    await this.#record(identity, attempt, refusal.why, denial.code, target)
     if (refusal.why !== 'no-target' && refusal.why !== 'no-grant') return denial
     // Only now, so that it is on record whether or not this can be read.
     const reachable = await this.#database.read(identity.tenant, (tx) =>
       listSomeReachable(tx, identity.user.id, namesShownMax + 2),
     )
-    const names = reachable.map(({ name }) => name).filter((name) => name !== wish.target)
-    return denialOf(refusal, identity, wish, names.toSorted())
+    const names = reachable.map(({ name }) => name).filter((name) => name !== attempt.target)
+    return denialOf(refusal, identity, attempt, names.toSorted())
   }
 
   async #record(
     { tenant, user, keyFingerprint }: Identity,
-    { target: targetName, login, kind, destination }: Wish,
+    { target: targetName, login, kind, destination }: AccessAttempt,
     denied: string,
     code: ErrorCode,
     target: Target | undefined,
@@ -193,7 +193,7 @@ export class Authorizer {
           userName: user.name,
           targetName,
           login,
-          ...placeFields(destination),
+          ...destinationFields(destination),
         },
       }),
     )

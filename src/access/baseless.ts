@@ -1,7 +1,7 @@
 import type { ReadTx } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import { type Credential, readCircumstances } from './circumstances.ts'
-import { type Forward, forwardWish } from './forwarding.ts'
+import { type Forward, forwardAttempt } from './forwarding.ts'
 import { listUnmarked, type UnmarkedRow } from './kill-queries.ts'
 import { type Asker, decide, type Rule, refuseStay, type TargetRequest } from './policy.ts'
 import { targetOf } from './target.ts'
@@ -45,7 +45,7 @@ export async function findBaseless(
       continue
     }
     for (const forward of openIn.get(id) ?? []) {
-      const gone = whyNot(asker, target, rules, { login, ...forwardWish(forward) }, now)
+      const gone = whyNot(asker, target, rules, { login, ...forwardAttempt(forward) }, now)
       if (gone !== undefined) forwards.set(forward.id, gone)
     }
   }

@@ -1,7 +1,7 @@
 import type { Identity } from '../auth/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
 import { type Credential, readAskers } from './circumstances.ts'
-import type { RefusalReason, Wish } from './denial.ts'
+import type { AccessAttempt, RefusalReason } from './denial.ts'
 import { listRules, listRulesOnName } from './grant-queries.ts'
 import { namesShownMax } from './names-shown.ts'
 import { type Allowed, type Asker, decide, type Rule, refusePerson } from './policy.ts'
@@ -35,18 +35,26 @@ export function credentialOf({ user, keyFingerprint, certificate }: Identity): C
  * Decides from what the transaction sees. Everything about a target that is named is asked at once, in
  * statements that read what concerns this user and this target and nothing else.
  */
-export async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decision> {
-  if (wish.target === undefined) return decideOnly(tx, identity, wish)
+export async function decideNow(
+  tx: ReadTx,
+  identity: Identity,
+  attempt: AccessAttempt,
+): Promise<Decision> {
+  if (attempt.target === undefined) return decideOnly(tx, identity, attempt)
   const [asker, rules, row] = await Promise.all([
     readAsker(tx, identity),
-    listRulesOnName(tx, identity.user.id, wish.target),
-    findTarget(tx, wish.target),
+    listRulesOnName(tx, identity.user.id, attempt.target),
+    findTarget(tx, attempt.target),
   ])
-  return decideTarget({ asker, rules, wish }, row)
+  return decideTarget({ asker, rules, attempt }, row)
 }
 
 /** Decides about the only target that the user may open. Several are a choice, which the user makes. */
-async function decideOnly(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decision> {
+async function decideOnly(
+  tx: ReadTx,
+  identity: Identity,
+  attempt: AccessAttempt,
+): Promise<Decision> {
   const { id } = identity.user
   const [asker, reachable] = await Promise.all([
     readAsker(tx, identity),
@@ -64,7 +72,7 @@ async function decideOnly(tx: ReadTx, identity: Identity, wish: Wish): Promise<D
     listRules(tx, [id], [only.id]),
     listTargetsById(tx, [only.id]),
   ])
-  return decideTarget({ asker, rules, wish }, row)
+  return decideTarget({ asker, rules, attempt }, row)
 }
 
 /**
@@ -85,7 +93,7 @@ export async function decideJump(
   ])
   if (row === undefined || refusalOf(asker, new Date()) !== undefined) return undefined
   const rules = await listRules(tx, [identity.user.id], [row.id])
-  return decideTarget({ asker, rules, wish: { target: row.name, kind: 'jump' } }, row)
+  return decideTarget({ asker, rules, attempt: { target: row.name, kind: 'jump' } }, row)
 }
 
 async function readAsker(tx: ReadTx, identity: Identity): Promise<Asker> {
@@ -100,10 +108,14 @@ function refusalOf(asker: Asker, now: Date): Decision | undefined {
 }
 
 function decideTarget(
-  about: { readonly asker: Asker; readonly rules: readonly Rule[]; readonly wish: Wish },
+  about: {
+    readonly asker: Asker
+    readonly rules: readonly Rule[]
+    readonly attempt: AccessAttempt
+  },
   row: TargetRow | undefined,
 ): Decision {
-  const { asker, rules, wish } = about
+  const { asker, rules, attempt } = about
   // The answers are here: a statement may wait for a lock, and a key that expires meanwhile opens nothing.
   const now = new Date()
   const { user, tenantSlug } = asker
@@ -112,7 +124,7 @@ function decideTarget(
   if (user === undefined) return { answer: { why: 'no-user' }, target: undefined }
   if (row === undefined) return { answer: { why: 'no-target' }, target: undefined }
   const target = targetOf(row)
-  const { login, preferredLogin, kind, destination } = wish
+  const { login, preferredLogin, kind, destination } = attempt
   const decided = decide(user, target, rules, { login, preferredLogin, kind, destination }, now)
   if (!('refused' in decided)) return { answer: { ...decided, user, tenantSlug }, target, row }
   const { name } = target

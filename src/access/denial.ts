@@ -26,7 +26,7 @@ export type RefusalReason =
   | { readonly why: 'no-destination' | 'no-forward'; readonly target: string }
   | { readonly why: 'no-login'; readonly target: string; readonly logins: readonly string[] }
 
-export interface Wish {
+export interface AccessAttempt {
   readonly target?: string
   readonly login?: string
   /** Used where no login is named, if the person may use it; otherwise the target's first login is used. */
@@ -43,7 +43,7 @@ export interface Wish {
 export function denialOf(
   refusal: RefusalReason,
   { tenantSlug, user }: Identity,
-  wish: Wish,
+  attempt: AccessAttempt,
   reachable: readonly string[] = [],
 ): Denial {
   switch (refusal.why) {
@@ -71,7 +71,7 @@ export function denialOf(
       return {
         denied: 'no-grant',
         code: 'ERR_NO_GRANT',
-        message: `${tenantSlug} has no target ${wish.target ?? ''} that you may open; ${instead(reachable)}`,
+        message: `${tenantSlug} has no target ${attempt.target ?? ''} that you may open; ${instead(reachable)}`,
         targets: reachable.slice(0, namesShownMax),
       }
     case 'nothing':
@@ -92,7 +92,7 @@ export function denialOf(
       return {
         denied: 'no-kind',
         code: 'ERR_KIND_NOT_GRANTED',
-        message: `you may open ${refusal.target}, but not for ${wish.kind}; ask an administrator for a grant that allows ${wish.kind}`,
+        message: `you may open ${refusal.target}, but not for ${attempt.kind}; ask an administrator for a grant that allows ${attempt.kind}`,
       }
     case 'no-forward':
       return {
@@ -104,7 +104,7 @@ export function denialOf(
       return {
         denied: 'no-destination',
         code: 'ERR_FORWARD_NOT_GRANTED',
-        message: `you may not reach ${placeText(wish.destination)} from ${refusal.target}; ${grantFor(wish)}`,
+        message: `you may not reach ${destinationText(attempt.destination)} from ${refusal.target}; ${grantFor(attempt)}`,
       }
     case 'chained':
       return {
@@ -116,17 +116,19 @@ export function denialOf(
       return {
         denied: 'no-login',
         code: 'ERR_LOGIN_NOT_GRANTED',
-        message: `you may not log in to ${refusal.target}${wish.login === undefined ? '' : ` as ${wish.login}`}; ${loginsInstead(refusal.logins)}`,
+        message: `you may not log in to ${refusal.target}${attempt.login === undefined ? '' : ` as ${attempt.login}`}; ${loginsInstead(refusal.logins)}`,
       }
   }
 }
 
-function placeText(place: ForwardDestination | undefined): string {
-  if (place === undefined) return 'that'
-  return 'path' in place ? `the socket ${place.path}` : `${place.host}:${place.port}`
+function destinationText(destination: ForwardDestination | undefined): string {
+  if (destination === undefined) return 'that'
+  return 'path' in destination
+    ? `the socket ${destination.path}`
+    : `${destination.host}:${destination.port}`
 }
 
-function grantFor({ kind, destination }: Wish): string {
+function grantFor({ kind, destination }: AccessAttempt): string {
   return destination !== undefined && 'path' in destination
     ? `a grant that lists hosts and ports does not allow sockets (vaultterm grant add --allow ${kind}, without --forward)`
     : `ask an administrator for a grant that names it (vaultterm grant add --allow ${kind} --forward HOST:PORT)`

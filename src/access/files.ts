@@ -69,8 +69,8 @@ export async function recordFiles(
   operations: readonly FileOperation[],
 ): Promise<void> {
   if (operations.length === 0) return
-  const place = { session, user: user.id, target: target.id }
-  const events = operations.map((operation) => fileEvent(place, operation))
+  const subject = { session, user: user.id, target: target.id }
+  const events = operations.map((operation) => fileEvent(subject, operation))
   await database.write(tenant, (tx) =>
     Promise.all([
       commitInMemory(tx),
@@ -82,14 +82,14 @@ export async function recordFiles(
 }
 
 function fileEvent(
-  place: { readonly session: string; readonly user: string; readonly target: string },
+  subject: { readonly session: string; readonly user: string; readonly target: string },
   operation: FileOperation,
 ): AuditEvent {
   const { op, number, state, path, to, flags, extension, count, bytes, atLeast, code } = operation
   return {
     type: 'file.operation',
     public: {
-      ...place,
+      ...subject,
       operation: op,
       number: String(number),
       state,

@@ -34,9 +34,9 @@ export function isForwardPattern(text: string): boolean {
  * gives for it; to allow addresses only, write addresses and blocks. No pattern names a socket's path, so a
  * grant that lists ports leads to no socket.
  */
-export function matchesForward(text: string, place: ForwardDestination): boolean {
-  if ('path' in place) return false
-  const { host, port } = place
+export function matchesForward(text: string, destination: ForwardDestination): boolean {
+  if ('path' in destination) return false
+  const { host, port } = destination
   const pattern = parse(text)
   if (pattern === undefined || port < pattern.from || port > pattern.to) return false
   const wanted = pattern.host.toLowerCase()

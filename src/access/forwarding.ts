@@ -4,7 +4,7 @@ import type { Database } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Authorization } from './authorization.ts'
 import type { ChannelKind } from './channel-kind.ts'
-import type { Wish } from './denial.ts'
+import type { AccessAttempt } from './denial.ts'
 import type { ForwardDestination } from './forward-pattern.ts'
 
 export type ForwardKind = Extract<ChannelKind, 'forward' | 'remote-forward' | 'agent' | 'x11'>
@@ -32,15 +32,20 @@ export interface ForwardOutcome {
 type SessionTarget = Pick<Authorization, 'tenant' | 'target' | 'login'>
 
 /** What is asked for by a forward, when it is opened and for as long as it is open. */
-export function forwardWish({ kind, destination }: Forward): Pick<Wish, 'kind' | 'destination'> {
+export function forwardAttempt({
+  kind,
+  destination,
+}: Forward): Pick<AccessAttempt, 'kind' | 'destination'> {
   // Where a target listens is not where a forward leads.
   return kind === 'forward' && destination !== undefined ? { kind, destination } : { kind }
 }
 
-/** What the log says of a place. */
-export function placeFields(place: ForwardDestination | undefined) {
-  if (place === undefined) return {}
-  return 'path' in place ? { path: place.path } : { host: place.host, port: String(place.port) }
+/** What the log says of a destination. */
+export function destinationFields(destination: ForwardDestination | undefined) {
+  if (destination === undefined) return {}
+  return 'path' in destination
+    ? { path: destination.path }
+    : { host: destination.host, port: String(destination.port) }
 }
 
 /** Puts a forward on record, before it is opened. */
@@ -58,7 +63,7 @@ export async function openForward(
         userName: user.name,
         targetName: target.name,
         login,
-        ...placeFields(destination),
+        ...destinationFields(destination),
       },
     }),
   )

@@ -61,22 +61,22 @@ const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 export function createGrants(database: Database): Grants {
   return {
-    async addGrant(tenant, wish, actor) {
-      const { logins, allow, forwards, until } = checkGrant(wish)
+    async addGrant(tenant, fields, actor) {
+      const { logins, allow, forwards, until } = checkGrant(fields)
       try {
         return await database.write(tenant, async (tx) => {
           if ((await countGrants(tx)) >= grantsMax) throw new AccessLimit('grants', grantsMax)
-          const user = wish.user === undefined ? null : await requireUser(tx, wish.user)
-          const target = wish.target === '*' ? null : await requireTarget(tx, wish.target)
+          const user = fields.user === undefined ? null : await requireUser(tx, fields.user)
+          const target = fields.target === '*' ? null : await requireTarget(tx, fields.target)
           const unknown = logins.find((login) => target?.logins.includes(login) === false)
           if (unknown !== undefined) {
             throw new GrantInvalid(
-              `${wish.target} has no login ${unknown}: it has ${target?.logins.join(', ')}`,
+              `${fields.target} has no login ${unknown}: it has ${target?.logins.join(', ')}`,
             )
           }
           const id = await insertGrant(tx, {
             userId: user?.id ?? null,
-            role: wish.role ?? null,
+            role: fields.role ?? null,
             targetId: target?.id ?? null,
             logins,
             allow,

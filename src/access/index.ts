@@ -13,7 +13,7 @@ export { type Act, can, type Member, type Reach, reachOf, type Thing } from './c
 export { type ChannelKind, channelKinds, isChannelKind } from './channel-kind.ts'
 export type { Choice, ChoicePage, ChoiceQuery } from './choices.ts'
 export type { JumpAddress } from './decision.ts'
-export type { Denial, Wish } from './denial.ts'
+export type { AccessAttempt, Denial } from './denial.ts'
 export {
   AccessLimit,
   AccessRevoked,
@@ -32,7 +32,7 @@ export {
   isForwardPattern,
   matchesForward,
 } from './forward-pattern.ts'
-export { type Forward, type ForwardOutcome, forwardWish } from './forwarding.ts'
+export { type Forward, type ForwardOutcome, forwardAttempt } from './forwarding.ts'
 export type { Grant, NewGrant } from './grant.ts'
 export { hostNames, isHostKeyOf } from './host-key.ts'
 export type { GrantId, TargetId } from './ids.ts'

@@ -88,7 +88,7 @@ export function decide(
   user: { readonly id: UserId; readonly role: Role },
   target: { readonly id: TargetId; readonly logins: readonly string[] },
   rules: readonly Rule[],
-  { login: wished, preferredLogin, kind, destination }: TargetRequest,
+  { login: requested, preferredLogin, kind, destination }: TargetRequest,
   now: Date,
 ): Allowed | TargetRefusal {
   const covering = rules.filter((rule) => covers(rule, user, target.id, now))
@@ -99,7 +99,7 @@ export function decide(
   if (ofKind.length === 0) return { refused: 'no-destination' }
   const logins = target.logins.filter((login) => ofKind.some((rule) => gives(rule, login)))
   const preferred = logins.find((login) => login === preferredLogin)
-  const login = wished ?? preferred ?? logins[0]
+  const login = requested ?? preferred ?? logins[0]
   if (login === undefined || !logins.includes(login)) return { refused: 'no-login', logins }
   const [grant] = ofKind.filter((rule) => gives(rule, login))
   if (grant === undefined) return { refused: 'no-login', logins }

@@ -78,8 +78,8 @@ const updateTriesMax = 100
 
 export function createTargets(database: Database, vault: TargetVault): Targets {
   return {
-    async addTarget(tenant, wish, actor) {
-      const target = checkTarget(wish)
+    async addTarget(tenant, fields, actor) {
+      const target = checkTarget(fields)
       const write = async (tx: WriteTx, tag: TagRecord) => {
         if ((await countTargets(tx)) >= targetsMax) throw new AccessLimit('targets', targetsMax)
         const id = await insertTarget(tx, target)
@@ -109,8 +109,8 @@ export function createTargets(database: Database, vault: TargetVault): Targets {
       await requireIntactTargets(vault, tenant, [row])
       return targetOf(row)
     },
-    async updateTarget(tenant, name, wished, actor) {
-      const change = checkChange(wished)
+    async updateTarget(tenant, name, changes, actor) {
+      const change = checkChange(changes)
       for (let tries = 0; tries < updateTriesMax; tries++) {
         const checked = await database.read(tenant, (tx) => requireRow(tx, name))
         await requireIntactTargets(vault, tenant, [checked])

@@ -23,8 +23,8 @@ export class FailureBudget {
         else this.#perTenant.set(id, { written: 0, held })
       }
     }
-    const place = `${tenant} ${source}`
-    const bySource = this.#perSource.get(place) ?? 0
+    const key = `${tenant} ${source}`
+    const bySource = this.#perSource.get(key) ?? 0
     const byTenant = this.#perTenant.get(tenant) ?? { written: 0, held: 0 }
     this.#perTenant.set(tenant, byTenant)
     const full = this.#perSource.size >= sourcesMax && bySource === 0
@@ -32,7 +32,7 @@ export class FailureBudget {
       byTenant.held++
       return undefined
     }
-    this.#perSource.set(place, bySource + 1)
+    this.#perSource.set(key, bySource + 1)
     const { held } = byTenant
     this.#perTenant.set(tenant, { written: byTenant.written + 1, held: 0 })
     return held

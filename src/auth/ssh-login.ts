@@ -75,10 +75,10 @@ export class SshLogins {
   async authenticate({ tenant, attempt, source }: SshLogin): Promise<Identity | undefined> {
     const proof = prove(attempt)
     // The platform's own tenant has no keys: an unknown name costs a look-up there.
-    const place = tenant ?? systemTenant
-    const found = await this.#database.read(place, (tx) =>
+    const owner = tenant ?? systemTenant
+    const found = await this.#database.read(owner, (tx) =>
       attempt.algorithm.includes('-cert-v01@')
-        ? this.#certified(tx, place, proof, source)
+        ? this.#certified(tx, owner, proof, source)
         : findRegistered(tx.last(), proof, attempt.key),
     )
     if (tenant === undefined) return undefined

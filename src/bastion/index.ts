@@ -7,7 +7,7 @@
  * target's reaches a person before it is on record.
  */
 export { type Bastion, type BastionDeps, createBastion } from './monitor/bastion.ts'
-export type { OwnPlaces } from './monitor/forward-guard.ts'
+export type { ProtectedDestinations } from './monitor/forward-guard.ts'
 export { createBastionMetrics } from './monitor/metrics.ts'
-export { ownPlaces } from './monitor/own-places.ts'
+export { protectedDestinations } from './monitor/protected-destinations.ts'
 export type { ForkWorker } from './monitor/worker-process.ts'

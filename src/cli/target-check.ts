@@ -32,7 +32,7 @@ export async function checkTarget(
   try {
     const socket = await open(target)
     reached = 'address'
-    const wish = {
+    const terms = {
       login,
       session: randomUUID(),
       purpose: 'upstream',
@@ -40,9 +40,9 @@ export async function checkTarget(
     } as const
     const lease =
       target.auth === 'key'
-        ? await vault.lease(tenant.id, { ...wish, name: 'admin_ssh' })
+        ? await vault.lease(tenant.id, { ...terms, name: 'admin_ssh' })
         : await product.ca.leaseUpstream(tenant.id, {
-            ...wish,
+            ...terms,
             target: target.id,
             permits: [],
             authority,

@@ -36,7 +36,7 @@ export interface Tenants {
    * Makes a tenant with its log and its keys. Takes seconds: the keys are RSA. Throws TenantExists,
    * and by then has finished what an earlier create that died began.
    */
-  create(wish: { readonly slug: string; readonly name?: string }, actor: Actor): Promise<Tenant>
+  create(fields: { readonly slug: string; readonly name?: string }, actor: Actor): Promise<Tenant>
   list(): Promise<readonly Tenant[]>
   /** Throws TenantMissing. */
   find(slug: string): Promise<Tenant>

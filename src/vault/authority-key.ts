@@ -29,12 +29,12 @@ export interface AuthorityName {
 }
 
 /** The fields of a certificate. The vault adds the nonce, the kind and the authority. */
-export type CertificateWish = Omit<CertificateFields, 'nonce' | 'kind' | 'signatureKey'>
+export type CertificateContents = Omit<CertificateFields, 'nonce' | 'kind' | 'signatureKey'>
 
 /** A certificate to be signed, with its event for the log. */
 export interface CertificateOrder {
   readonly authority: AuthorityName
-  readonly certificate: CertificateWish
+  readonly certificate: CertificateContents
   readonly event: Omit<Extract<AuditEvent, { type: 'cert.issue' }>, 'type'>
 }
 

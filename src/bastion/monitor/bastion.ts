@@ -11,7 +11,7 @@ import { Headcount } from '../wire/headcount.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
 import { Admission, type Admitted } from './admission.ts'
-import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
+import { ForwardGuard, type ProtectedDestinations } from './forward-guard.ts'
 import { JumpCertificates } from './jump-certificates.ts'
 import { LogPace } from './log-pace.ts'
 import type { Turned } from './metrics.ts'
@@ -41,7 +41,7 @@ export interface BastionDeps
   readonly ca: Pick<Ca, 'issueHost'>
   readonly limits: BastionLimits
   /** What no forward may reach; asked for each. */
-  readonly own: () => OwnPlaces
+  readonly own: () => ProtectedDestinations
   readonly workers: WorkerLimits
   readonly fork: ForkWorker
   /** Read anew for each worker. */

@@ -1,4 +1,4 @@
-import type { Authorization, Forward, Wish } from '../../access/index.ts'
+import type { AccessAttempt, Authorization, Forward } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
@@ -53,7 +53,7 @@ export interface ConnectionState {
   readonly cookie: Buffer
   readonly openedAtMs: number
   identity: Identity | undefined
-  wish: Pick<Wish, 'target' | 'login' | 'preferredLogin'> | undefined
+  named: Pick<AccessAttempt, 'target' | 'login' | 'preferredLogin'> | undefined
   /** Of a jump: the connection that it goes through, and its target. */
   readonly outer?: { readonly id: ConnectionId; readonly target: string }
   /** The jumps that go through it. */
@@ -102,7 +102,7 @@ export class ConnectionTable {
       cookie,
       openedAtMs: performance.now(),
       identity: undefined,
-      wish: undefined,
+      named: undefined,
       ...(outer === undefined ? {} : { outer }),
       inner: new Set(),
       authorizations: new Map(),

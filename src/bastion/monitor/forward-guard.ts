@@ -13,7 +13,7 @@ import {
 } from '../../ssh/index.ts'
 
 /** The addresses and files of the bastion itself, which no forward may reach. */
-export interface OwnPlaces {
+export interface ProtectedDestinations {
   /** Of our listeners, and of our datastores where they are on this host. */
   readonly ports: readonly number[]
   /** The directories of our sockets and keys. */
@@ -38,10 +38,10 @@ const lookupsPerTenantMax = 16
  * from the target and never from here; but the target may be this very host, or reach it.
  */
 export class ForwardGuard {
-  readonly #own: () => OwnPlaces
+  readonly #own: () => ProtectedDestinations
   readonly #lookups = new Map<string, number>()
 
-  constructor(own: () => OwnPlaces) {
+  constructor(own: () => ProtectedDestinations) {
     this.#own = own
   }
 

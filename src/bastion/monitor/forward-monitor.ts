@@ -7,7 +7,7 @@ import {
   type Forward,
   type ForwardDestination,
   type ForwardOutcome,
-  forwardWish,
+  forwardAttempt,
 } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
@@ -60,14 +60,14 @@ export class ForwardMonitor {
   async open(
     id: ConnectionId,
     session: SessionId,
-    wish: ForwardRequest,
+    request: ForwardRequest,
   ): Promise<OpenedForward | Denial> {
     const state = this.#connections.require(id)
     const place = requireLive(state, session)
     const identity = requireIdentity(state)
     if (state.forwards.size >= this.#deps.forwardsMax) throw new TooManyForwards()
-    const { kind } = wish
-    const destination = destinationOf(wish)
+    const { kind } = request
+    const destination = destinationOf(request)
     if (kind === 'forward' && destination === undefined) {
       throw new RequestForged('a forward without a destination')
     }
@@ -79,7 +79,7 @@ export class ForwardMonitor {
     }
     const opened: ForwardState = { forward, place, isOpen: false, revoked: undefined }
     return this.#connections.during(id, state, async () => {
-      const answer = await this.#open(state, identity, opened, wish.peer)
+      const answer = await this.#open(state, identity, opened, request.peer)
       if ('denied' in answer) return answer
       // Ended, or taken away, while that was written: nobody else would close it.
       if (!state.sessions.has(session)) {
@@ -228,7 +228,7 @@ export class ForwardMonitor {
     peer: string | undefined,
   ): Promise<JudgedDestination | Denial> {
     const { access } = this.#deps
-    const asked = { target: target.name, login, ...forwardWish(forward) }
+    const asked = { target: target.name, login, ...forwardAttempt(forward) }
     if (!certificatePermits(identity, forward.kind)) {
       return access.refuseForward(identity, asked, target)
     }

@@ -41,12 +41,12 @@ import {
 } from './errors.ts'
 import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
-import { wishOf } from './jump-wish.ts'
+import { readJumpUsername } from './jump-username.ts'
 import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
-import { parseUsername, type Wish as UsernameWish } from './username.ts'
+import { parseUsername, type Username } from './username.ts'
 
 /** What monitors stand on, all of them alike. */
 export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
@@ -249,10 +249,10 @@ export class Monitor implements Broker {
     if (state.identity !== undefined || state.outer !== undefined) {
       throw new RequestForged('a second login')
     }
-    const wish = parseUsername(attempt.user)
-    const identity = await this.#authenticate(wish, attempt, state.source)
+    const named = parseUsername(attempt.user)
+    const identity = await this.#authenticate(named, attempt, state.source)
     metrics.authentications.inc({ outcome: identity === undefined ? 'refused' : 'accepted' })
-    if (wish === undefined || identity === undefined) return undefined
+    if (named === undefined || identity === undefined) return undefined
     if (this.#isLost) throw new RequestCrossed('a login')
     const { exchangeHash } = parseUserauthRequest(attempt.signedData)
     const { exchange } = attempt
@@ -265,8 +265,8 @@ export class Monitor implements Broker {
     }
     this.#logins++
     state.identity = identity
-    const { target, login } = wish
-    state.wish = { ...(target !== undefined && { target }), ...(login !== undefined && { login }) }
+    const { target, login } = named
+    state.named = { ...(target !== undefined && { target }), ...(login !== undefined && { login }) }
     state.admitted.release()
     penalties.loggedIn(state.source)
     state.stopTimer()
@@ -280,12 +280,12 @@ export class Monitor implements Broker {
   async openJump(id: ConnectionId, destination: Destination): Promise<Jump | Denial | undefined> {
     const { access, jumpCertificates } = this.#deps
     const state = this.#connections.require(id)
-    const { wish } = state
+    const { named } = state
     const identity = requireIdentity(state)
     const { tenant, tenantSlug: slug } = identity
     const answer = await access.authorizeJump(identity, destination, {
       isJump: state.outer !== undefined,
-      ...(wish?.target !== undefined && { target: wish.target }),
+      ...(named?.target !== undefined && { target: named.target }),
     })
     if (answer === undefined || 'denied' in answer) return answer
     const { target } = answer
@@ -308,8 +308,8 @@ export class Monitor implements Broker {
     const identity = requireIdentity(this.#connections.require(outer.id))
     const { tenant, tenantSlug: slug } = identity
     const idName = `tenant-${tenant.slice(0, 8)}`
-    const wish = wishOf(user, { slug, idName, target: outer.target })
-    if (wish === undefined || (await this.#isAnotherTenant(user, tenant, state.source))) {
+    const named = readJumpUsername(user, { slug, idName, target: outer.target })
+    if (named === undefined || (await this.#isAnotherTenant(user, tenant, state.source))) {
       return {
         denied: 'tenant',
         code: 'ERR_JUMP_USER',
@@ -318,7 +318,7 @@ export class Monitor implements Broker {
     }
     if (state.identity !== undefined) throw new RequestForged('a second login')
     state.identity = identity
-    state.wish = { target: outer.target, ...wish }
+    state.named = { target: outer.target, ...named }
     state.stopTimer()
     return clientOf(identity, false)
   }
@@ -331,14 +331,14 @@ export class Monitor implements Broker {
     return found !== undefined && found.id !== tenant
   }
 
-  async #authenticate(wish: UsernameWish | undefined, attempt: AuthAttempt, source: string) {
+  async #authenticate(named: Username | undefined, attempt: AuthAttempt, source: string) {
     const { tenants, auth, turns } = this.#deps
-    const slug = wish?.tenant ?? nobody
+    const slug = named?.tenant ?? nobody
     using _turn = await turns.take({ tenant: slug, user: source })
     const tenant = await tenants.resolve(slug)
     // Awaited here: the turn is over when this is.
     return await auth.authenticateSsh({
-      tenant: wish === undefined ? undefined : tenant?.id,
+      tenant: named === undefined ? undefined : tenant?.id,
       attempt,
       source,
     })
@@ -346,7 +346,7 @@ export class Monitor implements Broker {
 
   async permitLoan(id: ConnectionId, kind: 'agent' | 'x11'): Promise<Denial | undefined> {
     const state = this.#connections.require(id)
-    return this.#deps.access.permit(requireIdentity(state), { ...state.wish, kind })
+    return this.#deps.access.permit(requireIdentity(state), { ...state.named, kind })
   }
 
   async choices(id: ConnectionId, { search, after }: ChoiceQuery): Promise<ChoicePage> {
@@ -360,16 +360,16 @@ export class Monitor implements Broker {
     target?: string,
   ): Promise<Authorization | Denial> {
     const state = this.#connections.require(id)
-    const { wish } = state
+    const { named } = state
     const identity = requireIdentity(state)
     // What the user name said was signed: nobody chooses anew.
-    if (target !== undefined && wish?.target !== undefined) {
+    if (target !== undefined && named?.target !== undefined) {
       throw new RequestForged('another target')
     }
     forgetExpired(state)
     if (state.authorizations.size >= openAuthorizationsMax) throw new AuthorizationsExhausted()
     const answer = await this.#connections.during(id, state, () =>
-      this.#deps.access.authorize(identity, { ...wish, ...(target && { target }), kind }),
+      this.#deps.access.authorize(identity, { ...named, ...(target && { target }), kind }),
     )
     if ('denied' in answer) return answer
     const given = { authorization: answer, givenAtMs: performance.now(), hostKey: undefined }

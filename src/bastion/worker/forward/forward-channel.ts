@@ -53,10 +53,10 @@ export class ForwardChannel {
    * Has it decided and put on record, opens both sides and joins them; closed is called once, when both
    * have closed, or a while after its end where they do not. Throws Refused with what the person is told, and what opening a side throws.
    */
-  async open(wish: ForwardRequest, { far, near, client }: ForwardEnds, closed: () => void) {
+  async open(request: ForwardRequest, { far, near, client }: ForwardEnds, closed: () => void) {
     let opened: Channel | undefined
     try {
-      const answer = await this.#ask(wish)
+      const answer = await this.#ask(request)
       this.#requireOpen()
       opened = await this.#opened(far(answer))
       this.#requireOpen()
@@ -102,9 +102,9 @@ export class ForwardChannel {
     return Promise.race([this.#ended.promise, inTime(opening, opensMs)])
   }
 
-  async #ask(wish: ForwardRequest): Promise<OpenedForward> {
+  async #ask(request: ForwardRequest): Promise<OpenedForward> {
     const { deps, connection, channels } = this.#context
-    const answer = await deps.broker.openForward(connection, this.#session, wish)
+    const answer = await deps.broker.openForward(connection, this.#session, request)
     if ('denied' in answer) throw new Refused(answer)
     this.#id = answer.forward
     // Ended while it was asked for: nobody else would say so.

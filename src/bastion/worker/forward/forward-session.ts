@@ -75,7 +75,7 @@ export class ForwardSession {
   }
 
   /** Puts a forward on record, and opens it; closed is for when both of its sides have closed. */
-  async carry(wish: ForwardRequest, ends: ForwardEnds, closed: () => void): Promise<void> {
+  async carry(request: ForwardRequest, ends: ForwardEnds, closed: () => void): Promise<void> {
     if (this.isOver) throw new ForwardEnded()
     const forward = new ForwardChannel(this.#context, this.session, (bytes) => {
       this.#channels.delete(forward)
@@ -83,7 +83,7 @@ export class ForwardSession {
       this.#bytes.down += bytes.down
     })
     this.#channels.add(forward)
-    await forward.open(wish, ends, closed)
+    await forward.open(request, ends, closed)
   }
 
   /** Ends what is open in it, or its dial, for a reason. Resolves when its end is on record. */

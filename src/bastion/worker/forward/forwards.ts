@@ -146,8 +146,8 @@ export class Forwards {
         return open.reject(administrativelyProhibited, 'nobody asked for it')
       }
       const { session } = listener
-      const wish = remoteForward(listener)
-      await this.#counted((closed) => session.carry(wish, endsOf(open, client, 'far'), closed))
+      const request = remoteForward(listener)
+      await this.#counted((closed) => session.carry(request, endsOf(open, client, 'far'), closed))
     } catch (err) {
       this.#log.info({ err, type: open.type.slice(0, 64) }, 'channel of a target refused')
       open.reject(err instanceof ChannelOpenRefused ? err.reason : connectFailed, '')

@@ -95,8 +95,8 @@ export class Listeners {
   ): Promise<[boolean, Buffer?]> {
     const { name, payload, address, port } = asked
     const { deps, connection } = this.#context
-    const wish = remoteForward(listenerOf(session, name, address, port))
-    const answer = await deps.broker.openForward(connection, session.session, wish)
+    const request = remoteForward(listenerOf(session, name, address, port))
+    const answer = await deps.broker.openForward(connection, session.session, request)
     if ('denied' in answer) throw new Refused(answer)
     const asking = session.upstream.globalRequest(name, payload, true)
     try {
