@@ -13,12 +13,11 @@ export function sessionStarted(
   { authorization, grant }: Minted,
   { kind, via, command, source, clientIdent, node, recording }: SessionStart,
 ): AuditEvent {
-  const { id, user, target, login, keyFingerprint } = authorization
+  const { user, target, login, keyFingerprint } = authorization
   return {
     type: 'session.start',
     public: {
       session,
-      authorization: id,
       user: user.id,
       target: target.id,
       grant,
@@ -122,7 +121,6 @@ export function recordingRecovered(
       recordingBytes: String(mended.bytes),
       recordingEvents: String(mended.events),
       recordingChain: chain === undefined ? undefined : `sha256:${chain}`,
-      truncated: mended.cutBytes > 0,
       cutBytes: String(mended.cutBytes),
       tampered: mended.evidence === undefined ? undefined : mended.evidence === 'altered',
     },

@@ -35,7 +35,7 @@ export interface LeaseState {
 /** A channel beside those of a session's own. */
 export interface ForwardState {
   readonly forward: Forward
-  readonly place: Authorization
+  readonly authorization: Authorization
   /** It is on record, and the worker is told of it. */
   isOpen: boolean
   /** Why it is not allowed any longer, once that is so. */

@@ -29,7 +29,7 @@ interface OpenFile {
 /** The files of one session. */
 interface SessionFiles {
   readonly identity: Identity
-  readonly place: Authorization
+  readonly authorization: Authorization
   /** The client has asked for these, and the worker has not told what came of it. */
   readonly asked: Map<number, ToldOperation>
   readonly open: Map<number, OpenFile>
@@ -57,8 +57,13 @@ export class FileMonitor {
     this.#deps = deps
   }
 
-  note(session: SessionId, identity: Identity, place: Authorization, notes: FileNotes): void {
-    const files = this.#of(session, identity, place)
+  note(
+    session: SessionId,
+    identity: Identity,
+    authorization: Authorization,
+    notes: FileNotes,
+  ): void {
+    const files = this.#of(session, identity, authorization)
     for (const operation of notes.asked) {
       if (files.asked.has(operation.number)) throw new RequestForged('an operation told before')
       files.asked.set(operation.number, operation)
@@ -76,10 +81,10 @@ export class FileMonitor {
   async record(
     session: SessionId,
     identity: Identity,
-    place: Authorization,
+    authorization: Authorization,
     operations: readonly ToldOperation[],
   ): Promise<void> {
-    const files = this.#of(session, identity, place)
+    const files = this.#of(session, identity, authorization)
     if (files.owed.length > owedMax) throw new RequestForged('more than the log takes')
     for (const operation of operations) settle(files, operation)
     files.owed.push(...operations)
@@ -113,12 +118,12 @@ export class FileMonitor {
     }
   }
 
-  #of(session: SessionId, identity: Identity, place: Authorization): SessionFiles {
+  #of(session: SessionId, identity: Identity, authorization: Authorization): SessionFiles {
     const known = this.#sessions.get(session)
     if (known !== undefined) return known
     const files = {
       identity,
-      place,
+      authorization,
       asked: new Map(),
       open: new Map(),
       knownBytes: 0,
@@ -136,10 +141,10 @@ export class FileMonitor {
   }
 
   async #writeOwed(session: SessionId, files: SessionFiles): Promise<void> {
-    const { identity, place } = files
+    const { identity, authorization } = files
     while (files.owed.length > 0) {
       const batch = files.owed.slice(0, batchMax)
-      await this.#deps.access.recordFiles(identity, place, session, batch)
+      await this.#deps.access.recordFiles(identity, authorization, session, batch)
       files.owed.splice(0, batch.length)
     }
   }

@@ -63,7 +63,7 @@ export class ForwardMonitor {
     request: ForwardRequest,
   ): Promise<OpenedForward | Denial> {
     const state = this.#connections.require(id)
-    const place = requireLive(state, session)
+    const authorization = requireLive(state, session)
     const identity = requireIdentity(state)
     if (state.forwards.size >= this.#deps.forwardsMax) throw new TooManyForwards()
     const { kind } = request
@@ -77,7 +77,7 @@ export class ForwardMonitor {
       kind,
       ...(destination !== undefined && { destination }),
     }
-    const opened: ForwardState = { forward, place, isOpen: false, revoked: undefined }
+    const opened: ForwardState = { forward, authorization, isOpen: false, revoked: undefined }
     return this.#connections.during(id, state, async () => {
       const answer = await this.#open(state, identity, opened, request.peer)
       if ('denied' in answer) return answer
@@ -182,13 +182,13 @@ export class ForwardMonitor {
     peer: string | undefined,
   ): Promise<JudgedDestination | Denial> {
     const { access } = this.#deps
-    const { forward, place } = opened
+    const { forward, authorization } = opened
     state.forwards.set(forward.id, opened)
     access.expectForward(forward)
     try {
-      const answer = await this.#decide(identity, place, forward, peer)
+      const answer = await this.#decide(identity, authorization, forward, peer)
       if ('denied' in answer) return answer
-      await access.openForward(identity, place, forward)
+      await access.openForward(identity, authorization, forward)
       opened.isOpen = true
       return answer
     } finally {
@@ -213,11 +213,11 @@ export class ForwardMonitor {
   /** Why it ended is the worker's to say only where nobody else ended it. */
   #record(
     identity: Identity,
-    { forward, place, revoked }: ForwardState,
+    { forward, authorization, revoked }: ForwardState,
     { ended, ...bytes }: ForwardOutcome,
   ): Promise<void> {
     const how = revoked === undefined ? { ended } : { ended: 'revoked', reason: revoked }
-    return this.#deps.access.closeForward(identity, place, forward, { ...bytes, ...how })
+    return this.#deps.access.closeForward(identity, authorization, forward, { ...bytes, ...how })
   }
 
   /** The destination to open, or a denial. A user who may not forward makes nobody look up a name. */

@@ -170,8 +170,8 @@ export class SessionMonitor {
   /** Of a session that was killed too: the log tells everything that was done before. */
   noteFiles(id: ConnectionId, session: SessionId, notes: FileNotes): void {
     const state = this.#connections.require(id)
-    const place = requireSession(state, session)
-    this.#files.note(session, requireIdentity(state), place, notes)
+    const authorization = requireSession(state, session)
+    this.#files.note(session, requireIdentity(state), authorization, notes)
   }
 
   /** Also for a session that was killed: the operations before that are put on record. */
@@ -181,10 +181,10 @@ export class SessionMonitor {
     operations: readonly FileOperation[],
   ): Promise<void> {
     const state = this.#connections.require(id)
-    const place = requireSession(state, session)
+    const authorization = requireSession(state, session)
     const identity = requireIdentity(state)
     await this.#connections.during(id, state, () =>
-      this.#files.record(session, identity, place, operations),
+      this.#files.record(session, identity, authorization, operations),
     )
   }
 
