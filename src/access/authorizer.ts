@@ -21,7 +21,10 @@ export interface JumpOuter {
   readonly target?: string
 }
 
-/** Decides who may open what, from what the database says now; nothing is remembered in between. */
+/**
+ * Decides which user may open which target, from the current state of the database; it remembers no
+ * decision.
+ */
 export class Authorizer {
   readonly #database: Database
   readonly #vault: Pick<TargetVault, 'areIntact'>
@@ -70,9 +73,9 @@ export class Authorizer {
   }
 
   /**
-   * Decides about a jump to the target at an address; outer says how the connection came that asks. A jump
-   * inside a jump, or from a connection that is for another target, would pass a machine where nobody sees
-   * what is done.
+   * Decides about a jump to the target at an address; outer describes the connection that asks. A
+   * jump inside a jump, or from a connection for another target, would pass through a machine where
+   * it cannot be recorded.
    */
   async authorizeJump(
     identity: Identity,
@@ -102,14 +105,14 @@ export class Authorizer {
     return 'why' in answer ? this.#refuse(identity, attempt, answer, target) : undefined
   }
 
-  /** Puts on record that somebody asked for a forward that nobody gets. */
+  /** Puts on record that a user asked for a forward that is never allowed. */
   refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial> {
     return this.#refuse(identity, attempt, { why: 'no-forward', target: target.name }, target)
   }
 
   /**
-   * Whether what was allowed still is. Call it with the log's lock held: who takes access away takes
-   * it too, and so either waits for this transaction or is seen by it.
+   * Whether the authorization still holds. Call it with the log's lock held. Whoever takes access
+   * away takes the lock too, so the removal either waits for this transaction or is visible to it.
    */
   async holds(tx: ReadTx, { authorization, identity, kind }: Minted): Promise<boolean> {
     const { target, login } = authorization
@@ -120,7 +123,7 @@ export class Authorizer {
     return now.target.id === target.id && now.target.generation === target.generation
   }
 
-  /** Puts on record that what was allowed was taken away before it was used. */
+  /** Puts on record that an authorization was revoked before it was used. */
   async refuseRevoked({ authorization, identity, kind }: Minted): Promise<void> {
     const { target, login } = authorization
     await this.#record(
@@ -132,7 +135,9 @@ export class Authorizer {
     )
   }
 
-  /** Throws RecordChanged when the target would be opened, and somebody changed it in the database. */
+  /**
+   * Throws RecordChanged when the target would be opened but its row was changed outside VaultTerm.
+   */
   async #decide(identity: Identity, attempt: AccessAttempt): Promise<Decision> {
     const decision = await this.#database.read(
       identity.tenant,

@@ -39,7 +39,7 @@ export function can(person: Member, act: Act, thing: Thing): boolean {
 
 /** The same for a list: the things of the person's tenant for which can() says yes. */
 export function reachOf({ user }: Member, act: Act): Reach {
-  // A role that this table does not know reaches nothing.
+  // A role that this table does not have reaches no session.
   const row: { readonly [role: string]: Reach | undefined } = reaches[act]
   return (Object.hasOwn(row, user.role) ? row[user.role] : undefined) ?? 'none'
 }

@@ -10,7 +10,7 @@ import {
   searchReachableNames,
 } from './reachable-queries.ts'
 
-/** A target that somebody may choose. */
+/** A target that the user may choose. */
 export interface Choice {
   readonly name: string
   /** RFC 3339, UTC: when the user last opened it. */

@@ -6,16 +6,16 @@ import type { TargetId } from './ids.ts'
 import { listPeople, type PersonRow } from './people-queries.ts'
 import type { Asker, Rule } from './policy.ts'
 
-/** Who asks with which key. */
+/** The user that asks, and their key. */
 export interface Credential {
   readonly id: UserId
   readonly keyFingerprint: string
-  /** With which the key came; the key by itself is then not asked about. */
+  /** The certificate of the key; the key itself is then not looked up. */
   readonly certificate?: {
     readonly generation: number
     readonly serial: string
     readonly keyId: string
-    /** Unknown for those who are in already: it cuts nothing off. */
+    /** Absent for users who are already logged in: an expired key does not end their sessions. */
     readonly expiresAt?: string
   }
 }
@@ -48,7 +48,7 @@ export async function readAskers(
   return rows.map((row, i) => askerOf(certified(row, people[i], good)))
 }
 
-/** Those whose certificate is still to be believed. */
+/** The users whose certificate is still valid. */
 async function listGood(
   tx: ReadTx,
   people: readonly Credential[],

@@ -16,7 +16,7 @@ export interface Decision {
     | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })
     | RefusalReason
   readonly target: Target | undefined
-  /** The target as it is stored. Nothing may be done with it before its tag is checked. */
+  /** The stored target. Use it only after its tag is checked. */
   readonly row?: TargetRow
 }
 
@@ -32,8 +32,8 @@ export function credentialOf({ user, keyFingerprint, certificate }: Identity): C
 }
 
 /**
- * Decides from what the transaction sees. Everything about a target that is named is asked at once, in
- * statements that read what concerns this user and this target and nothing else.
+ * Decides from the state that the transaction sees. All questions about a named target are asked at
+ * once, in statements that read only rows of this user and this target.
  */
 export async function decideNow(
   tx: ReadTx,
@@ -76,8 +76,8 @@ async function decideOnly(
 }
 
 /**
- * Decides about a jump to the target at an address. undefined: the user may open no target there, or
- * nothing at all, and the address is one like any other.
+ * Decides about a jump to the target at an address. undefined: the user may open no target there,
+ * so the address is treated like any other.
  */
 export async function decideJump(
   tx: ReadTx,
@@ -116,7 +116,8 @@ function decideTarget(
   row: TargetRow | undefined,
 ): Decision {
   const { asker, rules, attempt } = about
-  // The answers are here: a statement may wait for a lock, and a key that expires meanwhile opens nothing.
+  // The answers are here now. A statement may have waited for a lock, so a key that expired
+  // meanwhile must be refused.
   const now = new Date()
   const { user, tenantSlug } = asker
   const refused = refusalOf(asker, now)

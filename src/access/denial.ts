@@ -9,7 +9,7 @@ import type { PersonRefusal } from './policy.ts'
 export interface Denial {
   readonly denied: string
   readonly code: ErrorCode
-  /** Says what is wrong and what to do. */
+  /** Describes the problem and the remedy. */
   readonly message: string
   /** Targets that this person may open, up to twenty. */
   readonly targets?: readonly string[]
@@ -146,7 +146,7 @@ function loginsInstead(logins: readonly string[]): string {
     : `choose one of ${logins.join(', ')}`
 }
 
-/** More than can be shown were not read: nobody knows how many they are. */
+/** The list was read only up to its limit, so the total is unknown. */
 function listed(names: readonly string[]): string {
   const shown = names.slice(0, namesShownMax).join(', ')
   return names.length > namesShownMax ? `${shown} and others` : shown

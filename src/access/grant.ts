@@ -28,9 +28,9 @@ export interface Grant {
   /** None: each of the target's. */
   readonly logins: readonly string[]
   readonly allow: readonly ChannelKind[]
-  /** Where forwards may lead, as `host:port`. None: anywhere. */
+  /** Allowed destinations of forwards, as `host:port`. None: all. */
   readonly forwards: readonly string[]
-  /** RFC 3339, UTC; from then on it gives nothing. */
+  /** RFC 3339, UTC; the grant has expired from then on. */
   readonly until: string | undefined
   readonly createdAt: string
 }

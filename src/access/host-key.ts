@@ -18,7 +18,7 @@ export async function isHostKeyOf(
   if (isOnRecord(blob)) return true
   const parsed = parseCertificate(blob)
   if ('problem' in parsed) return false
-  // What is on record needs nobody to vouch for it, whatever it is shown in.
+  // A key on record needs no certificate, in whatever form it is shown.
   if (isOnRecord(parsed.certificate.publicKey)) return true
   if (!target.hostCertified || isStandIn(parsed.certificate)) return false
   const { authorities, revocations } = await database.read(tenant.id, (tx) =>

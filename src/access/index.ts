@@ -1,9 +1,9 @@
 /**
- * Access: who may open which target, now, and who did.
+ * Access: which user may open which target, now, and who opened it.
  *
- * authorize() decides from what the database says at that moment, and is the only maker of an
- * Authorization; a session starts with one, once, and is on record before anything happens on its
- * target. What takes access away ends the sessions that stood on it, and single forwards in others.
+ * authorize() decides from the current state of the database, and is the only maker of an
+ * Authorization. A session starts with one, once, and is on record before its target is touched.
+ * When access is taken away, the sessions that need it end, and single forwards in other sessions.
  */
 
 export { type Access, type AccessDeps, createAccess } from './access.ts'

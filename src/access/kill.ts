@@ -30,21 +30,23 @@ export type KillResult = 'killed' | 'not-live' | 'unknown'
 
 /** Carries the tenant of a session that was marked. */
 const killChannel = 'vaultterm_session_kill'
-/** Carries the tenant of a change: triggers notify of everything that a session stands on. */
+/** Carries the tenant of a change: triggers notify of every change that can end a session. */
 const changeChannel = 'vaultterm_access_change'
 
 const reasonMax = 200
-/** Between looks for what no notification tells of: a grant that runs out. */
+/** The time between checks for changes that send no notification: a grant that expires. */
 const sweepMs = 15_000
-/** Every tenant with live sessions here is looked at again after so long, whatever was heard. */
+/**
+ * Every tenant with live sessions here is checked again after this time, even without a
+ * notification.
+ */
 const lookAgainMs = 300_000
 /** Between lines about notifications that were not understood. */
 const complainMs = 60_000
 const system: Actor = { kind: 'system', id: 'access', name: 'VaultTerm' }
 
 /**
- * Ends sessions against their users' will: an operator asked for it, or what the session stood on is
- * gone.
+ * Ends sessions against their users' will: an operator asked for it, or a right is gone.
  *
  * The mark on a session's row decides, with its reason; it is written in one transaction with its event.
  * A notification says only at which tenant to look: any login of the database can send one. A forward
@@ -87,7 +89,7 @@ export class Kills {
     return this.#database.write(tenant, async (tx) => {
       const [row] = await setKilled(tx, [session], why, actor)
       if (row === undefined && (await findSession(tx, session))?.endedAt !== null) return 'not-live'
-      // Also when it was marked before: an operator who asks twice sees that the session goes on.
+      // Also if it was marked before: an operator who asks twice sees that the session goes on.
       await notify(tx, killChannel, tenant)
       if (row !== undefined) {
         await appendEvent(tx, sessionKilled(row, reason, actor))

@@ -20,7 +20,9 @@ interface Owner {
 
 /** Tenants served at a time: the rest of the database's connections is for people. */
 const ownersAtOnce = 4
-/** After so many failures in a round the tenant waits: its log takes nothing now. */
+/**
+ * After this number of failures in a round the tenant waits, because its log cannot be written now.
+ */
 const failuresMax = 3
 /** Of one tenant in a round: then it is the next one's turn. */
 const roundMax = 20
@@ -28,7 +30,10 @@ const pauseMs = 1000
 const pauseMaxMs = 300_000
 /** An outage is everybody's, and over at once for everybody. */
 const outagePauseMaxMs = 5000
-/** In all. What is beyond is found in the database, and ended without what this process knew of it. */
+/**
+ * For all tenants together. Recovery finds further ends in the database, without the facts that
+ * only this process knew.
+ */
 const writesMax = 50_000
 
 /**
@@ -77,14 +82,14 @@ export class OwedWork {
     this.#runDue()
   }
 
-  /** Resolves when nothing of the tenant's is owed, or when its log takes nothing now. */
+  /** Resolves when the tenant owes no end, or when its log cannot be written now. */
   rested(tenant: TenantId): Promise<void> {
     const owner = this.#owners.get(tenant)
     if (owner === undefined || owner.timer !== undefined || this.#isClosed) return Promise.resolve()
     return new Promise((resolve) => owner.rested.push(resolve))
   }
 
-  /** What is still owed is left to the process that ends this one's sessions. */
+  /** The process that ends this one's sessions writes the owed ends. */
   close(): void {
     this.#isClosed = true
     for (const owner of this.#owners.values()) {

@@ -21,10 +21,10 @@ import type { Witnesses } from './witnesses.ts'
 /** Makes the recording of a session that was cut off playable; the recorder's, which access does not hold. */
 export type MendRecording = (unended: Unended) => Promise<Recovered>
 
-/** Of one recording: why nothing is known of it yet, or what became of it. */
+/** The state of one recording, or the reason why it is not known yet. */
 type Outcome = Recovered | { readonly outcome: 'unreadable'; readonly err: unknown }
 
-/** What is known of a session that was cut off. */
+/** The known facts about a session that was cut off. */
 interface Remains {
   readonly witness: KeptWitness | undefined
   /** Of the last sign of life; undefined where there was none. */
@@ -74,8 +74,8 @@ export class Recovery {
   }
 
   /**
-   * Ends the sessions of a worker that died a moment ago. Resolves when they are on record, or when a
-   * tenant's log takes nothing now; these are tried again.
+   * Ends the sessions of a worker that just died. Resolves when they are on record, or when a
+   * tenant's log cannot be written now; these are tried again.
    */
   async interrupt(sessions: readonly Unended[], mend: MendRecording): Promise<void> {
     const at = new Date()
@@ -211,7 +211,10 @@ export class Recovery {
     })
   }
 
-  /** What a storage that fails has of it is asked later: the session's end does not wait for that. */
+  /**
+   * If the storage fails, the recording is looked for later; the session's end does not wait for
+   * it.
+   */
   async #mend(unended: Unended, mend: MendRecording): Promise<Outcome> {
     try {
       return await mend(unended)
@@ -227,7 +230,7 @@ function timeOf(mended: Mended | undefined, lastAt: Date | undefined): EndTime {
   return times.length === 0 ? 'unknown' : { at: new Date(Math.min(Math.max(...times), Date.now())) }
 }
 
-/** Nothing is said of a recording that was empty, nor of one that nobody has seen anything of. */
+/** An empty recording, and one that was never seen, get no event. */
 function eventOf(session: SessionId, outcome: Outcome, witness: KeptWitness | undefined) {
   switch (outcome.outcome) {
     case 'mended':

@@ -2,8 +2,8 @@ const perMinuteMax = 60
 const sourcesMax = 10_000
 
 /**
- * How many refusals of one user a minute go into the audit log: enough to see what happens, and not
- * enough for a loop to fill it.
+ * How many refusals of one user a minute go into the audit log: enough to see the problem, and too
+ * few for a loop to fill the log.
  */
 export class RefusalLimit {
   #minute = 0

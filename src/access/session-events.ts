@@ -61,7 +61,10 @@ export function sessionOpened(
   }
 }
 
-/** `unknown` stands where nobody knows: a session that was cut off may have carried anything. */
+/**
+ * `unknown` is used for unknown facts: a session that was cut off may have carried any number of
+ * bytes.
+ */
 export function sessionEnded(
   row: SessionRow,
   { reason, exitStatus, exitSignal, bytes, recording }: SessionEnd,

@@ -3,7 +3,7 @@ import { parsePublicKeyBlob } from '../ssh/index.ts'
 import { TargetInvalid } from './errors.ts'
 import type { TargetId } from './ids.ts'
 
-/** A key by which a target proves that it is the one. */
+/** A key that proves a target's identity. */
 export interface HostKey {
   readonly type: string
   readonly blob: Buffer

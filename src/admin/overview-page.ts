@@ -3,7 +3,7 @@ import { type CheckReport, type Html, html, page } from '../http/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { VaultStatus } from '../vault/index.ts'
 
-/** What an administrator looks at first: is it well, is the vault open, whose is it. */
+/** The first page of an administrator: health, the state of the vault, the tenants. */
 export function overviewPage(
   person: WebIdentity,
   {

@@ -1,4 +1,4 @@
-/** Whether a stored log continues what was signed of it. */
+/** Whether a stored log continues its signed head. */
 
 import type { ReadTx } from '../postgres/index.ts'
 import { parseCheckpoint } from './checkpoint.ts'

@@ -1,13 +1,13 @@
 /**
- * What is logged, and which keys each event may have: one table, so that a name or an address
- * cannot end up where it can never be erased.
+ * All events, with the keys that each may have: one table, so that a name or an address cannot get
+ * into a part that can never be erased.
  *
- * A private text that is not written exactly as it came stands with two more keys, the size and the
- * SHA-256 of what came: `commandBytes` and `commandSha256` beside `command`. A list that is too long
- * has its length in `…Count`, and the digest of all of it.
+ * A private text that is not written exactly as it came has two more keys, the size and the SHA-256
+ * of the original: `commandBytes` and `commandSha256` beside `command`. A list that is too long has
+ * its length in `…Count`, and the digest of the whole list.
  *
  * `public` goes into the leaf and stays for ever: only opaque ids, enumerations, hashes and counts.
- * `private` is what people are called and what they typed: the leaf holds a commitment to it.
+ * `private` has names, addresses and typed text: the leaf has a commitment to it.
  */
 export const eventTypes = {
   'tenant.create': { public: ['tenant'], private: ['slug', 'name'] },
@@ -181,7 +181,7 @@ export const eventTypes = {
   },
 } as const
 
-/** Keys that every event may have: who did it, from where, and why. */
+/** Keys that every event may have: the actor, the source and the reason. */
 export const commonKeys = {
   public: ['actor', 'actorKind', 'node'],
   private: ['actorName', 'source', 'reason'],
@@ -200,7 +200,7 @@ export interface ShownText {
 
 /** Numbers are written as decimal strings: JSON's are not exact. A value of undefined is left out. */
 export type EventValue = string | boolean | readonly string[]
-/** Bytes are told as the text that they are in UTF-8. */
+/** Bytes are written as their text in UTF-8. */
 export type PrivateValue = EventValue | Buffer | ShownText
 export type EventValues<Key extends string = string, Value = EventValue> = {
   readonly [K in Key]?: Value | undefined

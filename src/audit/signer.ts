@@ -15,7 +15,7 @@ import {
 export interface CheckpointSigner {
   /** The name of the key itself, such as `vaultterm/checkpoints`. */
   readonly name: string
-  /** The C2SP verifier key under that name. It was checked against what the vault made. */
+  /** The C2SP verifier key under that name. It was checked against the vault's key. */
   readonly verifierKey: string
   /** The 64 bytes of an Ed25519 signature over the text. May be asked for the same text again. */
   sign(text: Buffer): Promise<Buffer>
@@ -29,7 +29,7 @@ export function keyOf(signer: Pick<CheckpointSigner, 'verifierKey'>, origin: str
   return verifierKey(origin, parseVerifierKey(signer.verifierKey).publicKey)
 }
 
-/** A signed note over a checkpoint. What the signer returns is verified before it is believed. */
+/** A signed note over a checkpoint. The signer's result is verified before it is used. */
 export async function signCheckpoint(
   signer: CheckpointSigner,
   checkpoint: Checkpoint,

@@ -24,7 +24,9 @@ export async function listEntries(
   return (await listLeaves(tx, Math.max(0, from), wanted)).map(entry)
 }
 
-/** A leaf that does not decode still shows: hiding it would help who changed it. */
+/**
+ * A leaf that cannot be decoded is still listed: hiding it would help an attacker who changed it.
+ */
 function entry({ index, eventId, leaf, payload }: LeafRow): AuditEntry {
   const decoded = decodeLeaf(leaf)
   return {

@@ -45,7 +45,10 @@ export interface Administrator {
 
 /** The administrators of the platform, who belong to no tenant. */
 export interface AdminAuth extends WebLogins {
-  /** Makes the administrator on first use: everybody who can run commands here has that power anyhow. */
+  /**
+   * Makes the administrator on first use: everybody who can run commands here has that power
+   * already.
+   */
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
   /** By name. */
   listAdministrators(): Promise<readonly Administrator[]>
@@ -122,7 +125,7 @@ export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
       try {
         return await create()
       } catch (err) {
-        // At the same moment, somebody else made or removed the same administrator.
+        // At the same moment, another process added or removed the same administrator.
         const kind = violation(err)?.kind
         if (kind === 'unique' || kind === 'foreign-key') return create()
         throw err

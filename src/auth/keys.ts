@@ -47,7 +47,7 @@ export interface Keys {
 }
 
 export function createKeys(database: Database, vault: KeyVault): Keys {
-  /** Throws RecordChanged for the first key that somebody else wrote. */
+  /** Throws RecordChanged for the first key that was written outside VaultTerm. */
   async function requireIntact(tenant: TenantId, rows: readonly KeyRow[]): Promise<void> {
     const intact = await vault.areIntact(tenant, rows.map(taggedRow))
     const changed = rows.find((_, i) => intact[i] !== true)

@@ -34,8 +34,8 @@ function isOurs(host: string, { socket }: FastifyRequest, publicHosts: readonly 
 /**
  * Refuses a request that changes something and was made by a page of another origin.
  *
- * Browsers say where a request comes from, in Sec-Fetch-Site or in Origin. What says neither is not
- * a browser, and has no cookies that were not given to it on purpose.
+ * Browsers state the origin of a request in Sec-Fetch-Site or in Origin. A client that sends
+ * neither is not a browser, and its cookies were given to it on purpose.
  */
 export function checkOrigin(request: FastifyRequest): void {
   if (request.method === 'GET' || request.method === 'HEAD') return

@@ -4,7 +4,7 @@ import { HostUnknown } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
 
-/** What a stranger is told of an error. */
+/** The part of an error that a stranger may see. */
 export interface Problem {
   readonly status: number
   readonly code: ErrorCode
@@ -32,7 +32,7 @@ const requestProblems: { readonly [status: number]: Omit<Problem, 'status'> } = 
   },
 }
 
-/** The reply to an error. Of what is a bug or an outage it says nothing. */
+/** The reply to an error. For a bug or an outage it has no details. */
 export function problemOf(err: unknown): Problem {
   if (err instanceof HostUnknown) return { status: 421, code: err.code, message: err.message }
   if (err instanceof CodedError) {

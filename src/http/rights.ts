@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * What a route asks of the person behind a request: nothing (`anybody`), a live web session
- * (`signed-in`), or a right by its name, which the module that has the rights gives a meaning.
+ * The right that a route asks for: none (`anybody`), a live web session (`signed-in`), or a named
+ * right, which the module with the rights checks.
  */
 export type RouteRight = string
 

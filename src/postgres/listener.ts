@@ -54,7 +54,7 @@ export class Listener {
         listeners.delete(subscriber)
         if (listeners.size > 0) return
         this.#listeners.delete(channel)
-        // A lost connection listens to nothing.
+        // A lost connection receives no notifications.
         await this.#client?.query(`unlisten ${channel}`).catch(() => {})
       },
     }
@@ -70,7 +70,7 @@ export class Listener {
     await client?.end().catch(() => {})
   }
 
-  /** One dial at a time, whoever asks for it. */
+  /** One dial at a time, for all callers. */
   #dial(): Promise<pg.Client> {
     this.#connecting ??= this.#connect()
     return this.#connecting

@@ -13,7 +13,10 @@ export interface EndedInstance {
 /** In one round, of any number. */
 const instancesMax = 1000
 
-/** Ends those that have not renewed their lease in time; from here on the database refuses what they write. */
+/**
+ * Ends instances that have not renewed their lease in time; from now on the database refuses their
+ * writes.
+ */
 export function endExpiredInstances(tx: WriteTx): Promise<EndedInstance[]> {
   return tx.many(
     `update node_instance set ended_at = clock_timestamp(), ended = 'expired'
@@ -23,8 +26,8 @@ export function endExpiredInstances(tx: WriteTx): Promise<EndedInstance[]> {
 }
 
 /**
- * The ended instances whose sessions this one is to end: those that it has claimed, and those that no
- * instance with a lease has. One instance at a time mends a recording.
+ * The ended instances whose sessions this one has to end: those that it has claimed, and those that
+ * no instance with a lease has. Only one instance at a time repairs a recording.
  */
 export function claimEndedInstances(tx: WriteTx, own: InstanceId): Promise<EndedInstance[]> {
   return tx.many(
@@ -44,7 +47,10 @@ export function claimEndedInstances(tx: WriteTx, own: InstanceId): Promise<Ended
 /** A transaction that began before the instance ended may commit a session this much later. */
 const lateCommit = "interval '2 minutes'"
 
-/** Nothing is left to be ended of it. Does nothing while a late transaction of its own may still commit. */
+/**
+ * All its sessions are ended. Does nothing while a late transaction of the instance may still
+ * commit.
+ */
 export function settleInstance(tx: WriteTx, id: InstanceId): Promise<number> {
   return tx.run(
     `update node_instance set settled_at = clock_timestamp()
@@ -53,7 +59,10 @@ export function settleInstance(tx: WriteTx, id: InstanceId): Promise<number> {
   )
 }
 
-/** Instances that ended, or whose lease ran out, some time ago, and whose sessions are still open on record. */
+/**
+ * Instances that ended, or lost their lease, some time ago, and whose sessions are still open on
+ * record.
+ */
 export function listOverdueInstances(
   tx: ReadTx,
   overdueMs: number,

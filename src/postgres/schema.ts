@@ -2,7 +2,7 @@ import type { Database } from './database.ts'
 import { SchemaAhead, SchemaBehind } from './errors.ts'
 import { type MigrationFile, readMigrations } from './migration-file.ts'
 
-/** What a database's schema is, seen from this program. */
+/** The state of a database's schema, compared with this program. */
 export interface SchemaState {
   readonly state: 'current' | 'behind' | 'ahead'
   /** The last migration applied; undefined before the first. */

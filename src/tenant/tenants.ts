@@ -24,7 +24,7 @@ export interface Tenant {
   readonly suspendedAt: string | undefined
 }
 
-/** What a login needs to know of a tenant. */
+/** The facts about a tenant that a login needs. */
 export interface TenantEntry {
   readonly id: TenantId
   readonly slug: string
@@ -33,8 +33,8 @@ export interface TenantEntry {
 
 export interface Tenants {
   /**
-   * Makes a tenant with its log and its keys. Takes seconds: the keys are RSA. Throws TenantExists,
-   * and by then has finished what an earlier create that died began.
+   * Makes a tenant with its log and its keys. Takes seconds, because the keys are RSA. Throws
+   * TenantExists; by then it has finished an earlier create that died.
    */
   create(fields: { readonly slug: string; readonly name?: string }, actor: Actor): Promise<Tenant>
   list(): Promise<readonly Tenant[]>

@@ -36,7 +36,7 @@ export interface LeaseState {
 export interface ForwardState {
   readonly forward: Forward
   readonly authorization: Authorization
-  /** It is on record, and the worker is told of it. */
+  /** The forward is on record, and the worker knows of it. */
   isOpen: boolean
   /** Why it is not allowed any longer, once that is so. */
   revoked: string | undefined
@@ -66,7 +66,7 @@ export interface ConnectionState {
   /** The last login: each is verified after the one before. */
   login: Promise<unknown>
   tries: number
-  /** Calls without an answer: until there are none, the connection is known. */
+  /** Calls without an answer. The connection is kept until there are none. */
   pending: number
   isCounted: boolean
   hasLeft: boolean
@@ -128,7 +128,7 @@ export class ConnectionTable {
     return state
   }
 
-  /** Keeps a connection whose client has gone until the work is done. */
+  /** Keeps a connection whose client has left until the work is done. */
   async during<T>(id: ConnectionId, state: ConnectionState, work: () => Promise<T>): Promise<T> {
     state.pending++
     try {

@@ -28,9 +28,9 @@ export class RequestForged extends CodedError {
 }
 
 /**
- * A request for something that is not there, or not any longer. It is refused like a forged one, and proves
- * nothing: an honest worker's request may cross with the end of what it is about. A name that was never
- * given tells nothing either, because names are random and cannot be guessed.
+ * A request for something that does not exist, or no longer exists. It is refused like a forged
+ * one, but it proves no attack: an honest worker's request may cross with the end of its subject.
+ * An unknown name proves no attack either, because names are random and cannot be guessed.
  */
 export class RequestCrossed extends RequestForged {
   constructor(what: string) {
@@ -85,7 +85,7 @@ export class AuthorizationsExhausted extends CodedError {
   }
 }
 
-/** The user has as many sessions as anybody may. */
+/** The user has the largest number of sessions. */
 export class SessionsExhausted extends CodedError {
   readonly kind = 'limited'
   readonly code = 'ERR_SESSION_LIMIT'

@@ -24,7 +24,7 @@ export interface ProtectedDestinations {
 const selfBlocks = '0.0.0.0/8,127.0.0.0/8,::/128,::1/128'
 /** Clouds give their secrets to a host at one of these. */
 const linkLocalBlocks = '169.254.0.0/16,fe80::/10,fd00:ec2::254/128'
-/** Names of the host itself, which many resolvers answer without asking anybody. */
+/** Names of the host itself; many resolvers answer them without a query. */
 const selfNames =
   /^(localhost|localhost\.localdomain|localhost[46]?|ip6-(localhost|loopback))$|\.localhost$/
 /** Names by which clouds call those addresses. */
@@ -46,11 +46,11 @@ export class ForwardGuard {
   }
 
   /**
-   * The destination to give to the target, or undefined where no forward may lead. `peer` is the address at
-   * which the bastion reached the target.
+   * The destination to give to the target, or undefined if no forward may go there. `peer` is the
+   * address at which the bastion reached the target.
    *
-   * On this host a name is resolved here, judged, and given to the target as the address that was judged.
-   * Any other target resolves names by itself, so a name is judged only as far as it can be known here.
+   * If the target is this host, a name is resolved and judged here, and the target gets the judged
+   * address. Any other target resolves names by itself, so only the name itself is judged.
    */
   async judge(
     destination: ForwardAddress,
@@ -71,7 +71,7 @@ export class ForwardGuard {
     return { host: formatIpAddress(first), port: destination.port }
   }
 
-  /** The path to give to the target, or undefined where no forward may lead. */
+  /** The path to give to the target, or undefined if no forward may go there. */
   judgePath(path: string, { peer }: { readonly peer: string }): string | undefined {
     // Another host's files are its own affair.
     if (!isThisHost(peer)) return path
@@ -80,7 +80,7 @@ export class ForwardGuard {
       const real = realpathSync.native(path)
       return this.#isOwnFile(real) ? undefined : real
     } catch {
-      // A path that cannot be followed here may lead anywhere for the target's user.
+      // A path that cannot be resolved here may go anywhere for the target's user.
       return undefined
     }
   }
@@ -110,7 +110,7 @@ export class ForwardGuard {
     tenant: string,
   ): Promise<ForwardAddress | undefined> {
     const busy = this.#lookups.get(tenant) ?? 0
-    // The target's resolver is the one that counts: a tenant's slow names hold up nobody.
+    // Only the target's resolver counts. A tenant's slow names must not delay other tenants.
     if (busy >= lookupsPerTenantMax) return destination
     this.#lookups.set(tenant, busy + 1)
     try {

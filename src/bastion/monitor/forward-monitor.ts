@@ -27,7 +27,7 @@ import {
 import { RequestCrossed, RequestForged } from './errors.ts'
 import type { ForwardGuard } from './forward-guard.ts'
 
-/** Where to open a forward. Nothing of it where the target listens, or lends. */
+/** The destination of a forward. Empty if the target listens or the client lends. */
 type JudgedDestination = Omit<OpenedForward, 'forward'>
 
 export interface ForwardMonitorDeps {
@@ -40,16 +40,16 @@ export interface ForwardMonitorDeps {
   readonly forwardsMax: number
 }
 
-/** Tenants whose abandoned forwards are put on record at the same time. */
+/** The number of tenants whose abandoned forwards are put on record at the same time. */
 const tenantsAtOnce = 4
-/** Of what its worker did not close, nobody knows how much went through it. */
+/** The byte counts of a forward that its worker did not close are unknown. */
 const interrupted: ForwardOutcome = { ended: 'interrupted' }
 
 /** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ConnectionTable
-  /** Left by a worker that is no more, and not yet on record. */
+  /** Forwards of a worker that has ended; they are not on record yet. */
   readonly #abandoned: { readonly identity: Identity; readonly open: ForwardState }[] = []
 
   constructor(deps: ForwardMonitorDeps, connections: ConnectionTable) {
@@ -81,7 +81,7 @@ export class ForwardMonitor {
     return this.#connections.during(id, state, async () => {
       const answer = await this.#open(state, identity, opened, request.peer)
       if ('denied' in answer) return answer
-      // Ended, or taken away, while that was written: nobody else would close it.
+      // The forward ended, or was revoked, while its start was written: close it here.
       if (!state.sessions.has(session)) {
         await this.closeOf(state, session)
         throw new RequestCrossed('a session')
@@ -104,7 +104,10 @@ export class ForwardMonitor {
     await this.#connections.during(id, state, () => this.#close(state, identity, open, outcome))
   }
 
-  /** Those of a session that their worker did not close. All are tried; throws what failed first. */
+  /**
+   * Closes the forwards of a session that their worker did not close. All are tried; throws the
+   * first error.
+   */
   async closeOf(state: ConnectionState, session: SessionId): Promise<void> {
     const { identity } = state
     const failures: unknown[] = []
@@ -119,7 +122,7 @@ export class ForwardMonitor {
     if (failures.length > 0) throw failures[0]
   }
 
-  /** It is not allowed any more, and on record as that when it ends. False: the worker knows of none. */
+  /** Revokes the forward; its end is logged as revoked. False: the worker has no such forward. */
   revoke(forward: string, reason: string): boolean {
     const open = this.#find(forward)
     if (open === undefined) return false
@@ -132,7 +135,7 @@ export class ForwardMonitor {
     return this.#find(forward) !== undefined
   }
 
-  /** The worker is no more: what was open in it ends, and is yet to be put on record. */
+  /** The worker has ended: its open forwards end, and their ends are still to be put on record. */
   abandon(): void {
     for (const [, { identity, forwards }] of this.#connections) {
       for (const [id, open] of forwards) {
@@ -199,7 +202,7 @@ export class ForwardMonitor {
     }
   }
 
-  /** Taken first: what is closed twice is closed once. */
+  /** Forgotten before it is written, so that a second close changes nothing. */
   #close(
     state: ConnectionState,
     identity: Identity,
@@ -210,7 +213,9 @@ export class ForwardMonitor {
     return this.#record(identity, open, outcome)
   }
 
-  /** Why it ended is the worker's to say only where nobody else ended it. */
+  /**
+   * The worker's reason for an end counts only if the main process did not end the forward itself.
+   */
   #record(
     identity: Identity,
     { forward, authorization, revoked }: ForwardState,
@@ -220,7 +225,10 @@ export class ForwardMonitor {
     return this.#deps.access.closeForward(identity, authorization, forward, { ...bytes, ...how })
   }
 
-  /** The destination to open, or a denial. A user who may not forward makes nobody look up a name. */
+  /**
+   * The destination to open, or a denial. A user without the right to forward must not cause a
+   * look-up of a name.
+   */
   async #decide(
     identity: Identity,
     { target, login }: Authorization,
@@ -263,7 +271,10 @@ export class ForwardMonitor {
   }
 }
 
-/** What is judged is what the target gets, so it must come in its one spelling. Throws RequestForged. */
+/**
+ * The target gets the judged spelling, so the destination must come in its one spelling. Throws
+ * RequestForged.
+ */
 function destinationOf({ kind, host, port, path }: ForwardRequest): Forward['destination'] {
   const address = host === undefined || port === undefined ? undefined : { host, port }
   const isHost = kind === 'forward' ? isCanonical(host) : isListenHost(host ?? '')
@@ -299,7 +310,10 @@ const permits: { readonly [kind in Forward['kind']]: string } = {
   x11: 'permit-X11-forwarding',
 }
 
-/** Who came with a certificate may do no more than it says; and a forced command is all there is. */
+/**
+ * A user with a certificate may do only what it permits. With a forced command, nothing but that
+ * command is permitted.
+ */
 function certificatePermits({ certificate }: Identity, kind: Forward['kind']): boolean {
   if (certificate === undefined) return true
   return certificate.forceCommand === undefined && certificate.permits.includes(permits[kind])

@@ -3,14 +3,14 @@ import type { Socket } from 'node:net'
 import type { ConnectionId } from '../wire/calls.ts'
 import type { SocketTag } from '../wire/messages.ts'
 
-/** What Node's half of a channel says when a socket has arrived, or has not. */
+/** Node's half of a channel writes these when a socket has arrived, or has not. */
 const receipts = ['{"cmd":"NODE_HANDLE_ACK"}\n', '{"cmd":"NODE_HANDLE_NACK"}\n']
 const takenWithinMs = 10_000
 
 /**
- * Sockets on their way to a worker. They go over the channel that Node forks with, because nothing
- * else takes them; we keep our end of each until the worker says that it has its own, so that no
- * connection hangs on a worker that never took it.
+ * Sockets on their way to a worker. They use Node's own channel, because only that channel can
+ * carry them. We keep our end of each socket until the worker reports that it has its own, so that
+ * a connection does not hang on a worker that never took it.
  */
 export class Handover {
   readonly #process: ChildProcess
@@ -19,11 +19,11 @@ export class Handover {
     { readonly socket: Socket; readonly sinceMs: number }
   >()
 
-  /** Tells of whatever the worker says on a channel on which it has nothing to say. */
+  /** Reports every message on a channel on which the worker must be silent. */
   constructor(process: ChildProcess, forged: (what: string) => void) {
     this.#process = process
     guardChannel(process, forged)
-    // Nothing comes so far. Without a listener, what did would be kept.
+    // No message is expected yet. Without a listener, messages would be buffered.
     process.on('message', () => forged('an unexpected message'))
   }
 
@@ -53,7 +53,7 @@ export class Handover {
     return this.#underWay.delete(id)
   }
 
-  /** Those that a worker should have taken long ago, and will not get any more. */
+  /** Sockets that a worker should have taken long ago and will not get any longer. */
   late(): readonly ConnectionId[] {
     const now = performance.now()
     return [...this.#underWay].flatMap(([id, { sinceMs }]) =>
@@ -67,10 +67,10 @@ export class Handover {
 }
 
 /**
- * Lets nothing through to Node's reader but the receipts that it waits for, byte for byte: what is
- * none would be an uncaught error there, or a socket that stays open, or memory. Node gives no way to
- * send a socket to a process that is not believed, so this takes hold of the reader itself; where it
- * does not find it, nothing is forked.
+ * Passes only the expected receipts to Node's reader, byte for byte. Other bytes would cause an
+ * uncaught error there, a socket that stays open, or growing memory. Node has no way to send a
+ * socket to an untrusted process, so this replaces the reader itself. If it does not find the
+ * reader, no worker is forked.
  */
 function guardChannel(process: ChildProcess, forged: (what: string) => void): void {
   const name = Object.getOwnPropertySymbols(process).find(

@@ -13,7 +13,10 @@ const ttlSeconds = 24 * 3600
 const issuedMax = 10_000
 const by = { actor: 'bastion', actorKind: 'system' }
 
-/** What our own host key is shown with to those who dial a target by name, and get us in its place. */
+/**
+ * The certificates for our own host key, for clients that dial a target by name and reach the
+ * bastion instead.
+ */
 export class JumpCertificates {
   readonly #ca: Pick<Ca, 'issueHost'>
   readonly #log: Log

@@ -16,6 +16,6 @@ export function readJumpUsername(
     return named.login === undefined ? {} : { login: named.login }
   }
   if (isOwn(user)) return {}
-  // ssh sends the name of whoever sits there when it is told none.
+  // ssh sends the local user's name if no login is given.
   return loginName.test(user) ? { preferredLogin: user } : {}
 }

@@ -48,7 +48,7 @@ import type { Penalties } from './penalties.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
 import { parseUsername, type Username } from './username.ts'
 
-/** What monitors stand on, all of them alike. */
+/** The dependencies of all monitors. */
 export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly tenants: Pick<Tenants, 'resolve'>
   readonly auth: Pick<Auth, 'authenticateSsh'>
@@ -64,7 +64,7 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   /** Those that workers show. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
-  /** A login takes one. The other connections of the database are for users who are logged in. */
+  /** A login takes one turn. The other database connections are for users who are logged in. */
   readonly turns: Turns
   /** Calls of all workers, except logins, take one: each tenant has a fair share of the database. */
   readonly callTurns: Turns
@@ -92,9 +92,9 @@ const lateLoginMs = 120_000
 const jumpsMax = 16
 
 /**
- * The half of one worker that holds its secrets, as OpenSSH's privilege separation calls it. It
- * serves a worker that it does not trust: it verifies who is on a connection itself, remembers what
- * they were allowed, and takes nothing from the worker but the name of what it gave it.
+ * The privileged half of one worker, as in OpenSSH's privilege separation. It serves a worker that
+ * it does not trust: it verifies by itself which user is on a connection, remembers the
+ * authorizations, and accepts from the worker only names of things that it gave to it.
  */
 export class Monitor implements Broker {
   readonly #deps: MonitorDeps
@@ -102,7 +102,7 @@ export class Monitor implements Broker {
   readonly #sessions: SessionMonitor
   readonly #forwards: ForwardMonitor
   #logins = 0
-  /** Left by a worker that is no more, and not yet ended on record. */
+  /** Sessions of a worker that has ended; they are not ended on record yet. */
   #unended: readonly Unended[] = []
   #isLost = false
 
@@ -150,12 +150,15 @@ export class Monitor implements Broker {
     return this.#sessions.has(session)
   }
 
-  /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
+  /** An operator or a removed right has ended the session: only its end is still processed. */
   kill(session: SessionId, reason: string): void {
     this.#sessions.kill(session, reason)
   }
 
-  /** The worker says what is durable of a recording. Of a session that it does not have, nothing. */
+  /**
+   * The worker reports which part of a recording is durable. Does nothing for a session that it
+   * does not have.
+   */
   recorded(id: ConnectionId, session: SessionId, point: RecordingPoint): void {
     const state = this.#connections.find(id)
     if (state?.sessions.has(session)) this.#deps.access.witnessRecording(session, point)
@@ -170,7 +173,7 @@ export class Monitor implements Broker {
     return this.#forwards.has(forward)
   }
 
-  /** Keeps in memory what a client asks to do to files. Throws RequestForged. */
+  /** Keeps in memory the file operations that a client asks for. Throws RequestForged. */
   noteFiles(id: ConnectionId, session: SessionId, notes: FileNotes): void {
     this.#sessions.noteFiles(id, session, notes)
   }
@@ -222,7 +225,7 @@ export class Monitor implements Broker {
     state.isClosed = true
     state.admitted.release()
     this.#deps.metrics.connections.dec()
-    // What goes through it ends with it, and sooner than the worker may say.
+    // The session's forwards end with it, before the worker reports it.
     for (const inner of state.inner) this.close(inner)
     if (state.outer !== undefined) this.#connections.find(state.outer.id)?.inner.delete(id)
     const { identity } = state
@@ -276,7 +279,10 @@ export class Monitor implements Broker {
     return clientOf(identity, !state.isCounted)
   }
 
-  /** Who may open a target may learn that it is one; to everybody else it is a place like any other. */
+  /**
+   * A user who may open a target may learn that it is one. For all other users it is an address
+   * like any other.
+   */
   async openJump(id: ConnectionId, destination: Destination): Promise<Jump | Denial | undefined> {
     const { access, jumpCertificates } = this.#deps
     const state = this.#connections.require(id)
@@ -300,7 +306,10 @@ export class Monitor implements Broker {
     return { connection: inner, target: target.name, certificate }
   }
 
-  /** Who is on the outer connection has proved it there; here they only say as whom they come. */
+  /**
+   * The user of the outer connection has logged in there; the inner user name only chooses the
+   * login.
+   */
   async enterJump(inner: ConnectionId, user: string): Promise<Client | Denial> {
     const state = this.#connections.require(inner)
     const { outer } = state
@@ -362,7 +371,7 @@ export class Monitor implements Broker {
     const state = this.#connections.require(id)
     const { named } = state
     const identity = requireIdentity(state)
-    // What the user name said was signed: nobody chooses anew.
+    // The signed user name named the target: no other target may be chosen.
     if (target !== undefined && named?.target !== undefined) {
       throw new RequestForged('another target')
     }
@@ -378,8 +387,8 @@ export class Monitor implements Broker {
   }
 
   /**
-   * The worker is no more: what it had open is ended on record, with what is left of its recordings.
-   * Rejects when that cannot be written now; it is then to be called again.
+   * The worker has ended: ends its sessions on record, with their remaining recordings. Rejects
+   * when that cannot be written now; call it again later.
    */
   async lost(): Promise<void> {
     this.#isLost = true

@@ -204,7 +204,7 @@ export class SessionMonitor {
       try {
         await this.#forwards.closeOf(state, session)
       } catch (err) {
-        // The session ends whether or not that can be said of what was open in it.
+        // The session ends even if the ends of its forwards and files cannot be written.
         log.error({ err, session }, 'forwards of a session could not be ended on record')
       }
       try {
@@ -217,7 +217,10 @@ export class SessionMonitor {
     })
   }
 
-  /** The worker is no more: tells what its sessions did to files. What cannot be told now is tried again. */
+  /**
+   * The worker has ended: logs the file operations of its sessions. Operations that cannot be
+   * logged now are tried again.
+   */
   filesLost(): Promise<void> {
     return this.#files.lost()
   }

@@ -10,8 +10,8 @@ const name = /^[a-z0-9][a-z0-9-]{0,31}$/
 const login = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/
 
 /**
- * Reads a user name. undefined when it is none of ours: such a name is then treated just like an
- * unknown tenant, so that a stranger learns nothing from the difference.
+ * Reads a user name. undefined: the name has no valid form. Such a name is treated like an unknown
+ * tenant, so that a stranger cannot see the difference.
  */
 export function parseUsername(text: string): Username | undefined {
   const [tenant = '', target, account, ...rest] = text.split('+')

@@ -1,6 +1,6 @@
 import { CodedError } from '../../errors.ts'
 
-/** Somebody with the right to do so ended the session. */
+/** An operator, or the loss of a right, ended the session. */
 export class SessionKilled extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_SESSION_KILLED'
@@ -22,7 +22,7 @@ export class TooManyForwards extends CodedError {
   }
 }
 
-/** What was to be asked has in it what no honest client or target sends: it is not asked. */
+/** The call has data that no honest client or target sends, so it is not made. */
 export class CallRefused extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_TOO_LARGE'

@@ -12,18 +12,19 @@ const headBytes = 4
 export interface PipeHandlers {
   /** One message, of so many bytes. */
   received(message: unknown, bytes: number): void
-  /** What came is no message. Nothing is read any more. */
+  /** The data was not a message. Reading stops. */
   failed(why: string): void
   /** The other side has hung up. */
   ended(): void
 }
 
 /**
- * Messages between two processes, of which one does not believe the other: four bytes of length, then
- * as much JSON, in which bytes are `{"base64": …}`.
+ * Messages between two processes, where one does not trust the other: four bytes of length, then
+ * that many bytes of JSON, in which bytes are `{"base64": …}`.
  *
- * Node's own channel to a child is not for that: what is no message there ends the process that reads
- * it, what is announced large is waited for, and its format was never meant to be read from enemies.
+ * Node's own channel to a child is not suitable: bytes that are not a message end the process that
+ * reads them, a large announced length is waited for, and its format was not made for hostile
+ * input.
  */
 export class MessagePipe {
   readonly #stream: Duplex
@@ -45,7 +46,7 @@ export class MessagePipe {
       this.#resume()
       handlers.ended()
     })
-    // What follows is the close.
+    // The next event is the close.
     stream.on('error', () => stream.destroy())
   }
 
