@@ -56,7 +56,7 @@ class FairQueue<Item> {
   }
 }
 
-/** Owners who give no name share one line. */
+/** Owners without a name share one line. */
 const unnamed: TurnOwner = { tenant: '', user: '' }
 
 /**
@@ -88,8 +88,8 @@ export class Turns {
   }
 
   /**
-   * Resolves when the turn begins. It ends when the answer is disposed of; to do that twice changes
-   * nothing. Rejects with the reason of the signal where that is aborted first.
+   * Resolves when the turn begins. The turn ends when the result is disposed of; a second disposal
+   * changes nothing. Rejects with the reason of the signal if it is aborted first.
    */
   async take(owner: TurnOwner = unnamed, signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted()
@@ -131,7 +131,7 @@ export class Turns {
     }
   }
 
-  /** Works without an owner compete with nobody. */
+  /** Work without an owner does not compete with others. */
   #mayHold(tenant: string): boolean {
     if (tenant === unnamed.tenant) return true
     return this.#free > this.#atOnce / 3 || (this.#held.get(tenant) ?? 0) < this.#free

@@ -74,7 +74,10 @@ function isAlive(owner) {
   return startOf(pid) === start
 }
 
-/** When a process started, in ticks since boot; '' for one that is gone, or where none of this is told. */
+/**
+ * When a process started, in ticks since boot; '' for one that has ended, or if the system does not
+ * tell.
+ */
 function startOf(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -85,7 +88,9 @@ function startOf(pid) {
   }
 }
 
-/** Of two that find the same dead lock, one renames it; what it renamed is looked at once more. */
+/**
+ * If two processes find the same dead lock, one renames it; the renamed lock is checked once more.
+ */
 function takeAway(path, dead) {
   const aside = `${path}-${process.pid}`
   try {

@@ -17,8 +17,8 @@ export function userOfPrincipal(principal: string): string | undefined {
 }
 
 /**
- * The one principal with which we log in to an account on a target. It tells nothing to the reader of a
- * log, and is valid on no other target and for no other account.
+ * The one principal with which we log in to an account on a target. It shows a reader of a log no
+ * names, and is valid on no other target and for no other account.
  */
 export function targetPrincipal(tenant: TenantId, target: string, login: string): string {
   const hash = createHash('sha256').update(`vaultterm principal\0${tenant}\0${target}\0${login}`)

@@ -69,7 +69,10 @@ export async function setAuthorityState(
   )
 }
 
-/** So many serials, up to the last, of the generation that is in this state; undefined when there is none. */
+/**
+ * Takes a number of serials, up to the last, of the generation that is in this state; undefined if
+ * there is none.
+ */
 export function takeSerials(
   tx: WriteTx,
   kind: CertificateKind,

@@ -16,7 +16,7 @@ export type HostKeySource = { readonly file: string } | 'scan'
 
 const scanMs = 10_000
 
-/** Said after a scan: the answer is proved by nothing. */
+/** Printed after a scan: the answer is not proved. */
 export const compareHostKeys =
   'Compare these with what the host itself prints: ssh-keygen -lf /etc/ssh/ssh_host_….pub'
 

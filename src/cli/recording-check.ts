@@ -7,7 +7,7 @@ import { CheckFailed, NotFound } from './errors.ts'
 import { openRecordingFile } from './input.ts'
 import { findRecordingEvent, type RecordingEvent } from './recording-event.ts'
 
-/** What a recording is, and what a log says of it. */
+/** A recording and its fields on the log. */
 export interface CheckedRecording {
   /** undefined where it was not read, because its length is another one. */
   readonly sha256: string | undefined
@@ -16,7 +16,7 @@ export interface CheckedRecording {
   readonly problem: string | undefined
 }
 
-/** Compares a recording, by its session id or as a file, with the log and with what was witnessed of it. */
+/** Compares a recording, by its session id or as a file, with the log and with its witness. */
 export async function verifyRecording(
   product: CliProduct,
   subject: string,

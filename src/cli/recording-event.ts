@@ -9,7 +9,7 @@ export interface RecordingEvent {
   readonly session: string
   readonly recordingSha256: string
   readonly recordingBytes: number | undefined
-  /** Over all that was witnessed while it grew; undefined where nothing was. */
+  /** The chain over all witnessed points; undefined without a witness. */
   readonly recordingChain: string | undefined
   /** It was found to be changed when it was recovered. */
   readonly isTampered: boolean

@@ -48,9 +48,9 @@ export function homePaths(home: string): HomePaths {
 }
 
 /**
- * Makes the home if it does not exist, and takes it for this process. Waits at most waitMs for a
- * process that has it. Other processes that find it in use report `what`. Throws HomeUnusable,
- * HomeInUse, FileUntrusted.
+ * Makes the home if it does not exist, and takes it for this process. Waits at most waitMs for
+ * another process that has it. Other processes that find it in use report `what`. Throws
+ * HomeUnusable, HomeInUse, FileUntrusted.
  */
 export async function claimHome(
   path: string,

@@ -9,8 +9,9 @@ import { PostgresServerFailed } from './errors.ts'
 /**
  * How the server programs run here. They refuse to run as root, so root has to look for a way:
  *
- * - `self`: as the current user, who is not root.
- * - `namespace`: in a user namespace that calls us nobody. Files stay ours. Containers may deny it.
+ * - `self`: as the current user, if it is not root.
+ * - `namespace`: in a user namespace in which we are nobody. Files stay ours. Containers may deny
+ *   it.
  * - `nobody`: as the user nobody, who owns the cluster, and who gets a copy of the programs when
  *   they lie where only root may read. The cluster may lie anywhere: it is the working directory
  *   before root is given up, and is only ever named as that.

@@ -21,7 +21,7 @@ export interface PostgresLogin {
   readonly database: string
 }
 
-/** A Postgres server of our own: a child process that listens on a unix socket and nowhere else. */
+/** A Postgres server of our own: a child process that listens only on a unix socket. */
 export interface PostgresServer {
   readonly pid: number
   /** The superuser's connection to the database `postgres`. */
@@ -129,7 +129,7 @@ function flags(socketDirectory: string, { settings }: PostgresServerOptions): st
   const all = {
     listen_addresses: '',
     unix_socket_directories: socketDirectory,
-    // A statement may hold what a log must not.
+    // A statement may have text that must not be in a log.
     log_min_error_statement: 'panic',
     log_error_verbosity: 'terse',
     log_line_prefix: '',
@@ -143,7 +143,7 @@ async function createCluster(
   { directory, superuserPassword, settings }: PostgresServerOptions,
   data: string,
 ): Promise<void> {
-  // Made aside and renamed: a crash on the way leaves nothing that looks like a cluster.
+  // Made aside and renamed: after a crash on the way there is no half-made cluster.
   const draft = join(directory, 'data.new')
   await rm(draft, { recursive: true, force: true })
   await mkdir(draft, { mode: 0o700 })
@@ -233,7 +233,7 @@ async function isMissing(path: string): Promise<boolean> {
 async function createSocketDirectory(directory: string, posture: Posture): Promise<string> {
   const near = join(directory, 'socket')
   const fits = Buffer.byteLength(join(near, socketName)) <= socketPathMax
-  // Nobody cannot go through a directory of root's, so its socket cannot lie there.
+  // The user nobody cannot enter a directory of root's, so its socket cannot be there.
   if (fits && posture.name !== 'nobody') {
     await keepPrivateDirectory(near)
     return near

@@ -13,8 +13,8 @@ import { createScratch, removeScratch } from './scratch.ts'
 import { followLines, goneFrom, isGone, stopProcess } from './server-process.ts'
 
 /**
- * A Redis (or Valkey) server of our own that keeps nothing on disk. It listens on a unix socket in a
- * directory that only we can enter: on a port, another local user could listen first.
+ * A Redis (or Valkey) server of our own that stores nothing on disk. It listens on a unix socket in
+ * a directory that only we can enter: on a port, another local user could listen first.
  */
 export interface RedisServer {
   readonly pid: number

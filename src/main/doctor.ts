@@ -164,7 +164,7 @@ async function vault({ vault: store }: Opened): Promise<string> {
 /** How many logs a finding names. */
 const namedMax = 5
 
-/** Compares every log with what was signed of it, and with what this node remembers of that. */
+/** Compares every log with its signed checkpoints, and with the heads that this node remembers. */
 async function auditLogs({ audit, tenants }: Opened): Promise<string> {
   const logs = [{ id: systemTenant, slug: 'the platform' }, ...(await tenants.list())]
   const wrong: string[] = []

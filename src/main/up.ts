@@ -60,7 +60,10 @@ export function up(options: {
   })
 }
 
-/** The demo target is a shell on this machine. Its log line is for those who see no page. */
+/**
+ * The demo target is a shell on this machine. The log line is for operators who do not see the
+ * page.
+ */
 function warnOfDemo({ shellUser, target, slug }: Demo, config: Config, log: Log): void {
   const remedy = `vaultterm target remove ${slug} ${target}`
   const reachable = !isLoopback(config.ssh)
@@ -77,7 +80,7 @@ function warnOfDemo({ shellUser, target, slug }: Demo, config: Config, log: Log)
   }
 }
 
-/** People who try it on this machine must not lock themselves out. */
+/** Users who try it on this machine must not lock themselves out. */
 function exemptThisMachine(config: Config): Config {
   const { limits } = config
   const exempt = limits.penalties.exempt ?? ['127.0.0.0/8', '::1']

@@ -13,7 +13,7 @@ export class RecorderFull extends CodedError {
   }
 }
 
-/** What was seen could not be put on record. */
+/** Output could not be put on record. */
 export class RecordingFailed extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_RECORDER_FAILED'

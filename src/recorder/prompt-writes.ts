@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 
-/** What waits for the disk is longer than that, and better done by a thread. */
+/** A longer write waits for the disk, so a thread does it better. */
 const promptBytesMax = 16 * 1024
 /** A write to the page cache takes some microseconds: a disk that makes it wait is busy. */
 const slowMs = 5
@@ -30,7 +30,7 @@ export class PromptWrites {
     this.#nowMs = nowMs
   }
 
-  /** Writes what it can of bytes, and answers how much that was. Throws what the system says. */
+  /** Writes as many bytes as it can, and returns their number. Throws the system's error. */
   write(fd: number, bytes: Buffer, write: typeof writeSync = writeSync): number {
     if (!this.#isLocal || bytes.length > promptBytesMax) return 0
     const beganMs = this.#nowMs()

@@ -37,8 +37,8 @@ export interface Place {
   readonly version: number
   readonly kind: EnvelopeKind
   /**
-   * The public text that belongs to the value, whole; '' where there is none. With it the envelope
-   * is BVE2, without it BVE1.
+   * The public text that belongs to the value, whole; '' if it has none. With this field the
+   * envelope is BVE2, without it BVE1.
    */
   readonly publicText?: string
 }

@@ -149,7 +149,7 @@ async function readGuarded(path: string, into: Buffer): Promise<number> {
   }
 }
 
-/** One line of base64. Raw bytes are refused: 32 of them could as well be somebody's password. */
+/** One line of base64. Raw bytes are refused, because 32 of them could also be a password. */
 function decodeKey(path: string, text: Buffer): Buffer {
   const key = secretBuffer(32)
   if (readBase64(withoutLineEnd(text), key)) return key

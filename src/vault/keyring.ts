@@ -77,7 +77,7 @@ export function sealRecord(
 
 /**
  * Opens the record of a place for one use. The payload and every key on the way to it are wiped
- * when use has ended, so nothing of it may be kept.
+ * after use, so use must not keep any part of it.
  */
 export function useRecord<T>(
   kek: Kek,

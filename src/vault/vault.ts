@@ -18,8 +18,8 @@ export interface Vault {
   /** Makes admin_ssh and tenant_ssh where they are missing; audited. Takes seconds, off the main thread. */
   createSshKeys(tenant: TenantId): Promise<void>
   /**
-   * The public half of a key pair, checked against what the vault made. Throws RecordChanged, and
-   * VaultSealed while nothing can be checked.
+   * The public half of a key pair, checked against the vault's private half. Throws RecordChanged,
+   * and VaultSealed while it cannot be checked.
    */
   describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription>
   /** Promises one signature, for one login of one session, for at most a minute. */
@@ -36,8 +36,8 @@ export interface Vault {
   /** Makes the key of a certificate authority when it is missing; audited. Gives its public half. */
   createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
   /**
-   * Whether a public key, as on the wire, is the one that the vault made for an authority. Another
-   * one is reported. Reads through tx, once in a process. Throws VaultSealed.
+   * Whether a public key, as on the wire, is the one that the vault made for an authority. A
+   * different one is reported. Reads through tx, once in a process. Throws VaultSealed.
    */
   isAuthorityKey(
     tx: ReadTx,

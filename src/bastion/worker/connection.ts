@@ -24,7 +24,9 @@ const resourceShortage = 4
 
 /** So many sessions of one connection are started at a time: the database is everybody's. */
 const startsMax = 4
-/** So many refused channels of one connection are on the log: whoever asks on learns nothing new. */
+/**
+ * This number of refused channels of one connection is on the log; further ones tell nothing new.
+ */
 const refusalLinesMax = 20
 const forwardRequests = new Set([
   'tcpip-forward',
@@ -96,7 +98,7 @@ export class ClientConnection {
     })
     connection.onChannelOpen = (open) => this.#opened(open)
     connection.onGlobalRequest = (request) => {
-      // What a client promises not to do, whoever takes it over must not do either.
+      // A promise of the client binds everybody who takes the client over.
       const promised = request.name === 'no-more-sessions@openssh.com'
       if (promised) this.#noMoreSessions = true
       if (!forwardRequests.has(request.name)) return request.reply(promised)
@@ -144,7 +146,7 @@ export class ClientConnection {
       return background(this.#forwards.openDirect(open), this.#log, 'a direct channel')
     }
     if (open.type !== 'session') return this.#refuse(open)
-    // A channel that is closed before its session has started still costs what the start costs.
+    // A channel that is closed before its session has started still costs a full start.
     if (this.#sessions.size >= this.#deps.limits.channelsPerConnectionMax) {
       return open.reject(resourceShortage, 'vaultterm: too many sessions on this connection')
     }
@@ -168,7 +170,7 @@ export class ClientConnection {
         mayHavePty: bounds?.permits.includes('permit-pty') ?? true,
         forceCommand: bounds?.forceCommand,
         connection: this.#id,
-        // Asked for each session anew: what was allowed an hour ago may not be now.
+        // Authorized anew for each session: the right of an hour ago may be gone.
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
         permitLoan: (kind) => this.#deps.broker.permitLoan(this.#id, kind),
         choices: (query) => this.#deps.broker.choices(this.#id, query),
@@ -260,7 +262,7 @@ export class ClientConnection {
   }
 }
 
-/** A short name for what somebody was told, by which the log has more of it. */
+/** A short id in a message to a user; the log has the details under this id. */
 export function requestId(): string {
   return randomBytes(6).toString('hex')
 }

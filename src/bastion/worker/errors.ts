@@ -1,6 +1,6 @@
 import { CodedError, type ErrorCode } from '../../errors.ts'
 
-/** The target could not be reached: nothing answered at its address. */
+/** The target could not be reached: its address did not answer. */
 export class TargetUnreachable extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_TARGET_UNREACHABLE'
@@ -18,7 +18,7 @@ export class TargetRefusedKey extends CodedError {
   readonly code = 'ERR_TARGET_REFUSED_KEY'
 }
 
-/** The target accepted the login and then would not do what was asked. */
+/** The target accepted the login and then refused the request. */
 export class TargetRefused extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_TARGET_REFUSED'
@@ -75,7 +75,7 @@ export class HostKeysRenewed extends CodedError {
   }
 }
 
-/** The main process said no: what it said is for the person. */
+/** The main process refused; its message is for the user. */
 export class Refused extends CodedError {
   readonly kind = 'denied'
   readonly code: ErrorCode
@@ -96,7 +96,7 @@ export class ForwardEnded extends CodedError {
   }
 }
 
-/** What went through an SFTP session cannot be watched, so the session ended. */
+/** The data of an SFTP session cannot be watched, so the session ended. */
 export class SftpUnreadable extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_SFTP_UNREADABLE'
@@ -106,7 +106,7 @@ export class SftpUnreadable extends CodedError {
   }
 }
 
-/** What was done to files could not be put on record, so the session ended. */
+/** File operations could not be put on record, so the session ended. */
 export class FilesUnlogged extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_AUDIT_FAILED'

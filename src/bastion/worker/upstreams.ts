@@ -28,7 +28,7 @@ interface Upstream {
 export interface TargetSession {
   readonly channel: Channel
   readonly upstream: Connection
-  /** The session needs it no longer: it makes room for another one. Calling it again does nothing. */
+  /** The session no longer needs it: it makes room for another one. A second call does nothing. */
   release(): void
 }
 
@@ -129,7 +129,7 @@ export class Upstreams {
     }
   }
 
-  /** Whether a refused open says nothing about the target as a whole, but only about one connection. */
+  /** Whether a refused open concerns only this connection, and not the target as a whole. */
   #isFullOrClosed(err: unknown, upstream: Upstream, need: UpstreamNeed): boolean {
     if (err instanceof ChannelOpenRefused) {
       upstream.sessionsMax = Math.min(upstream.sessionsMax, upstream.sessions)

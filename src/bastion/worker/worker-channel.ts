@@ -22,7 +22,7 @@ interface Caller {
   isKept: boolean
 }
 
-/** Connections on which nobody has logged in count as one tenant, and each as a user of it. */
+/** Connections without a login count as one tenant, and each as a user of it. */
 const strangers = 'strangers'
 
 /**

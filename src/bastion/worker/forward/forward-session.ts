@@ -33,7 +33,7 @@ export class ForwardSession {
     this.session = session
   }
 
-  /** On record, and not yet open: whoever ends it must not have to wait for its target. */
+  /** On record, and not open yet: to end it, nobody must have to wait for its target. */
   static async start(context: ForwardContext, kind: ChannelKind): Promise<ForwardSession> {
     const { deps, connection, clientIdent } = context
     const answer = await deps.broker.authorize(connection, kind)
@@ -58,7 +58,7 @@ export class ForwardSession {
     return this.#upstream
   }
 
-  /** Throws what a dial throws, and what it was ended with. */
+  /** Throws the errors of a dial, and the reason with which it was ended. */
   async open(): Promise<void> {
     const { authorization, session } = this
     const { deps, connection } = this.#context
@@ -86,7 +86,7 @@ export class ForwardSession {
     await forward.open(request, ends, closed)
   }
 
-  /** Ends what is open in it, or its dial, for a reason. Resolves when its end is on record. */
+  /** Ends its open forwards, or its dial, with a reason. Resolves when its end is on record. */
   end(outcome: string, reason: CodedError = new ForwardEnded()): Promise<void> {
     this.#recorded ??= this.#end(outcome)
     this.#ended.abort(reason)

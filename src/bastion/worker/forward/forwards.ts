@@ -43,8 +43,8 @@ export interface ForwardsOptions extends Omit<ForwardContext, 'channels'> {
 }
 
 /**
- * What a client has besides its sessions: ways from its side to where its target can reach, and
- * back. None leaves from here, and each is asked about by itself.
+ * The forwards of a client: ways from its side to hosts that its target can reach, and back. No
+ * connection leaves from the bastion itself, and each forward is authorized by itself.
  */
 export class Forwards {
   readonly #options: ForwardsOptions
@@ -68,7 +68,7 @@ export class Forwards {
     this.#listeners = new Listeners(this.#context)
   }
 
-  /** 1 while anything is open: what is worth waiting for before the process ends. */
+  /** 1 while a forward is open: then the process waits before it ends. */
   get busy(): number {
     return this.#open > 0 ? 1 : 0
   }
@@ -169,7 +169,7 @@ export class Forwards {
     }
   }
 
-  /** Ends one that is not allowed any more; its session and the others go on. */
+  /** Ends a forward that is no longer allowed; its session and the other forwards go on. */
   endForward(forward: string, reason: string): void {
     const channel = this.#channels.get(forward)
     if (channel === undefined) return
@@ -235,7 +235,7 @@ export class Forwards {
     if (this.#sessions.get(kind) === opening) this.#sessions.delete(kind)
   }
 
-  /** closed is for when what was opened has closed; what was not opened is over at once. */
+  /** closed is called when the opened channel has closed; if none was opened, at once. */
   async #counted(work: (closed: () => void) => Promise<void>): Promise<void> {
     if (this.#open >= this.#options.deps.limits.forwardsPerConnectionMax)
       throw new TooManyForwards()
@@ -251,7 +251,7 @@ export class Forwards {
 
   #refuse(open: ChannelOpen, err: unknown): void {
     if (err instanceof ChannelOpenRefused) {
-      // The target's own answer, which is what the client would have got there.
+      // The target's own answer: the client would have got the same one there.
       return open.reject(err.reason, printable(err.text))
     }
     if (err instanceof WireError) return open.reject(connectFailed, 'vaultterm: malformed')

@@ -62,7 +62,7 @@ export class Listeners {
     return [(await inTime(listener.session.upstream.globalRequest(name, payload, true))) !== false]
   }
 
-  /** A session is over: its target is told to stop listening for it. */
+  /** A session is over: its target is asked to stop listening for it. */
   drop(session: ForwardSession): void {
     for (const listener of this.#listeners) if (listener.session === session) unlisten(listener)
     this.#listeners = this.#listeners.filter((one) => one.session !== session)

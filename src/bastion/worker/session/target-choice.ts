@@ -11,7 +11,7 @@ export interface Chosen {
 }
 
 const escapeMs = 100
-/** A person who does nothing is waited for so long. */
+/** How long an idle user is waited for. */
 const idleMs = 10 * 60_000
 /** Terminals that know how to draw. Others get a list with numbers. */
 const drawing =
@@ -19,13 +19,15 @@ const drawing =
 
 /** Has a person choose a target on their terminal. Bytes come in by input(). */
 export class TargetChoice {
-  /** Undefined when they left, or did nothing for too long. Rejects when a page cannot be loaded. */
+  /**
+   * Undefined when the user left, or was idle for too long. Rejects when a page cannot be loaded.
+   */
   readonly chosen: Promise<Chosen | undefined>
   readonly #settle: PromiseWithResolvers<Chosen | undefined>
   readonly #channel: Channel
   readonly #picker: Picker
   readonly #load: (query: ChoiceQuery) => Promise<ChoicePage>
-  /** Bytes that wait for a page. The client can send no more than a window of them. */
+  /** Bytes that wait for a page. The client can send at most one window of them. */
   #held: Buffer | undefined
   #isLoading = false
   #escapeTimer: NodeJS.Timeout | undefined

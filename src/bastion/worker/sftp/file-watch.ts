@@ -10,7 +10,10 @@ import { sftpVersion } from './packet.ts'
 import { SftpWatch } from './sftp-watch.ts'
 
 export interface FileWatchOptions {
-  /** Tells the main process what the client asks for, and how far transfers are, to keep in memory. */
+  /**
+   * Reports to the main process the client's requests and the progress of transfers, to keep in
+   * memory.
+   */
   note(notes: FileNotes): Promise<void>
   /** Puts operations on the log. They are there when this resolves. */
   record(operations: readonly FileOperation[]): Promise<void>
@@ -43,7 +46,7 @@ export class FileWatch implements Watch {
   readonly #options: FileWatchOptions
   readonly #files: FileLog
   readonly #sftp: SftpWatch
-  /** From the client, and not looked at yet. */
+  /** Data from the client that was not inspected yet. */
   readonly #incoming: { readonly chunk: Buffer; readonly forward: () => void }[] = []
   readonly #up = new InOrder()
   readonly #down = new InOrder()
@@ -97,7 +100,10 @@ export class FileWatch implements Watch {
     this.#look()
   }
 
-  /** The recording has it, and a transfer needs little of it: nobody can use it to see file contents. */
+  /**
+   * The recording has this data. A transfer needs little of it, so its size is limited: otherwise
+   * file contents could pass here unwatched.
+   */
   aside(chunk: Buffer): boolean {
     this.#asideBytes += chunk.length
     if (this.#asideBytes <= asideBytesMax) return !this.#hasFailed
@@ -135,8 +141,8 @@ export class FileWatch implements Watch {
   }
 
   /**
-   * Offers the target version 3 where the client offers a later one as well: the two would otherwise
-   * agree on packets that nobody can read here.
+   * Offers the target version 3 if the client offers a later one: the two would otherwise agree on
+   * packets that this code cannot read.
    */
   #agreeOnVersion(chunk: Buffer): void {
     for (let at = Math.max(versionStart, this.#upBytes); at < initBytes; at++) {

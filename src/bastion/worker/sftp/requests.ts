@@ -5,7 +5,7 @@ import { SftpUnreadable } from '../errors.ts'
 import type { AnswerShape } from './answers.ts'
 import { readExtensionName, readHandle, readPath, requestType, skipAttributes } from './packet.ts'
 
-/** Something that is done to names, and what the log says about it. */
+/** An operation on names, with its fields for the log. */
 export type Act = Omit<FileOperation, 'number' | 'code'>
 
 /** A request of a client, after its id. */
@@ -157,7 +157,7 @@ function withAttributes(op: FileOperation['op'], reader: Reader, extension?: str
   return { ask: 'act', answer: 'status', act }
 }
 
-/** The payload may say anything: its digest is told. */
+/** The payload may have any contents: its digest is logged. */
 function withPayload(extension: string, answer: AnswerShape, reader: Reader): Request {
   const payload = reader.bytes(reader.left)
   const sha256 = createHash('sha256').update(payload).digest('hex')

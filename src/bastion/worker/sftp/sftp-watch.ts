@@ -8,7 +8,7 @@ import { type Act, type Request, readRequest } from './requests.ts'
 import { SftpFrames, type SftpSink } from './sftp-frames.ts'
 import { Transfer } from './transfer.ts'
 
-/** Where a watch tells what it sees. Paths are the raw bytes. */
+/** The receiver of a watch's reports. Paths are the raw bytes. */
 export interface SftpEvents {
   /** The client asks for it. The target has not seen the request yet. */
   asked(operation: FileOperation): void
@@ -16,16 +16,16 @@ export interface SftpEvents {
   done(operation: FileOperation): void
 }
 
-/** Above either, no more of the client's bytes should be read. */
+/** Above either limit, the client's bytes should not be read. */
 const busyPending = 1024
 const busyPathBytes = 1_048_576
-/** One read brings no more than this. */
+/** One read brings at most this. */
 const pendingMax = 32_768
 const pathBytesMax = 16 * 1_048_576
 
 /** One way of the stream. */
 interface Way extends SftpSink {
-  /** Nothing more comes of it. */
+  /** No further data comes. */
   end(): void
 }
 
@@ -53,10 +53,10 @@ interface Destination {
 }
 
 /**
- * Watches both ways of an SFTP session, and tells each operation on a file: when the client asks, and
- * when the target answers. It changes nothing. Throws SftpUnreadable for bytes that are no SFTP of
- * version 3, and for answers that their requests do not allow: VaultTerm lets through only what it
- * can put on the log.
+ * Watches both ways of an SFTP session, and reports each operation on a file: when the client asks,
+ * and when the target answers. It changes no byte. Throws SftpUnreadable for bytes that are not
+ * SFTP version 3, and for answers that their requests do not allow: VaultTerm passes only data that
+ * it can put on the log.
  */
 export class SftpWatch {
   readonly files = new OpenFiles()
@@ -97,11 +97,11 @@ export class SftpWatch {
     this.#down.push(chunk, this.#answers)
   }
 
-  /** Nothing more comes: tells what was not answered, and what was left open. */
+  /** No further data comes: reports requests without an answer, and open files. */
   end(): void {
     this.#requests.end()
     this.#answers.end()
-    // The target may have done what it has not answered.
+    // The target may have carried out a request that it did not answer.
     for (const pending of this.#pending.values()) {
       if ('operation' in pending) {
         this.#events.done({ ...pending.operation, state: 'interrupted' })
@@ -318,7 +318,7 @@ export class SftpWatch {
   }
 }
 
-/** Requests that ask about a name and get nothing but attributes. They are counted, not told singly. */
+/** Requests about a name that get only attributes. They are counted, not reported one by one. */
 class LookUps {
   count = 0
   /** Of the requests and of their answers. */
