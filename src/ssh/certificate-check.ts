@@ -8,7 +8,7 @@ import { Reader } from './wire.ts'
 /** A critical option that a certificate may have here, given that its user keeps to it. */
 export type CriticalOption = 'force-command' | 'source-address' | 'verify-required'
 
-/** What a certificate is wanted for. */
+/** The intended use of a certificate. */
 export interface CertificateUse {
   /** The CA keys that are believed, as on the wire: no other key, and none by its fingerprint. */
   readonly authorities: readonly Buffer[]
@@ -23,15 +23,15 @@ export interface CertificateUse {
   readonly knownOptions: readonly CriticalOption[]
 }
 
-/** What somebody who was let in with a certificate is bound to, whatever else they prove. */
+/** The restrictions of a login by certificate, whatever else the user proves. */
 export interface CertificateRestrictions {
   /** The only command that may run, in place of whatever is asked for. */
   readonly forceCommand?: string
-  /** The `permit-…` extensions: what is not here is not permitted. */
+  /** The `permit-…` extensions: other rights are not permitted. */
   readonly extensions: ReadonlySet<string>
   /** The security key must say that it knew its holder. */
   readonly requireUserVerification: boolean
-  /** The security key must say that it was touched. False for keys that are none. */
+  /** The security key must state that it was touched. False for other keys. */
   readonly requireTouch: boolean
 }
 
@@ -48,10 +48,10 @@ const permissions = [
 ]
 
 /**
- * Whether a certificate is good for this use, by everything that can be known from it: what is left
- * is that whoever presents it holds the certified key. There is no other function that decides this.
+ * Whether a certificate is good for this use, by everything that can be known from it. The only
+ * fact left to prove is that its presenter holds the certified key. No other function decides this.
  *
- * A problem is for the log: strangers are told nothing.
+ * A problem is for the log: strangers get no reason.
  */
 export function checkCertificate(
   certificate: Certificate,
@@ -68,7 +68,7 @@ export function checkCertificate(
   return { restrictions: restrictionsOf(certificate) }
 }
 
-/** Nothing in a certificate means anything until its signature is known to be of a pinned key. */
+/** No field of a certificate counts until its signature is known to be by a pinned key. */
 function refuseAuthority(
   { signatureKey, signature, toBeSigned }: Certificate,
   authorities: readonly Buffer[],
@@ -110,7 +110,7 @@ function refuseOptions(certificate: Certificate, use: CertificateUse): string | 
   }
   const known: readonly string[] = use.knownOptions
   for (const [name, value] of criticalOptions) {
-    // A value that the parser did not read is that of an option that nobody here can keep to.
+    // A value that the parser did not read belongs to an option that this code cannot enforce.
     if (!known.includes(name) || typeof value !== 'string') {
       return 'the certificate has an unknown critical option'
     }

@@ -3,7 +3,7 @@ import { decodePublicKey } from './public-key.ts'
 import { decodeSignature } from './signature.ts'
 import { Reader, WireError, Writer } from './wire.ts'
 
-/** Whom a certificate speaks for: somebody who logs in, or a host that is logged in to. */
+/** The subject of a certificate: a user who logs in, or a host. */
 export type CertificateKind = 'user' | 'host'
 
 /**
@@ -12,30 +12,30 @@ export type CertificateKind = 'user' | 'host'
  */
 export type CertificateOptions = ReadonlyMap<string, Buffer | string>
 
-/** What a CA key signs: PROTOCOL.certkeys of OpenSSH. */
+/** The fields that a CA key signs: PROTOCOL.certkeys of OpenSSH. */
 export interface CertificateFields {
-  /** Random, so that nobody who asks for a certificate can foresee what is hashed. */
+  /** Random, so that a person who asks for a certificate cannot foresee the hashed bytes. */
   readonly nonce: Buffer
   /** The certified key, in the same form as one without a certificate. */
   readonly publicKey: Buffer
   readonly serial: bigint
   readonly kind: CertificateKind
-  /** What servers print in their logs about whoever logs in with it. */
+  /** Servers print it in their logs for each login with the certificate. */
   readonly keyId: string
   readonly principals: readonly string[]
   /** Seconds since 1970; valid from this one on. */
   readonly validAfter: bigint
   /** Seconds since 1970; valid until the one before it. */
   readonly validBefore: bigint
-  /** Whoever does not know one of these must refuse the certificate. */
+  /** A reader that does not know one of these must refuse the certificate. */
   readonly criticalOptions: CertificateOptions
-  /** Whoever does not know one of these ignores it. */
+  /** A reader that does not know one of these ignores it. */
   readonly extensions: CertificateOptions
   /** The CA key, as on the wire. */
   readonly signatureKey: Buffer
 }
 
-/** A well-formed certificate. Nothing in it is true before checkCertificate says so. */
+/** A well-formed certificate. Trust no field before checkCertificate accepts it. */
 export interface Certificate extends CertificateFields {
   readonly type: string
   readonly blob: Buffer
@@ -55,7 +55,7 @@ const keyIdLengthMax = 1024
 const principalsMax = 256
 /** A name of an option, and of a principal, is printable ASCII without spaces. */
 const namePattern = /^[!-~]{1,255}$/
-/** What separates names, or stands for other ones, in the lists and patterns of OpenSSH. */
+/** Characters that separate names, or match other names, in the lists and patterns of OpenSSH. */
 const patternCharacters = /[*?!,]/
 /** It ends up in logs and on terminals. */
 const unprintablePattern = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
@@ -112,8 +112,8 @@ export function parseCertificate(blob: Buffer): ParsedCertificate {
 /**
  * The bytes that the CA key is to sign. Options are put in order.
  *
- * Throws TypeError for fields that would make no certificate, or one that says nothing: a
- * certificate without principals was valid for everybody on older servers (CVE-2024-7594).
+ * Throws TypeError for fields that do not make a certificate, or make one without principals: older
+ * servers accepted such a certificate for every user (CVE-2024-7594).
  */
 export function encodeCertificate(fields: CertificateFields): { readonly toBeSigned: Buffer } {
   const type = certifiedType(fields.publicKey)
@@ -138,7 +138,7 @@ export function encodeCertificate(fields: CertificateFields): { readonly toBeSig
     .string(Buffer.alloc(0)) // reserved
     .string(fields.signatureKey)
     .build()
-  // What our own parser would refuse must never be signed.
+  // Bytes that our own parser would refuse must never be signed.
   try {
     const reader = new Reader(toBeSigned)
     readBody(reader, toBeSigned)
@@ -151,8 +151,9 @@ export function encodeCertificate(fields: CertificateFields): { readonly toBeSig
 }
 
 /**
- * The certificate of what encodeCertificate gave and a signature over it as on the wire: algorithm,
- * then signature. Throws TypeError when the two have no right form; it does not verify.
+ * The certificate made of the output of encodeCertificate and a signature over it as on the wire:
+ * algorithm, then signature. Throws TypeError when one of them is malformed; it does not verify the
+ * signature.
  */
 export function sealCertificate(toBeSigned: Buffer, signature: Buffer): Buffer {
   const blob = new Writer().bytes(toBeSigned).string(signature).build()
@@ -210,7 +211,8 @@ function readPublicKey(reader: Reader, bytes: Buffer, type: KeyType): Buffer {
   const fields = type.read(reader)
   if ('problem' in fields) throw new WireError(`its key: ${fields.problem}`)
   const written = type.write(new Writer(), fields).build()
-  // As in a plain key, a second spelling would be another name for it, which nobody revoked.
+  // As in a plain key, a second spelling would be another name for it, and that name is not
+  // revoked.
   if (!written.equals(bytes.subarray(from, bytes.length - reader.left))) {
     throw new WireError('its key is not in canonical form')
   }

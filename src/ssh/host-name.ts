@@ -2,7 +2,7 @@ import { formatIpAddress, parseIpAddress, unmapIpv4 } from './ip-address.ts'
 import { WireError } from './wire.ts'
 
 const hostLengthMax = 255
-/** Letters, digits and what addresses are written with. No resolver looks up anything else. */
+/** Letters, digits and the other characters of addresses. Resolvers look up no other names. */
 const hostPattern = /^[A-Za-z0-9_.:%-]*$/
 
 /**

@@ -16,7 +16,7 @@ export interface PublicKey {
   readonly bits: number
   /** `SHA256:` and unpadded base64, as OpenSSH prints it. */
   readonly fingerprint: string
-  /** What stood behind the key, without anything that is not to be printed. */
+  /** The text after the key, without unprintable characters. */
   readonly comment: string
 }
 
@@ -27,8 +27,8 @@ const lineLengthMax = 8192
 const commentLengthMax = 200
 
 /**
- * Parses one line as in a `.pub` file: type, base64, comment. What it refuses, it refuses with a
- * reason for whoever gave it. Only for text that a person gave: keys off the network are blobs.
+ * Parses one line as in a `.pub` file: type, base64, comment. A refusal has a reason for the person
+ * who gave the line. Only for text that a person gave: keys from the network are blobs.
  */
 export function parsePublicKey(line: string): ParsedPublicKey {
   if (line.length > lineLengthMax) return { problem: 'this is too long for a public key' }
@@ -39,7 +39,8 @@ export function parsePublicKey(line: string): ParsedPublicKey {
     /^(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?$/.exec(text) ?? []
   if (findKeyType(name) === undefined) return { problem: refuseFirstWord(text) }
   const blob = Buffer.from(base64, 'base64')
-  // Node skips what is not base64; a second spelling of a key, or half of one, is none.
+  // Node skips characters that are not base64. A second spelling of a key, or half of one, is
+  // refused.
   if (blob.toString('base64') !== base64) return { problem: 'the base64 of this key is damaged' }
   const parsed = parsePublicKeyBlob(blob)
   if ('problem' in parsed) return parsed
@@ -87,7 +88,7 @@ export function fingerprint(blob: Buffer): string {
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`
 }
 
-/** The key in a blob, ready to verify with. Never throws for what is in the blob. */
+/** The key in a blob, ready to verify with. Never throws, whatever the blob's contents. */
 export function decodePublicKey(
   blob: Buffer,
 ): { readonly type: KeyType; readonly fields: KeyFields } | { readonly problem: string } {

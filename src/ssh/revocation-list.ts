@@ -50,7 +50,7 @@ export type ParsedRevocationList =
   | { readonly list: KeyRevocationList }
   | { readonly problem: string }
 
-/** What every list starts with. */
+/** The first bytes of every list. */
 export const magic = Buffer.from('SSHKRL\n\0')
 /** Comes behind it. */
 export const formatVersion = 1
@@ -80,8 +80,8 @@ export const certificateSection = {
 } as const
 
 /**
- * Parses a KRL. A list of which anything is damaged or not known is none: the caller must then let
- * nobody in rather than go on without it, since what was lost may be the one key that matters.
+ * Parses a KRL. A list with a damaged or unknown part is refused: the caller must then accept no
+ * key, because the lost part may be the one that matters.
  *
  * Signed lists are refused, as OpenSSH refuses them since 9.4.
  */
@@ -98,7 +98,8 @@ export function parseRevocationList(bytes: Buffer): ParsedRevocationList {
 
 /**
  * Whether a list revokes a certificate, by its serial, its key id, its key or its authority's key;
- * or a plain key, given as on the wire. What is no plain key of a known type counts as revoked.
+ * or a plain key, given as on the wire. Bytes that are not a plain key of a known type count as
+ * revoked.
  */
 export function isRevoked(list: KeyRevocationList, subject: Certificate | Buffer): boolean {
   if (Buffer.isBuffer(subject)) return !isPlainKey(subject) || isKeyRevoked(list, subject)
@@ -279,7 +280,7 @@ function checkKeyId(bytes: Buffer): string {
   return keyId
 }
 
-/** Keys of types that are refused everywhere may well be revoked; certificates would match nothing. */
+/** Keys of types that are refused everywhere may be revoked; a certificate would match no key. */
 function checkKey(blob: Buffer): Buffer {
   if (certificateNamePattern.test(new Reader(blob).text())) {
     throw new WireError('a certificate stands where a key belongs')

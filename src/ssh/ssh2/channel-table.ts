@@ -24,7 +24,7 @@ export interface ChannelOpen {
    * answer, or behind the end of the connection, this gives a channel that has ended.
    */
   accept(windowBytes?: number): Channel
-  /** With a reason of RFC 4254 section 5.1. Does nothing behind another answer. */
+  /** With a reason of RFC 4254 section 5.1. Does nothing after another answer. */
   reject(reason: number, text: string): void
 }
 

@@ -24,7 +24,7 @@ const refusals: readonly string[] = [
   'resource shortage',
 ]
 
-/** The other side does not open such a channel. Its text is what it likes: show it escaped. */
+/** The other side refuses such a channel. Its text is arbitrary: show it escaped. */
 export class ChannelOpenRefused extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_SSH_CHANNEL_REFUSED'
@@ -49,7 +49,7 @@ export class LibraryUnpatched extends CodedError {
   }
 }
 
-/** The target's host key was not accepted: nothing was proved to it. */
+/** The target's host key was not accepted: we proved nothing to it. */
 export class UpstreamHostKey extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_UPSTREAM_HOST_KEY'
@@ -59,7 +59,7 @@ export class UpstreamHostKey extends CodedError {
   }
 }
 
-/** The target's proof that it holds its host key is malformed: nothing was signed for it. */
+/** The target's proof of its host key is malformed: the vault signed nothing for it. */
 export class UpstreamHostProof extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_UPSTREAM_HOST_PROOF'
@@ -97,7 +97,7 @@ export class UpstreamClosed extends CodedError {
   }
 }
 
-/** The target does not speak SSH, or nothing of what both sides offer fits. */
+/** The target does not speak SSH, or both sides have no common algorithm. */
 export class UpstreamProtocol extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_UPSTREAM_PROTOCOL'

@@ -1,11 +1,11 @@
 /** How much the other side may send before we give back: OpenSSH's own figure. */
 export const receiveWindowBytes = 2 * 1024 * 1024
-/** 160 MB/s at a round trip of 50 ms; and what a receiver that stops taking can cost at the worst. */
+/** 160 MB/s at a round trip of 50 ms; also the largest cost of a receiver that stops reading. */
 const windowBytesMax = 8 * 1024 * 1024
 /** Smaller credits are kept back, so that they do not cost a packet each. */
 const creditBytesMin = 512 * 1024
 
-/** What windows may grow by in all: of a connection, or of the process. */
+/** The total growth allowed for windows: of a connection, or of the process. */
 export class WindowBudget {
   #left: number
   readonly #above: WindowBudget | undefined
@@ -29,17 +29,17 @@ export class WindowBudget {
 }
 
 /**
- * What the other side of a channel may send. Whatever it has sent counts until it is consumed, so that
- * the size is what a receiver that takes nothing can make us hold.
+ * The number of bytes that the other side of a channel may send. Sent bytes count until they are
+ * consumed, so the size limits the memory for a receiver that does not read.
  */
 export class ReceiveWindow {
   readonly #budget: WindowBudget
-  /** What there is without growth. */
+  /** The size without growth. */
   #base: number
   #size: number
-  /** What the other side may still send. */
+  /** The bytes that the other side may still send. */
   #left: number
-  /** What came and is not consumed. */
+  /** Bytes that came and are not consumed. */
   #held = 0
   /** Taken from the budget. */
   #reserved = 0
@@ -64,8 +64,8 @@ export class ReceiveWindow {
     if (bytes > this.#left) return false
     this.#left -= bytes
     this.#held += bytes
-    // Who does not keep up has no use for more. What was allowed cannot be taken back, but it is not
-    // allowed again.
+    // A receiver that does not keep up has no use for more. Credit cannot be taken back, but it is
+    // not given again.
     if (this.#held > this.#size * 0.75) this.#size = this.#base
     return true
   }
@@ -87,7 +87,9 @@ export class ReceiveWindow {
     this.#left += bytes
   }
 
-  /** Doubles, where there is room and the receiver keeps up: then what it is now is credit due. */
+  /**
+   * Doubles if there is room and the receiver keeps up: then the added size is credit that is due.
+   */
   grow(): boolean {
     if (!this.mayGrow || this.#held > this.#size / 4) return false
     const size = Math.min(this.#size * 2, windowBytesMax)
