@@ -49,7 +49,7 @@ export interface Access extends Targets, Grants {
   ): Promise<{ readonly target: Target } | Denial | undefined>
   /** One page of the targets on which the user has any rights now. */
   listChoices(identity: Identity, query: ChoiceQuery): Promise<ChoicePage>
-  /** Whether one more channel may be opened in a session that there is. A no is in the audit log. */
+  /** Whether another channel may be opened in a running session. A denial is in the audit log. */
   permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined>
   /** Makes the denial of a forward that is never allowed, and puts it on record. */
   refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial>
@@ -60,7 +60,7 @@ export interface Access extends Targets, Grants {
   expectForward(forward: Forward): void
   /** It is not opened. */
   forgetForward(forward: Forward): void
-  /** Puts a forward on record; it may be opened once this resolves. */
+  /** Puts a forward on record. Open it only after this resolves. */
   openForward(identity: Identity, authorization: Authorization, forward: Forward): Promise<void>
   /** Puts file operations of a session on record, all of them or none. */
   recordFiles(
@@ -87,15 +87,15 @@ export interface Access extends Targets, Grants {
   /** Has the vault promise one signature, for this session's login, by the key that its target expects. Throws AuthorizationInvalid. */
   leaseKey(authorization: Authorization, session: SessionId): Promise<KeyLease>
   /**
-   * Whether a host key, or a host certificate, is one by which the target of an authorization is
-   * known. Throws AuthorizationInvalid.
+   * Whether a host key, or a host certificate, is valid for the target of an authorization. Throws
+   * AuthorizationInvalid.
    */
   checkHostKey(authorization: Authorization, blob: Buffer): Promise<boolean>
   /** The target accepted us. */
   upstreamOpened(authorization: Authorization, session: SessionId): Promise<void>
   /** Puts a session's end on record, once: later calls change nothing. */
   endSession(session: SessionId, outcome: SessionOutcome): Promise<void>
-  /** Marks a session of whatever tenant to be ended, and tells the node that has it. */
+  /** Marks a session of any tenant to be ended, and notifies its node. */
   killSession(session: string, actor: Actor, reason?: string): Promise<KillResult>
   /**
    * Calls back for each session of this process that must end: it was killed, or its user, key,
@@ -173,7 +173,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
       session,
       purpose: 'upstream',
       expiresInMs: leaseMs,
-      // Where it may be another one, it is the dial that knows which one the target showed.
+      // If another key may have been shown, the dial knows which one.
       ...(hostKey !== undefined &&
         others.length === 0 &&
         !target.hostCertified && { hostKey: hostKey.blob }),

@@ -17,12 +17,12 @@ export interface Authorization {
   readonly user: Identity['user']
   readonly target: Target
   readonly login: string
-  /** All that may be done with this login there. */
+  /** All kinds that are allowed with this login on this target. */
   readonly allow: readonly ChannelKind[]
-  /** RFC 3339, UTC: until then a session may be started with it. */
+  /** RFC 3339, UTC: a session can be started with it until then. */
   readonly expiresAt: string
   readonly keyFingerprint: string
-  /** The only command that may run, in place of whatever is asked for. */
+  /** The only command that may run; it replaces the requested one. */
   readonly forceCommand?: string
 }
 
@@ -91,7 +91,7 @@ export class Mint {
   use(minted: Minted, session: SessionId): void {
     const { id } = minted.authorization
     this.forget(id)
-    // Behind the others, because it expires later.
+    // After the others, because it expires later.
     minted.session = session
     minted.goodUntilMs = this.#now() + lifeMs
     this.#add(minted)
@@ -168,7 +168,7 @@ class TenantShare {
     this.size++
   }
 
-  /** True when none is left. */
+  /** True when no authorization is left. */
   delete(user: string, id: string): boolean {
     const ids = this.users.get(user)
     if (ids?.delete(id) === true) this.size--

@@ -99,7 +99,7 @@ export class Authorizer {
     return { target }
   }
 
-  /** Whether one more channel may be opened in a session that there is: a no is in the audit log. */
+  /** Whether another channel may be opened in a running session. A denial is in the audit log. */
   async permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined> {
     const { answer, target } = await this.#decide(identity, attempt)
     return 'why' in answer ? this.#refuse(identity, attempt, answer, target) : undefined
@@ -119,7 +119,8 @@ export class Authorizer {
     const attempt = { target: target.name, login, kind }
     const now = await decideNow(tx, identity, attempt)
     if ('why' in now.answer || now.target === undefined) return false
-    // A target that was removed and made anew under its name is another one, and so is one that was moved.
+    // A target that was removed and added again under its name is a different one, and so is one
+    // that was moved.
     return now.target.id === target.id && now.target.generation === target.generation
   }
 
@@ -163,7 +164,7 @@ export class Authorizer {
     const denial = denialOf(refusal, identity, attempt)
     await this.#record(identity, attempt, refusal.why, denial.code, target)
     if (refusal.why !== 'no-target' && refusal.why !== 'no-grant') return denial
-    // Only now, so that it is on record whether or not this can be read.
+    // Only now, so that the refusal is on record even if this cannot be read.
     const reachable = await this.#database.read(identity.tenant, (tx) =>
       listSomeReachable(tx, identity.user.id, namesShownMax + 2),
     )

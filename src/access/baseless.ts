@@ -15,8 +15,8 @@ export interface Baseless {
 }
 
 /**
- * Decides anew about sessions that are not marked to end, and about the open forwards of those that may
- * go on, each forward by its own kind and destination.
+ * Decides again about sessions that are not marked to end, and about the open forwards of those
+ * that may go on, each forward by its own kind and destination.
  */
 export async function findBaseless(
   tx: ReadTx,

@@ -16,7 +16,7 @@ export interface Thing {
   readonly user: UserId
 }
 
-/** The things of a tenant that an act may touch: every one, the member's own, or none. */
+/** The part of a tenant's things that an act may touch: all, the member's own, or none. */
 export type Reach = 'all' | 'own' | 'none'
 
 const everythingButMembers = { owner: 'all', admin: 'all', auditor: 'all', member: 'own' } as const

@@ -20,9 +20,9 @@ export interface Credential {
   }
 }
 
-/** Everything that decides about some people and some targets, as it stands in one transaction. */
+/** All facts for decisions about some people and some targets, in one transaction. */
 export interface Circumstances {
-  /** In the order in which they were asked about. */
+  /** In the order of the question. */
   readonly askers: readonly Asker[]
   /** The grants in force on one of the targets, for one of the people or for a role that one of them has. */
   readonly rules: readonly Rule[]
@@ -39,7 +39,7 @@ export async function readCircumstances(
   return { askers, rules }
 }
 
-/** Each person as they are now, in the order in which they were asked about. */
+/** The current facts about each person, in the order of the question. */
 export async function readAskers(
   tx: ReadTx,
   people: readonly Credential[],
@@ -65,7 +65,7 @@ async function listGood(
   return new Set(certified.filter((_, i) => good[i] === true).map(({ person }) => person))
 }
 
-/** A certificate stands in the place of a registered key. */
+/** A certificate replaces a registered key. */
 function certified(
   row: PersonRow,
   person: Credential | undefined,

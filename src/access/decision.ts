@@ -10,7 +10,7 @@ import { targetOf } from './target.ts'
 import type { Target } from './target-fields.ts'
 import { findTarget, listTargetsById, type TargetRow } from './target-queries.ts'
 
-/** A decision about one target, with the target where there is one. */
+/** A decision about one target, with the target if there is one. */
 export interface Decision {
   readonly answer:
     | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })

@@ -5,7 +5,7 @@ import type { ForwardDestination } from './forward-pattern.ts'
 import { namesShownMax } from './names-shown.ts'
 import type { PersonRefusal } from './policy.ts'
 
-/** Why something may not be opened, as far as the person may know. */
+/** The reason why a channel may not be opened, as far as the person may know it. */
 export interface Denial {
   readonly denied: string
   readonly code: ErrorCode
@@ -15,7 +15,7 @@ export interface Denial {
   readonly targets?: readonly string[]
 }
 
-/** The real reason, for the log. The person may be told less. */
+/** The real reason, for the log. The person may get less detail. */
 export type RefusalReason =
   | { readonly why: PersonRefusal }
   | { readonly why: 'no-target' | 'no-grant' }

@@ -45,7 +45,7 @@ export interface FileOperation {
    * has ended.
    */
   readonly bytes?: number | 'unknown'
-  /** There were so many bytes, and maybe more. */
+  /** There were at least that many bytes. */
   readonly atLeast?: true
   /** In hex, of a transfer that went from the first byte on without a gap, or of a payload. */
   readonly sha256?: string

@@ -17,7 +17,7 @@ import { findUserByName } from './people-queries.ts'
 import { requireTarget } from './target.ts'
 import { isLogin } from './target-fields.ts'
 
-/** A rule that lets a user, or everybody of a role, open a target, or every one. */
+/** A rule that lets a user, or every user of a role, open a target, or all targets. */
 export interface Grant {
   readonly id: GrantId
   /** By name. One of user and role is there. */
@@ -25,7 +25,7 @@ export interface Grant {
   readonly role: Role | undefined
   /** By name, or '*' for every target. */
   readonly target: string
-  /** None: each of the target's. */
+  /** None: all of the target's. */
   readonly logins: readonly string[]
   readonly allow: readonly ChannelKind[]
   /** Allowed destinations of forwards, as `host:port`. None: all. */
@@ -50,7 +50,7 @@ export interface Grants {
   addGrant(tenant: TenantId, grant: NewGrant, actor: Actor): Promise<Grant>
   /** Oldest first; those that have run out among them. */
   listGrants(tenant: TenantId): Promise<readonly Grant[]>
-  /** Live sessions that stood on it alone end. Throws GrantMissing. */
+  /** Ends the live sessions that only this grant allowed. Throws GrantMissing. */
   removeGrant(tenant: TenantId, id: string, actor: Actor): Promise<Grant>
 }
 

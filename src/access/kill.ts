@@ -99,7 +99,10 @@ export class Kills {
     })
   }
 
-  /** Tells the listener of each session and forward of this process that must end, until the answer is called. */
+  /**
+   * Calls the listener for each session and forward of this process that must end, until the
+   * returned function is called.
+   */
   async onKill(listener: KillListener): Promise<() => Promise<void>> {
     const tell: KillListener = {
       session: (session, reason) => {

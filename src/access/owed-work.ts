@@ -3,7 +3,7 @@ import { DatabaseUnavailable, NodeLeaseLost, type TenantId } from '../postgres/i
 import type { SessionId } from '../recorder/index.ts'
 import type { AccessMetrics } from './metrics.ts'
 
-/** Puts something about a session on record; it may be called again when it succeeded without an answer. */
+/** Puts an end on record; it may be called again when it succeeded without an answer. */
 export type Write = () => Promise<void>
 
 /** Of one tenant. */
@@ -37,10 +37,10 @@ const outagePauseMaxMs = 5000
 const writesMax = 50_000
 
 /**
- * Ends of sessions that must be put on record in the end, and cannot be now.
+ * Ends of sessions that could not be put on record yet.
  *
- * Each is its tenant's. Tenants take turns, a failure holds up its own tenant and no other, and within
- * a tenant a write that fails goes behind those that were not tried.
+ * Each belongs to its tenant. Tenants take turns, a failure delays only its own tenant, and within
+ * a tenant a failed write goes after those that were not tried.
  */
 export class OwedWork {
   readonly #log: Log
@@ -160,7 +160,7 @@ export class OwedWork {
         failures += 1
         last = err
         this.#metrics.owedFailures.inc()
-        // Behind those that were not tried.
+        // After those that were not tried.
         if (owner.writes.get(session) === write) {
           owner.writes.delete(session)
           owner.writes.set(session, write)

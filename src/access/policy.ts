@@ -19,7 +19,7 @@ export interface Rule {
   readonly role: Role | null
   /** null: every target. */
   readonly targetId: TargetId | null
-  /** None: each of the target's. */
+  /** None: all of the target's. */
   readonly logins: readonly string[]
   readonly allow: readonly ChannelKind[]
   /** Allowed destinations of forwards. None: all. */

@@ -8,7 +8,7 @@ interface Found {
   readonly session: SessionId
 }
 
-/** Of each tenant, in one round: none keeps the others waiting. */
+/** For each tenant in one round, so that no tenant delays the others. */
 const sessionsMax = 50
 const tenantsMax = 1000
 

@@ -27,7 +27,7 @@ type Outcome = Recovered | { readonly outcome: 'unreadable'; readonly err: unkno
 /** The known facts about a session that was cut off. */
 interface Remains {
   readonly witness: KeptWitness | undefined
-  /** Of the last sign of life; undefined where there was none. */
+  /** The last sign of life; undefined if there was none. */
   readonly lastAt: Date | undefined
 }
 
@@ -42,8 +42,8 @@ const ownEvery = 12
  * Ends on record the sessions of processes that cannot do it: of workers that died, and of instances
  * that have lost their lease.
  *
- * Each session is its tenant's work, so that no tenant's log or recordings keep another tenant waiting.
- * An end is put on record also where the recording cannot be read now; the recording follows.
+ * Each session is its tenant's work, so that one tenant's log or recordings do not delay another
+ * tenant. An end is put on record even if the recording cannot be read now; the recording follows.
  */
 export class Recovery {
   readonly #database: Database
@@ -197,7 +197,10 @@ export class Recovery {
     this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
   }
 
-  /** Of a session that has ended without it. Rejects when it cannot be read or put on record now. */
+  /**
+   * For a session that has ended without its recording. Rejects when it cannot be read or put on
+   * record now.
+   */
   async #addRecording(tenant: TenantId, session: SessionId, mend: MendRecording): Promise<void> {
     const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
     const recovered = await mend({ tenant, session, witness: found?.kept })

@@ -9,7 +9,7 @@ export class RefusalLimit {
   #minute = 0
   readonly #taken = new Map<string, number>()
 
-  /** Whether this one may be logged. */
+  /** Whether this refusal may be logged. */
   take(user: string, nowMs: number): boolean {
     const minute = Math.floor(nowMs / 60_000)
     if (minute !== this.#minute) {

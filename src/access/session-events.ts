@@ -110,7 +110,7 @@ export function sessionEnded(
   }
 }
 
-/** An interrupted recording was made to play, or left as it is. */
+/** An interrupted recording was repaired, or was whole already. */
 export function recordingRecovered(
   session: SessionId,
   mended: Mended,
@@ -130,7 +130,7 @@ export function recordingRecovered(
   }
 }
 
-/** An interrupted recording was not recovered, with why: it is left as it is. */
+/** An interrupted recording was not recovered, with the reason: it stays as it is. */
 export function recordingLost(
   session: SessionId,
   why: 'missing' | 'not-a-file' | 'too-large' | 'too-slow' | 'unreadable',

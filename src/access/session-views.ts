@@ -44,7 +44,7 @@ export interface Session extends Partial<CommandFields> {
 
 export interface SessionList {
   readonly live?: boolean
-  /** 100 unless told; 1000 at most. */
+  /** Default 100; at most 1000. */
   readonly limit?: number
   /** Only sessions that started before this one. */
   readonly before?: SessionId

@@ -144,7 +144,7 @@ export class Sessions {
     if (!isOf) throw new AuthorizationInvalid()
   }
 
-  /** Rejects when it could not be written; it is then tried again until it could. */
+  /** Rejects when it could not be written; it is then tried again until it is written. */
   async end(session: SessionId, outcome: SessionOutcome): Promise<void> {
     // The session has ended, even if that cannot be written now: it needs no second end.
     this.#live.remove(session)

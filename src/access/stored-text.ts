@@ -1,4 +1,4 @@
-/** Stands in a text where its middle is left out. */
+/** Marks the middle of a text that was left out. */
 const gap = '…'
 
 /**

@@ -9,20 +9,23 @@ export interface HostKey {
   readonly blob: Buffer
 }
 
-/** A host that can be opened. */
+/** A host with the facts to open it. */
 export interface Target {
   readonly id: TargetId
   readonly name: string
   readonly host: string
   readonly port: number
-  /** Accounts on it that may be used at all; the first is the default. */
+  /** The accounts that may be used on it; the first is the default. */
   readonly logins: readonly string[]
   /** With the tenant's admin key, or with a certificate of a minute or two. */
   readonly auth: 'key' | 'cert'
   readonly hostKeys: readonly HostKey[]
   /** Whether a certificate of the tenant's host authority vouches for another host key. */
   readonly hostCertified: boolean
-  /** Grows with each change after which it may be another machine: of its address, or of a host key. */
+  /**
+   * Grows with each change after which it may be another machine: a change of its address, or of a
+   * host key.
+   */
   readonly generation: number
 }
 
@@ -33,7 +36,7 @@ const hostNamePattern =
 const loginsMax = 32
 const hostKeysMax = 16
 
-/** Whether a text can be an account on a target. */
+/** Whether a text can be the name of an account on a target. */
 export function isLogin(text: string): boolean {
   return loginPattern.test(text)
 }

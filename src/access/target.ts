@@ -45,7 +45,7 @@ import {
 } from './target-update.ts'
 
 export type NewTarget = Pick<Target, 'name' | 'host' | 'port' | 'logins' | 'hostKeys'> & {
-  /** key unless told. */
+  /** Default: key. */
   readonly auth?: Target['auth']
 }
 

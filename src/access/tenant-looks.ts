@@ -14,7 +14,7 @@ const restMs = 200
  */
 export class TenantLooks {
   readonly #look: (tenant: TenantId) => Promise<void>
-  /** In the order in which they were asked for. */
+  /** In the order of the requests. */
   readonly #due = new Set<TenantId>()
   /** Tenants that are being checked, or pause. */
   readonly #busy = new Set<TenantId>()

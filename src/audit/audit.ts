@@ -48,14 +48,14 @@ export interface Audit {
   remembered(): Promise<number>
   /** Throws when this node knows of a log that contradicts its signed heads. */
   requireSound(): void
-  /** Verifies a log, and says how it can be repaired. */
+  /** Verifies a log, and plans its repair. */
   planRepair(tenant: TenantId): Promise<RepairPlan>
   /**
    * Carries out the plan, on record, and signs the new head. Needs the login of the owner of the
    * tables. Throws RepairRefused without one, or when the log has changed since.
    */
   repair(tenant: TenantId, plan: RepairPlan, order: RepairOrder): Promise<void>
-  /** Signs the head of the log as it is now and keeps the note; refuses an inconsistent one. */
+  /** Signs the current head of the log and keeps the note; refuses an inconsistent log. */
   checkpoint(tenant: TenantId): Promise<string>
   /** The same for every log that has grown. Failures are logged and counted, not thrown. */
   checkpointAll(): Promise<void>
@@ -167,7 +167,7 @@ export function createAudit({
       if (plan.repair === 'none') return
       if (owner === undefined)
         throw new RepairRefused('the login of the tables’ owner is not known')
-      // Before anything is changed: the new head must be signed.
+      // Before any change: the new head must be signed.
       await getSigner()
       if (plan.repair !== 'remember') await repairLog(owner, tenant, plan, order)
       await publisher.publishAnew(tenant)

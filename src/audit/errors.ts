@@ -1,6 +1,6 @@
 import { CodedError } from '../errors.ts'
 
-/** An event that may not be written as it is: a fault of the code that made it, never of a user. */
+/** An event that may not be written: a fault of the code that made it, never of a user. */
 export class EventRefused extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_AUDIT_EVENT'

@@ -192,7 +192,7 @@ type Keys<T extends AuditEventType, P extends 'public' | 'private'> =
   | (typeof eventTypes)[T][P][number]
   | (typeof commonKeys)[P][number]
 
-/** A text as people read it, and the bytes that it stands for. */
+/** A readable text, and the bytes that it represents. */
 export interface ShownText {
   readonly shown: string
   readonly whole: Buffer
@@ -206,7 +206,7 @@ export type EventValues<Key extends string = string, Value = EventValue> = {
   readonly [K in Key]?: Value | undefined
 }
 
-/** Something that happened, to be written to the log of the tenant it happened to. */
+/** An act, to be written to the log of its tenant. */
 export type AuditEvent = {
   [T in AuditEventType]: {
     readonly type: T

@@ -70,13 +70,15 @@ export class Publisher {
     await Promise.all(this.#rounds)
   }
 
-  /** Throws the first contradiction that is known, or why the heads cannot be read. */
+  /** Throws the first known contradiction, or the reason why the heads cannot be read. */
   requireSound(): void {
     if (this.#failure !== undefined) throw this.#failure
     for (const contradiction of this.#inconsistent.values()) throw contradiction
   }
 
-  /** One round over all logs that have grown. One that cannot be signed does not keep others from it. */
+  /**
+   * One round over all logs that have grown. A log that cannot be signed does not stop the others.
+   */
   async publishAll(): Promise<void> {
     try {
       await this.#heads.refresh()
@@ -96,7 +98,7 @@ export class Publisher {
     return this.#publish(tenant, this.#heads.find(tenant))
   }
 
-  /** The same, whatever was signed of a former epoch: for a log that was repaired, on record. */
+  /** The same, ignoring heads of a former epoch: for a log that was repaired, on record. */
   async publishAnew(tenant: TenantId): Promise<void> {
     await this.#heads.refresh()
     await this.#publish(tenant, undefined)

@@ -8,15 +8,15 @@ import { type CompactRange, emptyTree, rootHash } from './merkle.ts'
 import { appendValues } from './queries.ts'
 import type { Fault, VerifyReport } from './verify.ts'
 
-/** How a log can be mended. */
+/** The way to repair a log. */
 export type RepairKind =
   /** The log has no fault. */
   | 'none'
   /** The head is computed again from the leaves, which are those that were signed. */
   | 'head'
   /**
-   * The leaves are not those that were signed, and cannot be mended: the log is given up where it
-   * stands, and a new one begins behind it.
+   * The leaves are not those that were signed, and cannot be repaired: the log is given up, and a
+   * new one begins after it.
    */
   | 'epoch'
   /** The log is a new epoch of the one that this node remembers, and sound: the node remembers it. */
@@ -51,7 +51,7 @@ export function planRepair(report: VerifyReport, follows: boolean): RepairPlan {
   return { repair: isRemembering ? 'remember' : 'epoch', report }
 }
 
-/** Of the head alone: every signed leaf is as it was, and none is missing among those that are left. */
+/** Only faults of the head: every signed leaf is unchanged, and no remaining leaf is missing. */
 function isOfHead({ kind, at }: Fault, { size }: VerifyReport): boolean {
   if (kind === 'leaf-missing') return at === size
   return kind === 'tree-changed' || kind === 'leaf-beyond-tree'

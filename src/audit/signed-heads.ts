@@ -8,7 +8,7 @@ import { SignedHeadsUnusable } from './errors.ts'
 import { type CompactRange, isCompactRange, rootHash } from './merkle.ts'
 import { decodeBase64, formatNote, parseNote } from './note.ts'
 
-/** The largest head of a log that was signed, as it is known outside of Postgres. */
+/** The largest signed head of a log, as remembered outside of Postgres. */
 export interface SignedHead extends CompactRange {
   readonly tenant: TenantId
   readonly origin: string

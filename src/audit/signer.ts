@@ -22,8 +22,8 @@ export interface CheckpointSigner {
 }
 
 /**
- * The key as it signs for one log. C2SP wants a checkpoint's key named like the log's origin, so
- * that any verifier of notes works: the same public key stands under the name of each log.
+ * The key for one log. C2SP wants a checkpoint's key to have the name of the log's origin, so that
+ * any verifier of notes works. So the same public key has the name of each log.
  */
 export function keyOf(signer: Pick<CheckpointSigner, 'verifierKey'>, origin: string): VerifierKey {
   return verifierKey(origin, parseVerifierKey(signer.verifierKey).publicKey)

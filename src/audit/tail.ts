@@ -3,7 +3,7 @@ import type { Canonical } from './canonical.ts'
 import { decodeLeaf, decodePrivate } from './event.ts'
 import { type LeafRow, listLeaves, readTree } from './queries.ts'
 
-/** An event as people read it. verify() says whether it is to be believed. */
+/** A readable event. verify() says whether it can be trusted. */
 export interface AuditEntry {
   readonly index: number
   readonly id: string

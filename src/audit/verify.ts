@@ -27,7 +27,7 @@ import type { SignedHead } from './signed-heads.ts'
 export type FaultKind =
   /** There is no leaf at this index, though the tree counts it. */
   | 'leaf-missing'
-  /** A leaf stands beyond the end of the tree: told once, however many do. */
+  /** There is a leaf beyond the end of the tree: reported once, for any number of them. */
   | 'leaf-beyond-tree'
   /** The bytes are not those that were appended. */
   | 'leaf-changed'
@@ -58,7 +58,7 @@ export interface Fault {
   readonly kind: FaultKind
   /** The leaf's index; for a checkpoint and the tree, the number of leaves. */
   readonly at: number
-  /** The fault lies at this leaf or after it, and before `at`. */
+  /** The fault is at this leaf or after it, and before `at`. */
   readonly from?: number
   readonly detail?: string
 }
@@ -105,8 +105,8 @@ interface Witness {
 }
 
 /**
- * Recomputes everything that can be recomputed, in the order of the leaves and without holding
- * more than a batch of them. Give it a transaction with one snapshot.
+ * Recomputes everything that can be recomputed, in the order of the leaves and without keeping more
+ * than a batch of them in memory. Give it a transaction with one snapshot.
  *
  * Without a memory outside of the database, verify cannot notice that leaves and the checkpoints
  * above them were cut and the tree was set back as well. With one, it cannot notice that for leaves

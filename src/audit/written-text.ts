@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { ShownText } from './event-types.ts'
 
-/** A private text as it is written. */
+/** A private text in its written form. */
 export interface WrittenText {
   readonly text: string
   /** The size of the original. */
@@ -10,7 +10,7 @@ export interface WrittenText {
   readonly sha256?: string
 }
 
-/** A list as it is written. */
+/** A list in its written form. */
 export interface WrittenList {
   readonly items: string[]
   /** The number of items in the original. */
@@ -22,7 +22,7 @@ export interface WrittenList {
 /** In UTF-16 code units. */
 const textLengthMax = 4096
 const listMax = 64
-/** Stands in a text where its middle is left out. */
+/** Marks the middle of a text that was left out. */
 const gap = '…'
 
 /**

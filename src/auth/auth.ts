@@ -26,7 +26,10 @@ import { idleSeconds, type LoginLink, WebLogin, type WebLogins } from './web-log
 
 /** The users of each tenant, and their logins. */
 export interface Auth extends Users, Keys {
-  /** The user that a signed login request proves; undefined for none. On the log either way. Throws VaultSealed. */
+  /**
+   * The user of a signed login request; undefined if it is refused. On the log in both cases.
+   * Throws VaultSealed.
+   */
   authenticateSsh(login: SshLogin): Promise<Identity | undefined>
   /** A link that signs a user in to the portal, once. Throws UserMissing. */
   createLoginLink(tenant: TenantId, user: string, actor: Actor): Promise<LoginLink>
@@ -150,7 +153,7 @@ export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
           })
           return administratorOf(row)
         },
-        // A link of theirs may be redeemed at this moment.
+        // One of the administrator's links may be in use at this moment.
         { retry: true },
       ),
     redeem: (token) => web.redeem(token),

@@ -110,7 +110,7 @@ export class SshLogins {
       private: { name: user.name, source },
     }
     const counted = await this.#database.write(tenant, async (tx) => {
-      // A copy of a security key falls behind the key that it was made of.
+      // The counter of a copied security key falls behind that of the original.
       if (statement !== undefined) {
         if ((await countSignature(tx, keyFingerprint, statement.counter)) === 0) return false
       }

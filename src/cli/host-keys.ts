@@ -29,14 +29,14 @@ export function keySourceOf({ hostKey, scan }: HostKeyOptions): HostKeySource | 
   return scan === true ? 'scan' : undefined
 }
 
-/** Throws WrongUsage for both options and for none. */
+/** Throws WrongUsage for both options, and for neither. */
 export function requireKeySource(options: HostKeyOptions): HostKeySource {
   const source = keySourceOf(options)
   if (source === undefined) throw new WrongUsage('give one of --host-key FILE and --scan')
   return source
 }
 
-/** Reads the host keys of an address. Throws FileUnusable where a file names none for it. */
+/** Reads the host keys of an address. Throws FileUnusable if a file names none for it. */
 export async function readHostKeys(
   { terminal }: Context,
   { host, port }: { readonly host: string; readonly port: number },

@@ -12,7 +12,7 @@ export interface CheckedRecording {
   /** undefined where it was not read, because its length is another one. */
   readonly sha256: string | undefined
   readonly event: RecordingEvent | undefined
-  /** Why it is not to be believed, in words for people. */
+  /** The reason why the recording cannot be trusted, in words for people. */
   readonly problem: string | undefined
 }
 

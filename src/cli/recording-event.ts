@@ -11,7 +11,7 @@ export interface RecordingEvent {
   readonly recordingBytes: number | undefined
   /** The chain over all witnessed points; undefined without a witness. */
   readonly recordingChain: string | undefined
-  /** It was found to be changed when it was recovered. */
+  /** Its recovery found that it was changed. */
   readonly isTampered: boolean
   readonly tenantId: TenantId
 }

@@ -9,7 +9,7 @@ export interface Asset {
   readonly file: URL
 }
 
-/** A file as it is served, from memory. */
+/** A served file, in memory. */
 interface Loaded {
   readonly path: string
   readonly type: string

@@ -11,7 +11,7 @@ import { CrossOriginRefused, HostUnknown } from './errors.ts'
  */
 export function checkHost(request: FastifyRequest, publicHosts: readonly string[]): void {
   const named = request.headers.host?.toLowerCase() ?? ''
-  // Both in an absolute request target and in a second header, a host is one too many.
+  // A request must not have a host in both an absolute target and a second header.
   const hosts = request.raw.rawHeaders.filter(
     (name, index) => index % 2 === 0 && name.toLowerCase() === 'host',
   )

@@ -9,7 +9,7 @@ export type RouteRight = string
 /** One route of a listener, and its right. */
 export interface RightfulRoute {
   readonly method: string
-  /** As it was registered, with its parameters: `/sessions/:id`. */
+  /** As registered, with its parameters: `/sessions/:id`. */
   readonly path: string
   readonly right: RouteRight
 }

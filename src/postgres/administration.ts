@@ -6,7 +6,7 @@ import type { Secret } from '../secret.ts'
  * ours.
  */
 export interface Administration {
-  /** Values go by $1 in statements, and by literal() where a statement takes none. */
+  /** Values go by $1 in statements, and by literal() in statements that allow no parameters. */
   many<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
   literal(text: string): string
 }

@@ -33,8 +33,8 @@ class Part extends pg.Query {
 }
 
 /**
- * Statements that go to the server in one message, with one Sync behind them: when one fails, the
- * server passes over all that stand behind it. (PostgreSQL's documentation, 54.2.4: Pipelining.)
+ * Statements that go to the server in one message, with one Sync at the end: when one fails, the
+ * server skips all after it. (PostgreSQL's documentation, 54.2.4: Pipelining.)
  *
  * It is a Submittable of pg: `client.query(batch)` sends it.
  */
@@ -136,7 +136,7 @@ export class Batch implements pg.Submittable {
     this.#settle(connection)
     const { submittedNamedStatements } = connection as unknown as Named
     for (const { name } of this.#parts.slice(at)) {
-      // The server has passed over it: it is to be parsed when it is next needed.
+      // The server has skipped it: it is parsed at its next use.
       if (name !== undefined) delete submittedNamedStatements[name]
     }
     for (const reject of this.#rejects.slice(at)) reject(err)

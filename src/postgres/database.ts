@@ -33,8 +33,8 @@ export interface Database {
     options?: { readonly snapshot?: boolean },
   ): Promise<T>
   /**
-   * Runs work in a transaction of one tenant; its effects are durable once this returns, and none
-   * remain when it throws (with DatabaseUnavailable from the commit itself: unknown).
+   * Runs work in a transaction of one tenant. Its effects are durable once this returns, and none
+   * remain when it throws. (With DatabaseUnavailable from the commit itself: unknown.)
    *
    * With retry, work that lost a deadlock or a serialization race is run again, at most three times
    * in all: then it must do nothing except through tx.
@@ -198,8 +198,8 @@ class PooledDatabase implements Database {
     let clean = false
     try {
       tx.begin(begin)
-      // A server that stands still must be noticed within the time a login may wait; one that has
-      // answered here a moment ago is not asked whether it does.
+      // A server that stands still must be noticed within the time a login may wait; a server that
+      // has just answered is not asked again.
       const silentMs = performance.now() - (this.#heardAtMs.get(client) ?? -Infinity)
       if (silentMs > aliveMs) await tx.started(this.#limits.waitMs)
       const result = await work(tx.tx)

@@ -2,8 +2,8 @@ import pg from 'pg'
 import { CodedError } from '../errors.ts'
 
 /**
- * The database did not answer, not in time, or not as one that can be written. Whether a
- * transaction that was being committed took hold is then unknown.
+ * The database did not answer, not in time, or is read-only. Whether a transaction that was being
+ * committed succeeded is then unknown.
  */
 export class DatabaseUnavailable extends CodedError {
   readonly kind = 'unavailable'

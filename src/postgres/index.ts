@@ -1,5 +1,5 @@
 /**
- * The ground under everything that must not be lost: Postgres, one pool for each role.
+ * The storage of all data that must not be lost: Postgres, one pool for each role.
  *
  * The tenant is in the transaction and the transaction is in the signature. So no code reaches a
  * tenant's row without that tenant's setting, and row security enforces it, not the caller. A pool

@@ -18,8 +18,8 @@ const backoffMaxMs = 5000
  * One connection of its own for every channel that is listened to: LISTEN belongs to a connection,
  * and one of the pool comes and goes.
  *
- * When it is lost, it reconnects with growing pauses, listens to every channel again, and only
- * then tells each listener that it may have missed something.
+ * When the connection is lost, it reconnects with growing pauses, listens to every channel again,
+ * and only then tells each listener that it may have missed notifications.
  */
 export class Listener {
   readonly #config: pg.ClientConfig

@@ -49,7 +49,7 @@ export async function migrate({
 }
 
 async function migrateOn(client: pg.Client, files: readonly MigrationFile[], log: Log) {
-  // The lock goes with the connection, whatever becomes of this process.
+  // The lock ends with the connection, even if this process dies.
   await client.query(`set lock_timeout = ${lockWaitMs}`)
   await client.query('select pg_advisory_lock($1)', [lockKey])
   const before = await readApplied(client)

@@ -30,7 +30,7 @@ export async function schemaState(database: Database, directory: string): Promis
   return compareSchema(files, applied)
 }
 
-/** Throws SchemaBehind or SchemaAhead unless this program can work with the database as it is. */
+/** Throws SchemaBehind or SchemaAhead unless this program can work with the database. */
 export async function requireSchema(database: Database, directory: string): Promise<SchemaState> {
   const found = await schemaState(database, directory)
   if (found.state === 'behind') throw new SchemaBehind(found.missing)

@@ -8,7 +8,7 @@ import { types } from './value-types.ts'
 export interface ReadTx {
   /** Exactly one row; anything else is a bug. */
   one<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row>
-  /** One row or none. */
+  /** One row, or undefined. */
   maybe<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row | undefined>
   many<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
   /**
@@ -135,7 +135,9 @@ export class Transaction {
     this.#start = statements.map(([text, ...values]) => statementOf(text, values))
   }
 
-  /** Starts it now. Rejects when that takes longer: it cannot be used then, nor its connection. */
+  /**
+   * Starts it now. Rejects when that takes longer: then neither it nor its connection can be used.
+   */
   async started(timeoutMs: number): Promise<void> {
     this.#sending = this.#sendTogether([], timeoutMs).then(() => this.#send())
     await this.#sending
@@ -155,7 +157,7 @@ export class Transaction {
     if (command !== 'COMMIT') throw new Error('work went on after a statement failed')
   }
 
-  /** The same, undoing it. False when the connection must not be used again. */
+  /** The same with a rollback. False when the connection must not be used again. */
   async rollback(): Promise<boolean> {
     if (!this.#isCommitSent) this.#commit = undefined
     await this.#end()
@@ -171,7 +173,7 @@ export class Transaction {
   }
 
   async #end(): Promise<void> {
-    // A statement sent later would run in whatever transaction, of whatever tenant, comes next.
+    // A statement sent later would run in the next transaction, possibly of another tenant.
     this.#ended = true
     await this.#sending
   }

@@ -22,7 +22,9 @@ export interface CastHeader {
   readonly env?: { readonly [name: string]: string }
 }
 
-/** Output, resize, marker, exit, and (ours) the exact bytes behind an output that text cannot hold. */
+/**
+ * Output, resize, marker, exit, and (ours) the exact bytes of an output that text cannot represent.
+ */
 export type EventCode = 'o' | 'r' | 'm' | 'x' | 'b'
 
 /** An event as read back; code is one of ours, or another program's. */
@@ -130,7 +132,9 @@ export function label(text: string): string {
   return `${text.slice(0, half)}${gap}${text.slice(-half)}`
 }
 
-/** JSON on one line, whatever a reader takes for the end of one. Lone surrogates come out escaped. */
+/**
+ * JSON on one line, for every kind of line end that a reader may know. Lone surrogates are escaped.
+ */
 function encode(value: unknown): string {
   const json = JSON.stringify(value)
   return /[\u2028\u2029]/.test(json)
@@ -175,7 +179,7 @@ export function parseEvent(line: string): CastEvent {
   return { interval, code, data }
 }
 
-/** The exact bytes that were output: of each output its text, or the bytes noted right behind it. */
+/** The exact bytes of the output: for each output its text, or the bytes noted right after it. */
 export function outputBytes(events: readonly CastEvent[]): Buffer {
   return Buffer.concat(
     events.flatMap((event, index) => {

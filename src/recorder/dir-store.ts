@@ -186,7 +186,7 @@ async function ifThere<T>(promise: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Bytes up to the end of the last whole line: a live file may be seen in the middle of a write. */
+/** Bytes up to the end of the last whole line: a live file may be read in the middle of a write. */
 async function wholeLines(handle: FileHandle): Promise<number> {
   const { size } = await handle.stat()
   const length = Math.min(size, lineBytesMax)

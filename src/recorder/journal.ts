@@ -60,7 +60,9 @@ export class Journal {
     on: {
       failure(err: RecordingFailed): void
       written(bytes: number): void
-      /** So many bytes are durable. Called about once a second while there is anything new. */
+      /**
+       * Reports the number of durable bytes. Called about once a second while there are new ones.
+       */
       durable?: ((point: RecordingPoint) => void) | undefined
     },
   ) {
@@ -74,7 +76,7 @@ export class Journal {
     return this.#failure !== undefined
   }
 
-  /** A line given as a function is made when it is written, so that it can be the latest. */
+  /** A line given as a function is made at the time of its write, so that it is the latest. */
   append(line: string | (() => string) | undefined, written?: () => void): void {
     if (this.#failure !== undefined) return
     if (line === undefined && this.#batchSinceMs === undefined && !this.#busy) {

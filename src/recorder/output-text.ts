@@ -27,7 +27,7 @@ export class OutputDecoder {
       // The part of it that a terminal would show: readable text must not be hidden.
       return { text: chunk.toString('utf8').replaceAll(unreadable, ''), exact: chunk }
     }
-    // Nearly every chunk: whole characters, and none begun before.
+    // Nearly every chunk: whole characters, and none left incomplete before.
     if (this.#decoder === undefined && isUtf8(chunk)) return { text: chunk.toString('utf8') }
     this.#decoder ??= new TextDecoder('utf-8', { ignoreBOM: true })
     const text = this.#decoder.decode(chunk, { stream: true })

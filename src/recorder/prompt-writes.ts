@@ -15,9 +15,9 @@ const localTypes: ReadonlySet<number> = new Set([
 ])
 
 /**
- * Small writes that are done at once, instead of by a thread of the pool: a keystroke's echo would
- * wait for two more processes to be woken, milliseconds on a machine that is busy. It is for storage
- * that does not make us wait, and one that has is left to the threads for a while.
+ * Small writes that are done at once, instead of by a thread of the pool: otherwise a keystroke's
+ * echo waits until two more threads wake, which takes milliseconds on a busy machine. Only for
+ * storage that answers fast; after a slow write the threads are used for a while.
  */
 export class PromptWrites {
   readonly #isLocal: boolean

@@ -97,7 +97,7 @@ export function createRecorder({
   }, tickMs).unref()
 
   let space: { readonly atMs: number; readonly answer: ReturnType<Store['space']> } | undefined
-  /** Asked at most once a second, however many sessions start. */
+  /** Checked at most once a second, for any number of sessions that start. */
   async function requireSpace(): Promise<void> {
     const nowMs = performance.now()
     if (space === undefined || nowMs - space.atMs > spaceFreshMs) {

@@ -21,9 +21,12 @@ export interface Mended {
   readonly sha256: string
   readonly events: number
   readonly durationMs: number
-  /** Of the last event, in milliseconds since 1970, by the recording itself; undefined where it says none. */
+  /**
+   * The time of the last event, in milliseconds since 1970, by the recording itself; undefined if
+   * it has none.
+   */
   readonly lastEventMs: number | undefined
-  /** Bytes behind the last whole line that were cut away: a torn line, or other bytes. */
+  /** Bytes after the last whole line that were cut away: a torn line, or other bytes. */
   readonly cutBytes: number
   /** Whether it agrees with its witness; undefined without a witness. */
   readonly evidence: Evidence | undefined

@@ -12,7 +12,7 @@ export interface RecordingPoint {
 export interface KeptWitness {
   /** The distance of each point from the one before, as LEB128. */
   readonly offsets: Buffer
-  /** The digest of all points, one behind the other, in hex. */
+  /** The digest of all points, one after the other, in hex. */
   readonly chain: string
   /** Of the last point. */
   readonly bytes: number
@@ -23,7 +23,7 @@ export type Evidence = 'intact' | 'altered'
 
 const digestShape = /^[0-9a-f]{64}$/
 const noPoints = Buffer.alloc(32).toString('hex')
-/** From so many points on, one a minute is enough. */
+/** After this number of points, one a minute is enough. */
 const pointsMax = 20_000
 const sparseMs = 60_000
 
@@ -62,7 +62,7 @@ export class RecordingWitness {
     return true
   }
 
-  /** False where a recording that ended like this cannot be the one that was witnessed. */
+  /** False if a recording with this end cannot be the witnessed one. */
   allows({ bytes, sha256 }: RecordingPoint): boolean {
     return bytes > this.#bytes || (bytes === this.#bytes && sha256 === this.#sha256)
   }

@@ -80,7 +80,7 @@ export function createTenants({
 
   return {
     async create({ slug, name = slug }, actor) {
-      // A slug that reads like an id would be two tenants' name.
+      // A slug that looks like an id would name two tenants.
       if (!slugPattern.test(slug) || idNamePattern.test(slug)) throw new TenantNameInvalid(slug)
       const id = newTenantId()
       try {

@@ -87,7 +87,10 @@ export class Admission {
   }
 }
 
-/** One customer of a provider holds a whole IPv6 /64: that is one source, as one IPv4 address is. */
+/**
+ * A customer of a provider has a whole IPv6 /64, so a /64 counts as one source, like one IPv4
+ * address.
+ */
 export function sourceOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
   if (mapped?.[1] !== undefined) return mapped[1]

@@ -44,7 +44,7 @@ export interface BastionDeps
   readonly own: () => ProtectedDestinations
   readonly workers: WorkerLimits
   readonly fork: ForkWorker
-  /** Read anew for each worker. */
+  /** Read again for each worker. */
   readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'limits'>>
   /** Until when this node may serve now; undefined where it serves without a lease. */
   readonly lease?: LeaseTimes | undefined
@@ -138,7 +138,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
 
   function accept(socket: Socket): void {
     const source = socket.remoteAddress ?? 'unknown'
-    // Until it is a worker's, an error here would be uncaught.
+    // Until a worker has it, an error here would be uncaught.
     socket.on('error', () => socket.destroy())
     const id = randomUUID() as ConnectionId
     const admitted = admit(source, id)

@@ -6,7 +6,7 @@ import { SessionKilled } from '../wire/errors.ts'
 import type { Admitted } from './admission.ts'
 import { ConnectionUnknown, RequestCrossed, RequestForged } from './errors.ts'
 
-/** An authorization starts a session within a minute, or none. */
+/** An authorization starts a session within a minute, or never. */
 const unusedMs = 120_000
 
 /** An authorization that the worker was given. */
@@ -196,7 +196,7 @@ export function forgetSession(state: ConnectionState, session: SessionId): void 
   for (const [id, lease] of state.leases) if (lease.session === session) state.leases.delete(id)
 }
 
-/** Forgets the authorizations that have started no session and can start none any longer. */
+/** Forgets the authorizations that have started no session and can no longer start one. */
 export function forgetExpired({ authorizations, sessions }: ConnectionState): void {
   const used = new Set([...sessions.values()].map(({ authorization }) => authorization))
   for (const [id, { givenAtMs }] of authorizations) {

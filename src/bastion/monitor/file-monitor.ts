@@ -35,7 +35,7 @@ interface SessionFiles {
   readonly open: Map<number, OpenFile>
   /** Of the paths in both. */
   knownBytes: number
-  /** Told, and not on the log yet. */
+  /** Reported, and not on the log yet. */
   owed: FileOperation[]
   /** Writes follow one another. */
   writing: Promise<void>
@@ -204,7 +204,7 @@ function interrupted({ asked, open }: SessionFiles): FileOperation[] {
   ]
 }
 
-/** The worker counted, and told from time to time: there were at least so many bytes. */
+/** The worker counted, and reported at intervals: there were at least that many bytes. */
 function interruptedFile({ operation, progress }: OpenFile): FileOperation[] {
   const { op, number, flags = [], path } = operation
   const what = { number, state: 'interrupted', ...(path && { path }) } as const

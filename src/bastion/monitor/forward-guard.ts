@@ -20,22 +20,23 @@ export interface ProtectedDestinations {
   readonly directories: readonly string[]
 }
 
-/** This host, as it is called from itself. */
+/** This host's addresses for itself. */
 const selfBlocks = '0.0.0.0/8,127.0.0.0/8,::/128,::1/128'
 /** Clouds give their secrets to a host at one of these. */
 const linkLocalBlocks = '169.254.0.0/16,fe80::/10,fd00:ec2::254/128'
 /** Names of the host itself; many resolvers answer them without a query. */
 const selfNames =
   /^(localhost|localhost\.localdomain|localhost[46]?|ip6-(localhost|loopback))$|\.localhost$/
-/** Names by which clouds call those addresses. */
+/** The clouds' names of those addresses. */
 const metadataNames = /^(metadata(\.google\.internal)?|instance-data(\.[a-z0-9-]+)*\.internal)$/
 const lookupMs = 1000
 /** Look-ups of one tenant at a time, of names that the target alone can resolve for certain. */
 const lookupsPerTenantMax = 16
 
 /**
- * Keeps forwards from the bastion itself, and from addresses at which clouds keep secrets. A forward leaves
- * from the target and never from here; but the target may be this very host, or reach it.
+ * Keeps forwards away from the bastion itself, and from addresses at which clouds keep secrets. A
+ * forward leaves from the target and never from here; but the target may be this very host, or
+ * reach it.
  */
 export class ForwardGuard {
   readonly #own: () => ProtectedDestinations
@@ -156,7 +157,7 @@ async function resolveSoon(host: string): Promise<readonly IpAddress[]> {
 
 function isThisHost(peer: string): boolean {
   const address = parse(peer)
-  // A peer that is no address cannot be told from this host.
+  // A peer without a valid address may be this host.
   return address === undefined || isIn(selfBlocks, address) || ownAddresses().has(plain(address))
 }
 

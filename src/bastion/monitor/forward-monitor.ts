@@ -45,7 +45,7 @@ const tenantsAtOnce = 4
 /** The byte counts of a forward that its worker did not close are unknown. */
 const interrupted: ForwardOutcome = { ended: 'interrupted' }
 
-/** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
+/** The forwards of one worker: each is permitted and on record. */
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ConnectionTable
@@ -130,7 +130,7 @@ export class ForwardMonitor {
     return open.isOpen
   }
 
-  /** Whether its worker has yet to end it. */
+  /** Whether its worker still has to end it. */
   has(forward: string): boolean {
     return this.#find(forward) !== undefined
   }
@@ -177,7 +177,7 @@ export class ForwardMonitor {
     return undefined
   }
 
-  /** Whatever takes it away from here on finds it: it is known before it is decided about. */
+  /** Known before it is decided about, so that a revocation from here on finds it. */
   async #open(
     state: ConnectionState,
     identity: Identity,
@@ -294,7 +294,7 @@ function isPath(path: string | undefined): boolean {
   return path === undefined || isUnchangedBy(checkedPath, path)
 }
 
-/** Whether a text is read as itself. One that cannot be read is not. */
+/** Whether reading a text gives the same text. False for a text that cannot be read. */
 function isUnchangedBy(read: (text: string) => string, text: string): boolean {
   try {
     return read(text) === text

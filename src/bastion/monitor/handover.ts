@@ -27,7 +27,7 @@ export class Handover {
     process.on('message', () => forged('an unexpected message'))
   }
 
-  /** How many the worker has yet to take. */
+  /** How many sockets the worker has not taken yet. */
   get underWay(): number {
     return this.#underWay.size
   }

@@ -28,8 +28,8 @@ export class JumpCertificates {
   }
 
   /**
-   * By the tenant's host authority, for the names of one target: good for a day, and used for half of
-   * it. Without one, where none can be issued, clients see the key alone.
+   * Made by the tenant's host authority, for the names of one target: valid for a day, and used for
+   * half of it. If none can be issued, clients see the key alone.
    */
   async certificateFor(
     tenant: { readonly id: TenantId; readonly slug: string },

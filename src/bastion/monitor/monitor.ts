@@ -137,7 +137,7 @@ export class Monitor implements Broker {
     return this.#connections.size
   }
 
-  /** How many people it has let in. */
+  /** How many logins were accepted. */
   get logins(): number {
     return this.#logins
   }
@@ -164,7 +164,7 @@ export class Monitor implements Broker {
     if (state?.sessions.has(session)) this.#deps.access.witnessRecording(session, point)
   }
 
-  /** The same for one forward. False: the worker has none to end. */
+  /** The same for one forward. False: the worker has no such forward. */
   revokeForward(forward: string, reason: string): boolean {
     return this.#forwards.revoke(forward, reason)
   }
@@ -218,7 +218,7 @@ export class Monitor implements Broker {
     log.warn({ source, how }, 'an address is refused: too many of its connections had no login')
   }
 
-  /** The worker says that the client has gone; sessions that it has yet to end stay known. */
+  /** The worker reports that the client has left; sessions that it still has to end stay known. */
   close(id: ConnectionId): void {
     const state = this.#connections.find(id)
     if (state === undefined || state.isClosed) return
@@ -236,8 +236,8 @@ export class Monitor implements Broker {
   }
 
   /**
-   * Malformed and unknown names take the same way as known ones, down to a signature that is checked
-   * and a key that is looked up: neither the answer nor its timing tells which it was.
+   * Malformed and unknown names are handled like known ones, including a signature check and a key
+   * look-up: neither the answer nor its timing shows the difference.
    */
   async login(id: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined> {
     const state = this.#connections.require(id)

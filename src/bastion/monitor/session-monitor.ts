@@ -111,7 +111,7 @@ export class SessionMonitor {
       this.#deps.access.leaseKey(allowed.authorization, session),
     )
     requireLive(state, session)
-    // One lease at a time: a session that dials anew does not use the last one.
+    // One lease at a time: a session that dials again does not use the earlier one.
     for (const [old, { session: of }] of state.leases) {
       if (of === session) state.leases.delete(old)
     }
@@ -127,8 +127,8 @@ export class SessionMonitor {
   }
 
   /**
-   * Signs a login at a target. A signature is good at the host that took part in the key exchange that it
-   * is about, and the same key opens many hosts. So that host must have signed the exchange, with a key on
+   * Signs a login at a target. A signature is valid at the host that took part in its key exchange,
+   * and the same key opens many hosts. So that host must have signed the exchange, with a key on
    * record for the target.
    */
   async sign(
@@ -167,7 +167,7 @@ export class SessionMonitor {
     requireLive(state, session)
   }
 
-  /** Of a session that was killed too: the log tells everything that was done before. */
+  /** Also for a killed session: the log lists all operations before the end. */
   noteFiles(id: ConnectionId, session: SessionId, notes: FileNotes): void {
     const state = this.#connections.require(id)
     const authorization = requireSession(state, session)

@@ -14,7 +14,7 @@ import { type ForkWorker, WorkerProcess } from './worker-process.ts'
 
 export interface WorkerPoolOptions {
   readonly fork: ForkWorker
-  /** Read anew for each worker. */
+  /** Read again for each worker. */
   readonly settings: () => Promise<Omit<WorkerSettings, 'worker'>>
   /** Until when this node may serve now; undefined where it serves without a lease. */
   readonly lease: () => LeaseTimes | undefined
@@ -214,7 +214,10 @@ export class WorkerPool {
     }, delay).unref()
   }
 
-  /** One died while its successor came, and has another: there is one too many. */
+  /**
+   * If a worker died while its successor was started, it has got another one: then there is one too
+   * many.
+   */
   #trim(): void {
     const surplus = this.#staying.length - this.#leaving.size - this.#options.limits.workers
     const newest = this.#staying.filter((worker) => !this.#leaving.has(worker)).slice(-1)[0]

@@ -86,10 +86,10 @@ export class WorkerProcess {
   readonly #known: KnownMetrics
   readonly #lease: () => LeaseTimes | undefined
   readonly #metrics = new Map<number, (figures: Figures | undefined) => void>()
-  /** Undefined for one that could not be started. */
+  /** Undefined for a worker that could not be started. */
   readonly #pipe: MessagePipe | undefined
   readonly #handover: Handover | undefined
-  /** To be closed as soon as the worker has them. */
+  /** Closed as soon as the worker has them. */
   readonly #evicted = new Set<ConnectionId>()
   #lastMetrics: Figures | undefined
   /** Starts at 1; 0 marks a worker's own messages. */
@@ -110,7 +110,7 @@ export class WorkerProcess {
   #isKilled = false
   #isGone = false
 
-  /** Throws when there can be no worker at all. */
+  /** Throws when no worker can be made at all. */
   constructor({ fork, settings, deps, known, lease, log }: WorkerOptions) {
     this.#lease = lease
     this.#known = known
@@ -285,13 +285,16 @@ export class WorkerProcess {
     this.#process.kill('SIGKILL')
   }
 
-  /** The worker reads its messages in order: when it answers a later ping, it has been told to cut. */
+  /**
+   * The worker reads its messages in order: when it answers a later ping, it has read the order to
+   * cut.
+   */
   #expectCut(id: string): void {
     if (this.#isReady && !this.#isGone) this.#cuts.set(id, this.#messages)
   }
 
   #cut(id: string): void {
-    // It was asked for, however many sessions an operator ends at once.
+    // Requested by this process, so the number does not matter.
     if (this.#cuts.delete(id)) this.#heard--
   }
 

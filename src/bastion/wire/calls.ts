@@ -54,7 +54,7 @@ const openedForward = z.object({
   port: z.number().exactOptional(),
   path: z.string().exactOptional(),
 })
-/** A forward that may be opened, and is on record. */
+/** A permitted forward that is on record. */
 export type OpenedForward = Readonly<z.infer<typeof openedForward>>
 
 const forwardEnd = z.strictObject({
@@ -202,7 +202,7 @@ const denial = z.object({
   /** Names of the targets that this user may open. */
   targets: z.array(z.string()).readonly().exactOptional(),
 })
-/** Why something may not be opened, as the user may know it. */
+/** The reason why a channel may not be opened, as far as the user may know it. */
 export type Denial = Readonly<z.infer<typeof denial>>
 
 const jump = z.object({
@@ -269,7 +269,7 @@ const keyLease = z.object({
   id: z.string(),
   /** RFC 4253 section 6.6. */
   publicKey: z.instanceof(Buffer),
-  /** Shown to the target in place of the key, where there is one. */
+  /** Shown to the target in place of the key, if there is one. */
   certificate: z.instanceof(Buffer).exactOptional(),
 })
 
@@ -295,7 +295,10 @@ export const calls = {
   openJump: call(z.tuple([connection, destination]), z.union([denial, jump]).optional()),
   /** Admits the user of the outer connection under the user name that the inner connection gives. */
   enterJump: call(z.tuple([connection, z.string().max(4096)]), z.union([denial, client])),
-  /** Decides whether the user may open the target named at login; or the one chosen, if none was named. */
+  /**
+   * Decides whether the user may open the target named at login, or the chosen one if none was
+   * named.
+   */
   authorize: call(
     z.tuple([connection, kind, targetName.optional()]),
     z.union([denial, authorization]),
@@ -362,7 +365,7 @@ export const callShape = z.discriminatedUnion(
   // TypeScript does not follow the entries of an object, so this states their types.
 ) as unknown as z.ZodType<Call>
 
-/** Makes a broker of one function that carries a call across, whatever its method. */
+/** Makes a broker from one function that carries every call across. */
 export function brokerOver(ask: (call: Call) => Promise<unknown>): Broker {
   const methods = Object.keys(calls) as Method[]
   return Object.fromEntries(

@@ -54,7 +54,7 @@ export function writeSocketPath(path: string): Buffer {
   return new Writer().text(path).text('').u32(0).build()
 }
 
-/** A path that the kernel of a target reads as it stands. Throws WireError. */
+/** A path that a target's kernel reads unchanged. Throws WireError. */
 export function checkedPath(path: string): string {
   if (path === '' || Buffer.byteLength(path) > pathBytesMax) {
     throw new WireError(`a socket path is empty or longer than ${pathBytesMax} bytes`)

@@ -10,7 +10,7 @@ export const mainFrameBytesMax = 16 * 1_048_576
 const headBytes = 4
 
 export interface PipeHandlers {
-  /** One message, of so many bytes. */
+  /** One message, and its size. */
   received(message: unknown, bytes: number): void
   /** The data was not a message. Reading stops. */
   failed(why: string): void
@@ -35,7 +35,7 @@ export class MessagePipe {
   #heldBytes = 0
   #isDeaf = false
 
-  /** No message that comes may be larger than frameBytesMax. */
+  /** Received messages must not be larger than frameBytesMax. */
   constructor(stream: Duplex, handlers: PipeHandlers, frameBytesMax = workerFrameBytesMax) {
     this.#stream = stream
     this.#handlers = handlers
@@ -50,7 +50,7 @@ export class MessagePipe {
     stream.on('error', () => stream.destroy())
   }
 
-  /** Bytes that the other side has yet to read. */
+  /** Bytes that the other side has not read yet. */
   get unread(): number {
     return this.#stream.writableLength
   }
@@ -66,7 +66,7 @@ export class MessagePipe {
     this.#stream.write(frame, () => sent?.())
   }
 
-  /** Resolves when the other side has read all but so many bytes, or has ended. */
+  /** Resolves when at most that many bytes are unread, or the other side has ended. */
   async drained(bytes: number): Promise<void> {
     while (this.#stream.writable && this.unread > bytes) {
       await new Promise<void>((resolve) => this.#drained.add(resolve))
@@ -109,7 +109,7 @@ export class MessagePipe {
     this.#handlers.failed(why)
   }
 
-  /** At least so many bytes in one piece. */
+  /** At least that many bytes in one piece. */
   #front(bytes: number): Buffer {
     const [first] = this.#held
     if (first !== undefined && first.length >= bytes) return first

@@ -41,7 +41,7 @@ export interface ErrorMessage {
 export interface SocketTag {
   readonly connection: ConnectionId
   readonly source: string
-  /** In hex: the cookie for the key exchange, by which a login is known to be one of this connection. */
+  /** In hex: the cookie of the key exchange. It binds a login to its connection. */
   readonly cookie: string
 }
 
@@ -86,7 +86,7 @@ export const fromWorkerShape = z.discriminatedUnion('type', [
     session,
     point: recordingPoint,
   }),
-  /** The answer to a ping. It comes behind the answers to all messages before that ping. */
+  /** The answer to a ping. It comes after the answers to all messages before that ping. */
   z.strictObject({ type: z.literal('pong'), id: count }),
   /**
    * The answer to `kill` and `endForward`: no further data goes through that session or forward.
@@ -103,7 +103,7 @@ export function errorMessage(err: unknown): ErrorMessage | undefined {
   return { code, kind: errorKind, message }
 }
 
-/** An error of the other side's, as it is thrown here. */
+/** An error of the other side, in the form in which it is thrown here. */
 export class RemoteError extends CodedError {
   readonly kind: ErrorKind
   readonly code: ErrorCode

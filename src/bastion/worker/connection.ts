@@ -22,7 +22,10 @@ const connectFailed = 2
 const unknownChannelType = 3
 const resourceShortage = 4
 
-/** So many sessions of one connection are started at a time: the database is everybody's. */
+/**
+ * The number of sessions of one connection that are started at a time: all users share the
+ * database.
+ */
 const startsMax = 4
 /**
  * This number of refused channels of one connection is on the log; further ones tell nothing new.
@@ -44,7 +47,10 @@ export interface ClientConnectionOptions {
   /** The sessions of each user, over all connections. */
   readonly sessionsOf: Headcount
   readonly kills: KillNotices
-  /** Returns the function that serves the connection inside a channel. Throws where it cannot be served. */
+  /**
+   * Returns the function that serves the connection inside a channel. Throws if it cannot be
+   * served.
+   */
   readonly jump: (jump: Jump) => (channel: Channel) => void
 }
 
@@ -128,7 +134,7 @@ export class ClientConnection {
     this.#forwards.endSessions(matches, reason, outcome)
   }
 
-  /** Ends one forward, if it is one of this connection's. */
+  /** Ends one forward, if it belongs to this connection. */
   endForward(forward: string, reason: string): void {
     this.#forwards.endForward(forward, reason)
   }

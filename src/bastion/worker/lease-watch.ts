@@ -18,8 +18,8 @@ export class LeaseWatch {
   #hasLapsed = false
 
   /**
-   * lapsed() is called when sessions are to end, isLate() tells when all should have ended whether any
-   * has not, and stop() must end the process at once.
+   * lapsed() is called when sessions must end. isLate() says, when all should have ended, whether
+   * one has not. stop() must end the process at once.
    */
   constructor(on: { lapsed(): void; isLate(): boolean; stop(): void }) {
     this.#on = on

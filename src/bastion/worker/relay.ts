@@ -112,7 +112,8 @@ export class Relay {
         if (watch === undefined) forward()
         else watch.up(chunk, forward)
       },
-      // RFC 4254 defines none in this direction; taking it keeps an odd client's window moving.
+      // RFC 4254 defines none in this direction; accepting it keeps an unusual client's window
+      // moving.
       extendedData: (_kind, chunk) => client.consumed(chunk.length),
       request: (request) => events.clientRequest(request),
       eof() {
@@ -173,8 +174,8 @@ export class Relay {
         down.after(() => client.eof())
       },
       close: () => {
-        // The client hears of it behind all that is still on its way; the end is counted then, too,
-        // for the recording is not complete before.
+        // The client gets the end after all data that is still on its way. The end is counted then,
+        // because the recording is complete only then.
         down.after(() => {
           this.#targetOpen = false
           if (spoke || !this.#clientOpen) client.close()

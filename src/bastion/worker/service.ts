@@ -31,7 +31,7 @@ export interface ServiceHandlers {
 
 /** Speaks SSH with the clients of one worker. */
 export interface Service {
-  /** Takes over a connection that was let in. */
+  /** Takes over an admitted connection. */
   serve(socket: Socket, id: ConnectionId, source: string, handlers: ServiceHandlers): void
   /** Another client needs the room more than a connection without a login. */
   evict(id: ConnectionId): void

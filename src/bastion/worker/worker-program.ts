@@ -97,7 +97,7 @@ export function runWorker(): void {
     return metrics.length > metricsMax ? '' : metrics
   }
 
-  /** The end of a worker has no waiter. A worker that cannot end cleanly ends all the same. */
+  /** The end of a worker has no waiter. A worker that cannot end cleanly still ends. */
   function inOrder(leaving: Promise<void>): void {
     leaving.catch((err: unknown) => {
       process.stderr.write(`vaultterm: a worker could not end cleanly: ${String(err)}\n`)

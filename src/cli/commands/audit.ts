@@ -185,7 +185,7 @@ function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string
   }
 }
 
-/** A note may be given by itself: it has more than one line, and no file's name has. */
+/** A note may be given directly: it has more than one line, and no file name has. */
 async function readCheckpoints(context: Context, given: string): Promise<KeptCheckpoint[]> {
   return parseKeptCheckpoints(
     given.includes('\n') ? given : await readText(given, context.terminal),

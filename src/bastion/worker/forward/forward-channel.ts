@@ -92,7 +92,7 @@ export class ForwardChannel {
     this.#recordEnd(how)
   }
 
-  /** Not awaited after its end: a channel that is opened all the same is closed at once. */
+  /** Not awaited after its end: a channel that opens later is closed at once. */
   #opened(opening: Promise<Channel>): Promise<Channel> {
     opening.then(
       (channel) => {

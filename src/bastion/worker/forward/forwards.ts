@@ -30,9 +30,9 @@ const resourceShortage = 4
 /** Of one connection, also those that want no reply. One more is refused by itself. */
 const requestsMax = 512
 
-/** A session from the moment in which it is asked for. */
+/** A session, from its request on. */
 interface Opening {
-  /** On record: its target may be silent for long after that. */
+  /** On record; its target may stay silent for long after that. */
   readonly started: Promise<ForwardSession>
   readonly opened: Promise<ForwardSession>
 }
@@ -154,7 +154,10 @@ export class Forwards {
     }
   }
 
-  /** Ends the sessions that match, and those that are being opened too: none waits for its target. */
+  /**
+   * Ends the matching sessions, including those that are being opened; does not wait for their
+   * targets.
+   */
   endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
     for (const [kind, opening] of this.#sessions) {
       opening.started.then(
@@ -270,7 +273,7 @@ function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['clien
   }
 }
 
-/** A forward to where the target can reach, opened as it was judged. */
+/** A forward to a host that the target can reach, opened with the judged destination. */
 function directEnds(open: ChannelOpen, upstream: Connection): ForwardEnds {
   return {
     far: ({ host, port, path }) => {

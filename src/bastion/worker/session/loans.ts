@@ -7,7 +7,7 @@ import type { Loan } from '../forward/lendings.ts'
 export interface LoansOptions {
   /** Decides whether the client may lend it. Undefined: yes. */
   permit(kind: Loan['kind']): Promise<Denial | undefined>
-  /** Lets a session's target open channels to the client, where it wants to, until it is called off. */
+  /** Lets a session's target open channels to the client until the returned function is called. */
   lend(loan: Loan, isTaken: boolean): () => void
   readonly log: Log
 }

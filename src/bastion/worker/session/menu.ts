@@ -18,7 +18,7 @@ const escapeKey = 0x1b
 const filterMax = 32
 type Key = 'up' | 'down' | 'pageUp' | 'pageDown' | 'home' | 'end'
 
-/** Sequences of keys, by the characters behind ESC [ or ESC O. */
+/** Sequences of keys, by the characters after ESC [ or ESC O. */
 const keys: { readonly [sequence: string]: Key } = {
   A: 'up',
   B: 'down',
@@ -160,7 +160,7 @@ export class Menu implements Picker {
     return `\x1b[H${lines.slice(0, rows).join('\x1b[K\r\n')}\x1b[K\x1b[J`
   }
 
-  /** The listing in which every choice of the filter is, or the loaded part of just this search. */
+  /** The listing that has every choice of the filter, or the loaded part of this search. */
   #current(): Listing | undefined {
     return [this.#whole, this.#found].find(
       (listing) =>
@@ -204,7 +204,7 @@ export class Menu implements Picker {
     this.#top = 0
   }
 
-  /** False where the way leads to choices that are not loaded: the key is to be pressed again. */
+  /** False if the key needs choices that are not loaded: press it again after loading. */
   #press(key: Key): boolean {
     const page = Math.max((this.#size.rows || 24) - 6, 1)
     const all = this.#shown().length

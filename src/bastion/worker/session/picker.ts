@@ -5,7 +5,7 @@ export interface ScreenSize {
   readonly rows: number
 }
 
-/** The result of some input. Bytes that were typed behind a choice are for the session. */
+/** The result of some input. Bytes that were typed after a choice belong to the session. */
 export type Verdict =
   | { readonly open: string; readonly rest: Buffer }
   | { readonly leave: true }

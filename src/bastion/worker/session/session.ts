@@ -35,8 +35,8 @@ const afterRefusalMs = 3000
 const lingerMs = 5000
 
 /**
- * One session channel of a client's, from its opening to its end. Whatever happens, the client gets
- * one clear line or an exit status, and the log an end.
+ * One session channel of a client, from its opening to its end. In every case the client gets one
+ * clear line or an exit status, and the log gets an end.
  */
 export class SessionChannel {
   readonly #channel: Channel
@@ -53,7 +53,7 @@ export class SessionChannel {
   #clientGone = false
   /** They have closed, and wait for how it ended. */
   #clientLeaves = false
-  /** From the moment in which there is a session. */
+  /** Set once there is a session. */
   #record: SessionRecord | undefined
   #target: Channel | undefined
   #upstream: Connection | undefined
@@ -227,8 +227,8 @@ export class SessionChannel {
   }
 
   /**
-   * Takes a turn to start a session, and then asks for an authorization: one that waited for the turn would
-   * be too old. No answer when the person has left. The turn is the caller's to end.
+   * Takes a turn to start a session, and then asks for an authorization: an earlier one would be
+   * too old after the wait. Undefined when the user has left. The caller ends the turn.
    */
   async #authorize(start: Start): Promise<[turn: Disposable, Authorization | Denial | undefined]> {
     const first = await this.#authorizeInTurn(start)
@@ -255,7 +255,7 @@ export class SessionChannel {
     }
   }
 
-  /** Lets the person choose a target. Undefined when they have left. */
+  /** Lets the user choose a target. Undefined when they have left. */
   async #choose(start: Start, pty: Pty): Promise<string | undefined> {
     const load = (query: ChoiceQuery) => this.#context.choices(query)
     const first = await load({ search: '', after: '' })

@@ -4,7 +4,7 @@ import { LineMenu } from './line-menu.ts'
 import { Menu } from './menu.ts'
 import type { Picker, ScreenSize, Verdict } from './picker.ts'
 
-/** The target that a person chose, and the bytes that they typed behind it. */
+/** The chosen target, and the bytes that were typed after it. */
 export interface Chosen {
   readonly target: string
   readonly rest: Buffer

@@ -31,16 +31,16 @@ const notesMax = 1000
 const noteBytesMax = 512 * 1024
 const noteMs = 500
 const runningMsDefault = 10_000
-/** A transfer of so many bytes goes to the log before its time. */
+/** A transfer is logged after this many bytes even before its time. */
 const runningBytes = 256 * 1_048_576
 /** Of INIT: a length, a type and the version. */
 const versionStart = 5
 const initBytes = 9
 
 /**
- * Stands between the two ways of an SFTP session. A request goes on to the target once the main
- * process knows of it. An answer goes on to the client once its operation is on the log. Bytes that
- * cannot be read, and operations that cannot be logged, end the session.
+ * Inspects both ways of an SFTP session. A request goes on to the target after the main process
+ * knows of it. An answer goes on to the client after its operation is on the log. Bytes that cannot
+ * be read, and operations that cannot be logged, end the session.
  */
 export class FileWatch implements Watch {
   readonly #options: FileWatchOptions
@@ -166,7 +166,9 @@ export class FileWatch implements Watch {
     }
   }
 
-  /** Tells how far transfers are: the main process each time, and the log from time to time. */
+  /**
+   * Reports the progress of transfers: to the main process each time, and to the log at intervals.
+   */
   #tick(): void {
     if (this.#hasFailed) return
     const { runningMs = runningMsDefault } = this.#options

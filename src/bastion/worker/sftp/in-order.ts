@@ -1,4 +1,4 @@
-/** Passes things on in the order in which they came, each once it is ready. */
+/** Passes items on in their order, each once it is ready. */
 export class InOrder {
   readonly #waiting: { isReady: boolean; readonly act: () => void }[] = []
 

@@ -43,8 +43,8 @@ export class OpenFiles {
   }
 
   /**
-   * The file of a handle by which something is done. Handles can be guessed: a client that does not
-   * wait for one, or uses one that it is closing, would reach a file that the watch does not know.
+   * The file of a handle in a request. Handles can be guessed: a client that does not wait for one,
+   * or uses one that it is closing, would reach a file that the watch does not know.
    */
   require(handle: string): OpenFile {
     const file = this.#files.get(handle)

@@ -133,7 +133,7 @@ function readExtended(reader: Reader): Request {
     case 'users-groups-by-id@openssh.com':
       return withPayload(extension, 'groups', reader)
     case 'version-select':
-      // Everything after it would be in a version that the watch cannot read.
+      // All later packets would be in a version that the watch cannot read.
       throw new SftpUnreadable('a request for a version other than 3')
     default:
       return withPayload(extension, 'any', reader)

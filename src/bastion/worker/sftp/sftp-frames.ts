@@ -5,7 +5,7 @@ const frameBytesMax = 256 * 1024 + 4096
 /** A length, a type and an id. */
 const frameBytesMin = 5
 const headBytes = 4
-/** All that stands before the data of a packet: a type, an id, a handle, an offset, a length. */
+/** The fields before the data of a packet: a type, an id, a handle, an offset, a length. */
 const beginningBytes = 512
 
 /** Receives packets. Each buffer is a view that is valid until the call returns. */

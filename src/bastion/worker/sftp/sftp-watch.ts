@@ -112,7 +112,7 @@ export class SftpWatch {
     this.tellLooks()
   }
 
-  /** Tells how many look-ups there were since this was last told. */
+  /** Reports the number of look-ups since the last report. */
   tellLooks(): void {
     const looks = this.#looks.take()
     if (looks !== undefined) this.#events.done({ ...looks, number: this.#numbers++ })
@@ -206,7 +206,7 @@ export class SftpWatch {
       case 'read': {
         const { offset, max } = request
         const file = this.files.find(request.handle)
-        // Read-ahead may come behind a close: it gets no data, or the session ends.
+        // Read-ahead may come after a close: it gets no data, or the session ends.
         return { ask: 'read', answer, file: file?.isClosing ? undefined : file, offset, max }
       }
       case 'list': {
@@ -249,7 +249,7 @@ export class SftpWatch {
       return destination
     }
     this.#settle(pending, readAnswer(type, pending.answer, reader), packet.length)
-    // Not before: an answer that cannot be read leaves its request to be told at the end.
+    // Not before: if the answer cannot be read, its request is reported at the end.
     this.#pending.delete(id)
     this.#pathBytes -= pathBytesOf(pending)
     return undefined
