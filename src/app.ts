@@ -59,7 +59,7 @@ export async function startApp(options: {
   readonly config: Config
   readonly datastores: Datastores
   readonly product: Product
-  /** Read anew for each worker: keys and certificates may be renewed. */
+  /** Read again for each worker, because keys and certificates may be renewed. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
   readonly fork: ForkWorker
 }): Promise<App> {

@@ -21,7 +21,7 @@ export interface DatabaseUrls {
   readonly bastion: Secret<string>
 }
 
-/** The datastores that `serve` requires, and that `up` makes where the settings name none. */
+/** The datastores that `serve` requires, and that `up` makes if the settings do not name them. */
 export interface Datastores {
   readonly database: DatabaseUrls
   readonly redisUrl: Secret<string> | undefined

@@ -4,7 +4,7 @@ export interface TurnOwner {
   readonly user: string
 }
 
-/** A queue in which each owner has a line of its own, and the lines are served in turn. */
+/** A queue in which each owner has its own line, and the lines are served in turn. */
 class FairQueue<Item> {
   /** By tenant and then by user, each in the order in which they are served. Empty lines are removed. */
   readonly #lines = new Map<string, Map<string, Item[]>>()
@@ -60,7 +60,7 @@ class FairQueue<Item> {
 const unnamed: TurnOwner = { tenant: '', user: '' }
 
 /**
- * Lets a number of works run at the same time. The others wait: tenants are served in turn, and the
+ * Lets a number of jobs run at the same time. The others wait: tenants are served in turn, and the
  * users of a tenant too. An owner that asks for a thousand turns delays the others by one.
  *
  * A turn may last long, because its owner's target or log is slow. So a tenant that holds many turns

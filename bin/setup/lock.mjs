@@ -27,7 +27,7 @@ export async function withLock(path, work) {
       takeAway(path, owners)
       continue
     }
-    if (!told) say('another set-up is at work: waiting for it')
+    if (!told) say('another set-up is running: waiting for it')
     told = true
     if (performance.now() - started > waitMs)
       fail(`set-up waited too long: if no other is at work, remove ${path}`)
@@ -63,7 +63,7 @@ function readOwners(path) {
   }
 }
 
-/** A process id comes round again, so the start time goes with it where the system tells it. */
+/** A process id is reused, so the start time is compared too, if the system tells it. */
 function isAlive(owner) {
   const [pid, start] = owner.split('-')
   try {

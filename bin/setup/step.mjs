@@ -35,7 +35,7 @@ export function run(file, args, options = {}) {
     const child = spawn(file, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       ...options,
-      // A process group of its own, so that its children can be ended with it.
+      // A process group of its own, so that its children end with it.
       detached: true,
     })
     running.add(child)

@@ -38,7 +38,10 @@ export async function signCheckpoint(
   const { name, keyId, publicKey } = keyOf(signer, checkpoint.origin)
   const signature = await signer.sign(Buffer.from(text))
   if (!verifySignature(publicKey, text, signature)) {
-    throw new SignerFailed('its own key does not verify what it returned', new NoteInvalid(name))
+    throw new SignerFailed(
+      'the returned signature does not verify with its own key',
+      new NoteInvalid(name),
+    )
   }
   return formatNote({ text, signatures: [{ name, keyId, signature }] })
 }

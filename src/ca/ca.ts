@@ -59,9 +59,9 @@ interface UpstreamCertificateOrder {
 type By = { readonly [key: string]: string }
 
 export interface Ca {
-  /** The authorities that are to be trusted, oldest first; made on first use. Throws RecordChanged. */
+  /** The trusted authorities, oldest first; made on first use. Throws RecordChanged. */
   authorities(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]>
-  /** Lets the next generation sign from now on, and makes one more to come after it. */
+  /** Activates the next generation, and makes another next one. */
   rotate(tenant: TenantId, kind: CertificateKind, by: By): Promise<readonly Authority[]>
   /** Throws CertificateRefused. */
   issueUser(tenant: TenantId, order: UserCertificateOrder, by: By): Promise<IssuedCertificate>
@@ -101,7 +101,7 @@ const userTtlSecondsMin = 60
 const hostTtlSecondsMax = 90 * 24 * 3600
 /** Clocks differ. */
 const skewSeconds = 30
-/** Only the login has to be done within it. */
+/** The login must be done within it; the session may be longer. */
 const upstreamSeconds = 90
 const userPermits = [
   'permit-X11-forwarding',

@@ -57,7 +57,7 @@ export class Issuer {
     draft: CertificateDraft,
   ): Promise<IssuedCertificate> {
     const stopTimer = this.#metrics.issueSeconds.startTimer()
-    // It would have to turn twice within one login to be asked a third time.
+    // A third attempt would mean two rotations within one login.
     for (let attempt = 1; attempt <= 2; attempt++) {
       const taken = await this.#takeSerial(tenant, kind, state)
       const issued = await this.#sign(tenant, kind, state, taken, draft)

@@ -5,7 +5,10 @@ const userPrefix = 'user-'
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
 
-/** The one principal in the certificate of a user: their id, since a name can become another's. */
+/**
+ * The one principal in the certificate of a user: their id, because a name can be given to another
+ * user.
+ */
 export function userPrincipal(user: string): string {
   return `${userPrefix}${user}`
 }

@@ -18,7 +18,7 @@ const scanMs = 10_000
 
 /** Printed after a scan: the answer is not proved. */
 export const compareHostKeys =
-  'Compare these with what the host itself prints: ssh-keygen -lf /etc/ssh/ssh_host_….pub'
+  'Compare these with the keys that the host itself prints: ssh-keygen -lf /etc/ssh/ssh_host_….pub'
 
 /** undefined where neither option was given. Throws WrongUsage for both. */
 export function keySourceOf({ hostKey, scan }: HostKeyOptions): HostKeySource | undefined {

@@ -88,7 +88,7 @@ function explain(
   if (reached === 'nothing') return `nothing answers at ${host}:${port}`
   if (code === 'ERR_UPSTREAM_HOST_KEY') {
     const known = hostKeys.map(({ blob }) => fingerprint(blob)).join(', ')
-    return `its host key ${shown} is not on record (${known}); if the host was reinstalled, compare the key with what the host itself prints, then run \`vaultterm target update ${slug} ${name} --scan --replace\``
+    return `its host key ${shown} is not on record (${known}); if the host was reinstalled, compare the key with the one that the host itself prints, then run \`vaultterm target update ${slug} ${name} --scan --replace\``
   }
   if (code === 'ERR_UPSTREAM_AUTH') {
     return `it does not accept the ${auth === 'cert' ? 'certificate' : 'key'} for ${login}: run the lines of \`vaultterm target onboard ${slug} ${name}\` on it`

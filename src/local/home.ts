@@ -25,7 +25,7 @@ export interface HomePaths {
 /** A home that only this process uses until it releases it. */
 export interface Home {
   readonly paths: HomePaths
-  /** Writes the run file, by which commands find this server; release() removes it. */
+  /** Writes the run file, with which commands find this server; release() removes it. */
   announce(facts: RunFacts): Promise<void>
   release(): Promise<void>
 }

@@ -35,7 +35,7 @@ export interface Posture {
 export interface PostureSearch {
   /** Where links to the libraries go. */
   readonly directory: string
-  /** The owner of the cluster, where there is one. */
+  /** The owner of the cluster, if there is one. */
   readonly owner: number | undefined
   /** Try this one and no other. */
   readonly only?: Posture['name'] | undefined
@@ -97,8 +97,9 @@ interface Programs {
 }
 
 /**
- * Makes the links by which the libraries find each other: the package leaves them to an install
- * script, which npm may not run. They go in a directory of ours, since node_modules may be read-only.
+ * Makes the links with which the libraries find each other: the package leaves them to an install
+ * script, which npm may not run. They are in our own directory, because node_modules may be
+ * read-only.
  */
 async function installPrograms(native: string, links: string): Promise<Programs> {
   const wanted: unknown = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8'))

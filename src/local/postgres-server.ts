@@ -53,7 +53,7 @@ const socketName = '.s.PGSQL.5432'
 /** sun_path holds 108 bytes with the closing zero. */
 const socketPathMax = 107
 const readyMs = 60_000
-/** After a crash the server replays its log before it lets anyone in, and that may take its time. */
+/** After a crash the server replays its log before it accepts connections, which may take long. */
 const recoveryMs = 600_000
 /** Fast, then immediate (the next start replays the log), then by force. */
 const stopSteps: readonly StopStep[] = [
@@ -229,7 +229,9 @@ async function isMissing(path: string): Promise<boolean> {
   )
 }
 
-/** The socket lies beside the cluster where its path is short enough, and in a directory of /tmp otherwise. */
+/**
+ * The socket is beside the cluster if its path is short enough, otherwise in a directory of /tmp.
+ */
 async function createSocketDirectory(directory: string, posture: Posture): Promise<string> {
   const near = join(directory, 'socket')
   const fits = Buffer.byteLength(join(near, socketName)) <= socketPathMax

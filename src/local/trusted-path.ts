@@ -98,7 +98,7 @@ async function assertSafe(path: string, facts: Stats, isLast: boolean, refuse: R
   if (facts.isDirectory() && (facts.mode & sticky) !== 0 && !isLast) return
   if ((facts.mode & 0o002) === 0 && (await isGroupWithin(facts.gid, [0, own]))) return
   const why = `can be written by others (${await describe(facts)}): run chmod go-w ${quoted(path)}`
-  throw refuse(path, `${why}, after a look at what they may have put there`)
+  throw refuse(path, `${why}, after a check of the files that they may have put there`)
 }
 
 async function ownerProblem(path: string, facts: Stats, own: number, isLast: boolean) {

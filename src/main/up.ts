@@ -16,12 +16,13 @@ import { formatPage } from './page.ts'
 import { runUntilStopped } from './run.ts'
 import { readyLine, startServing } from './start.ts'
 
-/** Another command may be at work on the home, for a moment; another `up` stays. */
+/** Another command may use the home for a moment; another `up` stays. */
 const claimMs = 15_000
 
 /**
- * Runs a whole installation on this machine, with its own datastores where the settings name none.
- * Prints its addresses once it accepts connections: as one line for programs, or as a page for people.
+ * Runs a whole installation on this machine, with its own datastores unless the settings name some.
+ * Prints its addresses once it accepts connections: as one line for programs, or as a page for
+ * people.
  */
 export function up(options: {
   readonly config: Config

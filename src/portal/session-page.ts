@@ -26,7 +26,7 @@ ${session.command === undefined ? undefined : html`<pre><code>${session.command}
 <div><dt>Session</dt><dd><code>${session.id}</code></dd></div>
 </dl>
 ${session.recordingIntact === false ? altered : undefined}
-${session.recording ? player(recording) : html`<p class="quiet">This session showed nothing, so there is no recording.</p>`}`,
+${session.recording ? player(recording) : html`<p class="quiet">This session had no output, so there is no recording.</p>`}`,
   })
 }
 

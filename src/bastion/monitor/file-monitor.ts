@@ -65,7 +65,8 @@ export class FileMonitor {
   ): void {
     const files = this.#of(session, identity, authorization)
     for (const operation of notes.asked) {
-      if (files.asked.has(operation.number)) throw new RequestForged('an operation told before')
+      if (files.asked.has(operation.number))
+        throw new RequestForged('an operation that was reported before')
       files.asked.set(operation.number, operation)
       files.knownBytes += bytesOf(operation)
     }

@@ -167,7 +167,7 @@ function explain(cause: unknown, { target, login, tenantSlug }: Authorization): 
   switch (code) {
     case 'ERR_UPSTREAM_HOST_KEY':
       return new TargetHostKeyChanged(
-        `the host key of ${name} is not the one on record, so nothing was sent to it; ask the operator of this bastion: if the host was reinstalled, its new key is registered with "vaultterm target update ${tenantSlug} ${name} --scan --replace"`,
+        `the host key of ${name} is not the one on record, so the bastion did not log in there; ask the operator of this bastion: if the host was reinstalled, its new key is registered with "vaultterm target update ${tenantSlug} ${name} --scan --replace"`,
         { cause },
       )
     case 'ERR_UPSTREAM_AUTH':

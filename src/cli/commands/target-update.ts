@@ -105,7 +105,7 @@ async function keysFor(
   const printsOf = (all: readonly HostKey[]) =>
     all.map(({ type, blob }) => `${type} ${fingerprint(blob)}`).join(', ')
   throw new CheckFailed(
-    `${host} shows ${printsOf(keys)}, and ${name} is known by ${printsOf(hostKeys)}: nothing was changed; if the host was reinstalled, compare the keys with what the host itself prints, and give --replace too`,
+    `${host} shows ${printsOf(keys)}, and ${name} is known by ${printsOf(hostKeys)}: nothing was changed; if the host was reinstalled, compare the keys with those that the host itself prints, and give --replace too`,
   )
 }
 

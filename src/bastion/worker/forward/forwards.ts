@@ -143,7 +143,7 @@ export class Forwards {
       }
       const listener = this.#listeners.find(upstream, open)
       if (listener === undefined) {
-        return open.reject(administrativelyProhibited, 'nobody asked for it')
+        return open.reject(administrativelyProhibited, 'there is no such listener or loan')
       }
       const { session } = listener
       const request = remoteForward(listener)
