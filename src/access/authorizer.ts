@@ -111,8 +111,8 @@ export class Authorizer {
   }
 
   /**
-   * Whether the authorization still holds. Call it with the log's lock held. Whoever takes access
-   * away takes the lock too, so the removal either waits for this transaction or is visible to it.
+   * Whether the authorization still holds. Call it with the log's lock held. A transaction that
+   * takes access away takes the lock too, so it either waits for this one or is visible to it.
    */
   async holds(tx: ReadTx, { authorization, identity, kind }: Minted): Promise<boolean> {
     const { target, login } = authorization

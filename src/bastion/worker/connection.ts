@@ -176,7 +176,7 @@ export class ClientConnection {
         mayHavePty: bounds?.permits.includes('permit-pty') ?? true,
         forceCommand: bounds?.forceCommand,
         connection: this.#id,
-        // Authorized anew for each session: the right of an hour ago may be gone.
+        // Authorized again for each session: the right of an hour ago may be gone.
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
         permitLoan: (kind) => this.#deps.broker.permitLoan(this.#id, kind),
         choices: (query) => this.#deps.broker.choices(this.#id, query),
