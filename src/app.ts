@@ -5,8 +5,8 @@ import {
   createBastion,
   createBastionMetrics,
   type ForkWorker,
-  type OwnPlaces,
-  ownPlaces,
+  type ProtectedDestinations,
+  protectedDestinations,
 } from './bastion/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
 import { mergeMetrics } from './metrics.ts'
@@ -37,23 +37,29 @@ export interface App {
   readonly sessions: number
   /** Resolves when another process has taken this one's lease: it must end. */
   readonly lost: Promise<NodeLeaseLost>
-  /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
+  /**
+   * Accepts no new connections, and waits for live sessions to end. True when all ended within the
+   * time.
+   */
   drain(withinMs: number): Promise<boolean>
-  /** Replaces the processes that parse what strangers send, one by one; nobody is refused or cut off. */
+  /**
+   * Replaces the processes that parse the bytes of strangers, one by one; no connection is refused
+   * or cut off.
+   */
   restartWorkers(): Promise<void>
-  /** Ends what is left. The product stays open: it is the caller's. */
+  /** Ends the remaining sessions. The product stays open: it belongs to the caller. */
   close(): Promise<void>
 }
 
 /**
- * Starts to serve: opens the bastion and the pages. Resolves when all of them accept connections. What
- * lost processes left behind is mended meanwhile, and nobody waits for that.
+ * Starts to serve: opens the bastion and the pages. Resolves when all of them accept connections.
+ * Sessions of lost processes are recovered meanwhile; the start does not wait for that.
  */
 export async function startApp(options: {
   readonly config: Config
   readonly datastores: Datastores
   readonly product: Product
-  /** Read anew for each worker: keys and certificates may be renewed. */
+  /** Read again for each worker, because keys and certificates may be renewed. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
   readonly fork: ForkWorker
 }): Promise<App> {
@@ -67,7 +73,7 @@ export async function startApp(options: {
     closing.defer(access.serveUnder(lease, config.nodeLeaseMs, mend))
     audit.startPublisher()
     const listeners: Listen[] = []
-    const own = () => ownPlaces(config, datastores, listeners)
+    const own = () => protectedDestinations(config, datastores, listeners)
     const serving = { hostKeys, fork, lease, config, own }
     const bastion = await openBastion(datastores, product, serving, closing)
     lease.onLapse(() => bastion.leaseLapsed())
@@ -78,7 +84,7 @@ export async function startApp(options: {
     closing.defer(() => portal.close())
     const admin = await createAdmin({ ...product, publicUrl: undefined, checks })
     closing.defer(() => admin.close())
-    // The SSH face last: what it prints may lead to the pages.
+    // The SSH listener last: its messages may point to the pages.
     const ready = {
       portal: await listenHttp(portal, config.portal),
       admin: await listenHttp(admin, config.admin),
@@ -103,7 +109,7 @@ export async function startApp(options: {
   }
 }
 
-/** What serves strangers looks tenants up as a role that can read no secret. */
+/** The part that serves strangers looks tenants up as a role that can read no secret. */
 async function openBastion(
   datastores: Datastores,
   product: Product,
@@ -112,7 +118,7 @@ async function openBastion(
     readonly fork: ForkWorker
     readonly lease: NodeLease
     readonly config: Config
-    readonly own: () => OwnPlaces
+    readonly own: () => ProtectedDestinations
   },
   closing: AsyncDisposableStack,
 ): Promise<Bastion> {
@@ -155,7 +161,7 @@ async function openBastion(
   return bastion
 }
 
-/** What must be well for this process to be sent people. */
+/** The checks that must pass before people are sent to this process. */
 function readiness({ database, coordination, vault, audit }: Product) {
   return {
     database: () => database.ping(),
@@ -169,7 +175,7 @@ function readiness({ database, coordination, vault, audit }: Product) {
   }
 }
 
-/** The address is the one that it was given: with port 0, a free one is found. */
+/** The actual address: with port 0, a free port was found. */
 async function listenHttp(server: FastifyInstance, { host, port }: Listen): Promise<Listen> {
   await server.listen({ host, port })
   const address = server.server.address()

@@ -1,6 +1,6 @@
 /**
- * The same bytes in memory of their own. For what is kept: a small buffer is otherwise a piece of
- * Node's pool, and the whole pool of 64 KiB lives as long as its longest kept piece.
+ * The same bytes in memory of their own. For bytes that are kept: a small buffer is otherwise a
+ * piece of Node's pool, and the whole pool of 64 KiB lives as long as its longest kept piece.
  */
 export function keep(bytes: Uint8Array): Buffer {
   const kept = Buffer.allocUnsafeSlow(bytes.length)

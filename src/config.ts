@@ -21,7 +21,7 @@ export interface DatabaseUrls {
   readonly bastion: Secret<string>
 }
 
-/** The datastores that `serve` requires, and that `up` makes where the settings name none. */
+/** The datastores that `serve` requires, and that `up` makes if the settings do not name them. */
 export interface Datastores {
   readonly database: DatabaseUrls
   readonly redisUrl: Secret<string> | undefined
@@ -99,9 +99,9 @@ export interface KeepaliveLimits {
 export interface PenaltyLimits {
   /** For a connection that tried no login. */
   readonly silentMs: number
-  /** For one whose logins were all refused. */
+  /** For a connection whose logins were all refused. */
   readonly refusedMs: number
-  /** For one whose time to log in ran out. */
+  /** For a connection whose time to log in ran out. */
   readonly lateMs: number
   /** For one that broke the protocol. */
   readonly invalidMs: number

@@ -1,4 +1,4 @@
-/** What a caller can do about an error. Faces turn this, and nothing else, into a reply. */
+/** The kind of an error, for the caller's next step. Faces make replies only from this. */
 export type ErrorKind =
   | 'invalid'
   | 'unauthenticated'
@@ -13,7 +13,7 @@ export type ErrorCode = `ERR_${string}`
 /**
  * An error with a public, stable code. Anything else that is thrown is a bug or an outage.
  *
- * The message is shown to people: it says what was wrong and what to do, and never holds a secret.
+ * The message is shown to people: it describes the problem and the remedy, and never has a secret.
  */
 export abstract class CodedError extends Error {
   abstract readonly kind: ErrorKind

@@ -3,8 +3,9 @@ import { type DestinationStream, type Logger, pino } from 'pino'
 export type Log = Logger
 
 /**
- * What JSON lets stand for itself and a terminal or an editor obeys: the controls of eight bits, line
- * ends that are not ASCII, and what turns the direction of text. None of it is in JSON but in texts.
+ * Characters that JSON allows unescaped and that a terminal or an editor obeys: controls of eight
+ * bits, line ends that are not ASCII, and characters that turn the direction of text. In JSON they
+ * occur only inside texts.
  */
 const obeyed = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
 
@@ -46,8 +47,8 @@ export function createLog(
 }
 
 /**
- * Lets work go on without a waiter. When it fails, the log says what was lost by it. A promise that nobody
- * catches would end the process.
+ * Lets work go on without a waiter. When it fails, the log says what was lost. Without this, its
+ * rejection would end the process.
  */
 export function background(work: Promise<unknown>, log: Log, lost: string): void {
   work.catch((err: unknown) => log.error({ err, lost }, 'work in the background failed'))

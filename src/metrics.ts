@@ -15,7 +15,7 @@ export function createMetrics(): Metrics {
   return registry
 }
 
-/** What is printed at `/metrics`. */
+/** The output of `/metrics`. */
 export type MetricsPage = Pick<Metrics, 'contentType' | 'metrics'>
 
 type About = Pick<MetricObject, 'name' | 'help' | 'type' | 'aggregator'>
@@ -25,7 +25,7 @@ export type Figures = readonly (About & {
   readonly values: readonly { readonly value: number; readonly labels: object }[]
 })[]
 
-/** What another process may count: of its figures, nothing else is looked at. */
+/** The metrics that another process may report; others are ignored. */
 export type KnownMetrics = ReadonlyMap<string, About & { readonly labels: readonly string[] }>
 
 export function knownMetrics(registry: Metrics): KnownMetrics {
@@ -54,8 +54,8 @@ const registryShape = z
   .max(100)
 
 /**
- * The JSON of another process's registry, which is not believed: of what is known, the figures that
- * such a metric can have. Undefined when it is no such thing.
+ * The JSON of another process's registry, which is not trusted: of the known metrics, the values
+ * that such a metric can have. Undefined when the text is not such JSON.
  */
 export function parseFigures(text: string, known: KnownMetrics): Figures | undefined {
   const parsed = registryShape.safeParse(parseJson(text))
@@ -80,7 +80,7 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    // No JSON: there is nothing to count.
+    // Not JSON: there is nothing to count.
     return undefined
   }
 }
@@ -117,8 +117,8 @@ export function mergeMetrics(
 }
 
 /**
- * The figures of processes that are no more, as one: what they counted stays counted, or sums would
- * fall, which reads as a restart of all. What they had goes with them.
+ * The metrics of processes that have ended, as one set. Counters stay, because sums that fall would
+ * look like a restart of all. Gauges go.
  */
 export async function retireFigures(all: readonly Figures[]): Promise<Figures> {
   const summed = await sum(all).getMetricsAsJSON()

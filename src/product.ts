@@ -20,7 +20,7 @@ import { type Coordination, openCoordination } from './redis/index.ts'
 import { createTenants, type Tenants } from './tenant/index.ts'
 import { createVault, openKek, type Vault } from './vault/index.ts'
 
-/** Everything that the faces stand on. */
+/** The modules that the faces use. */
 export interface Product {
   readonly tenants: Tenants
   readonly auth: Auth
@@ -36,14 +36,14 @@ export interface Product {
   readonly lease: NodeLease | undefined
   readonly log: Log
   readonly metrics: Metrics
-  /** Ends what is open, in reverse. */
+  /** Closes everything that is open, in reverse order. */
   close(): Promise<void>
 }
 
 /** From src/ and from dist/ alike. */
 export const migrations = resolve(import.meta.dirname, '../migrations')
 
-/** Builds every module in the order in which they need each other. Serves nothing yet. */
+/** Builds every module in the order of their dependencies. Serves nothing yet. */
 export async function openProduct(
   datastores: Datastores,
   {

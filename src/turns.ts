@@ -4,7 +4,7 @@ export interface TurnOwner {
   readonly user: string
 }
 
-/** A queue in which each owner has a line of its own, and the lines are served in turn. */
+/** A queue in which each owner has its own line, and the lines are served in turn. */
 class FairQueue<Item> {
   /** By tenant and then by user, each in the order in which they are served. Empty lines are removed. */
   readonly #lines = new Map<string, Map<string, Item[]>>()
@@ -56,11 +56,11 @@ class FairQueue<Item> {
   }
 }
 
-/** Owners who give no name share one line. */
+/** Owners without a name share one line. */
 const unnamed: TurnOwner = { tenant: '', user: '' }
 
 /**
- * Lets a number of works run at the same time. The others wait: tenants are served in turn, and the
+ * Lets a number of jobs run at the same time. The others wait: tenants are served in turn, and the
  * users of a tenant too. An owner that asks for a thousand turns delays the others by one.
  *
  * A turn may last long, because its owner's target or log is slow. So a tenant that holds many turns
@@ -88,8 +88,8 @@ export class Turns {
   }
 
   /**
-   * Resolves when the turn begins. It ends when the answer is disposed of; to do that twice changes
-   * nothing. Rejects with the reason of the signal where that is aborted first.
+   * Resolves when the turn begins. The turn ends when the result is disposed of; a second disposal
+   * changes nothing. Rejects with the reason of the signal if it is aborted first.
    */
   async take(owner: TurnOwner = unnamed, signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted()
@@ -131,7 +131,7 @@ export class Turns {
     }
   }
 
-  /** Works without an owner compete with nobody. */
+  /** Work without an owner does not compete with others. */
   #mayHold(tenant: string): boolean {
     if (tenant === unnamed.tenant) return true
     return this.#free > this.#atOnce / 3 || (this.#held.get(tenant) ?? 0) < this.#free

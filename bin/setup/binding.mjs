@@ -14,8 +14,8 @@ import { environment, findNpm } from './npm.mjs'
 import { run, step } from './step.mjs'
 
 /**
- * Builds ssh2's native ciphers when there is a compiler, and makes sure that they work: ssh2 loads
- * whatever lies there, and a build that only seems right ends every connection of one cipher.
+ * Builds ssh2's native ciphers if there is a compiler, and tests them: ssh2 loads any file there,
+ * and a faulty build ends every connection with one cipher.
  */
 export async function buildBinding({ root, state, node }) {
   const ssh2 = join(root, 'node_modules', 'ssh2')
@@ -54,7 +54,7 @@ export async function buildBinding({ root, state, node }) {
   return { built: true, how: 'built' }
 }
 
-/** By ssh2's own install script, which tells the compiler which OpenSSL this Node holds. */
+/** With ssh2's own install script, which tells the compiler the OpenSSL version of this Node. */
 async function build({ root, ssh2, state, node, nodeGyp }) {
   const shim = join(state, 'bin')
   mkdirSync(shim, { recursive: true })
@@ -67,7 +67,7 @@ async function build({ root, ssh2, state, node, nodeGyp }) {
     ...environment(root, node.path),
     VAULTTERM_NODE: node.path,
     VAULTTERM_NODE_GYP: nodeGyp,
-    // The headers that came with the Node we run on, whatever the user's own setting says.
+    // The headers of the running Node, whatever the user's own setting.
     npm_config_nodedir: node.home,
   }
   env.PATH = `${shim}${delimiter}${env.PATH}`

@@ -42,7 +42,7 @@ if [ -n "$bundled" ] && "$bundled" -e '' 2>/dev/null; then
 elif command -v node >/dev/null 2>&1; then
   starter=$(command -v node)
 else
-  echo 'vaultterm: no Node here: install Node 20 or later, with npm (ERR_SETUP)' >&2
+  echo 'vaultterm: Node is not installed: install Node 20 or later, with npm (ERR_SETUP)' >&2
   exit 1
 fi
 # The answer on stdout is a path; messages of set-up go to stderr.

@@ -27,7 +27,7 @@ export async function withLock(path, work) {
       takeAway(path, owners)
       continue
     }
-    if (!told) say('another set-up is at work: waiting for it')
+    if (!told) say('another set-up is running: waiting for it')
     told = true
     if (performance.now() - started > waitMs)
       fail(`set-up waited too long: if no other is at work, remove ${path}`)
@@ -63,7 +63,7 @@ function readOwners(path) {
   }
 }
 
-/** A process id comes round again, so the start time goes with it where the system tells it. */
+/** A process id is reused, so the start time is compared too, if the system tells it. */
 function isAlive(owner) {
   const [pid, start] = owner.split('-')
   try {
@@ -74,7 +74,10 @@ function isAlive(owner) {
   return startOf(pid) === start
 }
 
-/** When a process started, in ticks since boot; '' for one that is gone, or where none of this is told. */
+/**
+ * When a process started, in ticks since boot; '' for one that has ended, or if the system does not
+ * tell.
+ */
 function startOf(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -85,7 +88,9 @@ function startOf(pid) {
   }
 }
 
-/** Of two that find the same dead lock, one renames it; what it renamed is looked at once more. */
+/**
+ * If two processes find the same dead lock, one renames it; the renamed lock is checked once more.
+ */
 function takeAway(path, dead) {
   const aside = `${path}-${process.pid}`
   try {

@@ -2,7 +2,7 @@
  * Makes a checkout ready to run, and prints the path of the Node to run it on.
  *
  * It runs on any Node from 20 on, before anything is installed, so it is plain JavaScript without
- * dependencies. Each step can be interrupted and done again: the file `ready` is written last.
+ * dependencies. Each step can be interrupted and repeated: the file `ready` is written last.
  */
 
 import { createHash } from 'node:crypto'
@@ -26,7 +26,7 @@ import { announceStarts, fail, say, step } from './step.mjs'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const state = join(root, 'node_modules', '.vaultterm')
-/** Stands in the state for the Node that npm installed in this checkout. */
+/** Stored in the state for the Node that npm installed in this checkout. */
 const bundled = 'bundled'
 
 const major = Number(process.versions.node.split('.')[0])
@@ -62,7 +62,7 @@ async function setUp(addOwner) {
   else
     say(
       `ssh2: ciphers in JavaScript, at about half the speed: ${binding.why}. ` +
-        'All works; to build them, see to that and remove node_modules/.vaultterm',
+        'Everything works. To build them, fix this and remove node_modules/.vaultterm',
     )
   // Without the path of this checkout: in a copy of it, that would lead to the first one.
   const kept = node.path === bundledNode(root) ? bundled : node.path

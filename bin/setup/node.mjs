@@ -8,7 +8,7 @@ const oldest = [24, 15]
 
 /**
  * The Node to run on: the one that npm installed for this platform, or a new enough one on PATH.
- * With `known`, the facts of that one, which must be one of these.
+ * With `known`, the facts of an earlier choice, which must be one of these.
  */
 export function findNode(root, known) {
   const bundled = join(root, 'node_modules', `node-${process.platform}-${process.arch}`)

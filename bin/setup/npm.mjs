@@ -38,7 +38,7 @@ export async function installDependencies(root) {
   }
   const missing = missingPackages(root)
   if (missing.length > 0)
-    fail(`npm left out ${missing.join(', ')}: see to the registry, and run again`)
+    fail(`npm left out ${missing.join(', ')}: check the registry, and run again`)
 }
 
 async function npmCi(root, node, npm) {
@@ -71,7 +71,7 @@ export function findNpm() {
     const beside = join(dirname(file), '..', 'lib', 'node_modules', 'npm', 'bin', 'npm-cli.js')
     if (existsSync(beside)) return beside
   }
-  return fail('no npm here: install the npm that comes with Node')
+  return fail('npm is not installed: install the npm that comes with Node')
 }
 
 /** Our environment without the variables of an outer npm, and with a home that is the user's own. */
@@ -93,7 +93,7 @@ export function environment(root, node) {
   return env
 }
 
-/** A cache for this run only, where npm's own cannot be written; undefined where it can. */
+/** A cache for this run only, if npm's own cannot be written; undefined if it can. */
 function temporaryCache() {
   let path =
     process.env.npm_config_cache ||

@@ -5,8 +5,8 @@ import { fail, run, step } from './step.mjs'
 /**
  * Applies the patch series in patches/ to freshly unpacked packages.
  *
- * What npm unpacked is kept aside, and each time the series changes it starts from there: a patch is
- * never applied to something half patched.
+ * npm's unpacked files are kept aside, and each change of the series starts from them: a patch is
+ * never applied to half-patched files.
  */
 export async function applyPatches({ root, state, node }) {
   const pristine = join(state, 'pristine')

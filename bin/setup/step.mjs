@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 
-/** Says what happens while it happens, on stderr, and how long it took. */
+/** Prints the step while it runs, on stderr, and its duration. */
 export async function step(what, work) {
   const started = performance.now()
   process.stderr.write(`vaultterm: ${what}… `)
@@ -15,7 +15,7 @@ export function say(line) {
   process.stderr.write(`vaultterm: ${line}\n`)
 }
 
-/** Ends set-up with one line that says what to do. */
+/** Ends set-up with one line that names the remedy. */
 export function fail(line) {
   say(`${line} (ERR_SETUP)`)
   process.exit(1)
@@ -35,7 +35,7 @@ export function run(file, args, options = {}) {
     const child = spawn(file, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       ...options,
-      // A process group of its own, so that its children can be ended with it.
+      // A process group of its own, so that its children end with it.
       detached: true,
     })
     running.add(child)

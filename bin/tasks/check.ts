@@ -1,6 +1,6 @@
 import { runTool } from './child.ts'
 
-/** What must hold before anything runs, each with the name under which it passes or fails. */
+/** The checks before anything runs, each with the name under which it passes or fails. */
 const checks = [
   { name: 'types', tool: 'typescript/bin/tsc', args: ['-p', '.'] },
   {

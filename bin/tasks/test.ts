@@ -11,10 +11,10 @@ import { runTool } from './child.ts'
  * `npm test`: installs the programs that the tests run, then runs the checks and the tests. The last
  * line says how many passed and failed.
  *
- * Machines without a compiler have no native ciphers. Where SSH has them, the tests of the whole program,
- * of other projects' clients, and of ciphers run a second time with those in JavaScript. Where it has
- * none, the first run is that one.
- * Arguments pick tests, and run them once, with the ciphers that VAULTTERM_NATIVE_CIPHERS allows.
+ * Machines without a compiler have no native ciphers. If SSH has them here, the tests of the whole
+ * program, of other projects' clients, and of ciphers run a second time with the JavaScript
+ * ciphers. If not, the first run is that one. Arguments pick tests, and run them once, with the
+ * ciphers that VAULTTERM_NATIVE_CIPHERS allows.
  */
 const args = process.argv.slice(2)
 const ciphers = ['algorithms', 'bounds', 'interleaving', 'rekeying']

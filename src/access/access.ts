@@ -13,7 +13,7 @@ import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import { type ChoicePage, type ChoiceQuery, listChoices } from './choices.ts'
 import type { JumpAddress } from './decision.ts'
-import type { Denial, Wish } from './denial.ts'
+import type { AccessAttempt, Denial } from './denial.ts'
 import { NodeLeaseLapsed } from './errors.ts'
 import { type FileOperation, recordFiles } from './files.ts'
 import { closeForward, type Forward, type ForwardOutcome, openForward } from './forwarding.ts'
@@ -34,51 +34,51 @@ import { Witnesses } from './witnesses.ts'
 
 export interface Access extends Targets, Grants {
   /**
-   * Decides whether somebody may open a target, from what the database says now. The only maker of
-   * an Authorization. A no is in the audit log, with why.
+   * Decides whether a user may open a target, from the current state of the database. The only
+   * maker of an Authorization. A denial is in the audit log, with its reason.
    */
-  authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial>
+  authorize(identity: Identity, attempt: AccessAttempt): Promise<Authorization | Denial>
   /**
-   * Decides about a jump (`ssh -J`) to the target that an address names. undefined: there is none that this
-   * user may open, and the address is one like any other. A no is in the audit log.
+   * Decides about a jump (`ssh -J`) to the target at an address. undefined: this user may open no
+   * target there, so the address is treated like any other. A denial is in the audit log.
    */
   authorizeJump(
     identity: Identity,
     address: JumpAddress,
     outer: JumpOuter,
   ): Promise<{ readonly target: Target } | Denial | undefined>
-  /** One page of the targets on which somebody may do anything at all, now. */
+  /** One page of the targets on which the user has any rights now. */
   listChoices(identity: Identity, query: ChoiceQuery): Promise<ChoicePage>
-  /** Whether one more channel may be opened in a session that there is. A no is in the audit log. */
-  permit(identity: Identity, wish: Wish): Promise<Denial | undefined>
-  /** Says no to a forward that nobody gets, and puts it on record. */
-  refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial>
+  /** Whether another channel may be opened in a running session. A denial is in the audit log. */
+  permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined>
+  /** Makes the denial of a forward that is never allowed, and puts it on record. */
+  refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial>
   /**
-   * From here on, who takes access away ends this forward too: call it before it is permitted. It is
-   * forgotten when it is closed, when its session ends, and by forgetForward.
+   * From now on, a loss of access ends this forward too. Call it before the forward is permitted.
+   * It is forgotten when it is closed, when its session ends, and by forgetForward.
    */
   expectForward(forward: Forward): void
   /** It is not opened. */
   forgetForward(forward: Forward): void
-  /** Puts a forward on record; it may be opened once this resolves. */
-  openForward(identity: Identity, place: Authorization, forward: Forward): Promise<void>
-  /** Puts what was done to files in a session on record, all of it or none. */
+  /** Puts a forward on record. Open it only after this resolves. */
+  openForward(identity: Identity, authorization: Authorization, forward: Forward): Promise<void>
+  /** Puts file operations of a session on record, all of them or none. */
   recordFiles(
     identity: Identity,
-    place: Authorization,
+    authorization: Authorization,
     session: SessionId,
     operations: readonly FileOperation[],
   ): Promise<void>
   closeForward(
     identity: Identity,
-    place: Authorization,
+    authorization: Authorization,
     forward: Forward,
     outcome: ForwardOutcome,
   ): Promise<void>
   /**
-   * Puts a session on record; nothing may happen on the target before this resolves. An authorization
-   * starts one session. Throws AuthorizationInvalid, AccessRevoked when the access was taken away, and
-   * NodeLeaseLapsed while this process may not serve.
+   * Puts a session on record; the target must not be touched before this resolves. An authorization
+   * starts one session. Throws AuthorizationInvalid, AccessRevoked when the access was taken away,
+   * and NodeLeaseLapsed while this process must not serve.
    */
   startSession(
     authorization: Authorization,
@@ -87,20 +87,21 @@ export interface Access extends Targets, Grants {
   /** Has the vault promise one signature, for this session's login, by the key that its target expects. Throws AuthorizationInvalid. */
   leaseKey(authorization: Authorization, session: SessionId): Promise<KeyLease>
   /**
-   * Whether a host key, or a host certificate, is one by which the target of an authorization is
-   * known. Throws AuthorizationInvalid.
+   * Whether a host key, or a host certificate, is valid for the target of an authorization. Throws
+   * AuthorizationInvalid.
    */
   checkHostKey(authorization: Authorization, blob: Buffer): Promise<boolean>
   /** The target accepted us. */
   upstreamOpened(authorization: Authorization, session: SessionId): Promise<void>
-  /** Puts a session's end on record, once: whoever comes later changes nothing. */
+  /** Puts a session's end on record, once: later calls change nothing. */
   endSession(session: SessionId, outcome: SessionOutcome): Promise<void>
-  /** Marks a session of whatever tenant to be ended, and tells the node that has it. */
+  /** Marks a session of any tenant to be ended, and notifies its node. */
   killSession(session: string, actor: Actor, reason?: string): Promise<KillResult>
   /**
    * Calls back for each session of this process that must end: it was killed, or its user, key,
-   * target, grant or tenant gives no leave to go on; and for each forward in the others that would not
-   * be permitted any more. It may be called twice. Close it with the answer.
+   * target, grant or tenant no longer allows it. Also calls back for each forward in other sessions
+   * that is no longer permitted. It may be called twice for one. The result closes the
+   * subscription.
    */
   onKill(listener: KillListener): Promise<() => Promise<void>>
   /** Every session of a tenant, newest first: for operators only. */
@@ -113,13 +114,13 @@ export interface Access extends Targets, Grants {
   sessionsFor(person: WebIdentity, list?: SessionList): Promise<readonly Session[]>
   /** undefined where the person may not do the act, and where there is no such session. */
   sessionFor(person: WebIdentity, act: Act, id: string): Promise<Session | undefined>
-  /** Remembers what a worker told of a live session's recording while it grows. */
+  /** Remembers a worker's report about a live session's recording while it grows. */
   witnessRecording(session: SessionId, point: RecordingPoint): void
-  /** What was witnessed of a recording; undefined where nothing was. */
+  /** The witness of a recording; undefined if there is none. */
   recordingWitness(tenant: TenantId, session: SessionId): Promise<KeptWitness | undefined>
   /**
-   * Ends sessions of a worker that died, with what is left of their recordings. Resolves when they are on
-   * record; those of a tenant whose log takes nothing now are tried again.
+   * Ends sessions of a worker that died, with their remaining recordings. Resolves when they are on
+   * record. Sessions of a tenant whose log cannot be written now are tried again.
    */
   interruptSessions(sessions: readonly Unended[], mend: MendRecording): Promise<void>
   /**
@@ -127,7 +128,7 @@ export interface Access extends Targets, Grants {
    * instances that have lost theirs. Close it with the answer.
    */
   serveUnder(lease: NodeLease, leaseMs: number, mend: MendRecording): () => Promise<void>
-  /** What is still to be put on record is left to the process that ends this one's sessions. */
+  /** The process that ends this one's sessions writes the remaining ends. */
   close(): Promise<void>
 }
 
@@ -172,7 +173,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
       session,
       purpose: 'upstream',
       expiresInMs: leaseMs,
-      // Where it may be another one, it is the dial that knows which one the target showed.
+      // If another key may have been shown, the dial knows which one.
       ...(hostKey !== undefined &&
         others.length === 0 &&
         !target.hostCertified && { hostKey: hostKey.blob }),
@@ -195,19 +196,21 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   return {
     ...createTargets(database, vault),
     ...createGrants(database),
-    authorize: (identity, wish) => authorizer.authorize(identity, wish),
+    authorize: (identity, attempt) => authorizer.authorize(identity, attempt),
     authorizeJump: (identity, address, outer) => authorizer.authorizeJump(identity, address, outer),
     listChoices: (identity, query) => listChoices(database, identity, query),
-    permit: (identity, wish) => authorizer.permit(identity, wish),
-    refuseForward: (identity, wish, target) => authorizer.refuseForward(identity, wish, target),
-    openForward: (identity, place, forward) => openForward(database, identity, place, forward),
-    recordFiles: (identity, place, session, operations) =>
-      recordFiles(database, identity, place, session, operations),
+    permit: (identity, attempt) => authorizer.permit(identity, attempt),
+    refuseForward: (identity, attempt, target) =>
+      authorizer.refuseForward(identity, attempt, target),
+    openForward: (identity, authorization, forward) =>
+      openForward(database, identity, authorization, forward),
+    recordFiles: (identity, authorization, session, operations) =>
+      recordFiles(database, identity, authorization, session, operations),
     expectForward: (forward) => live.expectForward(forward),
     forgetForward: (forward) => live.removeForward(forward),
-    closeForward(identity, place, forward, outcome) {
+    closeForward(identity, authorization, forward, outcome) {
       live.removeForward(forward)
-      return closeForward(database, identity, place, forward, outcome)
+      return closeForward(database, identity, authorization, forward, outcome)
     },
     async startSession(authorization, start) {
       if (lease !== undefined && bootClockMs() >= lease.serveUntilMs) throw new NodeLeaseLapsed()
@@ -247,7 +250,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   }
 }
 
-/** What a certificate lets its holder do on a target: no more than the grant. */
+/** The permissions for a certificate on a target: at most those of the grant. */
 function permitsOf(allow: readonly ChannelKind[]): readonly string[] {
   return permits.filter(([kind]) => allow.includes(kind)).map(([, permit]) => permit)
 }

@@ -17,16 +17,16 @@ export interface Authorization {
   readonly user: Identity['user']
   readonly target: Target
   readonly login: string
-  /** All that may be done with this login there. */
+  /** All kinds that are allowed with this login on this target. */
   readonly allow: readonly ChannelKind[]
-  /** RFC 3339, UTC: until then a session may be started with it. */
+  /** RFC 3339, UTC: a session can be started with it until then. */
   readonly expiresAt: string
   readonly keyFingerprint: string
-  /** The only command that may run, in place of whatever is asked for. */
+  /** The only command that may run; it replaces the requested one. */
   readonly forceCommand?: string
 }
 
-/** An authorization as access keeps it, with what only access needs to know. */
+/** An authorization with the facts that only access needs. */
 export interface Minted {
   readonly authorization: Authorization
   readonly identity: Identity
@@ -49,8 +49,8 @@ const unusedPerUserMax = 1000
  * The authorizations that were made here and are still good. Each is for one session; after the start of
  * the session it only gets that session to its target.
  *
- * When there are too many, the user with the most in the tenant with the most loses the oldest one. So
- * nobody's rush refuses anything to a tenant, or a user, that has fewer.
+ * When there are too many, the user with the most, in the tenant with the most, loses the oldest
+ * one. So a rush of one user does not refuse a tenant, or a user, that has fewer.
  */
 export class Mint {
   /** The authorization that expires first is first. */
@@ -63,7 +63,7 @@ export class Mint {
   readonly #now: () => number
   readonly #max: number
 
-  /** The clock is one that nobody can set: milliseconds from any moment on. */
+  /** The clock must be one that cannot be set: milliseconds from any start. */
   constructor(now: () => number = () => performance.now(), max = mintedMax) {
     this.#now = now
     this.#max = max
@@ -91,7 +91,7 @@ export class Mint {
   use(minted: Minted, session: SessionId): void {
     const { id } = minted.authorization
     this.forget(id)
-    // Behind the others, because it expires later.
+    // After the others, because it expires later.
     minted.session = session
     minted.goodUntilMs = this.#now() + lifeMs
     this.#add(minted)
@@ -106,7 +106,7 @@ export class Mint {
     return minted
   }
 
-  /** The same, and the session is the one that was started with it. */
+  /** As check(), and the session must be the one that was started with it. */
   checkSession(given: Authorization, session: SessionId): Minted {
     const minted = this.check(given)
     if (minted.session !== session) throw new AuthorizationInvalid()
@@ -140,7 +140,7 @@ export class Mint {
     else count(this.#unused, user.id, 1)
   }
 
-  /** Throws AuthorizationsExhausted where the one who asks has the most. */
+  /** Throws AuthorizationsExhausted if the asking user has the most. */
   #makeRoom(tenant: TenantId, user: string): void {
     const [owner, share] = largest(this.#owners)
     const [holder, ids] = largest(share.users)
@@ -168,7 +168,7 @@ class TenantShare {
     this.size++
   }
 
-  /** True when none is left. */
+  /** True when no authorization is left. */
   delete(user: string, id: string): boolean {
     const ids = this.users.get(user)
     if (ids?.delete(id) === true) this.size--

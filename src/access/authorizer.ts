@@ -4,8 +4,8 @@ import type { ErrorCode } from '../errors.ts'
 import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
 import { type Decision, decideJump, decideNow, type JumpAddress } from './decision.ts'
-import { type Denial, denialOf, type RefusalReason, type Wish } from './denial.ts'
-import { placeFields } from './forwarding.ts'
+import { type AccessAttempt, type Denial, denialOf, type RefusalReason } from './denial.ts'
+import { destinationFields } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { namesShownMax } from './names-shown.ts'
 import { listSomeReachable } from './reachable-queries.ts'
@@ -21,7 +21,10 @@ export interface JumpOuter {
   readonly target?: string
 }
 
-/** Decides who may open what, from what the database says now; nothing is remembered in between. */
+/**
+ * Decides which user may open which target, from the current state of the database; it remembers no
+ * decision.
+ */
 export class Authorizer {
   readonly #database: Database
   readonly #vault: Pick<TargetVault, 'areIntact'>
@@ -41,11 +44,11 @@ export class Authorizer {
     this.#metrics = metrics
   }
 
-  async authorize(identity: Identity, wish: Wish): Promise<Authorization | Denial> {
-    const { answer, target } = await this.#decide(identity, wish)
+  async authorize(identity: Identity, attempt: AccessAttempt): Promise<Authorization | Denial> {
+    const { answer, target } = await this.#decide(identity, attempt)
     if ('why' in answer || target === undefined) {
       const refusal: RefusalReason = 'why' in answer ? answer : { why: 'nothing' }
-      return this.#refuse(identity, wish, refusal, target)
+      return this.#refuse(identity, attempt, refusal, target)
     }
     const { user, tenantSlug, login, allow, grant } = answer
     const { tenant, keyFingerprint, certificate } = identity
@@ -62,7 +65,7 @@ export class Authorizer {
         ...(forceCommand === undefined ? {} : { forceCommand }),
       },
       identity,
-      kind: wish.kind,
+      kind: attempt.kind,
       grant,
     })
     this.#metrics.authorizations.inc({ outcome: 'allowed' })
@@ -70,9 +73,9 @@ export class Authorizer {
   }
 
   /**
-   * Decides about a jump to the target at an address; outer says how the connection came that asks. A jump
-   * inside a jump, or from a connection that is for another target, would pass a machine where nobody sees
-   * what is done.
+   * Decides about a jump to the target at an address; outer describes the connection that asks. A
+   * jump inside a jump, or from a connection for another target, would pass through a machine where
+   * it cannot be recorded.
    */
   async authorizeJump(
     identity: Identity,
@@ -86,41 +89,42 @@ export class Authorizer {
     )
     if (decision?.target === undefined) return undefined
     const { answer, target } = decision
-    const wish: Wish = { target: target.name, kind: 'jump' }
+    const attempt: AccessAttempt = { target: target.name, kind: 'jump' }
     if (outer.isJump || (outer.target !== undefined && outer.target !== target.name)) {
-      return this.#refuse(identity, wish, { why: 'chained', target: target.name }, target)
+      return this.#refuse(identity, attempt, { why: 'chained', target: target.name }, target)
     }
-    if ('why' in answer) return this.#refuse(identity, wish, answer, target)
+    if ('why' in answer) return this.#refuse(identity, attempt, answer, target)
     await this.#requireIntact(identity, decision)
     this.#metrics.authorizations.inc({ outcome: 'allowed' })
     return { target }
   }
 
-  /** Whether one more channel may be opened in a session that there is: a no is in the audit log. */
-  async permit(identity: Identity, wish: Wish): Promise<Denial | undefined> {
-    const { answer, target } = await this.#decide(identity, wish)
-    return 'why' in answer ? this.#refuse(identity, wish, answer, target) : undefined
+  /** Whether another channel may be opened in a running session. A denial is in the audit log. */
+  async permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined> {
+    const { answer, target } = await this.#decide(identity, attempt)
+    return 'why' in answer ? this.#refuse(identity, attempt, answer, target) : undefined
   }
 
-  /** Puts on record that somebody asked for a forward that nobody gets. */
-  refuseForward(identity: Identity, wish: Wish, target: Target): Promise<Denial> {
-    return this.#refuse(identity, wish, { why: 'no-forward', target: target.name }, target)
+  /** Puts on record that a user asked for a forward that is never allowed. */
+  refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial> {
+    return this.#refuse(identity, attempt, { why: 'no-forward', target: target.name }, target)
   }
 
   /**
-   * Whether what was allowed still is. Call it with the log's lock held: who takes access away takes
-   * it too, and so either waits for this transaction or is seen by it.
+   * Whether the authorization still holds. Call it with the log's lock held. A transaction that
+   * takes access away takes the lock too, so it either waits for this one or is visible to it.
    */
   async holds(tx: ReadTx, { authorization, identity, kind }: Minted): Promise<boolean> {
     const { target, login } = authorization
-    const wish = { target: target.name, login, kind }
-    const now = await decideNow(tx, identity, wish)
+    const attempt = { target: target.name, login, kind }
+    const now = await decideNow(tx, identity, attempt)
     if ('why' in now.answer || now.target === undefined) return false
-    // A target that was removed and made anew under its name is another one, and so is one that was moved.
+    // A target that was removed and added again under its name is a different one, and so is one
+    // that was moved.
     return now.target.id === target.id && now.target.generation === target.generation
   }
 
-  /** Puts on record that what was allowed was taken away before it was used. */
+  /** Puts on record that an authorization was revoked before it was used. */
   async refuseRevoked({ authorization, identity, kind }: Minted): Promise<void> {
     const { target, login } = authorization
     await this.#record(
@@ -132,12 +136,14 @@ export class Authorizer {
     )
   }
 
-  /** Throws RecordChanged when the target would be opened, and somebody changed it in the database. */
-  async #decide(identity: Identity, wish: Wish): Promise<Decision> {
+  /**
+   * Throws RecordChanged when the target would be opened but its row was changed outside VaultTerm.
+   */
+  async #decide(identity: Identity, attempt: AccessAttempt): Promise<Decision> {
     const decision = await this.#database.read(
       identity.tenant,
       // All about a target that is named is asked at once.
-      (tx) => decideNow(wish.target === undefined ? tx : tx.last(), identity, wish),
+      (tx) => decideNow(attempt.target === undefined ? tx : tx.last(), identity, attempt),
       { snapshot: true },
     )
     if (!('why' in decision.answer)) await this.#requireIntact(identity, decision)
@@ -145,30 +151,30 @@ export class Authorizer {
   }
 
   async #requireIntact({ tenant }: Identity, { row }: Decision): Promise<void> {
-    if (row === undefined) throw new Error('an allowed target has a row')
+    if (row === undefined) throw new Error('an allowed target has no row')
     await requireIntactTargets(this.#vault, tenant, [row])
   }
 
   async #refuse(
     identity: Identity,
-    wish: Wish,
+    attempt: AccessAttempt,
     refusal: RefusalReason,
     target: Target | undefined,
   ): Promise<Denial> {
-    const denial = denialOf(refusal, identity, wish)
-    await this.#record(identity, wish, refusal.why, denial.code, target)
+    const denial = denialOf(refusal, identity, attempt)
+    await this.#record(identity, attempt, refusal.why, denial.code, target)
     if (refusal.why !== 'no-target' && refusal.why !== 'no-grant') return denial
-    // Only now, so that it is on record whether or not this can be read.
+    // Only now, so that the refusal is on record even if this cannot be read.
     const reachable = await this.#database.read(identity.tenant, (tx) =>
       listSomeReachable(tx, identity.user.id, namesShownMax + 2),
     )
-    const names = reachable.map(({ name }) => name).filter((name) => name !== wish.target)
-    return denialOf(refusal, identity, wish, names.toSorted())
+    const names = reachable.map(({ name }) => name).filter((name) => name !== attempt.target)
+    return denialOf(refusal, identity, attempt, names.toSorted())
   }
 
   async #record(
     { tenant, user, keyFingerprint }: Identity,
-    { target: targetName, login, kind, destination }: Wish,
+    { target: targetName, login, kind, destination }: AccessAttempt,
     denied: string,
     code: ErrorCode,
     target: Target | undefined,
@@ -193,7 +199,7 @@ export class Authorizer {
           userName: user.name,
           targetName,
           login,
-          ...placeFields(destination),
+          ...destinationFields(destination),
         },
       }),
     )

@@ -1,7 +1,7 @@
 import type { ReadTx } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import { type Credential, readCircumstances } from './circumstances.ts'
-import { type Forward, forwardWish } from './forwarding.ts'
+import { type Forward, forwardAttempt } from './forwarding.ts'
 import { listUnmarked, type UnmarkedRow } from './kill-queries.ts'
 import { type Asker, decide, type Rule, refuseStay, type TargetRequest } from './policy.ts'
 import { targetOf } from './target.ts'
@@ -15,8 +15,8 @@ export interface Baseless {
 }
 
 /**
- * Decides anew about sessions that are not marked to end, and about the open forwards of those that may
- * go on, each forward by its own kind and destination.
+ * Decides again about sessions that are not marked to end, and about the open forwards of those
+ * that may go on, each forward by its own kind and destination.
  */
 export async function findBaseless(
   tx: ReadTx,
@@ -36,7 +36,7 @@ export async function findBaseless(
   const openIn = Map.groupBy(open, ({ session }) => session)
   for (const [i, { id, targetId, targetGeneration, login, kind }] of rows.entries()) {
     const asker = askers[i]
-    if (asker === undefined) throw new Error('each person is answered for')
+    if (asker === undefined) throw new Error('a person of a session is missing')
     const target = targetsById.get(targetId)
     const isAsOpened = target === undefined || target.generation === targetGeneration
     const reason = isAsOpened ? whyNot(asker, target, rules, { login, kind }, now) : changed
@@ -45,7 +45,7 @@ export async function findBaseless(
       continue
     }
     for (const forward of openIn.get(id) ?? []) {
-      const gone = whyNot(asker, target, rules, { login, ...forwardWish(forward) }, now)
+      const gone = whyNot(asker, target, rules, { login, ...forwardAttempt(forward) }, now)
       if (gone !== undefined) forwards.set(forward.id, gone)
     }
   }
@@ -72,16 +72,16 @@ function whyNot(
   const gone = refuseStay(asker)
   if (gone === 'suspended') return `${asker.tenantSlug} was suspended`
   if (gone !== undefined || asker.user === undefined) {
-    return 'your account, or the key you came in with, was removed'
+    return 'your account, or the key you logged in with, was removed'
   }
   if (target === undefined) return 'the target was removed'
   const decision = decide(asker.user, target, rules, request, now)
   if (!('refused' in decision)) return undefined
   switch (decision.refused) {
     case 'no-destination':
-      return 'no grant of yours leads there any more'
+      return 'your grants no longer allow this destination'
     case 'no-kind':
-      return `no grant of yours allows ${request.kind} on this target any more`
+      return `your grants no longer allow ${request.kind} on this target`
     case 'no-grant':
     case 'no-login':
       return 'your access to this target ended'

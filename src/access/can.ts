@@ -16,7 +16,7 @@ export interface Thing {
   readonly user: UserId
 }
 
-/** The things of a tenant that an act may touch: every one, the member's own, or none. */
+/** The part of a tenant's things that an act may touch: all, the member's own, or none. */
 export type Reach = 'all' | 'own' | 'none'
 
 const everythingButMembers = { owner: 'all', admin: 'all', auditor: 'all', member: 'own' } as const
@@ -39,7 +39,7 @@ export function can(person: Member, act: Act, thing: Thing): boolean {
 
 /** The same for a list: the things of the person's tenant for which can() says yes. */
 export function reachOf({ user }: Member, act: Act): Reach {
-  // A role that this table does not know reaches nothing.
+  // A role that this table does not have reaches no session.
   const row: { readonly [role: string]: Reach | undefined } = reaches[act]
   return (Object.hasOwn(row, user.role) ? row[user.role] : undefined) ?? 'none'
 }

@@ -10,7 +10,7 @@ import {
   searchReachableNames,
 } from './reachable-queries.ts'
 
-/** A target that somebody may choose. */
+/** A target that the user may choose. */
 export interface Choice {
   readonly name: string
   /** RFC 3339, UTC: when the user last opened it. */
@@ -44,10 +44,10 @@ const nothing: ChoicePage = { choices: [], next: undefined, total: 0 }
 export function listChoices(
   database: Database,
   identity: Identity,
-  { search = '', after = '', limit: wished }: ChoiceQuery,
+  { search = '', after = '', limit: asked }: ChoiceQuery,
 ): Promise<ChoicePage> {
   const { id } = identity.user
-  const limit = Math.min(Math.max(1, wished), limitMax)
+  const limit = Math.min(Math.max(1, asked), limitMax)
   const page = { search, after, limit: limit + 1 }
   return database.read(
     identity.tenant,

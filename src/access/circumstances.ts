@@ -6,23 +6,23 @@ import type { TargetId } from './ids.ts'
 import { listPeople, type PersonRow } from './people-queries.ts'
 import type { Asker, Rule } from './policy.ts'
 
-/** Who asks with which key. */
+/** The user that asks, and their key. */
 export interface Credential {
   readonly id: UserId
   readonly keyFingerprint: string
-  /** With which the key came; the key by itself is then not asked about. */
+  /** The certificate of the key; the key itself is then not looked up. */
   readonly certificate?: {
     readonly generation: number
     readonly serial: string
     readonly keyId: string
-    /** Unknown for those who are in already: it cuts nothing off. */
+    /** Absent for users who are already logged in: an expired key does not end their sessions. */
     readonly expiresAt?: string
   }
 }
 
-/** Everything that decides about some people and some targets, as it stands in one transaction. */
+/** All facts for decisions about some people and some targets, in one transaction. */
 export interface Circumstances {
-  /** In the order in which they were asked about. */
+  /** In the order of the question. */
   readonly askers: readonly Asker[]
   /** The grants in force on one of the targets, for one of the people or for a role that one of them has. */
   readonly rules: readonly Rule[]
@@ -39,7 +39,7 @@ export async function readCircumstances(
   return { askers, rules }
 }
 
-/** Each person as they are now, in the order in which they were asked about. */
+/** The current facts about each person, in the order of the question. */
 export async function readAskers(
   tx: ReadTx,
   people: readonly Credential[],
@@ -48,7 +48,7 @@ export async function readAskers(
   return rows.map((row, i) => askerOf(certified(row, people[i], good)))
 }
 
-/** Those whose certificate is still to be believed. */
+/** The users whose certificate is still valid. */
 async function listGood(
   tx: ReadTx,
   people: readonly Credential[],
@@ -65,7 +65,7 @@ async function listGood(
   return new Set(certified.filter((_, i) => good[i] === true).map(({ person }) => person))
 }
 
-/** A certificate stands in the place of a registered key. */
+/** A certificate replaces a registered key. */
 function certified(
   row: PersonRow,
   person: Credential | undefined,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** The command of a session, as it is shown, and what stands for its bytes. */
+/** The printable command of a session, and the digest of its bytes. */
 export interface CommandFields {
   /** With a replacement character for each byte that is no UTF-8. */
   readonly command: string

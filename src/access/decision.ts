@@ -1,7 +1,7 @@
 import type { Identity } from '../auth/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
 import { type Credential, readAskers } from './circumstances.ts'
-import type { RefusalReason, Wish } from './denial.ts'
+import type { AccessAttempt, RefusalReason } from './denial.ts'
 import { listRules, listRulesOnName } from './grant-queries.ts'
 import { namesShownMax } from './names-shown.ts'
 import { type Allowed, type Asker, decide, type Rule, refusePerson } from './policy.ts'
@@ -10,13 +10,13 @@ import { targetOf } from './target.ts'
 import type { Target } from './target-fields.ts'
 import { findTarget, listTargetsById, type TargetRow } from './target-queries.ts'
 
-/** A decision about one target, with the target where there is one. */
+/** A decision about one target, with the target if there is one. */
 export interface Decision {
   readonly answer:
     | (Allowed & { readonly user: Identity['user']; readonly tenantSlug: string })
     | RefusalReason
   readonly target: Target | undefined
-  /** The target as it is stored. Nothing may be done with it before its tag is checked. */
+  /** The stored target. Use it only after its tag is checked. */
   readonly row?: TargetRow
 }
 
@@ -32,21 +32,29 @@ export function credentialOf({ user, keyFingerprint, certificate }: Identity): C
 }
 
 /**
- * Decides from what the transaction sees. Everything about a target that is named is asked at once, in
- * statements that read what concerns this user and this target and nothing else.
+ * Decides from the state that the transaction sees. All questions about a named target are asked at
+ * once, in statements that read only rows of this user and this target.
  */
-export async function decideNow(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decision> {
-  if (wish.target === undefined) return decideOnly(tx, identity, wish)
+export async function decideNow(
+  tx: ReadTx,
+  identity: Identity,
+  attempt: AccessAttempt,
+): Promise<Decision> {
+  if (attempt.target === undefined) return decideOnly(tx, identity, attempt)
   const [asker, rules, row] = await Promise.all([
     readAsker(tx, identity),
-    listRulesOnName(tx, identity.user.id, wish.target),
-    findTarget(tx, wish.target),
+    listRulesOnName(tx, identity.user.id, attempt.target),
+    findTarget(tx, attempt.target),
   ])
-  return decideTarget({ asker, rules, wish }, row)
+  return decideTarget({ asker, rules, attempt }, row)
 }
 
 /** Decides about the only target that the user may open. Several are a choice, which the user makes. */
-async function decideOnly(tx: ReadTx, identity: Identity, wish: Wish): Promise<Decision> {
+async function decideOnly(
+  tx: ReadTx,
+  identity: Identity,
+  attempt: AccessAttempt,
+): Promise<Decision> {
   const { id } = identity.user
   const [asker, reachable] = await Promise.all([
     readAsker(tx, identity),
@@ -64,12 +72,12 @@ async function decideOnly(tx: ReadTx, identity: Identity, wish: Wish): Promise<D
     listRules(tx, [id], [only.id]),
     listTargetsById(tx, [only.id]),
   ])
-  return decideTarget({ asker, rules, wish }, row)
+  return decideTarget({ asker, rules, attempt }, row)
 }
 
 /**
- * Decides about a jump to the target at an address. undefined: the user may open no target there, or
- * nothing at all, and the address is one like any other.
+ * Decides about a jump to the target at an address. undefined: the user may open no target there,
+ * so the address is treated like any other.
  */
 export async function decideJump(
   tx: ReadTx,
@@ -85,7 +93,7 @@ export async function decideJump(
   ])
   if (row === undefined || refusalOf(asker, new Date()) !== undefined) return undefined
   const rules = await listRules(tx, [identity.user.id], [row.id])
-  return decideTarget({ asker, rules, wish: { target: row.name, kind: 'jump' } }, row)
+  return decideTarget({ asker, rules, attempt: { target: row.name, kind: 'jump' } }, row)
 }
 
 async function readAsker(tx: ReadTx, identity: Identity): Promise<Asker> {
@@ -100,11 +108,16 @@ function refusalOf(asker: Asker, now: Date): Decision | undefined {
 }
 
 function decideTarget(
-  about: { readonly asker: Asker; readonly rules: readonly Rule[]; readonly wish: Wish },
+  about: {
+    readonly asker: Asker
+    readonly rules: readonly Rule[]
+    readonly attempt: AccessAttempt
+  },
   row: TargetRow | undefined,
 ): Decision {
-  const { asker, rules, wish } = about
-  // The answers are here: a statement may wait for a lock, and a key that expires meanwhile opens nothing.
+  const { asker, rules, attempt } = about
+  // The answers are here now. A statement may have waited for a lock, so a key that expired
+  // meanwhile must be refused.
   const now = new Date()
   const { user, tenantSlug } = asker
   const refused = refusalOf(asker, now)
@@ -112,7 +125,7 @@ function decideTarget(
   if (user === undefined) return { answer: { why: 'no-user' }, target: undefined }
   if (row === undefined) return { answer: { why: 'no-target' }, target: undefined }
   const target = targetOf(row)
-  const { login, preferredLogin, kind, destination } = wish
+  const { login, preferredLogin, kind, destination } = attempt
   const decided = decide(user, target, rules, { login, preferredLogin, kind, destination }, now)
   if (!('refused' in decided)) return { answer: { ...decided, user, tenantSlug }, target, row }
   const { name } = target

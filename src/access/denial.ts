@@ -5,17 +5,17 @@ import type { ForwardDestination } from './forward-pattern.ts'
 import { namesShownMax } from './names-shown.ts'
 import type { PersonRefusal } from './policy.ts'
 
-/** Why something may not be opened, as far as the person may know. */
+/** The reason why a channel may not be opened, as far as the person may know it. */
 export interface Denial {
   readonly denied: string
   readonly code: ErrorCode
-  /** Says what is wrong and what to do. */
+  /** Describes the problem and the remedy. */
   readonly message: string
   /** Targets that this person may open, up to twenty. */
   readonly targets?: readonly string[]
 }
 
-/** The real reason, for the log. The person may be told less. */
+/** The real reason, for the log. The person may get less detail. */
 export type RefusalReason =
   | { readonly why: PersonRefusal }
   | { readonly why: 'no-target' | 'no-grant' }
@@ -26,7 +26,7 @@ export type RefusalReason =
   | { readonly why: 'no-destination' | 'no-forward'; readonly target: string }
   | { readonly why: 'no-login'; readonly target: string; readonly logins: readonly string[] }
 
-export interface Wish {
+export interface AccessAttempt {
   readonly target?: string
   readonly login?: string
   /** Used where no login is named, if the person may use it; otherwise the target's first login is used. */
@@ -43,7 +43,7 @@ export interface Wish {
 export function denialOf(
   refusal: RefusalReason,
   { tenantSlug, user }: Identity,
-  wish: Wish,
+  attempt: AccessAttempt,
   reachable: readonly string[] = [],
 ): Denial {
   switch (refusal.why) {
@@ -71,7 +71,7 @@ export function denialOf(
       return {
         denied: 'no-grant',
         code: 'ERR_NO_GRANT',
-        message: `${tenantSlug} has no target ${wish.target ?? ''} that you may open; ${instead(reachable)}`,
+        message: `${tenantSlug} has no target ${attempt.target ?? ''} that you may open; ${instead(reachable)}`,
         targets: reachable.slice(0, namesShownMax),
       }
     case 'nothing':
@@ -92,19 +92,19 @@ export function denialOf(
       return {
         denied: 'no-kind',
         code: 'ERR_KIND_NOT_GRANTED',
-        message: `you may open ${refusal.target}, but not for ${wish.kind}; ask an administrator for a grant that allows ${wish.kind}`,
+        message: `you may open ${refusal.target}, but not for ${attempt.kind}; ask an administrator for a grant that allows ${attempt.kind}`,
       }
     case 'no-forward':
       return {
         denied: 'no-forward',
         code: 'ERR_FORWARD_REFUSED',
-        message: `no forward from ${refusal.target} may lead there: it is an address of the bastion itself, or your certificate does not permit forwards`,
+        message: `forwards from ${refusal.target} cannot go there: it is an address of the bastion itself, or your certificate does not permit forwards`,
       }
     case 'no-destination':
       return {
         denied: 'no-destination',
         code: 'ERR_FORWARD_NOT_GRANTED',
-        message: `you may not reach ${placeText(wish.destination)} from ${refusal.target}; ${grantFor(wish)}`,
+        message: `you may not reach ${destinationText(attempt.destination)} from ${refusal.target}; ${grantFor(attempt)}`,
       }
     case 'chained':
       return {
@@ -116,17 +116,19 @@ export function denialOf(
       return {
         denied: 'no-login',
         code: 'ERR_LOGIN_NOT_GRANTED',
-        message: `you may not log in to ${refusal.target}${wish.login === undefined ? '' : ` as ${wish.login}`}; ${loginsInstead(refusal.logins)}`,
+        message: `you may not log in to ${refusal.target}${attempt.login === undefined ? '' : ` as ${attempt.login}`}; ${loginsInstead(refusal.logins)}`,
       }
   }
 }
 
-function placeText(place: ForwardDestination | undefined): string {
-  if (place === undefined) return 'that'
-  return 'path' in place ? `the socket ${place.path}` : `${place.host}:${place.port}`
+function destinationText(destination: ForwardDestination | undefined): string {
+  if (destination === undefined) return 'that'
+  return 'path' in destination
+    ? `the socket ${destination.path}`
+    : `${destination.host}:${destination.port}`
 }
 
-function grantFor({ kind, destination }: Wish): string {
+function grantFor({ kind, destination }: AccessAttempt): string {
   return destination !== undefined && 'path' in destination
     ? `a grant that lists hosts and ports does not allow sockets (vaultterm grant add --allow ${kind}, without --forward)`
     : `ask an administrator for a grant that names it (vaultterm grant add --allow ${kind} --forward HOST:PORT)`
@@ -144,7 +146,7 @@ function loginsInstead(logins: readonly string[]): string {
     : `choose one of ${logins.join(', ')}`
 }
 
-/** More than can be shown were not read: nobody knows how many they are. */
+/** The list was read only up to its limit, so the total is unknown. */
 function listed(names: readonly string[]): string {
   const shown = names.slice(0, namesShownMax).join(', ')
   return names.length > namesShownMax ? `${shown} and others` : shown

@@ -34,7 +34,7 @@ export class AuthorizationsExhausted extends CodedError {
   }
 }
 
-/** A target that cannot be registered as it was given; the message says why. */
+/** A target cannot be registered with these values; the message says why. */
 export class TargetInvalid extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_TARGET_INVALID'

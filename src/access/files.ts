@@ -32,7 +32,7 @@ export interface FileOperation {
   readonly state?: 'open' | 'running' | 'interrupted'
   /** The raw bytes, as the client sent them. */
   readonly path?: Buffer
-  /** Of a rename, a link, a copy; and what a path stands for, as the target says. */
+  /** The second path of a rename, a link or a copy; the target's answer when it resolves a path. */
   readonly to?: Buffer
   /** Of an open. */
   readonly flags?: readonly ('read' | 'write' | 'append' | 'creat' | 'trunc' | 'excl' | 'other')[]
@@ -42,9 +42,12 @@ export interface FileOperation {
   readonly extension?: string
   /** Of look-ups. */
   readonly count?: number
-  /** Of a transfer, a listing, look-ups, or a payload. `unknown`: nobody is left who counted. */
+  /**
+   * The size of a transfer, a listing, look-ups or a payload. `unknown`: the process that counted
+   * has ended.
+   */
   readonly bytes?: number | 'unknown'
-  /** There were so many bytes, and maybe more. */
+  /** There were at least that many bytes. */
   readonly atLeast?: true
   /** In hex, of a transfer that went from the first byte on without a gap, or of a payload. */
   readonly sha256?: string
@@ -59,9 +62,10 @@ export interface FileOperation {
  * Puts operations on record, in their order, all of them or none. They go to the server in one message
  * with their commit.
  *
- * The commit does not wait for the database's disk: clients wait for it at every file. It outlives every
- * process of ours. A power cut of the database takes at most the last 0.6 s (three times
- * `wal_writer_delay`), and never what a checkpoint covers: its own commit waits, and writes these first.
+ * The commit does not wait for the database's disk, because clients wait for it at every file. It
+ * survives the death of each of our processes. A power cut of the database loses at most the last
+ * 0.6 s (three times `wal_writer_delay`), and never events that a checkpoint covers: its own commit
+ * waits, and writes these first.
  */
 export async function recordFiles(
   database: Database,
@@ -71,8 +75,8 @@ export async function recordFiles(
   operations: readonly FileOperation[],
 ): Promise<void> {
   if (operations.length === 0) return
-  const place = { session, user: user.id, target: target.id }
-  const events = operations.map((operation) => fileEvent(place, operation))
+  const subject = { session, user: user.id, target: target.id }
+  const events = operations.map((operation) => fileEvent(subject, operation))
   await database.write(tenant, (tx) =>
     Promise.all([
       commitInMemory(tx),
@@ -84,14 +88,14 @@ export async function recordFiles(
 }
 
 function fileEvent(
-  place: { readonly session: string; readonly user: string; readonly target: string },
+  subject: { readonly session: string; readonly user: string; readonly target: string },
   operation: FileOperation,
 ): AuditEvent {
   const { op, number, state, path, to, flags, extension, count, bytes, atLeast, code } = operation
   return {
     type: 'file.operation',
     public: {
-      ...place,
+      ...subject,
       operation: op,
       number: String(number),
       state,
@@ -106,7 +110,7 @@ function fileEvent(
       path: path && shownPath(path),
       to: to && shownPath(to),
       extension,
-      // Of what is in a file: as private as its name.
+      // The digest of a file's contents is as private as its name.
       sha256: operation.sha256,
       replyBytes: decimal(operation.replyBytes),
       replySha256: operation.replySha256,

@@ -6,7 +6,7 @@ export interface ForwardAddress {
   readonly port: number
 }
 
-/** The port or the socket that a forward leads to, in the spelling that the target gets. */
+/** The port or socket at the end of a forward, in the spelling that the target gets. */
 export type ForwardDestination = ForwardAddress | { readonly path: string }
 
 const shape = /^(\[[^\]]{1,64}\]|[^:]{1,255}):(\*|\d{1,5}(?:-\d{1,5})?)$/
@@ -21,22 +21,23 @@ interface Pattern {
 }
 
 /**
- * Whether a text says where forwards may lead: `HOST:PORT`, where the host is a name, `*.name`, an
- * address, a CIDR block or `*`, IPv6 in brackets, and the port a number, a range or `*`.
+ * Whether a text is a valid pattern of destinations: `HOST:PORT`, where the host is a name,
+ * `*.name`, an address, a CIDR block or `*`, IPv6 in brackets, and the port a number, a range or
+ * `*`.
  */
 export function isForwardPattern(text: string): boolean {
   return parse(text) !== undefined
 }
 
 /**
- * The host of the destination has its one spelling (`canonicalHost`), which is also the one that the target
- * gets. The target resolves names, so a pattern with a name allows any address that the target's resolver
- * gives for it; to allow addresses only, write addresses and blocks. No pattern names a socket's path, so a
- * grant that lists ports leads to no socket.
+ * The host of the destination has its one spelling (`canonicalHost`), which the target gets too.
+ * The target resolves names, so a pattern with a name allows any address that the target's resolver
+ * gives for it; to allow only addresses, write addresses and blocks. No pattern names a socket's
+ * path, so a grant that lists ports allows no socket.
  */
-export function matchesForward(text: string, place: ForwardDestination): boolean {
-  if ('path' in place) return false
-  const { host, port } = place
+export function matchesForward(text: string, destination: ForwardDestination): boolean {
+  if ('path' in destination) return false
+  const { host, port } = destination
   const pattern = parse(text)
   if (pattern === undefined || port < pattern.from || port > pattern.to) return false
   const wanted = pattern.host.toLowerCase()

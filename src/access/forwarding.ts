@@ -4,43 +4,48 @@ import type { Database } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { Authorization } from './authorization.ts'
 import type { ChannelKind } from './channel-kind.ts'
-import type { Wish } from './denial.ts'
+import type { AccessAttempt } from './denial.ts'
 import type { ForwardDestination } from './forward-pattern.ts'
 
 export type ForwardKind = Extract<ChannelKind, 'forward' | 'remote-forward' | 'agent' | 'x11'>
 
-/** One channel beside those of a session's own: where it leads is known to whoever asked for it. */
+/** One channel beside the session's own. The asking side knows its destination. */
 export interface Forward {
   readonly id: string
   readonly session: SessionId
   readonly kind: ForwardKind
-  /** Where it leads, or where the target listens. */
+  /** The destination, or the address at which the target listens. */
   readonly destination?: ForwardDestination
 }
 
 export interface ForwardOutcome {
-  /** Towards the target, and from it; absent where nobody knows, as when the worker that carried it died. */
+  /** Bytes towards the target, and from it; absent if unknown, for example when the worker died. */
   readonly bytesIn?: number
   readonly bytesOut?: number
   /** In one word, or a code. */
   readonly ended: string
-  /** Why, where somebody else than its user ended it. */
+  /** The reason, if the forward did not end by itself. */
   readonly reason?: string
 }
 
 /** The session's part of an authorization that the log names. */
 type SessionTarget = Pick<Authorization, 'tenant' | 'target' | 'login'>
 
-/** What is asked for by a forward, when it is opened and for as long as it is open. */
-export function forwardWish({ kind, destination }: Forward): Pick<Wish, 'kind' | 'destination'> {
-  // Where a target listens is not where a forward leads.
+/** The rights that a forward needs, when it is opened and while it is open. */
+export function forwardAttempt({
+  kind,
+  destination,
+}: Forward): Pick<AccessAttempt, 'kind' | 'destination'> {
+  // The address at which a target listens is not a destination.
   return kind === 'forward' && destination !== undefined ? { kind, destination } : { kind }
 }
 
-/** What the log says of a place. */
-export function placeFields(place: ForwardDestination | undefined) {
-  if (place === undefined) return {}
-  return 'path' in place ? { path: place.path } : { host: place.host, port: String(place.port) }
+/** The fields of a destination in the log. */
+export function destinationFields(destination: ForwardDestination | undefined) {
+  if (destination === undefined) return {}
+  return 'path' in destination
+    ? { path: destination.path }
+    : { host: destination.host, port: String(destination.port) }
 }
 
 /** Puts a forward on record, before it is opened. */
@@ -58,7 +63,7 @@ export async function openForward(
         userName: user.name,
         targetName: target.name,
         login,
-        ...placeFields(destination),
+        ...destinationFields(destination),
       },
     }),
   )

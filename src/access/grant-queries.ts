@@ -15,7 +15,7 @@ export interface GrantRow extends Rule {
 const ruleColumns = `g.id, g.user_id as "userId", g.role, g.target_id as "targetId", g.logins,
   g.allow, g.forwards, g.until`
 
-/** A grant that has run out gives nothing. */
+/** An expired grant allows nothing. */
 export const inForce = 'g.ends_at > now()'
 
 /** A grant is a user's or a role's. These are the subjects of some users, with the roles that they have now. */

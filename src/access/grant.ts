@@ -17,7 +17,7 @@ import { findUserByName } from './people-queries.ts'
 import { requireTarget } from './target.ts'
 import { isLogin } from './target-fields.ts'
 
-/** A rule that lets a user, or everybody of a role, open a target, or every one. */
+/** A rule that lets a user, or every user of a role, open a target, or all targets. */
 export interface Grant {
   readonly id: GrantId
   /** By name. One of user and role is there. */
@@ -25,12 +25,12 @@ export interface Grant {
   readonly role: Role | undefined
   /** By name, or '*' for every target. */
   readonly target: string
-  /** None: each of the target's. */
+  /** None: all of the target's. */
   readonly logins: readonly string[]
   readonly allow: readonly ChannelKind[]
-  /** Where forwards may lead, as `host:port`. None: anywhere. */
+  /** Allowed destinations of forwards, as `host:port`. None: all. */
   readonly forwards: readonly string[]
-  /** RFC 3339, UTC; from then on it gives nothing. */
+  /** RFC 3339, UTC; the grant has expired from then on. */
   readonly until: string | undefined
   readonly createdAt: string
 }
@@ -50,7 +50,7 @@ export interface Grants {
   addGrant(tenant: TenantId, grant: NewGrant, actor: Actor): Promise<Grant>
   /** Oldest first; those that have run out among them. */
   listGrants(tenant: TenantId): Promise<readonly Grant[]>
-  /** Live sessions that stood on it alone end. Throws GrantMissing. */
+  /** Ends the live sessions that only this grant allowed. Throws GrantMissing. */
   removeGrant(tenant: TenantId, id: string, actor: Actor): Promise<Grant>
 }
 
@@ -61,22 +61,22 @@ const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 export function createGrants(database: Database): Grants {
   return {
-    async addGrant(tenant, wish, actor) {
-      const { logins, allow, forwards, until } = checkGrant(wish)
+    async addGrant(tenant, fields, actor) {
+      const { logins, allow, forwards, until } = checkGrant(fields)
       try {
         return await database.write(tenant, async (tx) => {
           if ((await countGrants(tx)) >= grantsMax) throw new AccessLimit('grants', grantsMax)
-          const user = wish.user === undefined ? null : await requireUser(tx, wish.user)
-          const target = wish.target === '*' ? null : await requireTarget(tx, wish.target)
+          const user = fields.user === undefined ? null : await requireUser(tx, fields.user)
+          const target = fields.target === '*' ? null : await requireTarget(tx, fields.target)
           const unknown = logins.find((login) => target?.logins.includes(login) === false)
           if (unknown !== undefined) {
             throw new GrantInvalid(
-              `${wish.target} has no login ${unknown}: it has ${target?.logins.join(', ')}`,
+              `${fields.target} has no login ${unknown}: it has ${target?.logins.join(', ')}`,
             )
           }
           const id = await insertGrant(tx, {
             userId: user?.id ?? null,
-            role: wish.role ?? null,
+            role: fields.role ?? null,
             targetId: target?.id ?? null,
             logins,
             allow,

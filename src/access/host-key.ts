@@ -4,8 +4,8 @@ import { checkCertificate, parseCertificate } from '../ssh/index.ts'
 import type { Target } from './target-fields.ts'
 
 /**
- * Whether a host key that a target showed is one by which it is known: a key on record, byte for
- * byte, or one with a certificate of the tenant's host authority for the name of this very target.
+ * Whether a host key is valid for a target: a key on record, byte for byte, or a key with a
+ * certificate of the tenant's host authority for the name of this target.
  */
 export async function isHostKeyOf(
   database: Database,
@@ -18,7 +18,7 @@ export async function isHostKeyOf(
   if (isOnRecord(blob)) return true
   const parsed = parseCertificate(blob)
   if ('problem' in parsed) return false
-  // What is on record needs nobody to vouch for it, whatever it is shown in.
+  // A key on record needs no certificate, in whatever form it is shown.
   if (isOnRecord(parsed.certificate.publicKey)) return true
   if (!target.hostCertified || isStandIn(parsed.certificate)) return false
   const { authorities, revocations } = await database.read(tenant.id, (tx) =>

@@ -1,9 +1,9 @@
 /**
- * Access: who may open which target, now, and who did.
+ * Access: which user may open which target, now, and who opened it.
  *
- * authorize() decides from what the database says at that moment, and is the only maker of an
- * Authorization; a session starts with one, once, and is on record before anything happens on its
- * target. What takes access away ends the sessions that stood on it, and single forwards in others.
+ * authorize() decides from the current state of the database, and is the only maker of an
+ * Authorization. A session starts with one, once, and is on record before its target is touched.
+ * When access is taken away, the sessions that need it end, and single forwards in other sessions.
  */
 
 export { type Access, type AccessDeps, createAccess } from './access.ts'
@@ -13,7 +13,7 @@ export { type Act, can, type Member, type Reach, reachOf, type Thing } from './c
 export { type ChannelKind, channelKinds, isChannelKind } from './channel-kind.ts'
 export type { Choice, ChoicePage, ChoiceQuery } from './choices.ts'
 export type { JumpAddress } from './decision.ts'
-export type { Denial, Wish } from './denial.ts'
+export type { AccessAttempt, Denial } from './denial.ts'
 export {
   AccessLimit,
   AccessRevoked,
@@ -32,7 +32,7 @@ export {
   isForwardPattern,
   matchesForward,
 } from './forward-pattern.ts'
-export { type Forward, type ForwardOutcome, forwardWish } from './forwarding.ts'
+export { type Forward, type ForwardOutcome, forwardAttempt } from './forwarding.ts'
 export type { Grant, NewGrant } from './grant.ts'
 export { hostNames, isHostKeyOf } from './host-key.ts'
 export type { GrantId, TargetId } from './ids.ts'

@@ -5,10 +5,13 @@ import type { InstanceId, ReadTx, TenantId, WriteTx } from '../postgres/index.ts
 import type { SessionId } from '../recorder/index.ts'
 import type { SessionRow } from './session-row.ts'
 
-/** What the log says of a session that is marked to end. */
+/** The fields of a killed session in the log. */
 export type KilledRow = Pick<SessionRow, 'id' | 'userId' | 'user' | 'targetId' | 'target'>
 
-/** What decides whether a session may go on: never its command, which may be large. */
+/**
+ * The facts that decide whether a session may go on. The command is left out, because it may be
+ * large.
+ */
 export type UnmarkedRow = Pick<
   SessionRow,
   | 'id'
@@ -23,7 +26,10 @@ export type UnmarkedRow = Pick<
   | 'certificateKeyId'
 >
 
-/** Marks live sessions to be ended, with why and by whom; those that were marked before keep their mark. */
+/**
+ * Marks live sessions to be ended, with the reason and the actor. Sessions that were marked before
+ * keep their mark.
+ */
 export function setKilled(
   tx: WriteTx,
   ids: readonly SessionId[],

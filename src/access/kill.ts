@@ -30,21 +30,23 @@ export type KillResult = 'killed' | 'not-live' | 'unknown'
 
 /** Carries the tenant of a session that was marked. */
 const killChannel = 'vaultterm_session_kill'
-/** Carries the tenant of a change: triggers notify of everything that a session stands on. */
+/** Carries the tenant of a change: triggers notify of every change that can end a session. */
 const changeChannel = 'vaultterm_access_change'
 
 const reasonMax = 200
-/** Between looks for what no notification tells of: a grant that runs out. */
+/** The time between checks for changes that send no notification: a grant that expires. */
 const sweepMs = 15_000
-/** Every tenant with live sessions here is looked at again after so long, whatever was heard. */
+/**
+ * Every tenant with live sessions here is checked again after this time, even without a
+ * notification.
+ */
 const lookAgainMs = 300_000
 /** Between lines about notifications that were not understood. */
 const complainMs = 60_000
 const system: Actor = { kind: 'system', id: 'access', name: 'VaultTerm' }
 
 /**
- * Ends sessions against their users' will: an operator asked for it, or what the session stood on is
- * gone.
+ * Ends sessions against their users' will: an operator asked for it, or a right is gone.
  *
  * The mark on a session's row decides, with its reason; it is written in one transaction with its event.
  * A notification says only at which tenant to look: any login of the database can send one. A forward
@@ -87,7 +89,7 @@ export class Kills {
     return this.#database.write(tenant, async (tx) => {
       const [row] = await setKilled(tx, [session], why, actor)
       if (row === undefined && (await findSession(tx, session))?.endedAt !== null) return 'not-live'
-      // Also when it was marked before: an operator who asks twice sees that the session goes on.
+      // Also if it was marked before: an operator who asks twice sees that the session goes on.
       await notify(tx, killChannel, tenant)
       if (row !== undefined) {
         await appendEvent(tx, sessionKilled(row, reason, actor))
@@ -97,7 +99,10 @@ export class Kills {
     })
   }
 
-  /** Tells the listener of each session and forward of this process that must end, until the answer is called. */
+  /**
+   * Calls the listener for each session and forward of this process that must end, until the
+   * returned function is called.
+   */
   async onKill(listener: KillListener): Promise<() => Promise<void>> {
     const tell: KillListener = {
       session: (session, reason) => {
@@ -118,14 +123,20 @@ export class Kills {
         if (this.#live.of(tenant).length > 0) looks.ask(tenant)
       } else if (performance.now() - complainedAtMs > complainMs) {
         complainedAtMs = performance.now()
-        this.#log.warn('a notification was not understood: who sends to this database?')
+        this.#log.warn(
+          'a notification is malformed: find out which program sent it to the database',
+        )
       }
     }
     const kills = await this.#database.listen(killChannel, heard)
     const changes = await this.#database.listen(changeChannel, heard)
     const sweep = setInterval(
       () =>
-        background(this.#sweep(looks, lookAtAll), this.#log, 'a look for sessions that must end'),
+        background(
+          this.#sweep(looks, lookAtAll),
+          this.#log,
+          'the check for sessions that must end',
+        ),
       sweepMs,
     ).unref()
     const again = setInterval(lookAtAll, lookAgainMs).unref()
@@ -146,7 +157,7 @@ export class Kills {
       const found = await this.#database.system((tx) => listTenantsToLookAt(tx, instance))
       for (const { tenant } of found) looks.ask(tenant)
     } catch (err) {
-      this.#log.warn({ err }, 'could not look which sessions must end')
+      this.#log.warn({ err }, 'could not check which sessions must end')
     }
   }
 
@@ -166,7 +177,7 @@ export class Kills {
       for (const [id, reason] of baseless.sessions) tell.session(id, reason)
       for (const [id, reason] of baseless.forwards) tell.forward(id, reason)
     } catch (err) {
-      this.#log.warn({ err, tenant }, 'could not look which sessions must end')
+      this.#log.warn({ err, tenant }, 'could not check which sessions must end')
     }
   }
 
@@ -179,7 +190,7 @@ export class Kills {
       })
       this.#metrics.kills.inc({ why: 'baseless' }, marked)
     } catch (err) {
-      this.#log.error({ err, tenant }, 'sessions end without a mark: it could not be put on record')
+      this.#log.error({ err, tenant }, 'sessions end, but their kill could not be put on record')
     }
   }
 }

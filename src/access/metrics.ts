@@ -16,7 +16,7 @@ export function accessMetrics(registry: Metrics): AccessMetrics {
   return {
     authorizations: new Counter({
       name: 'bastion_access_authorizations_total',
-      help: 'Wishes to open a target, by what was decided.',
+      help: 'Requests to open a target, by decision.',
       labelNames: ['outcome'],
       registers,
     }),
@@ -32,7 +32,7 @@ export function accessMetrics(registry: Metrics): AccessMetrics {
     }),
     kills: new Counter({
       name: 'bastion_access_kills_total',
-      help: 'Sessions that were ended by somebody else than their user, by why.',
+      help: 'Sessions that ended because access was taken away or an operator ended them, by reason.',
       labelNames: ['why'],
       registers,
     }),
@@ -48,7 +48,7 @@ export function accessMetrics(registry: Metrics): AccessMetrics {
     }),
     recovered: new Counter({
       name: 'bastion_access_sessions_recovered_total',
-      help: 'Sessions ended on record for a process that could not, by what became of their recording.',
+      help: 'Sessions ended on record for a lost process, by the state of their recording.',
       labelNames: ['recording'],
       registers,
     }),

@@ -1,2 +1,4 @@
-/** A refusal names up to so many targets. It asks for one more, to know whether there are more. */
+/**
+ * A refusal names at most this many targets. It asks for one more, to know whether there are more.
+ */
 export const namesShownMax = 20

@@ -3,7 +3,7 @@ import { DatabaseUnavailable, NodeLeaseLost, type TenantId } from '../postgres/i
 import type { SessionId } from '../recorder/index.ts'
 import type { AccessMetrics } from './metrics.ts'
 
-/** Puts something about a session on record; it may be called again when it succeeded without an answer. */
+/** Puts an end on record; it may be called again when it succeeded without an answer. */
 export type Write = () => Promise<void>
 
 /** Of one tenant. */
@@ -20,7 +20,9 @@ interface Owner {
 
 /** Tenants served at a time: the rest of the database's connections is for people. */
 const ownersAtOnce = 4
-/** After so many failures in a round the tenant waits: its log takes nothing now. */
+/**
+ * After this number of failures in a round the tenant waits, because its log cannot be written now.
+ */
 const failuresMax = 3
 /** Of one tenant in a round: then it is the next one's turn. */
 const roundMax = 20
@@ -28,14 +30,17 @@ const pauseMs = 1000
 const pauseMaxMs = 300_000
 /** An outage is everybody's, and over at once for everybody. */
 const outagePauseMaxMs = 5000
-/** In all. What is beyond is found in the database, and ended without what this process knew of it. */
+/**
+ * For all tenants together. Recovery finds further ends in the database, without the facts that
+ * only this process knew.
+ */
 const writesMax = 50_000
 
 /**
- * Ends of sessions that must be put on record in the end, and cannot be now.
+ * Ends of sessions that could not be put on record yet.
  *
- * Each is its tenant's. Tenants take turns, a failure holds up its own tenant and no other, and within
- * a tenant a write that fails goes behind those that were not tried.
+ * Each belongs to its tenant. Tenants take turns, a failure delays only its own tenant, and within
+ * a tenant a failed write goes after those that were not tried.
  */
 export class OwedWork {
   readonly #log: Log
@@ -77,14 +82,14 @@ export class OwedWork {
     this.#runDue()
   }
 
-  /** Resolves when nothing of the tenant's is owed, or when its log takes nothing now. */
+  /** Resolves when the tenant owes no end, or when its log cannot be written now. */
   rested(tenant: TenantId): Promise<void> {
     const owner = this.#owners.get(tenant)
     if (owner === undefined || owner.timer !== undefined || this.#isClosed) return Promise.resolve()
     return new Promise((resolve) => owner.rested.push(resolve))
   }
 
-  /** What is still owed is left to the process that ends this one's sessions. */
+  /** The process that ends this one's sessions writes the owed ends. */
   close(): void {
     this.#isClosed = true
     for (const owner of this.#owners.values()) {
@@ -97,7 +102,10 @@ export class OwedWork {
     const owner = this.#owners.get(tenant) ?? newOwner()
     if (!owner.writes.has(session)) {
       if (this.#count >= writesMax) {
-        this.#log.error({ session }, 'too many ends wait for the database: a sweep finds this one')
+        this.#log.error(
+          { session },
+          'too many ends wait for the database: recovery will end this session',
+        )
         return undefined
       }
       this.#count += 1
@@ -134,7 +142,7 @@ export class OwedWork {
         this.#running -= 1
         this.#runDue()
       })
-      background(round, this.#log, 'a round of ends that are owed')
+      background(round, this.#log, 'a round of owed ends')
     }
   }
 
@@ -152,7 +160,7 @@ export class OwedWork {
         failures += 1
         last = err
         this.#metrics.owedFailures.inc()
-        // Behind those that were not tried.
+        // After those that were not tried.
         if (owner.writes.get(session) === write) {
           owner.writes.delete(session)
           owner.writes.set(session, write)

@@ -3,7 +3,7 @@
 import type { Person, UserId } from '../auth/index.ts'
 import type { ReadTx } from '../postgres/index.ts'
 
-/** One that is asked about: whatever of it is gone is null. */
+/** A requested row: fields of removed rows are null. */
 export interface PersonRow {
   readonly slug: string
   readonly suspended: boolean

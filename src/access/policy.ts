@@ -3,7 +3,7 @@ import type { ChannelKind } from './channel-kind.ts'
 import { type ForwardDestination, matchesForward } from './forward-pattern.ts'
 import type { TargetId } from './ids.ts'
 
-/** The person who asks, as the database has them now. */
+/** The asking user, in the current state of the database. */
 export interface Asker {
   readonly tenantSlug: string
   readonly user: Person | undefined
@@ -19,20 +19,20 @@ export interface Rule {
   readonly role: Role | null
   /** null: every target. */
   readonly targetId: TargetId | null
-  /** None: each of the target's. */
+  /** None: all of the target's. */
   readonly logins: readonly string[]
   readonly allow: readonly ChannelKind[]
-  /** Where forwards may lead. None: anywhere. */
+  /** Allowed destinations of forwards. None: all. */
   readonly forwards: readonly string[]
   readonly until: Date | null
 }
 
-/** One channel that somebody asks for on a target. */
+/** One channel that a user asks for on a target. */
 export interface TargetRequest {
   readonly login: string | undefined
   readonly preferredLogin?: string | undefined
   readonly kind: ChannelKind
-  /** Of a forward, once it is known where it leads. */
+  /** The destination of a forward, once it is known. */
   readonly destination?: ForwardDestination | undefined
 }
 
@@ -43,7 +43,7 @@ export interface Allowed {
   readonly grant: string
 }
 
-/** Why a person may open nothing at all. */
+/** The reason why a user may not open any target. */
 export type PersonRefusal = 'suspended' | 'no-user' | 'no-key' | 'key-expired'
 
 /** Why a person may not open a target. Logins, where listed, are the ones that they may use. */
@@ -53,7 +53,7 @@ export type TargetRefusal =
   | { readonly refused: 'no-destination' }
   | { readonly refused: 'no-login'; readonly logins: readonly string[] }
 
-/** Whether somebody may open anything at all. */
+/** Whether the user may open any target. */
 export function refusePerson(asker: Asker, now: Date): PersonRefusal | undefined {
   const gone = refuseStay(asker)
   if (gone !== undefined) return gone
@@ -61,7 +61,10 @@ export function refusePerson(asker: Asker, now: Date): PersonRefusal | undefined
   return expiresAt !== undefined && expiresAt <= now ? 'key-expired' : undefined
 }
 
-/** Whether somebody must leave: a key that has only expired opens nothing new, and cuts nothing off. */
+/**
+ * Whether running sessions of a user must end. A key that has only expired opens no new session,
+ * but does not end running ones.
+ */
 export function refuseStay({ suspended, user, key }: Asker): PersonRefusal | undefined {
   if (suspended) return 'suspended'
   if (user === undefined) return 'no-user'
@@ -82,13 +85,13 @@ export function covers(
 
 /**
  * Decides about one target. A login and a kind must come from the same grant: two grants that each
- * give half of what is asked give none of it.
+ * give half of the request do not allow it.
  */
 export function decide(
   user: { readonly id: UserId; readonly role: Role },
   target: { readonly id: TargetId; readonly logins: readonly string[] },
   rules: readonly Rule[],
-  { login: wished, preferredLogin, kind, destination }: TargetRequest,
+  { login: requested, preferredLogin, kind, destination }: TargetRequest,
   now: Date,
 ): Allowed | TargetRefusal {
   const covering = rules.filter((rule) => covers(rule, user, target.id, now))
@@ -99,7 +102,7 @@ export function decide(
   if (ofKind.length === 0) return { refused: 'no-destination' }
   const logins = target.logins.filter((login) => ofKind.some((rule) => gives(rule, login)))
   const preferred = logins.find((login) => login === preferredLogin)
-  const login = wished ?? preferred ?? logins[0]
+  const login = requested ?? preferred ?? logins[0]
   if (login === undefined || !logins.includes(login)) return { refused: 'no-login', logins }
   const [grant] = ofKind.filter((rule) => gives(rule, login))
   if (grant === undefined) return { refused: 'no-login', logins }

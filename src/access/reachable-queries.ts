@@ -25,8 +25,8 @@ const mayReach = `(exists (select from every) or exists ${oneOf.join(' or exists
 const isReachable = '(exists (select from every) or t.id in (select target_id from named))'
 
 /**
- * Up to max targets, by name where those are all. Reads no more of them, however many there are: it is asked
- * at each login that names none.
+ * Up to max targets, by name if those are all. Reads only that many of them, because it is asked at
+ * each login that names none.
  */
 export function listSomeReachable(
   tx: ReadTx,
@@ -75,7 +75,7 @@ export function searchReachableNames(
   )
 }
 
-/** How many there are whose name contains a text. */
+/** The number of targets whose name contains a text. */
 export async function countReachable(tx: ReadTx, user: UserId, search: string): Promise<number> {
   const { count } = await tx.one<{ count: number }>(
     `with ${every}, ${named}

@@ -8,7 +8,7 @@ interface Found {
   readonly session: SessionId
 }
 
-/** Of each tenant, in one round: none keeps the others waiting. */
+/** For each tenant in one round, so that no tenant delays the others. */
 const sessionsMax = 50
 const tenantsMax = 1000
 
@@ -26,8 +26,8 @@ export function listUnended(tx: ReadTx, instance: InstanceId): Promise<Found[]> 
 }
 
 /**
- * Ended sessions of a node whose recording nobody has found, some of each tenant; without those of an
- * instance that another one recovers now.
+ * Ended sessions of a node whose recording was not found yet, some of each tenant. Leaves out those
+ * of an instance that another one recovers now.
  */
 export function listSought(tx: ReadTx, node: string, own: InstanceId): Promise<Found[]> {
   return tx.many(

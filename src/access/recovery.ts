@@ -21,13 +21,13 @@ import type { Witnesses } from './witnesses.ts'
 /** Makes the recording of a session that was cut off playable; the recorder's, which access does not hold. */
 export type MendRecording = (unended: Unended) => Promise<Recovered>
 
-/** Of one recording: why nothing is known of it yet, or what became of it. */
+/** The state of one recording, or the reason why it is not known yet. */
 type Outcome = Recovered | { readonly outcome: 'unreadable'; readonly err: unknown }
 
-/** What is known of a session that was cut off. */
+/** The known facts about a session that was cut off. */
 interface Remains {
   readonly witness: KeptWitness | undefined
-  /** Of the last sign of life; undefined where there was none. */
+  /** The last sign of life; undefined if there was none. */
   readonly lastAt: Date | undefined
 }
 
@@ -42,8 +42,8 @@ const ownEvery = 12
  * Ends on record the sessions of processes that cannot do it: of workers that died, and of instances
  * that have lost their lease.
  *
- * Each session is its tenant's work, so that no tenant's log or recordings keep another tenant waiting.
- * An end is put on record also where the recording cannot be read now; the recording follows.
+ * Each session is its tenant's work, so that one tenant's log or recordings do not delay another
+ * tenant. An end is put on record even if the recording cannot be read now; the recording follows.
  */
 export class Recovery {
   readonly #database: Database
@@ -74,8 +74,8 @@ export class Recovery {
   }
 
   /**
-   * Ends the sessions of a worker that died a moment ago. Resolves when they are on record, or when a
-   * tenant's log takes nothing now; these are tried again.
+   * Ends the sessions of a worker that just died. Resolves when they are on record, or when a
+   * tenant's log cannot be written now; these are tried again.
    */
   async interrupt(sessions: readonly Unended[], mend: MendRecording): Promise<void> {
     const at = new Date()
@@ -112,7 +112,7 @@ export class Recovery {
       if (this.#sweeps++ % ownEvery === 0) await this.#endUnknown(lease, mend)
       if (performance.now() - this.#soughtAtMs > seekMs) await this.#seek(lease, mend)
     } catch (err) {
-      this.#log.warn({ err }, 'could not look for sessions of lost processes')
+      this.#log.warn({ err }, 'could not find the sessions of lost processes')
     }
   }
 
@@ -197,7 +197,10 @@ export class Recovery {
     this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
   }
 
-  /** Of a session that has ended without it. Rejects when it cannot be read or put on record now. */
+  /**
+   * For a session that has ended without its recording. Rejects when it cannot be read or put on
+   * record now.
+   */
   async #addRecording(tenant: TenantId, session: SessionId, mend: MendRecording): Promise<void> {
     const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
     const recovered = await mend({ tenant, session, witness: found?.kept })
@@ -211,7 +214,10 @@ export class Recovery {
     })
   }
 
-  /** What a storage that fails has of it is asked later: the session's end does not wait for that. */
+  /**
+   * If the storage fails, the recording is looked for later; the session's end does not wait for
+   * it.
+   */
   async #mend(unended: Unended, mend: MendRecording): Promise<Outcome> {
     try {
       return await mend(unended)
@@ -227,7 +233,7 @@ function timeOf(mended: Mended | undefined, lastAt: Date | undefined): EndTime {
   return times.length === 0 ? 'unknown' : { at: new Date(Math.min(Math.max(...times), Date.now())) }
 }
 
-/** Nothing is said of a recording that was empty, nor of one that nobody has seen anything of. */
+/** An empty recording, and one that was never seen, get no event. */
 function eventOf(session: SessionId, outcome: Outcome, witness: KeptWitness | undefined) {
   switch (outcome.outcome) {
     case 'mended':

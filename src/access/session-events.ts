@@ -13,12 +13,11 @@ export function sessionStarted(
   { authorization, grant }: Minted,
   { kind, via, command, source, clientIdent, node, recording }: SessionStart,
 ): AuditEvent {
-  const { id, user, target, login, keyFingerprint } = authorization
+  const { user, target, login, keyFingerprint } = authorization
   return {
     type: 'session.start',
     public: {
       session,
-      authorization: id,
       user: user.id,
       target: target.id,
       grant,
@@ -62,7 +61,10 @@ export function sessionOpened(
   }
 }
 
-/** `unknown` stands where nobody knows: a session that was cut off may have carried anything. */
+/**
+ * `unknown` is used for unknown facts: a session that was cut off may have carried any number of
+ * bytes.
+ */
 export function sessionEnded(
   row: SessionRow,
   { reason, exitStatus, exitSignal, bytes, recording }: SessionEnd,
@@ -108,7 +110,7 @@ export function sessionEnded(
   }
 }
 
-/** An interrupted recording was made to play, or left as it is. */
+/** An interrupted recording was repaired, or was whole already. */
 export function recordingRecovered(
   session: SessionId,
   mended: Mended,
@@ -122,14 +124,13 @@ export function recordingRecovered(
       recordingBytes: String(mended.bytes),
       recordingEvents: String(mended.events),
       recordingChain: chain === undefined ? undefined : `sha256:${chain}`,
-      truncated: mended.cutBytes > 0,
       cutBytes: String(mended.cutBytes),
       tampered: mended.evidence === undefined ? undefined : mended.evidence === 'altered',
     },
   }
 }
 
-/** An interrupted recording was not recovered, with why: it is left as it is. */
+/** An interrupted recording was not recovered, with the reason: it stays as it is. */
 export function recordingLost(
   session: SessionId,
   why: 'missing' | 'not-a-file' | 'too-large' | 'too-slow' | 'unreadable',

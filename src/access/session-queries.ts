@@ -29,7 +29,7 @@ export type NewSession = Pick<
     | undefined
 }
 
-/** What a recording was when it ended, as it is kept beside its session. */
+/** The digest of a recording at its end, as stored beside its session. */
 export interface KeptDigest {
   readonly bytes: number
   readonly sha256: string
@@ -37,7 +37,7 @@ export interface KeptDigest {
   readonly complete: boolean
 }
 
-/** When a session ended: so long ago, at a time, or nobody knows. */
+/** The end of a session: a time ago, a point in time, or unknown. */
 export type EndTime = { readonly agoMs: number } | { readonly at: Date } | 'unknown'
 
 export interface SessionEnd {
@@ -48,9 +48,9 @@ export interface SessionEnd {
   readonly bytes: number | undefined
   readonly time: EndTime
   readonly recording: KeptDigest | undefined
-  /** Of the recording with what was witnessed; undefined where nothing was. */
+  /** The comparison of the recording with its witness; undefined without a witness. */
   readonly evidence: Evidence | undefined
-  /** There is a recording, and nothing says what it was when it ended. */
+  /** There is a recording, and no digest of it. */
   readonly isUnsealed: boolean
   /** The file of its recording is still to be found. */
   readonly isSought: boolean
@@ -112,7 +112,9 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
   return startedAt
 }
 
-/** Changes nothing when it was open before, has ended, or is another's or at another place. */
+/**
+ * Changes nothing if the session was open before, has ended, or belongs to another user or node.
+ */
 export function setOpened(
   id: SessionId,
   { userId, targetId, login }: Pick<SessionRow, 'userId' | 'targetId' | 'login'>,
@@ -160,7 +162,7 @@ export function setEnded(
   )
 }
 
-/** Of an ended session, the recording that was found late. False when nobody seeks it any longer. */
+/** The late-found recording of an ended session. False if it is no longer sought. */
 export async function setRecording(
   tx: WriteTx,
   id: SessionId,

@@ -37,7 +37,10 @@ export interface SessionRow {
   readonly recording: boolean
   readonly recordingSha256: Buffer | null
   readonly recordingBytes: number | null
-  /** False: it is not what was witnessed while it grew. Null: nothing was witnessed, or it is not ended. */
+  /**
+   * False: the recording does not match its witness. Null: there is no witness, or the session has
+   * not ended.
+   */
   readonly recordingIntact: boolean | null
   readonly killedAt: Date | null
   readonly killReason: string | null
@@ -47,7 +50,7 @@ export interface SessionRow {
   readonly certificateKeyId: string | null
 }
 
-/** What a statement selects from sessionTables to get a SessionRow. */
+/** The columns of sessionTables that make a SessionRow. */
 export const sessionColumns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
   s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
   s.target_name as target, s.target_generation as "targetGeneration", s.login, s.kind, s.via, s.command, s.source, s.client_ident as "clientIdent",

@@ -1,7 +1,7 @@
 import type { ChannelKind } from './channel-kind.ts'
 import type { SessionVia } from './session-row.ts'
 
-/** What a session begins with. Text and bytes are as the client sent them. */
+/** The facts at the start of a session. Text and bytes are as the client sent them. */
 export interface SessionStart {
   readonly kind: ChannelKind
   readonly via: SessionVia

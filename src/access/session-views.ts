@@ -23,7 +23,7 @@ export interface Session extends Partial<CommandFields> {
   readonly node: string
   /** RFC 3339, UTC. */
   readonly startedAt: string
-  /** Null of a live session, and where nobody knows when it ended. */
+  /** Null for a live session, and if the time of its end is unknown. */
   readonly endedAt: string | null
   /** How it ended, in one word: ended, client-gone, killed, interrupted, or a code. */
   readonly reason: string | null
@@ -33,24 +33,24 @@ export interface Session extends Partial<CommandFields> {
   readonly bytes: number | null
   /** Whether there is something to watch. */
   readonly recording: boolean
-  /** Of the whole recording, in hex; null while it is written, and where there is none. */
+  /** SHA-256 of the whole recording, in hex; null while it is written, and if there is none. */
   readonly recordingSha256: string | null
   /** How long it is; null in the same cases. */
   readonly recordingBytes: number | null
-  /** False: the recording is not what was witnessed while it grew. Null: nothing was witnessed. */
+  /** False: the recording does not match its witness. Null: there is no witness. */
   readonly recordingIntact: boolean | null
   readonly live: boolean
 }
 
 export interface SessionList {
   readonly live?: boolean
-  /** 100 unless told; 1000 at most. */
+  /** Default 100; at most 1000. */
   readonly limit?: number
   /** Only sessions that started before this one. */
   readonly before?: SessionId
 }
 
-/** Who looks: their id counts, and the role that the database has for it now. */
+/** The user who asks: their id counts, and their current role in the database. */
 type Viewer = { readonly tenant: TenantId; readonly user: Pick<Member['user'], 'id'> }
 
 const limitMax = 1000

@@ -23,7 +23,7 @@ export interface SessionOutcome {
   readonly bytes: number
   /** In one word, or a code. */
   readonly reason: string
-  /** Absent when nothing was recorded, or what was recorded was empty. */
+  /** Absent when there was no output to record. */
   readonly recording?: RecordingDigest
 }
 
@@ -91,7 +91,7 @@ export class Sessions {
           recording: facts.recording,
           certificate: minted.identity.certificate,
         })
-        // In this order: what is still allowed is asked with the lock held.
+        // In this order: the question about access is asked with the lock held.
         const [at, , holds] = await Promise.all([
           inserted,
           lockLog(tx),
@@ -115,7 +115,7 @@ export class Sessions {
       this.#mint.forget(authorization.id)
       this.#live.remove(session)
       if (err instanceof AccessRevoked) await this.#authorizer.refuseRevoked(minted)
-      // A commit without an answer may have been one: then nobody is in the session that it left.
+      // A commit without an answer may have succeeded: then it left a session without a user.
       if (err instanceof DatabaseUnavailable) {
         const outcome = { tenant, bytes: 0, reason: 'not-started' }
         this.#owed.add(tenant, session, () =>
@@ -144,9 +144,9 @@ export class Sessions {
     if (!isOf) throw new AuthorizationInvalid()
   }
 
-  /** Rejects when it could not be written; it is then tried again until it could. */
+  /** Rejects when it could not be written; it is then tried again until it is written. */
   async end(session: SessionId, outcome: SessionOutcome): Promise<void> {
-    // It has ended, whether or not that can be written: nobody needs to end it again.
+    // The session has ended, even if that cannot be written now: it needs no second end.
     this.#live.remove(session)
     this.#mint.forgetSession(session)
     const endedAtMs = performance.now()
@@ -194,6 +194,6 @@ function newSessionId(): SessionId {
   bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
   const text = bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
   const id = parseSessionId(text)
-  if (id === undefined) throw new Error('a UUID is a session id')
+  if (id === undefined) throw new Error('a new session id is a UUID')
   return id
 }

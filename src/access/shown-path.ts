@@ -1,8 +1,8 @@
 import type { ShownText } from '../audit/index.ts'
 
 /**
- * A path as people read it: without the parts of it that lead nowhere. `..` stays, for what is in front
- * of it may be a link.
+ * A readable path: without parts that have no effect. `..` stays, because the part before it may be
+ * a link.
  */
 export function shownPath(raw: Buffer): ShownText {
   return { shown: normalise(raw.toString('utf8')), whole: raw }

@@ -1,10 +1,10 @@
-/** Stands in a text where its middle is left out. */
+/** Marks the middle of a text that was left out. */
 const gap = '…'
 
 /**
- * Text from outside, so that a column can hold it: with a replacement character for what Postgres cannot
- * hold (U+0000, a lone surrogate), and with its beginning and its end where it is too long. The event
- * on the log gets the text as it came.
+ * Text from outside in a form that a column can hold: a replacement character stands for data that
+ * Postgres cannot hold (U+0000, a lone surrogate), and a long text keeps its beginning and its end.
+ * The event on the log gets the text as it came.
  */
 export function storedText(text: string, lengthMax: number): string {
   const storable = text.toWellFormed().replaceAll('\0', '\ufffd')

@@ -3,26 +3,29 @@ import { parsePublicKeyBlob } from '../ssh/index.ts'
 import { TargetInvalid } from './errors.ts'
 import type { TargetId } from './ids.ts'
 
-/** A key by which a target proves that it is the one. */
+/** A key that proves a target's identity. */
 export interface HostKey {
   readonly type: string
   readonly blob: Buffer
 }
 
-/** A host that can be opened. */
+/** A host with the facts to open it. */
 export interface Target {
   readonly id: TargetId
   readonly name: string
   readonly host: string
   readonly port: number
-  /** Accounts on it that may be used at all; the first is the default. */
+  /** The accounts that may be used on it; the first is the default. */
   readonly logins: readonly string[]
   /** With the tenant's admin key, or with a certificate of a minute or two. */
   readonly auth: 'key' | 'cert'
   readonly hostKeys: readonly HostKey[]
   /** Whether a certificate of the tenant's host authority vouches for another host key. */
   readonly hostCertified: boolean
-  /** Grows with each change after which it may be another machine: of its address, or of a host key. */
+  /**
+   * Grows with each change after which it may be another machine: a change of its address, or of a
+   * host key.
+   */
   readonly generation: number
 }
 
@@ -33,7 +36,7 @@ const hostNamePattern =
 const loginsMax = 32
 const hostKeysMax = 16
 
-/** Whether a text can be an account on a target. */
+/** Whether a text can be the name of an account on a target. */
 export function isLogin(text: string): boolean {
   return loginPattern.test(text)
 }
@@ -77,7 +80,7 @@ export function checkHostKeys(keys: readonly HostKey[]): readonly HostKey[] {
   }
   if (unique.size === 0 || unique.size > hostKeysMax) {
     throw new TargetInvalid(
-      `a target has 1 to ${hostKeysMax} host keys, by which it is known: give them with --host-key, or let them be scanned with --scan`,
+      `a target has 1 to ${hostKeysMax} host keys, give them with --host-key, or scan them with --scan`,
     )
   }
   return [...unique.values()]

@@ -74,7 +74,10 @@ export async function insertTarget(
   return id
 }
 
-/** Until the end of the transaction no other one changes the target. Grants on it can be added meanwhile. */
+/**
+ * Until the end of the transaction no other transaction changes the target. Grants on it can be
+ * added meanwhile.
+ */
 export function lockTarget(tx: WriteTx, name: string): Promise<object | undefined> {
   return tx.maybe('select id from target where name = $1 for no key update', [name])
 }

@@ -6,8 +6,8 @@ import { listUntaggedTargets, setTargetTags, type TargetRow } from './target-que
 export type TargetVault = Pick<Vault, 'tagging' | 'areIntact'>
 
 /**
- * A target as its tag covers it: under which name who is dialled where, and by which keys it is
- * known. Whatever changes one of these makes the tag anew, from a row that it has checked.
+ * The fields of a target that its tag covers: its name, its address, its logins and its host keys.
+ * A change of one of these makes a new tag, from a row that was checked before.
  */
 export function targetRecord(row: Omit<TargetRow, 'tag'>): TaggedRecord {
   const { id, name, host, port, logins, auth, hostCertified, keyTypes, keyBlobs } = row
@@ -39,7 +39,7 @@ export async function intactTargets<Row extends TargetRow>(
   return rows.filter((_, i) => intact[i] === true)
 }
 
-/** Throws RecordChanged for the first row that somebody else wrote. */
+/** Throws RecordChanged for the first row that was written outside VaultTerm. */
 export async function requireIntactTargets(
   vault: Pick<TargetVault, 'areIntact'>,
   tenant: TenantId,

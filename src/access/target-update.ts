@@ -25,7 +25,7 @@ export interface TargetChange {
   }
 }
 
-/** A target before and after a change; the same where nothing changed. */
+/** A target before and after a change; both are equal if nothing changed. */
 export interface TargetUpdate {
   readonly before: Target
   readonly after: Target
@@ -42,7 +42,7 @@ export function checkChange({ host, port, logins, auth, hostKeys }: TargetChange
   }
 }
 
-/** The target as it is after the change; undefined when nothing changes. Its row must be locked. */
+/** The target after the change; undefined when the change has no effect. Its row must be locked. */
 export async function applyChange(
   tx: WriteTx,
   before: Target,

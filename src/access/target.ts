@@ -45,14 +45,14 @@ import {
 } from './target-update.ts'
 
 export type NewTarget = Pick<Target, 'name' | 'host' | 'port' | 'logins' | 'hostKeys'> & {
-  /** key unless told. */
+  /** Default: key. */
   readonly auth?: Target['auth']
 }
 
 export interface Targets {
   /** Throws TargetInvalid with the reason, TargetExists, AccessLimit. */
   addTarget(tenant: TenantId, target: NewTarget, actor: Actor): Promise<Target>
-  /** By name. Throws RecordChanged for a target that somebody changed in the database. */
+  /** By name. Throws RecordChanged for a target that was changed outside VaultTerm. */
   listTargets(tenant: TenantId): Promise<readonly Target[]>
   /** Throws RecordChanged. */
   findTarget(tenant: TenantId, name: string): Promise<Target | undefined>
@@ -78,8 +78,8 @@ const updateTriesMax = 100
 
 export function createTargets(database: Database, vault: TargetVault): Targets {
   return {
-    async addTarget(tenant, wish, actor) {
-      const target = checkTarget(wish)
+    async addTarget(tenant, fields, actor) {
+      const target = checkTarget(fields)
       const write = async (tx: WriteTx, tag: TagRecord) => {
         if ((await countTargets(tx)) >= targetsMax) throw new AccessLimit('targets', targetsMax)
         const id = await insertTarget(tx, target)
@@ -109,8 +109,8 @@ export function createTargets(database: Database, vault: TargetVault): Targets {
       await requireIntactTargets(vault, tenant, [row])
       return targetOf(row)
     },
-    async updateTarget(tenant, name, wished, actor) {
-      const change = checkChange(wished)
+    async updateTarget(tenant, name, changes, actor) {
+      const change = checkChange(changes)
       for (let tries = 0; tries < updateTriesMax; tries++) {
         const checked = await database.read(tenant, (tx) => requireRow(tx, name))
         await requireIntactTargets(vault, tenant, [checked])
@@ -126,8 +126,8 @@ export function createTargets(database: Database, vault: TargetVault): Targets {
       await requireIntactTargets(vault, tenant, [row])
       await vault.tagging(tenant, (tag) =>
         database.write(tenant, async (tx) => {
-          // Whether it was issued is on the log of the authority. The tag is made of the row that was
-          // checked: one that somebody changed meanwhile does not fit it.
+          // The log of the authority says whether the certificate was issued. The tag is made from
+          // the checked row: a row that was changed meanwhile does not match it.
           await setHostCertified(tx, row.id)
           await setTargetTag(tx, row.id, tag(targetRecord({ ...row, hostCertified: true })))
         }),
@@ -139,7 +139,7 @@ export function createTargets(database: Database, vault: TargetVault): Targets {
       return database.write(tenant, async (tx) => {
         const target = targetOf(await requireRow(tx, name))
         if ((await deleteTarget(tx, target.id)) === 0) throw new TargetMissing(name)
-        // A changed row can be removed, but its keys are told nowhere.
+        // A changed row can be removed, but its keys are not printed.
         const told = intact === undefined ? { ...target, hostKeys: [] } : target
         await appendEvent(tx, { type: 'target.remove', ...eventOf(told, actor) })
         return told
@@ -148,7 +148,7 @@ export function createTargets(database: Database, vault: TargetVault): Targets {
   }
 }
 
-/** undefined: the target is not the one that was checked any longer, so nothing was written. */
+/** undefined: the checked target has changed meanwhile, so nothing was written. */
 async function writeUpdate(
   tx: WriteTx,
   {
@@ -164,10 +164,11 @@ async function writeUpdate(
   },
 ): Promise<TargetUpdate | undefined> {
   const { name } = checked
-  // Of two changes at once the second waits here, and then begins anew with what the first one left.
+  // Of two changes at once the second waits here, and then starts again from the result of the
+  // first.
   if ((await lockTarget(tx, name)) === undefined) throw new TargetMissing(name)
   const row = await requireRow(tx, name)
-  // A row that somebody put there since the check must not get a tag.
+  // A row that was inserted since the check must not get a tag.
   if (JSON.stringify(targetRecord(row)) !== JSON.stringify(targetRecord(checked))) return undefined
   const before = targetOf(row)
   const wanted = await applyChange(tx, before, change)
@@ -206,7 +207,9 @@ async function requireRow(tx: ReadTx, name: string): Promise<TargetRow> {
   return row
 }
 
-/** Its address and keys are not checked: this is for what names the target only. Throws TargetMissing. */
+/**
+ * Its address and keys are not checked: for uses that only name the target. Throws TargetMissing.
+ */
 export async function requireTarget(
   tx: ReadTx,
   name: string,

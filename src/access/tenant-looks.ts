@@ -9,14 +9,14 @@ const restMs = 200
 /**
  * Looks at tenants when something may have changed there.
  *
- * A hint costs a look at most, however many come: those that come while a tenant waits or is looked at
- * are one more look, and no tenant is looked at more than a few times a second.
+ * Hints cost at most one check: hints that come while a tenant waits or is checked make one more
+ * check, and no tenant is checked more than a few times a second.
  */
 export class TenantLooks {
   readonly #look: (tenant: TenantId) => Promise<void>
-  /** In the order in which they were asked for. */
+  /** In the order of the requests. */
   readonly #due = new Set<TenantId>()
-  /** Those that are being looked at, or rest. */
+  /** Tenants that are being checked, or pause. */
   readonly #busy = new Set<TenantId>()
   readonly #closing = new AbortController()
   #running = 0
@@ -26,7 +26,7 @@ export class TenantLooks {
     this.#look = look
   }
 
-  /** What has changed by now is seen by a look that begins later. */
+  /** A check that begins later sees every change until now. */
   ask(tenant: TenantId): void {
     if (this.#closing.signal.aborted) return
     this.#due.add(tenant)

@@ -3,14 +3,17 @@
 import type { ReadTx, WriteTx } from '../postgres/index.ts'
 import type { KeptWitness, SessionId } from '../recorder/index.ts'
 
-/** What is kept of one recording, and how long ago its last point was told. */
+/** The stored witness of one recording, and the time since its last point. */
 export interface WitnessEntry {
   readonly session: SessionId
   readonly kept: KeptWitness
   readonly agoMs: number
 }
 
-/** Keeps witnesses of live sessions. A witness that covers less than the one that is kept changes nothing. */
+/**
+ * Stores witnesses of live sessions. A witness that covers less than the stored one changes
+ * nothing.
+ */
 export function keepWitnesses(tx: WriteTx, entries: readonly WitnessEntry[]): Promise<number> {
   return tx.run(
     `insert into recording_witness (session_id, at, bytes, offsets, chain)

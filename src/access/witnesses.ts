@@ -15,26 +15,26 @@ interface Watched {
   readonly witness: RecordingWitness
   /** Of the last point, by performance.now(). */
   atMs: number
-  /** What the database has. */
+  /** The number of bytes that the stored witness covers. */
   savedBytes: number
 }
 
-/** What was witnessed of a recording that has ended. */
+/** The witness of a recording that has ended. */
 export interface Testimony {
   readonly kept: KeptWitness
-  /** 'altered' where the digest contradicts what was witnessed; a file was not compared yet. */
+  /** 'altered' if the digest contradicts the witness; the file was not compared yet. */
   readonly evidence: Evidence | undefined
 }
 
-/** A process that dies loses no more than the points of this time. */
+/** A process that dies loses at most the points of this time. */
 const saveMs = 15_000
 /** In one statement. */
 const batchMax = 100
 
 /**
- * Remembers what workers tell of the recordings that they write, so that a worker that is taken over
- * cannot change what it recorded before. What this process remembers is also saved, now and then, for
- * the process that ends its sessions when it dies.
+ * Remembers the workers' reports about the recordings that they write, so that a worker that is
+ * taken over cannot change earlier parts unnoticed. The memory of this process is also saved at
+ * intervals, for the process that ends its sessions when it dies.
  */
 export class Witnesses {
   readonly #database: Database
@@ -63,7 +63,9 @@ export class Witnesses {
     return this.#watched.get(session)?.witness.kept
   }
 
-  /** Of a recording that ended, with its digest, or without one where nothing was kept. */
+  /**
+   * The witness of an ended recording, with its digest, or without one if no recording was kept.
+   */
   end(session: SessionId, digest: RecordingDigest | undefined): Testimony | undefined {
     const witness = this.#watched.get(session)?.witness
     this.#watched.delete(session)
@@ -80,7 +82,7 @@ export class Witnesses {
     this.#watched.delete(session)
   }
 
-  /** Saves what is new, each tenant's by itself. */
+  /** Saves new points, each tenant's in its own transaction. */
   async save(): Promise<void> {
     this.#saving ??= this.#saveAll().finally(() => {
       this.#saving = undefined
@@ -97,7 +99,7 @@ export class Witnesses {
     const saved = this.save().finally(() => {
       if (this.#watched.size > 0) this.#timer ??= setTimeout(() => this.#saveSoon(), saveMs).unref()
     })
-    background(saved, this.#log, 'what was witnessed of recordings')
+    background(saved, this.#log, 'the witnesses of recordings')
   }
 
   async #saveAll(): Promise<void> {
@@ -126,7 +128,7 @@ export class Witnesses {
       }
     } catch (err) {
       // Saved with the next ones; meanwhile this process remembers.
-      this.#log.warn({ err, tenant }, 'what was witnessed of recordings could not be saved')
+      this.#log.warn({ err, tenant }, 'the witnesses of recordings could not be saved')
     }
   }
 }

@@ -30,7 +30,7 @@ export interface AdminDeps {
 /** Every administrator may do everything here. */
 const forAdministrators = { config: { right: 'administrator' } } as const
 
-/** The admin plane, on a listener of its own: nothing of it answers on the product's. */
+/** The admin plane, on its own listener: the product's listener serves none of its routes. */
 export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
   const { adminAuth, tenants, vault, metrics, log, publicUrl, checks } = deps
   const app = createHttp({ listener: 'admin', publicUrl, log, metrics })

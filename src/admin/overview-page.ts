@@ -3,7 +3,7 @@ import { type CheckReport, type Html, html, page } from '../http/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { VaultStatus } from '../vault/index.ts'
 
-/** What an administrator looks at first: is it well, is the vault open, whose is it. */
+/** The first page of an administrator: health, the state of the vault, the tenants. */
 export function overviewPage(
   person: WebIdentity,
   {
@@ -22,14 +22,14 @@ export function overviewPage(
     person: { name: person.user.name, detail: 'administrator' },
     scripts: ['/assets/times.js'],
     body: html`<h1>Overview</h1>
-<p class="lead">${health.ready ? 'Everything that is needed is well.' : 'Something that is needed is not well.'}</p>
+<p class="lead">${health.ready ? 'Every required service works.' : 'A required service does not work.'}</p>
 <dl class="facts">
 <div><dt>Vault</dt><dd>${vault.sealed ? html`<span class="state live">sealed</span>` : 'open'}</dd></div>
 <div><dt>Key provider</dt><dd>${vault.provider}</dd></div>
 <div><dt>Key</dt><dd><code>${vault.kekId}</code></dd></div>
 ${Object.entries(health.checks).map(
   ([name, { ok, code }]) =>
-    html`<div><dt>${name}</dt><dd>${ok ? 'well' : html`<span class="state live">${code ?? 'not well'}</span>`}</dd></div>\n`,
+    html`<div><dt>${name}</dt><dd>${ok ? 'ok' : html`<span class="state live">${code ?? 'failed'}</span>`}</dd></div>\n`,
 )}</dl>
 <h2>Tenants</h2>
 ${tenants.length === 0 ? html`<p class="quiet">None yet: <code>vaultterm tenant create SLUG</code> makes one.</p>` : table(tenants)}`,

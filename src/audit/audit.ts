@@ -35,39 +35,39 @@ export interface Audit {
   /** Every event after an index, oldest first, without holding more than a page of them. */
   entries(tenant: TenantId, options?: { readonly after?: number }): AsyncIterable<AuditEntry>
   /**
-   * Recomputes the whole log and says what is wrong, and where. Compares it with the head that this
-   * node remembers to be signed, and with the checkpoints that are given. Of several checkpoints those
-   * of other logs are passed over, if one is of this log.
+   * Recomputes the whole log and reports each fault with its position. Compares it with the signed
+   * head that this node remembers, and with the given checkpoints. If one of several checkpoints is
+   * of this log, those of other logs are skipped.
    */
   verify(
     tenant: TenantId,
     options?: { readonly kept?: readonly KeptCheckpoint[] },
   ): Promise<VerifyReport>
   /**
-   * The event at an index, as the log commits to it. Reads no more of the log than lies between two signed
-   * heads. Throws LogInconsistent where the event, or one near it, was changed.
+   * Proves the event at an index against the log. Reads only the leaves between two signed heads. Throws
+   * LogInconsistent when the event, or one near it, was changed.
    */
   prove(tenant: TenantId, index: number): Promise<ProvenLeaf>
-  /** Whether a log contradicts what was signed of it: the heads and the leaves between them. */
+  /** Whether a log contradicts its signed heads: checks the heads and the leaves between them. */
   contradiction(tenant: TenantId): Promise<LogInconsistent | undefined>
-  /** The logs that this node remembers a signed head of. */
+  /** The logs of which this node remembers a signed head. */
   remembered(): Promise<readonly TenantId[]>
-  /** Throws when this node knows of a log that contradicts what was signed of it, or cannot sign one. */
+  /** Throws when this node knows of a log that contradicts its signed heads, or cannot sign one. */
   requireSound(): void
-  /** Verifies a log, and says how it can be repaired. */
+  /** Verifies a log, and plans its repair. */
   planRepair(tenant: TenantId): Promise<RepairPlan>
   /**
-   * Repairs it so, on record, and signs its new head. Needs the login of the owner of the tables. Throws
-   * RepairRefused where there is none, or when the log has changed since.
+   * Carries out the plan, on record, and signs the new head. Needs the login of the owner of the
+   * tables. Throws RepairRefused without one, or when the log has changed since.
    */
   repair(tenant: TenantId, plan: RepairPlan, order: RepairOrder): Promise<void>
-  /** Signs the head of the log as it is now and keeps the note; refuses an inconsistent one. */
+  /** Signs the current head of the log and keeps the note; refuses an inconsistent log. */
   checkpoint(tenant: TenantId): Promise<string>
   /** The same for every log that has grown. Failures are logged and counted, not thrown. */
   checkpointAll(): Promise<void>
   /** Does that again and again, until close(). */
   startPublisher(intervalMs?: number): void
-  /** What anybody needs to verify the log's checkpoints: a C2SP verifier key. */
+  /** A C2SP verifier key: with it, anybody can verify the log's checkpoints. */
   verifierKey(tenant: TenantId): Promise<string>
   close(): Promise<void>
 }
@@ -78,8 +78,9 @@ const followBatchMax = 500
 const pageMax = 1000
 
 /**
- * Makes the audit log of an installation. The signer is asked for when it is first needed: the
- * vault, which has it, needs the log itself. Without one, nothing can be signed or verified.
+ * Makes the audit log of an installation. The signer is requested at its first use, because the
+ * vault, which has it, needs the log itself. Without a signer, checkpoints can be neither signed
+ * nor verified.
  */
 export function createAudit({
   database,
@@ -93,9 +94,11 @@ export function createAudit({
   readonly log: Log
   readonly metrics: Metrics
   readonly signer?: () => Promise<CheckpointSigner>
-  /** The file in which this node remembers what was signed; without one, it forgets when it ends. */
+  /**
+   * The file in which this node remembers signed heads; without one, it forgets them at its end.
+   */
   readonly signedHeads?: string | undefined
-  /** The login that owns the tables: for repair(), and used by nothing else. */
+  /** The login that owns the tables: only for repair(). */
   readonly owner?: Secret<string>
 }): Audit {
   registerAuditMetrics(metrics)
@@ -179,7 +182,7 @@ export function createAudit({
       if (plan.repair === 'none') return
       if (owner === undefined)
         throw new RepairRefused('the login of the tables’ owner is not known')
-      // Before anything is changed: the new head must be signed.
+      // Before any change: the new head must be signed.
       await getSigner()
       if (plan.repair !== 'remember') await repairLog(owner, tenant, plan, order)
       await publisher.publishAnew(tenant)

@@ -1,7 +1,7 @@
 const firstMs = 5000
 const longestMs = 60_000
 
-/** When to try again what failed: after growing pauses, each for itself. */
+/** When to try a failed item again: after growing pauses, separately for each item. */
 export class Backoff<Key> {
   readonly #failures = new Map<Key, { count: number; untilMs: number }>()
   readonly #now: () => number

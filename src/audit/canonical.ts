@@ -2,7 +2,7 @@
 
 import canonicalize from 'canonicalize'
 
-/** What a leaf may be made of. */
+/** The values that a leaf may have. */
 export type Canonical =
   | string
   | boolean
@@ -18,8 +18,8 @@ export function encodeCanonical(value: Canonical): Buffer {
 }
 
 /**
- * Reads bytes that must be exactly what encodeCanonical makes of their meaning: no other spacing,
- * escapes, order of keys, duplicate keys or byte order mark. undefined for anything else.
+ * Reads bytes that must be exactly the output of encodeCanonical: no other spacing, escapes, order
+ * of keys, duplicate keys or byte order mark. undefined for all other bytes.
  */
 export function decodeCanonical(bytes: Uint8Array): Canonical | undefined {
   try {

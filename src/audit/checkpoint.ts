@@ -19,7 +19,7 @@ export function parseCheckpoint(text: string): Checkpoint {
     /^([^\n]+)\n(0|[1-9][0-9]{0,15})\n([^\n]+)\n$/.exec(text) ?? []
   const root = decodeBase64(encoded)
   if (origin === '' || root?.length !== 32 || !Number.isSafeInteger(Number(size))) {
-    throw new NoteInvalid('its text is no checkpoint')
+    throw new NoteInvalid('its text is not a checkpoint')
   }
   return { origin, size: Number(size), root }
 }

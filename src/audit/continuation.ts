@@ -1,4 +1,4 @@
-/** Whether a stored log continues what was signed of it. */
+/** Whether a stored log continues its signed head. */
 
 import type { ReadTx } from '../postgres/index.ts'
 import { parseCheckpoint } from './checkpoint.ts'
@@ -16,16 +16,16 @@ import { noteOf, type SignedHead } from './signed-heads.ts'
 
 const batchMax = 1000
 
-/** A log as it is stored, and its last checkpoint. */
+/** A stored log, and its last checkpoint. */
 export interface Continuation {
   readonly tree: Tree
   readonly last: CheckpointRow | undefined
 }
 
 /**
- * Recomputes the tree from the stored bytes of the leaves that follow the smallest head that is known
- * to be signed: the last checkpoint in the database, or the one that is remembered outside of it. Each
- * of these heads must be met on the way, and the stored tree at the end.
+ * Recomputes the tree from the stored bytes of the leaves after the smallest known signed head: the
+ * last checkpoint in the database, or the one that is remembered outside of it. Each of these heads
+ * must be met on the way, and the stored tree at the end.
  *
  * Throws LogInconsistent where one is not. Leaves before the smallest head are not read: verifyLog does
  * that. Give it a transaction with one snapshot.
@@ -120,7 +120,7 @@ export function noteProblem(
   }
 }
 
-/** Why a head that was signed cannot be one of this log; undefined when it can. */
+/** The reason why a signed head cannot be one of this log; undefined when it can. */
 export function headProblem(
   head: SignedHead,
   origin: string,

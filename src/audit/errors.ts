@@ -1,6 +1,6 @@
 import { CodedError } from '../errors.ts'
 
-/** An event that may not be written as it is: a fault of the code that made it, never of a user. */
+/** An event that may not be written: a fault of the code that made it, never of a user. */
 export class EventRefused extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_AUDIT_EVENT'
@@ -21,7 +21,7 @@ export class NoteInvalid extends CodedError {
 }
 
 /**
- * The head of a tenant's log is not that of any log, so nothing can be appended to it. Other tenants'
+ * The head of a tenant's log does not match its leaves, so no event can be appended. Other tenants'
  * logs are not affected.
  */
 export class LogDamaged extends CodedError {
@@ -49,7 +49,7 @@ export type Contradiction =
   /** It has another name than the log that was signed, or another key signed that. */
   | 'replaced'
 
-/** The stored log does not continue what was signed before. Nothing more of it is signed. */
+/** The stored log does not continue its signed head. It is not signed any further. */
 export class LogInconsistent extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_AUDIT_INCONSISTENT'
@@ -84,7 +84,9 @@ export class SignerFailed extends CodedError {
   }
 }
 
-/** The file of signed heads cannot be read as one. Nothing is signed until somebody has looked at it. */
+/**
+ * The file of signed heads cannot be read. No log is signed until an operator has checked the file.
+ */
 export class SignedHeadsUnusable extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_AUDIT_SIGNED_HEADS'

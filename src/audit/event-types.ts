@@ -1,13 +1,13 @@
 /**
- * What is logged, and which keys each event may have: one table, so that a name or an address
- * cannot end up where it can never be erased.
+ * All events, with the keys that each may have: one table, so that a name or an address cannot get
+ * into a part that can never be erased.
  *
- * A private text that is not written exactly as it came stands with two more keys, the size and the
- * SHA-256 of what came: `commandBytes` and `commandSha256` beside `command`. A list that is too long
- * has its length in `…Count`, and the digest of all of it.
+ * A private text that is not written exactly as it came has two more keys, the size and the SHA-256
+ * of the original: `commandBytes` and `commandSha256` beside `command`. A list that is too long has
+ * its length in `…Count`, and the digest of the whole list.
  *
  * `public` goes into the leaf and stays for ever: only opaque ids, enumerations, hashes and counts.
- * `private` is what people are called and what they typed: the leaf holds a commitment to it.
+ * `private` has names, addresses and typed text: the leaf has a commitment to it.
  */
 export const eventTypes = {
   'tenant.create': { public: ['tenant'], private: ['slug', 'name'] },
@@ -41,60 +41,34 @@ export const eventTypes = {
     private: ['userName', 'targetName', 'logins', 'forwards'],
   },
   'login.success': {
-    public: [
-      'user',
-      'method',
-      'fingerprint',
-      'algorithm',
-      'connection',
-      'generation',
-      'serial',
-      'counter',
-    ],
+    public: ['user', 'method', 'fingerprint', 'algorithm', 'generation', 'serial', 'counter'],
     private: ['name'],
   },
   'login.failure': {
-    public: ['user', 'method', 'fingerprint', 'algorithm', 'connection', 'code', 'count'],
-    private: ['name'],
+    public: ['method', 'fingerprint', 'algorithm', 'code', 'count'],
+    private: [],
   },
   'session.start': {
-    public: [
-      'session',
-      'connection',
-      'authorization',
-      'user',
-      'target',
-      'grant',
-      'kind',
-      'via',
-      'pty',
-      'recording',
-      'fingerprint',
-      'expiresAt',
-    ],
+    public: ['session', 'user', 'target', 'grant', 'kind', 'via', 'recording', 'fingerprint'],
     private: ['userName', 'targetName', 'login', 'host', 'port', 'command', 'clientIdent'],
   },
   'session.open': {
-    public: ['session', 'user', 'target', 'hostKey', 'lease'],
-    private: ['targetName', 'login', 'host', 'port', 'upstreamIdent'],
+    public: ['session', 'user', 'target', 'hostKey'],
+    private: ['targetName', 'login', 'host', 'port'],
   },
   'session.refused': {
-    public: ['session', 'connection', 'user', 'target', 'kind', 'denied', 'code', 'fingerprint'],
-    private: ['userName', 'targetName', 'login', 'command', 'host', 'port', 'path'],
+    public: ['user', 'target', 'kind', 'denied', 'code', 'fingerprint'],
+    private: ['userName', 'targetName', 'login', 'host', 'port', 'path'],
   },
   'session.end': {
     public: [
       'session',
-      'connection',
       'user',
       'target',
       'kind',
       'ended',
-      'code',
       'exitStatus',
       'bytes',
-      'bytesIn',
-      'bytesOut',
       'durationMs',
       'recording',
       'recordingDigest',
@@ -133,21 +107,11 @@ export const eventTypes = {
   },
   'session.kill': { public: ['session', 'user', 'target'], private: ['userName', 'targetName'] },
   'key.create': {
-    public: ['secret', 'secretName', 'key', 'version', 'fingerprint', 'algorithm'],
+    public: ['secret', 'secretName', 'version', 'fingerprint', 'algorithm'],
     private: ['path'],
   },
   'key.use': {
-    public: [
-      'secret',
-      'secretName',
-      'key',
-      'version',
-      'lease',
-      'session',
-      'fingerprint',
-      'algorithm',
-      'purpose',
-    ],
+    public: ['secret', 'secretName', 'version', 'lease', 'session', 'algorithm', 'purpose'],
     private: ['path', 'login'],
   },
   'record.tag': { public: ['count'], private: [] },
@@ -186,7 +150,6 @@ export const eventTypes = {
       'recordingBytes',
       'recordingEvents',
       'recordingChain',
-      'truncated',
       'cutBytes',
       'tampered',
     ],
@@ -196,8 +159,8 @@ export const eventTypes = {
   'recording.open': { public: ['session', 'user', 'via'], private: ['userName'] },
   'web.link': { public: ['user', 'link', 'role', 'expiresAt'], private: ['name'] },
   'web.login': { public: ['user', 'link', 'webSession', 'role', 'expiresAt'], private: ['name'] },
-  'web.logout': { public: ['user', 'webSession', 'role', 'ended'], private: ['name'] },
-  'vault.seal': { public: ['provider', 'kek', 'ended'], private: [] },
+  'web.logout': { public: ['user', 'webSession', 'role'], private: ['name'] },
+  'vault.seal': { public: ['provider', 'kek'], private: [] },
   'vault.unseal': { public: ['provider', 'kek'], private: [] },
   'audit.inconsistent': {
     public: ['tenant', 'contradiction', 'origin', 'signedSize', 'signedRoot'],
@@ -217,12 +180,11 @@ export const eventTypes = {
     ],
     private: [],
   },
-  checkpoint: { public: ['origin', 'size', 'root'], private: [] },
 } as const
 
-/** Keys that every event may have: who did it, from where, and why. */
+/** Keys that every event may have: the actor, the source and the reason. */
 export const commonKeys = {
-  public: ['actor', 'actorKind', 'node', 'request'],
+  public: ['actor', 'actorKind', 'node'],
   private: ['actorName', 'source', 'reason'],
 } as const
 
@@ -231,7 +193,7 @@ type Keys<T extends AuditEventType, P extends 'public' | 'private'> =
   | (typeof eventTypes)[T][P][number]
   | (typeof commonKeys)[P][number]
 
-/** A text as people read it, and the bytes that it stands for. */
+/** A readable text, and the bytes that it represents. */
 export interface ShownText {
   readonly shown: string
   readonly whole: Buffer
@@ -239,13 +201,13 @@ export interface ShownText {
 
 /** Numbers are written as decimal strings: JSON's are not exact. A value of undefined is left out. */
 export type EventValue = string | boolean | readonly string[]
-/** Bytes are told as the text that they are in UTF-8. */
+/** Bytes are written as their text in UTF-8. */
 export type PrivateValue = EventValue | Buffer | ShownText
 export type EventValues<Key extends string = string, Value = EventValue> = {
   readonly [K in Key]?: Value | undefined
 }
 
-/** Something that happened, to be written to the log of the tenant it happened to. */
+/** An act, to be written to the log of its tenant. */
 export type AuditEvent = {
   [T in AuditEventType]: {
     readonly type: T

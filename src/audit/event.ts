@@ -5,10 +5,10 @@ import { eventId, eventIdBytes } from './event-id.ts'
 import { type AuditEvent, eventTypes, isAllowed, type PrivateValue } from './event-types.ts'
 import { cutText, type WrittenList, writeList, writeText } from './written-text.ts'
 
-/** An event as it goes to its log: the leaf, and what the leaf only commits to. */
+/** An event as it goes to its log: the leaf, and the private part that the leaf commits to. */
 export interface EncodedEvent {
   readonly id: string
-  /** What stands before and after the name of the log, which is the log's own to put in. */
+  /** The text before and after the name of the log; the log inserts its own name. */
   readonly leaf: { readonly before: Buffer; readonly after: Buffer }
   readonly private?: { readonly salt: Buffer; readonly payload: Buffer }
 }
@@ -36,7 +36,7 @@ const idRandomBytes = 10
 const saltBytes = 32
 const namelessLog = '"log":""'
 
-/** Encodes an event. Throws EventRefused on what its type does not allow. */
+/** Encodes an event. Throws EventRefused for keys and values that its type does not allow. */
 export function encodeEvent(
   event: AuditEvent,
   { now, random }: { now: Date; random: (size: number) => Buffer },
@@ -92,8 +92,8 @@ export function decodePrivate(
 }
 
 /**
- * Commits to a private payload without showing it: the salt hides it, even one that can be guessed,
- * and without the salt nothing links it to the leaf.
+ * Commits to a private payload without showing it. The salt hides even a payload that can be
+ * guessed, and without the salt the payload cannot be linked to the leaf.
  */
 export function commit(id: string, salt: Uint8Array, payload: Uint8Array): Buffer {
   const idBytes = eventIdBytes(id)
@@ -129,7 +129,8 @@ function part(
   const kept: { [key: string]: Canonical } = {}
   for (const [key, value] of Object.entries(values)) {
     if (value === undefined) continue
-    if (!isAllowed(type, name, key)) throw new EventRefused(type, `no ${name} key ${key}`)
+    if (!isAllowed(type, name, key))
+      throw new EventRefused(type, `${key} is not a ${name} key of this type`)
     if (typeof value === 'boolean') kept[key] = value
     else if (name === 'public' && typeof value === 'string') kept[key] = check(value)
     else if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {
@@ -140,7 +141,7 @@ function part(
       if (sha256 === undefined) continue
       kept[`${key}Bytes`] = String(bytes)
       kept[`${key}Sha256`] = sha256
-    } else throw new EventRefused(type, `${name} ${key} is no text, list or flag`)
+    } else throw new EventRefused(type, `${name} ${key} is not a text, list or flag`)
   }
   return kept
 }
@@ -159,7 +160,7 @@ function isRecord(value: Canonical | undefined): value is { readonly [key: strin
   return typeof value === 'object' && !Array.isArray(value)
 }
 
-/** Exactly what Date prints, so that a date has one form. */
+/** Exactly the output of Date, so that a date has one form. */
 function isInstant(text: string): boolean {
   const at = new Date(text)
   return !Number.isNaN(at.getTime()) && at.toISOString() === text

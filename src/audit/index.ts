@@ -1,10 +1,9 @@
 /**
  * The audit log: one append-only, tamper-evident log per tenant.
  *
- * An event commits together with the act it records. Leaves are never changed or deleted; a signed
- * checkpoint commits to every leaf before it, and is only given to a log that continues what was
- * signed before. What people are called and what they typed is kept beside the leaf, which commits
- * to it.
+ * An event commits together with the act it records. Leaves are never changed or deleted. A signed
+ * checkpoint commits to every leaf before it, and is given only to a log that continues its signed
+ * head. Names and typed text are kept beside the leaf, which commits to them.
  */
 
 export { type Audit, createAudit } from './audit.ts'

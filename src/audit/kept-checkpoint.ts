@@ -2,7 +2,7 @@ import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { NoteInvalid } from './errors.ts'
 import { type Note, parseNote, type VerifierKey, verifyNote } from './note.ts'
 
-/** A checkpoint that somebody kept elsewhere, as a C2SP signed note. */
+/** A checkpoint that was kept elsewhere, as a C2SP signed note. */
 export class KeptCheckpoint implements Checkpoint {
   readonly origin: string
   readonly size: number
@@ -34,7 +34,7 @@ export class KeptCheckpoint implements Checkpoint {
 const notes = /^[^\n]+\n(?:0|[1-9][0-9]*)\n[A-Za-z0-9+/]{43}=\n\n(?:— [^\n]+(?:\n|$))+/gm
 
 /**
- * The checkpoints in a text: one signed note, or all that `audit checkpoint` printed, with or without
+ * The checkpoints in a text: one signed note, or the output of `audit checkpoint`, with or without
  * `--json`. Throws NoteInvalid when there is none.
  */
 export function parseKeptCheckpoints(text: string): KeptCheckpoint[] {

@@ -21,11 +21,11 @@ export interface Receipt {
  */
 export async function appendEvent(tx: WriteTx, event: AuditEvent): Promise<Receipt> {
   const receipt = await append(tx, event)
-  if (receipt === undefined) throw new Error('a log did not say where an event landed')
+  if (receipt === undefined) throw new Error('a log did not return the index of an event')
   return receipt
 }
 
-/** The same, which ends the transaction: nothing can be asked or undone behind it. */
+/** The same, and ends the transaction: no statement can follow, and no error can undo it. */
 export function appendLastEvent(tx: WriteTx, event: AuditEvent): Promise<Receipt> {
   return appendEvent(tx.last(), event)
 }
@@ -53,15 +53,18 @@ async function append(tx: WriteTx, event: AuditEvent, act?: Act): Promise<Receip
 }
 
 /**
- * Takes the log's lock before there is anything to append: nobody else appends until the transaction
- * ends, and what is asked behind this, in the same turn or later, is asked with the lock held. It is
- * the last lock that a transaction takes.
+ * Takes the log's lock before there is an event to append. Until the transaction ends, no other
+ * transaction appends, and later statements of this one run with the lock held. It is the last lock
+ * that a transaction takes.
  */
 export function lockLog(tx: WriteTx): Promise<void> {
   return lockTree(tx).catch(throwDamage)
 }
 
-/** What the database says of a head that cannot be appended to: migrations/0013_log_door.sql. */
+/**
+ * The state that the database returns for a head that cannot be appended to:
+ * migrations/0013_log_door.sql.
+ */
 const damagedState = 'VT013'
 
 /** A damaged head stays with its tenant: callers tell it from an outage, which is everybody's. */

@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto'
 
-/** What must be kept of a tree to append to it: O(log size) hashes. */
+/** The part of a tree that is needed to append to it: O(log size) hashes. */
 export interface CompactRange {
   readonly size: number
   /** Roots of the perfect subtrees, largest first: one for each bit set in size. */
@@ -90,7 +90,7 @@ export function verifyInclusion(claim: {
 
 /**
  * Whether the tree of size1 and root1 is a prefix of the one of size2 and root2 (RFC 9162 section
- * 2.1.4.2). A tree of no leaves proves nothing, and is refused.
+ * 2.1.4.2). A tree without leaves proves nothing, and is refused.
  */
 export function verifyConsistency(claim: {
   readonly size1: number

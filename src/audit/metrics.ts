@@ -28,7 +28,7 @@ export const checkpoints = new Counter({
 
 export const inconsistentLogs = new Gauge({
   name: 'bastion_audit_inconsistent_logs',
-  help: 'Logs that contradict what was signed of them, and are not signed. Alert on any.',
+  help: 'Logs that contradict their signed heads. They are not signed. Alert if this is above 0.',
   registers: [],
 })
 

@@ -18,7 +18,7 @@ export interface NoteSignature {
 }
 
 export interface Note {
-  /** What is signed, the final newline included. */
+  /** The signed text, the final newline included. */
   readonly text: string
   readonly signatures: readonly NoteSignature[]
 }
@@ -64,7 +64,7 @@ export function formatNote({ text, signatures }: Note): string {
   return `${text}\n${lines.join('')}`
 }
 
-/** Splits a note and its signatures, and verifies none of them. */
+/** Splits a note and its signatures. Does not verify them. */
 export function parseNote(note: string): Note {
   if (Buffer.byteLength(note) > noteBytesMax) throw new NoteInvalid('it is too long')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the format forbids exactly these
@@ -113,7 +113,7 @@ function parseSignature(line: string): NoteSignature {
   const [, name = '', encoded = ''] = /^— (\S+) (\S+)$/.exec(line) ?? []
   const bytes = decodeBase64(encoded)
   if (!isKeyName(name) || bytes === undefined || bytes.length < 5) {
-    throw new NoteInvalid('a line after its text is no signature')
+    throw new NoteInvalid('a line after its text is not a signature')
   }
   return { name, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) }
 }

@@ -15,25 +15,25 @@ const toldElsewhere: readonly string[] = ['ERR_VAULT_SEALED', 'ERR_DATABASE_UNAV
 const logsPerRoundMax = 1000
 /** Logs that are signed at a time: a long one must not keep the others waiting. */
 const atOnceMax = 4
-/** A log that could not be signed for so long is told of. */
+/** After this time, a log that cannot be signed makes the node not ready. */
 const unsignedMsMax = 60_000
-/** Remembered logs that a round looks at, though nothing was appended to them. */
+/** Remembered logs that a round checks even without new leaves. */
 const watchedPerRoundMax = 50
 
 /**
  * Signs the heads of logs, after they have committed and never before: a head that was signed and
  * then rolled back would leave a log that no signer may continue.
  *
- * It signs nothing that it has not recomputed: the heads that were signed, extended by the stored bytes
- * of every leaf since, must be the tree. They are remembered outside of the database, so that one that
- * was set back is not signed for, under a running node or after a restart.
+ * It signs only heads that it has recomputed: the signed head, extended by the stored bytes of
+ * every leaf since, must be the tree. Signed heads are remembered outside of the database, so that
+ * a log that was rolled back is not signed, by a running node or after a restart.
  */
 export class Publisher {
   readonly #database: Database
   readonly #signer: () => Promise<CheckpointSigner>
   readonly #heads: SignedHeads
   readonly #log: Log
-  /** Logs that contradict what was signed. They are not signed, and looked at again later. */
+  /** Logs that contradict their signed heads. They are not signed, and checked again later. */
   readonly #inconsistent = new Map<TenantId, LogInconsistent>()
   /** Logs that could not be signed, since when and why; `all` where nobody knows which ones wait. */
   readonly #failing = new Map<
@@ -80,8 +80,8 @@ export class Publisher {
   }
 
   /**
-   * Throws the first contradiction that is known, why the heads cannot be read, or why a log could not be
-   * signed for a minute: until it is, its last events can be cut without a trace.
+   * Throws the first known contradiction, the reason why the heads cannot be read, or the reason why a log
+   * could not be signed for a minute. Until it is signed, its last events can be cut without a trace.
    */
   requireSound(): void {
     if (this.#failure !== undefined) throw this.#failure
@@ -92,7 +92,9 @@ export class Publisher {
     }
   }
 
-  /** One round over all logs that have grown. One that cannot be signed does not keep others from it. */
+  /**
+   * One round over all logs that have grown. A log that cannot be signed does not stop the others.
+   */
   async publishAll(): Promise<void> {
     try {
       await this.#heads.refresh()
@@ -114,7 +116,7 @@ export class Publisher {
     return this.#publish(tenant, this.#heads.find(tenant))
   }
 
-  /** The same, whatever was signed of a former epoch: for a log that was repaired, on record. */
+  /** The same, ignoring heads of a former epoch: for a log that was repaired, on record. */
   async publishAnew(tenant: TenantId): Promise<void> {
     await this.#heads.refresh()
     await this.#publish(tenant, undefined)
@@ -135,7 +137,7 @@ export class Publisher {
     }
     const root = rootHash(tree)
     const note = await signCheckpoint(signer, { origin: tree.origin, size: tree.size, root })
-    // There is nothing to keep about a log without leaves: any log continues it.
+    // A log without leaves needs no memory: any log continues it.
     if (tree.size === 0) return note
     await this.#heads.record(headOf(tenant, { ...tree, note }))
     await this.#database.write(tenant, (tx) => insertCheckpoint(tx, { ...tree, note }))
@@ -143,7 +145,7 @@ export class Publisher {
     return note
   }
 
-  /** Whether a log contradicts what was signed of it; undefined when not. Signs nothing. */
+  /** Whether a log contradicts its signed head; undefined when it does not. Signs nothing. */
   async contradiction(tenant: TenantId): Promise<LogInconsistent | undefined> {
     const remembered = this.#heads.find(tenant)
     try {
@@ -162,9 +164,9 @@ export class Publisher {
 
   async #round(): Promise<void> {
     await this.publishAll()
-    // A log that was set back does not grow: nobody would look at it.
+    // A log that was rolled back does not grow, so it must be checked even without new leaves.
     await this.#each(this.#nextWatched()).catch((err: unknown) =>
-      this.#log.warn({ err }, 'signed logs not looked at'),
+      this.#log.warn({ err }, 'signed logs could not be checked'),
     )
     await this.#heads.compact().catch((err: unknown) => this.#log.warn({ err }, 'not compacted'))
   }
@@ -176,7 +178,7 @@ export class Publisher {
         if (!this.#backoff.isWaiting(next.value)) yield next.value
         continue
       }
-      // All were looked at: from the first one again, in the next round.
+      // All were checked: the next round starts with the first again.
       this.#watched = [...this.#heads.list()].map(({ tenant }) => tenant).values()
       if (count > 0) return
     }
@@ -239,7 +241,8 @@ export class Publisher {
         signedRoot: signed && rootHash(signed).toString('hex'),
       },
     } as const
-    // On the platform's log as well: the tenant's own may take nothing, or be set back once more.
+    // Also on the platform's log: the tenant's own may not be writable, or may be rolled back
+    // again.
     for (const log of new Set([tenant, systemTenant])) {
       await this.#database
         .write(log, (tx) => appendLastEvent(tx, event))

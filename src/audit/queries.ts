@@ -90,14 +90,14 @@ export function listLeaves(tx: ReadTx, from: number, limit: number): Promise<Lea
   )
 }
 
-/** Whether a leaf stands where no log has one: below the first leaf of the first epoch. */
+/** Whether there is a leaf below the first leaf of the first epoch. */
 export function hasLeafBelowZero(tx: ReadTx): Promise<{ found: boolean }> {
   return tx.one('select coalesce(min(leaf_index) < 0, false) as found from audit_leaf')
 }
 
 /**
- * Every leaf of the log's epoch, in order and once, whatever its index: also one of an index that
- * another has, or that is larger than any log.
+ * Every leaf of the log's epoch, in order and once, whatever its index: also a leaf with the index
+ * of another, or with an index larger than any log.
  */
 export async function* eachLeaf(tx: ReadTx, batch: number): AsyncGenerator<LeafRow> {
   await tx.many(
@@ -129,8 +129,9 @@ export function listLeafBytes(
 const countMax = 20_000
 
 /**
- * How many private payloads no leaf stands beside. Looks at so many at a time: a log may be long. Those
- * before the first event of the log's epoch are a former one's: ids are in the order of time.
+ * The number of private payloads without a leaf. Reads them in batches, because a log may be long.
+ * Payloads before the first event of the log's epoch belong to a former one: ids are in the order
+ * of time.
  */
 export async function countStrayPayloads(tx: ReadTx): Promise<number> {
   let strays = 0
@@ -193,7 +194,10 @@ export function listCheckpoints(
   )
 }
 
-/** Another node may have published one of the same size: the log is one, and so is its note. */
+/**
+ * Another node may have published a checkpoint of the same size: the log is one, and so is its
+ * note.
+ */
 export async function insertCheckpoint(
   tx: WriteTx,
   { size, hashes, note }: CheckpointRow,

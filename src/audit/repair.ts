@@ -8,54 +8,58 @@ import { type CompactRange, emptyTree, rootHash } from './merkle.ts'
 import { appendValues } from './queries.ts'
 import type { Fault, VerifyReport } from './verify.ts'
 
-/** How a log can be mended. */
+/** The way to repair a log. */
 export type RepairKind =
-  /** Nothing is wrong with it. */
+  /** The log has no fault. */
   | 'none'
   /** The head is computed again from the leaves, which are those that were signed. */
   | 'head'
   /**
-   * The leaves are not those that were signed, and cannot be mended: the log is given up where it
-   * stands, and a new one begins behind it.
+   * The leaves are not those that were signed, and cannot be repaired: the log is given up, and a
+   * new one begins after it.
    */
   | 'epoch'
   /** The log is a new epoch of the one that this node remembers, and sound: the node remembers it. */
   | 'remember'
 
-/** Who repairs, and why. */
+/** The actor of a repair, and the reason. */
 export interface RepairOrder {
   readonly actor: { readonly kind: string; readonly id: string; readonly name: string }
   readonly reason: string
 }
 
-/** What verify found, and how it can be mended. */
+/** The faults that verify found, and the way to repair them. */
 export interface RepairPlan {
   readonly repair: RepairKind
   readonly report: VerifyReport
 }
 
-/** Decides by what verify found. `follows` says whether the log is a new epoch of the remembered one. */
+/**
+ * Decides from the report of verify. `follows` says whether the log is a new epoch of the
+ * remembered one.
+ */
 export function planRepair(report: VerifyReport, follows: boolean): RepairPlan {
   if (report.ok) return { repair: 'none', report }
   const all = report.faultsTotal === report.faults.length
   if (all && report.faults.every((fault) => isOfHead(fault, report)))
     return { repair: 'head', report }
-  // A node that begins a new epoch signs it at once. A superuser can write its first leaf, and sign nothing.
+  // A node that begins a new epoch signs it at once. A superuser can write a first leaf, but cannot
+  // sign.
   const isSigned = report.signedSize > 0
   const isOnlyReplaced = report.faults.every(({ kind }) => kind === 'log-replaced')
   const isRemembering = all && follows && isSigned && isOnlyReplaced
   return { repair: isRemembering ? 'remember' : 'epoch', report }
 }
 
-/** Of the head alone: every signed leaf is as it was, and none is missing among those that are left. */
+/** Only faults of the head: every signed leaf is unchanged, and no remaining leaf is missing. */
 function isOfHead({ kind, at }: Fault, { size }: VerifyReport): boolean {
   if (kind === 'leaf-missing') return at === size
   return kind === 'tree-changed' || kind === 'leaf-beyond-tree'
 }
 
 /**
- * Mends a log as the owner of the tables, and appends what was done as `audit.repaired`, in one
- * transaction: the first leaf of a new epoch, or the next one behind a mended head. Answers the size.
+ * Repairs a log as the owner of the tables, and appends `audit.repaired`, in one transaction: the
+ * first leaf of a new epoch, or the next one after a repaired head. Returns the size.
  */
 export async function repairLog(
   owner: Secret<string>,

@@ -8,7 +8,7 @@ import { SignedHeadsUnusable } from './errors.ts'
 import { type CompactRange, isCompactRange, rootHash } from './merkle.ts'
 import { decodeBase64, formatNote, parseNote } from './note.ts'
 
-/** The largest head of a log that was signed, as it is known outside of Postgres. */
+/** The largest signed head of a log, as remembered outside of Postgres. */
 export interface SignedHead extends CompactRange {
   readonly tenant: TenantId
   readonly origin: string
@@ -16,11 +16,11 @@ export interface SignedHead extends CompactRange {
   readonly signature: Buffer
 }
 
-/** Remembers which heads were signed, where somebody who may change the database cannot change it. */
+/** Remembers signed heads in a file that a person with access to the database cannot change. */
 export interface SignedHeads {
   find(tenant: TenantId): SignedHead | undefined
   list(): Iterable<SignedHead>
-  /** Reads what other processes have added. */
+  /** Reads the lines that other processes have added. */
   refresh(): Promise<void>
   /** Resolves when the head is on disk. A smaller head of the same log changes nothing. */
   record(head: SignedHead): Promise<void>
@@ -47,7 +47,7 @@ export function headOf(
   return { tenant, origin, size, hashes, signature }
 }
 
-/** Keeps nothing: for a process that has no home. What it has signed it knows until it ends. */
+/** Stores no file: for a process without a home. It remembers its signed heads until it ends. */
 export function forgetfulHeads(): SignedHeads {
   const heads = new Map<TenantId, SignedHead>()
   return {
@@ -61,16 +61,16 @@ export function forgetfulHeads(): SignedHeads {
 
 const version = 'vaultterm-signed-heads/1'
 const linesMin = 1000
-/** Many times what 100,000 logs need. */
+/** Many times the size for 100,000 logs. */
 const fileBytesMax = 256 * 2 ** 20
 
 /**
- * The same in a file of lines, of which the last one of a log counts: `tenant origin size hashes
- * signature check`. The check is the start of the SHA-256 of the line before it. A line that a crash cut
- * off is passed over; one that is whole and does not agree with its check stops all signing.
+ * The same in a file of lines; the last line of a log counts: `tenant origin size hashes signature
+ * check`. The check is the start of the SHA-256 of the line before it. A line that a crash cut off
+ * is skipped; a whole line with a wrong check stops all signing.
  *
- * Several processes may append. One of them may also compact: it replaces the file, and who has
- * appended to the file that was replaced notices, and appends again.
+ * Several processes may append. One of them may also compact: it replaces the file. A process that
+ * appended to the replaced file notices it, and appends again.
  */
 export class SignedHeadsFile implements SignedHeads {
   readonly #path: string
@@ -128,7 +128,7 @@ export class SignedHeadsFile implements SignedHeads {
         }
         await rename(draft, this.#path)
         await syncDirectory(this.#path)
-        // What another process appended before it could see the new file.
+        // Lines that another process appended before it could see the new file.
         const text = await this.#readFrom(old, Number(this.#read?.size ?? 0n))
         this.#read = undefined
         const late = parseLines(this.#path, text)
@@ -181,7 +181,7 @@ export class SignedHeadsFile implements SignedHeads {
       const { size, ino: inode } = await file.stat({ bigint: true })
       if (this.#read?.inode === inode && this.#read.size === size) return
       if (size > fileBytesMax) throw this.#unusable('is too large')
-      // From its start: what is appended meanwhile to half a line belongs to another one.
+      // From its start: text that is appended meanwhile after half a line belongs to another line.
       const heads = parseLines(this.#path, await this.#readFrom(file, 0))
       for (const head of heads) keep(this.#heads, head)
       this.#lines = heads.length
@@ -201,7 +201,7 @@ export class SignedHeadsFile implements SignedHeads {
     }
   }
 
-  /** Never through a link, and never a file of somebody else. */
+  /** Never through a link, and never a file of another user. */
   async #openIfThere(): Promise<FileHandle | undefined> {
     const flags = constants.O_RDWR | constants.O_APPEND
     const file = await this.#tryOpen(flags, ['ENOENT'])
@@ -226,7 +226,7 @@ export class SignedHeadsFile implements SignedHeads {
     const file = await this.#tryOpen(flags, ['EEXIST'])
     // Another process was faster.
     if (file === undefined) return this.#openAgain()
-    // A command of root's must not take the file from the user who serves.
+    // A command run by root must not take the file from the user that serves.
     const { uid, gid } = await stat(dirname(this.#path))
     if (process.getuid?.() === 0 && uid !== 0) await file.chown(uid, gid)
     return file
@@ -234,7 +234,7 @@ export class SignedHeadsFile implements SignedHeads {
 
   async #openAgain(): Promise<FileHandle> {
     const file = await this.#openIfThere()
-    if (file === undefined) throw this.#unusable('comes and goes')
+    if (file === undefined) throw this.#unusable('appeared and disappeared while it was opened')
     return file
   }
 
@@ -273,7 +273,7 @@ function formatLine({ tenant, origin, size, hashes, signature }: SignedHead): st
 }
 
 function parseLines(path: string, text: string): SignedHead[] {
-  // Behind the last newline stands nothing, or what a crash cut off.
+  // After the last newline there is nothing, or a part that a crash cut off.
   const lines = text.split('\n').slice(0, -1)
   if (lines[0]?.startsWith('vaultterm-signed-heads/') && lines[0] !== version) {
     throw new SignedHeadsUnusable(path, `is of another version (${lines[0]})`)

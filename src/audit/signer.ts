@@ -15,21 +15,21 @@ import {
 export interface CheckpointSigner {
   /** The name of the key itself, such as `vaultterm/checkpoints`. */
   readonly name: string
-  /** The C2SP verifier key under that name. It was checked against what the vault made. */
+  /** The C2SP verifier key under that name. It was checked against the vault's key. */
   readonly verifierKey: string
   /** The 64 bytes of an Ed25519 signature over the text. May be asked for the same text again. */
   sign(text: Buffer): Promise<Buffer>
 }
 
 /**
- * The key as it signs for one log. C2SP wants a checkpoint's key named like the log's origin, so
- * that any verifier of notes works: the same public key stands under the name of each log.
+ * The key for one log. C2SP wants a checkpoint's key to have the name of the log's origin, so that
+ * any verifier of notes works. So the same public key has the name of each log.
  */
 export function keyOf(signer: Pick<CheckpointSigner, 'verifierKey'>, origin: string): VerifierKey {
   return verifierKey(origin, parseVerifierKey(signer.verifierKey).publicKey)
 }
 
-/** A signed note over a checkpoint. What the signer returns is verified before it is believed. */
+/** A signed note over a checkpoint. The signer's result is verified before it is used. */
 export async function signCheckpoint(
   signer: CheckpointSigner,
   checkpoint: Checkpoint,
@@ -38,7 +38,10 @@ export async function signCheckpoint(
   const { name, keyId, publicKey } = keyOf(signer, checkpoint.origin)
   const signature = await signer.sign(Buffer.from(text))
   if (!verifySignature(publicKey, text, signature)) {
-    throw new SignerFailed('its own key does not verify what it returned', new NoteInvalid(name))
+    throw new SignerFailed(
+      'the returned signature does not verify with its own key',
+      new NoteInvalid(name),
+    )
   }
   return formatNote({ text, signatures: [{ name, keyId, signature }] })
 }

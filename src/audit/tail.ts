@@ -3,7 +3,7 @@ import type { Canonical } from './canonical.ts'
 import { decodeLeaf, decodePrivate } from './event.ts'
 import { type LeafRow, listLeaves, readTree } from './queries.ts'
 
-/** An event as people read it. verify() says whether it is to be believed. */
+/** A readable event. verify() says whether it can be trusted. */
 export interface AuditEntry {
   readonly index: number
   readonly id: string
@@ -24,7 +24,9 @@ export async function listEntries(
   return (await listLeaves(tx, Math.max(0, from), wanted)).map(entry)
 }
 
-/** A leaf that does not decode still shows: hiding it would help who changed it. */
+/**
+ * A leaf that cannot be decoded is still listed: hiding it would help an attacker who changed it.
+ */
 function entry({ index, eventId, leaf, payload }: LeafRow): AuditEntry {
   const decoded = decodeLeaf(leaf)
   return {

@@ -23,11 +23,11 @@ import {
 } from './queries.ts'
 import type { SignedHead } from './signed-heads.ts'
 
-/** What is wrong at one place. */
+/** The kind of a fault. */
 export type FaultKind =
   /** There is no leaf at this index, though the tree counts it. */
   | 'leaf-missing'
-  /** A leaf stands beyond the end of the tree: told once, however many do. */
+  /** There is a leaf beyond the end of the tree: reported once, for any number of them. */
   | 'leaf-beyond-tree'
   /** The bytes are not those that were appended. */
   | 'leaf-changed'
@@ -51,14 +51,14 @@ export type FaultKind =
   | 'rolled-back'
   /** The leaves are not those that were signed, as this node remembers or a kept checkpoint says. */
   | 'rewritten'
-  /** What is remembered or kept was signed for another log, or by another key. */
+  /** The remembered or kept head is of another log, or signed by another key. */
   | 'log-replaced'
 
 export interface Fault {
   readonly kind: FaultKind
   /** The leaf's index; for a checkpoint and the tree, the number of leaves. */
   readonly at: number
-  /** The fault lies at this leaf or after it, and before `at`. */
+  /** The fault is at this leaf or after it, and before `at`. */
   readonly from?: number
   readonly detail?: string
 }
@@ -91,7 +91,7 @@ export interface VerifyReport {
 const batchMax = 500
 const faultsMax = 100
 
-/** What was signed of a log, from outside of the database. */
+/** The signed heads of a log, from outside of the database. */
 export interface Memory {
   readonly remembered: SignedHead | undefined
   readonly kept: readonly KeptCheckpoint[]
@@ -105,12 +105,12 @@ interface Witness {
 }
 
 /**
- * Recomputes everything that can be recomputed, in the order of the leaves and without holding
- * more than a batch of them. Give it a transaction with one snapshot.
+ * Recomputes everything that can be recomputed, in the order of the leaves and without keeping more
+ * than a batch of them in memory. Give it a transaction with one snapshot.
  *
- * Without a memory from outside of the database it cannot see that somebody cut leaves and the
- * checkpoints above them, and set the tree back as well. With one it cannot see that for the leaves
- * after the last head that is remembered.
+ * Without a memory outside of the database, verify cannot notice that leaves and the checkpoints
+ * above them were cut and the tree was set back as well. With one, it cannot notice that for leaves
+ * after the last remembered head.
  */
 export async function verifyLog(
   tx: ReadTx,

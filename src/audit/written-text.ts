@@ -1,34 +1,34 @@
 import { createHash } from 'node:crypto'
 import type { ShownText } from './event-types.ts'
 
-/** A private text as it is written. */
+/** A private text in its written form. */
 export interface WrittenText {
   readonly text: string
-  /** Of what came. */
+  /** The size of the original. */
   readonly bytes: number
-  /** In hex, of what came; only where the text is not exactly that. */
+  /** SHA-256 of the original, in hex; only if the text is not exactly the original. */
   readonly sha256?: string
 }
 
-/** A list as it is written. */
+/** A list in its written form. */
 export interface WrittenList {
   readonly items: string[]
-  /** Of what came. */
+  /** The number of items in the original. */
   readonly count: number
-  /** In hex, of what came, as JSON; only where the list is not exactly that. */
+  /** SHA-256 of the original as JSON, in hex; only if the list is not exactly the original. */
   readonly sha256?: string
 }
 
 /** In UTF-16 code units. */
 const textLengthMax = 4096
 const listMax = 64
-/** Stands in a text where its middle is left out. */
+/** Marks the middle of a text that was left out. */
 const gap = '…'
 
 /**
- * A text that can be stored everywhere: text from outside must never be able to make an append fail. A
- * long one keeps its beginning and its end, for a command hides best in either. What cannot be stored
- * (a lone surrogate, U+0000) shows as a replacement character.
+ * A text that can be stored everywhere: text from outside must never make an append fail. A long
+ * one keeps its beginning and its end, because either may hide a command. Characters that cannot be
+ * stored (a lone surrogate, U+0000) show as a replacement character.
  */
 export function cutText(text: string): string {
   const storable = text.toWellFormed().replaceAll('\0', '\ufffd')
@@ -39,7 +39,10 @@ export function cutText(text: string): string {
   return `${storable.slice(0, head)}${gap}${storable.slice(-tail)}`.toWellFormed()
 }
 
-/** Writes a private text. Where it is not written exactly as it came, its digest says what it was. */
+/**
+ * Writes a private text. If it is not written exactly as it came, its digest identifies the
+ * original.
+ */
 export function writeText(value: string | Buffer | ShownText): WrittenText {
   const { shown, whole } = shownOf(value)
   const text = cutText(shown)

@@ -26,7 +26,10 @@ import { idleSeconds, type LoginLink, WebLogin, type WebLogins } from './web-log
 
 /** The users of each tenant, and their logins. */
 export interface Auth extends Users, Keys {
-  /** The user that a signed login request proves; undefined for none. On the log either way. Throws VaultSealed. */
+  /**
+   * The user of a signed login request; undefined if it is refused. On the log in both cases.
+   * Throws VaultSealed.
+   */
   authenticateSsh(login: SshLogin): Promise<Identity | undefined>
   /** A link that signs a user in to the portal, once. Throws UserMissing. */
   createLoginLink(tenant: TenantId, user: string, actor: Actor): Promise<LoginLink>
@@ -45,7 +48,10 @@ export interface Administrator {
 
 /** The administrators of the platform, who belong to no tenant. */
 export interface AdminAuth extends WebLogins {
-  /** Makes the administrator on first use: everybody who can run commands here has that power anyhow. */
+  /**
+   * Makes the administrator on first use: everybody who can run commands here has that power
+   * already.
+   */
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
   /** By name. */
   listAdministrators(): Promise<readonly Administrator[]>
@@ -122,7 +128,7 @@ export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
       try {
         return await create()
       } catch (err) {
-        // At the same moment, somebody else made or removed the same administrator.
+        // At the same moment, another process added or removed the same administrator.
         const kind = violation(err)?.kind
         if (kind === 'unique' || kind === 'foreign-key') return create()
         throw err
@@ -147,7 +153,7 @@ export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
           })
           return administratorOf(row)
         },
-        // A link of theirs may be redeemed at this moment.
+        // One of the administrator's links may be in use at this moment.
         { retry: true },
       ),
     redeem: (token) => web.redeem(token),

@@ -1,6 +1,6 @@
 /**
- * Keeps a flood of failed logins out of a tenant's log: so many a minute from one address are written,
- * and so many in all. The others are counted, and the next event that is written tells their number.
+ * Limits the failed logins in a tenant's log: a number a minute from one address, and a number in
+ * all. Others are counted, and the next written event has their number.
  */
 export class FailureBudget {
   readonly #perSource = new Map<string, number>()
@@ -12,7 +12,10 @@ export class FailureBudget {
     this.#now = now
   }
 
-  /** Undefined when this failure must not be written; else the number of earlier ones that were not. */
+  /**
+   * Undefined when this failure must not be written; otherwise the number of earlier ones that were
+   * not.
+   */
   take(tenant: string, source: string): number | undefined {
     const now = this.#now()
     if (now - this.#windowStart >= windowMs) {
@@ -23,8 +26,8 @@ export class FailureBudget {
         else this.#perTenant.set(id, { written: 0, held })
       }
     }
-    const place = `${tenant} ${source}`
-    const bySource = this.#perSource.get(place) ?? 0
+    const key = `${tenant} ${source}`
+    const bySource = this.#perSource.get(key) ?? 0
     const byTenant = this.#perTenant.get(tenant) ?? { written: 0, held: 0 }
     this.#perTenant.set(tenant, byTenant)
     const full = this.#perSource.size >= sourcesMax && bySource === 0
@@ -32,7 +35,7 @@ export class FailureBudget {
       byTenant.held++
       return undefined
     }
-    this.#perSource.set(place, bySource + 1)
+    this.#perSource.set(key, bySource + 1)
     const { held } = byTenant
     this.#perTenant.set(tenant, { written: byTenant.written + 1, held: 0 })
     return held

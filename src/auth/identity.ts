@@ -24,7 +24,7 @@ export interface LoginCertificate {
   readonly expiresAt: string
   /** The `permit-…` extensions. Everything that is not listed is forbidden. */
   readonly permits: readonly string[]
-  /** The only command that may run, whatever command the client asks for. */
+  /** The only command that may run; it replaces the requested one. */
   readonly forceCommand?: string
 }
 

@@ -1,9 +1,9 @@
 /**
  * Users, the keys they log in with, and their sign-ins to the pages.
  *
- * An offered key proves nothing. Only a signature over this very connection does, and this module
- * verifies it. A registered key counts only as VaultTerm wrote it. Of tokens and cookies only hashes are
- * stored.
+ * An offered key proves nothing. Only a signature over this connection proves a login, and this
+ * module verifies it. A registered key counts only as VaultTerm wrote it. Only hashes of tokens and
+ * cookies are stored.
  */
 
 export { type Actor, actorKeys } from './actor.ts'

@@ -9,7 +9,9 @@ export interface KeyRecord {
   readonly verifyRequired: boolean
 }
 
-/** A registered key as its tag covers it: which key logs in as whom, until when, and how. */
+/**
+ * The fields of a registered key that its tag covers: the user, the key, its end and its options.
+ */
 export function keyRecord(key: KeyRecord): TaggedRecord {
   const { userId, blob, fingerprint, expiresAt, verifyRequired } = key
   return {

@@ -47,7 +47,7 @@ export interface Keys {
 }
 
 export function createKeys(database: Database, vault: KeyVault): Keys {
-  /** Throws RecordChanged for the first key that somebody else wrote. */
+  /** Throws RecordChanged for the first key that was written outside VaultTerm. */
   async function requireIntact(tenant: TenantId, rows: readonly KeyRow[]): Promise<void> {
     const intact = await vault.areIntact(tenant, rows.map(taggedRow))
     const changed = rows.find((_, i) => intact[i] !== true)
@@ -70,7 +70,7 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
       }
       const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
       if (expires !== undefined && Number.isNaN(expires.getTime())) {
-        throw new KeyRefused('a key expires at a time: write it as 2027-01-31T12:00:00Z')
+        throw new KeyRefused('the end of a key must be a time: write it as 2027-01-31T12:00:00Z')
       }
       if (expires !== undefined && expires.getTime() <= Date.now()) {
         throw new KeyRefused('this key has expired already: give a time in the future')

@@ -11,12 +11,12 @@ import {
   WireError,
 } from '../ssh/index.ts'
 
-/** The facts that a signed login request proves by itself, before the database is asked about the key. */
+/** The facts that a signed login request proves, before the key is looked up in the database. */
 export interface Proof {
   /** The key that signed, as on the wire: of a certificate, the one that it was made for. */
   readonly key: Buffer
   readonly fingerprint: string
-  /** Well-formed, and the sender holds its key. Nothing else in it is checked yet. */
+  /** It is well formed, and the sender has its key. Its other fields are not checked yet. */
   readonly certificate: Certificate | undefined
   /** Of a security key only. */
   readonly statement: SecurityKeyStatement | undefined

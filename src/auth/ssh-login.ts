@@ -75,10 +75,10 @@ export class SshLogins {
   async authenticate({ tenant, attempt, source }: SshLogin): Promise<Identity | undefined> {
     const proof = prove(attempt)
     // The platform's own tenant has no keys: an unknown name costs a look-up there.
-    const place = tenant ?? systemTenant
-    const found = await this.#database.read(place, (tx) =>
+    const owner = tenant ?? systemTenant
+    const found = await this.#database.read(owner, (tx) =>
       attempt.algorithm.includes('-cert-v01@')
-        ? this.#certified(tx, place, proof, source)
+        ? this.#certified(tx, owner, proof, source)
         : findRegistered(tx.last(), proof, attempt.key),
     )
     if (tenant === undefined) return undefined
@@ -110,7 +110,7 @@ export class SshLogins {
       private: { name: user.name, source },
     }
     const counted = await this.#database.write(tenant, async (tx) => {
-      // A copy of a security key falls behind the key that it was made of.
+      // The counter of a copied security key falls behind that of the original.
       if (statement !== undefined) {
         if ((await countSignature(tx, keyFingerprint, statement.counter)) === 0) return false
       }

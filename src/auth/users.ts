@@ -52,7 +52,8 @@ export function createUsers(database: Database): Users {
       }
     },
     listUsers: async (tenant) => (await database.read(tenant, listUsers)).map(fromRow),
-    // A row that goes with the user may be in use at this moment: a link that is being redeemed.
+    // A row that is deleted with the user may be in use at this moment: a link that is being
+    // redeemed.
     removeUser: (tenant, name, actor) =>
       database.write(
         tenant,

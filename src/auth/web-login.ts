@@ -31,7 +31,7 @@ export interface WebLogins {
 
 const linkSeconds = 10 * 60
 const sessionSeconds = 7 * 24 * 3600
-/** A web session that nobody uses for so long has ended. */
+/** A web session ends after this time without use. */
 export const idleSeconds = 12 * 3600
 
 /**
@@ -50,7 +50,7 @@ export class WebLogin implements WebLogins {
     this.#serves = serves
   }
 
-  /** Makes a link for a user, whom the caller finds or makes in the same transaction. */
+  /** Makes a link for a user that the caller finds or makes in the same transaction. */
   createLink(
     tenant: TenantId,
     findUser: (tx: WriteTx) => Promise<User>,
@@ -144,7 +144,7 @@ function newToken(tenant: TenantId): { readonly token: string; readonly hash: Bu
   return { token, hash: hashOf(token) }
 }
 
-/** The token has 256 random bits: a plain hash of it gives nothing back. */
+/** The token has 256 random bits, so a plain hash of it cannot be reversed. */
 function hashOf(token: string): Buffer {
   return createHash('sha256').update(token).digest()
 }

@@ -31,8 +31,8 @@ export class Authorities {
   }
 
   /**
-   * The authorities that are to be trusted. They are made on first use: there are always an active
-   * and a next one. Throws RecordChanged.
+   * The trusted authorities. They are made on first use: there are always an active and a next one.
+   * Throws RecordChanged.
    */
   async list(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]> {
     const known = await this.#known(tenant, kind)
@@ -42,7 +42,7 @@ export class Authorities {
     return this.#known(tenant, kind)
   }
 
-  /** Retires the active authority, lets the next one sign, and makes one more to come after it. */
+  /** Retires the active authority, activates the next one, and makes another next one. */
   async rotate(tenant: TenantId, kind: CertificateKind, by: object): Promise<readonly Authority[]> {
     const before = await this.list(tenant, kind)
     const following = Math.max(...before.map(({ generation }) => generation)) + 1

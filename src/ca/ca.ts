@@ -19,7 +19,7 @@ import { Serials } from './serials.ts'
 import { encodeRevocations, type Trust, trust } from './trust.ts'
 
 /** A certificate for a user's own key, to log in to the bastion with. */
-interface UserCertificateWish {
+interface UserCertificateOrder {
   readonly user: { readonly id: string; readonly name: string }
   /** As on the wire. */
   readonly publicKey: Buffer
@@ -30,7 +30,7 @@ interface UserCertificateWish {
 }
 
 /** A certificate for the host key of a target. */
-interface HostCertificateWish {
+interface HostCertificateOrder {
   readonly target: { readonly id: string; readonly name: string }
   readonly publicKey: Buffer
   /** Under which it is dialled. */
@@ -41,7 +41,7 @@ interface HostCertificateWish {
 }
 
 /** A login to a target, which access has allowed. */
-interface UpstreamWish {
+interface UpstreamCertificateOrder {
   readonly session: string
   readonly target: string
   readonly login: string
@@ -59,16 +59,16 @@ interface UpstreamWish {
 type By = { readonly [key: string]: string }
 
 export interface Ca {
-  /** The authorities that are to be trusted, oldest first; made on first use. Throws RecordChanged. */
+  /** The trusted authorities, oldest first; made on first use. Throws RecordChanged. */
   authorities(tenant: TenantId, kind: CertificateKind): Promise<readonly Authority[]>
-  /** Lets the next generation sign from now on, and makes one more to come after it. */
+  /** Activates the next generation, and makes another next one. */
   rotate(tenant: TenantId, kind: CertificateKind, by: By): Promise<readonly Authority[]>
   /** Throws CertificateRefused. */
-  issueUser(tenant: TenantId, wish: UserCertificateWish, by: By): Promise<IssuedCertificate>
+  issueUser(tenant: TenantId, order: UserCertificateOrder, by: By): Promise<IssuedCertificate>
   /** Throws CertificateRefused. */
-  issueHost(tenant: TenantId, wish: HostCertificateWish, by: By): Promise<IssuedCertificate>
+  issueHost(tenant: TenantId, order: HostCertificateOrder, by: By): Promise<IssuedCertificate>
   /** A key for one login to a target, with a certificate that is valid for two minutes. */
-  leaseUpstream(tenant: TenantId, wish: UpstreamWish): Promise<KeyLease>
+  leaseUpstream(tenant: TenantId, order: UpstreamCertificateOrder): Promise<KeyLease>
   /** False when it was revoked before. Throws RevocationInvalid. */
   revoke(tenant: TenantId, kind: CertificateKind, revocation: Revocation, by: By): Promise<boolean>
   /** A KRL, as `RevokedKeys` of sshd takes it. Throws RecordChanged. */
@@ -101,7 +101,7 @@ const userTtlSecondsMin = 60
 const hostTtlSecondsMax = 90 * 24 * 3600
 /** Clocks differ. */
 const skewSeconds = 30
-/** Only the login has to be done within it. */
+/** The login must be done within it; the session may be longer. */
 const upstreamSeconds = 90
 const userPermits = [
   'permit-X11-forwarding',
@@ -128,22 +128,22 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
   const authorities = new Authorities(database, vault)
   const issuer = new Issuer(vault, authorities, new Serials(database), caMetrics(registry))
 
-  async function issueUser(tenant: TenantId, wish: UserCertificateWish, by: By) {
-    const { user, publicKey, ttlSeconds, forceCommand, sourceAddress } = wish
+  async function issueUser(tenant: TenantId, order: UserCertificateOrder, by: By) {
+    const { user, publicKey, ttlSeconds, forceCommand, sourceAddress } = order
     requireKey(publicKey)
     if (
       !Number.isInteger(ttlSeconds) ||
       ttlSeconds < userTtlSecondsMin ||
       ttlSeconds > userTtlSecondsMax
     ) {
-      throw new CertificateRefused('a user certificate is good for 1 minute to 24 hours')
+      throw new CertificateRefused('a user certificate is valid for 1 minute to 24 hours')
     }
     if (
       sourceAddress !== undefined &&
       matchesAddressList(sourceAddress, '192.0.2.1') === undefined
     ) {
       throw new CertificateRefused(
-        'source addresses are a list with commas: 192.0.2.7,198.51.100.0/24',
+        'write source addresses as a list separated by commas: 192.0.2.7,198.51.100.0/24',
       )
     }
     return issuer.issue(tenant, 'user', 'active', {
@@ -165,11 +165,11 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     })
   }
 
-  async function issueHost(tenant: TenantId, wish: HostCertificateWish, by: By) {
-    const { target, publicKey, names, ttlSeconds, standsIn = false } = wish
+  async function issueHost(tenant: TenantId, order: HostCertificateOrder, by: By) {
+    const { target, publicKey, names, ttlSeconds, standsIn = false } = order
     requireKey(publicKey)
     if (!Number.isInteger(ttlSeconds) || ttlSeconds < 60 || ttlSeconds > hostTtlSecondsMax) {
-      throw new CertificateRefused('a host certificate is good for 1 minute to 90 days')
+      throw new CertificateRefused('a host certificate is valid for 1 minute to 90 days')
     }
     return issuer.issue(tenant, 'host', 'active', {
       certificate: {
@@ -187,8 +187,8 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     })
   }
 
-  function leaseUpstream(tenant: TenantId, wish: UpstreamWish): Promise<KeyLease> {
-    const { session, target, login, user, permits, forceCommand, expiresInMs, hostKey } = wish
+  function leaseUpstream(tenant: TenantId, order: UpstreamCertificateOrder): Promise<KeyLease> {
+    const { session, target, login, user, permits, forceCommand, expiresInMs, hostKey } = order
     const lease = {
       login,
       session,
@@ -197,7 +197,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
       ...(hostKey === undefined ? {} : { hostKey }),
     } as const
     return vault.leaseEphemeral(tenant, lease, async (publicKey) => {
-      const issued = await issuer.issue(tenant, 'user', wish.authority ?? 'active', {
+      const issued = await issuer.issue(tenant, 'user', order.authority ?? 'active', {
         certificate: {
           publicKey,
           keyId: `t=${tenant.slice(0, 8)} s=${session}`,
@@ -232,7 +232,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
 function requireKey(publicKey: Buffer): void {
   const parsed = parsePublicKeyBlob(publicKey)
   if ('problem' in parsed)
-    throw new CertificateRefused(`this key gets no certificate: ${parsed.problem}`)
+    throw new CertificateRefused(`this key cannot be certified: ${parsed.problem}`)
 }
 
 function life(seconds: number): { readonly validAfter: bigint; readonly validBefore: bigint } {

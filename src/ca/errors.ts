@@ -6,13 +6,16 @@ export class CertificateRefused extends CodedError {
   readonly code = 'ERR_CERT_INVALID'
 }
 
-/** The request names nothing that can be revoked; the message says why. */
+/** The request has no subject that can be revoked; the message says why. */
 export class RevocationInvalid extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_CERT_REVOCATION'
 }
 
-/** VAULTTERM_EGRESS cannot be parsed: with a wrong one, certificates would be valid nowhere. */
+/**
+ * VAULTTERM_EGRESS cannot be parsed: with a wrong value, certificates would not be valid from any
+ * address.
+ */
 export class EgressInvalid extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_CONFIG_INVALID'

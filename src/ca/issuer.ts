@@ -1,6 +1,6 @@
 import { raised, type TenantId } from '../postgres/index.ts'
 import { type CertificateKind, fingerprint, Reader } from '../ssh/index.ts'
-import type { CertificateOrder, CertificateWish, Vault } from '../vault/index.ts'
+import type { CertificateContents, CertificateOrder, Vault } from '../vault/index.ts'
 import type { Authorities } from './authority.ts'
 import { CertificateRefused } from './errors.ts'
 import type { AuthorityState, Serial } from './generation.ts'
@@ -27,7 +27,7 @@ export interface IssuedCertificate {
 
 /** A certificate without its serial, and its event for the log. */
 interface CertificateDraft {
-  readonly certificate: Omit<CertificateWish, 'serial'>
+  readonly certificate: Omit<CertificateContents, 'serial'>
   readonly event: CertificateOrder['event']
 }
 
@@ -54,13 +54,13 @@ export class Issuer {
     tenant: TenantId,
     kind: CertificateKind,
     state: AuthorityState,
-    wish: CertificateDraft,
+    draft: CertificateDraft,
   ): Promise<IssuedCertificate> {
     const stopTimer = this.#metrics.issueSeconds.startTimer()
-    // It would have to turn twice within one login to be asked a third time.
+    // A third attempt would mean two rotations within one login.
     for (let attempt = 1; attempt <= 2; attempt++) {
       const taken = await this.#takeSerial(tenant, kind, state)
-      const issued = await this.#sign(tenant, kind, state, taken, wish)
+      const issued = await this.#sign(tenant, kind, state, taken, draft)
       if (issued !== undefined) {
         stopTimer()
         this.#metrics.issued.inc({ kind })

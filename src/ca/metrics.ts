@@ -17,7 +17,7 @@ export function caMetrics(registry: Metrics): CaMetrics {
     }),
     issueSeconds: new Histogram({
       name: 'bastion_certificate_issue_seconds',
-      help: 'From the order of a certificate to its signature, with the commit in between.',
+      help: 'Time from the request of a certificate to its signature, the commit included.',
       buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5],
       registers,
     }),

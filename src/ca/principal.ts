@@ -5,7 +5,10 @@ const userPrefix = 'user-'
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'
 
-/** The one principal in the certificate of a user: their id, since a name can become another's. */
+/**
+ * The one principal in the certificate of a user: their id, because a name can be given to another
+ * user.
+ */
 export function userPrincipal(user: string): string {
   return `${userPrefix}${user}`
 }
@@ -17,8 +20,8 @@ export function userOfPrincipal(principal: string): string | undefined {
 }
 
 /**
- * The one principal with which we log in to an account on a target. It tells nothing to the reader of a
- * log, and is valid on no other target and for no other account.
+ * The one principal with which we log in to an account on a target. It shows a reader of a log no
+ * names, and is valid on no other target and for no other account.
  */
 export function targetPrincipal(tenant: TenantId, target: string, login: string): string {
   const hash = createHash('sha256').update(`vaultterm principal\0${tenant}\0${target}\0${login}`)

@@ -31,7 +31,9 @@ export function listAuthorities(tx: ReadTx, kind: CertificateKind): Promise<Auth
   )
 }
 
-/** The same, held until the transaction ends: two rotations at once would be one too many. */
+/**
+ * The same, with a lock until the transaction ends: two rotations at once would be one too many.
+ */
 export function lockAuthorities(tx: WriteTx, kind: CertificateKind): Promise<AuthorityRow[]> {
   return tx.many(
     `select ${authorityColumns} from certificate_authority
@@ -69,7 +71,10 @@ export async function setAuthorityState(
   )
 }
 
-/** So many serials, up to the last, of the generation that is in this state; undefined when there is none. */
+/**
+ * Takes a number of serials, up to the last, of the generation that is in this state; undefined if
+ * there is none.
+ */
 export function takeSerials(
   tx: WriteTx,
   kind: CertificateKind,
@@ -117,13 +122,13 @@ export function listRevocations(tx: ReadTx, kind: CertificateKind): Promise<Revo
   )
 }
 
-/** Those that may be about one certificate, by the index in which they all are. */
+/** The revocations that may concern one certificate, by the index that has them all. */
 export function listRevocationsOf(
   tx: ReadTx,
   kind: CertificateKind,
   certificate: {
     readonly generations: readonly number[]
-    /** Decimal; none that was given is larger than a bigint. */
+    /** Decimal; issued serials fit into a bigint. */
     readonly serial: string
     readonly keyId: string
     readonly fingerprints: readonly string[]
@@ -156,7 +161,7 @@ export function insertRevocation(
   )
 }
 
-/** Of some certificates of users, in their order: whether each is still one to be believed. */
+/** For some user certificates, in their order: whether each is still valid. */
 export async function listStanding(
   tx: ReadTx,
   certificates: readonly {

@@ -6,7 +6,7 @@ import { insertRevocation, listAuthorities } from './queries.ts'
 
 /** A certificate or a key that is no longer trusted: exactly one of the three. */
 export interface Revocation {
-  /** One certificate, by the serial that its generation gave it; the active one unless told. */
+  /** One certificate, by its serial in a generation; default: the active generation. */
   readonly serial?: bigint
   readonly generation?: number
   /** All certificates with this key id. */

@@ -26,7 +26,7 @@ export interface Trust {
   readonly revocations: KeyRevocationList
 }
 
-/** The certificate of a login, as it is stored. */
+/** The stored fields of a login's certificate. */
 interface CertificateName {
   readonly generation: number
   /** Decimal. */
@@ -78,8 +78,8 @@ export function standing(
 }
 
 /**
- * The revocation list as OpenSSH reads it. The same revocations make the same bytes. The authorities
- * must be checked: their keys stand in it.
+ * The revocation list in OpenSSH's format. The same revocations make the same bytes. The
+ * authorities must be checked, because the list has their keys.
  */
 export async function encodeRevocations(
   tx: ReadTx,

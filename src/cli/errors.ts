@@ -43,7 +43,7 @@ export function failureOf(err: unknown): Failure {
   if (err instanceof WrongUsage) return { line: say(err.message, err.code), status: 2 }
   if (err instanceof CodedError) return { line: say(err.message, err.code), status: 1 }
   return {
-    line: say('internal error; VAULTTERM_LOG=debug shows what happened', 'ERR_INTERNAL'),
+    line: say('internal error; VAULTTERM_LOG=debug shows the details', 'ERR_INTERNAL'),
     status: 1,
   }
 }

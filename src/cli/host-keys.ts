@@ -16,9 +16,9 @@ export type HostKeySource = { readonly file: string } | 'scan'
 
 const scanMs = 10_000
 
-/** Said after a scan: the answer is proved by nothing. */
+/** Printed after a scan: the answer is not proved. */
 export const compareHostKeys =
-  'Compare these with what the host itself prints: ssh-keygen -lf /etc/ssh/ssh_host_….pub'
+  'Compare these with the keys that the host itself prints: ssh-keygen -lf /etc/ssh/ssh_host_….pub'
 
 /** undefined where neither option was given. Throws WrongUsage for both. */
 export function keySourceOf({ hostKey, scan }: HostKeyOptions): HostKeySource | undefined {
@@ -29,14 +29,14 @@ export function keySourceOf({ hostKey, scan }: HostKeyOptions): HostKeySource | 
   return scan === true ? 'scan' : undefined
 }
 
-/** Throws WrongUsage for both options and for none. */
+/** Throws WrongUsage for both options, and for neither. */
 export function requireKeySource(options: HostKeyOptions): HostKeySource {
   const source = keySourceOf(options)
   if (source === undefined) throw new WrongUsage('give one of --host-key FILE and --scan')
   return source
 }
 
-/** Reads the host keys of an address. Throws FileUnusable where a file names none for it. */
+/** Reads the host keys of an address. Throws FileUnusable if a file names none for it. */
 export async function readHostKeys(
   { terminal }: Context,
   { host, port }: { readonly host: string; readonly port: number },

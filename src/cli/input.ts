@@ -18,8 +18,8 @@ export async function readText(path: string, { stdin, stderr }: Terminal): Promi
 const recordingBytesMax = 64 * 1024 ** 3
 
 /**
- * A recording to read from, as often as it is asked for. Nobody waits here for the other end of a FIFO,
- * or reads a device.
+ * A recording that can be read repeatedly. It never waits for the other end of a FIFO, and never
+ * reads a device.
  */
 export async function openRecordingFile(path: string): Promise<() => Readable> {
   let file: FileHandle
@@ -81,7 +81,7 @@ export function reason(err: unknown): string {
   const code = err instanceof Error && 'code' in err ? String(err.code) : 'unknown error'
   const words: { readonly [code: string]: string } = {
     ENOENT: 'the file does not exist',
-    EACCES: 'this user may not read or write it',
+    EACCES: 'this user is not allowed to read or write it',
     EISDIR: 'it is a directory',
     EEXIST: 'it already exists',
     ENOSPC: 'the disk is full',

@@ -17,7 +17,7 @@ export function readableDuration(ms: number): string {
   return `${Math.floor(hours / 24)}d ${hours % 24}h`
 }
 
-/** A number of bytes, with a unit: `1.4 MiB`. Null: nobody knows. */
+/** A number of bytes, with a unit: `1.4 MiB`. Null: unknown. */
 export function readableBytes(bytes: number | null): string {
   if (bytes === null) return 'unknown'
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']

@@ -62,7 +62,7 @@ export function onboardCertificateLines(
     'EOF',
     'line="Include /etc/ssh/vaultterm/sshd.conf"',
     'if ! grep -qxF "$line" /etc/ssh/sshd_config; then',
-    // At the top: what stands behind a Match block is part of it.
+    // At the top, because lines after a Match block belong to it.
     '  { echo "$line"; cat /etc/ssh/sshd_config; } > /etc/ssh/sshd_config.new',
     '  mv /etc/ssh/sshd_config.new /etc/ssh/sshd_config',
     'fi',

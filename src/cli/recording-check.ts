@@ -8,16 +8,16 @@ import { CheckFailed, NotFound } from './errors.ts'
 import { openRecordingFile } from './input.ts'
 import { findRecordingEvent, type RecordingEvent } from './recording-event.ts'
 
-/** What a recording is, and what a log says of it. */
+/** A recording and its fields on the log. */
 export interface CheckedRecording {
   /** undefined where it was not read, because its length is another one. */
   readonly sha256: string | undefined
   readonly event: RecordingEvent | undefined
-  /** Why it is not to be believed, in words for people. */
+  /** The reason why the recording cannot be trusted, in words for people. */
   readonly problem: string | undefined
 }
 
-/** Compares a recording, by its session id or as a file, with the log and with what was witnessed of it. */
+/** Compares a recording, by its session id or as a file, with the log and with its witness. */
 export async function verifyRecording(
   product: CliProduct,
   subject: string,
@@ -48,7 +48,7 @@ async function compareRecording(product: CliProduct, subject: string): Promise<C
   try {
     const sha256 = await digest(await open())
     if (event === undefined) {
-      return { sha256, event, problem: `the log does not say what the recording of ${id} was` }
+      return { sha256, event, problem: `the log has no digest of the recording of ${id}` }
     }
     return { sha256, event, problem: await findProblem(product, event, sha256, await open()) }
   } catch (err) {
@@ -71,7 +71,7 @@ async function findProblem(
   }
   if (recordingSha256 !== sha256) {
     stream.destroy()
-    return `the recording of ${session} is not what the log says of it: it was changed`
+    return `the recording of ${session} does not match the log: it was changed`
   }
   const id = parseSessionId(session)
   if (recordingChain === undefined || id === undefined) {
@@ -81,7 +81,7 @@ async function findProblem(
   const witness = await access.recordingWitness(tenantId, id)
   if (witness?.chain !== recordingChain) {
     stream.destroy()
-    return `what was witnessed of the recording of ${session} is not what the log says: it was changed`
+    return `the witness of the recording of ${session} does not match the log: it was changed`
   }
   if ((await checkWitness(stream, witness)) === 'intact') return undefined
   return `the recording of ${session} was changed while it was recorded`

@@ -10,9 +10,9 @@ export interface RecordingEvent {
   readonly session: string
   readonly recordingSha256: string
   readonly recordingBytes: number | undefined
-  /** Over all that was witnessed while it grew; undefined where nothing was. */
+  /** The chain over all witnessed points; undefined without a witness. */
   readonly recordingChain: string | undefined
-  /** It was found to be changed when it was recovered. */
+  /** Its recovery found that it was changed. */
   readonly isTampered: boolean
   /** Whether a signed head of the log commits to it by now. */
   readonly isSigned: boolean

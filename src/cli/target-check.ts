@@ -32,7 +32,7 @@ export async function checkTarget(
   try {
     const socket = await open(target)
     reached = 'address'
-    const wish = {
+    const terms = {
       login,
       session: randomUUID(),
       purpose: 'upstream',
@@ -40,9 +40,9 @@ export async function checkTarget(
     } as const
     const lease =
       target.auth === 'key'
-        ? await vault.lease(tenant.id, { ...wish, name: 'admin_ssh' })
+        ? await vault.lease(tenant.id, { ...terms, name: 'admin_ssh' })
         : await product.ca.leaseUpstream(tenant.id, {
-            ...wish,
+            ...terms,
             target: target.id,
             permits: [],
             authority,
@@ -88,7 +88,7 @@ function explain(
   if (reached === 'nothing') return `nothing answers at ${host}:${port}`
   if (code === 'ERR_UPSTREAM_HOST_KEY') {
     const known = hostKeys.map(({ blob }) => fingerprint(blob)).join(', ')
-    return `its host key ${shown} is not on record (${known}); if the host was reinstalled, compare the key with what the host itself prints, then run \`vaultterm target update ${slug} ${name} --scan --replace\``
+    return `its host key ${shown} is not on record (${known}); if the host was reinstalled, compare the key with the one that the host itself prints, then run \`vaultterm target update ${slug} ${name} --scan --replace\``
   }
   if (code === 'ERR_UPSTREAM_AUTH') {
     return `it does not accept the ${auth === 'cert' ? 'certificate' : 'key'} for ${login}: run the lines of \`vaultterm target onboard ${slug} ${name}\` on it`

@@ -3,13 +3,13 @@ import { readFile } from 'node:fs/promises'
 import type { FastifyInstance } from 'fastify'
 import { forAnybody } from './rights.ts'
 
-/** One file that anybody may have: its address here, and where it is. */
+/** One public file: its address here, and its path. */
 export interface Asset {
   readonly path: `/assets/${string}`
   readonly file: URL
 }
 
-/** A file as it is served, from memory. */
+/** A served file, in memory. */
 interface Loaded {
   readonly path: string
   readonly type: string
@@ -35,7 +35,7 @@ export async function readAssets(assets: readonly Asset[]): Promise<readonly Loa
   )
 }
 
-/** One route a file: what is not on the list does not exist. */
+/** One route a file: other files cannot be reached. */
 export function serveAssets(app: FastifyInstance, assets: readonly Loaded[]): void {
   for (const { path, type, bytes, etag } of assets) {
     app.get(path, forAnybody, async (request, reply) => {

@@ -1,4 +1,6 @@
-/** Resolves when what it asks after is well; anything else, or nothing in time, means that it is not. */
+/**
+ * Resolves when the checked part works; a rejection, or no answer in time, means that it does not.
+ */
 export type Check = () => Promise<void>
 
 export interface CheckReport {
@@ -8,7 +10,7 @@ export interface CheckReport {
 
 const answerMs = 2000
 
-/** Runs all checks at once. Who asks is a stranger: a failure is told by its code and no more. */
+/** Runs all checks at once. The caller may be a stranger, so a failure shows only its code. */
 export async function runChecks(
   checks: { readonly [name: string]: Check },
   waitMs = answerMs,
@@ -22,7 +24,7 @@ export async function runChecks(
   }
 }
 
-/** The same for strangers: however many ask, the checks run no more than once in so long. */
+/** The same for strangers: the checks run at most once in this time, for any number of callers. */
 export function shareChecks(
   checks: { readonly [name: string]: Check },
   shareMs = 1000,

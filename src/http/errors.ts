@@ -1,6 +1,6 @@
 import { CodedError } from '../errors.ts'
 
-/** Nothing is here, or nothing that this person may know of: the two are one answer. */
+/** There is no such page, or this person may not know of it: both get the same answer. */
 export class RouteMissing extends CodedError {
   readonly kind = 'missing'
   readonly code = 'ERR_NOT_FOUND'

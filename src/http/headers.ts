@@ -14,7 +14,7 @@ const policy = (script: string, ...more: readonly string[]) =>
     ...more,
   ].join('; ')
 
-/** What every reply carries, an error or a file among them. */
+/** Headers of every reply, errors and files included. */
 export function securityHeaders(https: boolean): { readonly [name: string]: string } {
   return {
     'content-security-policy': policy("'self'", "require-trusted-types-for 'script'"),
@@ -26,7 +26,7 @@ export function securityHeaders(https: boolean): { readonly [name: string]: stri
     'cross-origin-embedder-policy': 'require-corp',
     'permissions-policy':
       'camera=(), microphone=(), geolocation=(), payment=(), usb=(), clipboard-read=(), clipboard-write=()',
-    // Pages and data are a person's. Files that are nobody's say otherwise themselves.
+    // Pages and data belong to a person and are not cached. Public files set their own header.
     'cache-control': 'no-store',
     ...(https ? { 'strict-transport-security': 'max-age=31536000' } : {}),
   }

@@ -14,8 +14,8 @@ export class Html {
 export type HtmlValue = Html | string | number | undefined | readonly HtmlValue[]
 
 /**
- * Markup from a template. Every value that is not markup itself is text, escaped for an element's
- * content or a quoted attribute; a list is its items in a row, undefined is nothing.
+ * Markup from a template. A value that is not markup is text: it is escaped for an element's
+ * content or a quoted attribute. A list is its items in a row, undefined is empty.
  */
 export function html(strings: TemplateStringsArray, ...values: readonly HtmlValue[]): Html {
   return new Html(strings.map((text, index) => text + render(values[index])).join(''))

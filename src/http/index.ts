@@ -1,5 +1,6 @@
 /**
- * How we speak HTTP: a Fastify server with our limits, headers and replies, and what pages are made of.
+ * HTTP for this product: a Fastify server with our limits, headers and replies, and the parts of
+ * pages.
  *
  * It knows no routes. Every reply, a refusal and a file among them, carries the strict headers; every
  * error is the contract's object or, for a browser, a page that says as much.

@@ -11,7 +11,7 @@ import { CrossOriginRefused, HostUnknown } from './errors.ts'
  */
 export function checkHost(request: FastifyRequest, publicHosts: readonly string[]): void {
   const named = request.headers.host?.toLowerCase() ?? ''
-  // Both in an absolute request target and in a second header, a host is one too many.
+  // A request must not have a host in both an absolute target and a second header.
   const hosts = request.raw.rawHeaders.filter(
     (name, index) => index % 2 === 0 && name.toLowerCase() === 'host',
   )
@@ -34,8 +34,8 @@ function isOurs(host: string, { socket }: FastifyRequest, publicHosts: readonly 
 /**
  * Refuses a request that changes something and was made by a page of another origin.
  *
- * Browsers say where a request comes from, in Sec-Fetch-Site or in Origin. What says neither is not
- * a browser, and has no cookies that were not given to it on purpose.
+ * Browsers state the origin of a request in Sec-Fetch-Site or in Origin. A client that sends
+ * neither is not a browser, and its cookies were given to it on purpose.
  */
 export function checkOrigin(request: FastifyRequest): void {
   if (request.method === 'GET' || request.method === 'HEAD') return

@@ -3,9 +3,9 @@ import { type Html, html } from './html.ts'
 /** One page of the portal or the admin console. */
 export interface Page {
   readonly title: string
-  /** What the console calls itself, beside the product's name. */
+  /** The name of the console, beside the product's name. */
   readonly console?: string
-  /** Who is signed in, and the way out; undefined before that. */
+  /** The signed-in person, and the way to sign out; undefined before that. */
   readonly person?: { readonly name: string; readonly detail: string }
   readonly body: Html
   /** Browser modules, by their address here. */

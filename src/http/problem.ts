@@ -4,7 +4,7 @@ import { HostUnknown } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
 
-/** What a stranger is told of an error. */
+/** The part of an error that a stranger may see. */
 export interface Problem {
   readonly status: number
   readonly code: ErrorCode
@@ -28,11 +28,11 @@ const requestProblems: { readonly [status: number]: Omit<Problem, 'status'> } = 
   414: { code: 'ERR_REQUEST_TOO_LARGE', message: 'the address is too long' },
   415: {
     code: 'ERR_REQUEST_TYPE',
-    message: 'the request has a content type that is not taken here',
+    message: 'this content type is not accepted',
   },
 }
 
-/** The reply to an error. Of what is a bug or an outage it says nothing. */
+/** The reply to an error. For a bug or an outage it has no details. */
 export function problemOf(err: unknown): Problem {
   if (err instanceof HostUnknown) return { status: 421, code: err.code, message: err.message }
   if (err instanceof CodedError) {
@@ -43,7 +43,7 @@ export function problemOf(err: unknown): Problem {
     const known = requestProblems[err.statusCode] ?? requestProblems[400]
     if (known !== undefined) return { status: err.statusCode, ...known }
   }
-  return { status: 500, code: 'ERR_INTERNAL', message: 'something went wrong here' }
+  return { status: 500, code: 'ERR_INTERNAL', message: 'an internal error occurred' }
 }
 
 function isFastifyError(err: unknown): err is FastifyError {

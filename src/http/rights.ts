@@ -1,15 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * What a route asks of the person behind a request: nothing (`anybody`), a live web session
- * (`signed-in`), or a right by its name, which the module that has the rights gives a meaning.
+ * The right that a route asks for: none (`anybody`), a live web session (`signed-in`), or a named
+ * right, which the module with the rights checks.
  */
 export type RouteRight = string
 
 /** One route of a listener, and its right. */
 export interface RightfulRoute {
   readonly method: string
-  /** As it was registered, with its parameters: `/sessions/:id`. */
+  /** As registered, with its parameters: `/sessions/:id`. */
   readonly path: string
   readonly right: RouteRight
 }
@@ -33,7 +33,8 @@ export function requireRights(app: FastifyInstance): void {
   app.decorate('routeRights', rights)
   app.addHook('onRoute', ({ method, url, config }) => {
     const right = config?.right
-    if (right === undefined) throw new Error(`route ${url} has no right: say who may ask it`)
+    if (right === undefined)
+      throw new Error(`route ${url} has no right: declare which roles may call it`)
     for (const one of [method].flat()) rights.push({ method: one, path: url, right })
   })
 }

@@ -13,7 +13,7 @@ import { requireRights } from './rights.ts'
 export interface HttpOptions {
   /** Which listener this is, in logs, metrics and on pages. */
   readonly listener: 'portal' | 'admin'
-  /** What people type into a browser, beside the listener's own address. */
+  /** The address that people type into a browser, beside the listener's own address. */
   readonly publicUrl: string | undefined
   readonly log: Log
   readonly metrics: Metrics
@@ -115,7 +115,7 @@ export function createHttp({
   return app
 }
 
-/** What is not HTTP never becomes a request; it gets the shortest of answers. */
+/** Bytes that are not HTTP never become a request; they get the shortest answer. */
 function refuseMalformed(socket: Socket): void {
   if (!socket.writable) return void socket.destroy()
   const body = '{"error":{"code":"ERR_REQUEST_INVALID","message":"the request is malformed"}}'

@@ -5,11 +5,14 @@ import { page } from './page.ts'
 import { wantsPage } from './problem.ts'
 import { forAnybody } from './rights.ts'
 
-/** Who is signed in where. Tokens and cookies are opaque here, and looked up anew on every request. */
+/**
+ * The web sessions of a listener. Tokens and cookies are opaque here, and looked up again on every
+ * request.
+ */
 export interface WebSessions<Person> {
   /** Trades a one-time token for the cookie of a new session; undefined when it is spent or unknown. */
   redeem(token: string): Promise<string | undefined>
-  /** Whose live session this cookie is. */
+  /** The person of the live session with this cookie. */
   session(cookie: string): Promise<Person | undefined>
   end(cookie: string): Promise<void>
 }
@@ -19,7 +22,7 @@ export interface SignInOptions<Person> {
   /** The cookie's name; on https it gets the prefix that binds it to this host. */
   readonly cookie: string
   readonly https: boolean
-  /** What to type to get a link, for the page that asks for one. */
+  /** The command that prints a link, for the page that asks for one. */
   readonly howTo: string
   readonly console?: string
 }
@@ -31,7 +34,7 @@ type Handler<Person> = (
 ) => Promise<unknown>
 
 export interface SignIn<Person> {
-  /** A handler that runs for a signed-in person only: without one there is nothing to call it with. */
+  /** A handler that runs only for a signed-in person; it cannot be called without one. */
   guarded(
     handler: Handler<Person>,
   ): (request: FastifyRequest<{ Params: { id?: string } }>, reply: FastifyReply) => Promise<unknown>
@@ -88,7 +91,8 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
         const token = readToken(readField(request.body, 'token'))
         const cookie = token === undefined ? undefined : await sessions.redeem(token)
         if (cookie === undefined) throw new LinkSpent()
-        // A browser has one session; the one it had before ends, whoever's it was.
+        // A browser has one session; its earlier session ends, even if it belongs to another
+        // person.
         const before = cookieOf(request)
         if (before !== undefined) await sessions.end(before)
         reply.header('set-cookie', `${name}=${cookie}; ${attributes}`)
@@ -131,7 +135,9 @@ function readField(body: unknown, name: string): string | undefined {
   return body instanceof URLSearchParams ? (body.get(name) ?? undefined) : undefined
 }
 
-/** RFC 6265 section 5.4. Two cookies of one name are nobody's: one may have been planted. */
+/**
+ * RFC 6265 section 5.4. If two cookies have one name, neither counts: one may have been planted.
+ */
 function readCookie(header: string | undefined, name: string): string | undefined {
   const values = (header ?? '')
     .split(';')

@@ -53,9 +53,9 @@ const actor: Actor = { kind: 'system', id: 'up', name: 'vaultterm up' }
 /**
  * Makes the demo on the first start (tenant, user, key, target, grant), and starts its target.
  *
- * A start that was killed is finished by the next one. Once all is made, nothing is made again that
- * an operator has removed: undefined when the demo's tenant is gone, when the vault is sealed, or
- * when somebody changed the demo's rows in the database.
+ * A start that was killed is finished by the next one. After that, things that an operator removed
+ * are not made again: undefined when the demo's tenant is gone, when the vault is sealed, or when
+ * the demo's rows were changed in the database.
  */
 export async function startDemo(directory: string, deps: BootstrapDeps): Promise<Demo | undefined> {
   try {
@@ -77,12 +77,12 @@ async function startCheckedDemo(directory: string, deps: BootstrapDeps): Promise
     (await tenants.resolve(slug)) ??
     (isMade ? undefined : await tenants.create({ slug, name: 'Acme' }, actor))
   if (tenant === undefined) return undefined
-  // A start that was killed while it made them; nothing to do when they are there.
+  // A start was killed while it made them; there is nothing to do when they exist.
   if (!isMade) await vault.createSshKeys(tenant.id)
   const target = await startTarget(directory, tenant, deps)
   try {
     const moved = isMade && (await hasMoved(tenant, target, deps))
-    // Killed from here on, the next start makes what is missing.
+    // If it is killed from here on, the next start makes the missing parts.
     if (moved) await rm(madePath)
     if (!isMade) await makeUser(directory, tenant, deps)
     if (!isMade || moved) {

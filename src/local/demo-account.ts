@@ -23,7 +23,7 @@ export interface DemoAccount extends Surroundings {
 }
 
 const loginPattern = /^[a-z_][a-z0-9_.-]{0,31}$/i
-/** What sshd's AcceptEnv lets through on Debian, and what a terminal program needs. */
+/** The variables of sshd's AcceptEnv on Debian, and those that a terminal program needs. */
 const acceptedEnvironment = /^(LANG|LC_\w{1,32}|COLORTERM|TZ)$/
 /**
  * Accounts without a password that run no service, in order of preference. Not nobody: the embedded
@@ -33,8 +33,8 @@ const separateNames = ['vaultterm-demo', 'games', 'bin']
 const setpriv = '/usr/bin/setpriv'
 
 /**
- * Chooses the account. As root the shell gets a user of its own, which can neither read the home nor
- * signal or trace the bastion. A plain user cannot start anything as somebody else.
+ * Chooses the account. As root the shell gets a user of its own, which can neither read the home
+ * nor signal or trace the bastion. A plain user cannot start a process as another user.
  *
  * Its files lie outside of the directory, which is private; the directory notes where.
  */
@@ -49,7 +49,7 @@ export function isAcceptedVariable(name: string, value: string): boolean {
   return acceptedEnvironment.test(name) && value.length <= 1024 && !value.includes('\0')
 }
 
-/** The account of this process, with an environment that holds nothing of this process. */
+/** The account of this process, with an environment that has none of this process's variables. */
 function ownAccount(): DemoAccount {
   const { name, directory, loginShell } = accountOfProcess()
   const login = loginPattern.test(name) ? name : 'demo'

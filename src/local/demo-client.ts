@@ -78,7 +78,7 @@ export async function writeClientFiles(
  */
 function sshConfig(directory: string, tenant: string, { host, port }: BastionAddress): string {
   const path = (name: string) => join(directory, name)
-  return `# Made by \`vaultterm up\`, at each start anew.
+  return `# Made by \`vaultterm up\`, again at each start.
 Match originalhost "${tenant}+*" exec "/bin/sh ${inCommand(path('host-block'))} %n"
 Include "${inGlob(path('hosts'))}/*"
 

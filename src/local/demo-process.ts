@@ -28,7 +28,7 @@ export interface DemoProcess {
   readonly done: Promise<Ending>
 }
 
-/** What a process is started with. */
+/** The environment in which a process is started. */
 export interface Surroundings {
   readonly cwd: string
   readonly env: { readonly [name: string]: string }
@@ -101,7 +101,7 @@ export function runOnTerminal(
     inFlight += chunk.length
     if (inFlight > inFlightBytesMax && watch === undefined) {
       pty.pause()
-      // node-pty throws away what is unread 200 ms after the end: read it then, it is not much.
+      // node-pty drops unread output 200 ms after the end: read it then, there is little of it.
       watch = setInterval(() => !group.isAlive() && resume(), 50)
     }
     output.output(chunk, () => {

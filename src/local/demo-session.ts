@@ -11,7 +11,7 @@ import {
 } from './demo-process.ts'
 import { sttyArguments } from './terminal-modes.ts'
 
-interface TerminalWish {
+interface TerminalRequest {
   readonly term: string
   readonly cols: number
   readonly rows: number
@@ -26,7 +26,7 @@ const stderrKind = 1
 /** Serves one session channel of the demo target: RFC 4254 section 6. */
 export function serveSession(channel: Channel, account: DemoAccount, log: Log): void {
   const env: { [name: string]: string } = { ...account.env }
-  let terminal: TerminalWish | undefined
+  let terminal: TerminalRequest | undefined
   let running: DemoProcess | undefined
   let over = false
   /** Input that comes before the process is started. */
@@ -147,7 +147,7 @@ function finish(channel: Channel, ending: Ending): void {
 function withModes(
   file: string,
   args: readonly string[],
-  { modes }: TerminalWish,
+  { modes }: TerminalRequest,
 ): [file: string, args: readonly string[]] {
   const settings = sttyArguments(modes)
   if (settings.length === 0) return [file, args]
@@ -155,7 +155,7 @@ function withModes(
   return ['/bin/sh', ['-c', script, 'sh', settings.join(' '), file, ...args]]
 }
 
-function readTerminal(reader: Reader): TerminalWish {
+function readTerminal(reader: Reader): TerminalRequest {
   const term = reader.text()
   const size = readSize(reader)
   return {

@@ -7,8 +7,8 @@ const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 /**
  * Gives a directory and all below it to a user. Only root can do this.
  *
- * Each name is opened below its open directory and changed by its descriptor, so that no link and no
- * exchanged directory leads to a file elsewhere: the new owner may be at work in there already.
+ * Each name is opened below its open directory and changed by its descriptor, so that no link and
+ * no exchanged directory can lead to a file elsewhere: the new owner may be active there already.
  */
 export async function giveTree(path: string, uid: number): Promise<void> {
   const top = await open(path, flags | constants.O_DIRECTORY)
@@ -29,7 +29,7 @@ async function giveDirectory(directory: FileHandle, path: string, uid: number): 
 
 async function giveEntry(at: string, path: string, uid: number): Promise<void> {
   const file = await open(at, flags).catch((err: NodeJS.ErrnoException) => {
-    // A symbolic link, or a socket: neither can be opened, and lchown follows nothing.
+    // A symbolic link or a socket cannot be opened; lchown does not follow it.
     if (err.code === 'ELOOP' || err.code === 'ENXIO') return undefined
     throw err
   })

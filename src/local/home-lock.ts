@@ -85,7 +85,7 @@ function isDead({ text, holder, ageMs = 0 }: Lock): boolean {
   return holder === undefined ? ageMs > namelessMs : !isAlive(holder)
 }
 
-/** Two processes may find the same dead lock: one of them moves it, and then checks what it moved. */
+/** Two processes may find the same dead lock: one of them moves it, and then checks the moved file. */
 async function takeAway(path: string, dead: string): Promise<void> {
   const aside = `${path}-${process.pid}`
   try {

@@ -25,7 +25,7 @@ export interface HomePaths {
 /** A home that only this process uses until it releases it. */
 export interface Home {
   readonly paths: HomePaths
-  /** Writes the run file, by which commands find this server; release() removes it. */
+  /** Writes the run file, with which commands find this server; release() removes it. */
   announce(facts: RunFacts): Promise<void>
   release(): Promise<void>
 }
@@ -48,9 +48,9 @@ export function homePaths(home: string): HomePaths {
 }
 
 /**
- * Makes the home if it does not exist, and takes it for this process. Waits at most waitMs for a
- * process that has it. Other processes that find it in use report `what`. Throws HomeUnusable,
- * HomeInUse, FileUntrusted.
+ * Makes the home if it does not exist, and takes it for this process. Waits at most waitMs for
+ * another process that has it. Other processes that find it in use report `what`. Throws
+ * HomeUnusable, HomeInUse, FileUntrusted.
  */
 export async function claimHome(
   path: string,

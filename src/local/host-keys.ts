@@ -17,7 +17,8 @@ const usual = 'ssh_host_ed25519_key'
 const others: readonly string[] = ['ssh_host_rsa_key', 'ssh_host_ecdsa_key']
 
 /**
- * The host keys in a directory; an Ed25519 key is made where there is none. No key is ever replaced.
+ * The host keys in a directory; an Ed25519 key is made if there is none. An existing key is never
+ * replaced.
  *
  * A certificate of the operator's own authority lies beside its key, as `NAME-cert.pub`. Throws
  * HostKeyUnusable for a key or certificate that is invalid, or that another user can change or read.
@@ -31,7 +32,7 @@ export async function keepHostKeys(directory: string): Promise<readonly ServerHo
   return [first, ...more.filter((pair) => pair !== undefined)]
 }
 
-/** The same pair with the certificate that lies beside it, if there is one. */
+/** The same pair with the certificate beside it, if there is one. */
 async function certified(pair: ServerHostKey, keyPath: string): Promise<ServerHostKey> {
   const path = `${keyPath}-cert.pub`
   const text = await readKeyFile(path, { public: true })

@@ -1,9 +1,9 @@
 /**
- * A whole installation on one machine: the home that holds its state, the lock on it, and the servers
- * (Postgres, Redis, demo target) that `up` runs for itself. Everything it starts ends with the process
- * that started it, kill -9 included. `serve` keeps its host keys and its name here, and nothing else.
+ * A whole installation on one machine: the home with its state, the lock on it, and the servers
+ * (Postgres, Redis, demo target) that `up` runs for itself. Everything it starts ends with the
+ * process that started it, kill -9 included. `serve` keeps only its host keys and its name here.
  *
- * Nothing is read from a home or run from it that another user than root and ourselves can change.
+ * No file is read from a home or run from it if a user other than root and ourselves can change it.
  */
 
 export { type BootstrapDeps, type Demo, startDemo } from './bootstrap.ts'

@@ -3,8 +3,8 @@ import { hostname } from 'node:os'
 import { readIfThere, writePrivateFile } from './private-file.ts'
 
 /**
- * What this home's process is called among those of the deployment, at every start the same: by it
- * a node finds after a crash the sessions that were its own.
+ * The name of this home's process in the deployment, the same at every start: after a crash a node
+ * finds its own sessions by it.
  */
 export async function keepNodeName(path: string): Promise<string> {
   const kept = (await readIfThere(path))?.trim()

@@ -22,7 +22,7 @@ declare module 'node-pty' {
     readonly env?: { readonly [name: string]: string }
   }
 
-  /** Without an encoding, what is shown comes as bytes. */
+  /** Without an encoding, output comes as bytes. */
   export function spawn(
     file: string,
     args: readonly string[],

@@ -33,7 +33,7 @@ function interrupt(pid: number): void {
   try {
     process.kill(pid, 'SIGINT')
   } catch {
-    // It has ended, or belongs to another user: the next search tells.
+    // It has ended, or belongs to another user: the next search shows which.
   }
 }
 

@@ -9,8 +9,9 @@ import { PostgresServerFailed } from './errors.ts'
 /**
  * How the server programs run here. They refuse to run as root, so root has to look for a way:
  *
- * - `self`: as the current user, who is not root.
- * - `namespace`: in a user namespace that calls us nobody. Files stay ours. Containers may deny it.
+ * - `self`: as the current user, if it is not root.
+ * - `namespace`: in a user namespace in which we are nobody. Files stay ours. Containers may deny
+ *   it.
  * - `nobody`: as the user nobody, who owns the cluster, and who gets a copy of the programs when
  *   they lie where only root may read. The cluster may lie anywhere: it is the working directory
  *   before root is given up, and is only ever named as that.
@@ -34,7 +35,7 @@ export interface Posture {
 export interface PostureSearch {
   /** Where links to the libraries go. */
   readonly directory: string
-  /** The owner of the cluster, where there is one. */
+  /** The owner of the cluster, if there is one. */
   readonly owner: number | undefined
   /** Try this one and no other. */
   readonly only?: Posture['name'] | undefined
@@ -96,8 +97,9 @@ interface Programs {
 }
 
 /**
- * Makes the links by which the libraries find each other: the package leaves them to an install
- * script, which npm may not run. They go in a directory of ours, since node_modules may be read-only.
+ * Makes the links with which the libraries find each other: the package leaves them to an install
+ * script, which npm may not run. They are in our own directory, because node_modules may be
+ * read-only.
  */
 async function installPrograms(native: string, links: string): Promise<Programs> {
   const wanted: unknown = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8'))

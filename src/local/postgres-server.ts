@@ -21,7 +21,7 @@ export interface PostgresLogin {
   readonly database: string
 }
 
-/** A Postgres server of our own: a child process that listens on a unix socket and nowhere else. */
+/** A Postgres server of our own: a child process that listens only on a unix socket. */
 export interface PostgresServer {
   readonly pid: number
   /** The superuser's connection to the database `postgres`. */
@@ -53,7 +53,7 @@ const socketName = '.s.PGSQL.5432'
 /** sun_path holds 108 bytes with the closing zero. */
 const socketPathMax = 107
 const readyMs = 60_000
-/** After a crash the server replays its log before it lets anyone in, and that may take its time. */
+/** After a crash the server replays its log before it accepts connections, which may take long. */
 const recoveryMs = 600_000
 /** Fast, then immediate (the next start replays the log), then by force. */
 const stopSteps: readonly StopStep[] = [
@@ -129,7 +129,7 @@ function flags(socketDirectory: string, { settings }: PostgresServerOptions): st
   const all = {
     listen_addresses: '',
     unix_socket_directories: socketDirectory,
-    // A statement may hold what a log must not.
+    // A statement may have text that must not be in a log.
     log_min_error_statement: 'panic',
     log_error_verbosity: 'terse',
     log_line_prefix: '',
@@ -143,7 +143,7 @@ async function createCluster(
   { directory, superuserPassword, settings }: PostgresServerOptions,
   data: string,
 ): Promise<void> {
-  // Made aside and renamed: a crash on the way leaves nothing that looks like a cluster.
+  // Made aside and renamed: after a crash on the way there is no half-made cluster.
   const draft = join(directory, 'data.new')
   await rm(draft, { recursive: true, force: true })
   await mkdir(draft, { mode: 0o700 })
@@ -229,11 +229,13 @@ async function isMissing(path: string): Promise<boolean> {
   )
 }
 
-/** The socket lies beside the cluster where its path is short enough, and in a directory of /tmp otherwise. */
+/**
+ * The socket is beside the cluster if its path is short enough, otherwise in a directory of /tmp.
+ */
 async function createSocketDirectory(directory: string, posture: Posture): Promise<string> {
   const near = join(directory, 'socket')
   const fits = Buffer.byteLength(join(near, socketName)) <= socketPathMax
-  // Nobody cannot go through a directory of root's, so its socket cannot lie there.
+  // The user nobody cannot enter a directory of root's, so its socket cannot be there.
   if (fits && posture.name !== 'nobody') {
     await keepPrivateDirectory(near)
     return near

@@ -42,7 +42,9 @@ export async function readIfThere(
   }
 }
 
-/** Makes a directory for its owner alone, or takes the existing one if nobody else can change it. */
+/**
+ * Makes a directory for its owner alone, or takes the existing one if no other user can change it.
+ */
 export async function keepPrivateDirectory(path: string): Promise<void> {
   if ((await resolveTrusted(path)) === undefined) {
     await mkdir(path, { recursive: true, mode: 0o700 })
@@ -60,7 +62,9 @@ export async function keepPrivateDirectory(path: string): Promise<void> {
   }
 }
 
-/** Parses the JSON of a private file. The error holds nothing of the text: JSON.parse quotes from it. */
+/**
+ * Parses the JSON of a private file. The error has no part of the text: JSON.parse quotes from it.
+ */
 export function parsePrivateJson(text: string): unknown {
   try {
     return JSON.parse(text)

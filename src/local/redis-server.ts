@@ -13,8 +13,8 @@ import { createScratch, removeScratch } from './scratch.ts'
 import { followLines, goneFrom, isGone, stopProcess } from './server-process.ts'
 
 /**
- * A Redis (or Valkey) server of our own that keeps nothing on disk. It listens on a unix socket in a
- * directory that only we can enter: on a port, another local user could listen first.
+ * A Redis (or Valkey) server of our own that stores nothing on disk. It listens on a unix socket in
+ * a directory that only we can enter: on a port, another local user could listen first.
  */
 export interface RedisServer {
   readonly pid: number
@@ -30,8 +30,8 @@ const readyMs = 10_000
 const socketPathMax = 107
 
 /**
- * Starts a local server when a program for it is installed. Undefined when there is no program, or
- * when it does not start: its content may be lost at any time, and one node can do without.
+ * Starts a local server if its program is installed. Undefined when there is no program, or when it
+ * does not start: its contents may be lost at any time, and one node works without it.
  *
  * The directory is for this server alone; the caller holds the lock on it. Call it from the main
  * thread: the server ends with the thread that started it, kill -9 included.
@@ -112,8 +112,8 @@ async function tryStart(
 }
 
 /**
- * A name of its own for each server: one that ends late removes the socket it made. It lies in the
- * directory where the path is short enough, and in a directory of /tmp otherwise.
+ * A separate name for each server: a server that ends late removes the socket it made. It is in the
+ * directory if the path is short enough, otherwise in a directory of /tmp.
  */
 async function chooseSocket(directory: string): Promise<string> {
   const name = `${randomBytes(6).toString('hex')}.sock`

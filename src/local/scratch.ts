@@ -20,7 +20,7 @@ export const scratchHome = 'home'
 export async function createScratch(directory: string): Promise<string> {
   const base = Buffer.byteLength(tmpdir()) > baseMaxBytes ? '/tmp' : tmpdir()
   const scratch = await mkdtemp(join(base, 'vaultterm-'))
-  // It stands now; on its way there, nobody else may exchange it.
+  // The directory exists now; until here another user must not be able to exchange it.
   await resolveTrusted(scratch)
   const path = join(directory, list)
   await writePrivateFile(path, `${(await readIfThere(path)) ?? ''}${scratch}\n`)
@@ -57,6 +57,6 @@ async function removeLent(path: string): Promise<void> {
     gid,
     timeout: 60_000,
   }).catch(() => undefined)
-  // From here on nobody else can add to it.
+  // From here on no other user can add to it.
   await lchown(path, own, own)
 }

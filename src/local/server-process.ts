@@ -11,7 +11,9 @@ export function isGone(child: ChildProcess): boolean {
   return child.pid === undefined || child.exitCode !== null || child.signalCode !== null
 }
 
-/** Resolves when the process has ended and its output is read; also when it could not be started. */
+/**
+ * Resolves when the process has ended and its output is read; also when it could not be started.
+ */
 export function goneFrom(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     child.once('close', () => resolve())

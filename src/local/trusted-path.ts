@@ -15,8 +15,8 @@ const refuseFile: Refuse = (path, why) => new FileUntrusted(path, why)
  * Refuses a path that another user than root and ourselves can change, or can put something else in
  * the place of: the rule of sshd's StrictModes, for each directory and symbolic link on the way.
  *
- * In a directory with the sticky bit (/tmp) others can add names, and cannot take away ours.
- * Answers the path without symbolic links; undefined when it does not exist, and what exists of it
+ * In a directory with the sticky bit (/tmp) other users can add names, but cannot remove ours.
+ * Returns the path without symbolic links; undefined when it does not exist, and its existing part
  * is trusted.
  */
 export async function resolveTrusted(
@@ -45,7 +45,7 @@ export async function resolveTrusted(
 }
 
 /**
- * Opens a file to read it, once nobody else can have written it: its path is trusted, and so is the
+ * Opens a file to read it, if no other user can have written it: its path is trusted, and so is the
  * file behind the descriptor. A `secret` file must be readable by its owner alone.
  */
 export async function openTrusted(
@@ -93,12 +93,12 @@ async function assertSafe(path: string, facts: Stats, isLast: boolean, refuse: R
   if (facts.uid !== 0 && facts.uid !== own) {
     throw refuse(path, await ownerProblem(path, facts, own, isLast))
   }
-  // The mode of a link means nothing: who can replace it is for its directory to say.
+  // The mode of a link has no meaning: its directory decides who can replace it.
   if (facts.isSymbolicLink() || (facts.mode & 0o022) === 0) return
   if (facts.isDirectory() && (facts.mode & sticky) !== 0 && !isLast) return
   if ((facts.mode & 0o002) === 0 && (await isGroupWithin(facts.gid, [0, own]))) return
   const why = `can be written by others (${await describe(facts)}): run chmod go-w ${quoted(path)}`
-  throw refuse(path, `${why}, after a look at what they may have put there`)
+  throw refuse(path, `${why}, after a check of the files that they may have put there`)
 }
 
 async function ownerProblem(path: string, facts: Stats, own: number, isLast: boolean) {

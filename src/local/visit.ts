@@ -16,7 +16,7 @@ export interface Visit {
   close(): Promise<void>
 }
 
-/** An `up` may be starting, and another command may be at work: each takes seconds. */
+/** An `up` may be starting, or another command may be running: each takes seconds. */
 const waitMs = 60_000
 
 /**

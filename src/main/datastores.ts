@@ -80,10 +80,9 @@ async function startDatabase(
   const database = await startLocalDatabase({ home, migrations, log })
   let stopping = false
   const ended = database.exited.then(() => {
-    if (!stopping)
-      log.error('the embedded Postgres ended: nothing works until you start `up` again')
+    if (!stopping) log.error('the embedded Postgres ended: start `up` again')
   })
-  background(ended, log, 'the word that the embedded Postgres ended')
+  background(ended, log, 'the message that the embedded Postgres ended')
   closing.defer(() => {
     stopping = true
     return database.stop()

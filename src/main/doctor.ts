@@ -114,7 +114,7 @@ async function schema({ database: db }: Opened): Promise<string> {
   }
   if (unknown.length > 0) {
     throw new Wrong(
-      `it holds migrations of a newer version: ${unknown.join(', ')}`,
+      `it has migrations of a newer version: ${unknown.join(', ')}`,
       'upgrade this program',
     )
   }
@@ -164,7 +164,7 @@ async function vault({ vault: store }: Opened): Promise<string> {
 /** How many logs a finding names. */
 const namedMax = 5
 
-/** Compares every log with what was signed of it, and with what this node remembers of that. */
+/** Compares every log with its signed checkpoints, and with the heads that this node remembers. */
 async function auditLogs({ audit, tenants }: Opened): Promise<string> {
   const known = [{ id: systemTenant, slug: 'the platform' }, ...(await tenants.list())]
   const remembered = await audit.remembered()
@@ -178,17 +178,17 @@ async function auditLogs({ audit, tenants }: Opened): Promise<string> {
   if (wrong.length > 0) {
     const more = wrong.length > namedMax ? `, and ${wrong.length - namedMax} more` : ''
     throw new Wrong(
-      `${wrong.length} of ${logs.length} contradict what was signed (${wrong.slice(0, namedMax).join(', ')}${more})`,
+      `${wrong.length} of ${logs.length} contradict their signed heads (${wrong.slice(0, namedMax).join(', ')}${more})`,
       'run `vaultterm audit verify TENANT`, and find out who changed the database',
     )
   }
-  return `${logs.length} continue what was signed; this node remembers the heads of ${remembered.length}`
+  return `${logs.length} continue their signed heads; this node remembers the heads of ${remembered.length}`
 }
 
 /** A node that is gone has its sessions ended by another one within a minute. */
 async function lostNodes({ database: db, run }: Opened): Promise<string> {
   const overdue = await db.system((tx) => listOverdueInstances(tx, overdueMs))
-  if (overdue.length === 0) return 'none has sessions that nobody has ended'
+  if (overdue.length === 0) return 'no lost process has open sessions'
   const names = [...new Set(overdue.map(({ node }) => node))].slice(0, 5).join(', ')
   throw new Wrong(
     `sessions of ${overdue.length} lost processes are still open on record (${names})`,

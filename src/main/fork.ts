@@ -6,7 +6,10 @@ import type { ForkWorker } from '../bastion/index.ts'
 const root = resolve(import.meta.dirname, '../..')
 const program = join(import.meta.dirname, `worker${extname(import.meta.filename)}`)
 
-/** All that a worker gets of our environment: a database's password in it would be in its memory. */
+/**
+ * The only variables of our environment that a worker gets: a database's password in them would be
+ * in its memory.
+ */
 const passedOn = [
   ...['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'NODE_EXTRA_CA_CERTS'],
   // ssh2 reads it when it is loaded.
@@ -24,8 +27,8 @@ export function workersOf(recordings: string): ForkWorker {
   const kept = [recordings, realPath(recordings)]
   const readable = [...parts, ...parts.map(realPath), ...kept]
   const execArgv = [
-    // A relay makes much garbage that is gone at once, most of it buffers outside the heap: a small young
-    // generation frees them soon, where a large one lets them grow old and be searched for.
+    // A relay makes much short-lived garbage, most of it buffers outside the heap. A small young
+    // generation frees them soon; in a large one they would grow old first.
     '--max-semi-space-size=1',
     // SIGUSR1 would open a debugger for every process of the same user.
     '--disable-sigusr1',

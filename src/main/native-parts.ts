@@ -20,7 +20,7 @@ export function checkNativeParts(config: Pick<Config, 'nativeCiphers'>): Finding
   ]
 }
 
-/** The mode of every process that starts with these settings. JavaScript costs time and nothing else. */
+/** The mode of every process that starts with these settings. JavaScript costs only time. */
 function describeCiphers({ nativeCiphers }: Pick<Config, 'nativeCiphers'>): Finding {
   const name = 'ssh ciphers'
   if (usesNativeCiphers()) return { name, ok: true, detail: 'native' }

@@ -12,7 +12,7 @@ export interface Opened extends Product {
   readonly run: {
     readonly portal: string
     readonly admin: string
-    /** What goes into links for people. */
+    /** The base address of links for people. */
     readonly publicUrl: string
     /** Whether a server runs, which the commands that act on live sessions need. */
     readonly live: boolean
@@ -72,7 +72,7 @@ export async function open(what: string, config: Config, log: Log): Promise<Open
   }
 }
 
-/** A command on another machine than the servers' has no home, and remembers nothing. */
+/** A command on a machine other than the servers' has no home, and remembers no heads. */
 async function signedHeadsIn({ home, signedHeads }: HomePaths): Promise<string | undefined> {
   try {
     return (await stat(home)).isDirectory() ? signedHeads : undefined

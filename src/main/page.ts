@@ -47,7 +47,7 @@ Administration:
   ${admin}
 
 Each link signs in once, within 10 minutes; \`vaultterm web-login ${again}\` makes another.
-Everything lies in ${home}: delete it to start over.
+All files are in ${home}: delete it to start over.
 
 `
 }

@@ -16,8 +16,8 @@ const closeMs = 20_000
 
 /**
  * Runs a server until it is told to stop. The first signal lets live sessions end, the second ends
- * them. Resolves with the exit status when all is closed. Rejects with NodeLeaseLost when another process
- * has taken this one's place.
+ * them. Resolves with the exit status when all is closed. Rejects with NodeLeaseLost when another
+ * process has taken this one's lease.
  */
 export async function runUntilStopped(config: Config, log: Log, start: Start): Promise<number> {
   const stop = listenForStop()
@@ -40,7 +40,7 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
     })
     app = await start({ closing, throwIfStopped: () => stop.throwIfRequested() })
     const end = await Promise.race([stop.first, app.lost])
-    // Another process has taken its place: what is open here is already ended on record.
+    // Another process has taken its lease: open sessions are already ended on record.
     if (typeof end !== 'string') throw end
     await drained(app, config, log, stop, end)
   } catch (err) {

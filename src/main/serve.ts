@@ -5,8 +5,8 @@ import { runUntilStopped } from './run.ts'
 import { readyLine, startServing } from './start.ts'
 
 /**
- * Serves in production, on the datastores that the settings name and on no others. The home holds
- * the host keys, which nodes behind one address share, and the name of the node, which they do not.
+ * Serves in production, only on the datastores in the settings. The home has the host keys, which
+ * nodes behind one address share, and the name of the node, which they do not share.
  */
 export async function serve(options: {
   readonly config: Config

@@ -19,8 +19,9 @@ export interface Serving {
 }
 
 /**
- * Opens the product and starts to serve. `up` and `serve` differ in their datastores, and in the work
- * that `up` does in `prepare`, before anybody can connect. Everything opened is closed by `closing`.
+ * Opens the product and starts to serve. `up` and `serve` differ in their datastores, and in the
+ * work that `up` does in `prepare`, before any client can connect. `closing` closes everything that
+ * was opened.
  */
 export async function startServing(options: {
   readonly config: Config

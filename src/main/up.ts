@@ -16,12 +16,13 @@ import { formatPage } from './page.ts'
 import { runUntilStopped } from './run.ts'
 import { readyLine, startServing } from './start.ts'
 
-/** Another command may be at work on the home, for a moment; another `up` stays. */
+/** Another command may use the home for a moment; another `up` stays. */
 const claimMs = 15_000
 
 /**
- * Runs a whole installation on this machine, with its own datastores where the settings name none.
- * Prints its addresses once it accepts connections: as one line for programs, or as a page for people.
+ * Runs a whole installation on this machine, with its own datastores unless the settings name some.
+ * Prints its addresses once it accepts connections: as one line for programs, or as a page for
+ * people.
  */
 export function up(options: {
   readonly config: Config
@@ -60,7 +61,10 @@ export function up(options: {
   })
 }
 
-/** The demo target is a shell on this machine. Its log line is for those who see no page. */
+/**
+ * The demo target is a shell on this machine. The log line is for operators who do not see the
+ * page.
+ */
 function warnOfDemo({ shellUser, target, slug }: Demo, config: Config, log: Log): void {
   const remedy = `vaultterm target remove ${slug} ${target}`
   const reachable = !isLoopback(config.ssh)
@@ -77,7 +81,7 @@ function warnOfDemo({ shellUser, target, slug }: Demo, config: Config, log: Log)
   }
 }
 
-/** People who try it on this machine must not lock themselves out. */
+/** Users who try it on this machine must not lock themselves out. */
 function exemptThisMachine(config: Config): Config {
   const { limits } = config
   const exempt = limits.penalties.exempt ?? ['127.0.0.0/8', '::1']

@@ -8,7 +8,7 @@ export function formatTime(at: string): Html {
 
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 
-/** Null: nobody knows. */
+/** Null: unknown. */
 export function formatBytes(bytes: number | null): string {
   if (bytes === null) return 'unknown'
   const power = bytes < 1024 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1)
@@ -16,7 +16,7 @@ export function formatBytes(bytes: number | null): string {
   return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[power]}`
 }
 
-/** Of a live session, so far. Of one that ended nobody knows when, unknown. */
+/** For a live session, the time so far. For an ended session without a known end, unknown. */
 export function formatDuration({
   startedAt,
   endedAt,

@@ -1,3 +1,3 @@
-/** The product listener: health, metrics, the API, and the pages of people who are signed in. */
+/** The product listener: health, metrics, the API, and the pages for signed-in users. */
 
 export { createPortal, type PortalDeps } from './portal.ts'

@@ -43,7 +43,7 @@ const session = {
     endedAt: {
       type: ['string', 'null'],
       format: 'date-time',
-      description: 'null of a live session; of another one: nobody knows when it ended',
+      description: 'null for a live session; for an ended one: the time of its end is unknown',
     },
     exitStatus: nullable('integer'),
     exitSignal: nullable('string'),
@@ -57,7 +57,7 @@ const session = {
     recordingIntact: {
       type: ['boolean', 'null'],
       description:
-        'false: the recording was changed while it grew; null: nothing was witnessed of it',
+        'false: the recording was changed while it grew; null: there is no witness of it',
     },
     live: { type: 'boolean' },
     source: { type: 'string' },
@@ -92,7 +92,7 @@ export const openapi = {
         security: [],
         responses: {
           200: { description: 'Ready for people' },
-          503: { description: 'Something that is needed is not well' },
+          503: { description: 'A required service does not work' },
         },
       },
     },

@@ -19,16 +19,16 @@ import { addSessionRoutes, type SessionRoutesDeps } from './session-routes.ts'
 export interface PortalDeps extends SessionRoutesDeps {
   readonly auth: Pick<Auth, 'web'>
   readonly metrics: Metrics
-  /** What `/metrics` prints: the figures of every process. */
+  /** The output of `/metrics`: the metrics of every process. */
   readonly page: MetricsPage
   readonly log: Log
-  /** What people type into a browser; undefined where that is the listener itself. */
+  /** The address that people type into a browser; undefined if it is the listener itself. */
   readonly publicUrl: string | undefined
-  /** What must be well for this process to be sent people. */
+  /** The checks that must pass before people are sent to this process. */
   readonly checks: { readonly [name: string]: Check }
 }
 
-/** The product listener: health, metrics, the API, and the pages of people who are signed in. */
+/** The product listener: health, metrics, the API, and the pages for signed-in users. */
 export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   const { auth, metrics, page, log, publicUrl, checks } = deps
   const app = createHttp({ listener: 'portal', publicUrl, log, metrics })
@@ -57,7 +57,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   return app
 }
 
-/** The files that anybody may have: our few, and the player's modules as they are published. */
+/** The public files: our own, and the player's modules as they are published. */
 async function assets(): Promise<readonly Asset[]> {
   const web = new URL('../../web/', import.meta.url)
   const player = new URL('./', import.meta.resolve('asciinema-player'))

@@ -4,7 +4,7 @@ import { type Html, html, page } from '../http/index.ts'
 import { formatBytes, formatDuration, formatTime } from './format.ts'
 import { formatEnd } from './sessions-page.ts'
 
-/** One session, with its recording where there is one. */
+/** One session, with its recording if there is one. */
 export function sessionPage(person: WebIdentity, session: Session): Html {
   const recording = `/api/v1/sessions/${session.id}/recording.cast`
   return page({
@@ -26,7 +26,7 @@ ${session.command === undefined ? undefined : html`<pre><code>${session.command}
 <div><dt>Session</dt><dd><code>${session.id}</code></dd></div>
 </dl>
 ${session.recordingIntact === false ? altered : undefined}
-${session.recording ? player(recording) : html`<p class="quiet">This session showed nothing, so there is no recording.</p>`}`,
+${session.recording ? player(recording) : html`<p class="quiet">This session had no output, so there is no recording.</p>`}`,
   })
 }
 

@@ -33,8 +33,8 @@ export function addSessionRoutes(
   const list = (person: WebIdentity) => access.sessionsFor(person, { limit: sessionsMax })
 
   /**
-   * The act is the route's right, and the handler runs only where it is allowed. A session that the
-   * person may not see, another tenant's session and none at all get the same answer.
+   * The act is the route's right, and the handler runs only if it is allowed. A session that the
+   * person may not see, one of another tenant, and one that does not exist get the same answer.
    */
   function addSession(path: string, act: Act, answer: Answer): void {
     const handler = signIn.guarded(async (person, request, reply) => {

@@ -1,9 +1,12 @@
 import pg from 'pg'
 import type { Secret } from '../secret.ts'
 
-/** Statements of whoever runs the server, on one connection, outside any tenant and any role of ours. */
+/**
+ * Statements of the server's administrator, on one connection, outside any tenant and any role of
+ * ours.
+ */
 export interface Administration {
-  /** Values go by $1 in statements, and by literal() where a statement takes none. */
+  /** Values go by $1 in statements, and by literal() in statements that allow no parameters. */
   many<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
   literal(text: string): string
 }
@@ -11,8 +14,8 @@ export interface Administration {
 const connectMs = 10_000
 
 /**
- * Runs work on a connection of its own, which is closed after. What the server or the transport says
- * is thrown as it is, with its code. For those who set a server up; nothing that serves needs it.
+ * Runs work on its own connection, which is closed after it. Errors of the server or the transport
+ * are thrown unchanged, with their code. For set-up only; no serving code needs it.
  */
 export async function administer<T>(
   url: Secret<string>,
@@ -23,7 +26,7 @@ export async function administer<T>(
     application_name: 'vaultterm administration',
     connectionTimeoutMillis: connectMs,
   })
-  // A connection that breaks is told by the statement that was waiting on it.
+  // The statement that was waiting on a broken connection gets its error.
   client.on('error', () => {})
   try {
     await client.connect()

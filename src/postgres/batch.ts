@@ -9,7 +9,7 @@ export interface Statement {
   readonly name: string | undefined
 }
 
-/** What pg tells a query of its answer, as it comes. Its types leave these out. */
+/** The parts of an answer that pg passes to a query as they come. Its types leave these out. */
 declare module 'pg' {
   interface Query {
     readonly name: string | undefined
@@ -33,17 +33,17 @@ class Part extends pg.Query {
 }
 
 /**
- * Statements that go to the server in one message, with one Sync behind them: when one fails, the
- * server passes over all that stand behind it. (PostgreSQL's documentation, 54.2.4: Pipelining.)
+ * Statements that go to the server in one message, with one Sync at the end: when one fails, the
+ * server skips all after it. (PostgreSQL's documentation, 54.2.4: Pipelining.)
  *
- * It is what pg calls a Submittable: `client.query(batch)` sends it.
+ * It is a Submittable of pg: `client.query(batch)` sends it.
  */
 export class Batch implements pg.Submittable {
-  /** Their answers, in order. What stands behind a statement that failed fails with its error. */
+  /** Their answers, in order. Statements after a failed one fail with its error. */
   readonly answers: readonly Promise<pg.QueryResult>[]
   /** Milliseconds until the whole is given up. */
   readonly query_timeout: number | undefined
-  /** What pg wraps to stop that time. */
+  /** pg wraps this to stop that timer. */
   callback: (err?: unknown) => void = () => {}
   readonly #parts: readonly Part[]
   readonly #rejects: readonly ((err: unknown) => void)[]
@@ -60,7 +60,7 @@ export class Batch implements pg.Submittable {
     const rejects: ((err: unknown) => void)[] = []
     this.answers = statements.map(({ text, values, name }) => {
       const { promise, resolve, reject } = Promise.withResolvers<pg.QueryResult>()
-      // Whoever waits for one hears of it; the others must not end the process.
+      // A waiting caller gets the error; other promises must not end the process.
       promise.catch(() => {})
       const config = {
         text,
@@ -92,7 +92,7 @@ export class Batch implements pg.Submittable {
       for (const part of this.#parts) {
         const refused: unknown = part.submit(connection)
         if (refused === undefined || refused === null) continue
-        // Nothing of it was sent, and nothing that stands behind it will be.
+        // No part of it was sent, and no statement after it will be.
         this.#fail(refused, connection)
         break
       }
@@ -136,7 +136,7 @@ export class Batch implements pg.Submittable {
     this.#settle(connection)
     const { submittedNamedStatements } = connection as unknown as Named
     for (const { name } of this.#parts.slice(at)) {
-      // The server has passed over it: it is to be parsed when it is next needed.
+      // The server has skipped it: it is parsed at its next use.
       if (name !== undefined) delete submittedNamedStatements[name]
     }
     for (const reject of this.#rejects.slice(at)) reject(err)

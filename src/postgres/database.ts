@@ -24,8 +24,8 @@ export type { PoolLimits } from './pool.ts'
 
 export interface Database {
   /**
-   * Runs work in a read-only transaction that sees one tenant's rows. Each statement sees what is
-   * committed when it begins; with snapshot, all of them see what was when the first began.
+   * Runs work in a read-only transaction that sees one tenant's rows. Each statement sees the state
+   * at its own start; with snapshot, all of them see the state at the start of the first.
    */
   read<T>(
     tenant: TenantId,
@@ -33,11 +33,11 @@ export interface Database {
     options?: { readonly snapshot?: boolean },
   ): Promise<T>
   /**
-   * Runs work in a transaction of one tenant; its effects are durable once this returns, and none
-   * remain when it throws (with DatabaseUnavailable from the commit itself: unknown).
+   * Runs work in a transaction of one tenant. Its effects are durable once this returns, and none
+   * remain when it throws. (With DatabaseUnavailable from the commit itself: unknown.)
    *
-   * With retry, work that lost a deadlock or a serialization race is run again, at most three
-   * times in all: it must then do nothing but use tx.
+   * With retry, work that lost a deadlock or a serialization race is run again, at most three times
+   * in all: then it must do nothing except through tx.
    */
   write<T>(
     tenant: TenantId,
@@ -45,17 +45,17 @@ export interface Database {
     options?: { readonly retry?: boolean },
   ): Promise<T>
   /**
-   * Runs work with no tenant, in the role that may look across them: vaultterm_system for
-   * vaultterm_app; for vaultterm_bastion only vaultterm_directory, which can find tenants and do
-   * nothing else. Few callers should need it.
+   * Runs work with no tenant, in a role that sees rows of all tenants: vaultterm_system for
+   * vaultterm_app; for vaultterm_bastion only vaultterm_directory, which can only find tenants. Few
+   * callers should need it.
    */
   system<T>(work: (tx: WriteTx) => Promise<T>): Promise<T>
   /** Resolves when the database answers and can be written. */
   ping(): Promise<void>
   /**
    * Calls back for each notification on a channel. A payload of undefined means that some may have
-   * been missed while the connection was lost: look at the tables. Rejects when the first
-   * connection fails; afterwards it reconnects by itself until closed.
+   * been missed while the connection was lost: read the tables. Rejects when the first connection
+   * fails; later it reconnects by itself until closed.
    */
   listen(channel: string, onPayload: OnPayload): Promise<Listening>
   /** Waits for running transactions, then closes every connection. */
@@ -84,7 +84,10 @@ export function openDatabase(options: {
   readonly metrics: Metrics
   readonly poolMax?: number
   readonly limits?: Partial<PoolLimits>
-  /** Of a process that serves: what it writes is that instance's, and is refused once it has lost its lease. */
+  /**
+   * For a process that serves: its writes belong to that instance, and are refused after it has
+   * lost its lease.
+   */
   readonly instance?: InstanceId
 }): Database {
   return new PooledDatabase(options)
@@ -96,7 +99,7 @@ class PooledDatabase implements Database {
   readonly #limits: PoolLimits
   readonly #listener: Listener
   readonly #metrics: DatabaseMetrics
-  /** A tenant whose transactions wait for its log leaves connections for other tenants. */
+  /** Transactions of a tenant that wait for its log leave connections for other tenants. */
   readonly #turns: Turns
   readonly #heardAtMs = new WeakMap<pg.PoolClient, number>()
 
@@ -187,16 +190,16 @@ class PooledDatabase implements Database {
   ): Promise<T> {
     using _turn = await this.#takeTurn(tenant)
     const client = await this.#connect()
-    // The pool listens to idle connections only, and an error that nobody listens to ends the
-    // process. Here the statement that runs, or the next one, fails with it.
+    // The pool listens only to idle connections, and an error without a listener ends the process.
+    // Here the running statement, or the next one, fails with it.
     client.on('error', ignore)
     const stop = this.#metrics.transactionSeconds.startTimer({ role: this.#role, kind })
     const tx = new Transaction(client, kind !== 'read', answerMs(this.#limits))
     let clean = false
     try {
       tx.begin(begin)
-      // A server that stands still must be noticed within the time a login may wait; one that has
-      // answered here a moment ago is not asked whether it does.
+      // A server that stands still must be noticed within the time a login may wait; a server that
+      // has just answered is not asked again.
       const silentMs = performance.now() - (this.#heardAtMs.get(client) ?? -Infinity)
       if (silentMs > aliveMs) await tx.started(this.#limits.waitMs)
       const result = await work(tx.tx)
@@ -208,7 +211,7 @@ class PooledDatabase implements Database {
       throw err
     } finally {
       if (clean && tx.heard) this.#heardAtMs.set(client, performance.now())
-      // A connection of which the state is not known is destroyed, never shared.
+      // A connection in an unknown state is destroyed, never shared.
       client.release(!clean)
       client.off('error', ignore)
       stop()

@@ -2,8 +2,8 @@ import pg from 'pg'
 import { CodedError } from '../errors.ts'
 
 /**
- * The database did not answer, not in time, or not as one that can be written. Whether a
- * transaction that was being committed took hold is then unknown.
+ * The database did not answer, not in time, or is read-only. Whether a transaction that was being
+ * committed succeeded is then unknown.
  */
 export class DatabaseUnavailable extends CodedError {
   readonly kind = 'unavailable'
@@ -15,8 +15,8 @@ export class DatabaseUnavailable extends CodedError {
 }
 
 /**
- * Another process has ended this process's instance: it held its lease no longer. It must not serve,
- * and the database writes nothing of it into a log.
+ * This process lost its lease, and another process has ended its instance. It must not serve, and
+ * the database refuses its writes to logs.
  */
 export class NodeLeaseLost extends CodedError {
   readonly kind = 'unavailable'
@@ -56,11 +56,13 @@ export class SchemaAhead extends CodedError {
   readonly code = 'ERR_SCHEMA_AHEAD'
 
   constructor(unknown: readonly string[]) {
-    super(`the database has ${unknown.join(', ')}, which this version cannot work with: upgrade it`)
+    super(
+      `the database has ${unknown.join(', ')}, and this version does not know it: upgrade VaultTerm`,
+    )
   }
 }
 
-/** A migration file is no longer what was applied under its name. */
+/** A migration file differs from the one that was applied under its name. */
 export class MigrationEdited extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_SCHEMA_EDITED'
@@ -104,11 +106,14 @@ export function isRetryable(err: unknown): boolean {
 /** The function node_require_lease of the migrations raises it. */
 const leaseLost = 'VT018'
 
-/** An outage becomes DatabaseUnavailable; what the statement itself did wrong stays as it is. */
+/**
+ * An outage becomes DatabaseUnavailable; an error of the statement itself is returned unchanged.
+ */
 export function translate(err: unknown, writing: boolean): unknown {
-  // A value of the server's that ours cannot hold: the connection is as good as before.
+  // The server sent a value that our types cannot hold; the connection itself still works.
   if (err instanceof RangeError) return err
-  // What has no SQLSTATE did not come from the server: the connection broke or a time ran out.
+  // An error without an SQLSTATE did not come from the server: the connection broke or a time ran
+  // out.
   if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)
   if (err.code === leaseLost) return new NodeLeaseLost(err)
   const reason = outage(err.code ?? '', writing)
@@ -116,8 +121,8 @@ export function translate(err: unknown, writing: boolean): unknown {
 }
 
 /**
- * Statements that a connection has prepared, and that are no longer what they were: the schema has
- * changed under them (`cached plan must not change result type`), or somebody has dropped them.
+ * Prepared statements of a connection that no longer work: the schema has changed under them
+ * (`cached plan must not change result type`), or they were dropped.
  */
 const lostStatements = ['0A000', '26000', '42P05']
 
@@ -139,8 +144,8 @@ function outage(sqlState: string, writing: boolean): string | undefined {
   return undefined
 }
 
-/** Of a failure below SQL only the code is told: messages may hold parts of the URL. */
+/** For a failure below SQL only the code is shown: messages may have parts of the URL. */
 export function transportReason(err: unknown): string {
   if (err instanceof Error && 'code' in err && typeof err.code === 'string') return err.code
-  return 'the connection ended or did not come about in time'
+  return 'the connection ended, or was not made in time'
 }

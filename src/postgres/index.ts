@@ -1,9 +1,9 @@
 /**
- * The ground under everything that must not be lost: Postgres, one pool for each role.
+ * The storage of all data that must not be lost: Postgres, one pool for each role.
  *
- * The tenant is in the transaction and the transaction is in the signature: nothing reaches a
- * tenant's row without that tenant's setting, and row security, not the caller, holds it. A pool
- * whose role could get around row security does not open.
+ * The tenant is in the transaction and the transaction is in the signature. So no code reaches a
+ * tenant's row without that tenant's setting, and row security enforces it, not the caller. A pool
+ * whose role could bypass row security does not open.
  */
 
 export { type Administration, administer } from './administration.ts'

@@ -18,8 +18,8 @@ const backoffMaxMs = 5000
  * One connection of its own for every channel that is listened to: LISTEN belongs to a connection,
  * and one of the pool comes and goes.
  *
- * When it is lost, it reconnects with growing pauses, listens to every channel again, and only
- * then tells each listener that it may have missed something.
+ * When the connection is lost, it reconnects with growing pauses, listens to every channel again,
+ * and only then tells each listener that it may have missed notifications.
  */
 export class Listener {
   readonly #config: pg.ClientConfig
@@ -54,7 +54,7 @@ export class Listener {
         listeners.delete(subscriber)
         if (listeners.size > 0) return
         this.#listeners.delete(channel)
-        // A lost connection listens to nothing.
+        // A lost connection receives no notifications.
         await this.#client?.query(`unlisten ${channel}`).catch(() => {})
       },
     }
@@ -70,7 +70,7 @@ export class Listener {
     await client?.end().catch(() => {})
   }
 
-  /** One dial at a time, whoever asks for it. */
+  /** One dial at a time, for all callers. */
   #dial(): Promise<pg.Client> {
     this.#connecting ??= this.#connect()
     return this.#connecting

@@ -7,7 +7,7 @@ export interface DatabaseMetrics {
   readonly transactionSeconds: Histogram<'role' | 'kind'>
 }
 
-/** The pools of a process share one set of metrics, told apart by role. */
+/** The pools of a process share one set of metrics, with the role as label. */
 export function databaseMetrics(registry: Metrics): DatabaseMetrics {
   const known = sets.get(registry)
   if (known !== undefined) return known

@@ -6,7 +6,7 @@ import { type MigrationFile, readMigrations } from './migration-file.ts'
 import { connectReason } from './pool.ts'
 import { type AppliedMigration, compareSchema } from './schema.ts'
 
-/** Any number that nothing else in a database locks on. */
+/** Any number that no other lock in the database uses. */
 const lockKey = 7_236_105_418
 
 /** How long one starting node waits for another that is migrating. */
@@ -32,7 +32,7 @@ export async function migrate({
     connectionTimeoutMillis: 5000,
     keepAlive: true,
   })
-  // A connection that breaks is told by the statement that was waiting on it.
+  // The statement that was waiting on a broken connection gets its error.
   client.on('error', () => {})
   try {
     await client.connect()
@@ -49,7 +49,7 @@ export async function migrate({
 }
 
 async function migrateOn(client: pg.Client, files: readonly MigrationFile[], log: Log) {
-  // The lock goes with the connection, whatever becomes of this process.
+  // The lock ends with the connection, even if this process dies.
   await client.query(`set lock_timeout = ${lockWaitMs}`)
   await client.query('select pg_advisory_lock($1)', [lockKey])
   const before = await readApplied(client)

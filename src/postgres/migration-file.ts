@@ -8,7 +8,7 @@ export interface MigrationFile {
   readonly name: string
   readonly sql: string
   readonly checksum: string
-  /** Programs that do not know this step cannot work with what it leaves. */
+  /** Programs that do not know this step cannot work with the schema after it. */
   readonly breaking: boolean
 }
 

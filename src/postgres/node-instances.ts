@@ -14,10 +14,11 @@ export interface EndedInstance {
 const instancesMax = 1000
 
 /**
- * Ends those that have not renewed their lease in time; from here on the database refuses what they write.
+ * Ends instances that have not renewed their lease in time; from now on the database refuses their
+ * writes.
  *
- * An instance never ends itself, and ends nobody while its own lease has run out: where the database was
- * away, or its clock was set, all leases have run out at once, and the first one to look would end all.
+ * An instance never ends itself, and ends no other while its own lease has run out. After a database outage
+ * or a step of its clock, all leases have run out at once, and the first instance to look would end all.
  */
 export function endExpiredInstances(tx: WriteTx, own: InstanceId): Promise<EndedInstance[]> {
   return tx.many(
@@ -31,8 +32,8 @@ export function endExpiredInstances(tx: WriteTx, own: InstanceId): Promise<Ended
 }
 
 /**
- * The ended instances whose sessions this one is to end: those that it has claimed, and those that no
- * instance with a lease has. One instance at a time mends a recording.
+ * The ended instances whose sessions this one has to end: those that it has claimed, and those that
+ * no instance with a lease has. Only one instance at a time repairs a recording.
  */
 export function claimEndedInstances(tx: WriteTx, own: InstanceId): Promise<EndedInstance[]> {
   return tx.many(
@@ -52,7 +53,10 @@ export function claimEndedInstances(tx: WriteTx, own: InstanceId): Promise<Ended
 /** A transaction that began before the instance ended may commit a session this much later. */
 const lateCommit = "interval '2 minutes'"
 
-/** Nothing is left to be ended of it. Does nothing while a late transaction of its own may still commit. */
+/**
+ * All its sessions are ended. Does nothing while a late transaction of the instance may still
+ * commit.
+ */
 export function settleInstance(tx: WriteTx, id: InstanceId): Promise<number> {
   return tx.run(
     `update node_instance set settled_at = clock_timestamp()
@@ -61,7 +65,10 @@ export function settleInstance(tx: WriteTx, id: InstanceId): Promise<number> {
   )
 }
 
-/** Instances that ended, or whose lease ran out, some time ago, and whose sessions are still open on record. */
+/**
+ * Instances that ended, or lost their lease, some time ago, and whose sessions are still open on
+ * record.
+ */
 export function listOverdueInstances(
   tx: ReadTx,
   overdueMs: number,

@@ -10,27 +10,33 @@ import type { InstanceId } from './instance-id.ts'
 /**
  * The right of this process to serve.
  *
- * The process renews it by the database's clock. Once it has run out, another process may take it, and
- * ends on record the sessions that this one had. So this process stops before that moment: it counts
- * from before it sent the last renewal that was answered, by a clock that nobody can set and that runs
- * on while the machine sleeps.
+ * The process renews it by the database's clock. After it has run out, another process may take it,
+ * and ends the sessions of this one on record. So this process stops before that moment. It counts
+ * from before it sent the last renewal that was answered, by a clock that cannot be set and that
+ * runs on while the machine sleeps.
  */
 export interface NodeLease {
   /** The name that people read: two processes may have the same. */
   readonly node: string
   readonly instance: InstanceId
   /**
-   * By bootClockMs(), the moment from which nothing may be served; it moves on with each renewal. What
-   * ends sessions in good order then has until stopAtMs.
+   * By bootClockMs(), the moment from which this process must not serve; it moves on with each
+   * renewal. Sessions then have until stopAtMs to end cleanly.
    */
   readonly serveUntilMs: number
   /** By bootClockMs(), the moment at which every session must have ended. */
   readonly stopAtMs: number
-  /** Called each time that serveUntilMs passes. The lease may still come back, when nobody took it. */
+  /**
+   * Called each time that serveUntilMs passes. The lease may still be renewed if no other process
+   * took it.
+   */
   onLapse(listener: () => void): void
   /** Resolves when another process has taken it: it never comes back. */
   readonly lost: Promise<NodeLeaseLost>
-  /** Gives it up, so that others need not wait until it has run out. Call it when nothing is served. */
+  /**
+   * Releases the lease, so that others need not wait until it runs out. Call it after serving has
+   * stopped.
+   */
   release(): Promise<void>
 }
 

@@ -1,4 +1,4 @@
 declare module 'pg/lib/utils.js' {
-  /** As the wire has it. Throws for what has no such form. */
+  /** The value in wire format. Throws if it has none. */
   export function prepareValue(value: unknown): Buffer | string | null
 }

@@ -8,7 +8,7 @@ import { types } from './value-types.ts'
 export interface PoolLimits {
   /** Connections to the server. */
   readonly connectionsMax: number
-  /** For a connection to come about, or for one of the pool to become free. */
+  /** The time to make a connection, or to wait for a free one of the pool. */
   readonly waitMs: number
   /** Transactions waiting for a connection; one more is refused at once. */
   readonly waitingMax: number
@@ -35,7 +35,7 @@ export function answerMs(limits: PoolLimits): number {
   return limits.statementMs + serverGraceMs
 }
 
-/** What every connection has in common, pooled or not. */
+/** The settings of every connection, pooled or not. */
 export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.ClientConfig {
   return {
     connectionString: url.reveal(),
@@ -48,7 +48,7 @@ export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.Cl
   }
 }
 
-/** A pool whose every connection has taken on the role and proved that row security binds it. */
+/** A pool whose every connection uses the role and has proved that row security applies to it. */
 export function openPool(
   url: Secret<string>,
   role: string,
@@ -91,15 +91,16 @@ async function takeOnRole(
     if (!(err instanceof pg.DatabaseError)) throw err
     throw new DatabaseRoleWrong(
       role,
-      `cannot be taken on (${err.code}): run \`vaultterm migrate\``,
+      `cannot be used (${err.code}): run \`vaultterm migrate\``,
       err,
     )
   }
   const { rows } = await client.query<Standing>(standing, [acrossTenants])
   const [found] = rows
-  if (found?.name !== role) throw new DatabaseRoleWrong(role, 'was not taken on')
+  if (found?.name !== role) throw new DatabaseRoleWrong(role, 'was not set')
   if (found.privileged) throw new DatabaseRoleWrong(role, 'is a superuser or bypasses row security')
-  if (found.owns) throw new DatabaseRoleWrong(role, 'is, or is a member of, an owner of tables')
+  if (found.owns)
+    throw new DatabaseRoleWrong(role, 'owns tables, or is a member of a role that does')
   if (!found.mayLookAcross) {
     throw new DatabaseRoleWrong(acrossTenants, 'is not granted to the login')
   }

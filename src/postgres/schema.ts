@@ -2,7 +2,7 @@ import type { Database } from './database.ts'
 import { SchemaAhead, SchemaBehind } from './errors.ts'
 import { type MigrationFile, readMigrations } from './migration-file.ts'
 
-/** What a database's schema is, seen from this program. */
+/** The state of a database's schema, compared with this program. */
 export interface SchemaState {
   readonly state: 'current' | 'behind' | 'ahead'
   /** The last migration applied; undefined before the first. */
@@ -30,7 +30,7 @@ export async function schemaState(database: Database, directory: string): Promis
   return compareSchema(files, applied)
 }
 
-/** Throws SchemaBehind or SchemaAhead unless this program can work with the database as it is. */
+/** Throws SchemaBehind or SchemaAhead unless this program can work with the database. */
 export async function requireSchema(database: Database, directory: string): Promise<SchemaState> {
   const found = await schemaState(database, directory)
   if (found.state === 'behind') throw new SchemaBehind(found.missing)

@@ -2,9 +2,9 @@ const namesMax = 500
 const names = new Map<string, string>()
 
 /**
- * The name under which a connection keeps a statement: it is parsed and planned there once, which is
- * most of what a short one costs the server. Texts are few and fixed; should some be made up as they
- * go, those beyond the first hundreds have no name, and cost what they cost.
+ * The name under which a connection keeps a statement. The statement is parsed and planned there
+ * once, which is most of the server's cost of a short one. Texts are few and fixed; if some are
+ * made at run time, texts beyond the first hundreds have no name, and cost the full price.
  */
 export function statementName(text: string): string | undefined {
   const known = names.get(text)

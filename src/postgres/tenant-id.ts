@@ -13,10 +13,10 @@ export function isTenantId(text: string): text is TenantId {
 }
 
 /**
- * Owns what belongs to the platform and to no customer: its audit log, its checkpoint key.
+ * Owns the platform's own data, which belongs to no customer: its audit log, its checkpoint key.
  *
- * It has a row, so that everything that belongs to somebody does; the roles that find tenants by
- * name do not see it.
+ * It has a row, so that all owned data has an owner; the roles that find tenants by name do not see
+ * it.
  */
 export const systemTenant: TenantId = nil()
 

@@ -8,12 +8,12 @@ import { types } from './value-types.ts'
 export interface ReadTx {
   /** Exactly one row; anything else is a bug. */
   one<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row>
-  /** One row or none. */
+  /** One row, or undefined. */
   maybe<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row | undefined>
   many<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
   /**
-   * The same transaction, which ends with what is asked here: that and the end go to the server
-   * together. Nothing of it can be undone by an error that is thrown later.
+   * The same transaction, which ends with the statements of this turn: they and the end go to the
+   * server together. An error that is thrown later cannot undo them.
    */
   last(): ReadTx
 }
@@ -35,7 +35,7 @@ interface Waiting extends Statement {
 
 type Ask = (text: string, values: readonly unknown[]) => Promise<pg.QueryResult>
 
-/** What can be asked of a transaction. */
+/** The statements that work may run on a transaction. */
 class Asking implements WriteTx {
   readonly #ask: Ask
   readonly #last: () => WriteTx
@@ -79,19 +79,19 @@ const patienceMax = 2
 /**
  * One transaction on one connection, until it is ended.
  *
- * What is asked in one turn of the event loop, without waiting for answers in between, goes to the
- * server together, and so does the start with what is asked first. Where one statement fails, none
- * behind it is run, now or later: not even behind a `begin`, where each would be a transaction of its
- * own, of no tenant.
+ * Statements of one turn of the event loop, without waiting for answers in between, go to the
+ * server together, and so does the start with the first ones. If one statement fails, none after it
+ * runs, now or later. A later `begin` would not help: each statement after it would be a
+ * transaction of its own, without a tenant.
  */
 export class Transaction {
-  /** What work may ask. */
+  /** The handle that work gets. */
   readonly tx: WriteTx
   readonly #client: pg.ClientBase
   readonly #writing: boolean
-  /** How long the answer to one statement may take; undefined for what the connection says. */
+  /** The time limit for the answer to one statement; undefined: the connection's own. */
   readonly #answerMs: number | undefined
-  /** What is to be run before anything else. */
+  /** Statements that run before all others. */
   #start: readonly Statement[] | undefined
   #waiting: Waiting[] = []
   #sending: Promise<void> | undefined
@@ -130,19 +130,21 @@ export class Transaction {
     return this.#heard
   }
 
-  /** Starts the transaction, with what is first asked of it: nothing is sent before. */
+  /** Starts the transaction with the first statements; nothing is sent before. */
   begin(statements: readonly Begin[]): void {
     this.#start = statements.map(([text, ...values]) => statementOf(text, values))
   }
 
-  /** Starts it now. Rejects when that takes longer: it cannot be used then, nor its connection. */
+  /**
+   * Starts it now. Rejects when that takes longer: then neither it nor its connection can be used.
+   */
   async started(timeoutMs: number): Promise<void> {
     this.#sending = this.#sendTogether([], timeoutMs).then(() => this.#send())
     await this.#sending
     if (this.#failure !== undefined) throw this.#failure
   }
 
-  /** Waits for statements that nobody awaited, refuses further ones, and commits what was done. */
+  /** Waits for statements that were not awaited, refuses further ones, and commits. */
   async commit(): Promise<void> {
     await this.#end()
     if (this.#failure !== undefined && !this.#isCommitSent) {
@@ -155,12 +157,12 @@ export class Transaction {
     if (command !== 'COMMIT') throw new Error('work went on after a statement failed')
   }
 
-  /** The same, undoing it. False when the connection must not be used again. */
+  /** The same with a rollback. False when the connection must not be used again. */
   async rollback(): Promise<boolean> {
     if (!this.#isCommitSent) this.#commit = undefined
     await this.#end()
     if (this.#broken) return false
-    // It has not begun, or Postgres has undone it by itself.
+    // It has not begun, or Postgres has already rolled it back.
     if (this.#start !== undefined || this.#isOver) return true
     const rollback = newWaiting('rollback')
     await this.#sendTogether([rollback])
@@ -171,7 +173,7 @@ export class Transaction {
   }
 
   async #end(): Promise<void> {
-    // A statement sent later would run in whatever transaction, of whatever tenant, comes next.
+    // A statement sent later would run in the next transaction, possibly of another tenant.
     this.#ended = true
     await this.#sending
   }
@@ -186,7 +188,7 @@ export class Transaction {
   }
 
   #schedule(): void {
-    // What else is asked in this turn goes along.
+    // Other statements of this turn go with it.
     this.#sending ??= Promise.resolve().then(() => this.#send())
   }
 
@@ -233,7 +235,7 @@ export class Transaction {
     }
   }
 
-  /** Undefined when nothing was sent: something has failed before, or has a value that cannot be sent. */
+  /** Undefined when nothing was sent: an earlier statement failed, or a value cannot be sent. */
   #sent(statements: readonly Statement[], timeoutMs: number | undefined): Batch | undefined {
     const isRollback = statements.every(({ text }) => text === 'rollback')
     if (this.#broken || (this.#failure !== undefined && !isRollback)) return undefined
@@ -258,7 +260,7 @@ function statementOf(text: string, values: readonly unknown[] = []): Statement {
 
 function newWaiting(text: string, values: readonly unknown[] = []): Waiting {
   const { promise: answer, resolve, reject } = Promise.withResolvers<pg.QueryResult>()
-  // Whoever awaits it hears of a failure, and nobody else has to.
+  // A caller that awaits it gets the error; without one it is ignored.
   answer.catch(() => {})
   return { ...statementOf(text, values), answer, resolve, reject }
 }

@@ -22,7 +22,9 @@ export interface CastHeader {
   readonly env?: { readonly [name: string]: string }
 }
 
-/** Output, resize, marker, exit, and (ours) the exact bytes behind an output that text cannot hold. */
+/**
+ * Output, resize, marker, exit, and (ours) the exact bytes of an output that text cannot represent.
+ */
 export type EventCode = 'o' | 'r' | 'm' | 'x' | 'b'
 
 /** An event as read back; code is one of ours, or another program's. */
@@ -47,7 +49,7 @@ const rowsMax = 500
 /** Longest title, command, marker or variable: they are labels, not content. */
 const labelMax = 4096
 
-/** The size within what a player can draw; a zero or absurd one means that it is not known. */
+/** The size, limited to what a player can draw; a zero or absurd one means that it is unknown. */
 export function clampSize(cols: number, rows: number, fallback: Size = defaultSize): Size {
   return {
     cols: cols >= 1 ? Math.min(Math.floor(cols), colsMax) : fallback.cols,
@@ -55,7 +57,7 @@ export function clampSize(cols: number, rows: number, fallback: Size = defaultSi
   }
 }
 
-/** What is known when a recording begins; none of it is trusted. */
+/** The facts at the start of a recording; none of them is trusted. */
 export interface CastFacts extends Size {
   readonly startedAtMs: number
   readonly term?: string
@@ -102,7 +104,7 @@ export class EventFormat {
 
   /** The event's line. At is now unless an event belongs to the instant of the one before. */
   line(code: EventCode, data: string, at: 'now' | 'same instant' = 'now'): string {
-    // A clock that steps back makes an interval of nothing, and the next one is shorter for it.
+    // A clock that steps back makes an interval of zero, and the next one is shorter for it.
     const nowUs = at === 'now' ? Math.max(Math.floor(this.#nowUs()), this.#lastUs) : this.#lastUs
     const interval = formatInterval(nowUs - this.#lastUs)
     this.#lastUs = nowUs
@@ -118,8 +120,8 @@ function formatInterval(us: number): string {
 }
 
 /**
- * A label of a length that no reader minds. A longer one keeps its beginning and its end, and says
- * between them how long it was and what its digest is.
+ * A label of moderate length. A longer one keeps its beginning and its end, with its size and
+ * digest between them.
  */
 export function label(text: string): string {
   if (text.length <= labelMax) return text
@@ -130,7 +132,9 @@ export function label(text: string): string {
   return `${text.slice(0, half)}${gap}${text.slice(-half)}`
 }
 
-/** JSON on one line, whatever a reader takes for the end of one. Lone surrogates come out escaped. */
+/**
+ * JSON on one line, for every kind of line end that a reader may know. Lone surrogates are escaped.
+ */
 function encode(value: unknown): string {
   const json = JSON.stringify(value)
   return /[\u2028\u2029]/.test(json)
@@ -175,7 +179,7 @@ export function parseEvent(line: string): CastEvent {
   return { interval, code, data }
 }
 
-/** The exact bytes that were output: of each output its text, or the bytes noted right behind it. */
+/** The exact bytes of the output: for each output its text, or the bytes noted right after it. */
 export function outputBytes(events: readonly CastEvent[]): Buffer {
   return Buffer.concat(
     events.flatMap((event, index) => {

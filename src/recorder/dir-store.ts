@@ -17,7 +17,7 @@ const lineBytesMax = 1024 * 1024
 export async function openDirStore(directory: string): Promise<Store> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const prompt = new PromptWrites((await statfs(directory)).type)
-  /** Directories of tenants of which the entry would survive a power cut, as far as this process knows. */
+  /** Directories of tenants whose entry would survive a power cut, as far as this process knows. */
   const entered = new Set<string>()
   const tenantDirectory = (tenant: TenantId) => join(directory, name(tenant))
   const path = (tenant: TenantId, session: SessionId) =>
@@ -33,7 +33,7 @@ export async function openDirStore(directory: string): Promise<Store> {
       const flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW
       const handle = await open(path(tenant, session), flags, 0o600)
       if (entered.has(own)) return new DirFile(handle, [own], prompt)
-      // Whoever made it may have kept nothing there, and so have synced nothing.
+      // Its maker may have kept no file there, and so have synced nothing.
       return new DirFile(handle, [own, directory], prompt, () => entered.add(own))
     },
 
@@ -143,7 +143,7 @@ class DirFile implements StoredFile {
   }
 }
 
-/** Ids come from the database and from parsers, yet a path is made of nothing that is not one. */
+/** Ids come from the database and from parsers, so a path is made only from a valid id. */
 function name(id: string): string {
   if (parseSessionId(id) === undefined) throw new Error('the name of a recording is not a uuid')
   return id
@@ -165,11 +165,11 @@ async function openIfThere(path: string, flags: number): Promise<FileHandle | un
     const handle = await ifThere(open(path, flags | O_NOFOLLOW | O_NONBLOCK))
     if (handle === undefined) return undefined
     const facts = await handle.stat()
-    // Another name of the same file would be mended with it.
+    // Another name of the same file would be repaired with it.
     if (facts.isFile() && facts.nlink <= 1) return handle
     await handle.close()
   } catch (err) {
-    // A link, a directory, a socket, a device that nobody serves.
+    // A link, a directory, a socket, or a device without a driver.
     const code = err instanceof Error && 'code' in err ? String(err.code) : ''
     if (!['ELOOP', 'EISDIR', 'ENXIO', 'ENODEV'].includes(code)) throw err
     throw new RecordingUnusable('not-a-file', err)
@@ -186,7 +186,7 @@ async function ifThere<T>(promise: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Bytes up to the end of the last whole line: a live file may be seen in the middle of a write. */
+/** Bytes up to the end of the last whole line: a live file may be read in the middle of a write. */
 async function wholeLines(handle: FileHandle): Promise<number> {
   const { size } = await handle.stat()
   const length = Math.min(size, lineBytesMax)

@@ -13,7 +13,7 @@ export class RecorderFull extends CodedError {
   }
 }
 
-/** What was seen could not be put on record. */
+/** Output could not be put on record. */
 export class RecordingFailed extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_RECORDER_FAILED'
@@ -25,7 +25,7 @@ export class RecordingFailed extends CodedError {
   }
 }
 
-/** Where a recording should be is something else: it was replaced or changed. */
+/** There is something else in the place of a recording: it was replaced or changed. */
 export class RecordingUnusable extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_RECORDING_UNUSABLE'
@@ -37,7 +37,7 @@ export class RecordingUnusable extends CodedError {
   }
 }
 
-/** There is no such recording, or none that this tenant has. */
+/** There is no such recording, or it does not belong to this tenant. */
 export class RecordingMissing extends CodedError {
   readonly kind = 'missing'
   readonly code = 'ERR_RECORDING_MISSING'

@@ -1,8 +1,8 @@
 /**
- * The recorder: keeps what was seen in a session, as asciicast v3.
+ * The recorder: keeps the output of sessions, as asciicast v3.
  *
- * Output is in the file before it is shown to anyone, on the disk within a second of that, and
- * when it cannot be written the session is told so once, and nothing more is let through.
+ * Output is in the file before it is shown to anyone, and on the disk within a second of that. When
+ * it cannot be written, the session gets one error, and no further output goes through.
  */
 
 export {

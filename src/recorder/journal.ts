@@ -5,7 +5,7 @@ import type { RecordingPoint } from './witness.ts'
 
 /** A write or sync that takes longer is a failure: the storage hangs. */
 const answerMs = 10_000
-/** With the tick of 250 ms, what was written is being synced within 950 ms. */
+/** With the tick of 250 ms, written data is being synced within 950 ms. */
 const syncAfterMs = 700
 
 interface Batch {
@@ -13,25 +13,25 @@ interface Batch {
   readonly written: (() => void)[]
 }
 
-/** The pause between two points that are told grows with the recording's age, from none to this. */
+/** The pause between two reported points grows with the recording's age, from none to this. */
 const pointPauseMaxMs = 5000
 /** At this share of its age, and so a point a second for the first ten minutes. */
 const pointShare = 1 / 600
 
-/** What a journal holds in its end. */
+/** The digest of a journal at its end. */
 export interface JournalDigest {
   readonly bytes: number
   /** Of the file's bytes, in hex. */
   readonly sha256: string
-  /** False when it failed: then this is what is known to be in the file. */
+  /** False when it failed: then the digest covers the part that is known to be in the file. */
   readonly complete: boolean
 }
 
 /**
- * Lines appended to one file: one write in flight, and what comes meanwhile goes with the next.
+ * Lines appended to one file. One write is in flight; later lines go with the next.
  *
  * `written` runs after its line is in the file, in the order of the calls, and never after a
- * failure. Callers wait for it before they hand over more; that is what bounds the memory here.
+ * failure. Callers wait for it before they hand over further lines; that bounds the memory here.
  */
 export class Journal {
   readonly #file: StoredFile
@@ -50,7 +50,7 @@ export class Journal {
   #syncingSinceMs: number | undefined
   #dirtySinceMs: number | undefined
   #failure: RecordingFailed | undefined
-  /** Resolved when there is nothing left to write, or no hope of it. */
+  /** Resolved when there is nothing left to write, or writing has failed. */
   #drained: PromiseWithResolvers<void> | undefined
   #synced: PromiseWithResolvers<void> | undefined
   #mended: Promise<void> | undefined
@@ -60,7 +60,9 @@ export class Journal {
     on: {
       failure(err: RecordingFailed): void
       written(bytes: number): void
-      /** So many bytes are durable. Called about once a second while there is anything new. */
+      /**
+       * Reports the number of durable bytes. Called about once a second while there are new ones.
+       */
       durable?: ((point: RecordingPoint) => void) | undefined
     },
   ) {
@@ -74,7 +76,7 @@ export class Journal {
     return this.#failure !== undefined
   }
 
-  /** A line given as a function is made when it is written, so that it can be the latest. */
+  /** A line given as a function is made at the time of its write, so that it is the latest. */
   append(line: string | (() => string) | undefined, written?: () => void): void {
     if (this.#failure !== undefined) return
     if (line === undefined && this.#batchSinceMs === undefined && !this.#busy) {
@@ -108,15 +110,15 @@ export class Journal {
   }
 
   /**
-   * Resolves when all is written and durable, or has failed; of what is not kept, when it is written.
-   * Nothing may be appended after.
+   * Resolves when all is written and durable, or has failed. If the file is not kept, resolves when
+   * it is written. Do not append after it.
    */
   async close({ kept = true }: { readonly kept?: boolean } = {}): Promise<JournalDigest> {
     if (this.#busy || this.#batchSinceMs !== undefined) {
       this.#drained = Promise.withResolvers()
       await this.#drained.promise
     }
-    // A tick would sync what is closed by then.
+    // A tick would sync a file that is closed by then.
     if (!kept) this.#dirtySinceMs = undefined
     while (!this.failed && (this.#dirtySinceMs !== undefined || this.#synced !== undefined)) {
       this.#sync()
@@ -125,7 +127,7 @@ export class Journal {
     const closed = answered(this.#file.close()).catch((err: unknown) =>
       this.#fail(recordingFailed(err)),
     )
-    // A storage that hangs would hang here too, and what is known is known.
+    // A storage that hangs would hang here too, and the known digest stays as it is.
     if (!this.failed) await closed
     await this.#mended
     return { bytes: this.#bytes, sha256: this.#hash.digest('hex'), complete: !this.failed }
@@ -182,7 +184,7 @@ export class Journal {
     )
   }
 
-  /** What the sync that begins now makes durable, when it is time to tell. */
+  /** The point that the sync that begins now makes durable, if it is time to report one. */
   #pointDue(): RecordingPoint | undefined {
     if (this.#onDurable === undefined || this.#bytes === this.#toldBytes) return undefined
     const nowMs = performance.now()

@@ -10,29 +10,29 @@ export interface OutputText {
 /**
  * Turns the bytes of one direction into text, across chunks that cut characters in two.
  *
- * Nothing is held back: a chunk that ends inside a character is noted with its exact bytes at once,
- * for what is not in the file must not be shown to anyone.
+ * No bytes are held back. A chunk that ends inside a character is noted with its exact bytes at
+ * once, because output must be in the file before it is shown to anyone.
  */
 export class OutputDecoder {
   readonly #isTerminal: boolean
   #decoder: TextDecoder | undefined
 
-  /** What a terminal shows has a text, whatever it is; a command's output may be for a program alone. */
+  /** Output of a terminal always has a text; a command's output may be only for a program. */
   constructor(isTerminal: boolean) {
     this.#isTerminal = isTerminal
   }
 
   decode(chunk: Buffer): OutputText {
     if (!this.#isTerminal && this.#decoder === undefined && looksBinary(chunk)) {
-      // What a terminal would show of it all the same: nothing that people can read is hidden.
+      // The part of it that a terminal would show: readable text must not be hidden.
       return { text: chunk.toString('utf8').replaceAll(unreadable, ''), exact: chunk }
     }
-    // Nearly every chunk: whole characters, and none begun before.
+    // Nearly every chunk: whole characters, and none left incomplete before.
     if (this.#decoder === undefined && isUtf8(chunk)) return { text: chunk.toString('utf8') }
     this.#decoder ??= new TextDecoder('utf-8', { ignoreBOM: true })
     const text = this.#decoder.decode(chunk, { stream: true })
     if (isUtf8(chunk)) {
-      // It ends a character, so the decoder holds nothing more.
+      // It ends a character, so the decoder keeps no more bytes.
       this.#decoder = undefined
       if (Buffer.from(text).equals(chunk)) return { text }
     }
@@ -48,14 +48,14 @@ export class OutputDecoder {
 }
 
 const sampleBytes = 512
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it searches for control characters.
 const unreadable = /[\0-\x06\x0e-\x1a\x1c-\x1f\ufffd]+/g
 /** Control characters that text has: BEL to CR, and ESC. */
 const isStrange = (byte: number) => byte < 0x07 || (byte > 0x0d && byte < 0x20 && byte !== 0x1b)
 
 /**
- * Whether these bytes are nothing that anybody reads: an archive, a disk, zeros. As text they would be
- * six times as long. Names that NUL separates are text.
+ * Whether these bytes are not readable text: an archive, a disk, zeros. As text they would be six
+ * times as long. Names that NUL separates are text.
  */
 function looksBinary(chunk: Buffer): boolean {
   const sample = chunk.subarray(0, sampleBytes)

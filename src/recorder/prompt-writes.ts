@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 
-/** What waits for the disk is longer than that, and better done by a thread. */
+/** A longer write waits for the disk, so a thread does it better. */
 const promptBytesMax = 16 * 1024
 /** A write to the page cache takes some microseconds: a disk that makes it wait is busy. */
 const slowMs = 5
@@ -15,9 +15,9 @@ const localTypes: ReadonlySet<number> = new Set([
 ])
 
 /**
- * Small writes that are done at once, instead of by a thread of the pool: a keystroke's echo would
- * wait for two more processes to be woken, milliseconds on a machine that is busy. It is for storage
- * that does not make us wait, and one that has is left to the threads for a while.
+ * Small writes that are done at once, instead of by a thread of the pool: otherwise a keystroke's
+ * echo waits until two more threads wake, which takes milliseconds on a busy machine. Only for
+ * storage that answers fast; after a slow write the threads are used for a while.
  */
 export class PromptWrites {
   readonly #isLocal: boolean
@@ -30,7 +30,7 @@ export class PromptWrites {
     this.#nowMs = nowMs
   }
 
-  /** Writes what it can of bytes, and answers how much that was. Throws what the system says. */
+  /** Writes as many bytes as it can, and returns their number. Throws the system's error. */
   write(fd: number, bytes: Buffer, write: typeof writeSync = writeSync): number {
     if (!this.#isLocal || bytes.length > promptBytesMax) return 0
     const beganMs = this.#nowMs()

@@ -11,13 +11,13 @@ import type { SessionId } from './session-id.ts'
 import type { Store } from './store.ts'
 import type { RecordingPoint } from './witness.ts'
 
-/** What a recording begins with. Text is as the client or the target gave it. */
+/** The facts at the start of a recording. Text is as the client or the target gave it. */
 export interface RecordingStart {
   readonly tenant: TenantId
   readonly session: SessionId
   /**
-   * Without a terminal (exec, sftp), the middle of a long output is not kept; the digest of the whole
-   * says what it was.
+   * Without a terminal (exec, sftp), the middle of a long output is not kept; the digest covers the
+   * whole.
    */
   readonly kind: 'terminal' | 'exec' | 'sftp'
   readonly cols: number
@@ -26,12 +26,12 @@ export interface RecordingStart {
   readonly term?: string
   readonly title?: string
   readonly command?: string
-  /** TERM and SHELL are kept, and nothing else. */
+  /** Only TERM and SHELL are kept. */
   readonly env?: { readonly [name: string]: string }
   /** Called at most once, when something cannot be put on record: the session must end now. */
   onFailure(err: RecordingFailed): void
   /**
-   * Called about once a second while the recording grows, with what is durable of it. Never of a
+   * Called about once a second while the recording grows, with its durable part. Never for a
    * recording that may still be empty, and so be removed.
    */
   readonly onDurable?: (point: RecordingPoint) => void
@@ -42,18 +42,18 @@ export interface Recorder {
   start(start: RecordingStart): Promise<Recording>
   /**
    * The whole recording, of a live session up to now. Rejects with RecordingMissing, and with
-   * RecordingUnusable for what is no recording: no regular file, or not as long as expected.
+   * RecordingUnusable for a file that is not a regular file, or not as long as expected.
    */
   open(tenant: TenantId, session: SessionId, expectedBytes?: number | null): Promise<Readable>
   /**
-   * Mends what a dead process left of a session's recording, within bounds. Rejects when the storage
-   * fails: it can be asked again.
+   * Repairs a session's recording after its process died, within bounds. Rejects when the storage
+   * fails: call it again later.
    */
   recover(unended: Unended): Promise<Recovered>
   remove(tenant: TenantId, session: SessionId): Promise<void>
   /** Recordings being written now. */
   readonly live: number
-  /** Ends what is still open, durable. */
+  /** Ends the open recordings; they are durable then. */
   close(): Promise<void>
 }
 
@@ -97,7 +97,7 @@ export function createRecorder({
   }, tickMs).unref()
 
   let space: { readonly atMs: number; readonly answer: ReturnType<Store['space']> } | undefined
-  /** Asked at most once a second, however many sessions start. */
+  /** Checked at most once a second, for any number of sessions that start. */
   async function requireSpace(): Promise<void> {
     const nowMs = performance.now()
     if (space === undefined || nowMs - space.atMs > spaceFreshMs) {

@@ -19,13 +19,16 @@ export interface StreamDigest {
   readonly sha256: string
 }
 
-/** What a recording was when it ended. */
+/** The digest of a recording at its end. */
 export interface RecordingDigest extends JournalDigest {
   readonly events: number
   readonly durationMs: number
-  /** Nothing was output and nothing typed: the file is not kept. */
+  /** There was neither output nor input: the file is not kept. */
   readonly empty: boolean
-  /** Of the whole streams, where the recording keeps only a part of them: of what has no terminal. */
+  /**
+   * Digests of the whole streams, if the recording keeps only a part of them: only without a
+   * terminal.
+   */
   readonly streams?: { readonly output: StreamDigest; readonly errorOutput: StreamDigest }
 }
 
@@ -38,7 +41,7 @@ export interface Recording {
    */
   output(chunk: Buffer, written: () => void): void
   errorOutput(chunk: Buffer, written: () => void): void
-  /** The user sent something. What it was is not recorded. */
+  /** The user sent input. Its contents are not recorded. */
   inputSeen(): void
   resize(cols: number, rows: number): void
   marker(text: string): void
@@ -110,7 +113,7 @@ export class JournalRecording implements Recording {
     const size = clampSize(cols, rows, this.#size)
     if (size.cols === this.#size.cols && size.rows === this.#size.rows) return
     this.#size = size
-    // A client may send these without end and waits for nothing: one a write, the latest.
+    // A client may send these without end and does not wait: each write takes only the latest.
     if (this.#resizing) return
     this.#resizing = true
     this.#journal.append(() => {
@@ -130,7 +133,7 @@ export class JournalRecording implements Recording {
     this.#event('x', label(status))
   }
 
-  /** Passes on what is durable, once it is certain that the recording is kept. */
+  /** Passes on a durable point, once it is certain that the recording is kept. */
   tellPoint(point: RecordingPoint, tell: ((point: RecordingPoint) => void) | undefined): void {
     if (this.#touched) tell?.(point)
   }
@@ -166,7 +169,7 @@ export class JournalRecording implements Recording {
     this.#journal.append(this.#format.line(code, data))
   }
 
-  /** Ends the characters that were begun, and shows the end of an output of which too much came. */
+  /** Ends incomplete characters, and shows the end of an output that was too long. */
   #showTail(): void {
     for (const decoder of [this.#decoders.output, this.#decoders.errorOutput]) {
       const rest = decoder.end()
@@ -196,7 +199,7 @@ export class JournalRecording implements Recording {
   }
 }
 
-/** The output of a command without a terminal: any amount of it, of which a part is kept. */
+/** The output of a command without a terminal: any amount of it; only a part is kept. */
 class CommandOutput {
   readonly #firstBytes: number
   readonly #errorsWhole: boolean
@@ -211,7 +214,7 @@ class CommandOutput {
     this.#tail = new Tail(lastBytes)
   }
 
-  /** What of this chunk is to be kept now. */
+  /** The part of this chunk to keep now. */
   take(stream: 'output' | 'errorOutput', chunk: Buffer): Buffer {
     this.#streams[stream].count(chunk)
     if (stream === 'errorOutput' && this.#errorsWhole) return chunk
@@ -225,7 +228,10 @@ class CommandOutput {
     return chunk.subarray(0, room)
   }
 
-  /** The end of what take() left out, and a note of how much is missing and what the whole was. Once. */
+  /**
+   * The end of the output that take() left out, and a note of how much is missing and the digest of
+   * the whole. Once.
+   */
   endHidden(): { readonly note: string; readonly tail: Buffer } | undefined {
     if (this.#noted || this.#tail.total === 0) return undefined
     this.#noted = true
@@ -236,7 +242,7 @@ class CommandOutput {
     return { note: `${hidden} bytes not shown; the whole: ${whole}`, tail }
   }
 
-  /** Nothing where all of both streams is in the recording. */
+  /** Empty if the recording has all of both streams. */
   digests(): Pick<RecordingDigest, 'streams'> {
     if (this.#tail.total === 0) return {}
     const { output, errorOutput } = this.#streams

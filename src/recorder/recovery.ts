@@ -10,29 +10,32 @@ import { type Evidence, type KeptWitness, WitnessCheck } from './witness.ts'
 export interface Unended {
   readonly tenant: TenantId
   readonly session: SessionId
-  /** What another process remembers of the recording. */
+  /** The memory of another process about the recording. */
   readonly witness?: KeptWitness | undefined
 }
 
-/** A recording that plays now, and what it is. */
+/** A repaired recording with its digest. */
 export interface Mended {
   readonly bytes: number
-  /** Of the mended file's bytes, in hex. */
+  /** SHA-256 of the repaired file, in hex. */
   readonly sha256: string
   readonly events: number
   readonly durationMs: number
-  /** Of the last event, in milliseconds since 1970, by the recording itself; undefined where it says none. */
+  /**
+   * The time of the last event, in milliseconds since 1970, by the recording itself; undefined if
+   * it has none.
+   */
   readonly lastEventMs: number | undefined
-  /** Bytes behind the last whole line that were cut away: a torn line, or other bytes. */
+  /** Bytes after the last whole line that were cut away: a torn line, or other bytes. */
   readonly cutBytes: number
-  /** Whether it begins with what was witnessed; undefined without a witness. */
+  /** Whether it agrees with its witness; undefined without a witness. */
   readonly evidence: Evidence | undefined
 }
 
-/** What became of a recording. */
+/** The result of a recovery. */
 export type Recovered =
   | ({ readonly outcome: 'mended' } & Mended)
-  /** Nothing was output in it, and it was removed. */
+  /** It had no output, and was removed. */
   | { readonly outcome: 'empty' }
   /** There is no file here. */
   | { readonly outcome: 'missing' }
@@ -43,7 +46,7 @@ export type Recovered =
       readonly bytes: number | undefined
     }
 
-/** What the recovery of one recording may cost. */
+/** Limits for the recovery of one recording. */
 export interface RecoveryBounds {
   /** Longer recordings are left as they are. */
   readonly bytesMax: number
@@ -66,8 +69,8 @@ class OutOfBounds extends Error {
 }
 
 /**
- * Makes a recording that a dead process left behind playable, and marks it. Repeating it changes nothing
- * more. Rejects when the storage fails.
+ * Makes the recording of a dead process playable, and marks it. Repeating it changes nothing more.
+ * Rejects when the storage fails.
  */
 export async function recoverRecording(
   store: Store,
@@ -132,7 +135,7 @@ function newSound(witness: KeptWitness | undefined) {
 
 type Sound = ReturnType<typeof newSound>
 
-/** Reads up to the first line that is not whole and ours: what is behind it is not read at all. */
+/** Reads up to the first line that is not whole and ours; the file after it is not read at all. */
 async function readSound(
   file: StoredFile,
   size: number,
@@ -162,7 +165,7 @@ async function readSound(
   return sound
 }
 
-/** False where a line begins that a crash, or somebody else, spoiled. */
+/** False at a line that a crash, or another program, spoiled. */
 function addLine(sound: Sound, line: Buffer): boolean {
   const text = line.toString('utf8')
   try {

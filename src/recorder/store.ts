@@ -12,11 +12,15 @@ import type { SessionId } from './session-id.ts'
 export interface Store {
   /** A new, empty file. Rejects when there is one of this name already. */
   create(tenant: TenantId, session: SessionId): Promise<StoredFile>
-  /** The file of an earlier process, to be mended. Undefined when there is none; rejects with RecordingUnusable. */
+  /**
+   * The file of an earlier process, to be repaired. Undefined when there is none; rejects with
+   * RecordingUnusable.
+   */
   reopen(tenant: TenantId, session: SessionId): Promise<StoredFile | undefined>
   /**
-   * The file from its beginning to the end of its last whole line. Undefined when there is none; rejects
-   * with RecordingUnusable for what is no file, and for a file that is not as long as expected.
+   * The file from its beginning to the end of its last whole line. Undefined when there is none;
+   * rejects with RecordingUnusable for a path that is not a file, and for a file that is not as
+   * long as expected.
    */
   read(
     tenant: TenantId,

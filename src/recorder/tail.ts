@@ -13,7 +13,7 @@ export class Tail {
     return this.#total
   }
 
-  /** Copies: the chunk may be its owner's again afterwards. */
+  /** Copies: the owner may reuse the chunk after the call. */
   push(chunk: Buffer): void {
     this.#total += chunk.length
     if (this.#max === 0) return

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** What a recording was at one moment: the digest of its first bytes. */
+/** A recording at one moment: the digest of its first bytes. */
 export interface RecordingPoint {
   /** How many bytes were in the file, all of them durable. */
   readonly bytes: number
@@ -8,31 +8,31 @@ export interface RecordingPoint {
   readonly sha256: string
 }
 
-/** What a witness remembers, in the form in which it is kept. */
+/** The memory of a witness, in its stored form. */
 export interface KeptWitness {
   /** The distance of each point from the one before, as LEB128. */
   readonly offsets: Buffer
-  /** The digest of all points, one behind the other, in hex. */
+  /** The digest of all points, one after the other, in hex. */
   readonly chain: string
   /** Of the last point. */
   readonly bytes: number
 }
 
-/** Whether a file begins with what was witnessed. */
+/** Whether a file agrees with its witness. */
 export type Evidence = 'intact' | 'altered'
 
 const digestShape = /^[0-9a-f]{64}$/
 const noPoints = Buffer.alloc(32).toString('hex')
-/** From so many points on, one a minute is enough. */
+/** After this number of points, one a minute is enough. */
 const pointsMax = 20_000
 const sparseMs = 60_000
 
 /**
- * What a process that does not write a recording remembers of it while it grows.
+ * The memory of a process about a recording that another process writes.
  *
- * It is told points by the process that writes. A point cannot be taken back: each is folded into a
- * chain, which a file satisfies only when it begins with the very bytes of every point. So a writer that
- * is taken over can change nothing that it wrote before the last point it told.
+ * The writing process reports points to it. A point cannot be taken back: each is folded into a
+ * chain, and a file satisfies the chain only if it begins with the exact bytes of every point. So a
+ * writer that is taken over cannot change bytes before its last reported point.
  */
 export class RecordingWitness {
   #offsets: number[] = []
@@ -47,7 +47,7 @@ export class RecordingWitness {
     return this.#bytes
   }
 
-  /** False for what is no point, or lies not beyond the last one: it changes nothing. */
+  /** False for a malformed point, or one not beyond the last: it changes nothing. */
   add({ bytes, sha256 }: RecordingPoint, nowMs = performance.now()): boolean {
     if (!Number.isSafeInteger(bytes) || bytes <= this.#bytes || !digestShape.test(sha256)) {
       return false
@@ -62,7 +62,7 @@ export class RecordingWitness {
     return true
   }
 
-  /** False where a recording that ended like this cannot be the one that was witnessed. */
+  /** False if a recording with this end cannot be the witnessed one. */
   allows({ bytes, sha256 }: RecordingPoint): boolean {
     return bytes > this.#bytes || (bytes === this.#bytes && sha256 === this.#sha256)
   }

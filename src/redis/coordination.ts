@@ -9,7 +9,7 @@ import type { LiveRegistry } from './live-session.ts'
 import { type CoordinationMetrics, coordinationMetrics } from './metrics.ts'
 import { RedisRegistry, type Watch } from './redis-registry.ts'
 
-/** What nodes tell each other. All of it may be lost. */
+/** Data that nodes share. All of it may be lost. */
 export interface Coordination {
   readonly kind: 'redis' | 'in-process'
   readonly registry: LiveRegistry
@@ -50,7 +50,7 @@ export async function openCoordination(
   const redis = openClient(url)
   redis.on('error', (err) => watch.failed(err))
   const connected = redis.connect().catch((err: unknown) => watch.failed(err))
-  // A server that accepts and then says nothing must not hold up the start.
+  // A server that accepts and then does not answer must not delay the start.
   await Promise.race([connected, sleep(connectMs, undefined, { ref: false })])
   return {
     kind: 'redis',
@@ -65,7 +65,7 @@ export async function openCoordination(
       }
     },
     async close() {
-      // Nothing is waiting that must still arrive.
+      // No message that must still arrive is waiting.
       redis.disconnect()
     },
   }

@@ -1,9 +1,9 @@
 /**
- * Coordination between nodes, of which anything may be lost at any time: Redis, or for one node a
- * stand-in inside the process.
+ * Coordination between nodes; its data may be lost at any time. It uses Redis, or, for one node, a
+ * registry inside the process.
  *
- * Nothing here decides anything. What is read back is checked as if a stranger had written it, and
- * an outage costs the view of other nodes, never a session.
+ * No decision is made from this data. A value that is read back is checked like a stranger's input,
+ * and an outage costs only the view of other nodes, never a session.
  */
 
 export { type Coordination, openCoordination } from './coordination.ts'

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 
-/** What a key stands for, and the parts that make it that one. */
+/** The purpose of a key, and the parts that make it unique. */
 export type KeyParts =
   /** The set of a tenant's live sessions, by the time they expire. */
   | readonly [kind: 'live', tenant: string]

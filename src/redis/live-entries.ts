@@ -5,7 +5,9 @@ interface Entry {
   readonly expiresAt: number
 }
 
-/** The sessions of one process: the whole registry of a single node, and what a node knows alone. */
+/**
+ * The sessions of one process: the whole registry of a single node, and the local part of a node.
+ */
 export class LiveEntries implements LiveRegistry {
   readonly #tenants = new Map<string, Map<string, Entry>>()
   #sweepAt = 0
@@ -29,7 +31,7 @@ export class LiveEntries implements LiveRegistry {
     return oldestFirst(entries.filter(({ expiresAt }) => expiresAt > now).map(({ live }) => live))
   }
 
-  /** An entry that nobody removes must not stay for ever: a look at all of them twice a minute. */
+  /** An entry that is not removed must expire: all are checked twice a minute. */
   #sweep(): void {
     const now = Date.now()
     if (now < this.#sweepAt) return

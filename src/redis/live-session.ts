@@ -13,7 +13,7 @@ export interface LiveSession {
   readonly startedAt: string
 }
 
-/** Who is connected, over all nodes. It may be behind, and it is never asked for permission. */
+/** The live sessions of all nodes. It may be out of date, and no decision depends on it. */
 export interface LiveRegistry {
   /** Enters a session or renews it; without renewal it is gone after ttlMs. Never rejects. */
   put(entry: LiveSession, ttlMs: number): Promise<void>
@@ -40,12 +40,12 @@ export function formatLiveSession(entry: LiveSession): string {
   return JSON.stringify({ tenant, session, node, user, target, login, kind, startedAt })
 }
 
-/** Reads what may have been written by anybody; undefined when it is no live session. */
+/** Reads a value that anybody may have written; undefined if it is not a live session. */
 export function parseLiveSession(value: string): LiveSession | undefined {
   try {
     return liveSession.parse(JSON.parse(value))
   } catch {
-    // Not JSON, or another shape: a stranger's value is as good as none.
+    // Not JSON, or another shape: a foreign value is ignored.
     return undefined
   }
 }

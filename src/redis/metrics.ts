@@ -16,7 +16,7 @@ export function coordinationMetrics(registry: Metrics): CoordinationMetrics {
     }),
     failures: new Counter({
       name: 'bastion_redis_failures_total',
-      help: 'Attempts to use Redis that failed; what they were for went on without.',
+      help: 'Failed attempts to use Redis. The work went on without Redis.',
       registers,
     }),
   }

@@ -15,15 +15,17 @@ const sessionsMax = 10_000
 /** How long a set outlives its last renewal: longer than any session in it. */
 const indexMs = 3_600_000
 
-/** Told of each failure and each success, to say once that Redis is away and once that it is back. */
+/**
+ * Called at each failure and each success, to log once that Redis is away and once that it is back.
+ */
 export interface Watch {
   failed(err: unknown): void
   succeeded(): void
 }
 
 /**
- * The registry in Redis. A session is a value of its own that expires by itself; a sorted set of
- * each tenant says which to ask for.
+ * The registry in Redis. A session is a value of its own that expires; a sorted set of each tenant
+ * lists the keys to ask for.
  */
 export class RedisRegistry implements LiveRegistry {
   readonly #redis: Redis
@@ -73,12 +75,12 @@ export class RedisRegistry implements LiveRegistry {
       .map((value) => (value === null ? undefined : parseLiveSession(value)))
       .filter((live) => live?.tenant === tenant)
     const known = new Map<string, LiveSession>()
-    // What this node knows of its own sessions is newer than what Redis holds of them.
+    // This node's own data about its sessions is newer than the data in Redis.
     for (const live of [...others, ...own]) if (live !== undefined) known.set(live.session, live)
     return oldestFirst([...known.values()])
   }
 
-  /** undefined while Redis is away: the caller goes on with what the node knows. */
+  /** undefined while Redis is away: the caller goes on with the node's own data. */
   async #attempt<T>(index: string, work: () => Promise<T>): Promise<T | undefined> {
     try {
       const result = await work()
@@ -86,7 +88,8 @@ export class RedisRegistry implements LiveRegistry {
       return result
     } catch (err) {
       this.#watch.failed(err)
-      // Somebody put another kind of value where our set belongs: the next renewal makes it anew.
+      // Another program put a different kind of value at our key: the next renewal makes the set
+      // again.
       if (err instanceof Error && err.message.startsWith('WRONGTYPE')) {
         await this.#redis.del(index).catch((failure: unknown) => this.#watch.failed(failure))
       }

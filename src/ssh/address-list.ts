@@ -3,8 +3,9 @@ import { type IpAddress, parseIpAddress, unmapIpv4 } from './ip-address.ts'
 
 /**
  * Whether an address is in a list as in `source-address`: addresses and CIDR blocks of both
- * families, separated by commas. Undefined when the list is malformed: nobody is in such a list, and
- * a block with bits behind its prefix is one, since it is not known what was meant.
+ * families, separated by commas. Undefined when the list is malformed: no address is in such a
+ * list. A block with bits after its prefix makes the list malformed, because its meaning is
+ * unclear.
  */
 export function matchesAddressList(list: string, address: string): boolean | undefined {
   const blocks = list.split(',').map(parseBlock)
@@ -29,7 +30,7 @@ function parseBlock(text: string): (IpAddress & { readonly rest: bigint }) | und
   return { ...address, rest }
 }
 
-/** Only the usual spelling: what else a resolver takes for an address is no entry of a list. */
+/** Only the usual spelling: other spellings that a resolver accepts are not entries of a list. */
 function parseAddress(text: string): IpAddress | undefined {
   const address = parseIpAddress(text)
   if (address === undefined || address.zone !== '') return undefined

@@ -5,7 +5,9 @@ import { Reader, WireError } from './wire.ts'
 export interface BoundExchange {
   /** The hash algorithm of the exchange method. No second input with the same hash can be found for these. */
   readonly hash: 'sha256' | 'sha384' | 'sha512'
-  /** V_C, V_S, I_C, I_S and what follows. The last of it is the shared secret: never log it. */
+  /**
+   * V_C, V_S, I_C, I_S and the other inputs. The last of them is the shared secret: never log it.
+   */
   readonly input: Buffer
 }
 

@@ -8,7 +8,7 @@ import { Reader } from './wire.ts'
 /** A critical option that a certificate may have here, given that its user keeps to it. */
 export type CriticalOption = 'force-command' | 'source-address' | 'verify-required'
 
-/** What a certificate is wanted for. */
+/** The intended use of a certificate. */
 export interface CertificateUse {
   /** The CA keys that are believed, as on the wire: no other key, and none by its fingerprint. */
   readonly authorities: readonly Buffer[]
@@ -23,15 +23,15 @@ export interface CertificateUse {
   readonly knownOptions: readonly CriticalOption[]
 }
 
-/** What somebody who was let in with a certificate is bound to, whatever else they prove. */
+/** The restrictions of a login by certificate, whatever else the user proves. */
 export interface CertificateRestrictions {
   /** The only command that may run, in place of whatever is asked for. */
   readonly forceCommand?: string
-  /** The `permit-…` extensions: what is not here is not permitted. */
+  /** The `permit-…` extensions: other rights are not permitted. */
   readonly extensions: ReadonlySet<string>
   /** The security key must say that it knew its holder. */
   readonly requireUserVerification: boolean
-  /** The security key must say that it was touched. False for keys that are none. */
+  /** The security key must state that it was touched. False for other keys. */
   readonly requireTouch: boolean
 }
 
@@ -48,10 +48,10 @@ const permissions = [
 ]
 
 /**
- * Whether a certificate is good for this use, by everything that can be known from it: what is left
- * is that whoever presents it holds the certified key. There is no other function that decides this.
+ * Whether a certificate is good for this use, by everything that can be known from it. The only
+ * fact left to prove is that its presenter holds the certified key. No other function decides this.
  *
- * A problem is for the log: strangers are told nothing.
+ * A problem is for the log: strangers get no reason.
  */
 export function checkCertificate(
   certificate: Certificate,
@@ -68,14 +68,14 @@ export function checkCertificate(
   return { restrictions: restrictionsOf(certificate) }
 }
 
-/** Nothing in a certificate means anything until its signature is known to be of a pinned key. */
+/** No field of a certificate counts until its signature is known to be by a pinned key. */
 function refuseAuthority(
   { signatureKey, signature, toBeSigned }: Certificate,
   authorities: readonly Buffer[],
 ): string | undefined {
   // The bytes, not the key in them: a certificate that holds the CA's key is not the CA.
   if (!authorities.some((authority) => authority.equals(signatureKey))) {
-    return 'the certificate is of an authority that is not trusted'
+    return 'the certificate is signed by an authority that is not trusted'
   }
   // The algorithm that a signature names is held to the type of the key, so it is no choice.
   const algorithm = new Reader(signature).text()
@@ -85,7 +85,7 @@ function refuseAuthority(
     signature,
     data: toBeSigned,
   })
-  return isSigned ? undefined : 'the signature of the certificate is not of its authority'
+  return isSigned ? undefined : 'the signature of the certificate was not made by its authority'
 }
 
 function refuseContents(certificate: Certificate, use: CertificateUse): string | undefined {
@@ -96,7 +96,7 @@ function refuseContents(certificate: Certificate, use: CertificateUse): string |
   if (now < certificate.validAfter) return 'the certificate is not valid yet'
   if (now >= certificate.validBefore) return 'the certificate has expired'
   // Older servers took a certificate without principals as one for everybody: CVE-2024-7594.
-  if (certificate.principals.length === 0) return 'the certificate is for nobody'
+  if (certificate.principals.length === 0) return 'the certificate has no principals'
   if (!certificate.principals.includes(use.principal)) {
     return 'the certificate is for other principals'
   }
@@ -110,15 +110,15 @@ function refuseOptions(certificate: Certificate, use: CertificateUse): string | 
   }
   const known: readonly string[] = use.knownOptions
   for (const [name, value] of criticalOptions) {
-    // A value that the parser did not read is that of an option that nobody here can keep to.
+    // A value that the parser did not read belongs to an option that this code cannot enforce.
     if (!known.includes(name) || typeof value !== 'string') {
-      return 'the certificate has a critical option that is not known'
+      return 'the certificate has an unknown critical option'
     }
     if (name === 'source-address' && !isFrom(value, use.sourceAddress)) {
       return 'the certificate is for other source addresses'
     }
     if (name === 'verify-required' && !isOfSecurityKey(certificate)) {
-      return 'the certificate asks a security key to know its holder, but is for another key'
+      return 'the certificate has verify-required, but its key is not a security key'
     }
   }
   return undefined

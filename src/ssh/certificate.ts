@@ -3,7 +3,7 @@ import { decodePublicKey } from './public-key.ts'
 import { decodeSignature } from './signature.ts'
 import { Reader, WireError, Writer } from './wire.ts'
 
-/** Whom a certificate speaks for: somebody who logs in, or a host that is logged in to. */
+/** The subject of a certificate: a user who logs in, or a host. */
 export type CertificateKind = 'user' | 'host'
 
 /**
@@ -12,30 +12,30 @@ export type CertificateKind = 'user' | 'host'
  */
 export type CertificateOptions = ReadonlyMap<string, Buffer | string>
 
-/** What a CA key signs: PROTOCOL.certkeys of OpenSSH. */
+/** The fields that a CA key signs: PROTOCOL.certkeys of OpenSSH. */
 export interface CertificateFields {
-  /** Random, so that nobody who asks for a certificate can foresee what is hashed. */
+  /** Random, so that a person who asks for a certificate cannot foresee the hashed bytes. */
   readonly nonce: Buffer
   /** The certified key, in the same form as one without a certificate. */
   readonly publicKey: Buffer
   readonly serial: bigint
   readonly kind: CertificateKind
-  /** What servers print in their logs about whoever logs in with it. */
+  /** Servers print it in their logs for each login with the certificate. */
   readonly keyId: string
   readonly principals: readonly string[]
   /** Seconds since 1970; valid from this one on. */
   readonly validAfter: bigint
   /** Seconds since 1970; valid until the one before it. */
   readonly validBefore: bigint
-  /** Whoever does not know one of these must refuse the certificate. */
+  /** A reader that does not know one of these must refuse the certificate. */
   readonly criticalOptions: CertificateOptions
-  /** Whoever does not know one of these ignores it. */
+  /** A reader that does not know one of these ignores it. */
   readonly extensions: CertificateOptions
   /** The CA key, as on the wire. */
   readonly signatureKey: Buffer
 }
 
-/** A well-formed certificate. Nothing in it is true before checkCertificate says so. */
+/** A well-formed certificate. Trust no field before checkCertificate accepts it. */
 export interface Certificate extends CertificateFields {
   readonly type: string
   readonly blob: Buffer
@@ -55,7 +55,7 @@ const keyIdLengthMax = 1024
 const principalsMax = 256
 /** A name of an option, and of a principal, is printable ASCII without spaces. */
 const namePattern = /^[!-~]{1,255}$/
-/** What separates names, or stands for other ones, in the lists and patterns of OpenSSH. */
+/** Characters that separate names, or match other names, in the lists and patterns of OpenSSH. */
 const patternCharacters = /[*?!,]/
 /** It ends up in logs and on terminals. */
 const unprintablePattern = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
@@ -98,11 +98,13 @@ export function parseCertificate(blob: Buffer): ParsedCertificate {
     const signature = reader.string()
     reader.end()
     const authority = decodePublicKey(body.signatureKey)
-    if ('problem' in authority) throw new WireError(`of its authority, ${authority.problem}`)
+    if ('problem' in authority)
+      throw new WireError(`the key of its authority: ${authority.problem}`)
     decodeSignature(authority, signature)
     return { certificate: { ...body, blob: own, signature, toBeSigned } }
   } catch (err) {
-    if (err instanceof WireError) return { problem: `this is no good certificate: ${err.message}` }
+    if (err instanceof WireError)
+      return { problem: `this certificate cannot be used: ${err.message}` }
     throw err
   }
 }
@@ -110,17 +112,17 @@ export function parseCertificate(blob: Buffer): ParsedCertificate {
 /**
  * The bytes that the CA key is to sign. Options are put in order.
  *
- * Throws TypeError for fields that would make no certificate, or one that says nothing: a
- * certificate without principals was valid for everybody on older servers (CVE-2024-7594).
+ * Throws TypeError for fields that do not make a certificate, or make one without principals: older
+ * servers accepted such a certificate for every user (CVE-2024-7594).
  */
 export function encodeCertificate(fields: CertificateFields): { readonly toBeSigned: Buffer } {
   const type = certifiedType(fields.publicKey)
   if (fields.principals.length === 0) throw new TypeError('a certificate needs a principal')
   if (fields.validAfter >= fields.validBefore) {
-    throw new TypeError('a certificate must be valid for some time')
+    throw new TypeError('a certificate must expire after it becomes valid')
   }
   const authority = decodePublicKey(fields.signatureKey)
-  if ('problem' in authority) throw new TypeError(`of the authority, ${authority.problem}`)
+  if ('problem' in authority) throw new TypeError(`the key of the authority: ${authority.problem}`)
   const toBeSigned = new Writer()
     .text(type.certificateName)
     .string(fields.nonce)
@@ -136,21 +138,22 @@ export function encodeCertificate(fields: CertificateFields): { readonly toBeSig
     .string(Buffer.alloc(0)) // reserved
     .string(fields.signatureKey)
     .build()
-  // What our own parser would refuse must never be signed.
+  // Bytes that our own parser would refuse must never be signed.
   try {
     const reader = new Reader(toBeSigned)
     readBody(reader, toBeSigned)
     reader.end()
   } catch (err) {
-    if (err instanceof WireError) throw new TypeError(`no certificate: ${err.message}`)
+    if (err instanceof WireError) throw new TypeError(`not a certificate: ${err.message}`)
     throw err
   }
   return { toBeSigned }
 }
 
 /**
- * The certificate of what encodeCertificate gave and a signature over it as on the wire: algorithm,
- * then signature. Throws TypeError when the two have no right form; it does not verify.
+ * The certificate made of the output of encodeCertificate and a signature over it as on the wire:
+ * algorithm, then signature. Throws TypeError when one of them is malformed; it does not verify the
+ * signature.
  */
 export function sealCertificate(toBeSigned: Buffer, signature: Buffer): Buffer {
   const blob = new Writer().bytes(toBeSigned).string(signature).build()
@@ -163,7 +166,7 @@ export function sealCertificate(toBeSigned: Buffer, signature: Buffer): Buffer {
 function readBody(reader: Reader, bytes: Buffer): CertificateFields & { readonly type: string } {
   const name = reader.text()
   const type = findCertifiedKeyType(name)
-  if (type === undefined) throw new WireError('its type is not known')
+  if (type === undefined) throw new WireError('its type is unknown')
   const nonce = reader.string()
   if (nonce.length < nonceBytesMin || nonce.length > nonceBytesMax) {
     throw new WireError(`its nonce must have ${nonceBytesMin} to ${nonceBytesMax} bytes`)
@@ -185,7 +188,7 @@ function readBody(reader: Reader, bytes: Buffer): CertificateFields & { readonly
   const signatureKey = reader.string()
   // By the name alone: a certificate in a certificate in a certificate is never opened.
   if (findKeyType(new Reader(signatureKey).text()) === undefined) {
-    throw new WireError('its authority is no plain key of a known type')
+    throw new WireError('the key of its authority is not a plain key of a known type')
   }
   return {
     type: name,
@@ -206,11 +209,12 @@ function readBody(reader: Reader, bytes: Buffer): CertificateFields & { readonly
 function readPublicKey(reader: Reader, bytes: Buffer, type: KeyType): Buffer {
   const from = bytes.length - reader.left
   const fields = type.read(reader)
-  if ('problem' in fields) throw new WireError(`of its key, ${fields.problem}`)
+  if ('problem' in fields) throw new WireError(`its key: ${fields.problem}`)
   const written = type.write(new Writer(), fields).build()
-  // As in a plain key, a second spelling would be another name for it, which nobody revoked.
+  // As in a plain key, a second spelling would be another name for it, and that name is not
+  // revoked.
   if (!written.equals(bytes.subarray(from, bytes.length - reader.left))) {
-    throw new WireError('its key is not in its one right form')
+    throw new WireError('its key is not in canonical form')
   }
   return new Writer().text(type.name).bytes(written).build()
 }
@@ -223,7 +227,7 @@ function readPrincipals(reader: Reader): readonly string[] {
     }
     const principal = reader.text()
     if (!namePattern.test(principal) || patternCharacters.test(principal)) {
-      throw new WireError('a principal of it is no plain name')
+      throw new WireError('one of its principals is not a plain name')
     }
     principals.push(principal)
   }
@@ -235,8 +239,9 @@ function readOptions(reader: Reader, forms: ReadonlyMap<string, OptionForm>): Ce
   let last = ''
   while (reader.left > 0) {
     const name = reader.text()
-    if (!namePattern.test(name)) throw new WireError('an option of it has no plain name')
-    if (name <= last) throw new WireError('its options are not in order, or one is there twice')
+    if (!namePattern.test(name))
+      throw new WireError('the name of one of its options is not plain text')
+    if (name <= last) throw new WireError('its options are not in order, or one appears twice')
     options.set(name, readOption(reader.string(), forms.get(name)))
     last = name
   }
@@ -246,13 +251,14 @@ function readOptions(reader: Reader, forms: ReadonlyMap<string, OptionForm>): Ce
 function readOption(bytes: Buffer, form: OptionForm | undefined): Buffer | string {
   if (form === undefined) return bytes
   if (form === 'flag') {
-    if (bytes.length > 0) throw new WireError('a flag of it has a value')
+    if (bytes.length > 0) throw new WireError('one of its flags has a value')
     return ''
   }
   const reader = new Reader(bytes)
   const text = reader.text()
   reader.end()
-  if (text === '' || text.includes('\0')) throw new WireError('an option of it has no plain value')
+  if (text === '' || text.includes('\0'))
+    throw new WireError('the value of one of its options is not plain text')
   return text
 }
 

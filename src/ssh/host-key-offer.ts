@@ -12,9 +12,10 @@ export const hostKeyTypeNames: readonly string[] = [
 const hostCertificateTypes = certificateTypeNames.filter((name) => !name.startsWith('sk-'))
 
 /**
- * The types of host key to ask a target for. It shows the first one that it has: a certificate where one is
- * believed, then a type of which a key is on record. The others come last, so that a host whose key has
- * changed its type shows the new key, and is refused for it, instead of failing to agree on a type.
+ * The types of host key to ask a target for. The target shows the first one that it has: a
+ * certificate if one is accepted, then a type of a key on record. The others come last, so that a
+ * host whose key has changed its type shows the new key, and is refused for it, instead of failing
+ * to agree on a type.
  */
 export function hostKeyOffer({
   hostKeys,

@@ -2,7 +2,7 @@ import { formatIpAddress, parseIpAddress, unmapIpv4 } from './ip-address.ts'
 import { WireError } from './wire.ts'
 
 const hostLengthMax = 255
-/** Letters, digits and what addresses are written with. No resolver looks up anything else. */
+/** Letters, digits and the other characters of addresses. Resolvers look up no other names. */
 const hostPattern = /^[A-Za-z0-9_.:%-]*$/
 
 /**
@@ -12,7 +12,8 @@ const hostPattern = /^[A-Za-z0-9_.:%-]*$/
  */
 export function canonicalHost(text: string): string {
   if (text.length > hostLengthMax) throw new WireError('a host name is too long')
-  if (!hostPattern.test(text)) throw new WireError('a host name has characters that no name has')
+  if (!hostPattern.test(text))
+    throw new WireError('a host name has characters that are not allowed in it')
   // The dot at the end of an absolute name. Without it, the rest may read as an address.
   const bare = text.replace(/\.$/, '')
   if (text !== '' && bare.split('.').includes(''))

@@ -12,8 +12,8 @@ export interface HostProof {
 }
 
 /**
- * Tells whether the holder of a host key took part in the key exchange with this hash. Does not check
- * whose key it is, or whether a certificate is good. Never throws, and takes no SHA-1.
+ * Whether the holder of a host key took part in the key exchange with this hash. Does not check
+ * whose key it is, or whether a certificate is good. Never throws, and refuses SHA-1.
  */
 export function verifyHostProof({ hostKey, signature }: HostProof, exchangeHash: Buffer): boolean {
   const parsed = parseCertificate(hostKey)
@@ -28,10 +28,10 @@ export function verifyHostProof({ hostKey, signature }: HostProof, exchangeHash:
 }
 
 /**
- * Reads the data of a login that is to be signed, at the host that proved itself in the key exchange that
- * the data is about. Undefined when the data is no login, or the host has not proved itself: nobody may
- * sign it then. The side that asks for a signature and the side that signs both call this, so that what
- * one of them takes the other one takes too.
+ * Reads the data of a login to be signed, at the host that proved itself in the key exchange that
+ * the data names. Undefined when the data is not a login, or the host has not proved itself: then
+ * it must not be signed. The side that asks for a signature and the side that signs both call this,
+ * so that both accept the same data.
  */
 export function readProvenLogin(data: Buffer, proof: HostProof): UserauthRequest | undefined {
   try {

@@ -1,9 +1,9 @@
 /**
  * SSH: its wire formats, and the connections of both roles.
  *
- * The formats take bytes from strangers: they refuse what is not exactly right, never read past an
- * end, and know nothing of connections. Keys are compared as whole blobs. Text parsers are for what
- * people give; nothing from the network goes through them.
+ * The parsers of formats take bytes from strangers: they refuse every deviation, never read past an
+ * end, and do not know connections. Keys are compared as whole blobs. Text parsers are only for
+ * text that people give, never for bytes from the network.
  */
 
 export { matchesAddressList } from './address-list.ts'

@@ -89,7 +89,7 @@ function readIpv6(text: string): bigint {
   return joinGroups([...left, ...zeros, ...right], 16n)
 }
 
-/** Of one side of an IPv6 address, whose last 32 bits may be written as IPv4. */
+/** The groups of one side of an IPv6 address, whose last 32 bits may be written as IPv4. */
 function groups(text: string): number[] {
   if (text === '') return []
   return text.split(':').flatMap((group) => {

@@ -1,11 +1,11 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { Reader, WireError, type Writer } from './wire.ts'
 
-/** What the fields of a key say, once its type is known. */
+/** The fields of a key, once its type is known. */
 export interface KeyFields {
   readonly key: KeyObject
   readonly bits: number
-  /** Where the key is nothing but bytes: these. */
+  /** The bytes of a key that consists only of bytes. */
   readonly bytes?: Buffer
   /** Of a security key: the relying party that it signs for, as in `ssh:`. */
   readonly application?: string
@@ -20,18 +20,21 @@ export interface SignatureAlgorithm {
 /** Everything that this program knows about one type of key. */
 export interface KeyType {
   readonly name: string
-  /** What a certificate for such a key calls itself: PROTOCOL.certkeys of OpenSSH. */
+  /** The name of a certificate for such a key: PROTOCOL.certkeys of OpenSSH. */
   readonly certificateName: string
   /** The node:crypto name of the keys below it, and of their curve. */
   readonly material: string
   readonly curve?: string
-  /** What may be signed with: best first. SHA-1 is nowhere. */
+  /** Its signature algorithms, best first. None uses SHA-1. */
   readonly algorithms: readonly SignatureAlgorithm[]
   /** Its signatures state flags and a counter, and cover an application: PROTOCOL.u2f of OpenSSH. */
   readonly isSecurityKey: boolean
-  /** Reads what follows the type's name; a problem is said in words for whoever uploaded the key. */
+  /**
+   * Reads the fields after the type's name; a problem is worded for the person who uploaded the
+   * key.
+   */
   read(reader: Reader): KeyFields | { readonly problem: string }
-  /** Writes what read() reads, in its one right form. */
+  /** Writes the fields of read() in canonical form. */
   write(writer: Writer, fields: Omit<KeyFields, 'bits'>): Writer
   /** A signature as the wire has it, in the form that node:crypto verifies; throws WireError. */
   readSignature(signature: Reader, fields: KeyFields): Buffer
@@ -122,14 +125,14 @@ export function signatureAlgorithms(type: string): readonly string[] {
 }
 
 /**
- * The algorithm that the key of a certificate signs with, when a login names this one: signatures
- * know nothing of certificates. None for a name that is no certificate's, and for SHA-1.
+ * The signature algorithm of a certificate's key, when a login names this certificate algorithm.
+ * Undefined for names that are not a certificate's, and for SHA-1.
  */
 export function certifiedSignatureAlgorithm(name: string): string | undefined {
   return plainAlgorithms.get(name)
 }
 
-/** Why a type of key that is not in the table is not, in words for whoever uploaded one. */
+/** The reason why a type of key is not in the table, worded for the person who uploaded it. */
 export function refuseKeyType(name: string): string {
   if (/-cert-v\d\d@openssh\.com$/.test(name)) {
     return 'this is a certificate; give the plain public key that it was made for'
@@ -141,14 +144,16 @@ export function refuseKeyType(name: string): string {
 }
 
 function readEd25519(reader: Reader) {
-  // Not a view: what is verified with must be what was read, whatever becomes of that memory.
+  // A copy, not a view: verification must use the bytes that were read, even if that memory
+  // changes.
   const bytes = Buffer.from(reader.string())
   if (bytes.length !== 32) return { problem: 'an Ed25519 key has 32 bytes; this one does not' }
   let key: KeyObject | undefined
   return {
     bits: 256,
     bytes,
-    // Any 32 bytes are a key, and most keys are only compared: it is made for whoever verifies with it.
+    // Any 32 bytes are a key, and most keys are only compared, so the key object is made at the
+    // first verification.
     get key() {
       key ??= createPublicKey(encodeEd25519Pem(bytes))
       return key
@@ -158,7 +163,7 @@ function readEd25519(reader: Reader) {
 
 const ed25519Info = Buffer.from('302a300506032b6570032100', 'hex')
 
-/** RFC 8410 section 4, in PEM: what Node reads in a quarter of the time that it takes for a JWK. */
+/** RFC 8410 section 4, in PEM: Node reads it in a quarter of the time for a JWK. */
 function encodeEd25519Pem(bytes: Buffer): string {
   const info = Buffer.concat([ed25519Info, bytes]).toString('base64')
   return `-----BEGIN PUBLIC KEY-----\n${info}\n-----END PUBLIC KEY-----\n`
@@ -169,12 +174,12 @@ function readRsa(reader: Reader) {
   const n = reader.mpint()
   const bits = bitLength(n)
   if (bits < rsaBitsMin)
-    return { problem: `an RSA key needs ${rsaBitsMin} bits; this one has ${bits}` }
+    return { problem: `an RSA key needs at least ${rsaBitsMin} bits; this one has ${bits}` }
   if (bits > rsaBitsMax)
-    return { problem: `an RSA key may have ${rsaBitsMax} bits; this one has ${bits}` }
+    return { problem: `an RSA key may have at most ${rsaBitsMax} bits; this one has ${bits}` }
   if (bitLength(e) > exponentBitsMax) {
     return {
-      problem: `the RSA exponent may have ${exponentBitsMax} bits; this one has ${bitLength(e)}`,
+      problem: `the RSA exponent may have at most ${exponentBitsMax} bits; this one has ${bitLength(e)}`,
     }
   }
   const exponent = e.length === 0 ? 0n : BigInt(`0x${e.toString('hex')}`)
@@ -183,7 +188,8 @@ function readRsa(reader: Reader) {
       problem: `the RSA exponent must be odd and at least ${exponentMin}; it is ${exponent}`,
     }
   }
-  if ((n.at(-1) ?? 0) % 2 === 0) return { problem: 'the RSA modulus is even, so it is no modulus' }
+  if ((n.at(-1) ?? 0) % 2 === 0)
+    return { problem: 'the RSA modulus is even, so the key is not valid' }
   return keyFields({ kty: 'RSA', e: e.toString('base64url'), n: n.toString('base64url') }, bits)
 }
 
@@ -240,12 +246,12 @@ function securityKey(name: string, base: KeyType): KeyType {
   }
 }
 
-/** Fails closed: what OpenSSL does not take, a point beside its curve for one, is no key. */
+/** Fails closed: a key that OpenSSL refuses, for example a point off its curve, is not a key. */
 function keyFields(jwk: JsonWebKey, bits: number): KeyFields | { problem: string } {
   try {
     return { key: createPublicKey({ key: jwk, format: 'jwk' }), bits }
   } catch {
-    return { problem: 'the numbers of this key do not make a key' }
+    return { problem: 'the numbers of this key do not form a valid key' }
   }
 }
 

@@ -18,8 +18,8 @@ const linesMax = 10_000
 const defaultPort = 22
 
 /**
- * Parses what people have of a host's keys: lines of known_hosts, the output of ssh-keyscan with its
- * comments, or `.pub` files of the host.
+ * Parses a host's keys as people have them: lines of known_hosts, the output of ssh-keyscan with
+ * its comments, or `.pub` files of the host.
  */
 export function parseHostKeyLines(text: string): ParsedHostKeys {
   const lines = text.split(/\r?\n/)

@@ -5,8 +5,8 @@ import { Writer } from './wire.ts'
 const blockBytes = 8
 
 /**
- * An Ed25519 private key in OpenSSH's own form (PROTOCOL.key), not encrypted: for a key file that
- * belongs to whoever runs this program. Keys that the vault holds never take this way.
+ * An Ed25519 private key in OpenSSH's own form (PROTOCOL.key), not encrypted: for a key file of the
+ * user that runs this program. Keys of the vault never use this.
  */
 export function formatOpenSshPrivateKey(key: KeyObject, comment = ''): string {
   const { d, x } = key.export({ format: 'jwk' })

@@ -16,7 +16,7 @@ export interface PublicKey {
   readonly bits: number
   /** `SHA256:` and unpadded base64, as OpenSSH prints it. */
   readonly fingerprint: string
-  /** What stood behind the key, without anything that is not to be printed. */
+  /** The text after the key, without unprintable characters. */
   readonly comment: string
 }
 
@@ -27,8 +27,8 @@ const lineLengthMax = 8192
 const commentLengthMax = 200
 
 /**
- * Parses one line as in a `.pub` file: type, base64, comment. What it refuses, it refuses with a
- * reason for whoever gave it. Only for text that a person gave: keys off the network are blobs.
+ * Parses one line as in a `.pub` file: type, base64, comment. A refusal has a reason for the person
+ * who gave the line. Only for text that a person gave: keys from the network are blobs.
  */
 export function parsePublicKey(line: string): ParsedPublicKey {
   if (line.length > lineLengthMax) return { problem: 'this is too long for a public key' }
@@ -39,12 +39,13 @@ export function parsePublicKey(line: string): ParsedPublicKey {
     /^(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?$/.exec(text) ?? []
   if (findKeyType(name) === undefined) return { problem: refuseFirstWord(text) }
   const blob = Buffer.from(base64, 'base64')
-  // Node skips what is not base64; a second spelling of a key, or half of one, is none.
+  // Node skips characters that are not base64. A second spelling of a key, or half of one, is
+  // refused.
   if (blob.toString('base64') !== base64) return { problem: 'the base64 of this key is damaged' }
   const parsed = parsePublicKeyBlob(blob)
   if ('problem' in parsed) return parsed
   if (parsed.key.type !== name) {
-    return { problem: `the line says ${name}, but the key in it is another type` }
+    return { problem: `the line says ${name}, but its key has another type` }
   }
   return { key: { ...parsed.key, comment: printable(comment) } }
 }
@@ -87,7 +88,7 @@ export function fingerprint(blob: Buffer): string {
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`
 }
 
-/** The key in a blob, ready to verify with. Never throws for what is in the blob. */
+/** The key in a blob, ready to verify with. Never throws, whatever the blob's contents. */
 export function decodePublicKey(
   blob: Buffer,
 ): { readonly type: KeyType; readonly fields: KeyFields } | { readonly problem: string } {
@@ -101,7 +102,7 @@ export function decodePublicKey(
     reader.end()
     // A key is known by its bytes, so it has one spelling: extra ones would be other names for it.
     if (!encode(type, fields).equals(blob))
-      return { problem: 'this key is not in its one right form' }
+      return { problem: 'this key is not in its canonical form' }
     return { type, fields }
   } catch (err) {
     if (err instanceof WireError) return { problem: `this key is damaged: ${err.message}` }
@@ -114,7 +115,7 @@ function encode(type: KeyType, fields: Omit<KeyFields, 'bits'>): Buffer {
 }
 
 function refuseText(text: string): string | undefined {
-  if (text === '') return 'there is no key here'
+  if (text === '') return 'there is no key in this text'
   if (/PRIVATE KEY-----|^PuTTY-User-Key-File-/m.test(text)) {
     return 'this is a PRIVATE key: keep it to yourself, and give its .pub file'
   }
@@ -134,7 +135,7 @@ function refuseFirstWord(text: string): string {
   if (rest.some((word) => findKeyType(word) !== undefined) || /[=",]/.test(first)) {
     return 'options before a key are refused; the line must start with the type of the key'
   }
-  return 'this is no public key; a line of a .pub file is needed, such as: ssh-ed25519 AAAA… name'
+  return 'this is not a public key; give a line of a .pub file, such as: ssh-ed25519 AAAA… name'
 }
 
 /** Without control, format and private-use characters: a comment ends up on terminals. */

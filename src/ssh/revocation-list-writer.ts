@@ -10,7 +10,7 @@ import {
 } from './revocation-list.ts'
 import { Writer } from './wire.ts'
 
-/** What encodeRevocationList writes. */
+/** The contents that encodeRevocationList writes. */
 export interface RevocationListContents {
   /** Grows with each list that is published. */
   readonly version: bigint
@@ -24,11 +24,12 @@ export interface RevocationListContents {
 }
 
 /**
- * The bytes of a KRL, as `sshd` takes them from the file that `RevokedKeys` names. The same contents
- * always make the same bytes. They are not signed: see that nobody else can write the file.
+ * The bytes of a KRL, as `sshd` takes them from the file of its setting `RevokedKeys`. The same
+ * contents always make the same bytes. They are not signed: make sure that no other user can write
+ * the file.
  *
- * Throws TypeError for contents that a server could not read, since a server that cannot read its
- * list lets nobody in with any key.
+ * Throws TypeError for contents that a server could not read, because a server that cannot read its
+ * list refuses all keys.
  */
 export function encodeRevocationList(contents: RevocationListContents): Buffer {
   const writer = new Writer()

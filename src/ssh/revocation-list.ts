@@ -50,7 +50,7 @@ export type ParsedRevocationList =
   | { readonly list: KeyRevocationList }
   | { readonly problem: string }
 
-/** What every list starts with. */
+/** The first bytes of every list. */
 export const magic = Buffer.from('SSHKRL\n\0')
 /** Comes behind it. */
 export const formatVersion = 1
@@ -80,8 +80,8 @@ export const certificateSection = {
 } as const
 
 /**
- * Parses a KRL. A list of which anything is damaged or not known is none: the caller must then let
- * nobody in rather than go on without it, since what was lost may be the one key that matters.
+ * Parses a KRL. A list with a damaged or unknown part is refused: the caller must then accept no
+ * key, because the lost part may be the one that matters.
  *
  * Signed lists are refused, as OpenSSH refuses them since 9.4.
  */
@@ -91,14 +91,15 @@ export function parseRevocationList(bytes: Buffer): ParsedRevocationList {
     return { list: readList(new Reader(Buffer.from(bytes))) }
   } catch (err) {
     if (err instanceof WireError)
-      return { problem: `this revocation list is no good: ${err.message}` }
+      return { problem: `this revocation list cannot be used: ${err.message}` }
     throw err
   }
 }
 
 /**
  * Whether a list revokes a certificate, by its serial, its key id, its key or its authority's key;
- * or a plain key, given as on the wire. What is no plain key of a known type counts as revoked.
+ * or a plain key, given as on the wire. Bytes that are not a plain key of a known type count as
+ * revoked.
  */
 export function isRevoked(list: KeyRevocationList, subject: Certificate | Buffer): boolean {
   if (Buffer.isBuffer(subject)) return !isPlainKey(subject) || isKeyRevoked(list, subject)
@@ -147,12 +148,13 @@ function isPlainKey(blob: Buffer): boolean {
 }
 
 function readList(reader: Reader): KeyRevocationList {
-  if (!reader.bytes(magic.length).equals(magic)) throw new WireError('it does not start as one')
-  if (reader.u32() !== formatVersion) throw new WireError('its format is not known')
+  if (!reader.bytes(magic.length).equals(magic))
+    throw new WireError('it does not start like a revocation list')
+  if (reader.u32() !== formatVersion) throw new WireError('its format is unknown')
   const version = reader.u64()
   const seconds = reader.u64()
-  if (seconds > secondsMax) throw new WireError('its date is none')
-  if (reader.u64() !== 0n) throw new WireError('its flags are not known')
+  if (seconds > secondsMax) throw new WireError('its date is not valid')
+  if (reader.u64() !== 0n) throw new WireError('its flags are unknown')
   if (reader.string().length > 0) throw new WireError('its reserved field is in use')
   const comment = reader.text()
   const authorities: ParsedAuthorityRevocations[] = []
@@ -176,12 +178,12 @@ function readList(reader: Reader): KeyRevocationList {
         for (const hash of readStrings(content, 32)) fingerprints.add(formatFingerprint(hash))
         break
       case section.signature:
-        throw new WireError('it is signed, which servers do not check')
+        throw new WireError('it is signed, but servers do not check signatures')
       case section.extension:
         skipExtension(content)
         break
       default:
-        throw new WireError('a section of it is not known')
+        throw new WireError('it has an unknown section')
     }
     content.end()
   }
@@ -191,7 +193,7 @@ function readList(reader: Reader): KeyRevocationList {
 
 function readAuthority(reader: Reader): ParsedAuthorityRevocations {
   const authority = reader.string()
-  if (reader.string().length > 0) throw new WireError('a reserved field of it is in use')
+  if (reader.string().length > 0) throw new WireError('one of its reserved fields is in use')
   const serials = new Set<bigint>()
   const serialRanges: SerialRange[] = []
   const serialBitmaps: SerialBitmap[] = []
@@ -216,7 +218,7 @@ function readAuthority(reader: Reader): ParsedAuthorityRevocations {
         skipExtension(content)
         break
       default:
-        throw new WireError('a section of its certificates is not known')
+        throw new WireError('its list of certificates has an unknown section')
     }
     content.end()
   }
@@ -249,7 +251,7 @@ function readBitmap(reader: Reader): SerialBitmap {
 /** One that is critical holds revocations of a kind that is not known here. */
 function skipExtension(reader: Reader): void {
   reader.text()
-  if (reader.boolean()) throw new WireError('a critical extension of it is not known')
+  if (reader.boolean()) throw new WireError('it has an unknown critical extension')
   reader.string()
 }
 
@@ -258,14 +260,14 @@ function readStrings(reader: Reader, length?: number): Buffer[] {
   while (reader.left > 0) {
     const bytes = reader.string()
     if (length !== undefined && bytes.length !== length)
-      throw new WireError('a hash has no length of one')
+      throw new WireError('a hash has the wrong length')
     strings.push(bytes)
   }
   return strings
 }
 
 function checkSerial(serial: bigint): bigint {
-  if (serial === 0n) throw new WireError('0 is no serial that can be revoked')
+  if (serial === 0n) throw new WireError('serial 0 cannot be revoked')
   return serial
 }
 
@@ -273,12 +275,12 @@ function checkSerial(serial: bigint): bigint {
 function checkKeyId(bytes: Buffer): string {
   const keyId = bytes.toString()
   if (!Buffer.from(keyId).equals(bytes) || keyId.includes('\0')) {
-    throw new WireError('a key id of it is no text')
+    throw new WireError('one of its key ids is not text')
   }
   return keyId
 }
 
-/** Keys of types that are refused everywhere may well be revoked; certificates would match nothing. */
+/** Keys of types that are refused everywhere may be revoked; a certificate would match no key. */
 function checkKey(blob: Buffer): Buffer {
   if (certificateNamePattern.test(new Reader(blob).text())) {
     throw new WireError('a certificate stands where a key belongs')

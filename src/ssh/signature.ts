@@ -3,38 +3,38 @@ import type { KeyFields, KeyType, SignatureAlgorithm } from './key-types.ts'
 import { decodePublicKey } from './public-key.ts'
 import { Reader, WireError, Writer } from './wire.ts'
 
-/** Somebody touched the security key: `SSH_SK_USER_PRESENCE_REQD` of OpenSSH's PROTOCOL.u2f. */
+/** The security key was touched: `SSH_SK_USER_PRESENCE_REQD` of OpenSSH's PROTOCOL.u2f. */
 const userPresentFlag = 0x01
-/** Somebody gave it a PIN or a finger: `SSH_SK_USER_VERIFICATION_REQD`. */
+/** Its holder gave a PIN or a fingerprint: `SSH_SK_USER_VERIFICATION_REQD`. */
 const userVerifiedFlag = 0x04
 
 export interface UserSignature {
   /** The key that is said to have signed, as on the wire. */
   readonly key: Buffer
-  /** What the request says it was signed with. */
+  /** The algorithm that the request names for its signature. */
   readonly algorithm: string
   /** The whole signature as on the wire: algorithm, then signature (RFC 4253 section 6.6). */
   readonly signature: Buffer
   readonly data: Buffer
 }
 
-/** What a security key says, under its signature, of how it came to sign. */
+/** The statement of a security key, under its signature, about how it came to sign. */
 export interface SecurityKeyStatement {
-  /** Somebody touched it. */
+  /** It was touched. */
   readonly userPresent: boolean
-  /** It knew who that was, by a PIN or a finger. */
+  /** It verified its holder, by a PIN or a fingerprint. */
   readonly userVerified: boolean
   /** Of its signatures so far. Grows, except in keys that do not count and always say 0. */
   readonly counter: number
 }
 
-/** A key whose fields are read. */
+/** A key with its fields. */
 interface DecodedKey {
   readonly type: KeyType
   readonly fields: KeyFields
 }
 
-/** A signature whose form is right for a key. */
+/** A signature that is well formed for a key. */
 interface DecodedSignature {
   readonly algorithm: SignatureAlgorithm
   readonly bare: Buffer
@@ -45,8 +45,8 @@ interface DecodedSignature {
 /**
  * Whether the holder of the key signed the data, with the algorithm named and no other.
  *
- * Takes bytes from strangers and never throws for them: whatever is wrong, the answer is false.
- * SHA-1 is always wrong, and so is a security key that nobody touched.
+ * Takes bytes from strangers and never throws for them: the answer to every fault is false. SHA-1
+ * is always a fault, and so is a security key that was not touched.
  */
 export function verifyUserSignature(signature: UserSignature): boolean {
   const verified = verifySignature(signature)
@@ -55,8 +55,8 @@ export function verifyUserSignature(signature: UserSignature): boolean {
 }
 
 /**
- * What the security key stated when it signed the data, with the algorithm named and no other; the
- * caller decides whether that is enough, and that the counter has grown.
+ * The statement of the security key when it signed the data, only with the named algorithm. The
+ * caller decides whether it is enough, and checks that the counter has grown.
  *
  * Takes bytes from strangers and never throws for them: undefined when anything is wrong, and for a
  * key that is no security key.
@@ -65,7 +65,7 @@ export function verifySecurityKeySignature(
   signature: UserSignature,
 ): SecurityKeyStatement | undefined {
   const key = decodePublicKey(signature.key)
-  // Of any other key nothing is verified: its holder is asked about by verifyUserSignature.
+  // For other keys nothing is verified here: call verifyUserSignature.
   if ('problem' in key || !key.type.isSecurityKey) return undefined
   const stated = verifySignature(signature)?.stated
   if (stated === undefined) return undefined
@@ -107,7 +107,7 @@ function verifySignature(given: UserSignature): DecodedSignature | undefined {
   }
 }
 
-/** What a security key signs in place of the data: PROTOCOL.u2f, "SSH U2F signatures". */
+/** The bytes that a security key signs in place of the data: PROTOCOL.u2f, "SSH U2F signatures". */
 function securityKeyData(
   { application = '' }: KeyFields,
   { flags, counter }: { flags: number; counter: number },

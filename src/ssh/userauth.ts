@@ -1,6 +1,6 @@
 import { Reader, WireError, Writer } from './wire.ts'
 
-/** What is signed to log in with a public key: RFC 4252 section 7. */
+/** The signed data of a login with a public key: RFC 4252 section 7. */
 export interface UserauthRequest {
   /** Of the connection's first key exchange: it ties the signature to this one connection. */
   readonly exchangeHash: Buffer
@@ -37,8 +37,8 @@ export function encodeUserauthRequest(request: UserauthRequest): Buffer {
 }
 
 /**
- * Reads what encodeUserauthRequest writes, and throws WireError for everything else, so that whoever
- * signs after this knows every byte of what they sign. The buffers are views of the blob.
+ * Reads the output of encodeUserauthRequest, and throws WireError for all other bytes, so that a
+ * signer knows every byte that it signs. The buffers are views of the blob.
  */
 export function parseUserauthRequest(blob: Buffer): UserauthRequest {
   const reader = new Reader(blob)

@@ -1,6 +1,6 @@
 import { CodedError } from '../errors.ts'
 
-/** Bytes from a stranger that are not what their format says. The message holds none of them. */
+/** Bytes from a stranger that do not match their format. The message has none of them. */
 export class WireError extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_SSH_WIRE'
@@ -12,8 +12,8 @@ const nameListPattern = /^[!-+\--~]{1,64}(,[!-+\--~]{1,64})*$/
 /**
  * Reads the data types of RFC 4251 section 5, one after the other.
  *
- * Every method throws WireError rather than read past the end or accept a second spelling of a
- * value. Buffers are views of what is read: copy what must outlive it.
+ * Every method throws WireError instead of reading past the end or accepting a second spelling of a
+ * value. Buffers are views of the input: copy bytes that must outlive it.
  */
 export class Reader {
   readonly #bytes: Buffer
@@ -40,7 +40,10 @@ export class Reader {
     return this.bytes(8).readBigUInt64BE()
   }
 
-  /** 0 or 1: RFC 4251 lets any other byte be true, which nobody sends and which would not re-encode. */
+  /**
+   * 0 or 1: RFC 4251 lets any other byte be true, but no program sends one, and it would not
+   * re-encode.
+   */
   boolean(): boolean {
     const byte = this.u8()
     if (byte > 1) throw new WireError('a boolean is neither 0 nor 1')
@@ -75,7 +78,7 @@ export class Reader {
     if (first === undefined) return bytes
     if (first >= 0x80) throw new WireError('an integer is negative')
     if (first > 0) return bytes
-    // A zero byte is there to keep the sign of the next one, and for nothing else.
+    // A zero byte is allowed only to keep the sign of the next one.
     if (second < 0x80) throw new WireError('an integer has unneeded leading bytes')
     return bytes.subarray(1)
   }
@@ -87,13 +90,16 @@ export class Reader {
     return text.split(',')
   }
 
-  /** Throws when anything is left: nothing may hide behind what was read. */
+  /** Throws when bytes are left: no data may hide at the end. */
   end(): void {
-    if (this.left > 0) throw new WireError('there are bytes behind the end')
+    if (this.left > 0) throw new WireError('there are bytes after the end')
   }
 }
 
-/** Writes what Reader reads. Each method returns the writer, so that a message reads as its format. */
+/**
+ * Writes the fields that Reader reads. Each method returns the writer, so that a message reads as
+ * its format.
+ */
 export class Writer {
   readonly #parts: Uint8Array[] = []
 

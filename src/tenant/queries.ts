@@ -1,4 +1,7 @@
-/** What the system and the directory role see of tenants; each has only the columns it needs. */
+/**
+ * The columns of tenants that the system and the directory role see; each has only the columns it
+ * needs.
+ */
 
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 
@@ -20,7 +23,10 @@ export function findTenantBySlug(tx: ReadTx, slug: string): Promise<TenantRow | 
   return tx.maybe(`select ${columns} from tenant where slug = $1 and slug <> '-'`, [slug])
 }
 
-/** By name, or by the first eight hex digits of an id; two ids with the same digits are nobody's. */
+/**
+ * By name, or by the first eight hex digits of an id; if two ids have the same digits, neither is
+ * found.
+ */
 export async function resolveTenant(
   tx: ReadTx,
   slug: string,

@@ -24,7 +24,7 @@ export interface Tenant {
   readonly suspendedAt: string | undefined
 }
 
-/** What a login needs to know of a tenant. */
+/** The facts about a tenant that a login needs. */
 export interface TenantEntry {
   readonly id: TenantId
   readonly slug: string
@@ -33,10 +33,10 @@ export interface TenantEntry {
 
 export interface Tenants {
   /**
-   * Makes a tenant with its log and its keys. Takes seconds: the keys are RSA. Throws TenantExists,
-   * and by then has finished what an earlier create that died began.
+   * Makes a tenant with its log and its keys. Takes seconds, because the keys are RSA. Throws
+   * TenantExists; by then it has finished an earlier create that died.
    */
-  create(wish: { readonly slug: string; readonly name?: string }, actor: Actor): Promise<Tenant>
+  create(fields: { readonly slug: string; readonly name?: string }, actor: Actor): Promise<Tenant>
   list(): Promise<readonly Tenant[]>
   /** Throws TenantMissing. */
   find(slug: string): Promise<Tenant>
@@ -80,7 +80,7 @@ export function createTenants({
 
   return {
     async create({ slug, name = slug }, actor) {
-      // A slug that reads like an id would be two tenants' name.
+      // A slug that looks like an id would name two tenants.
       if (!slugPattern.test(slug) || idNamePattern.test(slug)) throw new TenantNameInvalid(slug)
       const id = newTenantId()
       try {
@@ -118,7 +118,7 @@ export function createTenants({
 
 function newTenantId(): TenantId {
   const id = parseTenantId(randomUUID())
-  if (id === undefined) throw new Error('a random UUID is no tenant id')
+  if (id === undefined) throw new Error('a random UUID is not a tenant id')
   return id
 }
 

@@ -29,12 +29,12 @@ export interface AuthorityName {
 }
 
 /** The fields of a certificate. The vault adds the nonce, the kind and the authority. */
-export type CertificateWish = Omit<CertificateFields, 'nonce' | 'kind' | 'signatureKey'>
+export type CertificateContents = Omit<CertificateFields, 'nonce' | 'kind' | 'signatureKey'>
 
 /** A certificate to be signed, with its event for the log. */
 export interface CertificateOrder {
   readonly authority: AuthorityName
-  readonly certificate: CertificateWish
+  readonly certificate: CertificateContents
   readonly event: Omit<Extract<AuditEvent, { type: 'cert.issue' }>, 'type'>
 }
 
@@ -63,7 +63,7 @@ interface StoredKey {
   readonly signatureKey: Buffer
 }
 
-/** The keys of certificate authorities: they sign certificates of their kind, and nothing else. */
+/** The keys of certificate authorities: they sign only certificates of their kind. */
 export class AuthorityKeys {
   readonly #secrets: SecretStore
   readonly #metrics: VaultMetrics
@@ -151,7 +151,7 @@ export class AuthorityKeys {
         findNewestSecret(tx, path),
         require(tx),
         requireUnsealed(tx),
-        // Once that is sent. A key that does not open any more is opened again, as it is stored.
+        // Once that is sent. A key that no longer opens is opened again, as it is stored.
         signEarly(),
       ]),
     )
@@ -181,7 +181,7 @@ export class AuthorityKeys {
     return this.#check(tenant, spec, row)
   }
 
-  /** Undefined when there is none, or its row was changed. */
+  /** Undefined when there is no such key, or its row was changed. */
   async #publicKey(
     tx: ReadTx,
     tenant: TenantId,

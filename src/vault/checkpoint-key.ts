@@ -45,7 +45,7 @@ const spec: SecretSpec = {
 /**
  * Signs checkpoints of the audit log with the platform's Ed25519 key, which is sealed like any
  * other secret. It is made on first use. The vault must be unsealed for this: the verifier key is
- * checked before anybody verifies with it. Throws RecordChanged.
+ * checked before it is used. Throws RecordChanged.
  */
 export async function openCheckpointSigner(
   secrets: SecretStore,
@@ -78,7 +78,9 @@ export async function openCheckpointSigner(
   }
 }
 
-/** Whether the text is origin, size and root hash in canonical form. The key signs nothing else. */
+/**
+ * Whether the text is origin, size and root hash in canonical form. The key signs only such texts.
+ */
 function isCheckpoint(text: Buffer): boolean {
   try {
     return Buffer.from(formatCheckpoint(parseCheckpoint(text.toString()))).equals(text)

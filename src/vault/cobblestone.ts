@@ -34,7 +34,8 @@ export function encrypt(
   const derived = derive(key, salt, context)
   try {
     const parts: Uint8Array[] = [salt, derived.commitment]
-    // The last chunk is always shorter than the others, be it empty: a cut at a chunk's edge shows.
+    // The last chunk is always shorter than the others, possibly empty, so a cut at a chunk's edge
+    // is noticed.
     for (let start = 0, number = 0; start <= plaintext.length; start += chunkBytes, number++) {
       const cipher = createCipheriv('aes-256-gcm', derived.key, chunkNonce(derived.nonce, number))
       parts.push(cipher.update(plaintext.subarray(start, start + chunkBytes)))
@@ -49,7 +50,7 @@ export function encrypt(
 /**
  * The plaintext, or undefined when the key, the context or any byte differs from the sealed ones.
  *
- * It does not tell the reason, and decrypts nothing before the commitment has matched. The caller owns
+ * It does not give the reason, and decrypts only after the commitment has matched. The caller owns
  * the plaintext and wipes it.
  */
 export function decrypt(
@@ -157,9 +158,9 @@ function openChunks(derived: Derived, body: Uint8Array): Buffer | undefined {
 /**
  * Decrypts one chunk into a buffer of its length; false when its tag does not fit.
  *
- * Node gives what a cipher returns in memory that it has copied once, and frees the first without
- * wiping it. So no cipher returns plaintext here: a random mask is encrypted in its place, and taken
- * off in our own memory. Encrypting the result again gives the tag.
+ * Node copies the output of a cipher once, and frees the first copy without wiping it. So no cipher
+ * returns plaintext here: a random mask is encrypted in its place, and removed in our own memory.
+ * Encrypting the result again gives the tag.
  */
 function openChunk(key: Buffer, nonce: Buffer, chunk: Uint8Array, into: Buffer): boolean {
   const sealed = chunk.subarray(0, chunk.length - tagBytes)

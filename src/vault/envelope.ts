@@ -37,8 +37,8 @@ export interface Place {
   readonly version: number
   readonly kind: EnvelopeKind
   /**
-   * The public text that belongs to the value, whole; '' where there is none. With it the envelope
-   * is BVE2, without it BVE1.
+   * The public text that belongs to the value, whole; '' if it has none. With this field the
+   * envelope is BVE2, without it BVE1.
    */
   readonly publicText?: string
 }
@@ -155,7 +155,7 @@ function encodeHeader(key: EnvelopeKey, { kind, publicText }: Place): Buffer {
 /** Every field, always, in this order, each with its length: no two places share a context. */
 function contextOf(key: EnvelopeKey, place: Place): Buffer {
   if (!Number.isInteger(place.version) || place.version < 0) {
-    throw new RangeError('a version is a whole number')
+    throw new RangeError('a version must be a whole number')
   }
   const { publicText } = place
   return encodeFields([

@@ -7,11 +7,11 @@
  * others rely on are bound to the same keys: see record-tag.ts.
  */
 
-export type { CertificateOrder, CertificateWish } from './authority-key.ts'
+export type { CertificateContents, CertificateOrder } from './authority-key.ts'
 export { KeyMissing, RecordChanged, VaultSealed } from './errors.ts'
 export { createKekFile, type Kek, openKek } from './kek.ts'
 export type { TaggedRecord } from './record-tag.ts'
 export type { TaggedRow, TagRecord } from './record-tags.ts'
 export type { VaultStatus } from './seal.ts'
-export type { KeyLease, LeaseWish } from './signing.ts'
+export type { KeyLease, LeaseTerms } from './signing.ts'
 export { createVault, type Vault } from './vault.ts'

@@ -138,7 +138,7 @@ async function readGuarded(path: string, into: Buffer): Promise<number> {
     if ((stat.mode & 0o077) !== 0) {
       throw new KekUnreadable(
         `${path} can be read by others (mode ${(stat.mode & 0o777).toString(8)}): chmod 600 it, and if others ` +
-          'may have read it, take a new key',
+          'may have read it, make a new key',
       )
     }
     if (stat.size > into.length) throw new KekUnreadable(`${path} is too long to be a key`)
@@ -149,7 +149,7 @@ async function readGuarded(path: string, into: Buffer): Promise<number> {
   }
 }
 
-/** One line of base64. Raw bytes are refused: 32 of them could as well be somebody's password. */
+/** One line of base64. Raw bytes are refused, because 32 of them could also be a password. */
 function decodeKey(path: string, text: Buffer): Buffer {
   const key = secretBuffer(32)
   if (readBase64(withoutLineEnd(text), key)) return key

@@ -44,7 +44,7 @@ export function generateEd25519KeyPair(): Promise<KeyPair> {
   return promise
 }
 
-/** At once: for a key that somebody waits for, the way to the thread pool is the longer part. */
+/** Synchronous: the way to the thread pool would take longer than the key itself. */
 export function generateEphemeralKeyPair(): KeyPair {
   const { publicKey: spki, privateKey: der } = generateKeyPairSync('ed25519', encodings)
   return keyPair(ed25519Blob(publicKeyIn(spki)), der)
@@ -92,7 +92,10 @@ export function signEd25519(
   }
 }
 
-/** Whether a private key signs for a public one. The signed bytes are random, and nothing leaves. */
+/**
+ * Whether a private key signs for a public one. The signed bytes are random, and the signature
+ * stays here.
+ */
 export async function arePair(privateKey: Buffer, publicBlob: Buffer): Promise<boolean> {
   const challenge = randomBytes(32)
   const isEd25519 = publicBlob.equals(ed25519BlobOf(ed25519Bytes(publicBlob)))

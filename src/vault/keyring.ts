@@ -77,7 +77,7 @@ export function sealRecord(
 
 /**
  * Opens the record of a place for one use. The payload and every key on the way to it are wiped
- * when use has ended, so nothing of it may be kept.
+ * after use, so use must not keep any part of it.
  */
 export function useRecord<T>(
   kek: Kek,
@@ -109,7 +109,7 @@ export async function requirePublicKey(
   place: RecordPlace,
   record: SealedRecord,
 ): Promise<void> {
-  if (!bindsPublicKey(record)) throw new RangeError('a BVE1 record does not bind its public half')
+  if (!bindsPublicKey(record)) throw new RangeError('a BVE1 record cannot bind its public half')
   await withDek(kek, tenantKek, place, record, async () => {})
 }
 

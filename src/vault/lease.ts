@@ -17,7 +17,10 @@ export interface Lease {
   /** The login request must show these bytes: the key, or a certificate for it. */
   readonly shown: Buffer
   readonly algorithms: readonly string[]
-  /** A key that was made for this one signature, and is nowhere else. Without it, a stored one signs. */
+  /**
+   * A key that was made for this one signature and exists only here. Without it, a stored key
+   * signs.
+   */
   readonly ephemeral?: EphemeralKey
   /** The target's host key, when the caller knows it: a host-bound login must then name it. */
   readonly hostKey: Buffer | undefined

@@ -22,8 +22,8 @@ export function encodePrivateKeyPem(der: Buffer): Buffer {
 }
 
 /**
- * The DER in such a PEM; undefined when it is none. The caller wipes it. OpenSSL gets DER only: it frees
- * what it decodes out of a PEM without wiping it.
+ * The DER in such a PEM; undefined if the text is not one. The caller wipes it. OpenSSL gets only
+ * DER: it frees the decoded contents of a PEM without wiping them.
  */
 export function decodePrivateKeyPem(pem: Buffer): Buffer | undefined {
   const end = pem.length - last.length

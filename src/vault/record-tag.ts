@@ -9,7 +9,7 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { hkdfExpand, hmac } from './cobblestone.ts'
 import { type EnvelopeKey, encodeFields } from './envelope.ts'
 
-/** A row that decides who gets in, or which host is the right one. */
+/** A row that decides which keys may log in, or which host is the right one. */
 export interface TaggedRecord {
   readonly kind: 'target' | 'user-key'
   /** Unique among the tenant's rows of its kind. */

@@ -29,7 +29,9 @@ export interface TaggedRow {
 const keksMax = 10_000
 const intactMax = 100_000
 
-/** The tags of all tenants. A row without its tag is not used: somebody else wrote it. */
+/**
+ * The tags of all tenants. A row without its tag is not used, because VaultTerm did not write it.
+ */
 export class RecordTags {
   readonly #database: Database
   readonly #kek: Kek
@@ -116,12 +118,12 @@ export class RecordTags {
   ): Promise<void> {
     await this.#secrets.require(tenant)
     const old = await this.#secrets.tenantKek(tenant)
-    // Its format is what counts: the column only says where to look.
+    // Its format counts: the column only says where to look.
     if (formatOf(old.wrapped) !== 1) return
     const wrapped = await this.#secrets.withKek(() => rewrapKek(this.#kek, tenant, old))
     await this.#withKey(tenant, wrapped, (key) =>
       this.#secrets.write(tenant, async (tx) => {
-        // Another process may have been faster: then nothing is done here.
+        // Another process may have been faster: then there is nothing to do here.
         if (!(await replaceKek(tx, old, wrapped))) return
         const tag: TagRecord = (record) => makeTag(key, wrapped.version, tenant, record)
         const count = await tagRows(tx, tag)
@@ -140,8 +142,9 @@ export class RecordTags {
     const kek = await this.#find(tenant, version)
     if (kek === undefined) return []
     if (version === null) {
-      // A key of the first format is from before tags. Anybody who writes to the database can put a row
-      // there that says so: it counts only for a tenant that was so at the start, and only if it opens.
+      // A key of the first format is from before tags. Anybody who can write to the database can
+      // insert such a row. It counts only for a tenant that had it at the start, and only if it
+      // opens.
       if (!this.#untagged.has(tenant) || formatOf(kek.wrapped) !== 1) return []
       return this.#withKey(tenant, kek, async () => rows)
     }

@@ -115,15 +115,15 @@ export class SealState {
   }
 
   /**
-   * A notification says that the row is to be asked, and no more: any login can send one. Those that come
-   * while it is asked are one more question.
+   * A notification only says that the row must be read again, because any login can send one.
+   * Notifications during a read cause one more read.
    */
   async #heard(): Promise<void> {
     this.#hints += 1
     if (this.#hints > 1) return
     while (this.#hints > 0) {
       this.#hints = 1
-      // Nobody knows: as if it were sealed. The next use asks again.
+      // Unknown: treated as sealed. The next use asks again.
       const state = await this.#database.read(systemTenant, findState).catch(() => undefined)
       if (state?.sealed !== false) this.forget()
       this.#hints -= 1

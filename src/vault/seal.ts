@@ -41,7 +41,7 @@ export class Seal {
         await notifySealed(tx, sealChannel)
       })
     } finally {
-      // Also when the database did not answer: then the row still says what this process may do.
+      // Also when the database did not answer: then the row still decides what this process may do.
       this.#state.forget()
     }
     this.#log.warn('vault sealed')

@@ -114,8 +114,8 @@ export class SecretStore {
   }
 
   /**
-   * Opens a private key for one use; it is wiped when use has ended. A row whose public half was
-   * exchanged does not open, or is of a format that does not bind it: compare the halves then.
+   * Opens a private key for one use; it is wiped after use. A row whose public half was exchanged
+   * does not open, unless its format does not bind it: then compare the halves.
    */
   async use<T>(
     { tenant, path, version }: RecordPlace,
@@ -128,8 +128,8 @@ export class SecretStore {
   }
 
   /**
-   * Throws RecordChanged unless the row's public half is the one that was made with its private half.
-   * The vault must be unsealed. Only rows from before BVE2 have their private key opened for it.
+   * Throws RecordChanged unless the row's public half is the one that was made with its private
+   * half. The vault must be unsealed. Only for rows from before BVE2 is the private key opened.
    */
   async requirePublicKey(tenant: TenantId, spec: SecretSpec, row: SecretRow): Promise<void> {
     const place = { tenant, path: spec.path, version: row.version }
@@ -203,7 +203,7 @@ function kekOf({ kekVersion: version, wrappedKek: wrapped }: SecretRow): Wrapped
   return { version, wrapped }
 }
 
-/** While the vault is sealed, nothing that work asks in the same turn or later is done. */
+/** While the vault is sealed, no later statement of work runs, in the same turn or later. */
 async function ifUnsealed<Tx extends ReadTx, T>(tx: Tx, work: (tx: Tx) => Promise<T>): Promise<T> {
   const [, done] = await Promise.all([requireUnsealed(tx), work(tx)])
   return done

@@ -23,7 +23,7 @@ export interface KeyLease {
 }
 
 /** A login that is to be signed. The access module has decided before that it is allowed. */
-export interface LeaseWish {
+export interface LeaseTerms {
   readonly name: 'admin_ssh'
   readonly login: string
   readonly session: string
@@ -35,7 +35,7 @@ export interface LeaseWish {
 }
 
 /** The same for a key that is made for this one login. */
-export type EphemeralWish = Omit<LeaseWish, 'name'>
+export type EphemeralTerms = Omit<LeaseTerms, 'name'>
 
 const leaseMsMax = 60_000
 
@@ -53,24 +53,24 @@ export class LoginSigner {
   }
 
   /** Promises one signature with a stored key. */
-  async lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease> {
-    const path = sshKeyPath(tenant, wish.name)
+  async lease(tenant: TenantId, terms: LeaseTerms): Promise<KeyLease> {
+    const path = sshKeyPath(tenant, terms.name)
     const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), path))
-    if (row === undefined) throw new KeyMissing(wish.name)
+    if (row === undefined) throw new KeyMissing(terms.name)
     const now = Date.now()
     const { id, shown, algorithms } = this.#leases.add(
       {
         tenant,
-        name: wish.name,
+        name: terms.name,
         path,
         version: row.version,
         envelope: envelopeId(row),
-        login: wish.login,
-        session: wish.session,
-        shown: readPublicKey(row.publicKey, wish.name).blob,
+        login: terms.login,
+        session: terms.session,
+        shown: readPublicKey(row.publicKey, terms.name).blob,
         algorithms: rsaAlgorithms,
-        hostKey: wish.hostKey,
-        expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
+        hostKey: terms.hostKey,
+        expiresAtMs: now + Math.min(terms.expiresInMs, leaseMsMax),
       },
       now,
     )
@@ -80,7 +80,7 @@ export class LoginSigner {
   /** Promises one signature with a new key, which is shown in the certificate that certify gives. */
   async leaseEphemeral(
     tenant: TenantId,
-    wish: EphemeralWish,
+    terms: EphemeralTerms,
     certify: (publicKey: Buffer) => Promise<Buffer>,
   ): Promise<KeyLease> {
     const { publicBlob: publicKey, privateKey } = generateEphemeralKeyPair()
@@ -92,7 +92,7 @@ export class LoginSigner {
       }
       const { type } = parsed.certificate
       const ephemeral = { privateKey, publicKey, certificateAlgorithm: type }
-      const { id, algorithms } = this.#addEphemeral(tenant, wish, certificate, ephemeral)
+      const { id, algorithms } = this.#addEphemeral(tenant, terms, certificate, ephemeral)
       return { id, publicKey, certificate, algorithms }
     } catch (err) {
       privateKey.fill(0)
@@ -102,7 +102,7 @@ export class LoginSigner {
 
   #addEphemeral(
     tenant: TenantId,
-    wish: EphemeralWish,
+    terms: EphemeralTerms,
     certificate: Buffer,
     ephemeral: EphemeralKey,
   ): Lease {
@@ -113,13 +113,13 @@ export class LoginSigner {
         name: 'ephemeral',
         path: 'ephemeral',
         version: 0,
-        login: wish.login,
-        session: wish.session,
+        login: terms.login,
+        session: terms.session,
         shown: certificate,
         algorithms: ['ssh-ed25519'],
         ephemeral,
-        hostKey: wish.hostKey,
-        expiresAtMs: now + Math.min(wish.expiresInMs, leaseMsMax),
+        hostKey: terms.hostKey,
+        expiresAtMs: now + Math.min(terms.expiresInMs, leaseMsMax),
       },
       now,
     )

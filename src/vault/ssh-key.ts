@@ -82,14 +82,17 @@ function specOf(tenant: TenantId, name: SshKeyName): SecretSpec {
   }
 }
 
-/** A signature is compared with this key before it leaves the vault: the line itself proves nothing. */
+/**
+ * A signature is compared with this key before it leaves the vault, because the line itself proves
+ * nothing.
+ */
 export function readPublicKey(line: string, name: string): PublicKey {
   const parsed = parsePublicKey(line)
   if ('problem' in parsed) throw new SecretDamaged(name, new Error(parsed.problem))
   return parsed.key
 }
 
-/** The key in a line, as on the wire; undefined when the line is none. */
+/** The key in a line, as on the wire; undefined if the line is not a key. */
 export function sshBlobIn(line: string): Buffer | undefined {
   const parsed = parsePublicKey(line)
   return 'problem' in parsed ? undefined : parsed.key.blob

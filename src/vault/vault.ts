@@ -11,33 +11,33 @@ import { RecordTags, type TaggedRow, type TagRecord } from './record-tags.ts'
 import { Seal, type VaultStatus } from './seal.ts'
 import { SealState } from './seal-state.ts'
 import { SecretStore } from './secrets.ts'
-import { type EphemeralWish, type KeyLease, type LeaseWish, LoginSigner } from './signing.ts'
+import { type EphemeralTerms, type KeyLease, type LeaseTerms, LoginSigner } from './signing.ts'
 import { type SshKeyDescription, type SshKeyName, SshKeys } from './ssh-key.ts'
 
 export interface Vault {
   /** Makes admin_ssh and tenant_ssh where they are missing; audited. Takes seconds, off the main thread. */
   createSshKeys(tenant: TenantId): Promise<void>
   /**
-   * The public half of a key pair, checked against what the vault made. Throws RecordChanged, and
-   * VaultSealed while nothing can be checked.
+   * The public half of a key pair, checked against the vault's private half. Throws RecordChanged,
+   * and VaultSealed while it cannot be checked.
    */
   describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription>
   /** Promises one signature, for one login of one session, for at most a minute. */
-  lease(tenant: TenantId, wish: LeaseWish): Promise<KeyLease>
+  lease(tenant: TenantId, terms: LeaseTerms): Promise<KeyLease>
   /**
    * The same with a new key for this one login. certify gives the certificate that the login shows.
    * The log has the certificate's issue, and no other use of the key.
    */
   leaseEphemeral(
     tenant: TenantId,
-    wish: EphemeralWish,
+    terms: EphemeralTerms,
     certify: (publicKey: Buffer) => Promise<Buffer>,
   ): Promise<KeyLease>
   /** Makes the key of a certificate authority when it is missing; audited. Gives its public half. */
   createAuthorityKey(tenant: TenantId, authority: AuthorityName): Promise<Buffer>
   /**
-   * Whether a public key, as on the wire, is the one that the vault made for an authority. Another
-   * one is reported. Reads through tx, once in a process. Throws VaultSealed.
+   * Whether a public key, as on the wire, is the one that the vault made for an authority. A
+   * different one is reported. Reads through tx, once in a process. Throws VaultSealed.
    */
   isAuthorityKey(
     tx: ReadTx,
@@ -113,8 +113,8 @@ export function createVault({ database, kek, log, metrics: registry }: VaultDeps
   return {
     createSshKeys: (tenant) => sshKeys.create(tenant),
     describe: (tenant, name) => sshKeys.describe(tenant, name),
-    lease: (tenant, wish) => signer.lease(tenant, wish),
-    leaseEphemeral: (tenant, wish, certify) => signer.leaseEphemeral(tenant, wish, certify),
+    lease: (tenant, terms) => signer.lease(tenant, terms),
+    leaseEphemeral: (tenant, terms, certify) => signer.leaseEphemeral(tenant, terms, certify),
     createAuthorityKey: (tenant, authority) => authorityKeys.create(tenant, authority),
     isAuthorityKey: (tx, tenant, authority, publicKey) =>
       authorityKeys.isPublicKey(tx, tenant, authority, publicKey),

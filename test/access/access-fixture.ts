@@ -27,7 +27,7 @@ import {
 import type { SessionId } from '../../src/recorder/index.ts'
 import { type LiveSession, openCoordination } from '../../src/redis/index.ts'
 import { formatPublicKey, Writer } from '../../src/ssh/index.ts'
-import type { KeyLease, LeaseWish, Vault } from '../../src/vault/index.ts'
+import type { KeyLease, LeaseTerms, Vault } from '../../src/vault/index.ts'
 import { openTestDatabase, silent, type TestDatabase } from '../support/postgres.ts'
 import { openTestVault } from '../support/vault.ts'
 
@@ -56,7 +56,7 @@ export interface AccessFixture {
   readonly vault: Vault
   readonly ca: Ca
   /** What the vault was asked for. */
-  readonly leases: LeaseWish[]
+  readonly leases: LeaseTerms[]
   live(tenant: TenantId): Promise<readonly LiveSession[]>
   place(): Promise<Place>
   /** One more process of the deployment. */
@@ -87,7 +87,7 @@ export async function openAccessFixture(): Promise<AccessFixture> {
     metrics: new Registry(),
   })
   const audit = createAudit({ database: app, log: silent, metrics: new Registry() })
-  const leases: LeaseWish[] = []
+  const leases: LeaseTerms[] = []
   const vault = { ...real, ...leasing(leases) }
   const create = (own: typeof app) =>
     createAccess({
@@ -193,7 +193,7 @@ export async function open(
 }
 
 /** The vault's side has tests of its own; here it is only seen what access asks of it. */
-function leasing(leases: LeaseWish[]): Pick<Vault, 'lease'> {
+function leasing(leases: LeaseTerms[]): Pick<Vault, 'lease'> {
   return {
     async lease(_tenant, wish): Promise<KeyLease> {
       leases.push(wish)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Wish } from '../../src/access/index.ts'
+import type { AccessAttempt } from '../../src/access/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import { actor, allowed, denied, openAccessFixture, shell } from './access-fixture.ts'
 
@@ -75,7 +75,7 @@ test('says what to do to those who may open nothing yet', async () => {
   expect(denial.message).toContain(`vaultterm grant add ${slug} --user demo`)
 })
 
-test.each<[string, Partial<Parameters<typeof access.addGrant>[1]>, Wish, string]>([
+test.each<[string, Partial<Parameters<typeof access.addGrant>[1]>, AccessAttempt, string]>([
   ['another kind', { allow: ['exec'] }, shell, 'ERR_KIND_NOT_GRANTED'],
   ['forwarding, unless it says so', {}, { kind: 'forward' }, 'ERR_KIND_NOT_GRANTED'],
   ['another login', { logins: ['deploy'] }, { login: 'root', ...shell }, 'ERR_LOGIN_NOT_GRANTED'],

@@ -189,9 +189,9 @@ async function openForwards() {
 }
 
 test.each<[string, Forward['kind'], number | undefined, RegExp]>([
-  ['leads where no grant does', 'forward', 22, /leads there/],
-  ['asks for an agent that no grant lends', 'agent', undefined, /allows agent/],
-  ['asks for a display that no grant lends', 'x11', undefined, /allows x11/],
+  ['leads where no grant does', 'forward', 22, /no longer allow this destination/],
+  ['asks for an agent that no grant lends', 'agent', undefined, /no longer allow agent/],
+  ['asks for a display that no grant lends', 'x11', undefined, /no longer allow x11/],
 ])('ends a forward that %s any more, and nothing else', async (_what, kind, port, reason) => {
   const { tenant, broad, node, session, forward } = await openForwards()
   await using its = await listening(node)

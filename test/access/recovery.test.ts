@@ -77,7 +77,7 @@ test('ends the sessions of a process that lost its lease, with their recordings,
     ['session.end', seen],
     ['session.end', unseen],
   ])
-  expect(logged[0]).toMatchObject({ public: { truncated: false } })
+  expect(logged[0]).toMatchObject({ public: { cutBytes: '0' } })
 })
 
 test('leaves the sessions of a second process alone that has the same name', async () => {

@@ -272,7 +272,7 @@ test('takes every event that the product encodes', async () => {
   let size = 0
   await fc.assert(
     fc.asyncProperty(
-      fc.record({ session: shown, kind: shown, pty: fc.boolean() }, { requiredKeys: [] }),
+      fc.record({ session: shown, kind: shown, recording: fc.boolean() }, { requiredKeys: [] }),
       fc.option(
         fc.record({ command: text, login: text, targetName: fc.array(text, { maxLength: 4 }) }),
         { nil: undefined },

@@ -26,14 +26,14 @@ const refused = (name: string) => vectors.refused.find((one) => one.name === nam
 const good = makeKey().line
 
 test.each([
-  ['an RSA key of 1024 bits', refused('rsa-1024'), /needs 2048 bits; this one has 1024/],
+  ['an RSA key of 1024 bits', refused('rsa-1024'), /needs at least 2048 bits; this one has 1024/],
   ['a DSA key', refused('dsa'), /DSA keys are refused/],
   ['a certificate', vectors.keys[0]?.certificate ?? '', /certificate/],
   ['a private key', '-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl', /this is a PRIVATE key/],
   ['options before a key', `command="id" ${good}`, /options before a key are refused/],
   ['two keys', `${good}\n${makeKey().line}`, /more than one line/],
   ['half a key', good.slice(0, 40), /damaged/],
-  ['nothing', ' ', /there is no key here/],
+  ['nothing', ' ', /there is no key in this text/],
   ['a line without an end', `${good} ${'x'.repeat(10_000)}`, /too long/],
 ])('refuses %s, and says why', async (_what, line, reason) => {
   const place = await fixture.place()
@@ -90,7 +90,7 @@ test('says of whom there is no key, and which key there is not', async () => {
 
 test.each([
   ['yesterday', new Date(Date.now() - 86_400_000).toISOString(), /expired already/],
-  ['no time', 'tomorrow-ish', /expires at a time/],
+  ['no time', 'tomorrow-ish', /must be a time/],
 ])('refuses a key that expires at %s', async (_what, expiresAt, reason) => {
   const place = await fixture.place()
   await place.user('demo')

@@ -144,7 +144,7 @@ test('attack: finds that what was witnessed was changed in the database', async 
     "update recording_witness set chain = sha256('x') where session_id = $1",
     [one.session],
   )
-  expect(await problemOf(one.session)).toContain('what was witnessed')
+  expect(await problemOf(one.session)).toContain('the witness of the recording')
 })
 
 /** A superuser and somebody who writes the file: the event on the log is made to agree with a forgery. */
@@ -200,7 +200,7 @@ test('attack: finds a changed byte, and a changed length without reading', async
   await end(one)
   const whole = readFileSync(one.path)
   writeFileSync(one.path, whole.toString().replace('rm', 'ls'))
-  expect(await problemOf(one.session)).toContain('not what the log says')
+  expect(await problemOf(one.session)).toContain('does not match the log')
   truncateSync(one.path, 400e9)
   const found = await verifyRecording(product, one.session)
   expect(found).toMatchObject({ sha256: undefined, problem: expect.stringContaining('as long') })

@@ -327,7 +327,7 @@ describe('CH-18: requests of the connection', () => {
       .build()
     attacker.send(promise, openChannel(1))
     const refusal = await attacker.first(channelMsg.failure)
-    expect(refusal.toString('latin1')).toContain('no more sessions')
+    expect(refusal.toString('latin1')).toContain('no further sessions')
     // The one that was open goes on.
     expect((await finish(attacker, 'echo fine')).output.toString()).toBe('fine\n')
   })

@@ -369,7 +369,7 @@ describe('attack: a target that answers as it likes', () => {
     })
   })
 
-  test('more data than were asked for end the session', async () => {
+  test('more data than was asked for end the session', async () => {
     const greedy = `serve((type, id) => type === 3 ? send(102, id, text('h')) : send(103, id, text('x'.repeat(20))))`
     await withServer(greedy, async () => {
       const client = new RawClient()
@@ -377,7 +377,7 @@ describe('attack: a target that answers as it likes', () => {
       await client.expect(2)
       client.send(read(2, 'h', 0, 10))
       await client.exited
-      expect(client.stderr).toContain('more data than were asked for')
+      expect(client.stderr).toContain('more data than was asked for')
     })
   })
 

@@ -95,7 +95,7 @@ const refusals: {
     problem: /not valid yet/,
     raw: { validAfter: 2n ** 64n - 1n, validBefore: 2n ** 64n - 1n },
   },
-  { what: 'without principals', problem: /nobody/, raw: { principals: Buffer.alloc(0) } },
+  { what: 'without principals', problem: /no principals/, raw: { principals: Buffer.alloc(0) } },
   { what: 'for somebody else', problem: /other principals/, use: { principal: 'root' } },
   { what: 'for nobody in particular', problem: /other principals/, use: { principal: '' } },
   {
@@ -106,17 +106,17 @@ const refusals: {
   { what: 'for the start of a name', problem: /other principals/, use: { principal: 'alic' } },
   {
     what: 'with an unknown critical option',
-    problem: /not known/,
+    problem: /unknown critical option/,
     wish: { criticalOptions: options(['unknown@example.com', '1']) },
   },
   {
     what: 'with an extension as critical option',
-    problem: /not known/,
+    problem: /unknown critical option/,
     wish: { criticalOptions: options(['permit-pty', Buffer.alloc(0)]) },
   },
   {
     what: 'with a command that the caller cannot force',
-    problem: /not known/,
+    problem: /unknown critical option/,
     wish: { criticalOptions: options(['force-command', 'id']) },
     use: { knownOptions: ['source-address'] },
   },

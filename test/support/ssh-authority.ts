@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { formatPublicKey, parsePublicKey, parsePublicKeyBlob } from '../../src/ssh/index.ts'
 import { type PublicKey, publicKeyBlob } from '../../src/ssh/public-key.ts'
 
-export interface CertificateWish {
+export interface CertificateFields {
   readonly isHost?: boolean
   readonly principals?: readonly string[]
   /** As `ssh-keygen -V` takes it. */
@@ -24,7 +24,7 @@ export class Authority {
   }
 
   /** The certificate as the wire has it. */
-  sign(key: PublicKey, wish: CertificateWish = {}): Buffer {
+  sign(key: PublicKey, wish: CertificateFields = {}): Buffer {
     const { isHost = false, principals = [], validity = '-1h:+1h' } = wish
     const name = join(this.directory, randomUUID())
     writeFileSync(`${name}.pub`, `${formatPublicKey(key)}\n`)

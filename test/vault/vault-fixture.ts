@@ -10,7 +10,7 @@ import {
   createKekFile,
   createVault,
   type Kek,
-  type LeaseWish,
+  type LeaseTerms,
   openKek,
   type Vault,
 } from '../../src/vault/index.ts'
@@ -88,7 +88,7 @@ export async function openVaultFixture(): Promise<VaultFixture> {
 
 export const session = '0192f0c1-2345-7abc-8def-0123456789ab'
 
-export const wish: LeaseWish = {
+export const wish: LeaseTerms = {
   name: 'admin_ssh',
   login: 'root',
   session,

@@ -1,8 +1,10 @@
 import type { BastionLimits } from '../../config.ts'
 
-/** A connection that was let in and has yet to prove who it is. */
+/** A connection that was admitted and has not logged in yet. */
 export interface Admitted {
-  /** It proved who it is, or has gone: it no longer counts. Calling it again changes nothing. */
+  /**
+   * The connection has logged in or ended, so it no longer counts. A second call changes nothing.
+   */
   release(): void
 }
 
@@ -12,15 +14,15 @@ interface Stranger {
   readonly evict: () => void
 }
 
-/** A legitimate login is done well within this time; what is older may make room. */
+/** A legitimate login is done well within this time; an older connection may make room. */
 const settledMs = 2000
 
 /**
  * Keeps strangers from crowding out users, before any cryptography.
  *
- * When there is no room, the connection that has waited longest makes room, rather than the new one
- * being refused: whoever holds connections open and says nothing loses them first, so a flood of
- * half-open connections does not lock anybody out. When all are young, the new one is refused.
+ * When there is no room, the connection that has waited longest makes room, and the new one is
+ * admitted. A client that holds connections open without a login loses them first, so a flood of
+ * half-open connections does not lock users out. When all are young, the new one is refused.
  */
 export class Admission {
   readonly #limits: BastionLimits
@@ -85,7 +87,10 @@ export class Admission {
   }
 }
 
-/** One customer of a provider holds a whole IPv6 /64: that is one source, as one IPv4 address is. */
+/**
+ * A customer of a provider has a whole IPv6 /64, so a /64 counts as one source, like one IPv4
+ * address.
+ */
 export function sourceOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
   if (mapped?.[1] !== undefined) return mapped[1]

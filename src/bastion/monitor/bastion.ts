@@ -11,7 +11,7 @@ import { Headcount } from '../wire/headcount.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
 import { Admission, type Admitted } from './admission.ts'
-import { ForwardGuard, type OwnPlaces } from './forward-guard.ts'
+import { ForwardGuard, type ProtectedDestinations } from './forward-guard.ts'
 import { JumpCertificates } from './jump-certificates.ts'
 import { LogPace } from './log-pace.ts'
 import type { Turned } from './metrics.ts'
@@ -40,11 +40,11 @@ export interface BastionDeps
   readonly access: MonitorDeps['access'] & Pick<Access, 'onKill'>
   readonly ca: Pick<Ca, 'issueHost'>
   readonly limits: BastionLimits
-  /** What no forward may reach; asked for each. */
-  readonly own: () => OwnPlaces
+  /** The ports and directories that no forward may reach; asked for at each forward. */
+  readonly own: () => ProtectedDestinations
   readonly workers: WorkerLimits
   readonly fork: ForkWorker
-  /** Read anew for each worker. */
+  /** Read again for each worker. */
   readonly settings: () => Promise<Omit<WorkerSettings, 'worker' | 'limits'>>
   /** Until when this node may serve now; undefined where it serves without a lease. */
   readonly lease?: LeaseTimes | undefined
@@ -56,15 +56,18 @@ export interface Bastion {
   listen(listen: Listen): Promise<Listen>
   /** Live sessions now. */
   readonly sessions: number
-  /** What the workers counted. */
+  /** The metrics that the workers counted. */
   metrics(): Promise<readonly Figures[]>
   /** Replaces the workers one by one; no connection is refused meanwhile. */
   restart(): Promise<void>
-  /** Accepts nobody new, and waits for live sessions to end: true when all did within the time. */
+  /**
+   * Accepts no new connections, and waits for live sessions to end. True when all ended within the
+   * time.
+   */
   drain(withinMs: number): Promise<boolean>
   /** The lease of this node has run out: ends every session before another node may take its place. */
   leaseLapsed(): void
-  /** Ends what is left, each session with a line for its user. */
+  /** Ends the remaining sessions, each with a message to its user. */
   close(): Promise<void>
 }
 
@@ -97,7 +100,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
         try {
           return (await shown).hostKeys
         } catch (err) {
-          // What could not be read once may be there the next time.
+          // A host key that could not be read once may be readable the next time.
           shown = undefined
           throw err
         }
@@ -135,13 +138,13 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
 
   function accept(socket: Socket): void {
     const source = socket.remoteAddress ?? 'unknown'
-    // Until it is a worker's, an error here would be uncaught.
+    // Until a worker has it, an error here would be uncaught.
     socket.on('error', () => socket.destroy())
     const id = randomUUID() as ConnectionId
     const admitted = admit(source, id)
     if (typeof admitted === 'string') {
       metrics.turnedAway.inc({ reason: admitted })
-      // What OpenSSH says, before its own identification, which clients show to who asks for it.
+      // OpenSSH sends this line before its identification; clients show it with -v.
       if (admitted === 'penalty') socket.write('Not allowed at this time\r\n')
       socket.destroySoon()
     } else if (!pool.serve(id, socket, source, admitted)) {

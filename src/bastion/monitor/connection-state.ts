@@ -1,4 +1,4 @@
-import type { Authorization, Forward, Wish } from '../../access/index.ts'
+import type { AccessAttempt, Authorization, Forward } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
@@ -6,7 +6,7 @@ import { SessionKilled } from '../wire/errors.ts'
 import type { Admitted } from './admission.ts'
 import { ConnectionUnknown, RequestCrossed, RequestForged } from './errors.ts'
 
-/** An authorization starts a session within a minute, or none. */
+/** An authorization starts a session within a minute, or never. */
 const unusedMs = 120_000
 
 /** An authorization that the worker was given. */
@@ -35,8 +35,8 @@ export interface LeaseState {
 /** A channel beside those of a session's own. */
 export interface ForwardState {
   readonly forward: Forward
-  readonly place: Authorization
-  /** It is on record, and the worker is told of it. */
+  readonly authorization: Authorization
+  /** The forward is on record, and the worker knows of it. */
   isOpen: boolean
   /** Why it is not allowed any longer, once that is so. */
   revoked: string | undefined
@@ -53,7 +53,7 @@ export interface ConnectionState {
   readonly cookie: Buffer
   readonly openedAtMs: number
   identity: Identity | undefined
-  wish: Pick<Wish, 'target' | 'login' | 'preferredLogin'> | undefined
+  named: Pick<AccessAttempt, 'target' | 'login' | 'preferredLogin'> | undefined
   /** Of a jump: the connection that it goes through, and its target. */
   readonly outer?: { readonly id: ConnectionId; readonly target: string }
   /** The jumps that go through it. */
@@ -66,7 +66,7 @@ export interface ConnectionState {
   /** The last login: each is verified after the one before. */
   login: Promise<unknown>
   tries: number
-  /** Calls without an answer: until there are none, the connection is known. */
+  /** Calls without an answer. The connection is kept until there are none. */
   pending: number
   isCounted: boolean
   hasLeft: boolean
@@ -102,7 +102,7 @@ export class ConnectionTable {
       cookie,
       openedAtMs: performance.now(),
       identity: undefined,
-      wish: undefined,
+      named: undefined,
       ...(outer === undefined ? {} : { outer }),
       inner: new Set(),
       authorizations: new Map(),
@@ -128,7 +128,7 @@ export class ConnectionTable {
     return state
   }
 
-  /** Keeps a connection whose client has gone until the work is done. */
+  /** Keeps a connection whose client has left until the work is done. */
   async during<T>(id: ConnectionId, state: ConnectionState, work: () => Promise<T>): Promise<T> {
     state.pending++
     try {
@@ -196,7 +196,7 @@ export function forgetSession(state: ConnectionState, session: SessionId): void 
   for (const [id, lease] of state.leases) if (lease.session === session) state.leases.delete(id)
 }
 
-/** Forgets the authorizations that have started no session and can start none any longer. */
+/** Forgets the authorizations that have started no session and can no longer start one. */
 export function forgetExpired({ authorizations, sessions }: ConnectionState): void {
   const used = new Set([...sessions.values()].map(({ authorization }) => authorization))
   for (const [id, { givenAtMs }] of authorizations) {

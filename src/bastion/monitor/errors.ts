@@ -6,7 +6,7 @@ export class WorkerFailed extends CodedError {
   readonly code = 'ERR_WORKER_START'
 
   constructor(how: string) {
-    super(`a worker process ended before it could serve (${how}); what it said is above`)
+    super(`a worker process ended before it could serve (${how}); its own messages are above`)
   }
 }
 
@@ -19,19 +19,22 @@ export class RequestForged extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_WORKER_REQUEST'
 
-  constructor(what: string, message: string = `the worker asked for what is not its own: ${what}`) {
+  constructor(
+    what: string,
+    message: string = `the worker asked for something that is not its own: ${what}`,
+  ) {
     super(message)
   }
 }
 
 /**
- * A request for something that is not there, or not any longer. It is refused like a forged one, and proves
- * nothing: an honest worker's request may cross with the end of what it is about. A name that was never
- * given tells nothing either, because names are random and cannot be guessed.
+ * A request for something that does not exist, or no longer exists. It is refused like a forged
+ * one, but it proves no attack: an honest worker's request may cross with the end of its subject.
+ * An unknown name proves no attack either, because names are random and cannot be guessed.
  */
 export class RequestCrossed extends RequestForged {
   constructor(what: string) {
-    super(what, `${what} that this needs has ended; try again`)
+    super(what, `${what} that this request needs has ended; try again`)
   }
 }
 
@@ -51,7 +54,7 @@ export class AnswerTooLarge extends CodedError {
   readonly code = 'ERR_TOO_LARGE'
 
   constructor() {
-    super('there is too much to list; name the target')
+    super('the answer is too large; name the target')
   }
 }
 
@@ -78,11 +81,11 @@ export class AuthorizationsExhausted extends CodedError {
   readonly code = 'ERR_SESSION_LIMIT'
 
   constructor() {
-    super('this connection has opened too much in a short time; connect once more')
+    super('this connection has opened too much in a short time; open another connection')
   }
 }
 
-/** The user has as many sessions as anybody may. */
+/** The user has the largest number of sessions. */
 export class SessionsExhausted extends CodedError {
   readonly kind = 'limited'
   readonly code = 'ERR_SESSION_LIMIT'
@@ -98,6 +101,6 @@ export class JumpsExhausted extends CodedError {
   readonly code = 'ERR_JUMP_LIMIT'
 
   constructor(jumpsMax: number) {
-    super(`a connection carries ${jumpsMax} jumps at a time; end one, or connect once more`)
+    super(`a connection can carry ${jumpsMax} jumps at a time; end one, or open another connection`)
   }
 }

@@ -17,7 +17,7 @@ const knownBytesMax = 32 * 1_048_576
 const owedMax = 10_000
 const lateMax = 10_000
 const batchMax = 100
-/** Between two tries to write what is owed. */
+/** The time between two attempts to write owed operations. */
 const owedMs = 2000
 
 /** A file that a target has opened for a session. */
@@ -29,27 +29,27 @@ interface OpenFile {
 /** The files of one session. */
 interface SessionFiles {
   readonly identity: Identity
-  readonly place: Authorization
-  /** The client has asked for these, and the worker has not told what came of it. */
+  readonly authorization: Authorization
+  /** Operations that the client asked for and whose result the worker has not reported. */
   readonly asked: Map<number, ToldOperation>
   readonly open: Map<number, OpenFile>
   /** Of the paths in both. */
   knownBytes: number
-  /** Told, and not on the log yet. */
+  /** Reported, and not on the log yet. */
   owed: FileOperation[]
   /** Writes follow one another. */
   writing: Promise<void>
 }
 
 /**
- * What one worker's sessions do to files, in the memory of the process that survives the worker: when
- * the worker ends without a word, the log still gets each operation that was on its way, and each file
- * that was open with what had gone through it.
+ * The file operations of one worker's sessions, in the memory of the main process, which survives
+ * the worker. If the worker dies, the log still gets each operation that was under way, and each
+ * file that was open with its number of bytes.
  */
 export class FileMonitor {
   readonly #deps: FileMonitorDeps
   readonly #sessions = new Map<SessionId, SessionFiles>()
-  /** Of sessions that have ended, and whose last operations could not be written. */
+  /** The files of sessions that have ended and whose last operations could not be written. */
   readonly #late = new Map<SessionId, SessionFiles>()
   #timer: NodeJS.Timeout | undefined
 
@@ -57,10 +57,16 @@ export class FileMonitor {
     this.#deps = deps
   }
 
-  note(session: SessionId, identity: Identity, place: Authorization, notes: FileNotes): void {
-    const files = this.#of(session, identity, place)
+  note(
+    session: SessionId,
+    identity: Identity,
+    authorization: Authorization,
+    notes: FileNotes,
+  ): void {
+    const files = this.#of(session, identity, authorization)
     for (const operation of notes.asked) {
-      if (files.asked.has(operation.number)) throw new RequestForged('an operation told before')
+      if (files.asked.has(operation.number))
+        throw new RequestForged('an operation that was reported before')
       files.asked.set(operation.number, operation)
       files.knownBytes += bytesOf(operation)
     }
@@ -72,14 +78,17 @@ export class FileMonitor {
     if (isTooMany || files.knownBytes > knownBytesMax) throw new RequestForged('too many files')
   }
 
-  /** Resolves when the operations are on the log. What cannot be written now is kept, and tried again. */
+  /**
+   * Resolves when the operations are on the log. Operations that cannot be written now are kept and
+   * tried again.
+   */
   async record(
     session: SessionId,
     identity: Identity,
-    place: Authorization,
+    authorization: Authorization,
     operations: readonly ToldOperation[],
   ): Promise<void> {
-    const files = this.#of(session, identity, place)
+    const files = this.#of(session, identity, authorization)
     if (files.owed.length > owedMax) throw new RequestForged('more than the log takes')
     for (const operation of operations) settle(files, operation)
     files.owed.push(...operations)
@@ -87,8 +96,8 @@ export class FileMonitor {
   }
 
   /**
-   * The session is over: tells what the worker has not told. Rejects when that cannot be written now;
-   * it is then tried until it can.
+   * The session is over: logs the operations that the worker has not reported. Rejects when they
+   * cannot be written now; they are tried again until they are written.
    */
   async end(session: SessionId): Promise<void> {
     const files = this.#sessions.get(session)
@@ -104,7 +113,10 @@ export class FileMonitor {
     }
   }
 
-  /** The worker is gone, and so are its sessions. What cannot be written now is tried until it can. */
+  /**
+   * The worker has ended, and so have its sessions. Operations that cannot be written now are tried
+   * again.
+   */
   async lost(): Promise<void> {
     for (const session of [...this.#sessions.keys()]) {
       await this.end(session).catch((err: unknown) => {
@@ -113,12 +125,12 @@ export class FileMonitor {
     }
   }
 
-  #of(session: SessionId, identity: Identity, place: Authorization): SessionFiles {
+  #of(session: SessionId, identity: Identity, authorization: Authorization): SessionFiles {
     const known = this.#sessions.get(session)
     if (known !== undefined) return known
     const files = {
       identity,
-      place,
+      authorization,
       asked: new Map(),
       open: new Map(),
       knownBytes: 0,
@@ -130,16 +142,16 @@ export class FileMonitor {
   }
 
   #write(session: SessionId, files: SessionFiles): Promise<void> {
-    // An earlier failure is told to who asked for that write.
+    // The caller of that write gets its error.
     files.writing = files.writing.catch(() => {}).then(() => this.#writeOwed(session, files))
     return files.writing
   }
 
   async #writeOwed(session: SessionId, files: SessionFiles): Promise<void> {
-    const { identity, place } = files
+    const { identity, authorization } = files
     while (files.owed.length > 0) {
       const batch = files.owed.slice(0, batchMax)
-      await this.#deps.access.recordFiles(identity, place, session, batch)
+      await this.#deps.access.recordFiles(identity, authorization, session, batch)
       files.owed.splice(0, batch.length)
     }
   }
@@ -185,7 +197,7 @@ function settle(files: SessionFiles, operation: ToldOperation): void {
   }
 }
 
-/** What the log says of everything whose end nobody has told. */
+/** The events for operations and open files whose end was not reported. */
 function interrupted({ asked, open }: SessionFiles): FileOperation[] {
   return [
     ...[...asked.values()].map((operation) => ({ ...operation, state: 'interrupted' }) as const),
@@ -193,7 +205,7 @@ function interrupted({ asked, open }: SessionFiles): FileOperation[] {
   ]
 }
 
-/** The worker counted, and told from time to time: there were at least so many bytes. */
+/** The worker counted, and reported at intervals: there were at least that many bytes. */
 function interruptedFile({ operation, progress }: OpenFile): FileOperation[] {
   const { op, number, flags = [], path } = operation
   const what = { number, state: 'interrupted', ...(path && { path }) } as const

@@ -13,22 +13,22 @@ import {
 } from '../../ssh/index.ts'
 
 /** The addresses and files of the bastion itself, which no forward may reach. */
-export interface OwnPlaces {
+export interface ProtectedDestinations {
   /** Of our listeners, and of our datastores where they are on this host. */
   readonly ports: readonly number[]
   /** The directories of our sockets and keys. */
   readonly directories: readonly string[]
 }
 
-/** This host, as it is called from itself. */
+/** This host's addresses for itself. */
 const selfBlocks = '0.0.0.0/8,127.0.0.0/8,::/128,::1/128'
 /** Clouds give their secrets to a host at one of these: link-local ones, and those of AWS, Google, Azure, Alibaba and Oracle. */
 const linkLocalBlocks =
   '169.254.0.0/16,fe80::/10,fd00:ec2::254/128,fd20:ce::254/128,168.63.129.16/32,100.100.100.200/32,192.0.0.192/32'
-/** Names of the host itself, which many resolvers answer without asking anybody. */
+/** Names of the host itself; many resolvers answer them without a query. */
 const selfNames =
   /^(localhost|localhost\.localdomain|localhost[46]?|ip6-(localhost|loopback))$|\.localhost$/
-/** Names by which clouds call those addresses. */
+/** The clouds' names of those addresses. */
 const metadataNames =
   /^(metadata(\.google\.internal|\.goog|\.tencentyun\.com)?|instance-data(\.[a-z0-9-]+)*(\.internal)?)$/
 const lookupMs = 1000
@@ -36,23 +36,24 @@ const lookupMs = 1000
 const lookupsPerTenantMax = 16
 
 /**
- * Keeps forwards from the bastion itself, and from addresses at which clouds keep secrets. A forward leaves
- * from the target and never from here; but the target may be this very host, or reach it.
+ * Keeps forwards away from the bastion itself, and from addresses at which clouds keep secrets. A
+ * forward leaves from the target and never from here; but the target may be this very host, or
+ * reach it.
  */
 export class ForwardGuard {
-  readonly #own: () => OwnPlaces
+  readonly #own: () => ProtectedDestinations
   readonly #lookups = new Map<string, number>()
 
-  constructor(own: () => OwnPlaces) {
+  constructor(own: () => ProtectedDestinations) {
     this.#own = own
   }
 
   /**
-   * The destination to give to the target, or undefined where no forward may lead. `peer` is the address at
-   * which the bastion reached the target.
+   * The destination to give to the target, or undefined if no forward may go there. `peer` is the
+   * address at which the bastion reached the target.
    *
-   * On this host a name is resolved here, judged, and given to the target as the address that was judged.
-   * Any other target resolves names by itself, so a name is judged only as far as it can be known here.
+   * If the target is this host, a name is resolved and judged here, and the target gets the judged
+   * address. Any other target resolves names by itself, so only the name itself is judged.
    */
   async judge(
     destination: ForwardAddress,
@@ -73,7 +74,7 @@ export class ForwardGuard {
     return { host: formatIpAddress(first), port: destination.port }
   }
 
-  /** The path to give to the target, or undefined where no forward may lead. */
+  /** The path to give to the target, or undefined if no forward may go there. */
   judgePath(path: string, { peer }: { readonly peer: string }): string | undefined {
     // Another host's files are its own affair.
     if (!isThisHost(peer)) return path
@@ -82,7 +83,7 @@ export class ForwardGuard {
       const real = realpathSync.native(path)
       return this.#isOwnFile(real) ? undefined : real
     } catch {
-      // A path that cannot be followed here may lead anywhere for the target's user.
+      // A path that cannot be resolved here may go anywhere for the target's user.
       return undefined
     }
   }
@@ -112,7 +113,7 @@ export class ForwardGuard {
     tenant: string,
   ): Promise<ForwardAddress | undefined> {
     const busy = this.#lookups.get(tenant) ?? 0
-    // The target's resolver is the one that counts: a tenant's slow names hold up nobody.
+    // Only the target's resolver counts. A tenant's slow names must not delay other tenants.
     if (busy >= lookupsPerTenantMax) return destination
     this.#lookups.set(tenant, busy + 1)
     try {
@@ -158,7 +159,7 @@ async function resolveSoon(host: string): Promise<readonly IpAddress[]> {
 
 function isThisHost(peer: string): boolean {
   const address = parse(peer)
-  // A peer that is no address cannot be told from this host.
+  // A peer without a valid address may be this host.
   return address === undefined || isIn(selfBlocks, address) || ownAddresses().has(plain(address))
 }
 

@@ -7,7 +7,7 @@ import {
   type Forward,
   type ForwardDestination,
   type ForwardOutcome,
-  forwardWish,
+  forwardAttempt,
 } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
@@ -27,7 +27,7 @@ import {
 import { RequestCrossed, RequestForged } from './errors.ts'
 import type { ForwardGuard } from './forward-guard.ts'
 
-/** Where to open a forward. Nothing of it where the target listens, or lends. */
+/** The destination of a forward. Empty if the target listens or the client lends. */
 type JudgedDestination = Omit<OpenedForward, 'forward'>
 
 export interface ForwardMonitorDeps {
@@ -40,16 +40,16 @@ export interface ForwardMonitorDeps {
   readonly forwardsMax: number
 }
 
-/** Tenants whose abandoned forwards are put on record at the same time. */
+/** The number of tenants whose abandoned forwards are put on record at the same time. */
 const tenantsAtOnce = 4
-/** Of what its worker did not close, nobody knows how much went through it. */
+/** The byte counts of a forward that its worker did not close are unknown. */
 const interrupted: ForwardOutcome = { ended: 'interrupted' }
 
-/** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
+/** The forwards of one worker: each is permitted and on record. */
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ConnectionTable
-  /** Left by a worker that is no more, and not yet on record. */
+  /** Forwards of a worker that has ended; they are not on record yet. */
   readonly #abandoned: { readonly identity: Identity; readonly open: ForwardState }[] = []
 
   constructor(deps: ForwardMonitorDeps, connections: ConnectionTable) {
@@ -60,16 +60,16 @@ export class ForwardMonitor {
   async open(
     id: ConnectionId,
     session: SessionId,
-    wish: ForwardRequest,
+    request: ForwardRequest,
   ): Promise<OpenedForward | Denial> {
     const state = this.#connections.require(id)
-    const place = requireLive(state, session)
+    const authorization = requireLive(state, session)
     const identity = requireIdentity(state)
     if (state.forwards.size >= this.#deps.forwardsMax) throw new TooManyForwards()
-    const { kind } = wish
-    const destination = destinationOf(wish)
+    const { kind } = request
+    const destination = destinationOf(request)
     if (kind === 'forward' && destination === undefined) {
-      throw new RequestForged('a forward to nowhere')
+      throw new RequestForged('a forward without a destination')
     }
     const forward: Forward = {
       id: randomUUID(),
@@ -77,11 +77,11 @@ export class ForwardMonitor {
       kind,
       ...(destination !== undefined && { destination }),
     }
-    const opened: ForwardState = { forward, place, isOpen: false, revoked: undefined }
+    const opened: ForwardState = { forward, authorization, isOpen: false, revoked: undefined }
     return this.#connections.during(id, state, async () => {
-      const answer = await this.#open(state, identity, opened, wish.peer)
+      const answer = await this.#open(state, identity, opened, request.peer)
       if ('denied' in answer) return answer
-      // Ended, or taken away, while that was written: nobody else would close it.
+      // The forward ended, or was revoked, while its start was written: close it here.
       if (!state.sessions.has(session)) {
         await this.closeOf(state, session)
         throw new RequestCrossed('a session')
@@ -104,7 +104,10 @@ export class ForwardMonitor {
     await this.#connections.during(id, state, () => this.#close(state, identity, open, outcome))
   }
 
-  /** Those of a session that their worker did not close. All are tried; throws what failed first. */
+  /**
+   * Closes the forwards of a session that their worker did not close. All are tried; throws the
+   * first error.
+   */
   async closeOf(state: ConnectionState, session: SessionId): Promise<void> {
     const { identity } = state
     const failures: unknown[] = []
@@ -119,7 +122,7 @@ export class ForwardMonitor {
     if (failures.length > 0) throw failures[0]
   }
 
-  /** It is not allowed any more, and on record as that when it ends. False: the worker knows of none. */
+  /** Revokes the forward; its end is logged as revoked. False: the worker has no such forward. */
   revoke(forward: string, reason: string): boolean {
     const open = this.#find(forward)
     if (open === undefined) return false
@@ -127,12 +130,12 @@ export class ForwardMonitor {
     return open.isOpen
   }
 
-  /** Whether its worker has yet to end it. */
+  /** Whether its worker still has to end it. */
   has(forward: string): boolean {
     return this.#find(forward) !== undefined
   }
 
-  /** The worker is no more: what was open in it ends, and is yet to be put on record. */
+  /** The worker has ended: its open forwards end, and their ends are still to be put on record. */
   abandon(): void {
     for (const [, { identity, forwards }] of this.#connections) {
       for (const [id, open] of forwards) {
@@ -174,7 +177,7 @@ export class ForwardMonitor {
     return undefined
   }
 
-  /** Whatever takes it away from here on finds it: it is known before it is decided about. */
+  /** Known before it is decided about, so that a revocation from here on finds it. */
   async #open(
     state: ConnectionState,
     identity: Identity,
@@ -182,13 +185,13 @@ export class ForwardMonitor {
     peer: string | undefined,
   ): Promise<JudgedDestination | Denial> {
     const { access } = this.#deps
-    const { forward, place } = opened
+    const { forward, authorization } = opened
     state.forwards.set(forward.id, opened)
     access.expectForward(forward)
     try {
-      const answer = await this.#decide(identity, place, forward, peer)
+      const answer = await this.#decide(identity, authorization, forward, peer)
       if ('denied' in answer) return answer
-      await access.openForward(identity, place, forward)
+      await access.openForward(identity, authorization, forward)
       opened.isOpen = true
       return answer
     } finally {
@@ -199,7 +202,7 @@ export class ForwardMonitor {
     }
   }
 
-  /** Taken first: what is closed twice is closed once. */
+  /** Forgotten before it is written, so that a second close changes nothing. */
   #close(
     state: ConnectionState,
     identity: Identity,
@@ -210,17 +213,22 @@ export class ForwardMonitor {
     return this.#record(identity, open, outcome)
   }
 
-  /** Why it ended is the worker's to say only where nobody else ended it. */
+  /**
+   * The worker's reason for an end counts only if the main process did not end the forward itself.
+   */
   #record(
     identity: Identity,
-    { forward, place, revoked }: ForwardState,
+    { forward, authorization, revoked }: ForwardState,
     { ended, ...bytes }: ForwardOutcome,
   ): Promise<void> {
     const how = revoked === undefined ? { ended } : { ended: 'revoked', reason: revoked }
-    return this.#deps.access.closeForward(identity, place, forward, { ...bytes, ...how })
+    return this.#deps.access.closeForward(identity, authorization, forward, { ...bytes, ...how })
   }
 
-  /** The destination to open, or a denial. A user who may not forward makes nobody look up a name. */
+  /**
+   * The destination to open, or a denial. A user without the right to forward must not cause a
+   * look-up of a name.
+   */
   async #decide(
     identity: Identity,
     { target, login }: Authorization,
@@ -228,7 +236,7 @@ export class ForwardMonitor {
     peer: string | undefined,
   ): Promise<JudgedDestination | Denial> {
     const { access } = this.#deps
-    const asked = { target: target.name, login, ...forwardWish(forward) }
+    const asked = { target: target.name, login, ...forwardAttempt(forward) }
     if (!certificatePermits(identity, forward.kind)) {
       return access.refuseForward(identity, asked, target)
     }
@@ -255,7 +263,7 @@ export class ForwardMonitor {
     tenant: string,
     peer: string | undefined,
   ): Promise<ForwardDestination | undefined> {
-    if (peer === undefined) throw new RequestForged('a forward from nowhere')
+    if (peer === undefined) throw new RequestForged('a forward without an origin')
     const { guard } = this.#deps
     if (!('path' in destination)) return guard.judge(destination, { peer, tenant })
     const path = guard.judgePath(destination.path, { peer })
@@ -263,15 +271,18 @@ export class ForwardMonitor {
   }
 }
 
-/** What is judged is what the target gets, so it must come in its one spelling. Throws RequestForged. */
+/**
+ * The target gets the judged spelling, so the destination must come in its one spelling. Throws
+ * RequestForged.
+ */
 function destinationOf({ kind, host, port, path }: ForwardRequest): Forward['destination'] {
   const address = host === undefined || port === undefined ? undefined : { host, port }
   const isHost = kind === 'forward' ? isCanonical(host) : isListenHost(host ?? '')
   if (!isHost || !isPath(path)) {
-    throw new RequestForged('a forward that is spelled as no worker spells it')
+    throw new RequestForged('a forward in a spelling that no worker uses')
   }
   if (path === undefined) return address
-  if (address !== undefined) throw new RequestForged('a forward to two places')
+  if (address !== undefined) throw new RequestForged('a forward with two destinations')
   return { path }
 }
 
@@ -283,7 +294,7 @@ function isPath(path: string | undefined): boolean {
   return path === undefined || isUnchangedBy(checkedPath, path)
 }
 
-/** Whether a text is read as itself. One that cannot be read is not. */
+/** Whether reading a text gives the same text. False for a text that cannot be read. */
 function isUnchangedBy(read: (text: string) => string, text: string): boolean {
   try {
     return read(text) === text
@@ -299,7 +310,10 @@ const permits: { readonly [kind in Forward['kind']]: string } = {
   x11: 'permit-X11-forwarding',
 }
 
-/** Who came with a certificate may do no more than it says; and a forced command is all there is. */
+/**
+ * A user with a certificate may do only what it permits. With a forced command, nothing but that
+ * command is permitted.
+ */
 function certificatePermits({ certificate }: Identity, kind: Forward['kind']): boolean {
   if (certificate === undefined) return true
   return certificate.forceCommand === undefined && certificate.permits.includes(permits[kind])

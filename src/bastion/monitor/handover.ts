@@ -3,14 +3,14 @@ import type { Socket } from 'node:net'
 import type { ConnectionId } from '../wire/calls.ts'
 import type { SocketTag } from '../wire/messages.ts'
 
-/** What Node's half of a channel says when a socket has arrived, or has not. */
+/** Node's half of a channel writes these when a socket has arrived, or has not. */
 const receipts = ['{"cmd":"NODE_HANDLE_ACK"}\n', '{"cmd":"NODE_HANDLE_NACK"}\n']
 const takenWithinMs = 10_000
 
 /**
- * Sockets on their way to a worker. They go over the channel that Node forks with, because nothing
- * else takes them; we keep our end of each until the worker says that it has its own, so that no
- * connection hangs on a worker that never took it.
+ * Sockets on their way to a worker. They use Node's own channel, because only that channel can
+ * carry them. We keep our end of each socket until the worker reports that it has its own, so that
+ * a connection does not hang on a worker that never took it.
  */
 export class Handover {
   readonly #process: ChildProcess
@@ -19,15 +19,15 @@ export class Handover {
     { readonly socket: Socket; readonly sinceMs: number }
   >()
 
-  /** Tells of whatever the worker says on a channel on which it has nothing to say. */
+  /** Reports every message on a channel on which the worker must be silent. */
   constructor(process: ChildProcess, forged: (what: string) => void) {
     this.#process = process
     guardChannel(process, forged)
-    // Nothing comes so far. Without a listener, what did would be kept.
-    process.on('message', () => forged('a message where none belongs'))
+    // No message is expected yet. Without a listener, messages would be buffered.
+    process.on('message', () => forged('an unexpected message'))
   }
 
-  /** How many the worker has yet to take. */
+  /** How many sockets the worker has not taken yet. */
   get underWay(): number {
     return this.#underWay.size
   }
@@ -53,7 +53,7 @@ export class Handover {
     return this.#underWay.delete(id)
   }
 
-  /** Those that a worker should have taken long ago, and will not get any more. */
+  /** Sockets that a worker should have taken long ago and will not get any longer. */
   late(): readonly ConnectionId[] {
     const now = performance.now()
     return [...this.#underWay].flatMap(([id, { sinceMs }]) =>
@@ -67,10 +67,10 @@ export class Handover {
 }
 
 /**
- * Lets nothing through to Node's reader but the receipts that it waits for, byte for byte: what is
- * none would be an uncaught error there, or a socket that stays open, or memory. Node gives no way to
- * send a socket to a process that is not believed, so this takes hold of the reader itself; where it
- * does not find it, nothing is forked.
+ * Passes only the expected receipts to Node's reader, byte for byte. Other bytes would cause an
+ * uncaught error there, a socket that stays open, or growing memory. Node has no way to send a
+ * socket to an untrusted process, so this replaces the reader itself. If it does not find the
+ * reader, no worker is forked.
  */
 function guardChannel(process: ChildProcess, forged: (what: string) => void): void {
   const name = Object.getOwnPropertySymbols(process).find(
@@ -80,7 +80,7 @@ function guardChannel(process: ChildProcess, forged: (what: string) => void): vo
   const read: unknown =
     typeof channel === 'object' && channel !== null && Reflect.get(channel, 'onread')
   if (typeof channel !== 'object' || channel === null || typeof read !== 'function') {
-    throw new Error('this Node.js has a channel to its children that is not known here')
+    throw new Error('this Node.js version has an unknown channel to its child processes')
   }
   let said = ''
   let isForged = false
@@ -97,7 +97,7 @@ function guardChannel(process: ChildProcess, forged: (what: string) => void): vo
       said = ''
       Reflect.set(channel, 'pendingHandle', null)
       closeHandle(handle)
-      return forged('what is no receipt')
+      return forged('a message that is not a receipt')
     }
     if (said.endsWith('\n')) said = ''
     return Reflect.apply(read, this, [bytes])

@@ -13,7 +13,10 @@ const ttlSeconds = 24 * 3600
 const issuedMax = 10_000
 const by = { actor: 'bastion', actorKind: 'system' }
 
-/** What our own host key is shown with to those who dial a target by name, and get us in its place. */
+/**
+ * The certificates for our own host key, for clients that dial a target by name and reach the
+ * bastion instead.
+ */
 export class JumpCertificates {
   readonly #ca: Pick<Ca, 'issueHost'>
   readonly #log: Log
@@ -25,8 +28,8 @@ export class JumpCertificates {
   }
 
   /**
-   * By the tenant's host authority, for the names of one target: good for a day, and used for half of
-   * it. Without one, where none can be issued, clients see the key alone.
+   * Made by the tenant's host authority, for the names of one target: valid for a day, and used for
+   * half of it. If none can be issued, clients see the key alone.
    */
   async certificateFor(
     tenant: { readonly id: TenantId; readonly slug: string },
@@ -34,12 +37,12 @@ export class JumpCertificates {
     { publicKey }: ServerHostKey,
   ): Promise<Buffer | undefined> {
     const names = hostNames(tenant.slug, target)
-    const place = JSON.stringify([tenant.id, target.id, names, publicKey.blob.toString('base64')])
-    const known = await this.#issued.get(place)
+    const key = JSON.stringify([tenant.id, target.id, names, publicKey.blob.toString('base64')])
+    const known = await this.#issued.get(key)
     if (known !== undefined && known.renewAtMs > Date.now()) return known.blob
     const issued = this.#issue(tenant.id, target, publicKey.blob, names)
-    this.#issued.delete(place)
-    this.#issued.set(place, issued)
+    this.#issued.delete(key)
+    this.#issued.set(key, issued)
     const [oldest] = this.#issued.keys()
     if (this.#issued.size > issuedMax && oldest !== undefined) this.#issued.delete(oldest)
     return (await issued)?.blob
@@ -47,8 +50,8 @@ export class JumpCertificates {
 
   async #issue(tenant: TenantId, target: Target, publicKey: Buffer, names: readonly string[]) {
     try {
-      const wish = { target, publicKey, names, ttlSeconds, standsIn: true }
-      const { blob } = await this.#ca.issueHost(tenant, wish, by)
+      const order = { target, publicKey, names, ttlSeconds, standsIn: true }
+      const { blob } = await this.#ca.issueHost(tenant, order, by)
       return { blob, renewAtMs: Date.now() + (ttlSeconds * 1000) / 2 }
     } catch (err) {
       this.#log.warn({ err, tenant, target: target.id }, 'no host certificate for a jump')

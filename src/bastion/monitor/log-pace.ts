@@ -3,12 +3,12 @@ import type { Call } from '../wire/calls.ts'
 
 /** Entries of a tenant's log that one user may cause. */
 const perSecond = 500
-/** Entries beyond that, of a user who caused none for a while. */
+/** Further entries for a user who caused none for a while. */
 const burst = 5000
 
 /**
- * Holds back a user whose acts write to the log faster than it should grow. The acts wait, and with them
- * the user's client; no entry is dropped. Ends are never held back.
+ * Delays a user whose acts write to the log too fast. The acts wait, and the user's client with
+ * them; no entry is dropped. Ends are never delayed.
  */
 export class LogPace {
   /** Until when the entries of a user use up the rate, on the clock of performance.now(). */

@@ -32,13 +32,13 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
     }),
     departures: new Counter<'how'>({
       name: 'bastion_departures_total',
-      help: 'Connections that ended without a login, by how.',
+      help: 'Connections that ended without a login, by the way they ended.',
       labelNames: ['how'],
       registers,
     }),
     heldSources: new Counter({
       name: 'bastion_penalties_enforced_total',
-      help: 'Times that an address began to be held off for those who came from it.',
+      help: 'How often an address was refused because of its earlier connections.',
       registers,
     }),
     authentications: new Counter({
@@ -49,13 +49,13 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
     }),
     handshakeSeconds: new Histogram({
       name: 'bastion_handshake_seconds',
-      help: 'From the first byte of a connection to its accepted login.',
+      help: 'Time from the first byte of a connection to its accepted login.',
       buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
       registers,
     }),
     forgedRequests: new Counter({
       name: 'bastion_worker_requests_forged_total',
-      help: 'Requests of workers that no honest worker makes: more than none means that one was taken over.',
+      help: 'Requests that no honest worker makes. Above 0, a worker was taken over.',
       registers,
     }),
     workersKilled: new Counter({

@@ -41,14 +41,14 @@ import {
 } from './errors.ts'
 import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
-import { wishOf } from './jump-wish.ts'
+import { readJumpUsername } from './jump-username.ts'
 import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
-import { parseUsername, type Wish as UsernameWish } from './username.ts'
+import { parseUsername, type Username } from './username.ts'
 
-/** What monitors stand on, all of them alike. */
+/** The dependencies of all monitors. */
 export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly tenants: Pick<Tenants, 'resolve'>
   readonly auth: Pick<Auth, 'authenticateSsh'>
@@ -64,7 +64,7 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   /** Those that workers show. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
   readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
-  /** A login takes one. The other connections of the database are for users who are logged in. */
+  /** A login takes one turn. The other database connections are for users who are logged in. */
   readonly turns: Turns
   /** Calls of all workers, except logins, take one: each tenant has a fair share of the database. */
   readonly callTurns: Turns
@@ -92,9 +92,9 @@ const lateLoginMs = 120_000
 const jumpsMax = 16
 
 /**
- * The half of one worker that holds its secrets, as OpenSSH's privilege separation calls it. It
- * serves a worker that it does not trust: it verifies who is on a connection itself, remembers what
- * they were allowed, and takes nothing from the worker but the name of what it gave it.
+ * The privileged half of one worker, as in OpenSSH's privilege separation. It serves a worker that
+ * it does not trust: it verifies by itself which user is on a connection, remembers the
+ * authorizations, and accepts from the worker only names of things that it gave to it.
  */
 export class Monitor implements Broker {
   readonly #deps: MonitorDeps
@@ -102,7 +102,7 @@ export class Monitor implements Broker {
   readonly #sessions: SessionMonitor
   readonly #forwards: ForwardMonitor
   #logins = 0
-  /** Left by a worker that is no more, and not yet ended on record. */
+  /** Sessions of a worker that has ended; they are not ended on record yet. */
   #unended: readonly Unended[] = []
   #isLost = false
 
@@ -137,7 +137,7 @@ export class Monitor implements Broker {
     return this.#connections.size
   }
 
-  /** How many people it has let in. */
+  /** How many logins were accepted. */
   get logins(): number {
     return this.#logins
   }
@@ -150,18 +150,21 @@ export class Monitor implements Broker {
     return this.#sessions.has(session)
   }
 
-  /** Somebody with the right to do so has ended it: nothing is done for it any more but its end. */
+  /** An operator or a removed right has ended the session: only its end is still processed. */
   kill(session: SessionId, reason: string): void {
     this.#sessions.kill(session, reason)
   }
 
-  /** The worker says what is durable of a recording. Of a session that it does not have, nothing. */
+  /**
+   * The worker reports which part of a recording is durable. Does nothing for a session that it
+   * does not have.
+   */
   recorded(id: ConnectionId, session: SessionId, point: RecordingPoint): void {
     const state = this.#connections.find(id)
     if (state?.sessions.has(session)) this.#deps.access.witnessRecording(session, point)
   }
 
-  /** The same for one forward. False: the worker has none to end. */
+  /** The same for one forward. False: the worker has no such forward. */
   revokeForward(forward: string, reason: string): boolean {
     return this.#forwards.revoke(forward, reason)
   }
@@ -170,7 +173,7 @@ export class Monitor implements Broker {
     return this.#forwards.has(forward)
   }
 
-  /** Keeps in memory what a client asks to do to files. Throws RequestForged. */
+  /** Keeps in memory the file operations that a client asks for. Throws RequestForged. */
   noteFiles(id: ConnectionId, session: SessionId, notes: FileNotes): void {
     this.#sessions.noteFiles(id, session, notes)
   }
@@ -212,17 +215,17 @@ export class Monitor implements Broker {
     metrics.departures.inc({ how })
     if (!penalties.left(source, how)) return
     metrics.heldSources.inc()
-    log.warn({ source, how }, 'an address is held off: too many came from it without a login')
+    log.warn({ source, how }, 'an address is refused: too many of its connections had no login')
   }
 
-  /** The worker says that the client has gone; sessions that it has yet to end stay known. */
+  /** The worker reports that the client has left; sessions that it still has to end stay known. */
   close(id: ConnectionId): void {
     const state = this.#connections.find(id)
     if (state === undefined || state.isClosed) return
     state.isClosed = true
     state.admitted.release()
     this.#deps.metrics.connections.dec()
-    // What goes through it ends with it, and sooner than the worker may say.
+    // The session's forwards end with it, before the worker reports it.
     for (const inner of state.inner) this.close(inner)
     if (state.outer !== undefined) this.#connections.find(state.outer.id)?.inner.delete(id)
     const { identity } = state
@@ -233,8 +236,8 @@ export class Monitor implements Broker {
   }
 
   /**
-   * Malformed and unknown names take the same way as known ones, down to a signature that is checked
-   * and a key that is looked up: neither the answer nor its timing tells which it was.
+   * Malformed and unknown names are handled like known ones, including a signature check and a key
+   * look-up: neither the answer nor its timing shows the difference.
    */
   async login(id: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined> {
     const state = this.#connections.require(id)
@@ -249,10 +252,10 @@ export class Monitor implements Broker {
     if (state.identity !== undefined || state.outer !== undefined) {
       throw new RequestForged('a second login')
     }
-    const wish = parseUsername(attempt.user)
-    const identity = await this.#authenticate(wish, attempt, state.source)
+    const named = parseUsername(attempt.user)
+    const identity = await this.#authenticate(named, attempt, state.source)
     metrics.authentications.inc({ outcome: identity === undefined ? 'refused' : 'accepted' })
-    if (wish === undefined || identity === undefined) return undefined
+    if (named === undefined || identity === undefined) return undefined
     if (this.#isLost) throw new RequestCrossed('a login')
     const { exchangeHash } = parseUserauthRequest(attempt.signedData)
     const { exchange } = attempt
@@ -265,8 +268,8 @@ export class Monitor implements Broker {
     }
     this.#logins++
     state.identity = identity
-    const { target, login } = wish
-    state.wish = { ...(target !== undefined && { target }), ...(login !== undefined && { login }) }
+    const { target, login } = named
+    state.named = { ...(target !== undefined && { target }), ...(login !== undefined && { login }) }
     state.admitted.release()
     penalties.loggedIn(state.source)
     state.stopTimer()
@@ -276,16 +279,19 @@ export class Monitor implements Broker {
     return clientOf(identity, !state.isCounted)
   }
 
-  /** Who may open a target may learn that it is one; to everybody else it is a place like any other. */
+  /**
+   * A user who may open a target may learn that it is one. For all other users it is an address
+   * like any other.
+   */
   async openJump(id: ConnectionId, destination: Destination): Promise<Jump | Denial | undefined> {
     const { access, jumpCertificates } = this.#deps
     const state = this.#connections.require(id)
-    const { wish } = state
+    const { named } = state
     const identity = requireIdentity(state)
     const { tenant, tenantSlug: slug } = identity
     const answer = await access.authorizeJump(identity, destination, {
       isJump: state.outer !== undefined,
-      ...(wish?.target !== undefined && { target: wish.target }),
+      ...(named?.target !== undefined && { target: named.target }),
     })
     if (answer === undefined || 'denied' in answer) return answer
     const { target } = answer
@@ -300,7 +306,10 @@ export class Monitor implements Broker {
     return { connection: inner, target: target.name, certificate }
   }
 
-  /** Who is on the outer connection has proved it there; here they only say as whom they come. */
+  /**
+   * The user of the outer connection has logged in there; the inner user name only chooses the
+   * login.
+   */
   async enterJump(inner: ConnectionId, user: string): Promise<Client | Denial> {
     const state = this.#connections.require(inner)
     const { outer } = state
@@ -308,8 +317,8 @@ export class Monitor implements Broker {
     const identity = requireIdentity(this.#connections.require(outer.id))
     const { tenant, tenantSlug: slug } = identity
     const idName = `tenant-${tenant.slice(0, 8)}`
-    const wish = wishOf(user, { slug, idName, target: outer.target })
-    if (wish === undefined || (await this.#isAnotherTenant(user, tenant, state.source))) {
+    const named = readJumpUsername(user, { slug, idName, target: outer.target })
+    if (named === undefined || (await this.#isAnotherTenant(user, tenant, state.source))) {
       return {
         denied: 'tenant',
         code: 'ERR_JUMP_USER',
@@ -318,7 +327,7 @@ export class Monitor implements Broker {
     }
     if (state.identity !== undefined) throw new RequestForged('a second login')
     state.identity = identity
-    state.wish = { target: outer.target, ...wish }
+    state.named = { target: outer.target, ...named }
     state.stopTimer()
     return clientOf(identity, false)
   }
@@ -331,14 +340,14 @@ export class Monitor implements Broker {
     return found !== undefined && found.id !== tenant
   }
 
-  async #authenticate(wish: UsernameWish | undefined, attempt: AuthAttempt, source: string) {
+  async #authenticate(named: Username | undefined, attempt: AuthAttempt, source: string) {
     const { tenants, auth, turns } = this.#deps
-    const slug = wish?.tenant ?? nobody
+    const slug = named?.tenant ?? nobody
     using _turn = await turns.take({ tenant: slug, user: source })
     const tenant = await tenants.resolve(slug)
     // Awaited here: the turn is over when this is.
     return await auth.authenticateSsh({
-      tenant: wish === undefined ? undefined : tenant?.id,
+      tenant: named === undefined ? undefined : tenant?.id,
       attempt,
       source,
     })
@@ -346,7 +355,7 @@ export class Monitor implements Broker {
 
   async permitLoan(id: ConnectionId, kind: 'agent' | 'x11'): Promise<Denial | undefined> {
     const state = this.#connections.require(id)
-    return this.#deps.access.permit(requireIdentity(state), { ...state.wish, kind })
+    return this.#deps.access.permit(requireIdentity(state), { ...state.named, kind })
   }
 
   async choices(id: ConnectionId, { search, after }: ChoiceQuery): Promise<ChoicePage> {
@@ -360,16 +369,16 @@ export class Monitor implements Broker {
     target?: string,
   ): Promise<Authorization | Denial> {
     const state = this.#connections.require(id)
-    const { wish } = state
+    const { named } = state
     const identity = requireIdentity(state)
-    // What the user name said was signed: nobody chooses anew.
-    if (target !== undefined && wish?.target !== undefined) {
+    // The signed user name named the target: no other target may be chosen.
+    if (target !== undefined && named?.target !== undefined) {
       throw new RequestForged('another target')
     }
     forgetExpired(state)
     if (state.authorizations.size >= openAuthorizationsMax) throw new AuthorizationsExhausted()
     const answer = await this.#connections.during(id, state, () =>
-      this.#deps.access.authorize(identity, { ...wish, ...(target && { target }), kind }),
+      this.#deps.access.authorize(identity, { ...named, ...(target && { target }), kind }),
     )
     if ('denied' in answer) return answer
     const given = { authorization: answer, givenAtMs: performance.now(), hostKey: undefined }
@@ -378,8 +387,8 @@ export class Monitor implements Broker {
   }
 
   /**
-   * The worker is no more: what it had open is ended on record, with what is left of its recordings.
-   * Rejects when that cannot be written now; it is then to be called again.
+   * The worker has ended: ends its sessions on record, with their remaining recordings. Rejects
+   * when that cannot be written now; call it again later.
    */
   async lost(): Promise<void> {
     this.#isLost = true

@@ -5,7 +5,7 @@ import { sourceOf } from './admission.ts'
 
 interface Debt {
   readonly until: number
-  /** It has reached what is enforced, and is until it has run out. */
+  /** The penalty has reached the limit and is enforced until it has run out. */
   readonly isHeld: boolean
 }
 
@@ -15,21 +15,22 @@ const goodStandingMs = 3_600_000
 const sourcesMax = 65_536
 
 /**
- * Holds off addresses that come again and again and never log in, as OpenSSH does since 9.8: each
- * time costs some seconds, they add up, and from a certain sum on nobody comes from there until they
- * have passed.
+ * Refuses addresses that connect again and again without a login, as OpenSSH does since 9.8. Each
+ * such connection costs some seconds, which add up. From a certain sum on, all connections from the
+ * address are refused until the penalty has passed.
  *
- * Many people may share an address. While one of them has logged in within the hour, mistakes of the
- * others cost nothing; to hold a connection open to the end, or to break the protocol, is no mistake.
+ * Many people may share an address. If one of them has logged in within the hour, refused and
+ * silent connections of the others cost no penalty. Holding a connection open to the end, and
+ * breaking the protocol, always cost one.
  */
 export class Penalties {
   readonly #limits: PenaltyLimits
   readonly #costs: Readonly<Record<Departure, number>>
   readonly #exempt: BlockList
   readonly #now: () => number
-  /** Those who came last are last. */
+  /** In the order of their last connection, the latest at the end. */
   readonly #debts = new Map<string, Debt>()
-  /** When somebody last logged in from there; the same order. */
+  /** The time of the last login from each address, in the same order. */
   readonly #logins = new Map<string, number>()
 
   constructor(limits: PenaltyLimits, now: () => number = () => performance.now()) {
@@ -54,7 +55,7 @@ export class Penalties {
     return debt?.isHeld === true && debt.until > this.#now()
   }
 
-  /** Somebody from there has left without a login. True when from now on the address is held off. */
+  /** A connection from there ended without a login. True if the address is refused from now on. */
   left(address: string, how: Departure): boolean {
     const cost = this.#costs[how]
     if (cost === 0 || this.#isExempt(address)) return false
@@ -72,7 +73,7 @@ export class Penalties {
     return isHeld && !wasHeld
   }
 
-  /** Somebody from there has logged in. */
+  /** A user from there has logged in. */
   loggedIn(address: string): void {
     remember(this.#logins, sourceOf(address), this.#now())
   }
@@ -83,7 +84,7 @@ export class Penalties {
   }
 }
 
-/** Makes room by forgetting who came longest ago: that is nobody who floods. */
+/** Makes room by forgetting the oldest entry, which is never a flooding address. */
 function remember<Value>(sources: Map<string, Value>, source: string, value: Value): void {
   sources.delete(source)
   sources.set(source, value)

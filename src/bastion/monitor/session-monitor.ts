@@ -111,7 +111,7 @@ export class SessionMonitor {
       this.#deps.access.leaseKey(allowed.authorization, session),
     )
     requireLive(state, session)
-    // One lease at a time: a session that dials anew does not use the last one.
+    // One lease at a time: a session that dials again does not use the earlier one.
     for (const [old, { session: of }] of state.leases) {
       if (of === session) state.leases.delete(old)
     }
@@ -127,8 +127,8 @@ export class SessionMonitor {
   }
 
   /**
-   * Signs a login at a target. A signature is good at the host that took part in the key exchange that it
-   * is about, and the same key opens many hosts. So that host must have signed the exchange, with a key on
+   * Signs a login at a target. A signature is valid at the host that took part in its key exchange,
+   * and the same key opens many hosts. So that host must have signed the exchange, with a key on
    * record for the target.
    */
   async sign(
@@ -167,11 +167,11 @@ export class SessionMonitor {
     requireLive(state, session)
   }
 
-  /** Of a session that was killed too: the log tells everything that was done before. */
+  /** Also for a killed session: the log lists all operations before the end. */
   noteFiles(id: ConnectionId, session: SessionId, notes: FileNotes): void {
     const state = this.#connections.require(id)
-    const place = requireSession(state, session)
-    this.#files.note(session, requireIdentity(state), place, notes)
+    const authorization = requireSession(state, session)
+    this.#files.note(session, requireIdentity(state), authorization, notes)
   }
 
   /** Also for a session that was killed: the operations before that are put on record. */
@@ -181,10 +181,10 @@ export class SessionMonitor {
     operations: readonly FileOperation[],
   ): Promise<void> {
     const state = this.#connections.require(id)
-    const place = requireSession(state, session)
+    const authorization = requireSession(state, session)
     const identity = requireIdentity(state)
     await this.#connections.during(id, state, () =>
-      this.#files.record(session, identity, place, operations),
+      this.#files.record(session, identity, authorization, operations),
     )
   }
 
@@ -204,7 +204,7 @@ export class SessionMonitor {
       try {
         await this.#forwards.closeOf(state, session)
       } catch (err) {
-        // The session ends whether or not that can be said of what was open in it.
+        // The session ends even if the ends of its forwards and files cannot be written.
         log.error({ err, session }, 'forwards of a session could not be ended on record')
       }
       try {
@@ -217,7 +217,10 @@ export class SessionMonitor {
     })
   }
 
-  /** The worker is no more: tells what its sessions did to files. What cannot be told now is tried again. */
+  /**
+   * The worker has ended: logs the file operations of its sessions. Operations that cannot be
+   * logged now are tried again.
+   */
   filesLost(): Promise<void> {
     return this.#files.lost()
   }

@@ -14,7 +14,7 @@ import { type ForkWorker, WorkerProcess } from './worker-process.ts'
 
 export interface WorkerPoolOptions {
   readonly fork: ForkWorker
-  /** Read anew for each worker. */
+  /** Read again for each worker. */
   readonly settings: () => Promise<Omit<WorkerSettings, 'worker'>>
   /** Until when this node may serve now; undefined where it serves without a lease. */
   readonly lease: () => LeaseTimes | undefined
@@ -24,12 +24,12 @@ export interface WorkerPoolOptions {
 }
 
 const beatMs = 1000
-/** Beats without an answer: what hangs is gone within five seconds. */
+/** Beats without an answer: a worker that hangs is killed within five seconds. */
 const owedMax = 4
 const beatsPerCount = 5
 const drainingMax = 8
 const backOffMs = [0, 500, 1000, 2000, 5000, 10_000]
-/** Who lived so long did not fail at its start. */
+/** A worker that lived this long did not fail at its start. */
 const settledMs = 10_000
 
 /** The workers: started, watched, replaced; each new connection goes to the one with the fewest. */
@@ -38,10 +38,10 @@ export class WorkerPool {
   readonly #log: Log
   readonly #workers = new Set<WorkerProcess>()
   readonly #workerOf = new Map<ConnectionId, WorkerProcess>()
-  /** Those whose successor is on its way. */
+  /** Workers whose successor is being started. */
   readonly #leaving = new Set<WorkerProcess>()
   readonly #heart: NodeJS.Timeout
-  /** What those counted that are no more. */
+  /** The counts of workers that have ended. */
   #past: Promise<Figures> = Promise.resolve([])
   readonly #known = workerMetrics()
   #beats = 0
@@ -75,12 +75,12 @@ export class WorkerPool {
     return [...this.#workers].reduce((sum, worker) => sum + worker.sessions, 0)
   }
 
-  /** Process ids, for those who look at memory. */
+  /** The process ids, for measuring memory. */
   get pids(): readonly number[] {
     return [...this.#workers].flatMap(({ pid }) => pid ?? [])
   }
 
-  /** False when there is nobody to serve it. */
+  /** False if no worker can serve it. */
   serve(id: ConnectionId, socket: Socket, source: string, admitted: Admitted): boolean {
     const worker = this.#pick()
     if (worker === undefined) return false
@@ -107,7 +107,7 @@ export class WorkerPool {
     for (const worker of this.#workers) worker.endForward(forward, reason)
   }
 
-  /** What each worker counted. */
+  /** The metrics of each worker. */
   async metrics(): Promise<readonly Figures[]> {
     const answers = await Promise.all([
       this.#past,
@@ -122,7 +122,7 @@ export class WorkerPool {
     return this.#restart
   }
 
-  /** The lease has run out: workers end their sessions by themselves; those that do not are killed. */
+  /** The lease has run out: workers end their own sessions; those that do not are killed. */
   leaseLapsed(withinMs: number): void {
     const workers = [...this.#workers]
     for (const worker of workers) worker.ping()
@@ -135,13 +135,13 @@ export class WorkerPool {
     )
   }
 
-  /** Sessions go on, and nobody new is state. */
+  /** Sessions go on; no new connections are served. */
   drain(): void {
     this.#isClosing = true
     for (const worker of this.#workers) worker.drain()
   }
 
-  /** Ends what is left within so long. */
+  /** Ends the remaining sessions within this time. */
   async close(withinMs = 3000): Promise<void> {
     this.#isClosing = true
     clearInterval(this.#heart)
@@ -189,14 +189,16 @@ export class WorkerPool {
     return [...this.#workers].filter(({ isDraining, isGone }) => !isDraining && !isGone)
   }
 
-  /** Starts what is missing, one after the other, and later when it cannot be started now. */
+  /**
+   * Starts the missing workers, one after the other, and tries again later when one cannot start.
+   */
   #fill(): void {
     const isMissing = this.#staying.length < this.#options.limits.workers
     if (this.#isClosing || this.#isFilling || !isMissing) return
     this.#isFilling = true
     const delay = backOffMs[Math.min(this.#failures, backOffMs.length - 1)] ?? 0
     setTimeout(() => {
-      // Somebody else may have brought one meanwhile.
+      // Another call may have started one meanwhile.
       const stillIs = this.#staying.length < this.#options.limits.workers
       const added = this.#isClosing || !stillIs ? Promise.resolve() : this.#add()
       added
@@ -212,7 +214,10 @@ export class WorkerPool {
     }, delay).unref()
   }
 
-  /** One died while its successor came, and has another: there is one too many. */
+  /**
+   * If a worker died while its successor was started, it has got another one: then there is one too
+   * many.
+   */
   #trim(): void {
     const surplus = this.#staying.length - this.#leaving.size - this.#options.limits.workers
     const newest = this.#staying.filter((worker) => !this.#leaving.has(worker)).slice(-1)[0]
@@ -243,7 +248,7 @@ export class WorkerPool {
   #drain(worker: WorkerProcess): void {
     worker.drain()
     const draining = [...this.#workers].filter(({ isDraining }) => isDraining)
-    // Whoever replaces workers all day must not fill the machine with old ones.
+    // Frequent replacements must not fill the machine with old workers.
     if (draining.length > drainingMax) draining[0]?.stop()
   }
 
@@ -260,7 +265,7 @@ export class WorkerPool {
 
   #beat(): void {
     const { softBytes, hardBytes } = this.#options.limits
-    // Of one that is killed it is known what it had counted a little before.
+    // The counts of a killed worker are those of its last report.
     if (++this.#beats % beatsPerCount === 0) {
       background(this.metrics(), this.#log, 'the figures of workers')
     }

@@ -54,14 +54,17 @@ const messagesMax = 5 * callLimits.perPing
 const messageBytesMax = 4 * callLimits.bytesPerPing
 /** An answer waits while the worker has left more than this unread. */
 const unreadHoldsAnswers = 8 * 1_048_576
-/** What an honest worker leaves unread stays below: answers wait before, and the rest is short. */
+/**
+ * An honest worker's unread data stays below this: answers wait at a lower limit, and other
+ * messages are short.
+ */
 const unreadMax = 4 * unreadHoldsAnswers
 /** Requests that no honest worker makes. */
 const forgedMax = 20
 const metricsMs = 1000
 /** Between two tries to put the end of its sessions on record. */
 const owedMs = 5000
-/** What a worker said before it ended is read for so long. */
+/** How long the messages of an ended worker are still read. */
 const drainMs = 2000
 /** A worker that hangs up usually exits by itself; after this time it is killed. */
 const lastBreathMs = 2000
@@ -78,18 +81,18 @@ export class WorkerProcess {
   readonly #counts: Pick<BastionMetrics, 'forgedRequests' | 'workersKilled'>
   readonly #ready = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
-  /** Nothing more comes through the pipe. */
+  /** The pipe has been read to its end. */
   readonly #drained = Promise.withResolvers<void>()
   readonly #known: KnownMetrics
   readonly #lease: () => LeaseTimes | undefined
   readonly #metrics = new Map<number, (figures: Figures | undefined) => void>()
-  /** Undefined for one that could not be started. */
+  /** Undefined for a worker that could not be started. */
   readonly #pipe: MessagePipe | undefined
   readonly #handover: Handover | undefined
-  /** To be closed as soon as the worker has them. */
+  /** Closed as soon as the worker has them. */
   readonly #evicted = new Set<ConnectionId>()
   #lastMetrics: Figures | undefined
-  /** From 1: 0 is what a worker says unasked. */
+  /** Starts at 1; 0 marks a worker's own messages. */
   #messages = 1
   #calls = 0
   #callBytes = 0
@@ -107,7 +110,7 @@ export class WorkerProcess {
   #isKilled = false
   #isGone = false
 
-  /** Throws when there can be no worker at all. */
+  /** Throws when no worker can be made at all. */
   constructor({ fork, settings, deps, known, lease, log }: WorkerOptions) {
     this.#lease = lease
     this.#known = known
@@ -149,7 +152,7 @@ export class WorkerProcess {
     return this.#ready.promise
   }
 
-  /** Resolves when it is no more, and what it left is on record. */
+  /** Resolves when the worker has ended and its sessions are on record. */
   get ended(): Promise<void> {
     return this.#ended.promise
   }
@@ -185,7 +188,7 @@ export class WorkerProcess {
     return this.#pings.length
   }
 
-  /** Its memory, as the system counts it and not as it says; undefined when it is no more. */
+  /** Its memory as the system counts it; undefined when the worker has ended. */
   get residentBytes(): number | undefined {
     try {
       const pages = readFileSync(`/proc/${this.pid}/statm`, 'utf8').split(' ')[1]
@@ -204,14 +207,15 @@ export class WorkerProcess {
   }
 
   evict(connection: ConnectionId): void {
-    // What it has yet to take, it could not find.
+    // The worker cannot evict a socket that it has not received yet.
     if (this.#handover?.has(connection)) this.#evicted.add(connection)
     else this.#send({ type: 'evict', connection })
   }
 
   /**
-   * Nothing more is done for the session. A worker that goes on without a word that it has cut the session
-   * is killed; an honest one says so at once, and may take its time to put the end on record.
+   * The session is ended for the main process. A worker that goes on without reporting that it cut
+   * the session is killed. An honest one reports it at once, and may take time to put the end on
+   * record.
    */
   killSession(session: SessionId, reason: string): void {
     this.#monitor.kill(session, reason)
@@ -238,12 +242,12 @@ export class WorkerProcess {
     this.#send({ type: 'ping', id, lease: this.#lease() })
   }
 
-  /** What its registry was when it was last heard of. */
+  /** The metrics of its last report. */
   get lastMetrics(): Figures | undefined {
     return this.#lastMetrics
   }
 
-  /** What it has counted: as it was a while ago when it does not answer. */
+  /** Its metrics; those of the last report if it does not answer. */
   async metrics(): Promise<Figures | undefined> {
     if (this.#isGone || !this.#isReady) return this.#lastMetrics
     const id = this.#messages++
@@ -259,7 +263,7 @@ export class WorkerProcess {
     }
   }
 
-  /** Gets no more connections, and ends when its last session has. */
+  /** The worker gets no further connections, and ends after its last session. */
   drain(): void {
     this.#isDraining = true
     this.#tellDrain()
@@ -281,13 +285,16 @@ export class WorkerProcess {
     this.#process.kill('SIGKILL')
   }
 
-  /** The worker reads its messages in order: when it answers a later ping, it has been told to cut. */
+  /**
+   * The worker reads its messages in order: when it answers a later ping, it has read the order to
+   * cut.
+   */
   #expectCut(id: string): void {
     if (this.#isReady && !this.#isGone) this.#cuts.set(id, this.#messages)
   }
 
   #cut(id: string): void {
-    // It was asked for, however many sessions an operator ends at once.
+    // Requested by this process, so the number does not matter.
     if (this.#cuts.delete(id)) this.#heard--
   }
 
@@ -295,7 +302,7 @@ export class WorkerProcess {
     if (id >= this.#messages) return this.#misspoke('an answer to a ping that was not sent')
     this.#pings = this.#pings.filter((ping) => ping > id)
     for (const ping of this.#cuts.values()) {
-      if (ping <= id) return this.kill('it does not end what was ended')
+      if (ping <= id) return this.kill('it does not close sessions or forwards that were ended')
     }
   }
 
@@ -323,7 +330,7 @@ export class WorkerProcess {
     this.#pipe?.send(message)
   }
 
-  /** The worker does not hear us any longer. When it does not end by itself, it is ended. */
+  /** The worker no longer reads from us. If it does not end by itself, it is killed. */
   #hungUp(): void {
     if (this.#isSilent || this.#isGone) return
     this.#isSilent = true
@@ -333,10 +340,10 @@ export class WorkerProcess {
   #misspoke(what: string): void {
     if (this.#isGone || this.#isSilent) return
     this.#log.error({ what }, 'a worker was not understood')
-    this.kill('it said what no worker says')
+    this.kill('it sent a message that no worker sends')
   }
 
-  /** Its last words are still in the pipe: they tell what its sessions did to files. */
+  /** Its last messages are still in the pipe: they have the file operations of its sessions. */
   #exited(how: string): void {
     if (this.#pipe === undefined) return this.#gone(how)
     const timer = setTimeout(() => this.#drained.resolve(), drainMs)
@@ -373,13 +380,13 @@ export class WorkerProcess {
   #received(message: unknown, bytes: number): void {
     this.#heardBytes += bytes
     if (++this.#heard > messagesMax || this.#heardBytes > messageBytesMax) {
-      return this.kill('it says too much')
+      return this.kill('it sends too much')
     }
     const parsed = fromWorkerShape.safeParse(message)
     if (!parsed.success) {
       // An honest worker checks its messages by the same shape before it sends them.
       this.#log.error({ issues: parsed.error.issues.slice(0, 3) }, 'a worker was not understood')
-      return this.kill('it said what no worker says')
+      return this.kill('it sent a message that no worker sends')
     }
     const said = parsed.data
     switch (said.type) {
@@ -447,7 +454,7 @@ export class WorkerProcess {
     // A login has turns of its own.
     if (call.method === 'login') return answerCall(this.#monitor, call)
     const owner = this.#monitor.ownerOf(call.args[0])
-    // Before the turn: whoever is held back takes nobody's.
+    // Before the turn: a user who is delayed must not hold a turn.
     await this.#logPace.take(owner.user, entriesOf(call))
     using _turn = await this.#callTurns.take(owner)
     return await answerCall(this.#monitor, call)
@@ -463,11 +470,12 @@ export class WorkerProcess {
 
   #failed({ method }: { readonly method: string }, err: unknown): void {
     if (err instanceof RequestCrossed) {
-      this.#log.debug({ method }, 'a worker asked about what has ended')
+      this.#log.debug({ method }, 'a worker asked about something that has ended')
     } else if (err instanceof RequestForged) {
       this.#counts.forgedRequests.inc()
-      this.#log.error({ method, err }, 'a worker asked for what is not its own')
-      if (++this.#forged > forgedMax) this.kill('it asks again and again for what is not its own')
+      this.#log.error({ method, err }, 'a worker asked for something that is not its own')
+      if (++this.#forged > forgedMax)
+        this.kill('it repeatedly asks for things that are not its own')
     } else if (errorMessage(err) === undefined) {
       this.#log.error({ method, err }, 'a call of a worker failed')
     }

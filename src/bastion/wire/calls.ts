@@ -54,7 +54,7 @@ const openedForward = z.object({
   port: z.number().exactOptional(),
   path: z.string().exactOptional(),
 })
-/** A forward that may be opened, and is on record. */
+/** A permitted forward that is on record. */
 export type OpenedForward = Readonly<z.infer<typeof openedForward>>
 
 const forwardEnd = z.strictObject({
@@ -72,7 +72,10 @@ const hostProof = z.strictObject({ hostKey: bytes(65_536), signature: bytes(65_5
 
 /** PATH_MAX of Linux, which ends in a NUL byte that does not cross. */
 const path = bytes(4096)
-/** Of an operation in its session: the request, the handle that it gave, and what went through that. */
+/**
+ * The number of an operation in its session: of the request, of the handle that it gave, and of the
+ * transfer through that handle.
+ */
 const number = count
 
 const fileOperation = z.strictObject({
@@ -101,7 +104,7 @@ const fileOperation = z.strictObject({
   state: z.enum(['open', 'running', 'interrupted']).exactOptional(),
   /** The raw bytes, as the client sent them. */
   path: path.exactOptional(),
-  /** Of a rename, a link, a copy; and what a path stands for, as the target says. */
+  /** The second path of a rename, a link or a copy; the target's answer when it resolves a path. */
   to: path.exactOptional(),
   /** Of an open: SSH_FXF_… in draft-ietf-secsh-filexfer-02 section 6.3. `other`: bits beyond those. */
   flags: z
@@ -154,7 +157,7 @@ export const fileNotes = z.strictObject({
   asked: z.array(fileOperation).max(1000).readonly(),
   moved: z.array(fileProgress).max(1000).readonly(),
 })
-/** What the main process needs to know of a session's files if the worker ends without a word. */
+/** The facts about a session's files that the main process needs if the worker dies. */
 export type FileNotes = Readonly<z.infer<typeof fileNotes>>
 
 const streamDigest = z.strictObject({ bytes: count, sha256 })
@@ -192,25 +195,25 @@ const client = z.object({
   user: z.string(),
   tenant: z.string(),
   tenantSlug: z.string(),
-  /** The user has as many connections as one may have: this one is told so and ends. */
+  /** The user already has the largest number of connections: this one gets a message and ends. */
   oneTooMany: z.boolean(),
   /** The limits of the certificate that the client came with. */
   bounds: z
     .object({ permits: z.array(z.string()).readonly(), forceCommand: z.string().exactOptional() })
     .optional(),
 })
-/** A user who has proved their identity, as far as a worker may know them. */
+/** The facts about a user who has logged in that a worker may have. */
 export type Client = Readonly<z.infer<typeof client>>
 
 const denial = z.object({
   denied: z.string(),
   code: z.custom<ErrorCode>((value) => typeof value === 'string' && value.startsWith('ERR_')),
-  /** Says what is wrong and what to do. */
+  /** Describes the problem and the remedy. */
   message: z.string(),
   /** Names of the targets that this user may open. */
   targets: z.array(z.string()).readonly().exactOptional(),
 })
-/** Why something may not be opened, as the user may know it. */
+/** The reason why a channel may not be opened, as far as the user may know it. */
 export type Denial = Readonly<z.infer<typeof denial>>
 
 const jump = z.object({
@@ -277,7 +280,7 @@ const keyLease = z.object({
   id: z.string(),
   /** RFC 4253 section 6.6. */
   publicKey: z.instanceof(Buffer),
-  /** Shown to the target in place of the key, where there is one. */
+  /** Shown to the target in place of the key, if there is one. */
   certificate: z.instanceof(Buffer).exactOptional(),
 })
 
@@ -295,13 +298,18 @@ const call = <Args extends z.ZodTuple, Answer extends z.ZodType>(args: Args, ans
  * connection and what they may do. Of an answer, only the fields named here cross to the worker.
  */
 export const calls = {
-  /** Verifies a signed login attempt. Undefined: it proves nothing. */
+  /** Verifies a signed login attempt. Undefined: the attempt is refused. */
   login: call(z.tuple([connection, loginAttempt]), client.optional()),
-  /** Finds the target at an address that the user may jump to. Undefined: there is none. */
+  /**
+   * Finds the target at an address that the user may jump to. Undefined: there is no such target.
+   */
   openJump: call(z.tuple([connection, destination]), z.union([denial, jump]).optional()),
   /** Admits the user of the outer connection under the user name that the inner connection gives. */
   enterJump: call(z.tuple([connection, z.string().max(4096)]), z.union([denial, client])),
-  /** Decides whether the user may open the target named at login; or the one chosen, if none was named. */
+  /**
+   * Decides whether the user may open the target named at login, or the chosen one if none was
+   * named.
+   */
   authorize: call(
     z.tuple([connection, kind, targetName.optional()]),
     z.union([denial, authorization]),
@@ -365,10 +373,10 @@ const callShapes = Object.entries(calls).map(([method, { args }]) =>
 export const callShape = z.discriminatedUnion(
   'method',
   callShapes as [(typeof callShapes)[number], ...typeof callShapes],
-  // TypeScript does not follow the entries of an object: this says what they are.
+  // TypeScript does not follow the entries of an object, so this states their types.
 ) as unknown as z.ZodType<Call>
 
-/** Makes a broker of one function that carries a call across, whatever its method. */
+/** Makes a broker from one function that carries every call across. */
 export function brokerOver(ask: (call: Call) => Promise<unknown>): Broker {
   const methods = Object.keys(calls) as Method[]
   return Object.fromEntries(

@@ -8,7 +8,7 @@ export interface Destination {
   readonly port: number
 }
 
-/** The address that a client says a forwarded connection came from. It is a claim and no more. */
+/** The address that a client gives as the origin of a forwarded connection. It is only a claim. */
 interface Originator {
   readonly host: string
   readonly port: number
@@ -54,7 +54,7 @@ export function writeSocketPath(path: string): Buffer {
   return new Writer().text(path).text('').u32(0).build()
 }
 
-/** A path that the kernel of a target reads as it stands. Throws WireError. */
+/** A path that a target's kernel reads unchanged. Throws WireError. */
 export function checkedPath(path: string): string {
   if (path === '' || Buffer.byteLength(path) > pathBytesMax) {
     throw new WireError(`a socket path is empty or longer than ${pathBytesMax} bytes`)
@@ -69,11 +69,11 @@ export function isListenHost(text: string): boolean {
 }
 
 function hasControls(text: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it searches for control characters.
   return /[\u0000-\u001f\u007f]/.test(text)
 }
 
-/** Nothing is decided by it. One that a log could not show is left out. */
+/** No decision depends on it. A value that a log cannot show is left out. */
 function readOriginator(reader: Reader): Originator {
   const host = reader.string().toString('latin1')
   const port = reader.u32()

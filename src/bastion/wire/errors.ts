@@ -1,6 +1,6 @@
 import { CodedError } from '../../errors.ts'
 
-/** Somebody with the right to do so ended the session. */
+/** An operator, or the loss of a right, ended the session. */
 export class SessionKilled extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_SESSION_KILLED'
@@ -16,16 +16,18 @@ export class TooManyForwards extends CodedError {
   readonly code = 'ERR_FORWARD_LIMIT'
 
   constructor() {
-    super('this connection has as many forwards as one may; close some, or connect once more')
+    super(
+      'this connection has the largest number of forwards; close some, or open another connection',
+    )
   }
 }
 
-/** What was to be asked has in it what no honest client or target sends: it is not asked. */
+/** The call has data that no honest client or target sends, so it is not made. */
 export class CallRefused extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_TOO_LARGE'
 
   constructor() {
-    super('a name, a key or a number in it is larger than any that is meant')
+    super('a name, key or number in the request is too large')
   }
 }

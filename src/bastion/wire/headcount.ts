@@ -1,4 +1,4 @@
-/** How many of something each user has, so that one user does not take what is everybody's. */
+/** Counts the things of each user, so that one user cannot use up a shared limit. */
 export class Headcount {
   readonly #counts = new Map<string, number>()
   readonly #max: number
@@ -7,7 +7,7 @@ export class Headcount {
     this.#max = max
   }
 
-  /** False when the user has as many as anybody may; otherwise leave() is due once. */
+  /** False if the user has reached the limit; otherwise call leave() once. */
   enter(user: string): boolean {
     const count = this.#counts.get(user) ?? 0
     if (count >= this.#max) return false

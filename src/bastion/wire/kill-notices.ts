@@ -3,8 +3,8 @@ const keptMs = 60_000
 const noticesMax = 10_000
 
 /**
- * What was said of sessions and forwards that must end. Word can come between the commit of a session's
- * start and the moment in which its channel knows which session it is: it is kept until then.
+ * The kills of sessions and forwards. A kill can arrive between the commit of a session's start and
+ * the moment in which its channel knows the session. It is kept until then.
  */
 export class KillNotices {
   readonly #reasons = new Map<string, { readonly reason: string; readonly at: number }>()

@@ -10,20 +10,21 @@ export const mainFrameBytesMax = 16 * 1_048_576
 const headBytes = 4
 
 export interface PipeHandlers {
-  /** One message, of so many bytes. */
+  /** One message, and its size. */
   received(message: unknown, bytes: number): void
-  /** What came is no message. Nothing is read any more. */
+  /** The data was not a message. Reading stops. */
   failed(why: string): void
   /** The other side has hung up. */
   ended(): void
 }
 
 /**
- * Messages between two processes, of which one does not believe the other: four bytes of length, then
- * as much JSON, in which bytes are `{"base64": …}`.
+ * Messages between two processes, where one does not trust the other: four bytes of length, then
+ * that many bytes of JSON, in which bytes are `{"base64": …}`.
  *
- * Node's own channel to a child is not for that: what is no message there ends the process that reads
- * it, what is announced large is waited for, and its format was never meant to be read from enemies.
+ * Node's own channel to a child is not suitable: bytes that are not a message end the process that
+ * reads them, a large announced length is waited for, and its format was not made for hostile
+ * input.
  */
 export class MessagePipe {
   readonly #stream: Duplex
@@ -34,7 +35,7 @@ export class MessagePipe {
   #heldBytes = 0
   #isDeaf = false
 
-  /** No message that comes may be larger than frameBytesMax. */
+  /** Received messages must not be larger than frameBytesMax. */
   constructor(stream: Duplex, handlers: PipeHandlers, frameBytesMax = workerFrameBytesMax) {
     this.#stream = stream
     this.#handlers = handlers
@@ -45,11 +46,11 @@ export class MessagePipe {
       this.#resume()
       handlers.ended()
     })
-    // What follows is the close.
+    // The next event is the close.
     stream.on('error', () => stream.destroy())
   }
 
-  /** Bytes that the other side has yet to read. */
+  /** Bytes that the other side has not read yet. */
   get unread(): number {
     return this.#stream.writableLength
   }
@@ -65,7 +66,7 @@ export class MessagePipe {
     this.#stream.write(frame, () => sent?.())
   }
 
-  /** Resolves when the other side has read all but so many bytes, or has ended. */
+  /** Resolves when at most that many bytes are unread, or the other side has ended. */
   async drained(bytes: number): Promise<void> {
     while (this.#stream.writable && this.unread > bytes) {
       await new Promise<void>((resolve) => this.#drained.add(resolve))
@@ -96,7 +97,7 @@ export class MessagePipe {
       try {
         message = decodeMessage(frame)
       } catch {
-        return this.#fail('what is no message')
+        return this.#fail('bytes that are not a message')
       }
       this.#handlers.received(message, length)
     }
@@ -108,7 +109,7 @@ export class MessagePipe {
     this.#handlers.failed(why)
   }
 
-  /** At least so many bytes in one piece. */
+  /** At least that many bytes in one piece. */
   #front(bytes: number): Buffer {
     const [first] = this.#held
     if (first !== undefined && first.length >= bytes) return first

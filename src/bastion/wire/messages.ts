@@ -14,7 +14,7 @@ import {
 } from './calls.ts'
 import type { LeaseTimes } from './lease-times.ts'
 
-/** What a worker is started with: nothing of it is worth stealing but the host keys. */
+/** The settings of a worker. The host keys are their only secret. */
 export interface WorkerSettings {
   readonly limits: BastionLimits
   readonly hostKeys: readonly ServerHostKey[]
@@ -27,7 +27,10 @@ export interface WorkerSettings {
   readonly recordedOutputBytes: number
 }
 
-/** An error with a code crosses as what a face may show of it; of any other nothing does. */
+/**
+ * An error with a code crosses with the fields that a user may see. Other errors cross without any
+ * details.
+ */
 export interface ErrorMessage {
   readonly code: ErrorCode
   readonly kind: ErrorKind
@@ -38,7 +41,7 @@ export interface ErrorMessage {
 export interface SocketTag {
   readonly connection: ConnectionId
   readonly source: string
-  /** In hex: the cookie for the key exchange, by which a login is known to be one of this connection. */
+  /** In hex: the cookie of the key exchange. It binds a login to its connection. */
   readonly cookie: string
 }
 
@@ -48,14 +51,17 @@ export type ToWorker =
   | { readonly type: 'evict'; readonly connection: ConnectionId }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failure'; readonly id: number; readonly error: ErrorMessage | undefined }
-  /** The first one comes before any connection. Without a lease the node serves for ever. */
+  /**
+   * The first ping comes before any connection. Without a lease the node serves without a time
+   * limit.
+   */
   | { readonly type: 'ping'; readonly id: number; readonly lease: LeaseTimes | undefined }
   | { readonly type: 'metrics'; readonly id: number }
   | { readonly type: 'kill'; readonly session: SessionId; readonly reason: string }
   | { readonly type: 'endForward'; readonly forward: string; readonly reason: string }
   /** End when the last session has. */
   | { readonly type: 'drain' }
-  /** End what there is, each session with a line for its user, and then yourself. */
+  /** End all sessions, each with a message to its user, and then exit. */
   | { readonly type: 'stop' }
 
 /** Characters of a worker's figures. They are some 30,000. */
@@ -73,29 +79,31 @@ export const fromWorkerShape = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('left'), connection, how: departure }),
   /** Files of a session: there is no answer, and the main process keeps it in memory. */
   z.strictObject({ type: z.literal('files'), connection, session, notes: fileNotes }),
-  /** What is durable of recordings that grow. */
+  /** Reports which parts of growing recordings are durable. */
   z.strictObject({
     type: z.literal('recorded'),
     connection,
     session,
     point: recordingPoint,
   }),
-  /** The answer to a ping. It comes behind the answers to all messages before that ping. */
+  /** The answer to a ping. It comes after the answers to all messages before that ping. */
   z.strictObject({ type: z.literal('pong'), id: count }),
-  /** The answer to `kill` and `endForward`: nothing goes through that session or forward any longer. */
+  /**
+   * The answer to `kill` and `endForward`: no further data goes through that session or forward.
+   */
   z.strictObject({ type: z.literal('cut'), id: z.string().max(64) }),
   z.strictObject({ type: z.literal('metrics'), id: count, metrics: z.string().max(metricsMax) }),
 ])
 export type FromWorker = z.infer<typeof fromWorkerShape>
 
-/** What is told of an error to the other side. */
+/** The part of an error that the other side may see. */
 export function errorMessage(err: unknown): ErrorMessage | undefined {
   if (!(err instanceof CodedError)) return undefined
   const { code, kind: errorKind, message } = err
   return { code, kind: errorKind, message }
 }
 
-/** An error of the other side's, as it is thrown here. */
+/** An error of the other side, in the form in which it is thrown here. */
 export class RemoteError extends CodedError {
   readonly kind: ErrorKind
   readonly code: ErrorCode

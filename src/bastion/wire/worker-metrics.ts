@@ -33,7 +33,7 @@ export function createServiceMetrics(registry: Metrics): ServiceMetrics {
     }),
     upstreamSeconds: new Histogram({
       name: 'bastion_upstream_dial_seconds',
-      help: 'From dialling a target to being logged in there.',
+      help: 'Time from dialling a target to the login on it.',
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30],
       registers,
     }),

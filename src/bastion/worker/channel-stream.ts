@@ -5,15 +5,16 @@ const highWaterMark = 256 * 1024
 
 /**
  * A channel as a stream of bytes, for a connection inside a connection. Credit goes back to the
- * sender as the reader takes what has come, so no more than a window of it is ever here.
+ * sender as the reader takes the bytes, so at most one window of them is ever here.
  */
 export class ChannelStream extends Duplex {
   readonly #channel: Channel
-  /** Of what has come, the bytes that the reader has not asked beyond yet. */
+  /** The number of received bytes for which credit is still owed to the sender. */
   #owed = 0
 
   constructor(channel: Channel) {
-    // A connection that has ended one way is over, as on a socket: nobody would end the other one.
+    // A connection that has ended one way is over, as on a socket: no other code would end the
+    // other way.
     super({ highWaterMark, allowHalfOpen: false })
     this.#channel = channel
     channel.handle({

@@ -22,9 +22,14 @@ const connectFailed = 2
 const unknownChannelType = 3
 const resourceShortage = 4
 
-/** So many sessions of one connection are started at a time: the database is everybody's. */
+/**
+ * The number of sessions of one connection that are started at a time: all users share the
+ * database.
+ */
 const startsMax = 4
-/** So many refused channels of one connection are on the log: whoever asks on learns nothing new. */
+/**
+ * This number of refused channels of one connection is on the log; further ones tell nothing new.
+ */
 const refusalLinesMax = 20
 const forwardRequests = new Set([
   'tcpip-forward',
@@ -42,7 +47,10 @@ export interface ClientConnectionOptions {
   /** The sessions of each user, over all connections. */
   readonly sessionsOf: Headcount
   readonly kills: KillNotices
-  /** Returns the function that serves the connection inside a channel. Throws where it cannot be served. */
+  /**
+   * Returns the function that serves the connection inside a channel. Throws if it cannot be
+   * served.
+   */
   readonly jump: (jump: Jump) => (channel: Channel) => void
 }
 
@@ -96,7 +104,7 @@ export class ClientConnection {
     })
     connection.onChannelOpen = (open) => this.#opened(open)
     connection.onGlobalRequest = (request) => {
-      // What a client promises not to do, whoever takes it over must not do either.
+      // A promise of the client binds everybody who takes the client over.
       const promised = request.name === 'no-more-sessions@openssh.com'
       if (promised) this.#noMoreSessions = true
       if (!forwardRequests.has(request.name)) return request.reply(promised)
@@ -126,7 +134,7 @@ export class ClientConnection {
     this.#forwards.endSessions(matches, reason, outcome)
   }
 
-  /** Ends one forward, if it is one of this connection's. */
+  /** Ends one forward, if it belongs to this connection. */
   endForward(forward: string, reason: string): void {
     this.#forwards.endForward(forward, reason)
   }
@@ -144,14 +152,14 @@ export class ClientConnection {
       return background(this.#forwards.openDirect(open), this.#log, 'a direct channel')
     }
     if (open.type !== 'session') return this.#refuse(open)
-    // A channel that is closed before its session has started still costs what the start costs.
+    // A channel that is closed before its session has started still costs a full start.
     if (this.#sessions.size >= this.#deps.limits.channelsPerConnectionMax) {
       return open.reject(resourceShortage, 'vaultterm: too many sessions on this connection')
     }
     if (this.#noMoreSessions) {
       return open.reject(
         administrativelyProhibited,
-        'vaultterm: this connection takes no more sessions',
+        'vaultterm: this connection accepts no further sessions',
       )
     }
     const { user, bounds } = this.#client
@@ -168,7 +176,7 @@ export class ClientConnection {
         mayHavePty: bounds?.permits.includes('permit-pty') ?? true,
         forceCommand: bounds?.forceCommand,
         connection: this.#id,
-        // Asked for each session anew: what was allowed an hour ago may not be now.
+        // Authorized again for each session: the right of an hour ago may be gone.
         authorize: (kind, target) => this.#deps.broker.authorize(this.#id, kind, target),
         permitLoan: (kind) => this.#deps.broker.permitLoan(this.#id, kind),
         choices: (query) => this.#deps.broker.choices(this.#id, query),
@@ -260,7 +268,7 @@ export class ClientConnection {
   }
 }
 
-/** A short name for what somebody was told, by which the log has more of it. */
+/** A short id in a message to a user; the log has the details under this id. */
 export function requestId(): string {
   return randomBytes(6).toString('hex')
 }

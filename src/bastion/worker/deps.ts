@@ -7,7 +7,7 @@ import type { ServiceMetrics } from '../wire/worker-metrics.ts'
 import type { LeaseWatch } from './lease-watch.ts'
 import type { NameLookups } from './name-lookups.ts'
 
-/** What a worker serves clients with. Of all that is secret it has the host keys. */
+/** The dependencies of a worker that serves clients. The host keys are its only secret. */
 export interface ServiceDeps {
   readonly broker: Broker
   readonly recorder: Pick<Recorder, 'start'>
@@ -20,9 +20,9 @@ export interface ServiceDeps {
     session: SessionId,
     notes: FileNotes,
   ) => Promise<void>
-  /** Nothing is left of a connection that went through another one. */
+  /** The connection inside another one has ended completely. */
   readonly jumpClosed: (connection: ConnectionId) => void
-  /** Tells the main process what is durable of a recording that grows. */
+  /** Reports to the main process which part of a growing recording is durable. */
   readonly recorded: (connection: ConnectionId, session: SessionId, point: RecordingPoint) => void
   readonly lease: Pick<LeaseWatch, 'check'>
   /** Of targets. */

@@ -1,6 +1,6 @@
 import { CodedError, type ErrorCode } from '../../errors.ts'
 
-/** The target could not be reached: nothing answered at its address. */
+/** The target could not be reached: its address did not answer. */
 export class TargetUnreachable extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_TARGET_UNREACHABLE'
@@ -18,7 +18,7 @@ export class TargetRefusedKey extends CodedError {
   readonly code = 'ERR_TARGET_REFUSED_KEY'
 }
 
-/** The target accepted the login and then would not do what was asked. */
+/** The target accepted the login and then refused the request. */
 export class TargetRefused extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_TARGET_REFUSED'
@@ -75,7 +75,7 @@ export class HostKeysRenewed extends CodedError {
   }
 }
 
-/** The main process said no: what it said is for the person. */
+/** The main process refused; its message is for the user. */
 export class Refused extends CodedError {
   readonly kind = 'denied'
   readonly code: ErrorCode
@@ -92,30 +92,28 @@ export class ForwardEnded extends CodedError {
   readonly code = 'ERR_FORWARD_ENDED'
 
   constructor() {
-    super('what this forward stood on ended while it was being opened')
+    super('the session or grant of this forward ended while the forward was being opened')
   }
 }
 
-/** What went through an SFTP session cannot be watched, so the session ended. */
+/** The data of an SFTP session cannot be watched, so the session ended. */
 export class SftpUnreadable extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_SFTP_UNREADABLE'
 
   constructor(what: string) {
-    super(
-      `this session ended because what went through it is no SFTP that can be put on record (${what})`,
-    )
+    super(`this session ended because its data is not SFTP that VaultTerm can record (${what})`)
   }
 }
 
-/** What was done to files could not be put on record, so the session ended. */
+/** File operations could not be put on record, so the session ended. */
 export class FilesUnlogged extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_AUDIT_FAILED'
 
   constructor(cause: unknown) {
     super(
-      'this session ended because what it did to files could not be put on the log; try again later',
+      'this session ended because its file operations could not be put on the audit log; try again later',
       { cause },
     )
   }
@@ -128,7 +126,7 @@ export class CommandTooLong extends CodedError {
 
   constructor(bytes: number, bytesMax: number) {
     super(
-      `the command has ${bytes} bytes, and SSH servers take ${bytesMax} at most; put it into a file, or send it on standard input`,
+      `the command has ${bytes} bytes, and SSH servers accept at most ${bytesMax}; put it into a file, or send it on standard input`,
     )
   }
 }

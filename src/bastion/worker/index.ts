@@ -1,5 +1,5 @@
 /**
- * The bastion's worker: parses what clients and targets send, and relays between them.
+ * The bastion's worker: parses the bytes of clients and targets, and relays between them.
  *
  * A worker holds the host keys and no other secret. It asks the main process for every decision and
  * every signature. Its program loads no module that handles secrets or the database.

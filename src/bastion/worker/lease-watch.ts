@@ -4,7 +4,8 @@ import type { LeaseTimes } from '../wire/lease-times.ts'
 const lookMs = 250
 
 /**
- * Ends what a worker serves when its node's lease runs out, whatever the main process does.
+ * Ends everything that a worker serves when its node's lease runs out, even if the main process
+ * hangs.
  *
  * A process that was stopped may find data on its sockets before any timer runs: check() is asked
  * before bytes are carried.
@@ -17,15 +18,15 @@ export class LeaseWatch {
   #hasLapsed = false
 
   /**
-   * lapsed() is called when sessions are to end, isLate() tells when all should have ended whether any
-   * has not, and stop() must end the process at once.
+   * lapsed() is called when sessions must end. isLate() says, when all should have ended, whether
+   * one has not. stop() must end the process at once.
    */
   constructor(on: { lapsed(): void; isLate(): boolean; stop(): void }) {
     this.#on = on
     setInterval(() => this.#look(), lookMs).unref()
   }
 
-  /** Without times, as without a lease, nothing runs out. */
+  /** Without times, as without a lease, there is no end. */
   renew(times: LeaseTimes | undefined): void {
     if (times === undefined) return
     this.#times = times
@@ -33,7 +34,7 @@ export class LeaseWatch {
     this.#look()
   }
 
-  /** Ends the process where nothing may be carried. */
+  /** Ends the process if it must not carry data any longer. */
   check(): void {
     if (performance.now() >= this.#stopAtMs) this.#on.stop()
   }

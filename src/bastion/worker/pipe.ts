@@ -2,9 +2,9 @@ import type { Channel } from '../../ssh/index.ts'
 import type { RelayBytes } from './relay.ts'
 
 /**
- * Joins two channels, byte for byte, each way until its own end. Credit goes back to the side that
- * bytes came from once the other side's transport has them: no more than a window of it is ever here.
- * The answer counts as they go. Before bytes are carried, check() may end the process.
+ * Joins two channels, byte for byte, each way until its own end. Credit goes back to the sending
+ * side after the other side's transport has the bytes: at most one window of them is ever here. The
+ * result counts the bytes as they go. Before bytes are carried, check() may end the process.
  */
 export function pipe(
   client: Channel,

@@ -1,12 +1,12 @@
 import { CodedError, type ErrorCode } from '../../errors.ts'
 
-/** What a person is told when something could not be done: one line, with what to do. */
+/** The message to a user about a failure: one line, with the remedy. */
 export interface Refusal {
   readonly code: ErrorCode
   readonly message: string
 }
 
-/** Only what is meant for people goes out: anything without a code is a bug, and its text stays here. */
+/** Only messages for users go out. An error without a code is a bug, and its text stays here. */
 export function refusalOf(error: unknown): Refusal {
   return error instanceof CodedError
     ? { code: error.code, message: error.message }

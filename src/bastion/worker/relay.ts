@@ -7,14 +7,14 @@ export interface RelayBytes {
   down: number
 }
 
-/** How what ran on the target ended, as RFC 4254 section 6.10 tells it. */
+/** The end of the program on the target, as in RFC 4254 section 6.10. */
 export interface Exit {
   readonly status?: number
   readonly signal?: string
 }
 
 /**
- * What the target sends, in the order it was sent, never before it is on record.
+ * The target's output, in its order, never before it is on record.
  *
  * Output waits for the recorder; a request, EOF or CLOSE that came after that output must wait for
  * it too, or an exit status would overtake the last lines (and a CLOSE would swallow them).
@@ -61,7 +61,7 @@ export interface Watch {
   aside(chunk: Buffer): boolean
 }
 
-/** What the relay asks of the session around it. */
+/** The calls of the relay to its session. */
 export interface RelayEvents {
   /** Bytes are about to be carried: it may end the process. */
   check(): void
@@ -70,7 +70,7 @@ export interface RelayEvents {
   exit(exit: Exit): void
   /** The target went without a word: no exit status, no end of its output. */
   lost(): void
-  /** Both channels are closed and nothing more will move. Called exactly once. */
+  /** Both channels are closed and no data will move. Called exactly once. */
   over(): void
 }
 
@@ -78,8 +78,8 @@ export interface RelayEvents {
  * Joins a user's channel to a target's: bytes both ways under the windows of both sides, and the
  * target's exit status, EOF and CLOSE in the order in which they came.
  *
- * Credit is what bounds memory: bytes are acknowledged to the side they came from only once the
- * other side's transport has them, so at most a window of them is ever here.
+ * Credit bounds the memory: bytes are acknowledged to their sender only after the other side's
+ * transport has them, so at most one window of them is ever here.
  */
 export class Relay {
   readonly bytes: RelayBytes = { up: 0, down: 0 }
@@ -88,7 +88,7 @@ export class Relay {
   #clientOpen = true
   #targetOpen = true
 
-  /** The watch sees what goes through before it goes on, and may end the session by an error. */
+  /** The watch sees the data before it goes on, and may end the session by an error. */
   constructor(
     client: Channel,
     target: Channel,
@@ -112,14 +112,15 @@ export class Relay {
         if (watch === undefined) forward()
         else watch.up(chunk, forward)
       },
-      // RFC 4254 defines none in this direction; taking it keeps an odd client's window moving.
+      // RFC 4254 defines none in this direction; accepting it keeps an unusual client's window
+      // moving.
       extendedData: (_kind, chunk) => client.consumed(chunk.length),
       request: (request) => events.clientRequest(request),
       eof() {
         if (watch === undefined) target.eof()
         else watch.up(Buffer.alloc(0), () => target.eof())
       },
-      // How it ended is still to come, and is what they wait for.
+      // The exit status is still to come, and the client waits for it.
       leaving: () => target.close(),
       close: () => {
         this.#clientOpen = false
@@ -151,8 +152,8 @@ export class Relay {
         )
       },
       request(request) {
-        // A target has nothing else to ask of a session channel, and each of these once: a hostile
-        // one gets nowhere with more, or with longer ones.
+        // A target has no other requests on a session channel, and each of these only once. More or
+        // longer ones from a hostile target are ignored.
         const isCarried = carriedDown.has(request.name) && !carried.has(request.name)
         if (!isCarried || request.payload.length > requestBytesMax) return request.reply(false)
         carried.add(request.name)
@@ -173,8 +174,8 @@ export class Relay {
         down.after(() => client.eof())
       },
       close: () => {
-        // The client hears of it behind all that is still on its way; the end is counted then, too,
-        // for the recording is not complete before.
+        // The client gets the end after all data that is still on its way. The end is counted then,
+        // because the recording is complete only then.
         down.after(() => {
           this.#targetOpen = false
           if (spoke || !this.#clientOpen) client.close()
@@ -189,7 +190,7 @@ export class Relay {
 const requestBytesMax = 4096
 const carriedDown = new Set(['exit-status', 'exit-signal', 'eow@openssh.com', 'xon-xoff'])
 
-/** The exit that a request of a target's tells of, if it is one. Malformed ones tell of none. */
+/** The exit in a target's request; undefined for other or malformed requests. */
 function readExit({ name, payload }: ChannelRequest): Exit | undefined {
   if (name === 'exit-status' && payload.length === 4) return { status: payload.readUInt32BE(0) }
   if (name !== 'exit-signal' || payload.length < 4) return undefined

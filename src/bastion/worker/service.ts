@@ -25,15 +25,15 @@ export interface ServiceHandlers {
   readonly cookie: Buffer
   /** The client leaves, and has not logged in. */
   left(how: Departure): void
-  /** Nothing is left of the connection. */
+  /** The connection has ended completely. */
   closed(): void
 }
 
 /** Speaks SSH with the clients of one worker. */
 export interface Service {
-  /** Takes over a connection that was let in. */
+  /** Takes over an admitted connection. */
   serve(socket: Socket, id: ConnectionId, source: string, handlers: ServiceHandlers): void
-  /** Somebody else needs the room more than a connection that has proved nothing. */
+  /** Another client needs the room more than a connection without a login. */
   evict(id: ConnectionId): void
   /** Sessions that are not over. */
   readonly sessions: number
@@ -42,7 +42,7 @@ export interface Service {
   endForward(forward: string, reason: string): void
   /** The node's lease has run out: ends the same, and goes on to serve those that come then. */
   lapse(): Promise<void>
-  /** Ends what is left, each session with a line for its user, and closes every socket. */
+  /** Ends the remaining sessions, each with a message to its user, and closes every socket. */
   close(): Promise<void>
 }
 
@@ -90,8 +90,8 @@ export function createService(deps: ServiceDeps): Service {
   }
 
   /**
-   * Returns the function that serves the connection inside a channel. Its user is the one of the outer
-   * connection. Everything that may throw does so here, before the channel is accepted.
+   * Returns the function that serves the connection inside a channel. Its user is the one of the
+   * outer connection. Every step that may throw runs here, before the channel is accepted.
    */
   function prepareJump(jump: Jump, about: Log): (channel: Channel) => void {
     try {
@@ -137,7 +137,7 @@ export function createService(deps: ServiceDeps): Service {
       await wait(20)
     }
     for (const client of leaving) client.disconnect(parting)
-    // What was said last must leave before the sockets are taken away.
+    // The last messages must leave before the sockets are closed.
     const last = performance.now() + lastWordsMs
     while (left.some(({ destroyed }) => !destroyed) && performance.now() < last) await wait(20)
     for (const socket of left) socket.destroy()
@@ -145,7 +145,7 @@ export function createService(deps: ServiceDeps): Service {
 
   return {
     serve(socket, id, source, { left, closed, cookie }) {
-      // Until somebody else listens, an error here would be uncaught.
+      // Until another listener is added, an error here would be uncaught.
       socket.on('error', () => socket.destroy())
       sockets.set(id, socket)
       let client: Client | undefined
@@ -155,7 +155,7 @@ export function createService(deps: ServiceDeps): Service {
           try {
             client = await broker.login(id, attempt)
           } catch (err) {
-            // Nobody's name is so long, and nobody's key.
+            // No real name or key is that long.
             if (err instanceof CallRefused) return false
             throw err
           }

@@ -27,15 +27,15 @@ const handshakeMs = 20_000
 export interface UpstreamNeed {
   readonly authorization: Authorization
   readonly session: SessionId
-  /** Aborted when the session ends, with what its user is told: nothing is waited for any more. */
+  /** Aborted when the session ends, with the message to its user: all waiting stops. */
   readonly ended: AbortSignal
 }
 
 /**
- * Opens the connection to the target of an authorization, and to nothing else.
+ * Opens the connection to the target of an authorization, and to no other address.
  *
- * The target's host key must be one by which it is known before anything is proved to it; the vault proves who we are, by signing for this session only.
- * When that ends first, so does the dial.
+ * The target must show a host key on record before we prove anything to it. The vault proves our
+ * identity, by a signature for this session only. When the session ends first, so does the dial.
  */
 export async function dial(
   deps: ServiceDeps,
@@ -52,7 +52,7 @@ export async function dial(
     socket.destroy()
   }
   ended.addEventListener('abort', abort)
-  // What the vault said matters more to the person than what the target made of it.
+  // The vault's error matters more to the user than the target's reaction to it.
   let refusedByVault: unknown
   try {
     ended.throwIfAborted()
@@ -60,7 +60,7 @@ export async function dial(
       socket,
       user: login,
       hostKeyTypes: hostKeyOffer(target),
-      // What is on record is known here too. Who decides asks again before anything is signed.
+      // The worker knows the keys on record too. The main process checks again before it signs.
       verifyHostKey: async (blob) =>
         target.hostKeys.some((known) => known.blob.equals(blob)) ||
         deps.broker.checkHostKey(client, id, blob),
@@ -164,19 +164,19 @@ function whatFailed({ code }: NodeJS.ErrnoException): string {
   }
 }
 
-/** What a failed handshake means to the person at the other end. */
+/** The meaning of a failed handshake, in words for the user. */
 function explain(cause: unknown, { target, login, tenantSlug }: Authorization): CodedError {
   const code = cause instanceof CodedError ? cause.code : undefined
   const { name } = target
   switch (code) {
     case 'ERR_UPSTREAM_HOST_KEY':
       return new TargetHostKeyChanged(
-        `the host key of ${name} is not the one on record, so nothing was sent to it; ask the operator of this bastion: if the host was reinstalled, its new key is registered with "vaultterm target update ${tenantSlug} ${name} --scan --replace"`,
+        `the host key of ${name} is not the one on record, so the bastion did not log in there; ask the operator of this bastion: if the host was reinstalled, its new key is registered with "vaultterm target update ${tenantSlug} ${name} --scan --replace"`,
         { cause },
       )
     case 'ERR_UPSTREAM_AUTH':
       return new TargetRefusedKey(
-        `${name} does not accept the bastion's key for ${login}; an administrator runs there what "vaultterm target onboard ${tenantSlug} ${name}" prints`,
+        `${name} does not accept the bastion's key for ${login}; an administrator must run the output of "vaultterm target onboard ${tenantSlug} ${name}" on it`,
         { cause },
       )
     case 'ERR_UPSTREAM_HOST_PROOF':
@@ -197,7 +197,10 @@ function explain(cause: unknown, { target, login, tenantSlug }: Authorization): 
   }
 }
 
-/** What it means to the person that no session came about on a target that had let us in. */
+/**
+ * The meaning, in words for the user, of a session that did not open on a target that had accepted
+ * us.
+ */
 export function explainOpen(cause: unknown, { target: { name } }: Authorization): unknown {
   if (cause instanceof ConnectionClosed) {
     return new TargetFailed(

@@ -11,7 +11,7 @@ import type { ServiceDeps } from './deps.ts'
 import { inTime } from './session/target-start.ts'
 import { dial, explainOpen, type UpstreamNeed, unlessEnded } from './upstream.ts'
 
-/** A connection to a target, which may still be in the making. */
+/** A connection to a target; it may still be opening. */
 interface Upstream {
   readonly connection: Promise<Connection>
   /** Aborted when the session that it was dialled for ends. */
@@ -28,7 +28,7 @@ interface Upstream {
 export interface TargetSession {
   readonly channel: Channel
   readonly upstream: Connection
-  /** The session needs it no longer: it makes room for another one. Calling it again does nothing. */
+  /** The session no longer needs it: it makes room for another one. A second call does nothing. */
   release(): void
 }
 
@@ -90,7 +90,7 @@ export class Upstreams {
     }
   }
 
-  /** The client has gone: ends every connection, now or as soon as it is made. */
+  /** The client has left: ends every connection, now or as soon as it is open. */
   close(): void {
     this.#isClosed = true
     for (const upstreams of this.#upstreams.values()) for (const one of upstreams) hangUp(one)
@@ -129,7 +129,7 @@ export class Upstreams {
     }
   }
 
-  /** Whether a refused open says nothing about the target as a whole, but only about one connection. */
+  /** Whether a refused open concerns only this connection, and not the target as a whole. */
   #isFullOrClosed(err: unknown, upstream: Upstream, need: UpstreamNeed): boolean {
     if (err instanceof ChannelOpenRefused) {
       upstream.sessionsMax = Math.min(upstream.sessionsMax, upstream.sessions)
@@ -184,7 +184,7 @@ export class Upstreams {
   }
 }
 
-/** A target that was moved, or has another host key, is dialled anew. */
+/** A target that was moved, or has another host key, is dialled again. */
 function keyOf({ authorization: { target, login } }: UpstreamNeed): string {
   return `${target.id} ${target.generation} ${login}`
 }

@@ -22,7 +22,7 @@ interface Caller {
   isKept: boolean
 }
 
-/** Connections on which nobody has logged in count as one tenant, and each as a user of it. */
+/** Connections without a login count as one tenant, and each as a user of it. */
 const strangers = 'strangers'
 
 /**
@@ -66,7 +66,7 @@ export class WorkerChannel {
     return true
   }
 
-  /** The connection has closed. Its calls that are under way are answered all the same. */
+  /** The connection has closed. Its running calls are still answered. */
   forget(connection: ConnectionId): void {
     const caller = this.#callers.get(connection)
     if (caller === undefined) return
@@ -123,7 +123,7 @@ export class WorkerChannel {
     return await waiting.promise
   }
 
-  /** The main process has begun to count anew. */
+  /** The main process has restarted its count. */
   #resume(): void {
     this.#sent = 0
     this.#sentBytes = 0

@@ -23,15 +23,15 @@ const drainPollMs = 100
 const lastWordMs = 500
 
 /**
- * The program of a worker: parses what strangers send, and holds no secret but the host keys. It asks
- * the main process for everything, and ends when that does.
+ * The program of a worker: parses the bytes of strangers; the host keys are its only secret. It
+ * asks the main process for every decision, and ends when the main process ends.
  */
 export function runWorker(): void {
   if (process.send === undefined) throw new Error('a worker is started by vaultterm, not by hand')
   const pipe = new MessagePipe(
     new Socket({ fd: pipeDescriptor }),
     {
-      // The main process is believed: it is the one that holds the secrets.
+      // The worker trusts the main process, which has the secrets.
       received: (message) => received(message as ToWorker),
       failed: () => process.exit(1),
       ended: () => process.exit(1),
@@ -55,7 +55,7 @@ export function runWorker(): void {
   async function start(settings: WorkerSettings) {
     const { limits, hostKeys, recordings, logLevel, worker, recordedOutputBytes } = settings
     const log = createLog(logLevel).child({ module: 'bastion', worker })
-    // What this is, nobody knows: the main process ends what it leaves, and starts another.
+    // An unknown error: the main process ends this worker's sessions, and starts another worker.
     process.on('uncaughtException', (err) => {
       log.fatal({ err }, 'unexpected error in a worker, ending it')
       setTimeout(() => process.exit(1), 50)
@@ -99,10 +99,10 @@ export function runWorker(): void {
     return metrics.length > metricsMax ? '' : metrics
   }
 
-  /** Nobody waits for the end of a worker. One that cannot end in order ends all the same. */
+  /** The end of a worker has no waiter. A worker that cannot end cleanly still ends. */
   function inOrder(leaving: Promise<void>): void {
     leaving.catch((err: unknown) => {
-      process.stderr.write(`vaultterm: a worker could not end in order: ${String(err)}\n`)
+      process.stderr.write(`vaultterm: a worker could not end cleanly: ${String(err)}\n`)
       process.exit(1)
     })
   }
@@ -114,7 +114,7 @@ export function runWorker(): void {
     await leave(served)
   }
 
-  /** Its last word is what it counted. */
+  /** Its last message has its metrics. */
   async function leave(served: Service): Promise<void> {
     await served.close()
     const metrics = await figures()

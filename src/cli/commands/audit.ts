@@ -26,9 +26,9 @@ export function auditCommands(program: Command, context: Context): void {
     .command('tail')
     .description('the last events of a tenant, oldest first')
     .argument('<tenant>', tenantHelp)
-    .option('--limit <count>', 'at most so many', parseCount, 50)
-    .option('--all', 'every event from the first one on')
-    .option('--follow', 'go on with new ones until Ctrl-C')
+    .option('--limit <count>', 'the largest number of events', parseCount, 50)
+    .option('--all', 'every event, from the first one')
+    .option('--follow', 'then print new events until Ctrl-C')
     .addOption(jsonOption())
     .action((slug: string, options: TailOptions) =>
       withLog(context, 'audit tail', slug, (product, tenant) =>
@@ -41,7 +41,7 @@ export function auditCommands(program: Command, context: Context): void {
     .argument('<tenant>', tenantHelp)
     .option(
       '--checkpoint <file|note>',
-      'compare with a checkpoint that was kept elsewhere: a file, - for stdin, or the note itself; repeatable',
+      'compare with a checkpoint kept elsewhere: a file, - for stdin, or the note itself; repeatable',
       collectWhole,
     )
     .addOption(jsonOption())
@@ -62,14 +62,14 @@ export function auditCommands(program: Command, context: Context): void {
     )
   audit
     .command('repair')
-    .description('verify a log and mend its head, on record; without --yes, say what would be done')
+    .description('verify a log and repair its head; without --yes, only print the repair')
     .argument('<tenant>', tenantHelp)
     .option('--yes', 'do it')
     .option(
       '--new-epoch',
-      'give up a log whose signed leaves were changed, and begin a new one behind it',
+      'give up a log whose signed leaves were changed, and begin a new one after it',
     )
-    .option('--reason <text>', 'what happened, for the record')
+    .option('--reason <text>', 'the reason, for the log')
     .addOption(jsonOption())
     .action((slug: string, options: RepairOptions) =>
       withLog(context, 'audit repair', slug, (product, tenant) =>
@@ -153,7 +153,7 @@ async function repair(
   { yes, newEpoch, reason, json }: RepairOptions,
 ): Promise<void> {
   if (newEpoch === true && (reason ?? '').trim() === '') {
-    throw new WrongUsage('--new-epoch needs --reason TEXT: it goes on the record')
+    throw new WrongUsage('--new-epoch needs --reason TEXT: the reason goes on the log')
   }
   const plan = await withProgress(context.terminal, 'verifying', () => audit.planRepair(tenant))
   const refused = (plan.repair === 'epoch' || plan.repair === 'remember') && newEpoch !== true
@@ -185,7 +185,7 @@ function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string
   }
 }
 
-/** A note may be given by itself: it has more than one line, and no file's name has. */
+/** A note may be given directly: it has more than one line, and no file name has. */
 async function readCheckpoints(context: Context, given: string): Promise<KeptCheckpoint[]> {
   return parseKeptCheckpoints(
     given.includes('\n') ? given : await readText(given, context.terminal),
@@ -201,14 +201,14 @@ function reportLines(report: VerifyReport): string[] {
   if (!report.ok) return report.faults.map(faultLine)
   const { size, signedSize, checkpoints, rememberedSize, kept, formerLeaves, root } = report
   return [
-    `intact: ${size} events, ${signedSize} of them signed for in ${checkpoints} checkpoints`,
+    `intact: ${size} events, ${signedSize} of them signed in ${checkpoints} checkpoints`,
     `root ${root}`,
     rememberedSize === undefined
       ? 'this node remembers no signed head: compare with a kept one by --checkpoint'
-      : `this node remembers that ${rememberedSize} were signed`,
-    ...(kept > 0 ? [`it continues ${kept} kept checkpoints`] : []),
+      : `this node remembers a signed head of ${rememberedSize} events`,
+    ...(kept > 0 ? [`the log continues ${kept} kept checkpoints`] : []),
     ...(formerLeaves > 0
-      ? [`${formerLeaves} events of former epochs stand before it and are not verified`]
+      ? [`${formerLeaves} events of former epochs come before it and are not verified`]
       : []),
   ]
 }

@@ -39,7 +39,7 @@ export function grantCommands(program: Command, context: Context): void {
     .option('--login <login...>', 'accounts on the target (default: all of its logins)', collect)
     .option('--allow <kinds>', channelKinds.join(','), collectKinds)
     .option(
-      '--forward <places...>',
+      '--forward <destinations...>',
       'destinations that forwards may reach: host:port, *.name:443, 10.0.0.0/8:* (default: all, sockets too)',
       collect,
     )

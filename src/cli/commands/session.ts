@@ -33,7 +33,7 @@ const columns: readonly Column<Session>[] = [
 const killWaitMs = 5000
 const killPollMs = 50
 
-/** session list, show, kill, export, verify: the operator's, who sees every session. */
+/** session list, show, kill, export, verify: for the operator, who sees every session. */
 export function sessionCommands(program: Command, context: Context): void {
   const session = program.command('session').description('list, watch over and export sessions')
   session
@@ -185,7 +185,7 @@ function verifyCommand(session: Command, context: Context): void {
       if (json === true) await context.printJson(value)
       throw new CheckFailed(
         problem ??
-          `no log holds the digest of ${subject}: the recording was changed, or it is not from here`,
+          `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
       )
     })
 }
@@ -209,7 +209,7 @@ function durationOf({ startedAt, endedAt, live }: Session): string {
   return readableDuration(end - Date.parse(startedAt))
 }
 
-/** For people, what is null of an ended session because nobody knows it. */
+/** For people: the fields of an ended session that are null because they are unknown. */
 function unknownOf({ live, endedAt, bytes }: Session) {
   if (live) return {}
   return {

@@ -28,13 +28,18 @@ export function updateCommand(target: Command, context: Context): void {
     .description('change a target; its grants stay')
     .argument('<tenant>')
     .argument('<name>')
-    .option('--host <host>', 'its new name or address')
-    .addOption(new Option('--port <port>', 'its new SSH port').argParser(parsePort))
-    .option('--login <logins>', 'all accounts on it; the first is the default', collect)
-    .option('--host-key <file>', 'its public host keys (.pub or known_hosts lines), or - for stdin')
-    .option('--scan', 'ask the host for its keys, and trust the answer')
+    .option('--host <host>', 'the new host name or address')
+    .addOption(new Option('--port <port>', 'the new SSH port').argParser(parsePort))
+    .option('--login <logins>', 'all accounts on the host; the first is the default', collect)
+    .option(
+      '--host-key <file>',
+      'file with the public host keys (.pub or known_hosts lines), or - for stdin',
+    )
+    .option('--scan', 'ask the host for its keys and trust the answer: compare them afterwards')
     .option('--replace', 'forget the host keys on record: the host was reinstalled')
-    .addOption(new Option('--auth <how>', 'how we log in to it').choices(['key', 'cert']))
+    .addOption(
+      new Option('--auth <how>', 'how the bastion logs in to the host').choices(['key', 'cert']),
+    )
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -100,13 +105,13 @@ async function keysFor(
   const printsOf = (all: readonly HostKey[]) =>
     all.map(({ type, blob }) => `${type} ${fingerprint(blob)}`).join(', ')
   throw new CheckFailed(
-    `${host} shows ${printsOf(keys)}, and ${name} is known by ${printsOf(hostKeys)}: nothing was changed; if the host was reinstalled, compare the keys with what the host itself prints, and give --replace too`,
+    `${host} shows ${printsOf(keys)}, and ${name} is known by ${printsOf(hostKeys)}: nothing was changed; if the host was reinstalled, compare the keys with those that the host itself prints, and give --replace too`,
   )
 }
 
 function linesOf({ before, after }: TargetUpdate, slug: string): readonly string[] {
   const { name, host, port } = after
-  if (after === before) return [`${name} is so already: nothing was changed`]
+  if (after === before) return [`${name} already has these values: nothing was changed`]
   const lineOf = ({ type, blob }: HostKey) => `  ${type} ${fingerprint(blob)}`
   const isKept = (key: HostKey) => after.hostKeys.some(({ blob }) => blob.equals(key.blob))
   const forgotten = before.hostKeys.filter((key) => !isKept(key))
@@ -114,6 +119,6 @@ function linesOf({ before, after }: TargetUpdate, slug: string): readonly string
     `updated ${name} at ${host}:${port}, known by`,
     ...after.hostKeys.map(lineOf),
     ...(forgotten.length === 0 ? [] : ['no longer known by', ...forgotten.map(lineOf)]),
-    `next: vaultterm target onboard ${slug} ${name}, where the host does not accept us yet`,
+    `next: vaultterm target onboard ${slug} ${name}, if the host does not accept the bastion yet`,
   ]
 }

@@ -148,7 +148,7 @@ function addCommand(target: Command, context: Context): void {
     })
 }
 
-/** What a target needs to let us in, as lines to run on it and by itself. */
+/** The setting that a target needs to accept the bastion, as lines to run on it and as values. */
 async function onboardingOf(product: CliProduct, { id, slug }: Tenant, name: string) {
   const target = requireTarget(await product.access.findTarget(id, name), name)
   if (target.auth === 'key') {

@@ -26,7 +26,7 @@ export function userCommands(program: Command, context: Context): void {
     .argument('<tenant>')
     .argument('<name>', 'a-z, 0-9 and -')
     .addOption(
-      new Option('--role <role>', 'what the user may do in the tenant')
+      new Option('--role <role>', 'the role of the user in the tenant')
         .choices(roles)
         .default('member'),
     )

@@ -14,9 +14,9 @@ const macs = ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-512-etm@openssh.com']
 const exchanges = ['mlkem768x25519-sha256', 'curve25519-sha256', 'curve25519-sha256@libssh.org']
 
 /**
- * What our server offers, best first, for every client of the last ten years: no SHA-1, no curves of
- * NIST's, no MAC of what is not yet encrypted, no finite-field groups that cost milliseconds of
- * everybody's time, and no compression, whose bombs would be met before the login.
+ * The algorithms of our server, best first, for every client of the last ten years: no SHA-1, no
+ * NIST curves, no MAC of unencrypted data, no finite-field groups that cost milliseconds of every
+ * user's time, and no compression, because its bombs would come before the login.
  */
 export function serverAlgorithms(hostKeyAlgorithms: readonly string[]): Algorithms {
   return {
@@ -28,7 +28,7 @@ export function serverAlgorithms(hostKeyAlgorithms: readonly string[]): Algorith
   }
 }
 
-/** What we offer to a target: the same first, then what older servers need. */
+/** The algorithms that we offer to a target: the same first, then those that older servers need. */
 export function clientAlgorithms(hostKeyTypes: readonly string[]): Algorithms {
   return {
     kex: [

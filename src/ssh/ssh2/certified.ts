@@ -7,8 +7,8 @@ export function certificateType(keyType: string): string {
 }
 
 /**
- * Throws TypeError when a certificate of ours is not for the key that we show it with: nobody would
- * take it. Whether it is good besides is for its readers to say.
+ * Throws TypeError when our certificate is not for the key beside it: no peer would accept it. Its
+ * readers check the other fields.
  */
 export function assertCertified({ type, blob }: PublicKey, certificate: Buffer): void {
   try {

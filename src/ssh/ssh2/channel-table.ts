@@ -24,7 +24,7 @@ export interface ChannelOpen {
    * answer, or behind the end of the connection, this gives a channel that has ended.
    */
   accept(windowBytes?: number): Channel
-  /** With a reason of RFC 4254 section 5.1. Does nothing behind another answer. */
+  /** With a reason of RFC 4254 section 5.1. Does nothing after another answer. */
   reject(reason: number, text: string): void
 }
 
@@ -133,7 +133,7 @@ export class ChannelTable {
     const id = reader.u32()
     const pending = this.#opening.get(id)
     if (pending === undefined)
-      throw new ProtocolBroken('a channel was confirmed that nobody asked for')
+      throw new ProtocolBroken('the peer confirmed a channel that was not opened')
     const terms = readTerms(reader)
     this.#opening.delete(id)
     if (!areUsable(terms)) {
@@ -153,7 +153,7 @@ export class ChannelTable {
     const id = reader.u32()
     const pending = this.#opening.get(id)
     if (pending === undefined)
-      throw new ProtocolBroken('a channel was refused that nobody asked for')
+      throw new ProtocolBroken('the peer refused a channel that was not opened')
     this.#opening.delete(id)
     this.#transport.shares.giveBack(pending.windowBytes)
     const reason = reader.u32()

@@ -13,7 +13,7 @@ import { OutgoingQueue, type OutgoingTransport, type Queued } from './outgoing.t
 import { ReceiveWindow, type WindowBudget, type WindowShares } from './receive-window.ts'
 import type { Receiving } from './window-growth.ts'
 
-/** What the other side asks of a channel. Replies leave in the order of the requests. */
+/** A request of the other side on a channel. Replies leave in the order of the requests. */
 export interface ChannelRequest {
   readonly name: string
   readonly payload: Buffer
@@ -22,15 +22,15 @@ export interface ChannelRequest {
   reply(success: boolean): void
 }
 
-/** What happens on a channel, in the order in which the other side sent it. */
+/** Events of a channel, in the order in which the other side sent them. */
 export interface ChannelHandlers {
   data(chunk: Buffer): void
   extendedData(kind: number, chunk: Buffer): void
   request(request: ChannelRequest): void
   eof(): void
   /**
-   * The other side has closed, and nothing more comes of it. With this handler our own close is for
-   * the owner to send, and until then it may still say how things ended; without, it is sent at once.
+   * The other side has closed, and sends no further messages. With this handler the owner sends our
+   * own close, and may report the end before it; without it, our close is sent at once.
    */
   leaving?(): void
   /** The last call, exactly once, also when the connection dies. */
@@ -41,7 +41,7 @@ export interface ChannelHandlers {
 export interface Channel {
   readonly type: string
   readonly closed: boolean
-  /** Until then what happens is held, bounded by the window, and then told in order. */
+  /** Until then events are held, bounded by the window, and then reported in order. */
   handle(handlers: ChannelHandlers): void
   /**
    * Sends under the other side's window and as fast as the socket takes it. `sent` runs when the
@@ -50,25 +50,33 @@ export interface Channel {
   write(chunk: Buffer, sent: () => void): void
   writeExtended(kind: number, chunk: Buffer, sent: () => void): void
   /**
-   * Gives that much of the receive window back: nothing else does. The bytes are not needed any
-   * more, and their memory may be used again.
+   * Gives that much of the receive window back; no other call does. The bytes are no longer needed,
+   * and their memory may be reused.
    */
   consumed(bytes: number): void
   /** Gives the other side more to send than it was given with the channel, where there is room for it. */
   widen(bytes: number): void
-  /** Ordered behind what was written. False when refused, or when the channel has gone. */
+  /**
+   * Sent after the data that was written before. False when refused, or when the channel has
+   * closed.
+   */
   request(name: string, payload: Buffer, wantReply: boolean): Promise<boolean>
-  /** Ordered behind what was written. The second one, and one behind our close, does nothing. */
+  /**
+   * Sent after the data that was written before. A second one, and one after our close, does
+   * nothing.
+   */
   eof(): void
-  /** Ordered behind what was written. Does nothing on a channel that closes already. */
+  /**
+   * Sent after the data that was written before. Does nothing on a channel that is closing already.
+   */
   close(): void
-  /** Drops what was written and not yet sent, and closes at once. Does nothing once our close has left. */
+  /** Drops unsent data, and closes at once. Does nothing once our close has left. */
   abort(): void
 }
 
-/** What a channel needs of its connection. */
+/** The parts of its connection that a channel needs. */
 export interface ChannelTransport extends OutgoingTransport, Lender {
-  /** What the windows of its channels may grow by. */
+  /** The shared budget for the growth of its channels' windows. */
   readonly windows: WindowBudget
   /** What they have before that. */
   readonly shares: WindowShares
@@ -78,7 +86,7 @@ export interface ChannelTransport extends OutgoingTransport, Lender {
   forget(channel: OpenChannel): void
 }
 
-/** How many requests may be unanswered, or held before anybody listens. */
+/** How many requests may be unanswered, or held before a handler is set. */
 const requestsMax = 128
 
 /** A channel that both sides have agreed on; the connection hands it its messages. */
@@ -92,14 +100,14 @@ export class OpenChannel implements Channel, Receiving {
   #handlers: ChannelHandlers | undefined
   #held: ((handlers: ChannelHandlers) => void)[] = []
   #heldRequests = 0
-  /** Their requests whose reply is still due, in order. */
+  /** The other side's requests whose reply is still due, in order. */
   #replies: { success: boolean | undefined }[] = []
   /** Our requests that they have not answered, in order. */
   #asked: ((success: boolean) => void)[] = []
   readonly #loans: Loans
   #eofSent = false
   #eofSeen = false
-  /** CLOSE is queued: nothing of ours comes behind it. */
+  /** CLOSE is queued: no message of ours comes after it. */
   #closing = false
   #closeSent = false
   #closeSeen = false
@@ -130,7 +138,7 @@ export class OpenChannel implements Channel, Receiving {
   }
 
   handle(handlers: ChannelHandlers): void {
-    if (this.#handlers !== undefined) throw new Error('this channel has its handlers')
+    if (this.#handlers !== undefined) throw new Error('this channel already has handlers')
     const held = this.#held
     this.#held = []
     this.#heldRequests = 0
@@ -219,7 +227,7 @@ export class OpenChannel implements Channel, Receiving {
 
   /** A message of the other side's for this channel; the reader is behind the channel's number. */
   received(number: number, reader: Reader): void {
-    if (this.#closeSeen) throw new ProtocolBroken('a message came behind the close of its channel')
+    if (this.#closeSeen) throw new ProtocolBroken('a message came after the close of its channel')
     switch (number) {
       case message.channelWindowAdjust:
         return this.outgoing.widen(reader.u32())
@@ -242,7 +250,7 @@ export class OpenChannel implements Channel, Receiving {
       case message.channelFailure:
         return this.#asked.shift()?.(false)
       default:
-        throw new ProtocolBroken(`there is no channel message ${number}`)
+        throw new ProtocolBroken(`${number} is not the number of a channel message`)
     }
   }
 
@@ -261,14 +269,14 @@ export class OpenChannel implements Channel, Receiving {
 
   #send(item: Queued): void {
     if (this.#isDone() || (item.what === 'data' && (this.#eofSent || this.#closeSeen))) {
-      // Whoever counts on its credit must get it.
+      // The sender counts on this credit, so it must get it.
       if (item.what === 'data') item.sent()
       else item.after?.(false)
       return
     }
     this.outgoing.push(item)
     if (this.outgoing.size === 1) this.outgoing.flush()
-    // Somebody makes work of nothing, and the other side does not take it.
+    // The other side sends requests and does not read the replies.
     else if (this.outgoing.isOverfull) this.abort()
   }
 
@@ -276,8 +284,8 @@ export class OpenChannel implements Channel, Receiving {
     if (!this.window.take(chunk.length)) {
       throw new ProtocolBroken('more data came than the window allows')
     }
-    if (this.#eofSeen) throw new ProtocolBroken('data came behind the end of its channel')
-    // What crosses our CLOSE on its way is for nobody.
+    if (this.#eofSeen) throw new ProtocolBroken('data came after the end of its channel')
+    // Data that crosses our CLOSE on its way is ignored.
     if (this.#closeSent || chunk.length === 0) return
     this.#transport.came(this, chunk.length)
     this.#loans.add(chunk.length)
@@ -329,7 +337,7 @@ export class OpenChannel implements Channel, Receiving {
       return leaving()
     }
     this.#drop()
-    // Ours may have been waiting behind what is dropped now: it is still due.
+    // Our close may have been waiting after the dropped data: it is still due.
     if (!this.#closeSent) {
       this.#closeSent = true
       this.#transport.send(encodeForChannel(message.channelClose, this.#remoteId))
@@ -350,14 +358,14 @@ export class OpenChannel implements Channel, Receiving {
     this.#tell((handlers) => handlers.close())
   }
 
-  /** Of what waits, what is still of use to somebody who takes no more data. */
+  /** Drops queued data; keeps queued messages. */
   #dropData(): void {
     for (const answer of this.#asked.splice(0)) answer(false)
     this.outgoing.dropData()
     this.outgoing.flush()
   }
 
-  /** Gives up on what was not sent, and tells whoever waits for it. */
+  /** Drops unsent items, and tells their waiters. */
   #drop(): void {
     const asked = this.#asked
     this.#asked = []

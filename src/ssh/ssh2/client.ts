@@ -41,8 +41,8 @@ export interface UpstreamOptions {
   /** Types to ask for, of keys on record or, as `ssh-ed25519-cert-v01@openssh.com`, of certificates. */
   readonly hostKeyTypes: readonly string[]
   /**
-   * There is no login without a yes to the host key. A certificate comes here whole, and nobody else
-   * looks at more of it than its key, which has to have signed the key exchange.
+   * There is no login without an accepted host key. A certificate comes here whole. Before this,
+   * only its key was used, because it must have signed the key exchange.
    */
   readonly verifyHostKey: (blob: Buffer) => Promise<boolean>
   readonly key: SigningKey
@@ -54,13 +54,16 @@ export interface UpstreamOptions {
   readonly log: Log
 }
 
-/** How many channels a target may open to us: none is ever accepted that nobody asked for. */
+/**
+ * How many channels a target may open to us. Channels that were not requested are never accepted.
+ */
 const channelsMax = 64
 const ident = 'VaultTerm'
 
 /**
- * Logs in to a target. Rejects with ERR_UPSTREAM_HOST_KEY, _HOST_PROOF, _AUTH, _TIMEOUT, _CLOSED or _PROTOCOL;
- * the socket is destroyed then. Throws TypeError for a key that is none, or a certificate of another.
+ * Logs in to a target. Rejects with ERR_UPSTREAM_HOST_KEY, _HOST_PROOF, _AUTH, _TIMEOUT, _CLOSED or
+ * _PROTOCOL; the socket is destroyed then. Throws TypeError for a malformed key, or a certificate
+ * of another key.
  */
 export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   assertPatched()
@@ -95,7 +98,7 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
     verify().then(
       (good) => {
         if (phase !== 'exchange') return
-        // Nothing but true is a yes: what is lost of a promise or an error would be one otherwise.
+        // Only `true` accepts: a lost promise or an error must never count as a yes.
         if (good !== true) return fail(new UpstreamHostKey())
         accepted = Buffer.from(blob)
         try {
@@ -110,9 +113,9 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
 
   let tried = false
   /**
-   * OpenSSH announces its host keys right after the login, and waits (Nagle) until they were heard of
-   * before it confirms the first channel: an acknowledgement that has nothing to travel with comes
-   * 40 ms later. A message that means nothing takes it along.
+   * OpenSSH announces its host keys right after the login. Then it waits (Nagle) for an
+   * acknowledgement before it confirms the first channel, and an acknowledgement without data comes
+   * only after 40 ms. An IGNORE message carries it at once.
    */
   let announced = false
 
@@ -166,7 +169,7 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
       keepaliveInterval: 0,
       hostVerifier,
       authHandler: (_methodsLeft, partialSuccess, next) => {
-        // A second factor is for people: there is none behind this login.
+        // A second factor is for people: this login has no person behind it.
         if (tried || partialSuccess) return next(false)
         tried = true
         next({ type: 'agent', username: user, agent })
@@ -178,7 +181,7 @@ export function connectUpstream(options: UpstreamOptions): Promise<Connection> {
   return promise
 }
 
-/** What the server has shown, and signed the first key exchange with. */
+/** The host key that the server showed, and its signature of the first key exchange. */
 function proofOf({ _protocol: { _hostKeyBlob: hostKey, _hostSignature: signature } }: Client) {
   if (hostKey === undefined || signature === undefined) {
     throw new Error('a login is signed after the key exchange')
@@ -205,8 +208,9 @@ function signerAgent(key: SigningKey, { proof, refused, lost }: SignerEvents) {
   let signed = false
   const shown = certificate === undefined ? plain : ssh2.utils.withCertificate(plain, certificate)
   return class extends ssh2.BaseAgent {
-    // To see whether it takes a certificate a server verifies it, twice in OpenSSH, and does it all
-    // again for the signature. What nobody takes is asked about first: its signature is worth more.
+    // To see whether it accepts a certificate, a server verifies it (OpenSSH does it twice), and
+    // does it all again for the signature. So an Ed25519 certificate is signed at once. Other keys are
+    // offered first: a server may refuse them, and then no signature is wasted.
     override readonly signsAtOnce = certificate !== undefined && type === 'ssh-ed25519'
 
     override getIdentities(done: (err: Error | undefined, keys?: readonly unknown[]) => void) {
@@ -221,7 +225,7 @@ function signerAgent(key: SigningKey, { proof, refused, lost }: SignerEvents) {
     ) {
       const algorithm = type === 'ssh-rsa' ? rsaAlgorithm(hash) : type
       if (algorithm === undefined) {
-        return done(new Error('the target takes RSA signatures with SHA-1 only'))
+        return done(new Error('the target accepts only RSA signatures with SHA-1'))
       }
       // A target that takes each signature for a question would have us sign without end.
       if (signed) return done(new Error('the target asked for a second signature'))

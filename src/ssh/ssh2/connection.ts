@@ -45,7 +45,7 @@ export interface ConnectionOptions {
   readonly channelsMax: number
   /** Other limits than the usual ones. */
   readonly rekey?: Partial<RekeyLimits> | undefined
-  /** Answers what is not for the handler of requests: true when it did. */
+  /** Answers a request that is not for the handler: true when it did. */
   readonly answer?: (request: GlobalRequest) => boolean
   readonly keepalive?: Keepalive
   readonly log: Log
@@ -62,13 +62,19 @@ export interface Keepalive {
 /** A laptop that sleeps, or a device that ignores keepalives, keeps its sessions for 15 minutes. */
 const keepaliveByDefault: Keepalive = { intervalMs: 60_000, countMax: 15 }
 /**
- * Packets of a peer that has logged in. OpenSSH takes 256 KiB; what is larger breaks its connection.
- * Here a command that is too long fails by itself, with a reason, so it must be read first.
+ * Packets of a peer that has logged in. OpenSSH takes 256 KiB and breaks the connection for larger
+ * ones. Here a command that is too long gets an error of its own, so it must be read first.
  */
 const packetBytesMax = 1024 * 1024
-/** Whoever takes nothing and goes on asking is cut off before its replies fill the memory. */
+/**
+ * A peer that does not read and keeps sending requests is cut off before its replies fill the
+ * memory.
+ */
 const unsentBytesMax = 8 * 1024 * 1024
-/** What waits for the end of a key exchange is replies and credit; whoever has more wait is gone. */
+/**
+ * Only replies and credit wait for the end of a key exchange; a peer with more of them waiting is
+ * cut off.
+ */
 const heldBytesMax = 2 * 1024 * 1024
 const endMs = 500
 
@@ -83,7 +89,7 @@ export class SshConnection implements Connection, ChannelTransport {
   readonly #socket: Duplex
   readonly #log: Log
   readonly #memory: ReadMemory | undefined
-  /** A message of the connection protocol has come: the login, which keeps what it is given, is over. */
+  /** A message of the connection protocol has come: the login, whose buffers are kept, is over. */
   #ready = false
   readonly #channels: ChannelTable
   /** Channels with something to send, each waiting for its turn. */
@@ -91,7 +97,7 @@ export class SshConnection implements Connection, ChannelTransport {
   readonly #requests: GlobalRequests
   readonly #exchanges: KeyExchanges
   readonly #growth = new WindowGrowth(() => this.#askForLife())
-  /** What ssh2 keeps until the keys are exchanged. */
+  /** The bytes that ssh2 keeps until the keys are exchanged. */
   #heldBytes = 0
   readonly #settle: (ending: { error?: Error }) => void
   readonly #keepaliveTimer: NodeJS.Timeout | undefined
@@ -183,7 +189,7 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#socket.destroy()
   }
 
-  /** The login is done: from now on whoever says nothing is asked whether it is still there. */
+  /** The login is done: from now on a silent peer is asked for a sign of life. */
   start(): void {
     this.#started = true
     this.#protocol.admitPackets(packetBytesMax)
@@ -197,7 +203,7 @@ export class SshConnection implements Connection, ChannelTransport {
     this.resume()
   }
 
-  /** Keys were exchanged, or the socket is empty again: whoever waited gets its turn. */
+  /** Keys were exchanged, or the socket is empty again: waiting channels get their turn. */
   resume(): void {
     if (this.#draining) return
     this.#draining = true
@@ -206,7 +212,7 @@ export class SshConnection implements Connection, ChannelTransport {
         const [next] = this.#waiting
         if (next === undefined) break
         this.#waiting.delete(next)
-        // Those who wait for what is sent hear of it in there.
+        // Waiting senders get the error there.
         this.#guard(() => next.flush())
       }
     } finally {
@@ -214,7 +220,7 @@ export class SshConnection implements Connection, ChannelTransport {
     }
   }
 
-  /** The connection has ended, whoever ended it. */
+  /** The connection has ended, from either side. */
   died(error?: Error): void {
     if (this.#dead) return
     this.#dead = true
@@ -227,7 +233,7 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#settle(error === undefined ? {} : { error })
   }
 
-  // What channels need.
+  // The transport for channels.
 
   wait(queue: OutgoingQueue): void {
     this.#waiting.add(queue)
@@ -239,7 +245,7 @@ export class SshConnection implements Connection, ChannelTransport {
     if (this.#protocol.exchangingKeys) this.#heldBytes += payload.length
     this.#write(() => this.#protocol.sendPayload(payload), payload.length)
     if (this.#socket.writableLength > unsentBytesMax || this.#heldBytes > heldBytesMax) {
-      this.#cut('a peer takes nothing and goes on asking')
+      this.#cut('a peer reads nothing and keeps sending requests')
     }
   }
 
@@ -371,7 +377,7 @@ export class SshConnection implements Connection, ChannelTransport {
     return this.#asking
   }
 
-  /** There is nothing more to say to a peer that does not listen. */
+  /** No message can reach a peer that does not read. */
   #cut(why: string): void {
     if (this.#dead) return
     this.#log.warn(`${why}; its connection is closed`)
@@ -379,7 +385,7 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#socket.destroy()
   }
 
-  /** Hears nothing for a while. */
+  /** Reads nothing for a while. */
   #rest(ms: number): void {
     if (this.#dead) return
     this.#socket.pause()

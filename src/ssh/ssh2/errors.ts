@@ -24,7 +24,7 @@ const refusals: readonly string[] = [
   'resource shortage',
 ]
 
-/** The other side does not open such a channel. Its text is what it likes: show it escaped. */
+/** The other side refuses such a channel. Its text is arbitrary: show it escaped. */
 export class ChannelOpenRefused extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_SSH_CHANNEL_REFUSED'
@@ -45,21 +45,21 @@ export class LibraryUnpatched extends CodedError {
   readonly code = 'ERR_SSH2_UNPATCHED'
 
   constructor() {
-    super('the installed ssh2 package does not carry the patch series; run bin/run to set up anew')
+    super('the installed ssh2 package does not have our patches; run bin/run to set it up again')
   }
 }
 
-/** The target's host key was not accepted: nothing was proved to it. */
+/** The target's host key was not accepted: we proved nothing to it. */
 export class UpstreamHostKey extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_UPSTREAM_HOST_KEY'
 
   constructor() {
-    super('the host key is not one that is on record')
+    super('the host key is not on record')
   }
 }
 
-/** The target's proof that it holds its host key is malformed: nothing was signed for it. */
+/** The target's proof of its host key is malformed: the vault signed nothing for it. */
 export class UpstreamHostProof extends CodedError {
   readonly kind = 'denied'
   readonly code = 'ERR_UPSTREAM_HOST_PROOF'
@@ -97,7 +97,7 @@ export class UpstreamClosed extends CodedError {
   }
 }
 
-/** The target does not speak SSH, or nothing of what both sides offer fits. */
+/** The target does not speak SSH, or both sides have no common algorithm. */
 export class UpstreamProtocol extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_UPSTREAM_PROTOCOL'

@@ -1,4 +1,4 @@
-/** A queue whose first item costs the same to take from a long one as from a short one. */
+/** A queue in which taking the first item costs the same for every length. */
 export class Fifo<Item extends object> {
   #items: (Item | undefined)[] = []
   #head = 0
@@ -22,9 +22,10 @@ export class Fifo<Item extends object> {
   shift(): Item | undefined {
     const item = this.#items[this.#head]
     if (this.size === 0) return undefined
-    // What was taken is not held on to.
+    // Taken items are not kept in memory.
     this.#items[this.#head++] = undefined
-    // What was taken is cut off once it is most of the list: each item is moved at most once for that.
+    // Taken items are cut off once they are most of the list: each item is moved at most once for
+    // that.
     if (this.#head > 64 && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head)
       this.#head = 0
@@ -32,7 +33,7 @@ export class Fifo<Item extends object> {
     return item
   }
 
-  /** Everything, in order; nothing is left. */
+  /** All items, in order; the queue is empty after it. */
   drain(): Item[] {
     const items = this.#items.slice(this.#head).filter((item) => item !== undefined)
     this.#items = []

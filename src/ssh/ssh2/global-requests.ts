@@ -7,7 +7,7 @@ export interface GlobalRequest {
   readonly name: string
   readonly payload: Buffer
   readonly wantReply: boolean
-  /** Does nothing when no reply is wanted, one was given, or the connection has gone. */
+  /** Does nothing when no reply is wanted, one was given, or the connection has ended. */
   reply(success: boolean, payload?: Buffer): void
 }
 
@@ -29,7 +29,7 @@ export class GlobalRequests {
   readonly #send: (payload: Buffer) => void
   readonly #nextPacketNumber: () => number | undefined
   readonly #handler: (request: GlobalRequest) => void
-  /** Theirs whose reply is still due, in order. */
+  /** The other side's requests whose reply is still due, in order. */
   readonly #replies: { answer: Buffer | undefined }[] = []
   /** Ours that they have not answered, in order. */
   readonly #asked: Asked[] = []
@@ -84,7 +84,7 @@ export class GlobalRequests {
     }
     if (payload.length > payloadBytesMax || this.#replies.length > unansweredMax)
       return reply(false)
-    // Any answer shows that we are alive, and this one is what OpenSSH gives.
+    // Any answer shows that we are alive; OpenSSH gives this one.
     if (name === 'keepalive@openssh.com') return reply(false)
     this.#handler({ name, payload: Buffer.from(payload), wantReply, reply })
   }

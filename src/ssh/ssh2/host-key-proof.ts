@@ -5,7 +5,7 @@ import { hostKeyAlgorithms } from './algorithms.ts'
 import type { GlobalRequest } from './global-requests.ts'
 import type { ServerHostKey } from './host-key.ts'
 
-/** What a server announces its keys with, and what a client asks for proof with. */
+/** The announcement of a server's keys, and a client's request for proof. */
 export const announcement = 'hostkeys-00@openssh.com'
 const proof = 'hostkeys-prove-00@openssh.com'
 
@@ -21,13 +21,13 @@ interface Provable {
 /** Of the connection on which keys are proved. */
 interface ProofPlace {
   readonly sessionId: Buffer
-  /** What was agreed on for the host key. */
+  /** The agreed host key algorithm. */
   readonly algorithm: string
 }
 
 /**
- * All host keys of a server, for clients who keep a list of them (OpenSSH's `UpdateHostKeys`): they
- * learn the next key while they can still check it by one that they know. PROTOCOL section 2.5.
+ * All host keys of a server, for clients that keep a list of them (OpenSSH's `UpdateHostKeys`):
+ * they learn the next key while they can still check it by a known one. PROTOCOL section 2.5.
  */
 export class HostKeyProver {
   /** Every key as the wire has it. */
@@ -70,7 +70,7 @@ export class HostKeyProver {
     return writer.build()
   }
 
-  /** Each at most once: a signature costs us more than it costs whoever asks. */
+  /** Each key at most once: a signature costs us more than the request costs the client. */
   #find(payload: Buffer): ReadonlySet<Provable> | undefined {
     const found = new Set<Provable>()
     try {
@@ -89,7 +89,7 @@ export class HostKeyProver {
   }
 }
 
-/** The whole signature: its algorithm, and what that algorithm made. */
+/** The whole signature: the algorithm's name and its output. */
 function signed({ type, privateKey }: Provable, data: Buffer, agreed: string): Buffer {
   // RSA signs as it did in the key exchange, where it did.
   const names = hostKeyAlgorithms(type)

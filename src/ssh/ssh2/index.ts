@@ -1,6 +1,6 @@
 /**
- * Connections of both roles, on the transport of the ssh2 package and with our own layer of channels.
- * Nothing else imports ssh2. What our patch series changes in it is in patches/, one concern a file.
+ * Connections of both roles, on the transport of the ssh2 package and with our own layer of
+ * channels. No other module imports ssh2. Our changes to it are in patches/, one concern a file.
  */
 
 export type {

@@ -4,20 +4,20 @@ export interface RekeyLimits {
   readonly bytes: number
   /** An hour, as it says too. */
   readonly ms: number
-  /** Nothing else moves meanwhile: whoever does not finish is not waited for. */
+  /** No other data moves meanwhile: a peer that does not finish is cut off after this time. */
   readonly stallMs: number
 }
 
 export const rekeyLimits: RekeyLimits = { bytes: 2 ** 30, ms: 3_600_000, stallMs: 20_000 }
 
 /**
- * What each packet counts beside its payload. It holds packets to 2^25 between exchanges, where
- * RFC 4344 section 3.1 wants no more than 2^31.
+ * Counted for each packet in addition to its payload. This limits packets to 2^25 between
+ * exchanges; RFC 4344 section 3.1 allows at most 2^31.
  */
 const packetBytes = 32
 /**
- * An exchange costs us a signature and more, so the other side gets as many as traffic is worth, and a
- * few a second besides. Whoever wants more waits for them.
+ * An exchange costs us a signature and more, so the other side gets as many as its traffic
+ * justifies, and a few a second besides. Further ones wait.
  */
 const exchangesAtOnce = 32
 const exchangesPerSecond = 20

@@ -3,7 +3,7 @@ import type { Lease } from './read-memory.ts'
 
 /** Lends the memory that received bytes lie in. */
 export interface Lender {
-  /** So many bytes of what has just come are handed out; undefined when nobody needs them back. */
+  /** Lends that many bytes of the last read; undefined when their memory is not reused. */
   lend(bytes: number): Lease | undefined
   letGo(lease: Lease, bytes: number): void
 }
@@ -17,7 +17,7 @@ export class Loans {
     this.#lender = lender
   }
 
-  /** So many bytes of what has just come are handed out. */
+  /** That many bytes of the last read are lent. */
   add(bytes: number): void {
     const lease = this.#lender.lend(bytes)
     const last = this.#loans.last
@@ -25,7 +25,7 @@ export class Loans {
     else this.#loans.push({ lease, bytes })
   }
 
-  /** What came first is let go first: whoever takes output takes it in order. */
+  /** The first bytes are released first, because output is consumed in order. */
   letGo(bytes: number): void {
     for (let left = bytes; left > 0; ) {
       const loan = this.#loans.first

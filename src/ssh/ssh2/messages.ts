@@ -1,6 +1,6 @@
 import { type Reader, Writer } from '../wire.ts'
 
-/** Message numbers of the connection protocol, and of what goes beside it: RFC 4250 section 4.1.2. */
+/** Message numbers of the connection protocol, and of its companions: RFC 4250 section 4.1.2. */
 export const message = {
   disconnect: 1,
   ignore: 2,
@@ -36,7 +36,7 @@ export const disconnectReason = {
   tooManyConnections: 12,
 } as const
 
-/** What both sides say of a channel when it is opened. */
+/** The terms of one side for a channel when it is opened. */
 export interface ChannelTerms {
   readonly sender: number
   readonly window: number
@@ -97,7 +97,7 @@ export function encodeGlobalRequest(name: string, wantReply: boolean, payload: B
   return new Writer().u8(message.globalRequest).text(name).boolean(wantReply).bytes(payload).build()
 }
 
-/** A message that says nothing but which channel it is for. */
+/** A message whose only field is its channel. */
 export function encodeForChannel(number: number, recipient: number): Buffer {
   return new Writer().u8(number).u32(recipient).build()
 }
@@ -110,7 +110,7 @@ export function encodeDisconnect(reason: number, text: string): Buffer {
   return new Writer().u8(message.disconnect).u32(reason).text(text).text('').build()
 }
 
-/** Means nothing to whoever gets it: RFC 4253 section 11.2. */
+/** Ignored by its receiver: RFC 4253 section 11.2. */
 export function encodeIgnore(): Buffer {
   return new Writer().u8(message.ignore).text('').build()
 }

@@ -4,18 +4,21 @@ import type { ChannelTerms } from './messages.ts'
 
 /** The largest piece of data that we take, and the largest that we send. */
 export const packetBytesMax = 32 * 1024
-/** Below this a peer would have each byte cost a packet, and at nothing no byte would ever leave. */
+/**
+ * With a smaller limit a peer could make each byte cost a packet, and with 0 no byte would ever
+ * leave.
+ */
 const packetBytesMin = 256
-/** What one channel sends before the others get their turn. */
+/** The number of bytes that one channel sends before the others get their turn. */
 const turnBytes = 2 * packetBytesMax
 const windowBytesMax = 0xffff_ffff
-/** Windows bound bytes. These bound what a peer can make of few bytes: pieces, and requests. */
+/** Windows bound bytes. These limits bound the cost of few bytes: pieces, and requests. */
 const piecesMax = 65_536
 const messagesMax = 128
 /** An exec may be as long as the largest packet of OpenSSH, with an environment in front of it. */
 const messageBytesMax = 1024 * 1024
 
-/** What the queue of a channel needs of the connection. */
+/** The parts of the connection that a channel's queue needs. */
 export interface OutgoingTransport {
   /** False while the socket is full or keys are exchanged: then wait() leads to flush(). */
   readonly ready: boolean
@@ -41,7 +44,9 @@ export function areUsable(terms: ChannelTerms): boolean {
   return terms.packetMax >= packetBytesMin
 }
 
-/** What a channel sends, in order, under the other side's window: RFC 4254 section 5.2. */
+/**
+ * The outgoing data of a channel, in order, within the other side's window: RFC 4254 section 5.2.
+ */
 export class OutgoingQueue {
   readonly #transport: OutgoingTransport
   readonly #remoteId: number
@@ -71,7 +76,7 @@ export class OutgoingQueue {
     )
   }
 
-  /** Queues an item, and sends nothing yet. */
+  /** Queues an item. Does not send it yet. */
   push(item: Queued): void {
     this.#queue.push(item)
     if (item.what === 'data') return
@@ -87,14 +92,20 @@ export class OutgoingQueue {
     return true
   }
 
-  /** The other side takes so many bytes more. Throws ProtocolBroken beyond what a window may be. */
+  /**
+   * The other side accepts that many further bytes. Throws ProtocolBroken beyond the limit of a
+   * window.
+   */
   widen(bytes: number): void {
     this.#window += bytes
     if (this.#window > windowBytesMax) throw new ProtocolBroken('a window grew beyond its limit')
     this.flush()
   }
 
-  /** Sends what may be sent now, at most one turn's worth. Asks for another turn when more is left. */
+  /**
+   * Sends as much as is allowed now, at most one turn's worth. Asks for another turn if more is
+   * left.
+   */
   flush(): void {
     let budget = turnBytes
     for (;;) {
@@ -110,7 +121,7 @@ export class OutgoingQueue {
         continue
       }
       const bytes = Math.min(next.chunk.length, this.#window, this.#packetMax)
-      // Without window there is nothing to wait for but the other side's next adjustment.
+      // Without window, only the other side's next adjustment helps.
       if (bytes === 0 && next.chunk.length > 0) return
       const whole = bytes === next.chunk.length
       if (bytes > 0) {
@@ -135,7 +146,7 @@ export class OutgoingQueue {
     }
   }
 
-  /** Drops everything, and tells those who wait for it. */
+  /** Drops all items, and tells their waiters. */
   drop(): void {
     const queue = this.#queue.drain()
     this.#messages = 0

@@ -2,35 +2,35 @@ import { connect, type LookupFunction, Socket } from 'node:net'
 
 /** Long reads: fewer of them, and fewer packets torn in two. */
 const readBytes = 256 * 1024
-/** What is shorter is copied: it would hold too much memory for the little that it is. */
+/** Shorter data is copied: lending it would hold too much memory for its size. */
 const lendBytesMin = 64 * 1024
-/** Several reads share a piece, so that what a stalled receiver holds up is mostly bytes, not gaps. */
+/** Several reads share a piece, so that a stalled receiver holds mostly bytes, not gaps. */
 const pieceBytes = 1024 * 1024
 /**
- * Of who says little, which is most: until a read fills it after the login. What is read into it is
- * copied before anything else is read, so one does for all of the process.
+ * For connections with little traffic, which are most: used until a read after the login fills it.
+ * Bytes in it are copied before anything else is read, so one piece serves the whole process.
  */
 const firstPiece = Buffer.alloc(32 * 1024)
 const sparesMax = 3
-/** What a socket holds before it counts as full: larger writes, and fewer of them. */
+/** How much a socket holds before it counts as full: larger writes, and fewer of them. */
 export const socketBytes = 512 * 1024
 
-/** A piece of memory that a socket has read into, as long as somebody needs what is in it. */
+/** A piece of memory that a socket has read into, while its bytes are still needed. */
 export interface Lease {
   readonly memory: Buffer
   /** Where the next read begins. */
   used: number
   /** Bytes of it that were handed out and not let go. */
   lent: number
-  /** Nothing is read into it at the moment: whoever lets go of the last byte gives it back. */
+  /** No read uses it at the moment: releasing the last byte gives it back. */
   parked: boolean
   /** Something else may still look into it: it is not used again. */
   lost: boolean
 }
 
 /**
- * The memory that a socket reads into, used again once nothing that came in it is needed any more: a
- * new piece for each read would keep the collector busy.
+ * The memory that a socket reads into. It is reused once none of its bytes are needed: a new piece
+ * for each read would keep the collector busy.
  */
 export class ReadMemory {
   /** Whether the transport still looks into this memory. Until told otherwise it does. */
@@ -40,13 +40,13 @@ export class ReadMemory {
   #lending = false
   #isBusy = false
 
-  /** What the socket is to read into next. */
+  /** The memory for the socket's next read. */
   next(): Buffer {
     const current = this.#current
     const held = this.isHeld(current.memory.buffer)
     if (current.lent === 0 && !held) current.used = 0
     const isFirst = current.memory === firstPiece
-    // Nobody who has not logged in gets more memory by sending more.
+    // A client that has not logged in does not get more memory by sending more.
     if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytes) {
       current.parked = true
       current.lost = isFirst || held || current.lent === 0
@@ -56,7 +56,7 @@ export class ReadMemory {
     return memory.subarray(used, used + readBytes)
   }
 
-  /** Hands what was read to `take`, which lends what it keeps. */
+  /** Passes the read bytes to `take`, which lends those that it keeps. */
   read(bytes: number, take: (chunk: Buffer) => void): void {
     const current = this.#current
     this.#isBusy ||= bytes === firstPiece.length
@@ -74,7 +74,7 @@ export class ReadMemory {
     return this.#current
   }
 
-  /** So many of a lease's bytes are not needed any more. */
+  /** That many of a lease's bytes are no longer needed. */
   letGo(lease: Lease, bytes: number): void {
     lease.lent -= bytes
     if (lease.lent > 0 || !lease.parked || lease.lost) return
@@ -118,8 +118,9 @@ export function openSocket(host: string, port: number, lookup?: LookupFunction):
 }
 
 /**
- * A connection that another process has accepted, with memory of our own to read into. Call it before
- * anything is read of it, in the tick in which it came; the socket that is given is none any more.
+ * A connection that another process has accepted, with memory of our own to read into. Call it
+ * before its first byte is read, in the tick in which it came; the given socket can no longer be
+ * used.
  */
 export function adoptSocket(given: Socket): Socket {
   const handle: unknown = Reflect.get(given, '_handle')
@@ -144,7 +145,7 @@ function readingInto(memory: ReadMemory, socket: () => Socket) {
     buffer: () => memory.next(),
     callback: (bytes: number): boolean => {
       const own = socket()
-      // What one read is answered with leaves in one write.
+      // The answers to one read leave in one write.
       own.cork()
       try {
         memory.read(bytes, (chunk) => own.emit('data', chunk))

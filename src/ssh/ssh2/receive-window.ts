@@ -1,13 +1,13 @@
 /** How much the other side may send before we give back: OpenSSH's own figure. */
 export const receiveWindowBytes = 2 * 1024 * 1024
-/** 160 MB/s at a round trip of 50 ms; and what a receiver that stops taking can cost at the worst. */
+/** 160 MB/s at a round trip of 50 ms; also the largest cost of a receiver that stops reading. */
 const windowBytesMax = 8 * 1024 * 1024
 /** What a window has at least: enough for a command, and for a terminal. */
 const windowBytesMin = 64 * 1024
 /** Smaller credits are kept back, so that they do not cost a packet each. */
 const creditBytesMin = 512 * 1024
 
-/** What windows may grow by in all: of a connection, or of the process. */
+/** The total growth allowed for windows: of a connection, or of the process. */
 export class WindowBudget {
   #left: number
   readonly #above: WindowBudget | undefined
@@ -31,23 +31,23 @@ export class WindowBudget {
 }
 
 /**
- * What windows have before they grow, in all: of a connection, or of the process. A window gets a part of
- * what is left. So the first ones get all that they want, later ones less, and none of them nothing: who
- * opens many channels and takes nothing from them makes us hold no more than this, and a little for each.
+ * The sum of the windows before they grow: of a connection, or of the process. Each window gets a part of
+ * the rest. So the first windows get all that they want, later ones less, but never zero: a peer that opens
+ * many channels and reads from none of them makes us hold no more than this, and a little for each channel.
  */
 export class WindowShares {
   #left: number
   readonly #parts: number
   readonly #above: WindowShares | undefined
 
-  /** A window gets one of so many parts. With shares above it, which bound it as well. */
+  /** A window gets one of this many parts. Shares above bound it too. */
   constructor(bytes: number, parts: number, above?: WindowShares) {
     this.#left = bytes
     this.#parts = parts
     this.#above = above
   }
 
-  /** What one window gets. Give it back when its channel has ended. */
+  /** The size of one window, in bytes. Give it back when its channel has ended. */
   take(wanted: number, least = windowBytesMin): number {
     const bytes = Math.min(wanted, Math.max(least, this.#part()))
     this.giveBack(-bytes)
@@ -66,20 +66,20 @@ export class WindowShares {
 }
 
 /**
- * What the other side of a channel may send. Whatever it has sent counts until it is consumed, so that
- * the size is what a receiver that takes nothing can make us hold.
+ * The number of bytes that the other side of a channel may send. Sent bytes count until they are
+ * consumed, so the size limits the memory for a receiver that does not read.
  */
 export class ReceiveWindow {
   readonly #budget: WindowBudget
   readonly #shares: WindowShares | undefined
-  /** It has all that it gets before it grows. */
+  /** It has its full size before growth. */
   #isWhole: boolean
-  /** What there is without growth. */
+  /** The size without growth. */
   #base: number
   #size: number
-  /** What the other side may still send. */
+  /** The bytes that the other side may still send. */
   #left: number
-  /** What came and is not consumed. */
+  /** Bytes that came and are not consumed. */
   #held = 0
   /** Taken from the budget. */
   #reserved = 0
@@ -111,8 +111,8 @@ export class ReceiveWindow {
     if (bytes > this.#left) return false
     this.#left -= bytes
     this.#held += bytes
-    // Who does not keep up has no use for more. What was allowed cannot be taken back, but it is not
-    // allowed again.
+    // A receiver that does not keep up has no use for more. Credit cannot be taken back, but it is
+    // not given again.
     if (this.#held > this.#size * 0.75) this.#size = this.#base
     return true
   }
@@ -137,7 +137,9 @@ export class ReceiveWindow {
     return bytes
   }
 
-  /** Doubles, where there is room and the receiver keeps up: then what it is now is credit due. */
+  /**
+   * Doubles if there is room and the receiver keeps up: then the added size is credit that is due.
+   */
   grow(): boolean {
     if (!this.mayGrow || this.#held > this.#size / 4) return false
     const size = Math.min(this.#size * 2, windowBytesMax)

@@ -8,7 +8,8 @@ import { assertPatched } from './library.ts'
 
 /**
  * Asks a server for its host keys: one connection for each type of key, all at once. Throws
- * ERR_UPSTREAM_CLOSED when it shows none. Nothing proves the answer: compare the fingerprints on another way.
+ * ERR_UPSTREAM_CLOSED when it shows none. The answer is not proved: compare the fingerprints by
+ * another way.
  */
 export async function scanHostKeys(
   host: string,
@@ -29,7 +30,7 @@ function scan(host: string, port: number, type: string, timeoutMs: number): Prom
   const socket = connect({ host, port, noDelay: true })
   const client = new ssh2.Client()
   const timer = setTimeout(() => socket.destroy(new Error('timed out')), timeoutMs)
-  // Both before and after ssh2 listens; the first reason is the one that counts.
+  // Both before and after ssh2 listens; the first reason counts.
   socket.on('error', reject)
   socket.once('close', () => {
     clearTimeout(timer)
@@ -44,7 +45,7 @@ function scan(host: string, port: number, type: string, timeoutMs: number): Prom
       algorithms: clientAlgorithms([type]),
       readyTimeout: 0,
       keepaliveInterval: 0,
-      // What it shows is all that we came for: there is never a yes.
+      // Only its host key is wanted, so the answer is always no.
       hostVerifier: (blob) => {
         const parsed = parsePublicKeyBlob(Buffer.from(blob))
         if ('key' in parsed) resolve(parsed.key)

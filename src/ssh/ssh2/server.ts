@@ -26,9 +26,9 @@ export interface AuthAttempt {
   readonly algorithm: string
   /** The public key as the wire has it. */
   readonly key: Buffer
-  /** The whole signature: its algorithm, and what that algorithm made. */
+  /** The whole signature: the algorithm's name and its output. */
   readonly signature: Buffer
-  /** What was signed: RFC 4252 section 7, over this connection's exchange hash. */
+  /** The signed data: RFC 4252 section 7, over this connection's exchange hash. */
   readonly signedData: Buffer
   /** The key exchange behind that hash, where the handlers gave a cookie. */
   readonly exchange?: BoundExchange
@@ -36,11 +36,11 @@ export interface AuthAttempt {
 
 export interface SshServerOptions {
   /**
-   * The first of each type is the one that is shown. The others are announced beside it, so that
-   * clients know them before they are.
+   * The first of each type is shown. The others are announced beside it, so that clients know them
+   * in advance.
    */
   readonly hostKeys: readonly ServerHostKey[]
-  /** What we call ourselves, without a version: it would tell a stranger which faults to try. */
+  /** Our identification, without a version: a version would tell a stranger which faults to try. */
   readonly ident: string
   readonly loginGraceMs: number
   readonly authTriesMax: number
@@ -55,11 +55,11 @@ export interface SshServerOptions {
 export interface ServerHandlers {
   /** For our first KEXINIT: it shows in the exchange hash, which logins sign. A random one without it. */
   readonly cookie?: Buffer
-  /** Verifies the signature, and says whether this is somebody. */
+  /** Verifies the signature, and decides whether the user may log in. */
   authenticate(attempt: AuthAttempt): Promise<boolean>
   /**
-   * Whoever is there is known, from the connection that this one goes through: says whether they may
-   * come in under this name, or else why not. Without it a key is asked for.
+   * The user is known from the outer connection: says whether they may log in under this name, or
+   * why not. Without this function a key is required.
    */
   admit?(user: string): Promise<true | { readonly refusal: string }>
   /** The login is done. Set the handlers of the connection before this returns. */
@@ -69,8 +69,8 @@ export interface ServerHandlers {
 }
 
 /**
- * How a client left that did not log in: it tried nothing, was refused, ran out of time, or broke the
- * protocol.
+ * How a client left that did not log in: it tried no login, was refused, ran out of time, or broke
+ * the protocol.
  */
 export type Departure = 'silent' | 'refused' | 'late' | 'invalid'
 
@@ -78,12 +78,12 @@ export type Departure = 'silent' | 'refused' | 'late' | 'invalid'
 interface Stranger {
   readonly handlers: ServerHandlers
   readonly grace: NodeJS.Timeout
-  /** What it would be if it left now. */
+  /** Its departure if it left now. */
   departure: Departure | undefined
 }
 
 export interface SshServer {
-  /** Speaks SSH on a socket. Nothing is left of it once the socket has closed. */
+  /** Speaks SSH on a socket. Everything is released once the socket has closed. */
   serve(socket: Duplex, handlers: ServerHandlers): void
 }
 
@@ -91,8 +91,8 @@ export interface SshServer {
 const lastWordsMs = 200
 
 /**
- * Our side of the server role. One method, public key: an offer is answered alike for every key that
- * could be one, and decides nothing; a signed request is asked about, and its answer ends the try.
+ * Our side of the server role. One method, public key: every well-formed offer is accepted and
+ * decides nothing; a signed request is checked, and its answer ends the try.
  */
 export function createSshServer(options: SshServerOptions): SshServer {
   assertPatched()
@@ -143,8 +143,8 @@ export function createSshServer(options: SshServerOptions): SshServer {
     let algorithm = ''
     client.on('handshake', ({ serverHostKey }: Negotiated) => {
       algorithm = serverHostKey
-      // There is nothing yet that new keys would be for, and each exchange costs us more than it does
-      // whoever asks.
+      // There is no traffic yet that needs new keys, and each exchange costs us more than the
+      // client.
       if (++exchanges > 1 && !isIn) {
         leaves('invalid')
         return connection.disconnect(2, 'log in first')
@@ -164,7 +164,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
       log.info('too many failed logins on one connection')
       connection.disconnect(2, 'Too many authentication failures')
     }
-    /** The login, or what begins with it, failed for a fault of ours: it costs this connection alone. */
+    /** The login, or its beginning, failed by a fault of ours: only this connection fails. */
     const undecided = (err: unknown) => {
       log.error({ err }, 'a login could not be decided')
       connection.disconnect(11, 'the login cannot be checked at the moment; try again later')
@@ -186,9 +186,9 @@ export function createSshServer(options: SshServerOptions): SshServer {
       if (!isPublicKey(context)) return failed(context)
       const { rawSignature, blob, key, requestedAlgo, boundHostKey, shownHostKey } = context
       if (!isAcceptable(key.data, requestedAlgo)) return failed(context)
-      // Bound to another host: somebody carries to us what was meant for that one.
+      // Bound to another host: a login meant for that host was forwarded to us.
       if (boundHostKey !== undefined && !boundHostKey.equals(shownHostKey)) return failed(context)
-      // Yes to all: who asks with a key that is not theirs learns nothing.
+      // Accept every well-formed offer, so that probing a key reveals nothing.
       if (rawSignature === undefined || blob === undefined) return context.accept()
       const exchange = client._protocol.boundExchange
       const attempt: AuthAttempt = {
@@ -222,7 +222,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
 
   return {
     serve(socket, handlers) {
-      // Counts from the first moment: a client that says nothing is cut off like one that stalls.
+      // Counts from the first moment: a silent client is cut off like one that stalls.
       const grace = setTimeout(() => {
         stranger.departure = 'late'
         socket.destroy()
@@ -250,7 +250,7 @@ function isPublicKey(context: AuthContext): context is PublicKeyContext {
   return context.method === 'publickey'
 }
 
-/** Whether anybody could have registered this key, or got this certificate, and sign with it so. */
+/** Whether this key could be registered, or certified, and may sign with this algorithm. */
 function isAcceptable(blob: Buffer, algorithm: string): boolean {
   const plain = certifiedSignatureAlgorithm(algorithm)
   if (plain !== undefined) {

@@ -25,7 +25,7 @@ declare module 'ssh2' {
     forgetBoundExchange(): void
     /** Of the first key exchange, once that is done. */
     readonly sessionId: Buffer | undefined
-    /** What the server has shown at the first key exchange, and what it signed that with. */
+    /** The host key that the server showed at the first key exchange, and its signature. */
     readonly _hostKeyBlob: Buffer | undefined
     readonly _hostSignature: Buffer | undefined
     sendPayload(payload: Buffer, bypass?: boolean): void
@@ -44,7 +44,7 @@ declare module 'ssh2' {
     readonly compress: readonly string[]
   }
 
-  /** What a key exchange agreed on. */
+  /** The agreed algorithms of a key exchange. */
   export interface Negotiated {
     readonly serverHostKey: string
   }
@@ -58,17 +58,19 @@ declare module 'ssh2' {
 
   export interface PublicKeyContext extends AuthContext {
     readonly method: 'publickey'
-    /** Undefined for an offer, which proves nothing. */
+    /** Undefined for an offer. */
     readonly signature: Buffer | undefined
-    /** The whole signature, as the wire has it: its algorithm, and what that algorithm made. */
+    /** The whole signature, as on the wire: the algorithm's name and its output. */
     readonly rawSignature: Buffer | undefined
-    /** What was signed: RFC 4252 section 7. */
+    /** The signed data: RFC 4252 section 7. */
     readonly blob: Buffer | undefined
     /** As the request names it. */
     readonly requestedAlgo: string
     /** The host key that the request is bound to; undefined for a plain one. */
     readonly boundHostKey: Buffer | undefined
-    /** What we have shown at the first key exchange: a certificate, where that was agreed on. */
+    /**
+     * The host key that we showed at the first key exchange: a certificate, if that was agreed on.
+     */
     readonly shownHostKey: Buffer
     readonly key: { readonly algo: string; readonly data: Buffer }
   }

@@ -8,7 +8,7 @@ const processBudget = new WindowBudget(processBytes)
 const processShares = new WindowShares(384 * 1024 * 1024, 64)
 const connectionSharesBytes = 64 * 1024 * 1024
 
-/** Who sends less has no use for a larger window. */
+/** A sender of less data has no use for a larger window. */
 const probeAfterBytes = 256 * 1024
 const probeEveryMs = 200
 /** Nearer than this the usual window is no limit. */
@@ -32,8 +32,8 @@ interface Probe {
  * Lets windows grow where the distance asks for it: no sender can have more than a window underway in a
  * round trip, so one that has about as much is held back by it.
  *
- * The round trip is that of a request that is asked while much comes. It may have waited behind what
- * came, and then it tells nothing about the distance; the shortest one that was seen does.
+ * The round trip of a request that is sent while much data comes. The answer may have waited behind
+ * that data, and then it says nothing about the distance; so the shortest round trip counts.
  */
 export class WindowGrowth {
   readonly budget = new WindowBudget(connectionBytes, processBudget)

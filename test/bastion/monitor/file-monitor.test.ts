@@ -130,5 +130,5 @@ test('attack: a worker cannot fill the memory of the main process with files', a
     }
   }
   expect(fill).toThrow(RequestForged)
-  expect(() => note({ asked: [act(0, 'remove', '/a')] })).toThrow(/told before/)
+  expect(() => note({ asked: [act(0, 'remove', '/a')] })).toThrow(/reported before/)
 })

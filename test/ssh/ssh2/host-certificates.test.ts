@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
-import { Authority, type CertificateWish } from '../../support/ssh-authority.ts'
+import { Authority, type CertificateFields } from '../../support/ssh-authority.ts'
 import { serveOn } from '../../support/ssh-pair.ts'
 
 const authority = new Authority()
@@ -17,7 +17,7 @@ afterAll(() => {
 })
 
 /** What a real client says of a server of ours that shows a certificate for its host key. */
-async function visit(type: string, wish: CertificateWish, by = authority): Promise<string> {
+async function visit(type: string, wish: CertificateFields, by = authority): Promise<string> {
   const { privateKey, publicKey } = authority.newKey(type)
   const certificate = by.sign(publicKey, { isHost: true, principals: ['bastion'], ...wish })
   const own = createServer((socket) => {
@@ -56,7 +56,7 @@ describe.each(['ed25519', 'ecdsa', 'rsa'])(
       expect(said).toContain('Authenticated to')
     })
 
-    test.each<[string, CertificateWish, Authority?]>([
+    test.each<[string, CertificateFields, Authority?]>([
       ['is for another name', { principals: ['other'] }],
       ['has expired', { validity: '-2h:-1h' }],
       ['is of another authority', {}, stranger],

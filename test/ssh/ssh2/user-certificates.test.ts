@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { SigningKey } from '../../../src/ssh/index.ts'
 import { Reader } from '../../../src/ssh/wire.ts'
-import { Authority, type CertificateWish, publicKeyOf } from '../../support/ssh-authority.ts'
+import { Authority, type CertificateFields, publicKeyOf } from '../../support/ssh-authority.ts'
 import { connectOn, signingKey } from '../../support/ssh-pair.ts'
 import { Sshd } from '../../support/sshd.ts'
 
@@ -34,7 +34,7 @@ const keys: readonly [name: string, key: KeyObject][] = [
 ]
 
 /** A key with a certificate that lets in whoever runs the tests, unless wished otherwise. */
-function certified(key: KeyObject, wish: CertificateWish = {}, by = authority): SigningKey {
+function certified(key: KeyObject, wish: CertificateFields = {}, by = authority): SigningKey {
   const certificate = by.sign(publicKeyOf(key), { principals: [sshd.login], ...wish })
   return signingKey(key, certificate)
 }

@@ -9,7 +9,7 @@ import type { ForwardContext } from './forward-context.ts'
 
 /** The two sides of a forward, and how each is opened. */
 export interface ForwardEnds {
-  /** The side that is asked: what it throws is for the one that asks. */
+  /** Opens the far side of the forward; its error goes to the side that asked. */
   far(opened: OpenedForward): Promise<Channel>
   /** The side that asks, once the other one is there. */
   near(): Channel
@@ -17,7 +17,7 @@ export interface ForwardEnds {
   readonly client: 'near' | 'far'
 }
 
-/** How long a side that was closed may take to say so too, until it does not count any more. */
+/** How long a closed side may take to close too; after that it no longer counts. */
 const closesMs = 3000
 /** How long a target may take to open its side: its own system gives up on a connect within this. */
 const opensMs = 150_000
@@ -27,7 +27,7 @@ export class ForwardChannel {
   readonly #context: ForwardContext
   readonly #session: SessionId
   readonly #over: (bytes: Readonly<RelayBytes>) => void
-  /** What the main process calls it, once it is on record. */
+  /** The main process's name for it, once it is on record. */
   #id: string | undefined
   #ends: readonly Channel[] = []
   #bytes: Readonly<RelayBytes> = { up: 0, down: 0 }
@@ -36,7 +36,7 @@ export class ForwardChannel {
   /** Calls closed, the first time. */
   #counted: () => void = () => {}
 
-  /** over is called exactly once, when nothing goes through it any more. */
+  /** over is called exactly once, when no data goes through it any longer. */
   constructor(
     context: ForwardContext,
     session: SessionId,
@@ -45,18 +45,19 @@ export class ForwardChannel {
     this.#context = context
     this.#session = session
     this.#over = over
-    // Unhandled it would end the process: most have nobody who waits for them.
+    // Unhandled, the rejection would end the process: most forwards have no waiter.
     this.#ended.promise.catch(() => {})
   }
 
   /**
-   * Has it decided and put on record, opens both sides and joins them; closed is called once, when both
-   * have closed, or a while after its end where they do not. Throws Refused with what the person is told, and what opening a side throws.
+   * Has the forward authorized and put on record, opens both sides and joins them. closed is called
+   * once: when both have closed, or a while after its end if they do not. Throws Refused with the
+   * message to the user, and the errors of opening a side.
    */
-  async open(wish: ForwardRequest, { far, near, client }: ForwardEnds, closed: () => void) {
+  async open(request: ForwardRequest, { far, near, client }: ForwardEnds, closed: () => void) {
     let opened: Channel | undefined
     try {
-      const answer = await this.#ask(wish)
+      const answer = await this.#ask(request)
       this.#requireOpen()
       opened = await this.#opened(far(answer))
       this.#requireOpen()
@@ -79,7 +80,7 @@ export class ForwardChannel {
     }
   }
 
-  /** At once: what either side has yet to take is dropped, and neither is waited for. */
+  /** At once: data that either side has not taken is dropped, and neither side is waited for. */
   end(how: 'ended' | 'refused' = 'ended'): void {
     if (this.#isOver) return
     this.#isOver = true
@@ -91,7 +92,7 @@ export class ForwardChannel {
     this.#recordEnd(how)
   }
 
-  /** Not waited for when it has ended: what is opened all the same is closed at once. */
+  /** Not awaited after its end: a channel that opens later is closed at once. */
   #opened(opening: Promise<Channel>): Promise<Channel> {
     opening.then(
       (channel) => {
@@ -102,12 +103,12 @@ export class ForwardChannel {
     return Promise.race([this.#ended.promise, inTime(opening, opensMs)])
   }
 
-  async #ask(wish: ForwardRequest): Promise<OpenedForward> {
+  async #ask(request: ForwardRequest): Promise<OpenedForward> {
     const { deps, connection, channels } = this.#context
-    const answer = await deps.broker.openForward(connection, this.#session, wish)
+    const answer = await deps.broker.openForward(connection, this.#session, request)
     if ('denied' in answer) throw new Refused(answer)
     this.#id = answer.forward
-    // Ended while it was asked for: nobody else would say so.
+    // Ended while it was being authorized: no other code would report its end.
     if (this.#isOver) this.#recordEnd('refused')
     else {
       channels.set(answer.forward, this)

@@ -33,7 +33,7 @@ export class ForwardSession {
     this.session = session
   }
 
-  /** On record, and not yet open: whoever ends it must not have to wait for its target. */
+  /** On record, and not open yet: to end it, nobody must have to wait for its target. */
   static async start(context: ForwardContext, kind: ChannelKind): Promise<ForwardSession> {
     const { deps, connection, clientIdent } = context
     const answer = await deps.broker.authorize(connection, kind)
@@ -58,7 +58,7 @@ export class ForwardSession {
     return this.#upstream
   }
 
-  /** Throws what a dial throws, and what it was ended with. */
+  /** Throws the errors of a dial, and the reason with which it was ended. */
   async open(): Promise<void> {
     const { authorization, session } = this
     const { deps, connection } = this.#context
@@ -75,7 +75,7 @@ export class ForwardSession {
   }
 
   /** Puts a forward on record, and opens it; closed is for when both of its sides have closed. */
-  async carry(wish: ForwardRequest, ends: ForwardEnds, closed: () => void): Promise<void> {
+  async carry(request: ForwardRequest, ends: ForwardEnds, closed: () => void): Promise<void> {
     if (this.isOver) throw new ForwardEnded()
     const forward = new ForwardChannel(this.#context, this.session, (bytes) => {
       this.#channels.delete(forward)
@@ -83,10 +83,10 @@ export class ForwardSession {
       this.#bytes.down += bytes.down
     })
     this.#channels.add(forward)
-    await forward.open(wish, ends, closed)
+    await forward.open(request, ends, closed)
   }
 
-  /** Ends what is open in it, or its dial, for a reason. Resolves when its end is on record. */
+  /** Ends its open forwards, or its dial, with a reason. Resolves when its end is on record. */
   end(outcome: string, reason: CodedError = new ForwardEnded()): Promise<void> {
     this.#recorded ??= this.#end(outcome)
     this.#ended.abort(reason)

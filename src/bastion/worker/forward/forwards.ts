@@ -32,9 +32,9 @@ const requestsMax = 512
 /** An address and a port, or the path of a socket. Requests wait in order, and must not fill the memory. */
 const requestBytesMax = 1040
 
-/** A session from the moment in which it is asked for. */
+/** A session, from its request on. */
 interface Opening {
-  /** On record: its target may be silent for long after that. */
+  /** On record; its target may stay silent for long after that. */
   readonly started: Promise<ForwardSession>
   readonly opened: Promise<ForwardSession>
 }
@@ -45,8 +45,8 @@ export interface ForwardsOptions extends Omit<ForwardContext, 'channels'> {
 }
 
 /**
- * What a client has besides its sessions: ways from its side to where its target can reach, and
- * back. None leaves from here, and each is asked about by itself.
+ * The forwards of a client: ways from its side to hosts that its target can reach, and back. No
+ * connection leaves from the bastion itself, and each forward is authorized by itself.
  */
 export class Forwards {
   readonly #options: ForwardsOptions
@@ -70,7 +70,7 @@ export class Forwards {
     this.#listeners = new Listeners(this.#context)
   }
 
-  /** 1 while anything is open: what is worth waiting for before the process ends. */
+  /** 1 while a forward is open: then the process waits before it ends. */
   get busy(): number {
     return this.#open > 0 ? 1 : 0
   }
@@ -146,18 +146,21 @@ export class Forwards {
       }
       const listener = this.#listeners.find(upstream, open)
       if (listener === undefined) {
-        return open.reject(administrativelyProhibited, 'nobody asked for it')
+        return open.reject(administrativelyProhibited, 'there is no such listener or loan')
       }
       const { session } = listener
-      const wish = remoteForward(listener)
-      await this.#counted((closed) => session.carry(wish, endsOf(open, client, 'far'), closed))
+      const request = remoteForward(listener)
+      await this.#counted((closed) => session.carry(request, endsOf(open, client, 'far'), closed))
     } catch (err) {
       this.#log.info({ err, type: open.type.slice(0, 64) }, 'channel of a target refused')
       open.reject(err instanceof ChannelOpenRefused ? err.reason : connectFailed, '')
     }
   }
 
-  /** Ends the sessions that match, and those that are being opened too: none waits for its target. */
+  /**
+   * Ends the matching sessions, including those that are being opened; does not wait for their
+   * targets.
+   */
   endSessions(matches: (session: SessionId) => boolean, reason: CodedError, outcome: string): void {
     for (const [kind, opening] of this.#sessions) {
       opening.started.then(
@@ -172,7 +175,7 @@ export class Forwards {
     }
   }
 
-  /** Ends one that is not allowed any more; its session and the others go on. */
+  /** Ends a forward that is no longer allowed; its session and the other forwards go on. */
   endForward(forward: string, reason: string): void {
     const channel = this.#channels.get(forward)
     if (channel === undefined) return
@@ -238,7 +241,7 @@ export class Forwards {
     if (this.#sessions.get(kind) === opening) this.#sessions.delete(kind)
   }
 
-  /** closed is for when what was opened has closed; what was not opened is over at once. */
+  /** closed is called when the opened channel has closed; if none was opened, at once. */
   async #counted(work: (closed: () => void) => Promise<void>): Promise<void> {
     if (this.#open >= this.#options.deps.limits.forwardsPerConnectionMax)
       throw new TooManyForwards()
@@ -254,7 +257,7 @@ export class Forwards {
 
   #refuse(open: ChannelOpen, err: unknown): void {
     if (err instanceof ChannelOpenRefused) {
-      // The target's own answer, which is what the client would have got there.
+      // The target's own answer: the client would have got the same one there.
       return open.reject(err.reason, printable(err.text))
     }
     if (err instanceof WireError) return open.reject(connectFailed, 'vaultterm: malformed')
@@ -273,12 +276,13 @@ function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['clien
   }
 }
 
-/** A forward to where the target can reach, opened as it was judged. */
+/** A forward to a host that the target can reach, opened with the judged destination. */
 function directEnds(open: ChannelOpen, upstream: Connection): ForwardEnds {
   return {
     far: ({ host, port, path }) => {
       if (path !== undefined) return upstream.openChannel(open.type, writeSocketPath(path))
-      if (host === undefined || port === undefined) throw new Error('a forward to nowhere')
+      if (host === undefined || port === undefined)
+        throw new Error('a forward without a destination')
       return upstream.openChannel(open.type, writeDestination({ host, port }, open.payload))
     },
     near: () => open.accept(),

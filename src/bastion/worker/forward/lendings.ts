@@ -25,9 +25,10 @@ export class Lendings {
   readonly #lendings = new WeakMap<Connection, Lending>()
 
   /**
-   * Lets a target open channels to the client's agent or display. The function that it returns takes the
-   * loan back and ends the channels that are open. Nothing is lent to a target that did not accept: but
-   * OpenSSH's server accepts one agent for a connection, serves all sessions with it, and refuses the second.
+   * Lets a target open channels to the client's agent or display. The returned function ends the
+   * loan and closes its open channels. A target that did not accept gets no loan. Exception:
+   * OpenSSH's server accepts one agent for a connection, serves all sessions with it, and refuses
+   * the second.
    */
   lend(upstream: Connection, loan: Loan, isTaken: boolean): () => void {
     const lending = this.#lendings.get(upstream) ?? { loans: [], takesAgents: false }

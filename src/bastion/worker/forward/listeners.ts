@@ -18,7 +18,7 @@ import type { ForwardSession } from './forward-session.ts'
 export interface Listener {
   readonly session: ForwardSession
   readonly name: string
-  /** As the target tells it with each connection. */
+  /** As the target reports it with each connection. */
   readonly address: string
   readonly port: number
 }
@@ -41,7 +41,7 @@ export class Listeners {
   ): Promise<[boolean, Buffer?]> {
     const { address, port } = readListen(name, payload)
     const listenersMax = this.#context.deps.limits.listenersPerConnectionMax
-    // Counted before anything is awaited: many may be asked for at once.
+    // Counted before the first await, because many may be requested at once.
     if (this.#listeners.length + this.#listening >= listenersMax) throw new TooManyForwards()
     this.#listening++
     try {
@@ -62,7 +62,7 @@ export class Listeners {
     return [(await inTime(listener.session.upstream.globalRequest(name, payload, true))) !== false]
   }
 
-  /** A session is over: its target is told to stop listening for it. */
+  /** A session is over: its target is asked to stop listening for it. */
   drop(session: ForwardSession): void {
     for (const listener of this.#listeners) if (listener.session === session) unlisten(listener)
     this.#listeners = this.#listeners.filter((one) => one.session !== session)
@@ -95,8 +95,8 @@ export class Listeners {
   ): Promise<[boolean, Buffer?]> {
     const { name, payload, address, port } = asked
     const { deps, connection } = this.#context
-    const wish = remoteForward(listenerOf(session, name, address, port))
-    const answer = await deps.broker.openForward(connection, session.session, wish)
+    const request = remoteForward(listenerOf(session, name, address, port))
+    const answer = await deps.broker.openForward(connection, session.session, request)
     if ('denied' in answer) throw new Refused(answer)
     const asking = session.upstream.globalRequest(name, payload, true)
     try {
@@ -108,7 +108,7 @@ export class Listeners {
       this.#listeners = [...this.#listeners, listener]
       return [true, reply]
     } catch (err) {
-      // A target that listens all the same, or comes to, would do so for no client.
+      // A target that listens in spite of it, or later, has no client for the connections.
       asking.then(
         (reply) => {
           if (reply === false) return
@@ -137,7 +137,7 @@ export class Listeners {
   }
 }
 
-/** The request by which the main process decides about a listener, or about a connection that it accepts. */
+/** The request by which the main process decides about a listener, or about a connection to it. */
 export function remoteForward({ session, name, address, port }: Listener): ForwardRequest {
   const peer = peerOf(session.upstream)
   return name === 'streamlocal'
@@ -151,7 +151,7 @@ export function peerOf({ peerAddress }: Connection): Pick<ForwardRequest, 'peer'
   return { peer: peerAddress }
 }
 
-/** Tells the target to stop listening. Its answer is not waited for. */
+/** Asks the target to stop listening. Does not wait for its answer. */
 function unlisten({ session, name, address, port }: Listener): void {
   const place = new Writer().text(address)
   const [request, payload] =

@@ -1,20 +1,20 @@
 import type { ChannelRequest } from '../../../ssh/index.ts'
 
-/** What a client may send before there is anything to send it to. */
+/** How much a client may send before the target can take it. */
 export const earlyWindowBytes = 64 * 1024
 const piecesMax = 256
 const requestsMax = 64
-/** A window size, a signal, a variable: what may come while a session starts is short. */
+/** Requests while a session starts (a window size, a signal, a variable) are short. */
 const requestBytesMax = 4096
 
-/** What a client sends while its target is being dialled: no more than a window of data. */
+/** The client's data while its target is being dialled: at most one window. */
 export class EarlyInput {
   readonly #pieces: Buffer[] = []
   readonly #requests: ChannelRequest[] = []
-  /** They will send no more. */
+  /** The client will send no further data. */
   isEnded = false
 
-  /** Many small pieces are made few: each would cost more than what is in it. */
+  /** Many small pieces are joined: each would cost more than its contents. */
   data(chunk: Buffer): void {
     this.#pieces.push(chunk)
     if (this.#pieces.length > piecesMax)

@@ -1,8 +1,8 @@
 /**
  * Which environment variables a client may set on a target.
  *
- * The same ones that distributions let through by default; everything else (LD_PRELOAD, BASH_ENV,
- * PATH…) could change what runs there.
+ * The names that distributions accept by default. Other variables (LD_PRELOAD, BASH_ENV, PATH…)
+ * could change which programs run there.
  */
 const allowed = /^(?:LANG|LC_[A-Z]{1,24}|COLORTERM|NO_COLOR|TZ)$/
 const plain = /^[\x20-\x7e]{0,256}$/

@@ -10,6 +10,6 @@ export function bidFarewell(channel: Channel, line: string): void {
   channel.request('exit-status', Buffer.of(0, 0, 0, 255), false).catch(() => {})
   channel.eof()
   channel.close()
-  // A client that takes nothing, not even this line, is not waited for.
+  // A client that does not read, not even this line, is not waited for.
   setTimeout(() => channel.abort(), farewellMs).unref()
 }

@@ -13,8 +13,8 @@ const prompt = 'number, name, or /text to search: '
 const promptForMore = 'number, name, /text to search, or Enter for more: '
 
 /**
- * A numbered list to choose a target from, for terminals that cannot draw: one line of input at a time. A
- * number stands for the same target for as long as the list is open.
+ * A numbered list of targets, for terminals that cannot draw: one line of input at a time. A number
+ * means the same target while the list is open.
  */
 export class LineMenu implements Picker {
   readonly enter = ''
@@ -103,7 +103,9 @@ export class LineMenu implements Picker {
     return this.#next === undefined ? prompt : promptForMore
   }
 
-  /** The target that the line names; or a page is wanted, or the line is asked for anew. */
+  /**
+   * The target that the line names; undefined if a page is needed, or the line is asked for again.
+   */
   #entered(): string | undefined {
     const line = this.#line.trim()
     this.#line = ''
@@ -120,7 +122,7 @@ export class LineMenu implements Picker {
     if (this.#numbers.has(line)) return line
     const numbered = /^\d{1,9}$/.test(line) ? this.#names[Number(line) - 1] : undefined
     if (numbered !== undefined) return numbered
-    // Not shown yet, maybe: an exact name stands first among those that contain it.
+    // It may not be shown yet: an exact name comes first among those that contain it.
     this.#wanted = { query: { search: line.toLowerCase(), after: '' }, name: line.toLowerCase() }
     return undefined
   }

@@ -7,7 +7,7 @@ import type { Loan } from '../forward/lendings.ts'
 export interface LoansOptions {
   /** Decides whether the client may lend it. Undefined: yes. */
   permit(kind: Loan['kind']): Promise<Denial | undefined>
-  /** Lets a session's target open channels to the client, where it wants to, until it is called off. */
+  /** Lets a session's target open channels to the client until the returned function is called. */
   lend(loan: Loan, isTaken: boolean): () => void
   readonly log: Log
 }
@@ -15,7 +15,7 @@ export interface LoansOptions {
 /** A display's cookie is a few dozen bytes. */
 const payloadBytesMax = 4096
 
-/** What a client lends the target of one session: its agent, its display. */
+/** The loans of a client to the target of one session: its agent, its display. */
 export class Loans {
   readonly #options: LoansOptions
   readonly #asked = new Map<Loan['kind'], { request: ChannelRequest; decided: Promise<void> }>()
@@ -46,7 +46,7 @@ export class Loans {
     await Promise.all([...this.#asked.values()].map(({ decided }) => decided))
   }
 
-  /** Asks the target to use what was granted. */
+  /** Asks the target to use the granted loan. */
   async lend(
     session: SessionId,
     target: Channel,
@@ -59,7 +59,7 @@ export class Loans {
     }
   }
 
-  /** What was lent is called off, and nothing more is lent. */
+  /** Ends all loans, and allows no new ones. */
   end(): void {
     this.#isOver = true
     for (const callOff of this.#callOff.splice(0)) callOff()

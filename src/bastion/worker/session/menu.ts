@@ -18,7 +18,7 @@ const escapeKey = 0x1b
 const filterMax = 32
 type Key = 'up' | 'down' | 'pageUp' | 'pageDown' | 'home' | 'end'
 
-/** Sequences of keys, by the characters behind ESC [ or ESC O. */
+/** Sequences of keys, by the characters after ESC [ or ESC O. */
 const keys: { readonly [sequence: string]: Key } = {
   A: 'up',
   B: 'down',
@@ -48,7 +48,7 @@ export class Menu implements Picker {
   #filter = ''
   #selected = 0
   #top = 0
-  /** The first bytes of a key, of which the rest has yet to come. */
+  /** The first bytes of a key whose other bytes are still to come. */
   #pending: Buffer = Buffer.alloc(0)
 
   constructor(
@@ -120,7 +120,7 @@ export class Menu implements Picker {
     return { bell }
   }
 
-  /** Nothing followed an ESC: it takes the filter back, or leaves. */
+  /** No byte followed an ESC: it clears the filter, or leaves. */
   escape(): Verdict {
     this.#pending = Buffer.alloc(0)
     if (this.#filter === '') return { leave: true }
@@ -160,7 +160,7 @@ export class Menu implements Picker {
     return `\x1b[H${lines.slice(0, rows).join('\x1b[K\r\n')}\x1b[K\x1b[J`
   }
 
-  /** The listing in which every choice of the filter is, or the loaded part of just this search. */
+  /** The listing that has every choice of the filter, or the loaded part of this search. */
   #current(): Listing | undefined {
     return [this.#whole, this.#found].find(
       (listing) =>
@@ -169,7 +169,7 @@ export class Menu implements Picker {
     )
   }
 
-  /** Until its own listing is there, the filter shows what the loaded ones have of it. */
+  /** Until its own listing is loaded, the filter shows the matching part of the loaded choices. */
   #shown(): readonly Choice[] {
     const filter = this.#filter
     const { search, choices } = this.#current() ?? this.#whole
@@ -185,7 +185,7 @@ export class Menu implements Picker {
     return isPart ? listing.total : shown.length
   }
 
-  /** False when the byte does nothing here. */
+  /** False when the byte has no meaning here. */
   #typed(byte: number): boolean {
     if (byte === 0x7f || byte === 0x08) this.#filterBy(this.#filter.slice(0, -1))
     else if (byte === 0x15 || byte === 0x17) this.#filterBy('')
@@ -204,7 +204,7 @@ export class Menu implements Picker {
     this.#top = 0
   }
 
-  /** False where the way leads to choices that are not loaded: the key is to be pressed again. */
+  /** False if the key needs choices that are not loaded: press it again after loading. */
   #press(key: Key): boolean {
     const page = Math.max((this.#size.rows || 24) - 6, 1)
     const all = this.#shown().length
@@ -236,12 +236,12 @@ export class Menu implements Picker {
 function keyLength(bytes: Buffer): number | undefined {
   const [, introducer] = bytes
   if (introducer === undefined) return undefined
-  // ESC and a letter: Alt. Both are taken, and mean nothing.
+  // ESC and a letter: Alt. Both are consumed without effect.
   if (introducer !== 0x5b && introducer !== 0x4f) return 2
   for (let at = 2; at < bytes.length; at++) {
     const byte = bytes[at] ?? 0
     if (byte >= 0x40 && byte <= 0x7e) return at + 1
-    // Longer than any key: whatever it is, it is none.
+    // Longer than any known key: ignored.
     if (at > 16) return at + 1
   }
   return undefined
@@ -251,7 +251,7 @@ function listingOf(search: string, { choices, next, total }: ChoicePage): Listin
   return { search, choices, next, total: total ?? choices.length }
 }
 
-/** Behind the page; what was used last stands at the top already. */
+/** After the page; the recently used targets are at the top already. */
 function extended(listing: Listing, { choices, next }: ChoicePage): Listing {
   const known = new Set(listing.choices.map(({ name }) => name))
   const added = choices.filter(({ name }) => !known.has(name))

@@ -11,7 +11,7 @@ export interface Pty {
   readonly modes: Buffer
 }
 
-/** 0 says nothing: `ssh -tt` without a terminal of its own. */
+/** 0 means unknown: `ssh -tt` without a terminal of its own. */
 export type Size = Pick<Pty, 'cols' | 'rows' | 'widthPx' | 'heightPx'>
 
 const termName = /^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$/
@@ -55,12 +55,18 @@ export function encodeSize(size: Size): Buffer {
   return new Writer().u32(size.cols).u32(size.rows).u32(size.widthPx).u32(size.heightPx).build()
 }
 
-/** Of each mode an opcode and a number; those from 160 on have no form, and nothing behind them has one. */
+/**
+ * Each mode is an opcode and a number. Opcodes from 160 on have no defined form, so reading stops
+ * there.
+ */
 const modeBytes = 5
 const modesEnd = 0
 const opcodeMax = 159
 
-/** All of it up to what is no mode: a server that is given that ends the connection, with all that is on it. */
+/**
+ * The modes up to the first malformed byte: a server that gets such a byte may end the connection
+ * with all its sessions.
+ */
 function wellFormed(modes: Buffer): Buffer {
   let at = 0
   while (at + modeBytes <= modes.length) {
@@ -71,7 +77,8 @@ function wellFormed(modes: Buffer): Buffer {
   return Buffer.concat([modes.subarray(0, at), Buffer.of(modesEnd)])
 }
 
-// A client may say four thousand million columns; whoever allocates a screen of that size is gone.
+// A client may claim four thousand million columns; a program that allocates such a screen would
+// crash.
 function readSize(reader: Reader): Size {
   return {
     cols: Math.min(reader.u32(), 1000),

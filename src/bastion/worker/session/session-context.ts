@@ -14,15 +14,15 @@ import type { Loan } from '../forward/lendings.ts'
 import type { UpstreamNeed } from '../upstream.ts'
 import type { TargetSession } from '../upstreams.ts'
 
-/** What the connection around a session knows and lends. */
+/** The parts of the connection that a session may use. */
 export interface SessionContext {
   readonly deps: ServiceDeps
   readonly connection: ConnectionId
   readonly log: Log
   readonly clientIdent: string
-  /** For the title of what is chosen from. */
+  /** Shown in the title of the menu. */
   readonly tenant: string
-  /** What the certificate that the client came with allows; all without one. */
+  /** Whether the client's certificate allows a terminal; true without a certificate. */
   readonly mayHavePty: boolean
   readonly forceCommand: string | undefined
   authorize(kind: ChannelKind, target?: string): Promise<Authorization | Denial>

@@ -9,11 +9,11 @@ import type { TargetStart } from './target-start.ts'
 
 type Started = Pick<TargetStart, 'kind' | 'command'>
 
-/** What is put on record of one session: that it began, what was seen, and how it ended. */
+/** The record of one session: its start, its output, and its end. */
 export class SessionRecord {
   readonly session: SessionId
   readonly authorization: Authorization
-  /** How what ran on the target ended, once it has said so. */
+  /** The end of the program on the target, once the target has sent it. */
   exit: Exit = {}
   readonly #context: SessionContext
   readonly #started: Started
@@ -77,7 +77,7 @@ export class SessionRecord {
       this.#recording = recording
       return recording
     }
-    // Nobody else knows of it yet.
+    // No other code knows of the session yet.
     await recording.end()
     return undefined
   }
@@ -86,7 +86,7 @@ export class SessionRecord {
     this.#recording?.resize(cols, rows)
   }
 
-  /** Sees what is done to files, where that is what the session is for. */
+  /** Watches file operations, if the session is for files. */
   watchFiles(fail: (reason: CodedError, outcome: string) => void): FileWatch | undefined {
     if (this.#started.kind !== 'sftp') return undefined
     const { deps, connection, log } = this.#context
@@ -100,7 +100,7 @@ export class SessionRecord {
     return this.#files
   }
 
-  /** Puts the end on the log. What is carried while that is awaited is counted too. */
+  /** Puts the end on the log. Data that is carried meanwhile is counted too. */
   async end(outcome: string, bytes: Readonly<RelayBytes>): Promise<void> {
     this.#isEnded = true
     const { deps, connection, log } = this.#context
@@ -118,7 +118,7 @@ export class SessionRecord {
         ...(digest === undefined ? {} : { recording: digest }),
       })
     } catch (err) {
-      // The row stays open and recovery ends it; what was recorded is on disk.
+      // The row stays open and recovery ends it; the recorded data is on disk.
       log.error({ err, session }, 'session end could not be put on record')
     } finally {
       deps.metrics.sessions.dec({ kind })
@@ -128,7 +128,7 @@ export class SessionRecord {
     }
   }
 
-  /** The digest of what is kept: an empty recording is not. */
+  /** The digest of a recording that is kept; an empty recording is not. */
   async #endRecording() {
     const recording = this.#recording
     if (recording === undefined) return undefined

@@ -5,12 +5,12 @@ import { type Pty, parsePty, parseSize } from './pty.ts'
 import type { SessionContext } from './session-context.ts'
 import type { TargetStart } from './target-start.ts'
 
-/** What a client wants to run, and its request for that. */
+/** The client's start request and its parsed contents. */
 export interface Start extends Pick<TargetStart, 'kind' | 'command'> {
   readonly request: ChannelRequest
 }
 
-/** How a client wants its session to be: what it asks for before it has anything started. */
+/** The client's settings for its session: its requests before the start. */
 export class SessionSetup {
   readonly #context: Pick<SessionContext, 'mayHavePty' | 'forceCommand'>
   readonly #loans: Loans
@@ -62,7 +62,7 @@ export class SessionSetup {
     }
   }
 
-  /** Without a terminal there is nothing that has a size. */
+  /** Without a terminal there is no size. */
   resize(payload: Buffer): void {
     if (this.#pty !== undefined) this.#pty = { ...this.#pty, ...parseSize(payload) }
   }

@@ -25,18 +25,18 @@ import { TargetChoice } from './target-choice.ts'
 import { carryRequest } from './target-request.ts'
 import { inTime, startOnTarget } from './target-start.ts'
 
-/** How long a channel may be open and ask for nothing. */
+/** How long a channel may be open without a start request. */
 const askMs = 120_000
-/** OpenSSH's sshd takes packets of 256 KiB: this leaves room for what stands around a command. */
+/** OpenSSH's sshd takes packets of 256 KiB: this leaves room for the fields around a command. */
 const commandBytesMax = 256 * 1024 - 1024
 /** How long a client may take to do something else once a subsystem was refused. */
 const afterRefusalMs = 3000
-/** How long a target may take to end what it runs once the client has gone. */
+/** How long a target may take to end its program after the client has left. */
 const lingerMs = 5000
 
 /**
- * One session channel of a client's, from its opening to its end. Whatever happens, the client gets
- * one clear line or an exit status, and the log an end.
+ * One session channel of a client, from its opening to its end. In every case the client gets one
+ * clear line or an exit status, and the log gets an end.
  */
 export class SessionChannel {
   readonly #channel: Channel
@@ -53,17 +53,17 @@ export class SessionChannel {
   #clientGone = false
   /** They have closed, and wait for how it ended. */
   #clientLeaves = false
-  /** From the moment in which there is a session. */
+  /** Set once there is a session. */
   #record: SessionRecord | undefined
   #target: Channel | undefined
   #upstream: Connection | undefined
-  /** Gives back the target's channel. */
+  /** Releases the target's channel. */
   #release = () => {}
   #relay: Relay | undefined
   /** A target that is dialled by then, or does not answer, is not waited for. */
   readonly #ended = new AbortController()
 
-  /** over is called exactly once, when nothing of the session is left. */
+  /** over is called exactly once, when the session has ended completely. */
   constructor(channel: Channel, context: SessionContext, over: () => void) {
     this.#channel = channel
     this.#context = context
@@ -71,7 +71,7 @@ export class SessionChannel {
     this.#loans = new Loans({
       permit: (kind) => context.permitLoan(kind),
       lend: (loan, isTaken) => {
-        if (this.#upstream === undefined) throw new Error('no loan without a session')
+        if (this.#upstream === undefined) throw new Error('a loan needs a session')
         return context.lend(this.#upstream, loan, isTaken)
       },
       log: context.log,
@@ -87,7 +87,7 @@ export class SessionChannel {
         else if (this.#choice !== undefined) {
           this.#choice.input(chunk)
         }
-        // Not given back to the window: the client can send no more than one of it until we start.
+        // No credit is given: the client can send at most one window until the start.
         else if (this.#phase !== 'over') this.#early.data(chunk)
       },
       extendedData: (_kind, chunk) => channel.consumed(chunk.length),
@@ -107,7 +107,7 @@ export class SessionChannel {
         this.#choice?.end()
         if (this.#relay !== undefined) {
           this.#relay.client.close()
-          // A target that does not answer must not keep the session of somebody who has left.
+          // A target that does not answer must not keep the session of a client that has left.
           setTimeout(() => this.#endOnRecord('client-gone'), lingerMs).unref()
         } else if (this.#phase === 'asking') this.#leave()
       },
@@ -227,8 +227,8 @@ export class SessionChannel {
   }
 
   /**
-   * Takes a turn to start a session, and then asks for an authorization: one that waited for the turn would
-   * be too old. No answer when the person has left. The turn is the caller's to end.
+   * Takes a turn to start a session, and then asks for an authorization: an earlier one would be
+   * too old after the wait. Undefined when the user has left. The caller ends the turn.
    */
   async #authorize(start: Start): Promise<[turn: Disposable, Authorization | Denial | undefined]> {
     const first = await this.#authorizeInTurn(start)
@@ -255,7 +255,7 @@ export class SessionChannel {
     }
   }
 
-  /** Lets the person choose a target. Undefined when they have left. */
+  /** Lets the user choose a target. Undefined when they have left. */
   async #choose(start: Start, pty: Pty): Promise<string | undefined> {
     const load = (query: ChoiceQuery) => this.#context.choices(query)
     const first = await load({ search: '', after: '' })
@@ -329,7 +329,7 @@ export class SessionChannel {
     this.#endOnRecord(refusal.code)
   }
 
-  /** There was no session: the person is told why, and so is the log where one is due. */
+  /** There was no session: the user gets the reason, and so does the log where one is due. */
   #refuse(start: Start, refusal: Refusal): void {
     start.request.reply(true)
     this.#context.deps.metrics.sessionsTotal.inc({ kind: start.kind, outcome: 'refused' })
@@ -351,7 +351,7 @@ export class SessionChannel {
     background(this.#close(outcome), this.#context.log, 'the end of a session')
   }
 
-  /** Ends what there is, and puts the end on the log. */
+  /** Ends all parts of the session, and puts the end on the log. */
   async #close(outcome: string): Promise<void> {
     if (this.#phase === 'over') return
     this.#finish()
@@ -364,7 +364,7 @@ export class SessionChannel {
     this.#phase = 'over'
     clearTimeout(this.#patience)
     this.#loans.end()
-    // What it has not taken by now it will not get: nobody would see what comes of it.
+    // Data that it has not taken by now is dropped: its result would not be seen.
     this.#abandonTarget()
     if (this.#clientGone || this.#clientLeaves) this.#channel.close()
   }
@@ -374,7 +374,7 @@ export class SessionChannel {
     this.#release()
   }
 
-  /** There is nothing to put on record. Does nothing where it is over: a connection may end in between. */
+  /** There is no session to put on record. Does nothing after the end: a connection may end in between. */
   #leave(): void {
     if (this.#phase === 'over') return
     this.#finish()

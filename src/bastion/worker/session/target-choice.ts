@@ -4,14 +4,14 @@ import { LineMenu } from './line-menu.ts'
 import { Menu } from './menu.ts'
 import type { Picker, ScreenSize, Verdict } from './picker.ts'
 
-/** The target that a person chose, and the bytes that they typed behind it. */
+/** The chosen target, and the bytes that were typed after it. */
 export interface Chosen {
   readonly target: string
   readonly rest: Buffer
 }
 
 const escapeMs = 100
-/** A person who does nothing is waited for so long. */
+/** How long an idle user is waited for. */
 const idleMs = 10 * 60_000
 /** Terminals that know how to draw. Others get a list with numbers. */
 const drawing =
@@ -19,13 +19,15 @@ const drawing =
 
 /** Has a person choose a target on their terminal. Bytes come in by input(). */
 export class TargetChoice {
-  /** Undefined when they left, or did nothing for too long. Rejects when a page cannot be loaded. */
+  /**
+   * Undefined when the user left, or was idle for too long. Rejects when a page cannot be loaded.
+   */
   readonly chosen: Promise<Chosen | undefined>
   readonly #settle: PromiseWithResolvers<Chosen | undefined>
   readonly #channel: Channel
   readonly #picker: Picker
   readonly #load: (query: ChoiceQuery) => Promise<ChoicePage>
-  /** Bytes that wait for a page. The client can send no more than a window of them. */
+  /** Bytes that wait for a page. The client can send at most one window of them. */
   #held: Buffer | undefined
   #isLoading = false
   #escapeTimer: NodeJS.Timeout | undefined

@@ -1,12 +1,12 @@
 import type { Channel, ChannelRequest } from '../../../ssh/index.ts'
 import { encodeSize, parseSize, type Size } from './pty.ts'
 
-/** A signal, a break: what a client asks of what runs is short. */
+/** Requests of a client to a running program (a signal, a break) are short. */
 const payloadBytesMax = 256
 
 /**
- * Carries a request of a client's to what runs on a target, and the answer back; others than these
- * get a no. Throws WireError.
+ * Carries a client's request to the running program on a target, and the answer back. Other
+ * requests are refused. Throws WireError.
  */
 export function carryRequest(
   request: ChannelRequest,

@@ -2,7 +2,7 @@ import { type Channel, Writer } from '../../../ssh/index.ts'
 import { TargetFailed, TargetRefused } from '../errors.ts'
 import { encodePty, type Pty } from './pty.ts'
 
-/** What is to run on a target. */
+/** The start request for a target. */
 export interface TargetStart {
   readonly kind: 'shell' | 'exec' | 'sftp'
   /** As the client sent it; only of an exec. */
@@ -42,14 +42,17 @@ function requestOf({ kind, command }: TargetStart): [request: string, payload: B
   return ['exec', new Writer().string(command).build()]
 }
 
-/** No answer is told as a no; whether anybody is there to give one, the channel knows. */
+/**
+ * A missing reply is reported as a refusal; the channel knows whether the target is still
+ * connected.
+ */
 function refused(target: Channel, name: string, what: string) {
   return target.closed
     ? new TargetFailed(`${name} broke off the connection when asked ${what}; its own log says why`)
     : new TargetRefused(`${name} refused ${what}`)
 }
 
-/** A target that answers nothing must not hold a session in its start for ever. */
+/** A target that does not answer must not hold a session in its start for ever. */
 export async function inTime<T>(answer: Promise<T>, ms = stepMs): Promise<T> {
   const late = Promise.withResolvers<never>()
   const timer = setTimeout(

@@ -16,14 +16,14 @@ export type AnswerShape =
   | 'groups'
   | 'any'
 
-/** What an answer says. DATA is not read here: it may come in parts. */
+/** The contents of an answer. DATA is not read here, because it may come in parts. */
 export interface Answer {
   /** The SFTP status; 0 where the answer is another one, for success. */
   readonly code: number
   readonly handle?: string
   /** The one path in it. */
   readonly path?: Buffer
-  /** Of an extended reply that nobody knows the shape of. */
+  /** The digest of an extended reply of unknown shape. */
   readonly reply?: { readonly bytes: number; readonly sha256: string }
 }
 

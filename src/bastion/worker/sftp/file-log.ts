@@ -8,8 +8,8 @@ const unrecordedMax = 1024
 const unrecordedBytesMax = 1024 * 1024
 
 /**
- * Puts operations on record in the order in which they came. One write is on its way at a time, and
- * the next one takes along everything that came in the meantime.
+ * Puts operations on record in their order. One write is under way at a time, and the next one
+ * takes all operations that came meanwhile.
  */
 export class FileLog {
   readonly #write: (operations: readonly FileOperation[]) => Promise<void>
@@ -98,7 +98,7 @@ export class FileLog {
   }
 }
 
-/** Cuts operations into lists of so many, and of paths of so many bytes. */
+/** Cuts operations into lists, limited in number and in the bytes of their paths. */
 export function* batches(
   operations: readonly FileOperation[],
   countMax: number,

@@ -10,7 +10,10 @@ import { sftpVersion } from './packet.ts'
 import { SftpWatch } from './sftp-watch.ts'
 
 export interface FileWatchOptions {
-  /** Tells the main process what the client asks for, and how far transfers are, to keep in memory. */
+  /**
+   * Reports to the main process the client's requests and the progress of transfers, to keep in
+   * memory.
+   */
   note(notes: FileNotes): Promise<void>
   /** Puts operations on the log. They are there when this resolves. */
   record(operations: readonly FileOperation[]): Promise<void>
@@ -28,22 +31,22 @@ const notesMax = 1000
 const noteBytesMax = 512 * 1024
 const noteMs = 500
 const runningMsDefault = 10_000
-/** A transfer of so many bytes goes to the log before its time. */
+/** A transfer is logged after this many bytes even before its time. */
 const runningBytes = 256 * 1_048_576
 /** Of INIT: a length, a type and the version. */
 const versionStart = 5
 const initBytes = 9
 
 /**
- * Stands between the two ways of an SFTP session. A request goes on to the target once the main
- * process knows of it. An answer goes on to the client once its operation is on the log. Bytes that
- * cannot be read, and operations that cannot be logged, end the session.
+ * Inspects both ways of an SFTP session. A request goes on to the target after the main process
+ * knows of it. An answer goes on to the client after its operation is on the log. Bytes that cannot
+ * be read, and operations that cannot be logged, end the session.
  */
 export class FileWatch implements Watch {
   readonly #options: FileWatchOptions
   readonly #files: FileLog
   readonly #sftp: SftpWatch
-  /** From the client, and not looked at yet. */
+  /** Data from the client that was not inspected yet. */
   readonly #incoming: { readonly chunk: Buffer; readonly forward: () => void }[] = []
   readonly #up = new InOrder()
   readonly #down = new InOrder()
@@ -97,11 +100,14 @@ export class FileWatch implements Watch {
     this.#look()
   }
 
-  /** The recording has it, and a transfer needs little of it: nobody can use it to see file contents. */
+  /**
+   * The recording has this data. A transfer needs little of it, so its size is limited: otherwise
+   * file contents could pass here unwatched.
+   */
   aside(chunk: Buffer): boolean {
     this.#asideBytes += chunk.length
     if (this.#asideBytes <= asideBytesMax) return !this.#hasFailed
-    this.#fail(new SftpUnreadable('more beside its packets than a transfer has'), 'sftp-unreadable')
+    this.#fail(new SftpUnreadable('too much data on stderr'), 'sftp-unreadable')
     return false
   }
 
@@ -135,8 +141,8 @@ export class FileWatch implements Watch {
   }
 
   /**
-   * Offers the target version 3 where the client offers a later one as well: the two would otherwise
-   * agree on packets that nobody can read here.
+   * Offers the target version 3 if the client offers a later one: the two would otherwise agree on
+   * packets that this code cannot read.
    */
   #agreeOnVersion(chunk: Buffer): void {
     for (let at = Math.max(versionStart, this.#upBytes); at < initBytes; at++) {
@@ -160,7 +166,9 @@ export class FileWatch implements Watch {
     }
   }
 
-  /** Tells how far transfers are: the main process each time, and the log from time to time. */
+  /**
+   * Reports the progress of transfers: to the main process each time, and to the log at intervals.
+   */
   #tick(): void {
     if (this.#hasFailed) return
     const { runningMs = runningMsDefault } = this.#options

@@ -1,8 +1,8 @@
-/** Passes things on in the order in which they came, each once it is ready. */
+/** Passes items on in their order, each once it is ready. */
 export class InOrder {
   readonly #waiting: { isReady: boolean; readonly act: () => void }[] = []
 
-  /** Nothing waits. */
+  /** No item waits. */
   get isEmpty(): boolean {
     return this.#waiting.length === 0
   }
@@ -17,7 +17,7 @@ export class InOrder {
     }
   }
 
-  /** Nothing that waits is passed on any more. */
+  /** Waiting items are dropped. */
   clear(): void {
     this.#waiting.length = 0
   }

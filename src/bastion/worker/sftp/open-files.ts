@@ -43,13 +43,13 @@ export class OpenFiles {
   }
 
   /**
-   * The file of a handle by which something is done. Handles can be guessed: a client that does not
-   * wait for one, or uses one that it is closing, would reach a file that the watch does not know.
+   * The file of a handle in a request. Handles can be guessed: a client that does not wait for one,
+   * or uses one that it is closing, would reach a file that the watch does not know.
    */
   require(handle: string): OpenFile {
     const file = this.#files.get(handle)
     if (file === undefined || file.isClosing) {
-      throw new SftpUnreadable('something done by a handle that is not open')
+      throw new SftpUnreadable('a request for a handle that is not open')
     }
     return file
   }
@@ -59,7 +59,7 @@ export class OpenFiles {
     this.#files.delete(handle)
   }
 
-  /** Removes all of them, each with what is known of its end. */
+  /** Removes all of them, each with the known facts about its end. */
   takeAll(): OpenFile[] {
     const all = [...this.#files.values()]
     this.#files.clear()
@@ -88,13 +88,13 @@ export function progressOf({ number, read, written }: OpenFile): FileProgress {
   }
 }
 
-/** What the log says of a transfer that goes on. */
+/** The events of a running transfer. */
 export function runningOf(file: OpenFile): FileOperation[] {
   const { number, path } = file
   return transfersOf(file).map(([op, { bytes }]) => ({ op, number, path, bytes, state: 'running' }))
 }
 
-/** What the log says of a file that is closed, or that the session leaves open: then without a code. */
+/** The events of a file that is closed, or that the session leaves open: then without a code. */
 export function endOf(file: OpenFile, code: number | undefined): FileOperation[] {
   const { number, path, isDirectory, listed } = file
   const outcome = code === undefined ? ({ state: 'interrupted' } as const) : { code }

@@ -5,7 +5,7 @@ import { SftpUnreadable } from '../errors.ts'
 import type { AnswerShape } from './answers.ts'
 import { readAttributes, readExtensionName, readHandle, readPath, requestType } from './packet.ts'
 
-/** Something that is done to names, and what the log says about it. */
+/** An operation on names, with its fields for the log. */
 export type Act = Omit<FileOperation, 'number' | 'code'>
 
 /** A request of a client, after its id. */
@@ -131,8 +131,8 @@ function readExtended(reader: Reader): Request {
     case 'users-groups-by-id@openssh.com':
       return withPayload(extension, 'groups', reader)
     case 'version-select':
-      // Everything after it would be in a version that the watch cannot read.
-      throw new SftpUnreadable('a request for another version than 3')
+      // All later packets would be in a version that the watch cannot read.
+      throw new SftpUnreadable('a request for a version other than 3')
     default:
       return withPayload(extension, 'any', reader)
   }
@@ -154,13 +154,13 @@ function withAttributes(op: FileOperation['op'], reader: Reader, extension?: str
   return { ask: 'act', answer: 'status', act }
 }
 
-/** A size cuts a file as O_TRUNC does, and a mode may make a program run as root: the log tells them. */
+/** A size cuts a file as O_TRUNC does, and a mode may make a program run as root: both are logged. */
 function set(reader: Reader): Pick<Act, 'attributes'> {
   const attributes = readAttributes(reader)
   return attributes.length > 0 ? { attributes } : {}
 }
 
-/** The payload may say anything: its digest is told. */
+/** The payload may have any contents: its digest is logged. */
 function withPayload(extension: string, answer: AnswerShape, reader: Reader): Request {
   const payload = reader.bytes(reader.left)
   const sha256 = createHash('sha256').update(payload).digest('hex')

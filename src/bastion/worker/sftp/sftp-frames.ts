@@ -1,20 +1,20 @@
 import { SftpUnreadable } from '../errors.ts'
 
-/** What OpenSSH takes at most: 256 KiB, and a little for what is around data. */
+/** OpenSSH's limit: 256 KiB, and a little for the fields around data. */
 const frameBytesMax = 256 * 1024 + 4096
 /** A length, a type and an id. */
 const frameBytesMin = 5
 const headBytes = 4
-/** All that stands before the data of a packet: a type, an id, a handle, an offset, a length. */
+/** The fields before the data of a packet: a type, an id, a handle, an offset, a length. */
 const beginningBytes = 512
 
-/** What is told of packets. Whatever is given is a view that is good until the call returns. */
+/** Receives packets. Each buffer is a view that is valid until the call returns. */
 export interface SftpSink {
   /** A whole packet, without its length. */
   packet(payload: Buffer): void
-  /** The beginning of one that is told in parts, and how much of it is still to come. */
+  /** The beginning of a packet that comes in parts, and the number of bytes still to come. */
   begin(payload: Buffer, rest: number): void
-  /** What comes next of that. */
+  /** The next part of that packet. */
   more(bytes: Buffer): void
 }
 
@@ -24,10 +24,13 @@ export class SftpFrames {
   /** The packet that has begun and has not come whole, in memory that is used for each such packet. */
   #memory = Buffer.alloc(headBytes)
   #held = 0
-  /** Of a packet that is told in parts, what is still to come. */
+  /** The bytes still to come of a packet in parts. */
   #rest = 0
 
-  /** Long packets of the type that carries data are told in parts, so that nobody puts them together. */
+  /**
+   * Long packets of the type that carries data are passed in parts, so that they are never put
+   * together.
+   */
   constructor(inParts: number) {
     this.#inParts = inParts
   }
@@ -78,7 +81,10 @@ export class SftpFrames {
     return (isInParts ? Math.min(end, beginningBytes) : end) - this.#held
   }
 
-  /** Keeps what is missing of it, or what there is: its memory is used again. Answers what is left. */
+  /**
+   * Copies the missing bytes, or all there are, because the memory is reused. Returns the remaining
+   * bytes.
+   */
   #hold(bytes: Buffer): Buffer {
     const missing = this.#missing()
     const needed = this.#held + missing

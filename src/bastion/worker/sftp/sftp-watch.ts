@@ -8,7 +8,7 @@ import { type Act, type Request, readRequest } from './requests.ts'
 import { SftpFrames, type SftpSink } from './sftp-frames.ts'
 import { Transfer } from './transfer.ts'
 
-/** Where a watch tells what it sees. Paths are the raw bytes. */
+/** The receiver of a watch's reports. Paths are the raw bytes. */
 export interface SftpEvents {
   /** The client asks for it. The target has not seen the request yet. */
   asked(operation: FileOperation): void
@@ -16,16 +16,16 @@ export interface SftpEvents {
   done(operation: FileOperation): void
 }
 
-/** Above either, no more of the client's bytes should be read. */
+/** Above either limit, the client's bytes should not be read. */
 const busyPending = 1024
 const busyPathBytes = 1_048_576
-/** One read brings no more than this. */
+/** One read brings at most this. */
 const pendingMax = 32_768
 const pathBytesMax = 16 * 1_048_576
 
 /** One way of the stream. */
 interface Way extends SftpSink {
-  /** Nothing more comes of it. */
+  /** No further data comes. */
   end(): void
 }
 
@@ -53,10 +53,10 @@ interface Destination {
 }
 
 /**
- * Watches both ways of an SFTP session, and tells each operation on a file: when the client asks, and
- * when the target answers. It changes nothing. Throws SftpUnreadable for bytes that are no SFTP of
- * version 3, and for answers that their requests do not allow: VaultTerm lets through only what it
- * can put on the log.
+ * Watches both ways of an SFTP session, and reports each operation on a file: when the client asks,
+ * and when the target answers. It changes no byte. Throws SftpUnreadable for bytes that are not
+ * SFTP version 3, and for answers that their requests do not allow: VaultTerm passes only data that
+ * it can put on the log.
  */
 export class SftpWatch {
   readonly files = new OpenFiles()
@@ -97,11 +97,11 @@ export class SftpWatch {
     this.#down.push(chunk, this.#answers)
   }
 
-  /** Nothing more comes: tells what was not answered, and what was left open. */
+  /** No further data comes: reports requests without an answer, and open files. */
   end(): void {
     this.#requests.end()
     this.#answers.end()
-    // The target may have done what it has not answered.
+    // The target may have carried out a request that it did not answer.
     for (const pending of this.#pending.values()) {
       if ('operation' in pending) {
         this.#events.done({ ...pending.operation, state: 'interrupted' })
@@ -112,7 +112,7 @@ export class SftpWatch {
     this.tellLooks()
   }
 
-  /** Tells how many look-ups there were since this was last told. */
+  /** Reports the number of look-ups since the last report. */
   tellLooks(): void {
     const looks = this.#looks.take()
     if (looks !== undefined) this.#events.done({ ...looks, number: this.#numbers++ })
@@ -133,8 +133,8 @@ export class SftpWatch {
       readable(() => {
         left = reader.u32()
         if (left !== reader.left + rest)
-          throw new SftpUnreadable('data that do not fill their packet')
-        if (left > max) throw new SftpUnreadable('more data than were asked for')
+          throw new SftpUnreadable('data that does not fill its packet')
+        if (left > max) throw new SftpUnreadable('more data than was asked for')
         more(reader.bytes(reader.left))
       })
     }
@@ -206,7 +206,7 @@ export class SftpWatch {
       case 'read': {
         const { offset, max } = request
         const file = this.files.find(request.handle)
-        // Read-ahead may come behind a close: it gets no data, or the session ends.
+        // Read-ahead may come after a close: it gets no data, or the session ends.
         return { ask: 'read', answer, file: file?.isClosing ? undefined : file, offset, max }
       }
       case 'list': {
@@ -241,7 +241,7 @@ export class SftpWatch {
     if (!this.#isAgreed) throw new SftpUnreadable('an answer before the start')
     const id = reader.u32()
     const pending = this.#pending.get(id)
-    if (pending === undefined) throw new SftpUnreadable('an answer to nothing')
+    if (pending === undefined) throw new SftpUnreadable('an answer without a request')
     requireAllowed(type, pending.answer)
     if (type === answerType.data) {
       const destination = this.#came(pending, reader)
@@ -249,7 +249,7 @@ export class SftpWatch {
       return destination
     }
     this.#settle(pending, readAnswer(type, pending.answer, reader), packet.length)
-    // Not before: an answer that cannot be read leaves its request to be told at the end.
+    // Not before: if the answer cannot be read, its request is reported at the end.
     this.#pending.delete(id)
     this.#pathBytes -= pathBytesOf(pending)
     return undefined
@@ -318,7 +318,7 @@ export class SftpWatch {
   }
 }
 
-/** Requests that ask about a name and get nothing but attributes. They are counted, not told singly. */
+/** Requests about a name that get only attributes. They are counted, not reported one by one. */
 class LookUps {
   count = 0
   /** Of the requests and of their answers. */

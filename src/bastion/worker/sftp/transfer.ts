@@ -34,8 +34,8 @@ export class Transfer {
   }
 
   /**
-   * In hex, of a transfer that went from the first byte on without a gap, and of which the target
-   * confirmed every write. Only once.
+   * In hex, for a transfer from the first byte without a gap whose every write the target
+   * confirmed. Only once.
    */
   digest(): string | undefined {
     const isWhole = this.#isSequential && this.#unconfirmed === 0 && this.bytes > 0

@@ -203,7 +203,7 @@ test('CH-19: a target that says much beside the packets is ended', async () => {
   expect(stage.watch.aside(Buffer.alloc(64 * 1024))).toBe(true)
   expect(stage.ends).toEqual([])
   expect(stage.watch.aside(Buffer.alloc(1))).toBe(false)
-  expect(stage.ends).toEqual([expect.stringMatching(/^sftp-unreadable: .*more beside its packets/)])
+  expect(stage.ends).toEqual([expect.stringMatching(/^sftp-unreadable: .*too much data on stderr/)])
   await stage.down(status(1))
   expect(stage.client).toEqual([])
 })

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { wishOf } from '../../../src/bastion/monitor/jump-wish.ts'
+import { readJumpUsername } from '../../../src/bastion/monitor/jump-username.ts'
 import { readDestination } from '../../../src/bastion/wire/destination.ts'
 import { WireError, Writer } from '../../../src/ssh/wire.ts'
 
@@ -29,14 +29,14 @@ describe('an inner user name', () => {
     ['tenant-0123abcd+web1+deploy', { login: 'deploy' }],
     ['name with spaces', {}],
     ['', {}],
-  ])('%j is taken', (user, wish) => {
-    expect(wishOf(user, jump)).toEqual(wish)
+  ])('%j is taken', (user, read) => {
+    expect(readJumpUsername(user, jump)).toEqual(read)
   })
 
   test.each(['other+web1', 'acme+db1', 'acme+web1+', '+', 'acme+web1+a+b', 'tenant-99999999+web1'])(
     '%j is refused',
     (user) => {
-      expect(wishOf(user, jump)).toBeUndefined()
+      expect(readJumpUsername(user, jump)).toBeUndefined()
     },
   )
 })

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import type { Config, Datastores, Listen } from '../../config.ts'
-import type { OwnPlaces } from './forward-guard.ts'
+import type { ProtectedDestinations } from './forward-guard.ts'
 
 const defaultPorts: { readonly [protocol: string]: number } = {
   'postgres:': 5432,
@@ -9,12 +9,12 @@ const defaultPorts: { readonly [protocol: string]: number } = {
   'rediss:': 6379,
 }
 
-/** Where this process listens, and where what it stands on does: no forward may lead there. */
-export function ownPlaces(
+/** The ports and directories of this process and its datastores. No forward may reach them. */
+export function protectedDestinations(
   { home }: Config,
   { database, redisUrl, kek, recordings }: Datastores,
   listeners: readonly Listen[],
-): OwnPlaces {
+): ProtectedDestinations {
   const urls = [...Object.values(database), ...(redisUrl === undefined ? [] : [redisUrl])].map(
     (url) => new URL(url.reveal()),
   )
