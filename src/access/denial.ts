@@ -98,7 +98,7 @@ export function denialOf(
       return {
         denied: 'no-forward',
         code: 'ERR_FORWARD_REFUSED',
-        message: `no forward from ${refusal.target} may lead there: it is an address of the bastion itself, or your certificate does not permit forwards`,
+        message: `no forward from ${refusal.target} may lead there: the bastion itself is there, its name or path cannot be checked here, or your certificate does not permit forwards`,
       }
     case 'no-destination':
       return {

@@ -25,7 +25,7 @@ import {
   unknownTo,
 } from './connection-state.ts'
 import { RequestCrossed, RequestForged } from './errors.ts'
-import type { ForwardGuard } from './forward-guard.ts'
+import type { ForwardGuard, ForwardOrigin } from './forward-guard.ts'
 
 /** Where to open a forward. Nothing of it where the target listens, or lends. */
 type JudgedDestination = Omit<OpenedForward, 'forward'>
@@ -236,31 +236,35 @@ export class ForwardMonitor {
     if (denial !== undefined) return denial
     const { kind, destination } = forward
     if (destination === undefined) return {}
+    const origin = () => originOf(identity, peer)
     if (kind === 'remote-forward') {
-      const may = this.#mayListen(destination, peer)
+      const may = await this.#mayListen(destination, origin)
       return may ? {} : access.refuseForward(identity, asked, target)
     }
-    const judged = await this.#judge(destination, identity.tenant, peer)
+    const judged = await this.#judge(destination, origin())
     return judged ?? access.refuseForward(identity, asked, target)
   }
 
-  #mayListen(destination: ForwardDestination, peer: string | undefined): boolean {
+  async #mayListen(destination: ForwardDestination, origin: () => ForwardOrigin): Promise<boolean> {
     if (!('path' in destination)) return true
-    if (peer === undefined) throw new RequestForged('a listener nowhere')
-    return this.#deps.guard.mayListenAt(destination.path, { peer })
+    return this.#deps.guard.mayListenAt(destination.path, origin())
   }
 
   async #judge(
     destination: ForwardDestination,
-    tenant: string,
-    peer: string | undefined,
+    origin: ForwardOrigin,
   ): Promise<ForwardDestination | undefined> {
-    if (peer === undefined) throw new RequestForged('a forward from nowhere')
     const { guard } = this.#deps
-    if (!('path' in destination)) return guard.judge(destination, { peer, tenant })
-    const path = guard.judgePath(destination.path, { peer })
+    if (!('path' in destination)) return guard.judge(destination, origin)
+    const path = await guard.judgePath(destination.path, origin)
     return path === undefined ? undefined : { path }
   }
+}
+
+/** Throws RequestForged where the worker does not say from where: an honest one does. */
+function originOf({ tenant, user }: Identity, peer: string | undefined): ForwardOrigin {
+  if (peer === undefined) throw new RequestForged('a forward from nowhere')
+  return { peer, owner: { tenant, user: user.id } }
 }
 
 /** What is judged is what the target gets, so it must come in its one spelling. Throws RequestForged. */

@@ -407,7 +407,11 @@ describe('attack: what a worker leaves behind', () => {
     const monitor = new Monitor({
       ...fixture.deps,
       access: { ...failing, permit: async () => undefined },
-      guard: { judge: async (asked) => asked, judgePath: (path) => path, mayListenAt: () => true },
+      guard: {
+        judge: async (asked) => asked,
+        judgePath: async (path) => path,
+        mayListenAt: async () => true,
+      },
     })
     const { id, session, somebody } = await started(monitor)
     await monitor.openForward(id, session, {
@@ -561,8 +565,8 @@ describe('a forward that is not allowed any more', () => {
 test('attack: a name is looked up for whoever may not forward', async () => {
   const asked: string[] = []
   const guard = {
-    judgePath: (path: string) => path,
-    mayListenAt: () => true,
+    judgePath: async (path: string) => path,
+    mayListenAt: async () => true,
     judge: async (destination: { readonly host: string; readonly port: number }) => {
       asked.push(destination.host)
       return destination
