@@ -5,6 +5,7 @@ import type { ServerHostKey } from '../../ssh/index.ts'
 import type { Broker, ConnectionId, FileNotes } from '../wire/calls.ts'
 import type { ServiceMetrics } from '../wire/worker-metrics.ts'
 import type { LeaseWatch } from './lease-watch.ts'
+import type { TargetNames } from './target-names.ts'
 
 /** What a worker serves clients with. Of all that is secret it has the host keys. */
 export interface ServiceDeps {
@@ -24,5 +25,6 @@ export interface ServiceDeps {
   /** Tells the main process what is durable of a recording that grows. */
   readonly recorded: (connection: ConnectionId, session: SessionId, point: RecordingPoint) => void
   readonly lease: Pick<LeaseWatch, 'check'>
+  readonly names: TargetNames
   readonly log: Log
 }

@@ -19,6 +19,7 @@ import {
   TargetRefusedKey,
   TargetUnreachable,
 } from './errors.ts'
+import type { TargetNames } from './target-names.ts'
 
 const connectMs = 10_000
 const handshakeMs = 20_000
@@ -47,7 +48,7 @@ export async function dial(
   const stopTimer = deps.metrics.upstreamSeconds.startTimer()
   const lease = await deps.broker.leaseKey(client, id, session)
   ended.throwIfAborted()
-  const socket = await connectTo(target, ended)
+  const socket = await connectTo(authorization, deps.names, ended)
   const abort = () => {
     socket.destroy()
   }
@@ -110,11 +111,12 @@ export async function unlessEnded<T>(answer: Promise<T>, ended: AbortSignal): Pr
 
 /** A connected socket without Nagle's delay: a keystroke is one small packet and must not wait. */
 function connectTo(
-  { name, host, port }: Authorization['target'],
+  { target: { name, host, port }, tenant, user }: Authorization,
+  names: TargetNames,
   ended: AbortSignal,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = openSocket(host, port)
+    const socket = openSocket(host, port, names.lookupFor({ tenant, user: user.name }))
     const settle = () => {
       clearTimeout(timer)
       ended.removeEventListener('abort', abort)

@@ -16,6 +16,7 @@ import {
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
 import { LeaseWatch } from './lease-watch.ts'
 import { createService, type Service } from './service.ts'
+import { TargetNames } from './target-names.ts'
 import { WorkerChannel } from './worker-channel.ts'
 
 const drainPollMs = 100
@@ -81,6 +82,7 @@ export function runWorker(): void {
       recorded: (connection, session, point) =>
         send({ type: 'recorded', connection, session, point }),
       lease,
+      names: new TargetNames(),
       log,
     })
     send({ type: 'ready' })

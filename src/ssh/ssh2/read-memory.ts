@@ -1,4 +1,4 @@
-import { connect, Socket } from 'node:net'
+import { connect, type LookupFunction, Socket } from 'node:net'
 
 /** Long reads: fewer of them, and fewer packets torn in two. */
 const readBytes = 256 * 1024
@@ -98,13 +98,14 @@ export function readMemoryOf(socket: object): ReadMemory | undefined {
 
 /**
  * A socket that is being connected, made for much data and for keystrokes: no delay for small packets,
- * long reads and writes for large ones. Listen for `connect` and `error` as with any other.
+ * long reads and writes for large ones. A name is resolved by `lookup`, or by the system. Listen for `connect` and `error` as with any other.
  */
-export function openSocket(host: string, port: number): Socket {
+export function openSocket(host: string, port: number, lookup?: LookupFunction): Socket {
   const memory = new ReadMemory()
   const options = {
     host,
     port,
+    ...(lookup && { lookup }),
     noDelay: true,
     keepAlive: true,
     highWaterMark: socketBytes,
