@@ -10,9 +10,11 @@ import {
   forwardWish,
 } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
+import { background, type Log } from '../../log.ts'
+import type { TenantId } from '../../postgres/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { canonicalHost } from '../../ssh/index.ts'
-import { Turns } from '../../turns.ts'
+import type { Turns } from '../../turns.ts'
 import type { ConnectionId, ForwardEnd, ForwardRequest, OpenedForward } from '../wire/calls.ts'
 import { checkedPath, isListenHost } from '../wire/destination.ts'
 import { TooManyForwards } from '../wire/errors.ts'
@@ -26,6 +28,7 @@ import {
 } from './connection-state.ts'
 import { RequestCrossed, RequestForged } from './errors.ts'
 import type { ForwardGuard, ForwardOrigin } from './forward-guard.ts'
+import { TenantRetries, tryEach } from './tenant-retries.ts'
 
 /** Where to open a forward. Nothing of it where the target listens, or lends. */
 type JudgedDestination = Omit<OpenedForward, 'forward'>
@@ -38,23 +41,36 @@ export interface ForwardMonitorDeps {
   readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt'>
   /** Of one connection. */
   readonly forwardsMax: number
+  /** Writes of what has ended take one, whichever worker it was in: so no tenant waits for another's. */
+  readonly endTurns: Turns
+  readonly log: Log
 }
 
-/** Tenants whose abandoned forwards are put on record at the same time. */
-const tenantsAtOnce = 4
+/** Ends of a tenant's forwards that wait for its log. */
+const lateMax = 10_000
 /** Of what its worker did not close, nobody knows how much went through it. */
 const interrupted: ForwardOutcome = { ended: 'interrupted' }
+
+/** The end of a forward that waits for its tenant's log. */
+interface LateEnd {
+  readonly identity: Identity
+  readonly open: ForwardState
+  readonly outcome: ForwardOutcome
+}
 
 /** The channels beside those of sessions that one worker opens: none that is not permitted, and on record. */
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ConnectionTable
-  /** Left by a worker that is no more, and not yet on record. */
-  readonly #abandoned: { readonly identity: Identity; readonly open: ForwardState }[] = []
+  /** Ends that are not on record yet: by tenant. */
+  readonly #late = new Map<TenantId, LateEnd[]>()
+  readonly #retries: TenantRetries
 
   constructor(deps: ForwardMonitorDeps, connections: ConnectionTable) {
     this.#deps = deps
     this.#connections = connections
+    const what = 'ends of forwards'
+    this.#retries = new TenantRetries((tenant) => this.#recordLate(tenant), deps.log, what)
   }
 
   async open(
@@ -132,38 +148,42 @@ export class ForwardMonitor {
     return this.#find(forward) !== undefined
   }
 
-  /** The worker is no more: what was open in it ends, and is yet to be put on record. */
-  abandon(): void {
+  /** The worker is no more: what was open in it ends. Returns the tenants for which something is to be told. */
+  abandon(): readonly TenantId[] {
     for (const [, { identity, forwards }] of this.#connections) {
       for (const [id, open] of forwards) {
         if (identity === undefined || !open.isOpen) continue
         forwards.delete(id)
-        this.#abandoned.push({ identity, open })
+        this.#keep({ identity, open, outcome: interrupted })
       }
     }
+    return [...this.#late.keys()]
   }
 
-  /**
-   * Puts the ends of abandoned forwards on record. A tenant whose log cannot be written delays no other
-   * tenant. Rejects when some ends could not be written: they are kept for the next call.
-   */
-  async closeAbandoned(): Promise<void> {
-    const byTenant = Map.groupBy(this.#abandoned.splice(0), ({ identity }) => identity.tenant)
-    const turns = new Turns(tenantsAtOnce)
-    const closings = [...byTenant.values()].map(async (left) => {
-      using _turn = await turns.take()
-      for (const [at, { identity, open }] of left.entries()) {
-        try {
-          await this.#record(identity, open, interrupted)
-        } catch (err) {
-          // The log of this tenant would refuse the others as well.
-          this.#abandoned.push(...left.slice(at))
-          throw err
-        }
-      }
+  /** Resolves when a tenant's ends were tried. What cannot be written now is tried until it can. */
+  async told(tenant: TenantId): Promise<void> {
+    if (this.#late.has(tenant)) await this.#retries.ask(tenant)
+  }
+
+  #keep(end: LateEnd): void {
+    const { tenant } = end.identity
+    const late = this.#late.get(tenant) ?? []
+    this.#late.set(tenant, late)
+    if (late.length < lateMax) late.push(end)
+    else
+      this.#deps.log.error({ tenant, forward: end.open.forward.id }, 'the end of a forward is lost')
+  }
+
+  async #recordLate(tenant: TenantId): Promise<void> {
+    const late = this.#late.get(tenant) ?? []
+    this.#late.delete(tenant)
+    const { left, failure } = await tryEach(late, async ({ identity, open, outcome }) => {
+      using _turn = await this.#deps.endTurns.take({ tenant, user: identity.user.id })
+      await this.#record(identity, open, outcome)
     })
-    const failed = (await Promise.allSettled(closings)).find(({ status }) => status === 'rejected')
-    if (failed?.status === 'rejected') throw failed.reason
+    if (left.length === 0) return
+    this.#late.set(tenant, [...left, ...(this.#late.get(tenant) ?? [])])
+    throw failure
   }
 
   #find(forward: string): ForwardState | undefined {
@@ -199,15 +219,24 @@ export class ForwardMonitor {
     }
   }
 
-  /** Taken first: what is closed twice is closed once. */
-  #close(
+  /**
+   * Taken first: what is closed twice is closed once. Rejects when that cannot be written now; it is then
+   * tried until it can.
+   */
+  async #close(
     state: ConnectionState,
     identity: Identity,
     open: ForwardState,
     outcome: ForwardOutcome,
   ): Promise<void> {
     state.forwards.delete(open.forward.id)
-    return this.#record(identity, open, outcome)
+    try {
+      await this.#record(identity, open, outcome)
+    } catch (err) {
+      this.#keep({ identity, open, outcome })
+      background(this.#retries.ask(identity.tenant), this.#deps.log, 'the end of a forward')
+      throw err
+    }
   }
 
   /** Why it ended is the worker's to say only where nobody else ended it. */

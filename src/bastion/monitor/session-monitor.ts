@@ -1,5 +1,6 @@
 import type { Access, ChannelKind, SessionOutcome } from '../../access/index.ts'
 import type { Log } from '../../log.ts'
+import type { TenantId } from '../../postgres/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { type HostProof, readProvenLogin } from '../../ssh/index.ts'
 import type { KeyLease, Vault } from '../../vault/index.ts'
@@ -217,9 +218,14 @@ export class SessionMonitor {
     })
   }
 
-  /** The worker is no more: tells what its sessions did to files. What cannot be told now is tried again. */
-  filesLost(): Promise<void> {
-    return this.#files.lost()
+  /** The worker is no more. Returns the tenants for which something is to be told of files. */
+  abandonFiles(): readonly TenantId[] {
+    return this.#files.abandon()
+  }
+
+  /** Resolves when a tenant's file operations were tried; see FileMonitor. */
+  filesTold(tenant: TenantId): Promise<void> {
+    return this.#files.told(tenant)
   }
 
   /** The worker has ended. Returns its sessions, which are to be ended on record. */

@@ -59,8 +59,6 @@ const unreadMax = 4 * unreadHoldsAnswers
 /** Requests that no honest worker makes. */
 const forgedMax = 20
 const metricsMs = 1000
-/** Between two tries to put the end of its sessions on record. */
-const owedMs = 5000
 /** What a worker said before it ended is read for so long. */
 const drainMs = 2000
 /** A worker that hangs up usually exits by itself; after this time it is killed. */
@@ -355,19 +353,9 @@ export class WorkerProcess {
     for (const answered of this.#metrics.values()) answered(undefined)
     this.#ready.reject(new WorkerFailed(how))
     this.#log.info({ how, sessions: this.#monitor.sessions }, 'worker ended')
-    const left = this.#endLost().finally(() => this.#ended.resolve())
+    // When this process ends before they are on record, the next start's recovery does it.
+    const left = this.#monitor.lost().finally(() => this.#ended.resolve())
     background(left, this.#log, 'the sessions of a worker')
-  }
-
-  /** Never rejects. Tried until it is written; when this process ends before, the next start's recovery does it. */
-  async #endLost(): Promise<void> {
-    try {
-      await this.#monitor.lost()
-    } catch (err) {
-      this.#log.error({ err }, 'sessions of a lost worker could not be ended on record yet')
-      const again = () => background(this.#endLost(), this.#log, 'the sessions of a worker')
-      setTimeout(again, owedMs).unref()
-    }
   }
 
   #received(message: unknown, bytes: number): void {

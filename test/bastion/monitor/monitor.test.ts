@@ -424,6 +424,28 @@ describe('attack: what a worker leaves behind', () => {
     expect(await types(somebody)).toContain('session.end')
   })
 
+  test('the end of a forward that the log does not take is put on record later', async () => {
+    let isAway = false
+    const { closeForward } = product.access
+    const monitor = fixture.monitor({
+      access: {
+        ...product.access,
+        permit: async () => undefined,
+        closeForward: (...args) =>
+          isAway ? Promise.reject(new Error('away')) : closeForward(...args),
+      },
+    })
+    const { id, session, somebody } = await started(monitor)
+    const wish = { kind: 'forward', host: '192.0.2.9', port: 80, peer: '192.0.2.7' } as const
+    const opened = await monitor.openForward(id, session, wish)
+    const forward = 'forward' in opened ? opened.forward : ''
+    isAway = true
+    const end = { bytesIn: 3, bytesOut: 4, ended: 'ended' } as const
+    await expect(monitor.closeForward(id, forward, end)).rejects.toThrow('away')
+    isAway = false
+    await expect.poll(() => types(somebody), { timeout: 20_000 }).toContain('forward.close')
+  })
+
   test('its sessions are ended on record when the database is back', async () => {
     let isAway = true
     const monitor = new Monitor({
@@ -437,10 +459,10 @@ describe('attack: what a worker leaves behind', () => {
       },
     })
     const { somebody } = await started(monitor)
-    await expect(monitor.lost()).rejects.toThrow('away')
-    isAway = false
     await monitor.lost()
-    expect(await types(somebody)).toContain('session.end')
+    expect(await types(somebody)).not.toContain('session.end')
+    isAway = false
+    await expect.poll(() => types(somebody), { timeout: 20_000 }).toContain('session.end')
   })
 
   test('a session that was being started counts for nobody', async () => {
