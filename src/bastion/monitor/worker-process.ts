@@ -75,6 +75,7 @@ export class WorkerProcess {
   readonly #logPace: LogPace
   readonly #counts: Pick<BastionMetrics, 'forgedRequests' | 'workersKilled'>
   readonly #ready = Promise.withResolvers<void>()
+  readonly #over = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
   /** Nothing more comes through the pipe. */
   readonly #drained = Promise.withResolvers<void>()
@@ -147,7 +148,12 @@ export class WorkerProcess {
     return this.#ready.promise
   }
 
-  /** Resolves when it is no more, and what it left is on record. */
+  /** Resolves when it is no more. */
+  get over(): Promise<void> {
+    return this.#over.promise
+  }
+
+  /** Resolves when it is no more, and it was tried to put on record what it left. */
   get ended(): Promise<void> {
     return this.#ended.promise
   }
@@ -352,6 +358,7 @@ export class WorkerProcess {
     this.#handover?.close()
     for (const answered of this.#metrics.values()) answered(undefined)
     this.#ready.reject(new WorkerFailed(how))
+    this.#over.resolve()
     this.#log.info({ how, sessions: this.#monitor.sessions }, 'worker ended')
     // When this process ends before they are on record, the next start's recovery does it.
     const left = this.#monitor.lost().finally(() => this.#ended.resolve())
