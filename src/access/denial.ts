@@ -98,7 +98,7 @@ export function denialOf(
       return {
         denied: 'no-forward',
         code: 'ERR_FORWARD_REFUSED',
-        message: `forwards from ${refusal.target} cannot go there: it is an address of the bastion itself, or your certificate does not permit forwards`,
+        message: `forwards from ${refusal.target} cannot go there: it is an address of the bastion itself, its name or path cannot be checked here, or your certificate does not permit forwards`,
       }
     case 'no-destination':
       return {

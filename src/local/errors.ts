@@ -15,8 +15,16 @@ export class HomeInUse extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_HOME_IN_USE'
 
-  constructor(path: string, holder: { readonly pid: number; readonly what: string } | undefined) {
-    const who = holder === undefined ? 'another process' : `${holder.what}, process ${holder.pid},`
+  /** `isElsewhere`: the holder's id is one of another PID namespace. */
+  constructor(
+    path: string,
+    holder:
+      | { readonly pid: number; readonly what: string; readonly isElsewhere?: boolean }
+      | undefined,
+  ) {
+    const where = holder?.isElsewhere ? ' of another container or PID namespace' : ''
+    const who =
+      holder === undefined ? 'another process' : `${holder.what}, process ${holder.pid}${where},`
     super(`${who} is using ${path}: stop it first, or set VAULTTERM_HOME to another directory`)
   }
 }

@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process'
 import { existsSync, realpathSync } from 'node:fs'
 import { extname, join, resolve } from 'node:path'
-import type { ForkWorker } from '../bastion/index.ts'
+import { type ForkWorker, workerThreads } from '../bastion/index.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const program = join(import.meta.dirname, `worker${extname(import.meta.filename)}`)
@@ -39,13 +39,12 @@ export function workersOf(recordings: string): ForkWorker {
     '--allow-addons',
     '--disable-warning=SecurityWarning',
   ]
-  const given = Object.fromEntries(
-    passedOn.flatMap((name) =>
+  const env = Object.fromEntries([
+    ...passedOn.flatMap((name) =>
       process.env[name] === undefined ? [] : [[name, process.env[name]]],
     ),
-  )
-  // Names of targets take half of the threads: see NameLookups. The other half is for files.
-  const env = { ...given, UV_THREADPOOL_SIZE: '16' }
+    ['UV_THREADPOOL_SIZE', String(workerThreads)],
+  ])
   return () =>
     fork(program, [], {
       execArgv,

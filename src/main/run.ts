@@ -38,7 +38,9 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
         ?.restartWorkers()
         .catch((err: unknown) => log.error({ err }, 'workers could not be replaced'))
     })
-    app = await start({ closing, throwIfStopped: () => stop.throwIfRequested() })
+    const started = start({ closing, throwIfStopped: () => stop.throwIfRequested() })
+    // A step may wait for long: for a database that says nothing, or for another node's migration.
+    app = await Promise.race([started, stop.second.then(() => Promise.reject(new StopRequested()))])
     const end = await Promise.race([stop.first, app.lost])
     // Another process has taken its lease: open sessions are already ended on record.
     if (typeof end !== 'string') throw end

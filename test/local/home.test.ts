@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -80,6 +80,49 @@ test('goes to exactly one of many that find a dead lock', async () => {
     Array.from({ length: 20 }, () => claimHome(path, { what })),
   )
   expect(claims.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+})
+
+test('attack: is not taken from a living holder whose process id says nothing here', async () => {
+  const home = await claimHome(path, { what })
+  // As a process of another PID namespace sees it: nobody has this id.
+  const lock = join(path, 'lock')
+  const start = 'in another namespace'
+  writeFileSync(lock, JSON.stringify({ pid: await deadProcess(), start, what: 'vaultterm up' }))
+  await expect(claimHome(path, { what })).rejects.toMatchObject({
+    code: 'ERR_HOME_IN_USE',
+    message: expect.stringMatching(
+      /process \d+ of another container or PID namespace.*stop it first/,
+    ),
+  })
+  await home.release()
+  await (await claimHome(path, { what })).release()
+})
+
+const isolated = ['--pid', '--fork', '--mount-proc', '--kill-child']
+const canIsolate = spawnSync('unshare', [...isolated, 'true']).status === 0
+
+test.runIf(canIsolate)('attack: goes to one of two processes in two PID namespaces', async () => {
+  const program = `
+    const { claimHome } = await import('./src/local/index.ts')
+    await claimHome(process.argv[1], { what: 'vaultterm test' })
+    console.log('claimed')
+    setInterval(() => {}, 1000)`
+  const root = join(import.meta.dirname, '../..')
+  const node = [process.execPath, '--input-type=module', '-e', program, path]
+  const holder = spawn('unshare', [...isolated, ...node], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const ended = once(holder, 'exit')
+  try {
+    await once(holder.stdout, 'data')
+    await expect(claimHome(path, { what })).rejects.toMatchObject({ code: 'ERR_HOME_IN_USE' })
+  } finally {
+    holder.kill('SIGKILL')
+    await ended
+  }
+  // Killed without a word: the system has released the home.
+  await (await claimHome(path, { what, waitMs: 10_000 })).release()
 })
 
 test('is refused where others can write', async () => {

@@ -27,6 +27,7 @@ export interface BastionDeps
     | 'penalties'
     | 'turns'
     | 'callTurns'
+    | 'endTurns'
     | 'logPace'
     | 'authTriesMax'
     | 'connectionsOf'
@@ -80,6 +81,8 @@ const loginsMax = 8
  * others back, so that none waits for the database for longer than that allows.
  */
 const callsMax = 16
+/** Writes about what has ended without its worker: three of one tenant, and one for others. */
+const endsMax = 4
 
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
@@ -110,6 +113,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       penalties,
       turns: new Turns(loginsMax),
       callTurns: new Turns(callsMax),
+      endTurns: new Turns(endsMax),
       logPace: new LogPace(),
       authTriesMax: limits.authTriesMax,
       // Its own bound: the worker's limit is for messages, and this one for a worker that does not keep it.

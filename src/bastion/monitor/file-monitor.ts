@@ -1,12 +1,17 @@
 import type { Access, Authorization, FileOperation } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
 import { background, type Log } from '../../log.ts'
+import type { TenantId } from '../../postgres/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
+import type { Turns } from '../../turns.ts'
 import type { FileNotes, FileProgress, FileOperation as ToldOperation } from '../wire/calls.ts'
 import { RequestForged } from './errors.ts'
+import { TenantRetries, tryEach } from './tenant-retries.ts'
 
 export interface FileMonitorDeps {
   readonly access: Pick<Access, 'recordFiles'>
+  /** Writes of what has ended take one, whichever worker it was in: so no tenant waits for another's. */
+  readonly endTurns: Turns
   readonly log: Log
 }
 
@@ -15,10 +20,9 @@ const knownMax = 65_536
 const knownBytesMax = 32 * 1_048_576
 /** A worker ends a session at its first failure. */
 const owedMax = 10_000
+/** Sessions of a tenant. */
 const lateMax = 10_000
 const batchMax = 100
-/** The time between two attempts to write owed operations. */
-const owedMs = 2000
 
 /** A file that a target has opened for a session. */
 interface OpenFile {
@@ -41,6 +45,11 @@ interface SessionFiles {
   writing: Promise<void>
 }
 
+interface LateFiles {
+  readonly session: SessionId
+  readonly files: SessionFiles
+}
+
 /**
  * The file operations of one worker's sessions, in the memory of the main process, which survives
  * the worker. If the worker dies, the log still gets each operation that was under way, and each
@@ -49,12 +58,14 @@ interface SessionFiles {
 export class FileMonitor {
   readonly #deps: FileMonitorDeps
   readonly #sessions = new Map<SessionId, SessionFiles>()
-  /** The files of sessions that have ended and whose last operations could not be written. */
-  readonly #late = new Map<SessionId, SessionFiles>()
-  #timer: NodeJS.Timeout | undefined
+  /** The last operations of ended sessions that are not on the log yet: by tenant. */
+  readonly #late = new Map<TenantId, LateFiles[]>()
+  readonly #retries: TenantRetries
 
   constructor(deps: FileMonitorDeps) {
     this.#deps = deps
+    const what = 'file operations of sessions that have ended'
+    this.#retries = new TenantRetries((tenant) => this.#writeLate(tenant), deps.log, what)
   }
 
   note(
@@ -107,22 +118,33 @@ export class FileMonitor {
     try {
       await this.#write(session, files)
     } catch (err) {
-      if (this.#late.size < lateMax) this.#late.set(session, files)
-      this.#retry()
+      this.#keep(session, files)
+      background(this.#retries.ask(files.identity.tenant), this.#deps.log, 'file operations')
       throw err
     }
   }
 
-  /**
-   * The worker has ended, and so have its sessions. Operations that cannot be written now are tried
-   * again.
-   */
-  async lost(): Promise<void> {
-    for (const session of [...this.#sessions.keys()]) {
-      await this.end(session).catch((err: unknown) => {
-        this.#deps.log.error({ err, session }, 'file operations of a lost worker still wait')
-      })
+  /** The worker has ended, and so have its sessions. Returns the tenants with operations to log. */
+  abandon(): readonly TenantId[] {
+    for (const [session, files] of this.#sessions) {
+      files.owed.push(...interrupted(files))
+      if (files.owed.length > 0) this.#keep(session, files)
     }
+    this.#sessions.clear()
+    return [...this.#late.keys()]
+  }
+
+  /** Resolves when a tenant's were tried. What cannot be written now is tried until it can. */
+  async told(tenant: TenantId): Promise<void> {
+    if (this.#late.has(tenant)) await this.#retries.ask(tenant)
+  }
+
+  #keep(session: SessionId, files: SessionFiles): void {
+    const { tenant } = files.identity
+    const late = this.#late.get(tenant) ?? []
+    this.#late.set(tenant, late)
+    if (late.length < lateMax) late.push({ session, files })
+    else this.#deps.log.error({ session, tenant }, 'too many file operations wait: these are lost')
   }
 
   #of(session: SessionId, identity: Identity, authorization: Authorization): SessionFiles {
@@ -156,26 +178,16 @@ export class FileMonitor {
     }
   }
 
-  #retry(): void {
-    if (this.#late.size > 0)
-      this.#timer ??= setTimeout(
-        () => background(this.#writeLate(), this.#deps.log, 'file operations that still wait'),
-        owedMs,
-      ).unref()
-  }
-
-  /** One tenant's trouble does not keep the operations of another waiting. */
-  async #writeLate(): Promise<void> {
-    for (const [session, files] of this.#late) {
-      try {
-        await this.#write(session, files)
-        this.#late.delete(session)
-      } catch (err) {
-        this.#deps.log.warn({ err, session }, 'file operations still wait')
-      }
-    }
-    this.#timer = undefined
-    this.#retry()
+  async #writeLate(tenant: TenantId): Promise<void> {
+    const late = this.#late.get(tenant) ?? []
+    this.#late.delete(tenant)
+    const { left, failure } = await tryEach(late, async ({ session, files }) => {
+      using _turn = await this.#deps.endTurns.take({ tenant, user: files.identity.user.id })
+      await this.#write(session, files)
+    })
+    if (left.length === 0) return
+    this.#late.set(tenant, [...left, ...(this.#late.get(tenant) ?? [])])
+    throw failure
   }
 }
 

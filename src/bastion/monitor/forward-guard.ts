@@ -1,7 +1,5 @@
-import { lookup, Resolver } from 'node:dns/promises'
-import { readdirSync, realpathSync, statSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
-import { dirname, isAbsolute, join } from 'node:path'
+import { dirname, isAbsolute } from 'node:path'
 import type { ForwardAddress } from '../../access/index.ts'
 import {
   embeddedIpv4,
@@ -11,6 +9,9 @@ import {
   parseIpAddress,
   unmapIpv4,
 } from '../../ssh/index.ts'
+import type { TurnOwner } from '../../turns.ts'
+import { NameLookups } from './name-lookups.ts'
+import { OwnFiles } from './own-files.ts'
 
 /** The addresses and files of the bastion itself, which no forward may reach. */
 export interface ProtectedDestinations {
@@ -31,9 +32,13 @@ const selfNames =
 /** The clouds' names of those addresses. */
 const metadataNames =
   /^(metadata(\.google\.internal|\.goog|\.tencentyun\.com)?|instance-data(\.[a-z0-9-]+)*(\.internal)?)$/
-const lookupMs = 1000
-/** Look-ups of one tenant at a time, of names that the target alone can resolve for certain. */
-const lookupsPerTenantMax = 16
+
+/** Where a forward comes from, and who owns it. */
+export interface ForwardOrigin {
+  /** The address at which the bastion reached the target. */
+  readonly peer: string
+  readonly owner: TurnOwner
+}
 
 /**
  * Keeps forwards away from the bastion itself, and from addresses at which clouds keep secrets. A
@@ -42,89 +47,57 @@ const lookupsPerTenantMax = 16
  */
 export class ForwardGuard {
   readonly #own: () => ProtectedDestinations
-  readonly #lookups = new Map<string, number>()
+  readonly #names: NameLookups
+  readonly #files: OwnFiles
 
-  constructor(own: () => ProtectedDestinations) {
+  constructor(
+    own: () => ProtectedDestinations,
+    names: NameLookups = new NameLookups(),
+    files: OwnFiles = new OwnFiles(() => own().directories),
+  ) {
     this.#own = own
+    this.#names = names
+    this.#files = files
   }
 
   /**
-   * The destination to give to the target, or undefined if no forward may go there. `peer` is the
-   * address at which the bastion reached the target.
+   * The destination to give to the target, or undefined if no forward may go there. Never rejects, and
+   * takes some seconds at most, like the other methods.
    *
-   * If the target is this host, a name is resolved and judged here, and the target gets the judged
-   * address. Any other target resolves names by itself, so only the name itself is judged.
+   * A name is resolved here. A target on this host gets the judged address if the port is one of ours.
+   * Any other target resolves names by itself, so a name is judged only as far as this host knows it.
    */
   async judge(
     destination: ForwardAddress,
-    { peer, tenant }: { readonly peer: string; readonly tenant: string },
+    { peer, owner }: ForwardOrigin,
   ): Promise<ForwardAddress | undefined> {
-    const address = parse(destination.host)
+    const { host, port } = destination
+    const address = parse(host)
     if (address !== undefined) {
-      return this.#isRefused(address, destination.port, peer) ? undefined : destination
+      return this.#isRefused(address, port, peer) ? undefined : destination
     }
-    if (metadataNames.test(destination.host)) return undefined
-    const isOwnPort = this.#own().ports.includes(destination.port)
-    if (!isOwnPort || !isThisHost(peer)) return this.#judgeName(destination, peer, tenant)
-    if (selfNames.test(destination.host)) return undefined
-    const addresses = await resolveHere(destination.host)
+    if (metadataNames.test(host)) return undefined
+    const isPinned = this.#own().ports.includes(port) && isThisHost(peer)
+    if (isPinned && selfNames.test(host)) return undefined
+    const addresses = (await this.#names.addressesOf(host, owner)).map(unmapIpv4)
+    if (addresses.some((one) => this.#isRefused(one, port, peer))) return undefined
+    if (!isPinned) return destination
     const [first] = addresses
-    if (first === undefined) return undefined
-    if (addresses.some((one) => this.#isRefused(one, destination.port, peer))) return undefined
-    return { host: formatIpAddress(first), port: destination.port }
+    return first && { host: formatIpAddress(first), port }
   }
 
   /** The path to give to the target, or undefined if no forward may go there. */
-  judgePath(path: string, { peer }: { readonly peer: string }): string | undefined {
+  async judgePath(path: string, { peer, owner }: ForwardOrigin): Promise<string | undefined> {
     // Another host's files are its own affair.
     if (!isThisHost(peer)) return path
-    try {
-      if (!isAbsolute(path)) return undefined
-      const real = realpathSync.native(path)
-      return this.#isOwnFile(real) ? undefined : real
-    } catch {
-      // A path that cannot be resolved here may go anywhere for the target's user.
-      return undefined
-    }
+    return isAbsolute(path) ? this.#files.realPathOfOther(path, owner) : undefined
   }
 
   /** Whether a target may make a socket at a path: on this host, not among our own files. */
-  mayListenAt(path: string, { peer }: { readonly peer: string }): boolean {
+  async mayListenAt(path: string, { peer, owner }: ForwardOrigin): Promise<boolean> {
     if (!isThisHost(peer)) return true
-    const directory = isAbsolute(path) ? realPathOf(dirname(path)) : undefined
-    return directory !== undefined && !this.#isOwnFile(directory)
-  }
-
-  /** By device and inode: a file may have many names. */
-  #isOwnFile(real: string): boolean {
-    const found = statSync(real)
-    const { dev, ino } = found
-    return this.#own().directories.some((directory) => {
-      const own = realPathOf(directory)
-      if (own === undefined) return false
-      if (real === own || real.startsWith(`${own}/`)) return true
-      return found.isSocket() && socketsIn(own).some((file) => isSame(file, dev, ino))
-    })
-  }
-
-  async #judgeName(
-    destination: ForwardAddress,
-    peer: string,
-    tenant: string,
-  ): Promise<ForwardAddress | undefined> {
-    const busy = this.#lookups.get(tenant) ?? 0
-    // Only the target's resolver counts. A tenant's slow names must not delay other tenants.
-    if (busy >= lookupsPerTenantMax) return destination
-    this.#lookups.set(tenant, busy + 1)
-    try {
-      const addresses = await resolveSoon(destination.host)
-      const isRefused = addresses.some((one) => this.#isRefused(one, destination.port, peer))
-      return isRefused ? undefined : destination
-    } finally {
-      const left = (this.#lookups.get(tenant) ?? 1) - 1
-      if (left === 0) this.#lookups.delete(tenant)
-      else this.#lookups.set(tenant, left)
-    }
+    if (!isAbsolute(path)) return false
+    return (await this.#files.realPathOfOther(dirname(path), owner)) !== undefined
   }
 
   #isRefused(address: IpAddress, port: number, peer: string): boolean {
@@ -135,26 +108,6 @@ export class ForwardGuard {
     if (all.some((one) => own.has(plain(one)))) return true
     return all.some((one) => isIn(selfBlocks, one)) && isThisHost(peer)
   }
-}
-
-/** The answers of the local resolver, which the target's programs on this host ask too. */
-async function resolveHere(host: string): Promise<readonly IpAddress[]> {
-  try {
-    const found = await lookup(host, { all: true })
-    return found.map(({ address }) => parse(address)).filter((one) => one !== undefined)
-  } catch {
-    return []
-  }
-}
-
-/** The answers of the name servers, without the threads that files and look-ups share. */
-async function resolveSoon(host: string): Promise<readonly IpAddress[]> {
-  const resolver = new Resolver({ timeout: lookupMs, tries: 1 })
-  const answers = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)])
-  return answers
-    .flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
-    .map(parse)
-    .filter((one) => one !== undefined)
 }
 
 function isThisHost(peer: string): boolean {
@@ -186,32 +139,4 @@ function plain(address: IpAddress): string {
 
 function isIn(blocks: string, address: IpAddress): boolean {
   return matchesAddressList(blocks, plain(address)) === true
-}
-
-function realPathOf(path: string): string | undefined {
-  try {
-    return realpathSync.native(path)
-  } catch {
-    return undefined
-  }
-}
-
-/** The sockets directly in a directory, as paths. */
-function socketsIn(directory: string): readonly string[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true })
-      .filter((entry) => entry.isSocket())
-      .map(({ name }) => join(directory, name))
-  } catch {
-    return []
-  }
-}
-
-function isSame(file: string, dev: number, ino: number): boolean {
-  try {
-    const found = statSync(file)
-    return found.dev === dev && found.ino === ino
-  } catch {
-    return false
-  }
 }

@@ -10,9 +10,11 @@ import {
   forwardAttempt,
 } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
+import { background, type Log } from '../../log.ts'
+import type { TenantId } from '../../postgres/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { canonicalHost } from '../../ssh/index.ts'
-import { Turns } from '../../turns.ts'
+import type { Turns } from '../../turns.ts'
 import type { ConnectionId, ForwardEnd, ForwardRequest, OpenedForward } from '../wire/calls.ts'
 import { checkedPath, isListenHost } from '../wire/destination.ts'
 import { TooManyForwards } from '../wire/errors.ts'
@@ -25,7 +27,8 @@ import {
   unknownTo,
 } from './connection-state.ts'
 import { RequestCrossed, RequestForged } from './errors.ts'
-import type { ForwardGuard } from './forward-guard.ts'
+import type { ForwardGuard, ForwardOrigin } from './forward-guard.ts'
+import { TenantRetries, tryEach } from './tenant-retries.ts'
 
 /** The destination of a forward. Empty if the target listens or the client lends. */
 type JudgedDestination = Omit<OpenedForward, 'forward'>
@@ -38,23 +41,36 @@ export interface ForwardMonitorDeps {
   readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt'>
   /** Of one connection. */
   readonly forwardsMax: number
+  /** Writes of what has ended take one, whichever worker it was in: so no tenant waits for another's. */
+  readonly endTurns: Turns
+  readonly log: Log
 }
 
-/** The number of tenants whose abandoned forwards are put on record at the same time. */
-const tenantsAtOnce = 4
+/** Ends of a tenant's forwards that wait for its log. */
+const lateMax = 10_000
 /** The byte counts of a forward that its worker did not close are unknown. */
 const interrupted: ForwardOutcome = { ended: 'interrupted' }
+
+/** The end of a forward that waits for its tenant's log. */
+interface LateEnd {
+  readonly identity: Identity
+  readonly open: ForwardState
+  readonly outcome: ForwardOutcome
+}
 
 /** The forwards of one worker: each is permitted and on record. */
 export class ForwardMonitor {
   readonly #deps: ForwardMonitorDeps
   readonly #connections: ConnectionTable
-  /** Forwards of a worker that has ended; they are not on record yet. */
-  readonly #abandoned: { readonly identity: Identity; readonly open: ForwardState }[] = []
+  /** Ends that are not on record yet: by tenant. */
+  readonly #late = new Map<TenantId, LateEnd[]>()
+  readonly #retries: TenantRetries
 
   constructor(deps: ForwardMonitorDeps, connections: ConnectionTable) {
     this.#deps = deps
     this.#connections = connections
+    const what = 'ends of forwards'
+    this.#retries = new TenantRetries((tenant) => this.#recordLate(tenant), deps.log, what)
   }
 
   async open(
@@ -135,38 +151,42 @@ export class ForwardMonitor {
     return this.#find(forward) !== undefined
   }
 
-  /** The worker has ended: its open forwards end, and their ends are still to be put on record. */
-  abandon(): void {
+  /** The worker has ended: its open forwards end. Returns the tenants with ends to put on record. */
+  abandon(): readonly TenantId[] {
     for (const [, { identity, forwards }] of this.#connections) {
       for (const [id, open] of forwards) {
         if (identity === undefined || !open.isOpen) continue
         forwards.delete(id)
-        this.#abandoned.push({ identity, open })
+        this.#keep({ identity, open, outcome: interrupted })
       }
     }
+    return [...this.#late.keys()]
   }
 
-  /**
-   * Puts the ends of abandoned forwards on record. A tenant whose log cannot be written delays no other
-   * tenant. Rejects when some ends could not be written: they are kept for the next call.
-   */
-  async closeAbandoned(): Promise<void> {
-    const byTenant = Map.groupBy(this.#abandoned.splice(0), ({ identity }) => identity.tenant)
-    const turns = new Turns(tenantsAtOnce)
-    const closings = [...byTenant.values()].map(async (left) => {
-      using _turn = await turns.take()
-      for (const [at, { identity, open }] of left.entries()) {
-        try {
-          await this.#record(identity, open, interrupted)
-        } catch (err) {
-          // The log of this tenant would refuse the others as well.
-          this.#abandoned.push(...left.slice(at))
-          throw err
-        }
-      }
+  /** Resolves when a tenant's ends were tried. What cannot be written now is tried until it can. */
+  async told(tenant: TenantId): Promise<void> {
+    if (this.#late.has(tenant)) await this.#retries.ask(tenant)
+  }
+
+  #keep(end: LateEnd): void {
+    const { tenant } = end.identity
+    const late = this.#late.get(tenant) ?? []
+    this.#late.set(tenant, late)
+    if (late.length < lateMax) late.push(end)
+    else
+      this.#deps.log.error({ tenant, forward: end.open.forward.id }, 'the end of a forward is lost')
+  }
+
+  async #recordLate(tenant: TenantId): Promise<void> {
+    const late = this.#late.get(tenant) ?? []
+    this.#late.delete(tenant)
+    const { left, failure } = await tryEach(late, async ({ identity, open, outcome }) => {
+      using _turn = await this.#deps.endTurns.take({ tenant, user: identity.user.id })
+      await this.#record(identity, open, outcome)
     })
-    const failed = (await Promise.allSettled(closings)).find(({ status }) => status === 'rejected')
-    if (failed?.status === 'rejected') throw failed.reason
+    if (left.length === 0) return
+    this.#late.set(tenant, [...left, ...(this.#late.get(tenant) ?? [])])
+    throw failure
   }
 
   #find(forward: string): ForwardState | undefined {
@@ -202,15 +222,24 @@ export class ForwardMonitor {
     }
   }
 
-  /** Forgotten before it is written, so that a second close changes nothing. */
-  #close(
+  /**
+   * Forgotten before it is written, so that a second close changes nothing. Rejects when the end cannot be
+   * written now; it is then tried again until it can.
+   */
+  async #close(
     state: ConnectionState,
     identity: Identity,
     open: ForwardState,
     outcome: ForwardOutcome,
   ): Promise<void> {
     state.forwards.delete(open.forward.id)
-    return this.#record(identity, open, outcome)
+    try {
+      await this.#record(identity, open, outcome)
+    } catch (err) {
+      this.#keep({ identity, open, outcome })
+      background(this.#retries.ask(identity.tenant), this.#deps.log, 'the end of a forward')
+      throw err
+    }
   }
 
   /**
@@ -244,31 +273,35 @@ export class ForwardMonitor {
     if (denial !== undefined) return denial
     const { kind, destination } = forward
     if (destination === undefined) return {}
+    const origin = () => originOf(identity, peer)
     if (kind === 'remote-forward') {
-      const may = this.#mayListen(destination, peer)
+      const may = await this.#mayListen(destination, origin)
       return may ? {} : access.refuseForward(identity, asked, target)
     }
-    const judged = await this.#judge(destination, identity.tenant, peer)
+    const judged = await this.#judge(destination, origin())
     return judged ?? access.refuseForward(identity, asked, target)
   }
 
-  #mayListen(destination: ForwardDestination, peer: string | undefined): boolean {
+  async #mayListen(destination: ForwardDestination, origin: () => ForwardOrigin): Promise<boolean> {
     if (!('path' in destination)) return true
-    if (peer === undefined) throw new RequestForged('a listener nowhere')
-    return this.#deps.guard.mayListenAt(destination.path, { peer })
+    return this.#deps.guard.mayListenAt(destination.path, origin())
   }
 
   async #judge(
     destination: ForwardDestination,
-    tenant: string,
-    peer: string | undefined,
+    origin: ForwardOrigin,
   ): Promise<ForwardDestination | undefined> {
-    if (peer === undefined) throw new RequestForged('a forward without an origin')
     const { guard } = this.#deps
-    if (!('path' in destination)) return guard.judge(destination, { peer, tenant })
-    const path = guard.judgePath(destination.path, { peer })
+    if (!('path' in destination)) return guard.judge(destination, origin)
+    const path = await guard.judgePath(destination.path, origin)
     return path === undefined ? undefined : { path }
   }
+}
+
+/** Throws RequestForged if the worker does not say where the forward comes from: an honest one does. */
+function originOf({ tenant, user }: Identity, peer: string | undefined): ForwardOrigin {
+  if (peer === undefined) throw new RequestForged('a forward without an origin')
+  return { peer, owner: { tenant, user: user.id } }
 }
 
 /**

@@ -46,6 +46,7 @@ import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
+import { TenantRetries } from './tenant-retries.ts'
 import { parseUsername, type Username } from './username.ts'
 
 /** The dependencies of all monitors. */
@@ -102,8 +103,9 @@ export class Monitor implements Broker {
   readonly #sessions: SessionMonitor
   readonly #forwards: ForwardMonitor
   #logins = 0
-  /** Sessions of a worker that has ended; they are not ended on record yet. */
-  #unended: readonly Unended[] = []
+  /** Sessions of a worker that has ended; they are not ended on record yet: by tenant. */
+  readonly #unended = new Map<TenantId, readonly Unended[]>()
+  readonly #interruptions: TenantRetries
   #isLost = false
 
   readonly startSession: Broker['startSession']
@@ -122,6 +124,8 @@ export class Monitor implements Broker {
     const sessions = new SessionMonitor(deps, this.#connections, forwards)
     this.#sessions = sessions
     this.#forwards = forwards
+    const what = 'ends of sessions of a lost worker'
+    this.#interruptions = new TenantRetries((tenant) => this.#interrupt(tenant), deps.log, what)
     this.startSession = (...args) => sessions.start(...args)
     this.leaseKey = (...args) => sessions.leaseKey(...args)
     this.checkHostKey = (...args) => sessions.checkHostKey(...args)
@@ -387,27 +391,33 @@ export class Monitor implements Broker {
   }
 
   /**
-   * The worker has ended: ends its sessions on record, with their remaining recordings. Rejects
-   * when that cannot be written now; call it again later.
+   * The worker has ended: ends its sessions on record, with their remaining recordings. Resolves after one
+   * attempt for each tenant. Failed writes are tried again, tenant by tenant.
    */
   async lost(): Promise<void> {
     this.#isLost = true
     for (const [id] of this.#connections) this.close(id)
-    this.#unended = [...this.#unended, ...this.#sessions.lost()]
-    this.#forwards.abandon()
+    for (const [tenant, unended] of Map.groupBy(this.#sessions.lost(), ({ tenant }) => tenant)) {
+      this.#unended.set(tenant, [...(this.#unended.get(tenant) ?? []), ...unended])
+    }
+    const told = [...this.#sessions.abandonFiles(), ...this.#forwards.abandon()]
     this.#connections.clear()
-    // Before the end of its session is on the log.
-    await this.#sessions.filesLost()
-    const endings = [this.#interruptSessions(), this.#forwards.closeAbandoned()]
-    const failed = (await Promise.allSettled(endings)).find(({ status }) => status === 'rejected')
-    if (failed?.status === 'rejected') throw failed.reason
+    const tenants = new Set([...told, ...this.#unended.keys()])
+    await Promise.all([...tenants].map((tenant) => this.#endOf(tenant)))
   }
 
-  async #interruptSessions(): Promise<void> {
-    if (this.#unended.length === 0) return
+  async #endOf(tenant: TenantId): Promise<void> {
+    // Before the end of its session is on the log.
+    await this.#sessions.filesTold(tenant)
+    await Promise.all([this.#interruptions.ask(tenant), this.#forwards.told(tenant)])
+  }
+
+  async #interrupt(tenant: TenantId): Promise<void> {
     const { access, recorder } = this.#deps
-    await access.interruptSessions(this.#unended, (sessions) => recorder.recover(sessions))
-    this.#unended = []
+    const unended = this.#unended.get(tenant)
+    if (unended === undefined) return
+    await access.interruptSessions(unended, (sessions) => recorder.recover(sessions))
+    this.#unended.delete(tenant)
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Access, ChannelKind, SessionOutcome } from '../../access/index.ts'
 import type { Log } from '../../log.ts'
+import type { TenantId } from '../../postgres/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { type HostProof, readProvenLogin } from '../../ssh/index.ts'
 import type { KeyLease, Vault } from '../../vault/index.ts'
@@ -217,12 +218,14 @@ export class SessionMonitor {
     })
   }
 
-  /**
-   * The worker has ended: logs the file operations of its sessions. Operations that cannot be
-   * logged now are tried again.
-   */
-  filesLost(): Promise<void> {
-    return this.#files.lost()
+  /** The worker has ended. Returns the tenants with file operations to log. */
+  abandonFiles(): readonly TenantId[] {
+    return this.#files.abandon()
+  }
+
+  /** Resolves after an attempt to log a tenant's file operations; see FileMonitor. */
+  filesTold(tenant: TenantId): Promise<void> {
+    return this.#files.told(tenant)
   }
 
   /** The worker has ended. Returns its sessions, which are to be ended on record. */

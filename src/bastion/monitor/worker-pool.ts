@@ -38,6 +38,8 @@ export class WorkerPool {
   readonly #log: Log
   readonly #workers = new Set<WorkerProcess>()
   readonly #workerOf = new Map<ConnectionId, WorkerProcess>()
+  /** Workers that have ended, and whose sessions are not all ended on record. */
+  readonly #endings = new Set<WorkerProcess>()
   /** Workers whose successor is being started. */
   readonly #leaving = new Set<WorkerProcess>()
   readonly #heart: NodeJS.Timeout
@@ -149,7 +151,7 @@ export class WorkerPool {
     const timer = setTimeout(() => {
       for (const worker of this.#workers) worker.kill('it does not stop')
     }, withinMs)
-    await Promise.all([...this.#workers].map((worker) => worker.ended))
+    await Promise.all([...this.#workers, ...this.#endings].map((worker) => worker.ended))
     clearTimeout(timer)
   }
 
@@ -165,8 +167,10 @@ export class WorkerPool {
     })
     this.#workers.add(worker)
     if (this.#isClosing) worker.stop()
-    const replaced = worker.ended.then(() => {
+    // A log that takes nothing now must not keep the next worker from its start.
+    const replaced = worker.over.then(() => {
       this.#workers.delete(worker)
+      this.#endings.add(worker)
       this.#retire(worker)
       const settled = performance.now() - worker.startedAtMs > settledMs
       if (settled) this.#failures = 0
@@ -174,6 +178,8 @@ export class WorkerPool {
       this.#fill()
     })
     background(replaced, this.#log, 'the successor of a worker')
+    const ended = worker.ended.then(() => this.#endings.delete(worker))
+    background(ended, this.#log, 'the end of a worker')
     await worker.ready
     this.#trim()
     return worker

@@ -62,8 +62,6 @@ const unreadMax = 4 * unreadHoldsAnswers
 /** Requests that no honest worker makes. */
 const forgedMax = 20
 const metricsMs = 1000
-/** Between two tries to put the end of its sessions on record. */
-const owedMs = 5000
 /** How long the messages of an ended worker are still read. */
 const drainMs = 2000
 /** A worker that hangs up usually exits by itself; after this time it is killed. */
@@ -80,6 +78,7 @@ export class WorkerProcess {
   readonly #logPace: LogPace
   readonly #counts: Pick<BastionMetrics, 'forgedRequests' | 'workersKilled'>
   readonly #ready = Promise.withResolvers<void>()
+  readonly #over = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
   /** The pipe has been read to its end. */
   readonly #drained = Promise.withResolvers<void>()
@@ -152,7 +151,12 @@ export class WorkerProcess {
     return this.#ready.promise
   }
 
-  /** Resolves when the worker has ended and its sessions are on record. */
+  /** Resolves when the worker has ended. */
+  get over(): Promise<void> {
+    return this.#over.promise
+  }
+
+  /** Resolves when the worker has ended, after an attempt to end its sessions on record. */
   get ended(): Promise<void> {
     return this.#ended.promise
   }
@@ -361,20 +365,11 @@ export class WorkerProcess {
     this.#handover?.close()
     for (const answered of this.#metrics.values()) answered(undefined)
     this.#ready.reject(new WorkerFailed(how))
+    this.#over.resolve()
     this.#log.info({ how, sessions: this.#monitor.sessions }, 'worker ended')
-    const left = this.#endLost().finally(() => this.#ended.resolve())
+    // When this process ends before they are on record, the next start's recovery does it.
+    const left = this.#monitor.lost().finally(() => this.#ended.resolve())
     background(left, this.#log, 'the sessions of a worker')
-  }
-
-  /** Never rejects. Tried until it is written; when this process ends before, the next start's recovery does it. */
-  async #endLost(): Promise<void> {
-    try {
-      await this.#monitor.lost()
-    } catch (err) {
-      this.#log.error({ err }, 'sessions of a lost worker could not be ended on record yet')
-      const again = () => background(this.#endLost(), this.#log, 'the sessions of a worker')
-      setTimeout(again, owedMs).unref()
-    }
   }
 
   #received(message: unknown, bytes: number): void {

@@ -5,7 +5,7 @@ import type { ServerHostKey } from '../../ssh/index.ts'
 import type { Broker, ConnectionId, FileNotes } from '../wire/calls.ts'
 import type { ServiceMetrics } from '../wire/worker-metrics.ts'
 import type { LeaseWatch } from './lease-watch.ts'
-import type { NameLookups } from './name-lookups.ts'
+import type { TargetNames } from './target-names.ts'
 
 /** The dependencies of a worker that serves clients. The host keys are its only secret. */
 export interface ServiceDeps {
@@ -25,7 +25,6 @@ export interface ServiceDeps {
   /** Reports to the main process which part of a growing recording is durable. */
   readonly recorded: (connection: ConnectionId, session: SessionId, point: RecordingPoint) => void
   readonly lease: Pick<LeaseWatch, 'check'>
-  /** Of targets. */
-  readonly names: Pick<NameLookups, 'of'>
+  readonly names: TargetNames
   readonly log: Log
 }

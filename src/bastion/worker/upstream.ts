@@ -19,6 +19,7 @@ import {
   TargetRefusedKey,
   TargetUnreachable,
 } from './errors.ts'
+import type { TargetNames } from './target-names.ts'
 
 const connectMs = 10_000
 const handshakeMs = 20_000
@@ -47,7 +48,7 @@ export async function dial(
   const stopTimer = deps.metrics.upstreamSeconds.startTimer()
   const lease = await deps.broker.leaseKey(client, id, session)
   ended.throwIfAborted()
-  const socket = await connectTo(deps, authorization, ended)
+  const socket = await connectTo(authorization, deps.names, ended)
   const abort = () => {
     socket.destroy()
   }
@@ -110,17 +111,14 @@ export async function unlessEnded<T>(answer: Promise<T>, ended: AbortSignal): Pr
 
 /** A connected socket without Nagle's delay: a keystroke is one small packet and must not wait. */
 function connectTo(
-  { names }: Pick<ServiceDeps, 'names'>,
-  { tenant, user, target: { name, host, port } }: Authorization,
+  { target: { name, host, port }, tenant, user }: Authorization,
+  names: TargetNames,
   ended: AbortSignal,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const settled = new AbortController()
-    const lookup = names.of({ tenant, user: user.name }, settled.signal)
-    const socket = openSocket(host, port, lookup)
+    const socket = openSocket(host, port, names.lookupFor({ tenant, user: user.name }))
     const settle = () => {
       clearTimeout(timer)
-      settled.abort()
       ended.removeEventListener('abort', abort)
     }
     const abort = () => {

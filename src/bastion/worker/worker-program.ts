@@ -15,8 +15,8 @@ import {
 } from '../wire/messages.ts'
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
 import { LeaseWatch } from './lease-watch.ts'
-import { NameLookups } from './name-lookups.ts'
 import { createService, type Service } from './service.ts'
+import { TargetNames } from './target-names.ts'
 import { WorkerChannel } from './worker-channel.ts'
 
 const drainPollMs = 100
@@ -82,7 +82,7 @@ export function runWorker(): void {
       recorded: (connection, session, point) =>
         send({ type: 'recorded', connection, session, point }),
       lease,
-      names: new NameLookups(),
+      names: new TargetNames(),
       log,
     })
     send({ type: 'ready' })

@@ -98,14 +98,15 @@ export function readMemoryOf(socket: object): ReadMemory | undefined {
 
 /**
  * A socket that is being connected, made for much data and for keystrokes: no delay for small packets,
- * long reads and writes for large ones. Listen for `connect` and `error` as with any other. `lookup` finds
- * the addresses of a name; unless given, the system does.
+ * long reads and writes for large ones. `lookup` finds the addresses of a name; by default the system does.
+ * Listen for `connect` and `error` as with any other.
  */
 export function openSocket(host: string, port: number, lookup?: LookupFunction): Socket {
   const memory = new ReadMemory()
   const options = {
     host,
     port,
+    ...(lookup && { lookup }),
     noDelay: true,
     keepAlive: true,
     highWaterMark: socketBytes,

@@ -8,6 +8,9 @@ const asked = [
   { host: '127.0.0.1', peer: '10.99.0.1' },
 ]
 for (const { host, peer } of asked) {
-  const answer = await guard.judge({ host, port: 4100 }, { peer, tenant: 't' })
+  const answer = await guard.judge(
+    { host, port: 4100 },
+    { peer, owner: { tenant: 't', user: 'u' } },
+  )
   process.stdout.write(answer === undefined ? 'refused\n' : 'allowed\n')
 }

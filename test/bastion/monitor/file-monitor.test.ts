@@ -1,8 +1,11 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { RequestForged } from '../../../src/bastion/monitor/errors.ts'
+import type { Monitor } from '../../../src/bastion/monitor/monitor.ts'
 import type { FileNotes, FileOperation } from '../../../src/bastion/wire/calls.ts'
+import type { TenantId } from '../../../src/postgres/index.ts'
+import type { SessionId } from '../../../src/recorder/index.ts'
 import { allowed } from '../../access/access-fixture.ts'
-import { openMonitorFixture } from './monitor-fixture.ts'
+import { openMonitorFixture, type Somebody } from './monitor-fixture.ts'
 
 const fixture = await openMonitorFixture()
 const { product } = fixture
@@ -119,6 +122,67 @@ test('what the log does not take is written later, and the worker hears of it', 
       { timeout: 20_000 },
     )
     .toBe(1)
+})
+
+describe('attack: a tenant whose log takes nothing', () => {
+  /** A session on a worker, with a file operation that is under way. */
+  async function withFile(monitor: Monitor, who?: Somebody) {
+    const somebody = who ?? (await fixture.somebody())
+    const id = fixture.connect(monitor)
+    await monitor.login(id, somebody.attempt(id))
+    const authorization = allowed(await monitor.authorize(id, 'sftp'))
+    const facts = { kind: 'sftp', clientIdent: 'SSH-2.0-OpenSSH_10.0' } as const
+    const { session } = await monitor.startSession(id, authorization.id, facts)
+    monitor.noteFiles(id, session, { asked: [act(0, 'remove', '/gone')], moved: [] })
+    const told = async () =>
+      (await product.audit.tail(somebody.tenant, { limit: 100 }))
+        .filter(({ public: { session: of } }) => of === session)
+        .map(({ type }) => type)
+        .filter((type) => type === 'file.operation' || type === 'session.end')
+    return { somebody, session, told }
+  }
+
+  test.each([
+    ['hangs', () => new Promise<never>(() => {})],
+    ['refuses', () => Promise.reject(new Error('no'))],
+  ])('and %s holds up no other tenant’s files and ends of a lost worker', async (_, fail) => {
+    const hostile: TenantId[] = []
+    const { access } = fixture.deps
+    const monitor = fixture.monitor({
+      access: {
+        ...access,
+        recordFiles: (identity, ...args) =>
+          hostile.includes(identity.tenant) ? fail() : access.recordFiles(identity, ...args),
+      },
+    })
+    const attacker = await withFile(monitor)
+    for (let more = 0; more < 10; more++) await withFile(monitor, attacker.somebody)
+    hostile.push(attacker.somebody.tenant)
+    const polite = await withFile(monitor)
+    monitor.lost().catch(() => {})
+    await expect.poll(polite.told, { timeout: 20_000 }).toEqual(['file.operation', 'session.end'])
+  })
+
+  test('for one session holds up none of the tenant’s other sessions', async () => {
+    let refused: SessionId | undefined
+    const { access } = fixture.deps
+    const monitor = fixture.monitor({
+      access: {
+        ...access,
+        recordFiles: (identity, place, session, operations) =>
+          session === refused
+            ? Promise.reject(new Error('no'))
+            : access.recordFiles(identity, place, session, operations),
+      },
+    })
+    const first = await withFile(monitor)
+    const second = await withFile(monitor, first.somebody)
+    refused = first.session
+    await monitor.lost()
+    expect(await second.told()).toEqual(['file.operation', 'session.end'])
+    refused = undefined
+    await expect.poll(first.told, { timeout: 20_000 }).toEqual(['session.end', 'file.operation'])
+  })
 })
 
 test('attack: a worker cannot fill the memory of the main process with files', async () => {

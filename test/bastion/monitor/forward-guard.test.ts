@@ -1,15 +1,19 @@
 import { spawnSync } from 'node:child_process'
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { realpath, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { hostname, networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
+import { NameLookups } from '../../../src/bastion/monitor/name-lookups.ts'
+import { type FileCalls, OwnFiles } from '../../../src/bastion/monitor/own-files.ts'
 import { canonicalHost } from '../../../src/ssh/index.ts'
 
 const guard = new ForwardGuard(() => ({ ports: [4100], directories: ['/var/lib/vaultterm'] }))
-const here = { peer: '127.0.0.1', tenant: 't' }
-const elsewhere = { peer: '192.0.2.7', tenant: 't' }
+const owner = { tenant: 't', user: 'u' }
+const here = { peer: '127.0.0.1', owner }
+const elsewhere = { peer: '192.0.2.7', owner }
 /** Whether a forward is refused, in the spelling that the guard is given. */
 const refuses = async (host: string, port: number, place: typeof here) =>
   (await guard.judge({ host: canonicalHost(host), port }, place)) === undefined
@@ -110,7 +114,7 @@ describe('a socket of the bastion', () => {
     server: createServer(),
   }))
   const sockets = new ForwardGuard(() => ({ ports: [], directories: [own] }))
-  const judge = (path: string) => sockets.judgePath(path, { peer: '127.0.0.1' })
+  const judge = (path: string) => sockets.judgePath(path, here)
 
   beforeAll(async () => {
     mkdirSync(own)
@@ -121,6 +125,7 @@ describe('a socket of the bastion', () => {
     symlinkSync(own, join(other, 'link'))
     symlinkSync(join(own, 'socket'), join(other, 'socket-link'))
     linkSync(join(own, 'socket'), join(other, 'hard-link'))
+    symlinkSync(join(other, 'circle'), join(other, 'circle'))
   })
   afterAll(() => {
     for (const { server } of servers) server.close()
@@ -136,25 +141,71 @@ describe('a socket of the bastion', () => {
     ['the root of a process', () => `/proc/self/root${join(own, 'socket')}`],
     ['a path that is not there yet', () => join(other, 'later')],
     ['a relative path', () => 'own/socket'],
-  ])('is refused by %s where the target is this host', (_, path) => {
-    expect(judge(path())).toBeUndefined()
+  ])('is refused by %s where the target is this host', async (_, path) => {
+    expect(await judge(path())).toBeUndefined()
   })
 
-  test('is no affair of a target on another host', () => {
+  test('is no affair of a target on another host', async () => {
     const path = join(own, 'socket')
-    expect(sockets.judgePath(path, { peer: '192.0.2.7' })).toBe(path)
+    expect(await sockets.judgePath(path, elsewhere)).toBe(path)
   })
 
-  test('does not keep a forward from another socket, which is opened by its real path', () => {
-    expect(judge(`${other}//./socket`)).toBe(join(other, 'socket'))
+  test('does not keep a forward from another socket, which is opened by its real path', async () => {
+    expect(await judge(`${other}//./socket`)).toBe(join(other, 'socket'))
   })
 
-  test('is not replaced by a listener of a target on this host', () => {
-    const at = (path: string) => sockets.mayListenAt(path, { peer: '127.0.0.1' })
-    expect([at(join(own, 'socket')), at(join(other, 'link/new')), at(join(other, 'new'))]).toEqual([
-      false,
-      false,
-      true,
-    ])
+  test('is not replaced by a listener of a target on this host', async () => {
+    const at = (path: string) => sockets.mayListenAt(path, here)
+    const paths = [join(own, 'socket'), join(other, 'link/new'), join(other, 'new')]
+    expect(await Promise.all(paths.map(at))).toEqual([false, false, true])
+  })
+
+  test.each([
+    ['a circle of links', () => join(other, 'circle', 'new')],
+    ['a name that is too long', () => join(other, 'x'.repeat(300), 'new')],
+    ['a path that is too long', () => `/${'x/'.repeat(2500)}new`],
+    ['a NUL', () => join(other, 'a\0b', 'new')],
+    ['a directory that is not there', () => join(other, 'later', 'new')],
+  ])('attack: %s is refused, and throws nothing', async (_, path) => {
+    expect(await sockets.mayListenAt(path(), here)).toBe(false)
+    expect(await judge(path())).toBeUndefined()
+  })
+
+  test.each(['ENOENT', 'EACCES', 'ELOOP', 'EIO'])(
+    'attack: a directory that fails with %s while it is judged is refused, and throws nothing',
+    async (code) => {
+      const failing: FileCalls = {
+        realpath: async (path) => path,
+        stat: () => Promise.reject(Object.assign(new Error(code), { code })),
+        socketsIn: async () => [],
+      }
+      const guard = guardOf(own, failing)
+      expect(await guard.mayListenAt(join(other, 'new'), here)).toBe(false)
+      expect(await guard.judgePath(join(other, 'new'), here)).toBeUndefined()
+    },
+  )
+
+  test('attack: a tenant’s paths on a storage that does not answer hold up no other tenant', async () => {
+    const asked: string[] = []
+    const hanging: FileCalls = {
+      realpath: (path) => {
+        asked.push(path)
+        return path.startsWith('/hung') ? new Promise(() => {}) : realpath(path)
+      },
+      stat,
+      socketsIn: async () => [],
+    }
+    const guard = guardOf(own, hanging)
+    const hung = Array.from({ length: 20 }, (_, at) => guard.judgePath(`/hung/${at}`, here))
+    const polite = { ...here, owner: { tenant: 'polite', user: 'u' } }
+    expect(await guard.judgePath(join(other, 'socket'), polite)).toBe(join(other, 'socket'))
+    // Not one thread more than the tenant may have waits for the storage, also after the requests were refused.
+    expect(await Promise.all(hung)).toEqual(hung.map(() => undefined))
+    expect(asked.filter((path) => path.startsWith('/hung'))).toHaveLength(2)
   })
 })
+
+function guardOf(own: string, calls: FileCalls): ForwardGuard {
+  const places = () => ({ ports: [], directories: [own] })
+  return new ForwardGuard(places, new NameLookups(), new OwnFiles(() => [own], calls))
+}

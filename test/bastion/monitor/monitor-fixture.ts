@@ -81,6 +81,7 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
     penalties: new Penalties(parseConfig({}).limits.penalties),
     turns: new Turns(6),
     callTurns: new Turns(16),
+    endTurns: new Turns(4),
     logPace: new LogPace(),
     authTriesMax: 6,
     connectionsOf: new Headcount(100),

@@ -407,7 +407,11 @@ describe('attack: what a worker leaves behind', () => {
     const monitor = new Monitor({
       ...fixture.deps,
       access: { ...failing, permit: async () => undefined },
-      guard: { judge: async (asked) => asked, judgePath: (path) => path, mayListenAt: () => true },
+      guard: {
+        judge: async (asked) => asked,
+        judgePath: async (path) => path,
+        mayListenAt: async () => true,
+      },
     })
     const { id, session, somebody } = await started(monitor)
     await monitor.openForward(id, session, {
@@ -418,6 +422,28 @@ describe('attack: what a worker leaves behind', () => {
     })
     await monitor.endSession(id, session, outcome)
     expect(await types(somebody)).toContain('session.end')
+  })
+
+  test('the end of a forward that the log does not take is put on record later', async () => {
+    let isAway = false
+    const { closeForward } = product.access
+    const monitor = fixture.monitor({
+      access: {
+        ...product.access,
+        permit: async () => undefined,
+        closeForward: (...args) =>
+          isAway ? Promise.reject(new Error('away')) : closeForward(...args),
+      },
+    })
+    const { id, session, somebody } = await started(monitor)
+    const wish = { kind: 'forward', host: '192.0.2.9', port: 80, peer: '192.0.2.7' } as const
+    const opened = await monitor.openForward(id, session, wish)
+    const forward = 'forward' in opened ? opened.forward : ''
+    isAway = true
+    const end = { bytesIn: 3, bytesOut: 4, ended: 'ended' } as const
+    await expect(monitor.closeForward(id, forward, end)).rejects.toThrow('away')
+    isAway = false
+    await expect.poll(() => types(somebody), { timeout: 20_000 }).toContain('forward.close')
   })
 
   test('its sessions are ended on record when the database is back', async () => {
@@ -433,10 +459,10 @@ describe('attack: what a worker leaves behind', () => {
       },
     })
     const { somebody } = await started(monitor)
-    await expect(monitor.lost()).rejects.toThrow('away')
-    isAway = false
     await monitor.lost()
-    expect(await types(somebody)).toContain('session.end')
+    expect(await types(somebody)).not.toContain('session.end')
+    isAway = false
+    await expect.poll(() => types(somebody), { timeout: 20_000 }).toContain('session.end')
   })
 
   test('a session that was being started counts for nobody', async () => {
@@ -561,8 +587,8 @@ describe('a forward that is not allowed any more', () => {
 test('attack: a name is looked up for whoever may not forward', async () => {
   const asked: string[] = []
   const guard = {
-    judgePath: (path: string) => path,
-    mayListenAt: () => true,
+    judgePath: async (path: string) => path,
+    mayListenAt: async () => true,
     judge: async (destination: { readonly host: string; readonly port: number }) => {
       asked.push(destination.host)
       return destination

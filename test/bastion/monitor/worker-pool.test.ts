@@ -1,5 +1,5 @@
 import { fork } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -8,12 +8,14 @@ import { afterEach, expect, test } from 'vitest'
 import { WorkerPool, type WorkerPoolOptions } from '../../../src/bastion/monitor/worker-pool.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { parseConfig } from '../../../src/config.ts'
+import { formatPublicKey } from '../../../src/ssh/index.ts'
 import { eventually } from '../../support/installation.ts'
 import { silent } from '../../support/postgres.ts'
+import { publicKeyOf } from '../../support/ssh-authority.ts'
 import { forkWorker } from '../../support/worker-process.ts'
-import { openMonitorFixture } from './monitor-fixture.ts'
+import { actor, openMonitorFixture } from './monitor-fixture.ts'
 
-const { deps } = await openMonitorFixture()
+const { deps, product, somebody } = await openMonitorFixture()
 const program = join(import.meta.dirname, 'hostile-worker.ts')
 const open: { close(): Promise<unknown> | unknown }[] = []
 afterEach(async () => {
@@ -116,6 +118,29 @@ test('attack: a worker that asks for what is not its own, again and again, is ki
   await clients(pool, 1)
   await until(() => pool.pids.length === 1 && pool.pids[0] !== before)
 })
+
+test('attack: a tenant whose log hangs does not keep a dead worker from being replaced', async () => {
+  const { tenant, slug } = await somebody()
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const line = formatPublicKey(publicKeyOf(privateKey))
+  await product.auth.addKey(tenant, 'demo', line, {}, actor)
+  await product.access.addGrant(tenant, { user: 'demo', target: 'web1', allow: ['agent'] }, actor)
+  const pem = privateKey.export({ format: 'pem', type: 'pkcs8' })
+  const login = JSON.stringify({ user: slug, pem })
+  const hung = Promise.withResolvers<void>()
+  const pool = await start([], {
+    fork: () => forkWorker(program, ['go-on', login]),
+    deps: { ...deps, access: { ...deps.access, closeForward: () => hung.promise } },
+  })
+  const [before = 0] = pool.pids
+  await clients(pool, 1)
+  const types = async () =>
+    (await product.audit.tail(tenant, { limit: 100 })).map(({ type }) => type)
+  await expect.poll(types, { timeout: 20_000 }).toContain('forward.open')
+  process.kill(before, 'SIGKILL')
+  await until(() => pool.pids.length === 1 && pool.pids[0] !== before)
+  hung.resolve()
+}, 60_000)
 
 test('says so when no worker can be started, and tries again', async () => {
   let isThere = true

@@ -189,3 +189,17 @@ test.each(['a kill', 'the end of the target'])(
     expect(lab.replies).toEqual([...Array(10).fill(true), false])
   },
 )
+
+test('attack: requests to listen without end, behind a target that does not answer', async () => {
+  const lab = new Lab()
+  lab.dial = new Promise(() => {})
+  const refused: number[] = []
+  const payload = new Writer().text('localhost').u32(8080).build()
+  for (let count = 0; count < 600; count++) {
+    const reply = (success: boolean) => void (success || refused.push(count))
+    const request = { name: 'tcpip-forward', payload, wantReply: true, reply }
+    lab.forwards.request(request as unknown as GlobalRequest)
+  }
+  // Each beyond the limit is refused by itself, at once; the others wait for the target.
+  expect(refused).toEqual(Array.from({ length: 88 }, (_, at) => 512 + at))
+})

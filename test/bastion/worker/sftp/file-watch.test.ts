@@ -97,6 +97,38 @@ test('an answer waits until its operation is on the log, and those behind it wai
   expect(stage.client).toEqual([status(1), status(2, 2)])
 })
 
+test('attack: a client that outruns the log is held back, and nothing is dropped', async () => {
+  const stage = await started()
+  const hasReached = (name: string) => stage.target.some((bytes) => bytes.includes(name))
+  let sent = 0
+  // Each is done by the target, and the log takes none of them.
+  for (; sent < 3000; sent++) {
+    await stage.up(remove(sent, `/f${sent}.`))
+    await stage.noted()
+    if (!hasReached(`/f${sent}.`)) break
+    await stage.down(status(sent))
+    stage.target.length = 0
+  }
+  expect(sent).toBeLessThan(2000)
+  expect(stage.client).toEqual([])
+  await expect
+    .poll(async () => {
+      await stage.recorded()
+      await stage.noted()
+      return hasReached(`/f${sent}.`)
+    })
+    .toBe(true)
+  await stage.down(status(sent))
+  await expect
+    .poll(async () => {
+      await stage.recorded()
+      return stage.client.length
+    })
+    .toBe(sent + 1)
+  expect(stage.records.flat()).toHaveLength(sent + 1)
+  expect(stage.ends).toEqual([])
+})
+
 test('one write takes all operations that came while another was on its way', async () => {
   const stage = await started()
   const ids = Array.from({ length: 90 }, (_, at) => at)
