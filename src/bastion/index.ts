@@ -10,5 +10,4 @@ export { type Bastion, type BastionDeps, createBastion } from './monitor/bastion
 export type { ProtectedDestinations } from './monitor/forward-guard.ts'
 export { createBastionMetrics } from './monitor/metrics.ts'
 export { protectedDestinations } from './monitor/protected-destinations.ts'
-export type { ForkWorker } from './monitor/worker-process.ts'
-export { workerThreads } from './wire/worker-threads.ts'
+export { type ForkWorker, workerThreads } from './monitor/worker-process.ts'

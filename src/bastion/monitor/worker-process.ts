@@ -28,6 +28,8 @@ import { entriesOf, type LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import { Monitor, type MonitorDeps } from './monitor.ts'
 
+export { workerThreads } from '../wire/worker-threads.ts'
+
 /**
  * Starts the program of a worker, which waits for its settings. It has Node's channel, for sockets,
  * and a pipe as its descriptor 4, for all that is said.
