@@ -1,11 +1,11 @@
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, systemTenant, type TenantId } from '../postgres/index.ts'
 import { Backoff } from './backoff.ts'
-import { continueLog } from './continuation.ts'
-import { LogInconsistent, SignedHeadsUnusable } from './errors.ts'
+import { type Continuation, continueLog } from './continuation.ts'
+import { CheckpointForged, LogInconsistent, SignedHeadsUnusable } from './errors.ts'
 import { appendLastEvent } from './log.ts'
 import { rootHash } from './merkle.ts'
-import { checkpoints, inconsistentLogs } from './metrics.ts'
+import { checkpoints, forgedCheckpoints, inconsistentLogs } from './metrics.ts'
 import { insertCheckpoint, listUnsigned } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
@@ -23,6 +23,9 @@ const watchedPerRoundMax = 50
  * It signs nothing that it has not recomputed: the heads that were signed, extended by the stored bytes
  * of every leaf since, must be the tree. They are remembered outside of the database, so that one that
  * was set back is not signed for, under a running node or after a restart.
+ *
+ * Only a note by our own key is evidence. Anybody with the application's login of the database can put
+ * another note on a head: that is told on record, and signing goes on above it.
  */
 export class Publisher {
   readonly #database: Database
@@ -30,7 +33,9 @@ export class Publisher {
   readonly #heads: SignedHeads
   readonly #log: Log
   /** Logs that contradict what was signed. They are not signed, and looked at again later. */
-  readonly #inconsistent = new Map<TenantId, LogInconsistent>()
+  readonly #inconsistent = new Map<TenantId, LogInconsistent | CheckpointForged>()
+  /** Of each log, the largest size at which a forged note was told on record. */
+  readonly #forged = new Map<TenantId, number>()
   readonly #backoff = new Backoff<TenantId>()
   readonly #inWork = new Set<TenantId>()
   readonly #closing = new AbortController()
@@ -104,11 +109,7 @@ export class Publisher {
 
   async #publish(tenant: TenantId, remembered: SignedHead | undefined): Promise<string> {
     const signer = await this.#signer()
-    const { tree, last } = await this.#database.read(
-      tenant,
-      (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
-      { snapshot: true },
-    )
+    const { tree, last } = await this.#aboveForgeries(tenant, signer, remembered)
     if (last?.size === tree.size) {
       // Another node signed it. This one has checked it, and remembers it from now on.
       if (remembered?.size !== last.size)
@@ -125,17 +126,76 @@ export class Publisher {
     return note
   }
 
-  /** Whether a log contradicts what was signed of it; undefined when not. Signs nothing. */
-  async contradiction(tenant: TenantId): Promise<LogInconsistent | undefined> {
+  #continue(
+    tenant: TenantId,
+    signer: CheckpointSigner,
+    remembered: SignedHead | undefined,
+  ): Promise<Continuation> {
+    return this.#database.read(
+      tenant,
+      (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
+      { snapshot: true },
+    )
+  }
+
+  /**
+   * The log as it is, with a head that no forged note stands on: a log has one note for each head. To tell
+   * of a forgery on record is to append, so the log has a new head then.
+   */
+  async #aboveForgeries(
+    tenant: TenantId,
+    signer: CheckpointSigner,
+    remembered: SignedHead | undefined,
+  ): Promise<Continuation> {
+    const found = await this.#continue(tenant, signer, remembered)
+    const [largest] = found.forged
+    if (largest === undefined) return found
+    const isTold = (this.#forged.get(tenant) ?? 0) >= largest
+    if (isTold && largest < found.tree.size) return found
+    await this.#tellForgery(tenant, found)
+    const above = await this.#continue(tenant, signer, remembered)
+    const { origin, size } = above.tree
+    // Somebody forges as fast as we append. After a pause it is tried again.
+    if (above.forged[0] === size) throw new CheckpointForged(origin, size)
+    return above
+  }
+
+  async #tellForgery(tenant: TenantId, { tree, last, forged }: Continuation): Promise<void> {
+    const { origin } = tree
+    const [largest = 0] = forged
+    this.#log.error(
+      { tenant, origin, sizes: forged.slice(0, 10) },
+      'forged checkpoint in the database',
+    )
+    if ((this.#forged.get(tenant) ?? 0) < largest) forgedCheckpoints.inc(forged.length)
+    const event = {
+      type: 'audit.forged',
+      public: {
+        tenant,
+        origin,
+        size: String(largest),
+        count: String(forged.length),
+        signedSize: last && String(last.size),
+      },
+    } as const
+    await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
+    this.#forged.set(tenant, largest)
+    if (tenant === systemTenant) return
+    await this.#database
+      .write(systemTenant, (tx) => appendLastEvent(tx, event))
+      .catch((err: unknown) => this.#log.error({ err, tenant: systemTenant }, 'not on record'))
+  }
+
+  /**
+   * Whether a log contradicts what was signed of it, or has a forged checkpoint above its last signed one;
+   * undefined when not. Signs nothing.
+   */
+  async contradiction(tenant: TenantId): Promise<LogInconsistent | CheckpointForged | undefined> {
     const remembered = this.#heads.find(tenant)
     try {
-      const signer = await this.#signer()
-      await this.#database.read(
-        tenant,
-        (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
-        { snapshot: true },
-      )
-      return undefined
+      const { tree, forged } = await this.#continue(tenant, await this.#signer(), remembered)
+      const [largest] = forged
+      return largest === undefined ? undefined : new CheckpointForged(tree.origin, largest)
     } catch (err) {
       if (err instanceof LogInconsistent) return err
       throw err
@@ -186,6 +246,7 @@ export class Publisher {
       const refused = err instanceof LogInconsistent
       checkpoints.inc({ outcome: refused ? 'refused' : 'failed' })
       if (refused) await this.#report(tenant, err)
+      else if (err instanceof CheckpointForged) this.#inconsistent.set(tenant, err)
       else this.#log.warn({ err, tenant }, 'checkpoint postponed')
     } finally {
       this.#inWork.delete(tenant)

@@ -153,10 +153,17 @@ export interface CheckpointRow extends CompactRange {
 
 const checkpointColumns = `size - ${firstLeaf} as size, hashes, note`
 
-export function findLastCheckpoint(tx: ReadTx): Promise<CheckpointRow | undefined> {
-  return tx.maybe(
+/** Checkpoints from the largest one down, or from below a size. */
+export function listCheckpointsDown(
+  tx: ReadTx,
+  below: number | undefined,
+  limit: number,
+): Promise<CheckpointRow[]> {
+  return tx.many(
     `select ${checkpointColumns} from audit_checkpoint
-     where size > ${firstLeaf} order by audit_checkpoint.size desc limit 1`,
+     where size > ${firstLeaf} and size < coalesce($1 + ${firstLeaf}, ${Number.MAX_SAFE_INTEGER})
+     order by audit_checkpoint.size desc limit $2`,
+    [below ?? null, limit],
   )
 }
 

@@ -70,6 +70,11 @@ test.each([
     'a size that no number holds',
     'update audit_tree set size = 9223372036854775807 where tenant_id = TENANT',
   ],
+  [
+    'no hashes and a checkpoint that our key did not sign',
+    `update audit_tree set hashes = '{}' where tenant_id = TENANT;
+     update audit_checkpoint set note = 'x' where tenant_id = TENANT and size = 8`,
+  ],
 ])('mends %s from the leaves, on record', async (_, statement) => {
   const tenant = await openLog()
   await attack(tenant, statement)
@@ -126,8 +131,8 @@ test.each([
     'delete from audit_leaf where tenant_id = TENANT and leaf_index >= 7',
   ],
   [
-    'a checkpoint was changed',
-    "update audit_checkpoint set note = 'x' where tenant_id = TENANT and size = 8",
+    'a checkpoint that our key signed was moved',
+    'update audit_checkpoint set size = 7 where tenant_id = TENANT and size = 8',
   ],
   ['a payload was changed', "update audit_private set payload = '{}' where tenant_id = TENANT"],
 ])('begins a new log behind the old one when %s', async (_, statement) => {

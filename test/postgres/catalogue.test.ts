@@ -101,6 +101,7 @@ const definers = [
   'audit_mend',
   'audit_open_log',
   'audit_publish',
+  'audit_remove_checkpoints',
 ]
 
 /** Each does one thing that its callers may not do by themselves. */
