@@ -6,7 +6,7 @@ import { CheckpointForged, LogInconsistent, SignedHeadsUnusable } from './errors
 import { appendLastEvent } from './log.ts'
 import { rootHash } from './merkle.ts'
 import { checkpoints, forgedCheckpoints, inconsistentLogs } from './metrics.ts'
-import { insertCheckpoint, listUnsigned } from './queries.ts'
+import { insertCheckpoint, listUnsigned, waitForDisk } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
 
@@ -17,8 +17,8 @@ const atOnceMax = 4
 const watchedPerRoundMax = 50
 
 /**
- * Signs the heads of logs, after they have committed and never before: a head that was signed and
- * then rolled back would leave a log that no signer may continue.
+ * Signs the heads of logs, after they have committed and are on disk, never before: a head that was signed
+ * and then rolled back, or lost in a crash, would leave a log that no signer may continue.
  *
  * It signs nothing that it has not recomputed: the heads that were signed, extended by the stored bytes
  * of every leaf since, must be the tree. They are remembered outside of the database, so that one that
@@ -112,10 +112,13 @@ export class Publisher {
     const { tree, last } = await this.#aboveForgeries(tenant, signer, remembered)
     if (last?.size === tree.size) {
       // Another node signed it. This one has checked it, and remembers it from now on.
-      if (remembered?.size !== last.size)
+      if (remembered?.size !== last.size) {
+        await this.#onDisk(tenant)
         await this.#heads.record(headOf(tenant, { ...tree, note: last.note }))
+      }
       return last.note
     }
+    if (tree.size > 0) await this.#onDisk(tenant)
     const root = rootHash(tree)
     const note = await signCheckpoint(signer, { origin: tree.origin, size: tree.size, root })
     // There is nothing to keep about a log without leaves: any log continues it.
@@ -124,6 +127,14 @@ export class Publisher {
     await this.#database.write(tenant, (tx) => insertCheckpoint(tx, { ...tree, note }))
     checkpoints.inc({ outcome: 'signed' })
     return note
+  }
+
+  /**
+   * The leaves that were read are on disk. Some commits do not wait for it (decision 24): a head that was
+   * signed or remembered before would make an honest log that lost them in a power cut look set back.
+   */
+  async #onDisk(tenant: TenantId): Promise<void> {
+    await this.#database.write(tenant, (tx) => waitForDisk(tx))
   }
 
   #continue(

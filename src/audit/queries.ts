@@ -180,6 +180,22 @@ export function listCheckpoints(
   )
 }
 
+/**
+ * Resolves when everything that this connection could see committed before is on the server's disk, and on
+ * that of each standby that commits wait for. Ends the transaction.
+ *
+ * A transaction becomes visible when its commit is in the write-ahead log, which with `synchronous_commit =
+ * off` is before it is on disk. That log is one sequence, written from its start on: this commit stands
+ * behind the others in it, and waits for the disk. Without a record of its own it would wait for nothing,
+ * so it leaves a message there that nobody reads.
+ */
+export async function waitForDisk(tx: WriteTx): Promise<void> {
+  await tx.last().one(
+    `select set_config('synchronous_commit', 'on', true),
+         pg_logical_emit_message(true, 'vaultterm', ''::text)`,
+  )
+}
+
 /** Another node may have published one of the same size: the log is one, and so is its note. */
 export async function insertCheckpoint(
   tx: WriteTx,
