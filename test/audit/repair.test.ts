@@ -194,6 +194,35 @@ test('attack: takes no log of another name for a new epoch', async () => {
   expect((await audit.planRepair(tenant)).repair).toBe('epoch')
 })
 
+test('attack: remembers no new epoch that a superuser began, for our key signed nothing of it', async () => {
+  const tenant = await openLog()
+  const { origin: formerOrigin } = await audit.verify(tenant)
+  await attack(
+    tenant,
+    "update audit_tree set origin = 'vaultterm/t/theirs', first_leaf = 9, size = 0, hashes = '{}', signed_size = 0 where tenant_id = TENANT",
+  )
+  // Its first leaf is the one that a repair would have left.
+  await audit.append(tenant, {
+    type: 'audit.repaired',
+    public: { tenant, repair: 'epoch', formerOrigin, formerSize: '9', actorKind: 'operator' },
+  })
+  const plan = await audit.planRepair(tenant)
+  expect(plan).toMatchObject({ repair: 'epoch', report: { signedSize: 0 } })
+  expect(plan.report.faults).toMatchObject([{ kind: 'log-replaced' }])
+  await expect(audit.checkpoint(tenant)).rejects.toMatchObject({ contradiction: 'replaced' })
+  // A note by another key on it does not help.
+  const stranger = createTestSigner()
+  const other = createAudit({
+    database: database.app,
+    log: silent,
+    metrics: new Registry(),
+    signer: async () => stranger,
+  })
+  await other.checkpoint(tenant)
+  expect((await audit.planRepair(tenant)).repair).toBe('epoch')
+  await other.close()
+})
+
 test('repairs nothing that has changed since it was verified', async () => {
   const tenant = await openLog()
   await attack(tenant, "update audit_tree set hashes = '{}' where tenant_id = TENANT")
