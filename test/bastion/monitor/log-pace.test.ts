@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { entriesOf, LogPace } from '../../../src/bastion/monitor/log-pace.ts'
-import type { Call } from '../../../src/bastion/wire/calls.ts'
+import { type Call, connection } from '../../../src/bastion/wire/calls.ts'
 import { newSession } from '../../support/recording.ts'
 
 /** Whether a promise has settled once everything that is due now has run. */
@@ -30,12 +31,12 @@ test('what writes no entries is never held back', async () => {
 
 test('attack: a user who starts sessions or forwards without end is held back, and ends nothing late', async () => {
   const facts = { kind: 'exec', clientIdent: '' } as const
-  const session = newSession()
+  const [session, of] = [newSession(), connection.parse(randomUUID())]
   const starts: readonly Call[] = [
-    { method: 'startSession', args: ['c-1', 'a-1', facts] },
+    { method: 'startSession', args: [of, 'a-1', facts] },
     {
       method: 'openForward',
-      args: ['c-1', session, { kind: 'forward', host: 'web1', port: 80 }],
+      args: [of, session, { kind: 'forward', host: 'web1', port: 80 }],
     },
   ]
   for (const start of starts) {
