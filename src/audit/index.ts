@@ -11,6 +11,7 @@ export { type Audit, createAudit } from './audit.ts'
 export type { Canonical } from './canonical.ts'
 export { type Checkpoint, formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
 export {
+  CheckpointForged,
   EventRefused,
   LogDamaged,
   LogInconsistent,

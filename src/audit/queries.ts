@@ -163,20 +163,17 @@ export interface CheckpointRow extends CompactRange {
 
 const checkpointColumns = `${held('size')} - ${firstLeaf} as size, hashes, note`
 
-export function findLastCheckpoint(tx: ReadTx): Promise<CheckpointRow | undefined> {
-  return tx.maybe(
+/** Checkpoints from the largest one down, or from below a size. */
+export function listCheckpointsDown(
+  tx: ReadTx,
+  below: number | undefined,
+  limit: number,
+): Promise<CheckpointRow[]> {
+  return tx.many(
     `select ${checkpointColumns} from audit_checkpoint
-     where size > ${firstLeaf} order by audit_checkpoint.size desc limit 1`,
-  )
-}
-
-/** The largest one of at most so many leaves. */
-export function findCheckpointUpTo(tx: ReadTx, size: number): Promise<CheckpointRow | undefined> {
-  return tx.maybe(
-    `select ${checkpointColumns} from audit_checkpoint
-     where size > ${firstLeaf} and size <= $1 + ${firstLeaf}
-     order by audit_checkpoint.size desc limit 1`,
-    [size],
+     where size > ${firstLeaf} and ($1::bigint is null or size < $1 + ${firstLeaf})
+     order by audit_checkpoint.size desc limit $2`,
+    [below ?? null, limit],
   )
 }
 
@@ -190,6 +187,22 @@ export function listCheckpoints(
     `select ${checkpointColumns} from audit_checkpoint
      where size > $1 + ${firstLeaf} order by audit_checkpoint.size limit $2`,
     [after, limit],
+  )
+}
+
+/**
+ * Resolves when everything that this connection could see committed before is on the server's disk, and on
+ * that of each standby that commits wait for. Ends the transaction.
+ *
+ * A transaction becomes visible when its commit is in the write-ahead log, which with `synchronous_commit =
+ * off` is before it is on disk. That log is one sequence, written from its start on: this commit stands
+ * behind the others in it, and waits for the disk. Without a record of its own it would wait for nothing,
+ * so it leaves a message there that nobody reads.
+ */
+export async function waitForDisk(tx: WriteTx): Promise<void> {
+  await tx.last().one(
+    `select set_config('synchronous_commit', 'on', true),
+         pg_logical_emit_message(true, 'vaultterm', ''::text)`,
   )
 }
 

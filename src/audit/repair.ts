@@ -12,7 +12,10 @@ import type { Fault, VerifyReport } from './verify.ts'
 export type RepairKind =
   /** Nothing is wrong with it. */
   | 'none'
-  /** The head is computed again from the leaves, which are those that were signed. */
+  /**
+   * The head is computed again from the leaves, which are those that were signed. Checkpoints that our key
+   * did not sign are removed.
+   */
   | 'head'
   /**
    * The leaves are not those that were signed, and cannot be mended: the log is given up where it
@@ -37,14 +40,23 @@ export interface RepairPlan {
 /** Decides by what verify found. `follows` says whether the log is a new epoch of the remembered one. */
 export function planRepair(report: VerifyReport, follows: boolean): RepairPlan {
   if (report.ok) return { repair: 'none', report }
-  const all = report.faultsTotal === report.faults.length
-  if (all && report.faults.every((fault) => isOfHead(fault, report)))
+  const others = report.faults.filter((fault) => !isForgery(fault, report))
+  const forged = report.forgedCheckpoints.length
+  const all = report.faultsTotal - forged === others.length
+  // Without anything that our key signed, nothing says that the leaves are those that were signed.
+  const isVouchedFor = forged === 0 || report.signedSize > 0 || report.rememberedSize !== undefined
+  if (all && isVouchedFor && others.every((fault) => isOfHead(fault, report)))
     return { repair: 'head', report }
   // A node that begins a new epoch signs it at once. A superuser can write its first leaf, and sign nothing.
   const isSigned = report.signedSize > 0
   const isOnlyReplaced = report.faults.every(({ kind }) => kind === 'log-replaced')
   const isRemembering = all && follows && isSigned && isOnlyReplaced
   return { repair: isRemembering ? 'remember' : 'epoch', report }
+}
+
+/** A note that our key did not sign is no evidence, so it can be taken away. */
+function isForgery({ kind, at }: Fault, { forgedCheckpoints }: VerifyReport): boolean {
+  return kind === 'checkpoint-signature' && forgedCheckpoints.includes(at)
 }
 
 /** Of the head alone: every signed leaf is as it was, and none is missing among those that are left. */
@@ -63,11 +75,13 @@ export async function repairLog(
   { repair, report }: RepairPlan,
   { actor, reason }: RepairOrder,
 ): Promise<number> {
+  const removed = repair === 'head' ? report.forgedCheckpoints : []
   const event = (size: number): AuditEvent => ({
     type: 'audit.repaired',
     public: {
       tenant,
       repair,
+      removedCheckpoints: removed.length > 0 ? String(removed.length) : undefined,
       sizeBefore: String(report.treeSize),
       size: String(size),
       root: report.root,
@@ -91,6 +105,7 @@ export async function repairLog(
     }
     try {
       if (repair === 'epoch') await server.many('select audit_begin_epoch()')
+      if (removed.length > 0) await server.many('select audit_remove_checkpoints($1)', [removed])
       const tree = repair === 'epoch' ? emptyTree : await mend()
       // It was verified a moment ago, and may have been changed since.
       if (repair === 'head' && rootHash(tree).toString('hex') !== report.root) {

@@ -1,5 +1,5 @@
 import type { ReadTx } from '../postgres/index.ts'
-import { headProblem, noteProblem } from './continuation.ts'
+import { headProblem, noteProblem, openNote } from './continuation.ts'
 import { commit, decodeLeaf, decodePrivate } from './event.ts'
 import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import {
@@ -73,6 +73,8 @@ export interface VerifyReport {
   /** Of the leaves as they are stored, in hexadecimal. */
   readonly root: string
   readonly checkpoints: number
+  /** The sizes of the checkpoints that our key did not sign for this log: each is a fault as well. */
+  readonly forgedCheckpoints: readonly number[]
   /** How many of the leaves a signed checkpoint commits to. The rest only the tree vouches for. */
   readonly signedSize: number
   /** The size of the head that this node remembers outside of the database; undefined for none. */
@@ -140,6 +142,7 @@ class LogCheck {
   #isBeyond = false
   #signedSize = 0
   #checkpoints = 0
+  readonly #forged: number[] = []
   /** The last head at which everything before it was as it had been signed. */
   #soundSize = 0
 
@@ -176,6 +179,7 @@ class LogCheck {
       treeSize: this.#tree.size,
       root: rootHash(this.#range).toString('hex'),
       checkpoints: this.#checkpoints,
+      forgedCheckpoints: this.#forged,
       signedSize: this.#signedSize,
       rememberedSize: remembered?.size,
       rememberedRoot: remembered && rootHash(remembered).toString('hex'),
@@ -271,6 +275,8 @@ class LogCheck {
     this.#checkpoints += 1
     const problem = noteProblem(row, this.#tree.origin, this.#key)
     if (problem !== undefined) {
+      const isForged = 'problem' in openNote(row.note, this.#tree.origin, this.#key)
+      if (isForged) this.#forged.push(row.size)
       this.#fault({ kind: 'checkpoint-signature', at: row.size, detail: problem })
     } else if (row.size > this.#next) {
       this.#fault({ kind: 'checkpoint-beyond-tree', at: row.size, from: this.#next })

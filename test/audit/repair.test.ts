@@ -72,6 +72,11 @@ test.each([
   ],
   ['a null among the hashes', 'update audit_tree set hashes[1] = null where tenant_id = TENANT'],
   ['a head that is gone', 'delete from audit_tree where tenant_id = TENANT'],
+  [
+    'no hashes and a checkpoint that our key did not sign',
+    `update audit_tree set hashes = '{}' where tenant_id = TENANT;
+     update audit_checkpoint set note = 'x' where tenant_id = TENANT and size = 8`,
+  ],
 ])('mends %s from the leaves, on record', async (_, statement) => {
   const tenant = await openLog()
   await attack(tenant, statement)
@@ -150,8 +155,8 @@ test.each([
     'delete from audit_leaf where tenant_id = TENANT and leaf_index >= 7',
   ],
   [
-    'a checkpoint was changed',
-    "update audit_checkpoint set note = 'x' where tenant_id = TENANT and size = 8",
+    'a checkpoint that our key signed was moved',
+    'update audit_checkpoint set size = 7 where tenant_id = TENANT and size = 8',
   ],
   ['a payload was changed', "update audit_private set payload = '{}' where tenant_id = TENANT"],
 ])('begins a new log behind the old one when %s', async (_, statement) => {
@@ -211,6 +216,35 @@ test('attack: takes no log of another name for a new epoch', async () => {
   await expect(audit.checkpoint(tenant)).rejects.toMatchObject({ contradiction: 'replaced' })
   // It does not begin with the record of a repair.
   expect((await audit.planRepair(tenant)).repair).toBe('epoch')
+})
+
+test('attack: remembers no new epoch that a superuser began, for our key signed nothing of it', async () => {
+  const tenant = await openLog()
+  const { origin: formerOrigin } = await audit.verify(tenant)
+  await attack(
+    tenant,
+    "update audit_tree set origin = 'vaultterm/t/theirs', first_leaf = 9, size = 0, hashes = '{}', signed_size = 0 where tenant_id = TENANT",
+  )
+  // Its first leaf is the one that a repair would have left.
+  await audit.append(tenant, {
+    type: 'audit.repaired',
+    public: { tenant, repair: 'epoch', formerOrigin, formerSize: '9', actorKind: 'operator' },
+  })
+  const plan = await audit.planRepair(tenant)
+  expect(plan).toMatchObject({ repair: 'epoch', report: { signedSize: 0 } })
+  expect(plan.report.faults).toMatchObject([{ kind: 'log-replaced' }])
+  await expect(audit.checkpoint(tenant)).rejects.toMatchObject({ contradiction: 'replaced' })
+  // A note by another key on it does not help.
+  const stranger = createTestSigner()
+  const other = createAudit({
+    database: database.app,
+    log: silent,
+    metrics: new Registry(),
+    signer: async () => stranger,
+  })
+  await other.checkpoint(tenant)
+  expect((await audit.planRepair(tenant)).repair).toBe('epoch')
+  await other.close()
 })
 
 test('repairs nothing that has changed since it was verified', async () => {

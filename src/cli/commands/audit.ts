@@ -176,8 +176,12 @@ function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string
   switch (kind) {
     case 'none':
       return 'nothing to repair'
-    case 'head':
+    case 'head': {
+      const forged = report.forgedCheckpoints.length
+      if (forged > 0 && report.faultsTotal === forged)
+        return `${forged} checkpoints that our key did not sign ${did} removed${would}`
       return `the head of ${report.treeSize} events ${did} replaced by that of the ${report.size} stored ones${would}`
+    }
     case 'remember':
       return `the new epoch ${did} remembered by this node${would}`
     default:
