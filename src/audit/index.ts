@@ -22,7 +22,14 @@ export {
 } from './errors.ts'
 export type { AuditEvent, AuditEventType, ShownText } from './event-types.ts'
 export { type KeptCheckpoint, parseKeptCheckpoints } from './kept-checkpoint.ts'
-export { actAndAppendLast, appendEvent, appendLastEvent, lockLog, type Receipt } from './log.ts'
+export {
+  actAndAppendBy,
+  actAndAppendLast,
+  appendEvent,
+  appendLastEvent,
+  lockLog,
+  type Receipt,
+} from './log.ts'
 export {
   formatNote,
   formatVerifierKey,

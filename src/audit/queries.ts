@@ -41,6 +41,12 @@ export interface Act {
   readonly values: readonly unknown[]
 }
 
+/** A function of the database that does an act and appends its event: its first argument, then those of audit_append. */
+export interface Door {
+  readonly name: 'session_kill'
+  readonly subject: string
+}
+
 /** The values of audit_append, in its order. */
 export function appendValues({ id, leaf, private: hidden }: EncodedEvent): readonly unknown[] {
   return [id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null]
@@ -63,6 +69,15 @@ export async function insertLeaf(
     [...before, ...appendValues(event)],
   )
   return row?.index
+}
+
+/** Does the act of a door, and writes its leaf. Answers at which index. */
+export async function insertLeafBy(tx: WriteTx, door: Door, event: EncodedEvent): Promise<number> {
+  const { index } = await tx.one<{ index: number }>(
+    `select ${door.name}($1, $2, $3, $4, $5, $6) as index`,
+    [door.subject, ...appendValues(event)],
+  )
+  return index
 }
 
 /** A stored leaf with its private payload, where it has one. */
