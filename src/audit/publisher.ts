@@ -11,7 +11,11 @@ import { insertCheckpoint, listUnsigned, waitForDisk } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
 
-const toldElsewhere: readonly string[] = ['ERR_VAULT_SEALED', 'ERR_DATABASE_UNAVAILABLE']
+const toldElsewhere: readonly string[] = [
+  'ERR_VAULT_SEALED',
+  'ERR_VAULT_SEAL_FORGED',
+  'ERR_DATABASE_UNAVAILABLE',
+]
 const logsPerRoundMax = 1000
 /** Logs that are signed at a time: a long one must not keep the others waiting. */
 const atOnceMax = 4

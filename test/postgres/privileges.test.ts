@@ -71,7 +71,7 @@ const privileges = {
     'update columns target: auth generation host host_certified logins port tag',
     'update columns tenant: suspended_at',
     'update columns user_key: tag',
-    'update columns vault_state: changed_at sealed',
+    'update columns vault_state: changed_at open_proof sealed',
     'update columns web_session: seen_at',
     'usage schema public',
   ],

@@ -1,4 +1,6 @@
 --! breaking
+-- Two acts that the application's login could do by a bare statement, and that left no trace.
+
 -- A session is killed through one function, which marks it and appends the event: a login that serves can
 -- end no session without a trace, and says nothing to its user that is not on the log.
 
@@ -33,3 +35,36 @@ $$;
 revoke execute on function session_kill from public;
 grant execute on function session_kill to vaultterm_app;
 revoke update (killed_at, kill_reason, killed_by) on session from vaultterm_app;
+
+-- A vault that was sealed is opened by who holds the operator's key: each seal has a new id, which nobody
+-- chooses, and it is open again with a proof that this key made for that id. A row that says only that the
+-- vault is open is not believed (src/vault/seal-state.ts).
+alter table vault_state add column seal_id uuid,
+  add column open_proof bytea check (octet_length(open_proof) <= 4096);
+
+create function vault_name_seal() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  new.seal_id := case when new.sealed and not old.sealed then gen_random_uuid() else old.seal_id end;
+  return new;
+end
+$$;
+revoke execute on function vault_name_seal from public;
+
+-- The owner is bound by row security: this is the platform's row.
+select set_config('app.tenant_id', '00000000-0000-0000-0000-000000000000', true);
+update vault_state set seal_id = gen_random_uuid() where sealed;
+select set_config('app.tenant_id', '', true);
+create trigger name_seal before update on vault_state
+  for each row execute function vault_name_seal();
+grant update (open_proof) on vault_state to vaultterm_app;
+
+-- Postgres lets everybody make large objects, and neither row security nor a grant of ours binds them. Only a
+-- superuser may change that: where another login migrates, the operator does it (docs/operations/commands.md).
+do $$
+begin
+  if (select rolsuper from pg_roles where rolname = current_user) then
+    revoke execute on function lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) from public;
+  end if;
+end
+$$;
