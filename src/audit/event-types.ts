@@ -217,6 +217,7 @@ export const eventTypes = {
       'root',
       'formerOrigin',
       'formerSize',
+      'formerLeaves',
       'signedSize',
       'signedRoot',
     ],

@@ -105,6 +105,33 @@ export function listLeaves(tx: ReadTx, from: number, limit: number): Promise<Lea
   )
 }
 
+/** Where the leaf stands that is the count-th one below a place. Places count from the first epoch's first leaf. */
+export function findLeafBefore(
+  tx: ReadTx,
+  below: number,
+  count: number,
+): Promise<{ index: number } | undefined> {
+  return tx.maybe(
+    `select leaf_index as index from audit_leaf where leaf_index < $1
+     order by leaf_index desc offset $2 limit 1`,
+    [below, count - 1],
+  )
+}
+
+/** Leaves of any epoch from one place on, up to another. */
+export function listLeavesAt(
+  tx: ReadTx,
+  from: number,
+  below: number,
+  limit: number,
+): Promise<{ index: number; leaf: Buffer }[]> {
+  return tx.many(
+    `select leaf_index as index, leaf from audit_leaf
+     where leaf_index >= $1 and leaf_index < $2 order by leaf_index limit $3`,
+    [from, below, limit],
+  )
+}
+
 /** Whether a leaf stands where no log has one: below the first leaf of the first epoch. */
 export function hasLeafBelowZero(tx: ReadTx): Promise<{ found: boolean }> {
   return tx.one('select coalesce(min(leaf_index) < 0, false) as found from audit_leaf')

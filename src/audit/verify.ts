@@ -1,6 +1,7 @@
 import type { ReadTx } from '../postgres/index.ts'
 import { headProblem, noteProblem, openNote } from './continuation.ts'
 import { commit, decodeLeaf, decodePrivate } from './event.ts'
+import { verifyFormerEpochs } from './former-epochs.ts'
 import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import {
   appendLeafHash,
@@ -53,10 +54,12 @@ export type FaultKind =
   | 'rewritten'
   /** What is remembered or kept was signed for another log, or by another key. */
   | 'log-replaced'
+  /** A log that was given up, and stands before this one, is not what it was then. No repair mends that. */
+  | 'former-changed'
 
 export interface Fault {
   readonly kind: FaultKind
-  /** The leaf's index; for a checkpoint and the tree, the number of leaves. */
+  /** The leaf's index; for a checkpoint and the tree, the number of leaves; of former epochs, of all leaves. */
   readonly at: number
   /** The fault lies at this leaf or after it, and before `at`. */
   readonly from?: number
@@ -83,8 +86,12 @@ export interface VerifyReport {
   readonly rememberedRoot: string | undefined
   /** How many kept checkpoints the log was compared with. */
   readonly kept: number
-  /** Leaves of former epochs, which are not verified here. */
+  /** Where this log begins, behind the leaves of former epochs. */
   readonly formerLeaves: number
+  /** How many leaves of former epochs are those that were given up. */
+  readonly formerVerified: number
+  /** Whether the others were changed: a fault as well. */
+  readonly isFormerChanged: boolean
   /** The first faults, in order; faultsTotal counts them all. */
   readonly faults: readonly Fault[]
   readonly faultsTotal: number
@@ -172,6 +179,8 @@ class LogCheck {
     }
     for (const witness of witnesses) this.#compare(witness)
     await this.#end()
+    const former = await verifyFormerEpochs(this.#tx, this.#tree)
+    if (former.problem !== undefined) this.#fault({ kind: 'former-changed', ...former.problem })
     return {
       ok: this.#faultsTotal === 0,
       origin: this.#tree.origin,
@@ -185,6 +194,8 @@ class LogCheck {
       rememberedRoot: remembered && rootHash(remembered).toString('hex'),
       kept: kept.length,
       formerLeaves: this.#tree.firstLeaf,
+      formerVerified: former.verified,
+      isFormerChanged: former.problem !== undefined,
       faults: this.#faults,
       faultsTotal: this.#faultsTotal,
     }

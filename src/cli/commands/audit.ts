@@ -175,7 +175,9 @@ function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string
   const [did, would] = done ? ['was', ''] : ['would be', '; --yes does it']
   switch (kind) {
     case 'none':
-      return 'nothing to repair'
+      return report.ok
+        ? 'nothing to repair'
+        : 'no repair brings back the events of a former log: restore the database'
     case 'head': {
       const forged = report.forgedCheckpoints.length
       if (forged > 0 && report.faultsTotal === forged)
@@ -203,7 +205,7 @@ function collectWhole(value: string, before: readonly string[] = []): readonly s
 
 function reportLines(report: VerifyReport): string[] {
   if (!report.ok) return report.faults.map(faultLine)
-  const { size, signedSize, checkpoints, rememberedSize, kept, formerLeaves, root } = report
+  const { size, signedSize, checkpoints, rememberedSize, kept, formerVerified, root } = report
   return [
     `intact: ${size} events, ${signedSize} of them signed for in ${checkpoints} checkpoints`,
     `root ${root}`,
@@ -211,8 +213,8 @@ function reportLines(report: VerifyReport): string[] {
       ? 'this node remembers no signed head: compare with a kept one by --checkpoint'
       : `this node remembers that ${rememberedSize} were signed`,
     ...(kept > 0 ? [`it continues ${kept} kept checkpoints`] : []),
-    ...(formerLeaves > 0
-      ? [`${formerLeaves} events of former epochs stand before it and are not verified`]
+    ...(formerVerified > 0
+      ? [`${formerVerified} events of former epochs stand before it, as they were given up`]
       : []),
   ]
 }
