@@ -36,7 +36,7 @@ export async function verifyFormerEpochs(tx: ReadTx, tree: Tree): Promise<Former
   while (below > 0) {
     const former = first && readFormer(first.leaf)
     if (former === undefined) {
-      // An older log that is none itself of several begins where it begins.
+      // The oldest one has no such record, and its leaves may stand behind others that no log has.
       const isOldest = below !== tree.firstLeaf
       const detail = 'the first event does not say which log stands before it'
       return { verified, problem: isOldest ? undefined : { at: below, detail } }
