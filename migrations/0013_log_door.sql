@@ -274,7 +274,7 @@ grant select, insert (tenant_id), update (size, hashes, signed_size, thinned_at)
 grant insert (leaf_index, event_id, leaf, leaf_hash) on audit_leaf to vaultterm_audit;
 grant insert (event_id, salt, payload) on audit_private to vaultterm_audit;
 grant select, insert (size, hashes, note), delete on audit_checkpoint to vaultterm_audit;
-grant select, insert (tenant_id), update (since), delete on audit_unsigned to vaultterm_audit;
+grant insert (tenant_id), update (since), delete on audit_unsigned to vaultterm_audit;
 
 revoke execute on function audit_grow, audit_append, audit_lock, audit_publish, audit_thin, audit_hmac,
   audit_canonical, audit_open_log from public, vaultterm_app, vaultterm_bastion;
@@ -288,3 +288,16 @@ alter function audit_lock owner to vaultterm_audit;
 alter function audit_publish owner to vaultterm_audit;
 alter function audit_open_log owner to vaultterm_audit;
 revoke create on schema public from vaultterm_audit;
+
+-- Each role keeps what it uses: test/postgres/privileges.test.ts has the whole table. A trigger's function
+-- needs no grant to run. The bastion's own role asks nothing: its directory finds tenants for it.
+revoke execute on function app_tenant_id, access_changed, certificate_revoked, audit_refuse_change,
+  audit_refuse_shrinking from public;
+grant execute on function app_tenant_id
+  to vaultterm_app, vaultterm_system, vaultterm_directory, vaultterm_audit;
+revoke select on tenant from vaultterm_bastion;
+revoke select on schema_migration from vaultterm_directory;
+revoke update (name) on tenant from vaultterm_app;
+revoke insert (sealed, changed_at) on vault_state from vaultterm_app;
+revoke insert (created_at, last_rotated) on vault_secret from vaultterm_app;
+revoke insert (seen_at) on security_key_counter from vaultterm_app;

@@ -63,6 +63,17 @@ begin
 end
 $$;
 
+-- Removes checkpoints by how many leaves of the log they are for: those that our key did not sign.
+create function audit_remove_checkpoints(sizes bigint[]) returns void
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from public.audit_checkpoint
+    -- Our numbers end there: a size beyond is told as that one.
+    where least(size, 9007199254740991)
+      = any (select t.first_leaf + one from public.audit_tree t, unnest(sizes) one);
+end
+$$;
+
 -- Begins a new log behind the leaves of the one that is given up, which stay where they are. Answers its
 -- name.
 create function audit_begin_epoch() returns text
@@ -90,13 +101,15 @@ begin
 end
 $$;
 
-revoke execute on function audit_restore_head, audit_mend, audit_begin_epoch from public;
+revoke execute on function audit_restore_head, audit_mend, audit_remove_checkpoints, audit_begin_epoch
+  from public;
 grant execute on function audit_restore_head to vaultterm_audit;
 grant select on audit_leaf to vaultterm_audit;
 grant update (origin, first_leaf) on audit_tree to vaultterm_audit;
 
 grant create on schema public to vaultterm_audit;
 alter function audit_mend owner to vaultterm_audit;
+alter function audit_remove_checkpoints owner to vaultterm_audit;
 alter function audit_begin_epoch owner to vaultterm_audit;
 revoke create on schema public from vaultterm_audit;
 do $$
@@ -105,7 +118,8 @@ declare
 begin
   set local role vaultterm_audit;
   execute format(
-    'grant execute on function audit_mend, audit_begin_epoch, audit_append to %I', owner);
+    'grant execute on function audit_mend, audit_remove_checkpoints, audit_begin_epoch, audit_append to %I',
+    owner);
   reset role;
 end
 $$;

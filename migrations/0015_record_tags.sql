@@ -3,7 +3,7 @@
 -- key of their tenant (docs/formats/envelope.md). Rows of other writers have none, and are not used.
 
 alter table target add column tag bytea check (octet_length(tag) = 40);
-grant insert (tag), update (tag) on target to vaultterm_app;
+grant update (tag) on target to vaultterm_app;
 alter table user_key add column tag bytea check (octet_length(tag) = 40);
 grant insert (tag), update (tag) on user_key to vaultterm_app;
 

@@ -23,7 +23,7 @@ grant select, insert (id, node, lease_ms, lease_until),
   update (lease_until, ended_at, ended, recovered_by, settled_at) on node_instance
   to vaultterm_system;
 -- Whoever appends to a log asks whether the instance of its connection still has its lease.
-grant select (id, ended_at) on node_instance to vaultterm_app, vaultterm_bastion;
+grant select (id, ended_at) on node_instance to vaultterm_app, vaultterm_audit;
 
 -- The instance that a connection belongs to; null for an operator's command.
 create function app_instance() returns uuid
@@ -49,16 +49,7 @@ create trigger node_lease before insert on audit_leaf
 create trigger node_lease before insert on audit_checkpoint
   for each row execute function node_require_lease();
 revoke execute on function node_require_lease, app_instance from public;
-grant execute on function node_require_lease, app_instance to vaultterm_app, vaultterm_bastion;
--- Where a log is written through functions of a role, that role asks.
-do $$
-begin
-  if exists (select from pg_roles where rolname = 'vaultterm_audit') then
-    grant select (id, ended_at) on node_instance to vaultterm_audit;
-    grant execute on function node_require_lease, app_instance to vaultterm_audit;
-  end if;
-end
-$$;
+grant execute on function app_instance to vaultterm_app, vaultterm_audit;
 
 -- A session belongs to the instance that started it: the connection says which, never the statement.
 alter table session

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { readConnectionUrl } from './connection-url.ts'
 import { CodedError } from './errors.ts'
 import { Secret } from './secret.ts'
 
@@ -190,7 +191,16 @@ function isAddressBlock(text: string): boolean {
   return family !== 0 && Number(prefix ?? 0) <= (family === 4 ? 32 : 128)
 }
 
-const postgresUrl = z.string().regex(/^postgres(ql)?:\/\//, 'is not a postgres:// URL')
+/** Checked here, where a problem is told without the value: it holds a password. */
+const connectionUrl = (scheme: RegExp, example: string) =>
+  z
+    .string()
+    .regex(scheme, `is not a ${example} URL`)
+    .refine(
+      (text) => readConnectionUrl(text) !== undefined,
+      'is not a URL that can be read: in its password, write / as %2F, # as %23, ? as %3F, @ as %40 and % as %25',
+    )
+const postgresUrl = connectionUrl(/^postgres(ql)?:\/\//, 'postgres://')
 
 const environment = z.object({
   VAULTTERM_HOME: z.string().min(1, 'is empty').default('./.vaultterm'),
@@ -201,10 +211,7 @@ const environment = z.object({
   DATABASE_URL: postgresUrl.optional(),
   VAULTTERM_OWNER_DATABASE_URL: postgresUrl.optional(),
   VAULTTERM_BASTION_DATABASE_URL: postgresUrl.optional(),
-  REDIS_URL: z
-    .string()
-    .regex(/^(rediss?|unix):\/\//, 'is not a redis:// URL')
-    .optional(),
+  REDIS_URL: connectionUrl(/^(rediss?|unix):\/\//, 'redis://').optional(),
   VAULTTERM_KEK: z
     .string()
     .regex(/^file:.+/, 'must be file:PATH')
@@ -327,11 +334,13 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
 /** The datastores of production. Throws ConfigInvalid, which names all that are missing. */
 export function requireDatastores({ given }: Config): Datastores {
   const missing = [
-    given.databaseUrl ?? 'DATABASE_URL is missing: the Postgres server, as postgres://…',
-    given.redisUrl ?? 'REDIS_URL is missing: the Redis server, as redis://…',
-    given.kek ?? 'VAULTTERM_KEK is missing: the key-encryption key, as file:PATH',
-    given.recordings ?? 'VAULTTERM_RECORDINGS is missing: where recordings go, as dir:PATH',
-  ].filter((problem) => problem.includes(' is missing: '))
+    given.databaseUrl === undefined &&
+      'DATABASE_URL is missing: the Postgres server, as postgres://…',
+    given.redisUrl === undefined && 'REDIS_URL is missing: the Redis server, as redis://…',
+    given.kek === undefined && 'VAULTTERM_KEK is missing: the key-encryption key, as file:PATH',
+    given.recordings === undefined &&
+      'VAULTTERM_RECORDINGS is missing: where recordings go, as dir:PATH',
+  ].filter((problem) => problem !== false)
   const { databaseUrl, kek, recordings } = given
   if (databaseUrl === undefined || kek === undefined || recordings === undefined || missing.length)
     throw new ConfigInvalid(missing)

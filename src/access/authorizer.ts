@@ -180,7 +180,7 @@ export class Authorizer {
     target: Target | undefined,
   ): Promise<void> {
     this.#metrics.authorizations.inc({ outcome: denied })
-    if (!this.#refusals.take(`${tenant} ${user.id}`, Date.now())) {
+    if (!this.#refusals.take(tenant, user.id, Date.now())) {
       this.#metrics.refusalsUnlogged.inc()
       return
     }

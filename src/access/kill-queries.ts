@@ -1,6 +1,5 @@
 /** Row-level security narrows every statement here, but those marked, to the tenant of the transaction. */
 
-import type { Actor } from '../auth/index.ts'
 import type { InstanceId, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { SessionRow } from './session-row.ts'
@@ -26,45 +25,40 @@ export type UnmarkedRow = Pick<
   | 'certificateKeyId'
 >
 
-/**
- * Marks live sessions to be ended, with the reason and the actor. Sessions that were marked before
- * keep their mark.
- */
-export function setKilled(
-  tx: WriteTx,
-  ids: readonly SessionId[],
-  reason: string,
-  actor: Actor,
-): Promise<KilledRow[]> {
+/** Locks live sessions that are not marked to be ended. Sessions that were marked before keep their mark. */
+export function lockUnmarked(tx: WriteTx, ids: readonly SessionId[]): Promise<KilledRow[]> {
   return tx.many(
-    `update session set killed_at = now(), kill_reason = $2, killed_by = $3
-     where id = any($1) and ended_at is null and killed_at is null
-     returning id, user_id as "userId", user_name as user, target_id as "targetId",
-       target_name as target`,
-    [ids, reason, `${actor.kind} ${actor.id}`.slice(0, 256)],
+    `select id, user_id as "userId", user_name as user, target_id as "targetId",
+       target_name as target
+     from session where id = any($1) and ended_at is null and killed_at is null
+     order by id for update`,
+    [ids],
   )
 }
 
-/** Of some sessions, those that were marked and have not ended. */
+/**
+ * Of some live sessions of this process, those that were marked. The process knows better than the row which
+ * ones have ended: any process of the application can write that.
+ */
 export function listKilled(
   tx: ReadTx,
   ids: readonly SessionId[],
 ): Promise<{ readonly id: SessionId; readonly reason: string }[]> {
   return tx.many(
     `select id, coalesce(kill_reason, '') as reason from session
-       where id = any($1) and ended_at is null and killed_at is not null`,
+       where id = any($1) and killed_at is not null`,
     [ids],
   )
 }
 
-/** Of some sessions, those that go on and were not marked. */
+/** Of some live sessions of this process, those that were not marked, whatever their rows say of an end. */
 export function listUnmarked(tx: ReadTx, ids: readonly SessionId[]): Promise<UnmarkedRow[]> {
   return tx.many(
     `select id, user_id as "userId", key_fingerprint as "keyFingerprint",
        target_id as "targetId", target_generation as "targetGeneration", login, kind,
        certificate_generation as "certificateGeneration",
        certificate_serial::text as "certificateSerial", certificate_key_id as "certificateKeyId"
-     from session where id = any($1) and ended_at is null and killed_at is null`,
+     from session where id = any($1) and killed_at is null`,
     [ids],
   )
 }

@@ -1,4 +1,4 @@
-import { type AuditEvent, appendEvent } from '../audit/index.ts'
+import { actAndAppendBy } from '../audit/index.ts'
 import type { Actor } from '../auth/index.ts'
 import { background, type Log } from '../log.ts'
 import {
@@ -10,12 +10,17 @@ import {
 } from '../postgres/index.ts'
 import { parseSessionId, type SessionId } from '../recorder/index.ts'
 import { type Baseless, findBaseless } from './baseless.ts'
-import { listKilled, listTenantsToLookAt, notify, setKilled } from './kill-queries.ts'
+import {
+  type KilledRow,
+  listKilled,
+  listTenantsToLookAt,
+  lockUnmarked,
+  notify,
+} from './kill-queries.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { sessionKilled } from './session-events.ts'
 import { findSession, findSessionTenant } from './session-queries.ts'
-import { storedText } from './stored-text.ts'
 import { TenantLooks } from './tenant-looks.ts'
 
 /** Ends sessions and forwards of this process. */
@@ -33,7 +38,6 @@ const killChannel = 'vaultterm_session_kill'
 /** Carries the tenant of a change: triggers notify of every change that can end a session. */
 const changeChannel = 'vaultterm_access_change'
 
-const reasonMax = 200
 /** The time between checks for changes that send no notification: a grant that expires. */
 const sweepMs = 15_000
 /**
@@ -48,7 +52,8 @@ const system: Actor = { kind: 'system', id: 'access', name: 'VaultTerm' }
 /**
  * Ends sessions against their users' will: an operator asked for it, or a right is gone.
  *
- * The mark on a session's row decides, with its reason; it is written in one transaction with its event.
+ * The mark on a session's row decides, with its reason. The database sets it only together with its event,
+ * and takes the reason from there.
  * A notification says only at which tenant to look: any login of the database can send one. A forward
  * that is no longer allowed ends alone where its session may go on. It has no mark, because only the
  * node that carries it knows it.
@@ -85,14 +90,13 @@ export class Kills {
     const found = await this.#database.system((tx) => findSessionTenant(tx, session))
     if (found === undefined) return 'unknown'
     const { tenant } = found
-    const why = storedText(reason, reasonMax)
     return this.#database.write(tenant, async (tx) => {
-      const [row] = await setKilled(tx, [session], why, actor)
+      const [row] = await lockUnmarked(tx, [session])
       if (row === undefined && (await findSession(tx, session))?.endedAt !== null) return 'not-live'
       // Also if it was marked before: an operator who asks twice sees that the session goes on.
       await notify(tx, killChannel, tenant)
       if (row !== undefined) {
-        await appendEvent(tx, sessionKilled(row, reason, actor))
+        await mark(tx, row, reason, actor)
         this.#metrics.kills.inc({ why: 'asked' })
       }
       return 'killed'
@@ -195,17 +199,17 @@ export class Kills {
   }
 }
 
-/** Marks all of them before the first event: the log's lock is the last one that a transaction takes. */
+/** Locks all of them before the first event: the log's lock is the last one that a transaction takes. */
 async function markBaseless(
   tx: WriteTx,
   baseless: ReadonlyMap<SessionId, string>,
 ): Promise<number> {
-  const events: AuditEvent[] = []
-  for (const reason of new Set(baseless.values())) {
-    const ids = [...baseless].filter(([, why]) => why === reason).map(([id]) => id)
-    const rows = await setKilled(tx, ids, reason, system)
-    events.push(...rows.map((row) => sessionKilled(row, reason, system)))
-  }
-  for (const event of events) await appendEvent(tx, event)
-  return events.length
+  const rows = await lockUnmarked(tx, [...baseless.keys()])
+  for (const row of rows) await mark(tx, row, baseless.get(row.id) ?? '', system)
+  return rows.length
+}
+
+async function mark(tx: WriteTx, row: KilledRow, reason: string, actor: Actor): Promise<void> {
+  const door = { name: 'session_kill', subject: row.id } as const
+  await actAndAppendBy(tx, door, sessionKilled(row, reason, actor))
 }

@@ -1,6 +1,7 @@
 import { background, type Log } from '../log.ts'
 import { DatabaseUnavailable, NodeLeaseLost, type TenantId } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
+import { Shares } from '../shares.ts'
 import type { AccessMetrics } from './metrics.ts'
 
 /** Puts an end on record; it may be called again when it succeeded without an answer. */
@@ -31,8 +32,8 @@ const pauseMaxMs = 300_000
 /** An outage is everybody's, and over at once for everybody. */
 const outagePauseMaxMs = 5000
 /**
- * For all tenants together. Recovery finds further ends in the database, without the facts that
- * only this process knew.
+ * For all tenants together. At this number the tenant with the most ends leaves its oldest to recovery, which
+ * finds it in the database, without the facts that only this process knew.
  */
 const writesMax = 50_000
 
@@ -48,13 +49,19 @@ export class OwedWork {
   readonly #owners = new Map<TenantId, Owner>()
   /** Tenants whose turn it is, in order. */
   readonly #due = new Set<TenantId>()
+  readonly #shares = new Shares<SessionId, TenantId>()
+  readonly #max: number
   #running = 0
-  #count = 0
   #isClosed = false
 
-  constructor(log: Log, metrics: Pick<AccessMetrics, 'owed' | 'owedFailures'>) {
+  constructor(
+    log: Log,
+    metrics: Pick<AccessMetrics, 'owed' | 'owedFailures'>,
+    max: number = writesMax,
+  ) {
     this.#log = log
     this.#metrics = metrics
+    this.#max = max
   }
 
   has(tenant: TenantId, session: SessionId): boolean {
@@ -99,29 +106,40 @@ export class OwedWork {
   }
 
   #enter(tenant: TenantId, session: SessionId, write: Write): Owner | undefined {
-    const owner = this.#owners.get(tenant) ?? newOwner()
-    if (!owner.writes.has(session)) {
-      if (this.#count >= writesMax) {
-        this.#log.error(
-          { session },
-          'too many ends wait for the database: recovery will end this session',
-        )
-        return undefined
-      }
-      this.#count += 1
+    const isNew = this.#owners.get(tenant)?.writes.has(session) !== true
+    if (isNew && this.#shares.size >= this.#max && !this.#makeRoom(tenant)) {
+      this.#giveUp(session)
+      return undefined
     }
+    const owner = this.#owners.get(tenant) ?? newOwner()
     this.#owners.set(tenant, owner)
     owner.writes.set(session, write)
-    this.#metrics.owed.set(this.#count)
+    this.#shares.add(tenant, session)
+    this.#metrics.owed.set(this.#shares.size)
     return owner
+  }
+
+  /** A tenant whose log takes nothing must not use up the room of the others. */
+  #makeRoom(tenant: TenantId): boolean {
+    const oldest = this.#shares.toMakeRoomFor(tenant)
+    if (oldest === undefined) return false
+    const { key: session } = oldest
+    this.#shares.delete(oldest.owner, session)
+    this.#owners.get(oldest.owner)?.writes.delete(session)
+    this.#giveUp(session)
+    return true
+  }
+
+  #giveUp(session: SessionId): void {
+    this.#log.error({ session }, 'too many ends wait for the database: a sweep finds this one')
   }
 
   #done(tenant: TenantId, session: SessionId, write: Write): void {
     const owner = this.#owners.get(tenant)
     if (owner?.writes.get(session) !== write) return
     owner.writes.delete(session)
-    this.#count -= 1
-    this.#metrics.owed.set(this.#count)
+    this.#shares.delete(tenant, session)
+    this.#metrics.owed.set(this.#shares.size)
     if (owner.writes.size > 0) return
     tellRested(owner)
     clearTimeout(owner.timer)

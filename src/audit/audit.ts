@@ -3,7 +3,12 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Database, TenantId } from '../postgres/index.ts'
 import type { Secret } from '../secret.ts'
-import { type LogInconsistent, RepairRefused, SignerFailed } from './errors.ts'
+import {
+  type CheckpointForged,
+  type LogInconsistent,
+  RepairRefused,
+  SignerFailed,
+} from './errors.ts'
 import { decodeLeaf } from './event.ts'
 import type { AuditEvent } from './event-types.ts'
 import type { KeptCheckpoint } from './kept-checkpoint.ts'
@@ -48,8 +53,11 @@ export interface Audit {
    * LogInconsistent when the event, or one near it, was changed.
    */
   prove(tenant: TenantId, index: number): Promise<ProvenLeaf>
-  /** Whether a log contradicts its signed heads: checks the heads and the leaves between them. */
-  contradiction(tenant: TenantId): Promise<LogInconsistent | undefined>
+  /**
+   * Whether a log contradicts its signed heads: checks the heads and the leaves between them. Or whether a
+   * checkpoint that our key did not sign stands above the last checkpoint that it signed.
+   */
+  contradiction(tenant: TenantId): Promise<LogInconsistent | CheckpointForged | undefined>
   /** The logs of which this node remembers a signed head. */
   remembered(): Promise<readonly TenantId[]>
   /** Throws when this node knows of a log that contradicts its signed heads, or cannot sign one. */

@@ -1,25 +1,33 @@
 /** Whether a stored log continues its signed head. */
 
 import type { ReadTx } from '../postgres/index.ts'
-import { parseCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { type Contradiction, LogInconsistent, NoteInvalid } from './errors.ts'
 import { appendLeaf, type CompactRange, emptyTree, isCompactRange, rootHash } from './merkle.ts'
 import { parseNote, type VerifierKey, verifyNote } from './note.ts'
 import {
   type CheckpointRow,
-  findLastCheckpoint,
   findTree,
+  listCheckpoints,
+  listCheckpointsDown,
   listLeafBytes,
   type Tree,
 } from './queries.ts'
 import { noteOf, type SignedHead } from './signed-heads.ts'
 
 const batchMax = 1000
+const notesMax = 100
 
 /** A stored log, and its last checkpoint. */
 export interface Continuation {
   readonly tree: Tree
+  /** The last checkpoint with a note by our key. */
   readonly last: CheckpointRow | undefined
+  /**
+   * The sizes of the checkpoints above it, largest first. Our key signed none of their notes. Anybody who
+   * has the application's login of the database can write one.
+   */
+  readonly forged: readonly number[]
 }
 
 /**
@@ -28,7 +36,8 @@ export interface Continuation {
  * must be met on the way, and the stored tree at the end.
  *
  * Throws LogInconsistent where one is not. Leaves before the smallest head are not read: verifyLog does
- * that. Give it a transaction with one snapshot.
+ * that. A note that our key did not sign says nothing about the log, so it stops nothing: it is only
+ * counted. Give it a transaction with one snapshot.
  */
 export async function continueLog(
   tx: ReadTx,
@@ -40,9 +49,14 @@ export async function continueLog(
     const reason = `its head is gone, and ${remembered?.size ?? 'none'} of its leaves were signed`
     throw new LogInconsistent(remembered?.origin ?? 'of this tenant', 'rolled-back', reason)
   }
-  const last = await findLastCheckpoint(tx)
+  const { last, forged } = await findLastSigned(tx, tree.origin, key(tree.origin))
   const fail = (contradiction: Contradiction, reason: string): never => {
     throw new LogInconsistent(tree.origin, contradiction, reason)
+  }
+  const [largestForged = 0] = forged
+  if (largestForged > tree.size) {
+    // The door takes no such note: it was put there by a superuser, or the log was set back.
+    fail('checkpoint', `its last checkpoint is invalid: it is beyond the log and not signed by us`)
   }
   if (last !== undefined) {
     const problem = noteProblem(last, tree.origin, key(tree.origin))
@@ -68,7 +82,42 @@ export async function continueLog(
     if (head === tree) fail('head', 'its stored head is not that of its leaves')
     fail('rewritten', `its first ${head.size} leaves are not those that were signed`)
   }
-  return { tree, last }
+  return { tree, last, forged }
+}
+
+/** Goes down from the largest checkpoint, or from below a size, to the first one that our key signed. */
+export async function findLastSigned(
+  tx: ReadTx,
+  origin: string,
+  key: VerifierKey,
+  belowSize?: number,
+): Promise<Pick<Continuation, 'last' | 'forged'>> {
+  const forged: number[] = []
+  for (let below = belowSize; ; below = forged.at(-1)) {
+    // The first one nearly always is ours.
+    const rows = await listCheckpointsDown(tx, below, forged.length === 0 ? 1 : notesMax)
+    for (const row of rows) {
+      if ('checkpoint' in openNote(row.note, origin, key)) return { last: row, forged }
+      forged.push(row.size)
+    }
+    if (rows.length === 0) return { last: undefined, forged }
+  }
+}
+
+/** Goes up from a size, which is left out, to the first checkpoint that our key signed. */
+export async function findFirstSigned(
+  tx: ReadTx,
+  origin: string,
+  key: VerifierKey,
+  size: number,
+): Promise<CheckpointRow | undefined> {
+  for (let after = size, limit = 1; ; limit = notesMax) {
+    const rows = await listCheckpoints(tx, after, limit)
+    const signed = rows.find(({ note }) => 'checkpoint' in openNote(note, origin, key))
+    const last = rows.at(-1)
+    if (signed !== undefined || last === undefined) return signed
+    after = last.size
+  }
 }
 
 /** The range with the stored leaves up to a size, each shown to `see`; shorter where one is missing. */
@@ -95,6 +144,25 @@ export function isSame(range: CompactRange, head: CompactRange): boolean {
   return isCompactRange(head) && rootHash(range).equals(rootHash(head))
 }
 
+/** Opens a note; or says why it is none that our key signed for this log, and so no evidence of anything. */
+export function openNote(
+  text: string,
+  origin: string,
+  key: VerifierKey,
+): { readonly checkpoint: Checkpoint } | { readonly problem: string } {
+  try {
+    const note = parseNote(text)
+    const checkpoint = parseCheckpoint(note.text)
+    // First, because the key's name is that of the log.
+    if (checkpoint.origin !== origin) return { problem: 'it is of another log' }
+    if (verifyNote(note, [key]).length !== 1) return { problem: 'our key did not sign it' }
+    return { checkpoint }
+  } catch (err) {
+    if (err instanceof NoteInvalid) return { problem: err.message }
+    throw err
+  }
+}
+
 /**
  * Why a stored checkpoint is not one that our key signed for this log; undefined when it is. The signed
  * text counts, and the columns beside it must agree.
@@ -104,20 +172,12 @@ export function noteProblem(
   origin: string,
   key: VerifierKey,
 ): string | undefined {
-  try {
-    const note = parseNote(row.note)
-    const checkpoint = parseCheckpoint(note.text)
-    // First, because the key's name is that of the log.
-    if (checkpoint.origin !== origin) return 'it is of another log'
-    if (verifyNote(note, [key]).length !== 1) return 'our key did not sign it'
-    if (checkpoint.size !== row.size) return 'it is filed under another size'
-    if (!isCompactRange(row) || !rootHash(row).equals(checkpoint.root))
-      return 'its range has another root'
-    return undefined
-  } catch (err) {
-    if (err instanceof NoteInvalid) return err.message
-    throw err
-  }
+  const opened = openNote(row.note, origin, key)
+  if ('problem' in opened) return opened.problem
+  const { size, root } = opened.checkpoint
+  if (size !== row.size) return 'it is filed under another size'
+  if (!isCompactRange(row) || !rootHash(row).equals(root)) return 'its range has another root'
+  return undefined
 }
 
 /** The reason why a signed head cannot be one of this log; undefined when it can. */

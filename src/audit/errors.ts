@@ -44,7 +44,7 @@ export type Contradiction =
   | 'rewritten'
   /** Its stored head is not that of its leaves. */
   | 'head'
-  /** The last checkpoint is not one that our key signed for this log. */
+  /** Our key signed the last checkpoint, and the columns beside its note say something else. */
   | 'checkpoint'
   /** It has another name than the log that was signed, or another key signed that. */
   | 'replaced'
@@ -71,6 +71,22 @@ export class LogUnsigned extends CodedError {
     super(`an audit log could not be signed for ${seconds} s: ${why}; run \`vaultterm doctor\``, {
       cause,
     })
+  }
+}
+
+/**
+ * The database holds a checkpoint on the head of a log that our key did not sign. It says nothing about the
+ * log, but somebody writes into the database with a login of ours.
+ */
+export class CheckpointForged extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_AUDIT_FORGED'
+  readonly contradiction = 'forged-checkpoint'
+
+  constructor(origin: string, size: number) {
+    super(
+      `audit log ${origin}: the checkpoint of ${size} leaves is not signed by our key; change the passwords of the database logins, then run \`vaultterm audit repair TENANT\``,
+    )
   }
 }
 

@@ -166,15 +166,21 @@ export const eventTypes = {
     public: ['tenant', 'contradiction', 'origin', 'signedSize', 'signedRoot'],
     private: [],
   },
+  'audit.forged': {
+    public: ['tenant', 'origin', 'size', 'count', 'signedSize'],
+    private: [],
+  },
   'audit.repaired': {
     public: [
       'tenant',
+      'removedCheckpoints',
       'repair',
       'sizeBefore',
       'size',
       'root',
       'formerOrigin',
       'formerSize',
+      'formerLeaves',
       'signedSize',
       'signedRoot',
     ],

@@ -10,6 +10,7 @@ export { type Audit, createAudit } from './audit.ts'
 export type { Canonical } from './canonical.ts'
 export { type Checkpoint, formatCheckpoint, parseCheckpoint } from './checkpoint.ts'
 export {
+  CheckpointForged,
   EventRefused,
   LogDamaged,
   LogInconsistent,
@@ -20,7 +21,14 @@ export {
 } from './errors.ts'
 export type { AuditEvent, AuditEventType, ShownText } from './event-types.ts'
 export { type KeptCheckpoint, parseKeptCheckpoints } from './kept-checkpoint.ts'
-export { actAndAppendLast, appendEvent, appendLastEvent, lockLog, type Receipt } from './log.ts'
+export {
+  actAndAppendBy,
+  actAndAppendLast,
+  appendEvent,
+  appendLastEvent,
+  lockLog,
+  type Receipt,
+} from './log.ts'
 export {
   formatNote,
   formatVerifierKey,

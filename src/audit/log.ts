@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { raised, violation, type WriteTx } from '../postgres/index.ts'
 import { LogDamaged } from './errors.ts'
-import { encodeEvent } from './event.ts'
+import { type EncodedEvent, encodeEvent } from './event.ts'
 import type { AuditEvent } from './event-types.ts'
 import { appendSeconds, appends, kindOf } from './metrics.ts'
-import { type Act, insertLeaf, lockTree } from './queries.ts'
+import { type Act, type Door, insertLeaf, insertLeafBy, lockTree } from './queries.ts'
 
 /** Where an event landed. */
 export interface Receipt {
@@ -42,10 +42,27 @@ export function actAndAppendLast(
   return append(tx.last(), event, act)
 }
 
-async function append(tx: WriteTx, event: AuditEvent, act?: Act): Promise<Receipt | undefined> {
+/**
+ * Performs an act that the database does only together with its event. The database refuses an event that
+ * does not tell of the act.
+ */
+export async function actAndAppendBy(tx: WriteTx, door: Door, event: AuditEvent): Promise<Receipt> {
+  const receipt = await write(event, (encoded) => insertLeafBy(tx, door, encoded))
+  if (receipt === undefined) throw new Error('a log did not say where an event landed')
+  return receipt
+}
+
+function append(tx: WriteTx, event: AuditEvent, act?: Act): Promise<Receipt | undefined> {
+  return write(event, (encoded) => insertLeaf(tx, encoded, act))
+}
+
+async function write(
+  event: AuditEvent,
+  insert: (encoded: EncodedEvent) => Promise<number | undefined>,
+): Promise<Receipt | undefined> {
   const stop = appendSeconds.startTimer()
   const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
-  const leafIndex = await insertLeaf(tx, encoded, act).catch(throwDamage)
+  const leafIndex = await insert(encoded).catch(throwDamage)
   if (leafIndex === undefined) return undefined
   stop()
   appends.inc({ kind: kindOf(event.type) })

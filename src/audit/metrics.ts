@@ -32,6 +32,12 @@ export const inconsistentLogs = new Gauge({
   registers: [],
 })
 
+export const forgedCheckpoints = new Counter({
+  name: 'bastion_audit_forged_checkpoints_total',
+  help: 'Checkpoints found in the database that our key did not sign. Alert on any.',
+  registers: [],
+})
+
 for (const type of Object.keys(eventTypes)) appends.inc({ kind: kindOf(type) }, 0)
 for (const outcome of ['signed', 'refused', 'failed']) checkpoints.inc({ outcome }, 0)
 
@@ -40,6 +46,7 @@ export function registerAuditMetrics(metrics: Metrics): void {
   metrics.registerMetric(appendSeconds)
   metrics.registerMetric(checkpoints)
   metrics.registerMetric(inconsistentLogs)
+  metrics.registerMetric(forgedCheckpoints)
 }
 
 export function kindOf(type: string): string {

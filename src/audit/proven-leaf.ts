@@ -1,10 +1,17 @@
 import type { ReadTx } from '../postgres/index.ts'
-import { extend, headProblem, isSame, noteProblem } from './continuation.ts'
+import {
+  extend,
+  findFirstSigned,
+  findLastSigned,
+  headProblem,
+  isSame,
+  noteProblem,
+} from './continuation.ts'
 import { type Contradiction, LogInconsistent } from './errors.ts'
 import { decodeLeaf, type Leaf } from './event.ts'
 import { emptyTree } from './merkle.ts'
 import type { VerifierKey } from './note.ts'
-import { findCheckpointUpTo, listCheckpoints, readTree } from './queries.ts'
+import { readTree } from './queries.ts'
 import type { SignedHead } from './signed-heads.ts'
 
 /** A leaf whose very bytes were found in the log. */
@@ -15,7 +22,8 @@ export interface ProvenLeaf extends Pick<Leaf, 'type' | 'public'> {
 
 /**
  * Proves one leaf without a look at the whole log: reads from the last signed head before it to the first
- * one behind it, and both must be met.
+ * one behind it, and both must be met. A checkpoint that our key did not sign is passed over: it says
+ * nothing about the log.
  *
  * Throws LogInconsistent where one is not. Give it a transaction with one snapshot.
  */
@@ -30,8 +38,8 @@ export async function proveLeaf(
   const fail = (contradiction: Contradiction, reason: string): never => {
     throw new LogInconsistent(origin, contradiction, reason)
   }
-  const before = await findCheckpointUpTo(tx, index)
-  const [after] = await listCheckpoints(tx, index, 1)
+  const { last: before } = await findLastSigned(tx, origin, key(origin), index + 1)
+  const after = await findFirstSigned(tx, origin, key(origin), index)
   for (const row of [before, after]) {
     const problem = row && noteProblem(row, origin, key(origin))
     if (problem !== undefined) fail('checkpoint', `a checkpoint is invalid: ${problem}`)

@@ -2,16 +2,20 @@ import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, systemTenant, type TenantId } from '../postgres/index.ts'
 import { Backoff } from './backoff.ts'
-import { continueLog } from './continuation.ts'
-import { LogInconsistent, LogUnsigned, SignedHeadsUnusable } from './errors.ts'
+import { type Continuation, continueLog } from './continuation.ts'
+import { CheckpointForged, LogInconsistent, LogUnsigned, SignedHeadsUnusable } from './errors.ts'
 import { appendLastEvent } from './log.ts'
 import { rootHash } from './merkle.ts'
-import { checkpoints, inconsistentLogs } from './metrics.ts'
-import { insertCheckpoint, listUnsigned } from './queries.ts'
+import { checkpoints, forgedCheckpoints, inconsistentLogs } from './metrics.ts'
+import { insertCheckpoint, listUnsigned, waitForDisk } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
 
-const toldElsewhere: readonly string[] = ['ERR_VAULT_SEALED', 'ERR_DATABASE_UNAVAILABLE']
+const toldElsewhere: readonly string[] = [
+  'ERR_VAULT_SEALED',
+  'ERR_VAULT_SEAL_FORGED',
+  'ERR_DATABASE_UNAVAILABLE',
+]
 const logsPerRoundMax = 1000
 /** Logs that are signed at a time: a long one must not keep the others waiting. */
 const atOnceMax = 4
@@ -21,12 +25,15 @@ const unsignedMsMax = 60_000
 const watchedPerRoundMax = 50
 
 /**
- * Signs the heads of logs, after they have committed and never before: a head that was signed and
- * then rolled back would leave a log that no signer may continue.
+ * Signs the heads of logs, after they have committed and are on disk, never before: a head that was signed
+ * and then rolled back, or lost in a crash, would leave a log that no signer may continue.
  *
  * It signs only heads that it has recomputed: the signed head, extended by the stored bytes of
  * every leaf since, must be the tree. Signed heads are remembered outside of the database, so that
  * a log that was rolled back is not signed, by a running node or after a restart.
+ *
+ * Only a note by our own key is evidence. Any holder of the application's database login can store another
+ * note for a head. The forgery is put on record, and signing goes on above it.
  */
 export class Publisher {
   readonly #database: Database
@@ -34,7 +41,9 @@ export class Publisher {
   readonly #heads: SignedHeads
   readonly #log: Log
   /** Logs that contradict their signed heads. They are not signed, and checked again later. */
-  readonly #inconsistent = new Map<TenantId, LogInconsistent>()
+  readonly #inconsistent = new Map<TenantId, LogInconsistent | CheckpointForged>()
+  /** For each log, the largest size at which a forged note was put on record. */
+  readonly #forged = new Map<TenantId, number>()
   /** Logs that could not be signed, since when and why; `all` where nobody knows which ones wait. */
   readonly #failing = new Map<
     TenantId | 'all',
@@ -124,17 +133,16 @@ export class Publisher {
 
   async #publish(tenant: TenantId, remembered: SignedHead | undefined): Promise<string> {
     const signer = await this.#signer()
-    const { tree, last } = await this.#database.read(
-      tenant,
-      (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
-      { snapshot: true },
-    )
+    const { tree, last } = await this.#aboveForgeries(tenant, signer, remembered)
     if (last?.size === tree.size) {
       // Another node signed it. This one has checked it, and remembers it from now on.
-      if (remembered?.size !== last.size)
+      if (remembered?.size !== last.size) {
+        await this.#onDisk(tenant)
         await this.#heads.record(headOf(tenant, { ...tree, note: last.note }))
+      }
       return last.note
     }
+    if (tree.size > 0) await this.#onDisk(tenant)
     const root = rootHash(tree)
     const note = await signCheckpoint(signer, { origin: tree.origin, size: tree.size, root })
     // A log without leaves needs no memory: any log continues it.
@@ -145,17 +153,84 @@ export class Publisher {
     return note
   }
 
-  /** Whether a log contradicts its signed head; undefined when it does not. Signs nothing. */
-  async contradiction(tenant: TenantId): Promise<LogInconsistent | undefined> {
+  /**
+   * Waits until the leaves that were read are on disk. Some commits do not wait for the disk (decision 24). If
+   * a head were signed or remembered earlier, an honest log would look rolled back after a power cut.
+   */
+  async #onDisk(tenant: TenantId): Promise<void> {
+    await this.#database.write(tenant, (tx) => waitForDisk(tx))
+  }
+
+  #continue(
+    tenant: TenantId,
+    signer: CheckpointSigner,
+    remembered: SignedHead | undefined,
+  ): Promise<Continuation> {
+    return this.#database.read(
+      tenant,
+      (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
+      { snapshot: true },
+    )
+  }
+
+  /**
+   * The log at a head without a forged note: a log has one note for each head. The event that reports a
+   * forgery gives the log a new head.
+   */
+  async #aboveForgeries(
+    tenant: TenantId,
+    signer: CheckpointSigner,
+    remembered: SignedHead | undefined,
+  ): Promise<Continuation> {
+    const found = await this.#continue(tenant, signer, remembered)
+    const [largest] = found.forged
+    if (largest === undefined) return found
+    const isTold = (this.#forged.get(tenant) ?? 0) >= largest
+    if (isTold && largest < found.tree.size) return found
+    await this.#tellForgery(tenant, found)
+    const above = await this.#continue(tenant, signer, remembered)
+    const { origin, size } = above.tree
+    // An attacker forges as fast as we append. The publisher tries again after a pause.
+    if (above.forged[0] === size) throw new CheckpointForged(origin, size)
+    return above
+  }
+
+  async #tellForgery(tenant: TenantId, { tree, last, forged }: Continuation): Promise<void> {
+    const { origin } = tree
+    const [largest = 0] = forged
+    this.#log.error(
+      { tenant, origin, sizes: forged.slice(0, 10) },
+      'forged checkpoint in the database',
+    )
+    if ((this.#forged.get(tenant) ?? 0) < largest) forgedCheckpoints.inc(forged.length)
+    const event = {
+      type: 'audit.forged',
+      public: {
+        tenant,
+        origin,
+        size: String(largest),
+        count: String(forged.length),
+        signedSize: last && String(last.size),
+      },
+    } as const
+    await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
+    this.#forged.set(tenant, largest)
+    if (tenant === systemTenant) return
+    await this.#database
+      .write(systemTenant, (tx) => appendLastEvent(tx, event))
+      .catch((err: unknown) => this.#log.error({ err, tenant: systemTenant }, 'not on record'))
+  }
+
+  /**
+   * Whether a log contradicts its signed head, or has a forged checkpoint above its last signed one;
+   * undefined when it does not. Signs nothing.
+   */
+  async contradiction(tenant: TenantId): Promise<LogInconsistent | CheckpointForged | undefined> {
     const remembered = this.#heads.find(tenant)
     try {
-      const signer = await this.#signer()
-      await this.#database.read(
-        tenant,
-        (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
-        { snapshot: true },
-      )
-      return undefined
+      const { tree, forged } = await this.#continue(tenant, await this.#signer(), remembered)
+      const [largest] = forged
+      return largest === undefined ? undefined : new CheckpointForged(tree.origin, largest)
     } catch (err) {
       if (err instanceof LogInconsistent) return err
       throw err
@@ -207,6 +282,7 @@ export class Publisher {
       const refused = err instanceof LogInconsistent
       checkpoints.inc({ outcome: refused ? 'refused' : 'failed' })
       if (refused) await this.#report(tenant, err)
+      else if (err instanceof CheckpointForged) this.#inconsistent.set(tenant, err)
       else {
         this.#failed(tenant, err)
         this.#log.warn({ err, tenant }, 'checkpoint postponed')

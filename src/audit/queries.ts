@@ -41,6 +41,12 @@ export interface Act {
   readonly values: readonly unknown[]
 }
 
+/** A function of the database that does an act and appends its event: its first argument, then those of audit_append. */
+export interface Door {
+  readonly name: 'session_kill'
+  readonly subject: string
+}
+
 /** The values of audit_append, in its order. */
 export function appendValues({ id, leaf, private: hidden }: EncodedEvent): readonly unknown[] {
   return [id, leaf.before, leaf.after, hidden?.salt ?? null, hidden?.payload ?? null]
@@ -65,6 +71,15 @@ export async function insertLeaf(
   return row?.index
 }
 
+/** Does the act of a door, and writes its leaf. Answers at which index. */
+export async function insertLeafBy(tx: WriteTx, door: Door, event: EncodedEvent): Promise<number> {
+  const { index } = await tx.one<{ index: number }>(
+    `select ${door.name}($1, $2, $3, $4, $5, $6) as index`,
+    [door.subject, ...appendValues(event)],
+  )
+  return index
+}
+
 /** A stored leaf with its private payload, where it has one. */
 export interface LeafRow {
   readonly index: number
@@ -87,6 +102,33 @@ export function listLeaves(tx: ReadTx, from: number, limit: number): Promise<Lea
      from audit_leaf l left join audit_private p using (tenant_id, event_id)
      where l.leaf_index >= $1 + ${firstLeaf} order by l.leaf_index limit $2`,
     [from, limit],
+  )
+}
+
+/** The index of the count-th leaf below an index. Indexes here count from the first epoch's first leaf. */
+export function findLeafBefore(
+  tx: ReadTx,
+  below: number,
+  count: number,
+): Promise<{ index: number } | undefined> {
+  return tx.maybe(
+    `select leaf_index as index from audit_leaf where leaf_index < $1
+     order by leaf_index desc offset $2 limit 1`,
+    [below, count - 1],
+  )
+}
+
+/** Leaves of any epoch, from one index up to another. */
+export function listLeavesAt(
+  tx: ReadTx,
+  from: number,
+  below: number,
+  limit: number,
+): Promise<{ index: number; leaf: Buffer }[]> {
+  return tx.many(
+    `select leaf_index as index, leaf from audit_leaf
+     where leaf_index >= $1 and leaf_index < $2 order by leaf_index limit $3`,
+    [from, below, limit],
   )
 }
 
@@ -164,20 +206,17 @@ export interface CheckpointRow extends CompactRange {
 
 const checkpointColumns = `${held('size')} - ${firstLeaf} as size, hashes, note`
 
-export function findLastCheckpoint(tx: ReadTx): Promise<CheckpointRow | undefined> {
-  return tx.maybe(
+/** Checkpoints from the largest one down, or from below a size. */
+export function listCheckpointsDown(
+  tx: ReadTx,
+  below: number | undefined,
+  limit: number,
+): Promise<CheckpointRow[]> {
+  return tx.many(
     `select ${checkpointColumns} from audit_checkpoint
-     where size > ${firstLeaf} order by audit_checkpoint.size desc limit 1`,
-  )
-}
-
-/** The largest one of at most so many leaves. */
-export function findCheckpointUpTo(tx: ReadTx, size: number): Promise<CheckpointRow | undefined> {
-  return tx.maybe(
-    `select ${checkpointColumns} from audit_checkpoint
-     where size > ${firstLeaf} and size <= $1 + ${firstLeaf}
-     order by audit_checkpoint.size desc limit 1`,
-    [size],
+     where size > ${firstLeaf} and ($1::bigint is null or size < $1 + ${firstLeaf})
+     order by audit_checkpoint.size desc limit $2`,
+    [below ?? null, limit],
   )
 }
 
@@ -191,6 +230,22 @@ export function listCheckpoints(
     `select ${checkpointColumns} from audit_checkpoint
      where size > $1 + ${firstLeaf} order by audit_checkpoint.size limit $2`,
     [after, limit],
+  )
+}
+
+/**
+ * Resolves when all commits that this connection can see are on the server's disk, and on the disk of each
+ * standby that commits wait for. Ends the transaction.
+ *
+ * A transaction becomes visible when its commit is in the write-ahead log. With `synchronous_commit = off`
+ * that is before the commit is on disk. That log is one sequence, written from its start: this commit comes
+ * after the others, and waits for the disk. A commit without a record of its own would not wait, so it
+ * leaves a message in the log that nothing reads.
+ */
+export async function waitForDisk(tx: WriteTx): Promise<void> {
+  await tx.last().one(
+    `select set_config('synchronous_commit', 'on', true),
+         pg_logical_emit_message(true, 'vaultterm', ''::text)`,
   )
 }
 

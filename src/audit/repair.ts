@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { administer, raised, type TenantId } from '../postgres/index.ts'
+import { type Administration, administer, raised, type TenantId } from '../postgres/index.ts'
 import type { Secret } from '../secret.ts'
 import { RepairRefused } from './errors.ts'
 import { encodeEvent } from './event.ts'
@@ -12,7 +12,10 @@ import type { Fault, VerifyReport } from './verify.ts'
 export type RepairKind =
   /** The log has no fault. */
   | 'none'
-  /** The head is computed again from the leaves, which are those that were signed. */
+  /**
+   * The head is computed again from the leaves, which are those that were signed. Checkpoints that our key
+   * did not sign are removed.
+   */
   | 'head'
   /**
    * The leaves are not those that were signed, and cannot be repaired: the log is given up, and a
@@ -39,16 +42,28 @@ export interface RepairPlan {
  * remembered one.
  */
 export function planRepair(report: VerifyReport, follows: boolean): RepairPlan {
-  if (report.ok) return { repair: 'none', report }
-  const all = report.faultsTotal === report.faults.length
-  if (all && report.faults.every((fault) => isOfHead(fault, report)))
+  // What was done to a former log is told, and cannot be mended.
+  const faults = report.faults.filter(({ kind }) => kind !== 'former-changed')
+  const total = report.faultsTotal - (report.isFormerChanged ? 1 : 0)
+  if (total === 0) return { repair: 'none', report }
+  const others = faults.filter((fault) => !isForgery(fault, report))
+  const forged = report.forgedCheckpoints.length
+  const all = total - forged === others.length
+  // Without anything that our key signed, nothing says that the leaves are those that were signed.
+  const isVouchedFor = forged === 0 || report.signedSize > 0 || report.rememberedSize !== undefined
+  if (all && isVouchedFor && others.every((fault) => isOfHead(fault, report)))
     return { repair: 'head', report }
   // A node that begins a new epoch signs it at once. A superuser can write a first leaf, but cannot
   // sign.
   const isSigned = report.signedSize > 0
-  const isOnlyReplaced = report.faults.every(({ kind }) => kind === 'log-replaced')
+  const isOnlyReplaced = faults.every(({ kind }) => kind === 'log-replaced')
   const isRemembering = all && follows && isSigned && isOnlyReplaced
   return { repair: isRemembering ? 'remember' : 'epoch', report }
+}
+
+/** A note that our key did not sign is no evidence, so it can be removed. */
+function isForgery({ kind, at }: Fault, { forgedCheckpoints }: VerifyReport): boolean {
+  return kind === 'checkpoint-signature' && forgedCheckpoints.includes(at)
 }
 
 /** Only faults of the head: every signed leaf is unchanged, and no remaining leaf is missing. */
@@ -67,15 +82,18 @@ export async function repairLog(
   { repair, report }: RepairPlan,
   { actor, reason }: RepairOrder,
 ): Promise<number> {
-  const event = (size: number): AuditEvent => ({
+  const removed = repair === 'head' ? report.forgedCheckpoints : []
+  const event = (size: number, formerLeaves?: number): AuditEvent => ({
     type: 'audit.repaired',
     public: {
       tenant,
       repair,
+      removedCheckpoints: removed.length > 0 ? String(removed.length) : undefined,
       sizeBefore: String(report.treeSize),
       size: String(size),
       root: report.root,
       formerSize: repair === 'epoch' ? String(report.size) : undefined,
+      formerLeaves: formerLeaves === undefined ? undefined : String(formerLeaves),
       formerOrigin: repair === 'epoch' ? report.origin : undefined,
       signedSize: String(Math.max(report.signedSize, report.rememberedSize ?? 0)),
       signedRoot: report.rememberedRoot,
@@ -94,13 +112,17 @@ export async function repairLog(
       return { size: Number(row?.size), hashes: row?.hashes ?? [] }
     }
     try {
-      if (repair === 'epoch') await server.many('select audit_begin_epoch()')
+      const formerLeaves = repair === 'epoch' ? await beginEpoch(server) : undefined
+      if (removed.length > 0) await server.many('select audit_remove_checkpoints($1)', [removed])
       const tree = repair === 'epoch' ? emptyTree : await mend()
       // It was verified a moment ago, and may have been changed since.
       if (repair === 'head' && rootHash(tree).toString('hex') !== report.root) {
         throw new RepairRefused('its leaves have changed meanwhile: try again')
       }
-      const encoded = encodeEvent(event(tree.size), { now: new Date(), random: randomBytes })
+      const encoded = encodeEvent(event(tree.size, formerLeaves), {
+        now: new Date(),
+        random: randomBytes,
+      })
       await server.many('select audit_append($1, $2, $3, $4, $5)', appendValues(encoded))
       await server.many('commit')
       return tree.size + 1
@@ -110,4 +132,18 @@ export async function repairLog(
       throw new RepairRefused(err instanceof Error ? err.message : 'the database refused')
     }
   })
+}
+
+/** Answers how many leaves the former epoch has. Some may have come since it was verified. */
+async function beginEpoch(server: Administration): Promise<number> {
+  const [from] = await server.many<{ first: string }>(
+    'select coalesce(max(first_leaf), 0) as first from audit_tree',
+  )
+  // From here on the head is locked.
+  await server.many('select audit_begin_epoch()')
+  const [row] = await server.many<{ count: string }>(
+    'select count(*) as count from audit_leaf where leaf_index >= $1',
+    [from?.first ?? 0],
+  )
+  return Number(row?.count)
 }

@@ -1,6 +1,7 @@
 import type { ReadTx } from '../postgres/index.ts'
-import { headProblem, noteProblem } from './continuation.ts'
+import { headProblem, noteProblem, openNote } from './continuation.ts'
 import { commit, decodeLeaf, decodePrivate } from './event.ts'
+import { verifyFormerEpochs } from './former-epochs.ts'
 import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import {
   appendLeafHash,
@@ -53,10 +54,12 @@ export type FaultKind =
   | 'rewritten'
   /** The remembered or kept head is of another log, or signed by another key. */
   | 'log-replaced'
+  /** A log that was given up, and stands before this one, is not what it was then. No repair mends that. */
+  | 'former-changed'
 
 export interface Fault {
   readonly kind: FaultKind
-  /** The leaf's index; for a checkpoint and the tree, the number of leaves. */
+  /** The leaf's index; for a checkpoint and the tree, the number of leaves; of former epochs, of all leaves. */
   readonly at: number
   /** The fault is at this leaf or after it, and before `at`. */
   readonly from?: number
@@ -73,6 +76,8 @@ export interface VerifyReport {
   /** Of the leaves as they are stored, in hexadecimal. */
   readonly root: string
   readonly checkpoints: number
+  /** The sizes of the checkpoints that our key did not sign for this log: each is a fault as well. */
+  readonly forgedCheckpoints: readonly number[]
   /** How many of the leaves a signed checkpoint commits to. The rest only the tree vouches for. */
   readonly signedSize: number
   /** The size of the head that this node remembers outside of the database; undefined for none. */
@@ -81,8 +86,12 @@ export interface VerifyReport {
   readonly rememberedRoot: string | undefined
   /** How many kept checkpoints the log was compared with. */
   readonly kept: number
-  /** Leaves of former epochs, which are not verified here. */
+  /** Where this log begins, behind the leaves of former epochs. */
   readonly formerLeaves: number
+  /** How many leaves of former epochs are those that were given up. */
+  readonly formerVerified: number
+  /** Whether the others were changed: a fault as well. */
+  readonly isFormerChanged: boolean
   /** The first faults, in order; faultsTotal counts them all. */
   readonly faults: readonly Fault[]
   readonly faultsTotal: number
@@ -140,6 +149,7 @@ class LogCheck {
   #isBeyond = false
   #signedSize = 0
   #checkpoints = 0
+  readonly #forged: number[] = []
   /** The last head at which everything before it was as it had been signed. */
   #soundSize = 0
 
@@ -169,6 +179,8 @@ class LogCheck {
     }
     for (const witness of witnesses) this.#compare(witness)
     await this.#end()
+    const former = await verifyFormerEpochs(this.#tx, this.#tree)
+    if (former.problem !== undefined) this.#fault({ kind: 'former-changed', ...former.problem })
     return {
       ok: this.#faultsTotal === 0,
       origin: this.#tree.origin,
@@ -176,11 +188,14 @@ class LogCheck {
       treeSize: this.#tree.size,
       root: rootHash(this.#range).toString('hex'),
       checkpoints: this.#checkpoints,
+      forgedCheckpoints: this.#forged,
       signedSize: this.#signedSize,
       rememberedSize: remembered?.size,
       rememberedRoot: remembered && rootHash(remembered).toString('hex'),
       kept: kept.length,
       formerLeaves: this.#tree.firstLeaf,
+      formerVerified: former.verified,
+      isFormerChanged: former.problem !== undefined,
       faults: this.#faults,
       faultsTotal: this.#faultsTotal,
     }
@@ -271,6 +286,8 @@ class LogCheck {
     this.#checkpoints += 1
     const problem = noteProblem(row, this.#tree.origin, this.#key)
     if (problem !== undefined) {
+      const isForged = 'problem' in openNote(row.note, this.#tree.origin, this.#key)
+      if (isForged) this.#forged.push(row.size)
       this.#fault({ kind: 'checkpoint-signature', at: row.size, detail: problem })
     } else if (row.size > this.#next) {
       this.#fault({ kind: 'checkpoint-beyond-tree', at: row.size, from: this.#next })

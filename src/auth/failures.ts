@@ -3,8 +3,7 @@
  * all. Others are counted, and the next written event has their number.
  */
 export class FailureBudget {
-  readonly #perSource = new Map<string, number>()
-  readonly #perTenant = new Map<string, { written: number; held: number }>()
+  readonly #tenants = new Map<string, TenantFailures>()
   readonly #now: () => number
   #windowStart = 0
 
@@ -17,32 +16,47 @@ export class FailureBudget {
    * not.
    */
   take(tenant: string, source: string): number | undefined {
+    const failures = this.#of(tenant)
+    const bySource = failures.perSource.get(source) ?? 0
+    if (bySource >= perSourceMax || failures.written >= perTenantMax) {
+      failures.held++
+      return undefined
+    }
+    failures.perSource.set(source, bySource + 1)
+    failures.written++
+    const { held } = failures
+    failures.held = 0
+    return held
+  }
+
+  /** Counts failures that could not be written after all: the next one that is tells of them. */
+  hold(tenant: string, count = 1): void {
+    this.#of(tenant).held += count
+  }
+
+  #of(tenant: string): TenantFailures {
     const now = this.#now()
     if (now - this.#windowStart >= windowMs) {
       this.#windowStart = now
-      this.#perSource.clear()
-      for (const [id, { held }] of this.#perTenant) {
-        if (held === 0) this.#perTenant.delete(id)
-        else this.#perTenant.set(id, { written: 0, held })
+      for (const [id, { held }] of this.#tenants) {
+        if (held === 0) this.#tenants.delete(id)
+        else this.#tenants.set(id, { written: 0, held, perSource: new Map() })
       }
     }
-    const key = `${tenant} ${source}`
-    const bySource = this.#perSource.get(key) ?? 0
-    const byTenant = this.#perTenant.get(tenant) ?? { written: 0, held: 0 }
-    this.#perTenant.set(tenant, byTenant)
-    const full = this.#perSource.size >= sourcesMax && bySource === 0
-    if (full || bySource >= perSourceMax || byTenant.written >= perTenantMax) {
-      byTenant.held++
-      return undefined
-    }
-    this.#perSource.set(key, bySource + 1)
-    const { held } = byTenant
-    this.#perTenant.set(tenant, { written: byTenant.written + 1, held: 0 })
-    return held
+    const failures = this.#tenants.get(tenant) ?? { written: 0, held: 0, perSource: new Map() }
+    this.#tenants.set(tenant, failures)
+    return failures
   }
+}
+
+/** Nothing of it is shared: a flood against one tenant hides no failure of another's. */
+interface TenantFailures {
+  written: number
+  held: number
+  /** By address; at most as many as were written. */
+  readonly perSource: Map<string, number>
 }
 
 const windowMs = 60_000
 const perSourceMax = 10
 const perTenantMax = 120
-const sourcesMax = 10_000

@@ -45,7 +45,8 @@ interface Found extends Person {
   readonly key?: TaggedRow
 }
 
-const pendingMax = 64
+/** Failed logins of a tenant that wait to be written: beyond, they are counted. */
+const pendingMax = 16
 
 /** Finds the user of a signed login request. */
 export class SshLogins {
@@ -54,7 +55,7 @@ export class SshLogins {
   readonly #certificates: LoginCertificates
   readonly #log: Log
   readonly #failures = new FailureBudget()
-  #pending = 0
+  readonly #pending = new Map<TenantId, number>()
 
   constructor(
     database: Database,
@@ -180,10 +181,11 @@ export class SshLogins {
 
   /** Not awaited: the time of an append would tell a stranger which tenants there are. */
   #failed(tenant: TenantId, { key, algorithm }: AuthAttempt, source: string, code: string): void {
-    if (this.#pending >= pendingMax) return
+    const pending = this.#pending.get(tenant) ?? 0
+    if (pending >= pendingMax) return this.#failures.hold(tenant)
     const held = this.#failures.take(tenant, source)
     if (held === undefined) return
-    this.#pending++
+    this.#pending.set(tenant, pending + 1)
     this.#append(tenant, {
       type: 'login.failure',
       public: {
@@ -195,8 +197,15 @@ export class SshLogins {
       },
       private: { source },
     })
-      .catch((err: unknown) => this.#log.error({ err, tenant }, 'a failed login is not on the log'))
-      .finally(() => this.#pending--)
+      .catch((err: unknown) => {
+        this.#failures.hold(tenant, held + 1)
+        this.#log.error({ err, tenant }, 'a failed login is not on the log')
+      })
+      .finally(() => {
+        const left = (this.#pending.get(tenant) ?? 1) - 1
+        if (left === 0) this.#pending.delete(tenant)
+        else this.#pending.set(tenant, left)
+      })
   }
 
   async #append(tenant: TenantId, event: AuditEvent): Promise<void> {

@@ -4,7 +4,14 @@ import type { DatabaseUrls } from '../config.ts'
 import type { Log } from '../log.ts'
 import { migrate } from '../postgres/index.ts'
 import type { Home, HomePaths } from './home.ts'
-import { createLogins, databaseName, grantRoles, keepPasswords, logins } from './logins.ts'
+import {
+  createLogins,
+  databaseName,
+  grantRoles,
+  keepPasswords,
+  logins,
+  refuseLargeObjects,
+} from './logins.ts'
 import { startPostgres } from './postgres-server.ts'
 
 /** The embedded database of a home: migrated, and with a login for each role. */
@@ -38,6 +45,7 @@ export async function startLocalDatabase(options: {
       })
     const urls = { owner: url('owner'), app: url('app'), bastion: url('bastion') }
     await createLogins(server.superuserUrl, passwords)
+    await refuseLargeObjects(server.superuserUrlOf(databaseName))
     await migrate({ url: urls.owner, directory: migrations, log })
     await grantRoles(server.superuserUrl)
     return { urls, exited: server.exited, stop: () => server.stop() }

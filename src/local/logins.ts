@@ -85,6 +85,18 @@ export function createLogins(superuser: Secret<string>, passwords: Passwords): P
   })
 }
 
+/**
+ * Takes from all logins what Postgres lets everybody do: to make large objects, which no row security and no
+ * grant of ours binds. Give it the superuser's connection to the database itself.
+ */
+export function refuseLargeObjects(superuser: Secret<string>): Promise<void> {
+  return administer(superuser, async (server) => {
+    await server.many(
+      'revoke execute on function lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) from public',
+    )
+  })
+}
+
 /** Grants each login its roles, which the first migration makes. */
 export function grantRoles(superuser: Secret<string>): Promise<void> {
   return administer(superuser, async (server) => {

@@ -26,6 +26,8 @@ export interface PostgresServer {
   readonly pid: number
   /** The superuser's connection to the database `postgres`. */
   readonly superuserUrl: Secret<string>
+  /** The same to another database, which need not exist. */
+  superuserUrlOf(database: string): Secret<string>
   /** A connection string for a login, which need not exist. */
   url(login: PostgresLogin): Secret<string>
   /** Resolves when the server is gone, asked for or not. */
@@ -98,7 +100,8 @@ async function start(options: PostgresServerOptions): Promise<PostgresServer> {
     options.socketDirectory ?? (await createSocketDirectory(directory, posture))
   const url = (login: PostgresLogin) => new Secret(formatUrl(login, socketDirectory))
   const password = options.superuserPassword
-  const superuserUrl = url({ login: superuser, password, database: 'postgres' })
+  const superuserUrlOf = (database: string) => url({ login: superuser, password, database })
+  const superuserUrl = superuserUrlOf('postgres')
 
   const child = posture.spawn('postgres', flags(socketDirectory, options), data)
   const lastLines = followLog(child, log)
@@ -115,7 +118,7 @@ async function start(options: PostgresServerOptions): Promise<PostgresServer> {
   }
   const tookMs = Math.round(performance.now() - started)
   log.info({ posture: posture.name, pid: child.pid, tookMs }, 'postgres is up')
-  return { pid: child.pid ?? 0, superuserUrl, url, exited, stop }
+  return { pid: child.pid ?? 0, superuserUrl, superuserUrlOf, url, exited, stop }
 }
 
 function formatUrl({ login, password, database }: PostgresLogin, socketDirectory: string): string {

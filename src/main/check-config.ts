@@ -1,4 +1,5 @@
 import { type Config, requireDatastores } from '../config.ts'
+import { showConnectionUrl } from '../connection-url.ts'
 import { homePaths } from '../local/index.ts'
 import { formatAddress, formatUrl } from './address.ts'
 
@@ -10,15 +11,15 @@ export function describeConfig(
   if (serve) requireDatastores(config)
   const { given } = config
   const paths = homePaths(config.home)
-  const withoutLogin = (url: string) => url.replace(/\/\/[^@/]*@/, '//…@').replace(/\?.*$/, '')
   return {
     VAULTTERM_HOME: config.home,
     VAULTTERM_SSH_LISTEN: formatAddress(config.ssh),
     VAULTTERM_PORTAL_LISTEN: formatAddress(config.portal),
     VAULTTERM_ADMIN_LISTEN: formatAddress(config.admin),
     VAULTTERM_PUBLIC_URL: config.publicUrl ?? formatUrl(config.portal),
-    DATABASE_URL: given.databaseUrl === undefined ? 'embedded' : withoutLogin(given.databaseUrl),
-    REDIS_URL: given.redisUrl === undefined ? 'local' : withoutLogin(given.redisUrl),
+    DATABASE_URL:
+      given.databaseUrl === undefined ? 'embedded' : showConnectionUrl(given.databaseUrl),
+    REDIS_URL: given.redisUrl === undefined ? 'local' : showConnectionUrl(given.redisUrl),
     VAULTTERM_KEK: given.kek ?? `file:${paths.kek}`,
     VAULTTERM_RECORDINGS: given.recordings ?? `dir:${paths.recordings}`,
     VAULTTERM_WORKERS: String(config.workers.workers),

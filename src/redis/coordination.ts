@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { readConnectionUrl } from '../connection-url.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Secret } from '../secret.ts'
-import { RedisUnavailable } from './errors.ts'
+import { RedisUnavailable, RedisUrlInvalid } from './errors.ts'
 import { LiveEntries } from './live-entries.ts'
 import type { LiveRegistry } from './live-session.ts'
 import { type CoordinationMetrics, coordinationMetrics } from './metrics.ts'
@@ -80,9 +81,13 @@ function openInProcess(): Coordination {
   }
 }
 
-/** `unix:///run/redis.sock` is a path, percent-encoded; the client parses every other form itself. */
+/**
+ * `unix:///run/redis.sock` is a path, percent-encoded; the client parses every other form itself. The error
+ * of a URL that cannot be read would hold all of it, and its password.
+ */
 function openClient(url: Secret<string>): Redis {
   const text = url.reveal()
+  if (readConnectionUrl(text) === undefined) throw new RedisUrlInvalid()
   if (!text.startsWith('unix:')) return new Redis(text, clientOptions)
   const { pathname, searchParams } = new URL(text)
   const password = searchParams.get('password')

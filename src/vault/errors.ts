@@ -3,10 +3,22 @@ import { CodedError } from '../errors.ts'
 /** The vault is sealed, here or on another node: it uses no key until it is unsealed. */
 export class VaultSealed extends CodedError {
   readonly kind = 'unavailable'
-  readonly code = 'ERR_VAULT_SEALED'
+  readonly code: 'ERR_VAULT_SEALED' | 'ERR_VAULT_SEAL_FORGED' = 'ERR_VAULT_SEALED'
+
+  constructor(message = 'the vault is sealed: an operator must run `vaultterm vault unseal`') {
+    super(message)
+  }
+}
+
+/** The database says that the vault is open, and nobody with the operator's key opened it. It stays sealed. */
+export class SealForged extends VaultSealed {
+  override readonly code = 'ERR_VAULT_SEAL_FORGED'
 
   constructor() {
-    super('the vault is sealed: an operator must run `vaultterm vault unseal`')
+    super(
+      'the vault is sealed: somebody took the seal off in the database, without its key. ' +
+        'Change the passwords of the database logins, then run `vaultterm vault unseal`',
+    )
   }
 }
 

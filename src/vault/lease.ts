@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { keep } from '../bytes.ts'
 import type { TenantId } from '../postgres/index.ts'
+import { Shares } from '../shares.ts'
 import { LeasesExhausted } from './errors.ts'
 
 /** The right to one signature, for one login. The vault keeps it and gives out its id. */
@@ -38,9 +39,18 @@ export interface EphemeralKey {
 
 const leasesMax = 10_000
 
-/** Leases that wait for their one signature. They are this process's own and end with it. */
+/**
+ * Leases that wait for their one signature. They are this process's own and end with it. When there are too
+ * many, the tenant with the most loses its oldest one: none can use them up for another.
+ */
 export class Leases {
   readonly #waiting = new Map<string, Lease>()
+  readonly #shares = new Shares<string>()
+  readonly #max: number
+
+  constructor(max = leasesMax) {
+    this.#max = max
+  }
 
   add(lease: Omit<Lease, 'id'>, nowMs: number): Lease {
     for (const [id, { expiresAtMs }] of this.#waiting) {
@@ -48,7 +58,11 @@ export class Leases {
       if (expiresAtMs > nowMs) break
       this.#drop(id)
     }
-    if (this.#waiting.size >= leasesMax) throw new LeasesExhausted()
+    if (this.#waiting.size >= this.#max) {
+      const oldest = this.#shares.toMakeRoomFor(lease.tenant)
+      if (oldest === undefined) throw new LeasesExhausted()
+      this.#drop(oldest.key)
+    }
     const added = {
       ...lease,
       id: randomUUID(),
@@ -56,6 +70,7 @@ export class Leases {
       hostKey: lease.hostKey && keep(lease.hostKey),
     }
     this.#waiting.set(added.id, added)
+    this.#shares.add(added.tenant, added.id)
     return added
   }
 
@@ -66,9 +81,12 @@ export class Leases {
   take(id: string, nowMs: number): Lease | undefined {
     const lease = this.#waiting.get(id)
     if (lease === undefined) return undefined
-    if (lease.expiresAtMs <= nowMs) this.#drop(id)
-    this.#waiting.delete(id)
-    return lease.expiresAtMs > nowMs ? lease : undefined
+    if (lease.expiresAtMs <= nowMs) {
+      this.#drop(id)
+      return undefined
+    }
+    this.#forget(lease)
+    return lease
   }
 
   clear(): void {
@@ -76,7 +94,14 @@ export class Leases {
   }
 
   #drop(id: string): void {
-    this.#waiting.get(id)?.ephemeral?.privateKey.fill(0)
+    const lease = this.#waiting.get(id)
+    if (lease === undefined) return
+    lease.ephemeral?.privateKey.fill(0)
+    this.#forget(lease)
+  }
+
+  #forget({ id, tenant }: Lease): void {
     this.#waiting.delete(id)
+    this.#shares.delete(tenant, id)
   }
 }

@@ -7,6 +7,10 @@ export interface StateRow {
   readonly sealed: boolean
   readonly kekId: string
   readonly sealCheck: Buffer
+  /** Of the last seal: the database makes a new one at each. Null before the first. */
+  readonly sealId: string | null
+  /** Made with the operator's key when that seal was taken off. */
+  readonly openProof: Buffer | null
 }
 
 /** A version of a secret: the fields of the tree, with the private key sealed. */
@@ -25,7 +29,10 @@ export interface NewSecret extends SealedRecord {
 }
 
 export function findState(tx: ReadTx): Promise<StateRow | undefined> {
-  return tx.maybe('select sealed, kek_id as "kekId", seal_check as "sealCheck" from vault_state')
+  return tx.maybe(
+    `select sealed, kek_id as "kekId", seal_check as "sealCheck", seal_id as "sealId",
+       open_proof as "openProof" from vault_state`,
+  )
 }
 
 /** SQLSTATE of a transaction that meets a sealed vault. */
@@ -44,10 +51,20 @@ export function insertState(tx: WriteTx, kekId: string, sealCheck: Buffer): Prom
 }
 
 /** 0 when it already was so. */
-export function setSealed(tx: WriteTx, sealed: boolean): Promise<number> {
+export function setSealed(tx: WriteTx): Promise<number> {
+  return tx.run('update vault_state set sealed = true, changed_at = now() where not sealed')
+}
+
+/** Takes the seal of a row off. 0 when another process was faster, or it was sealed again. */
+export function setUnsealed(
+  tx: WriteTx,
+  { sealId, openProof: oldProof }: StateRow,
+  newProof: Buffer,
+): Promise<number> {
   return tx.run(
-    'update vault_state set sealed = $1, changed_at = now() where sealed is distinct from $1',
-    [sealed],
+    `update vault_state set sealed = false, open_proof = $2, changed_at = now()
+     where seal_id = $1 and open_proof is not distinct from $3`,
+    [sealId, newProof, oldProof],
   )
 }
 

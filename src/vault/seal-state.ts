@@ -1,3 +1,4 @@
+import type { Log } from '../log.ts'
 import {
   type Database,
   type Listening,
@@ -7,8 +8,9 @@ import {
   type TenantId,
 } from '../postgres/index.ts'
 import type { Place } from './envelope.ts'
-import { KekWrong, VaultSealed } from './errors.ts'
+import { KekWrong, SealForged, VaultSealed } from './errors.ts'
 import type { Kek } from './kek.ts'
+import type { VaultMetrics } from './metrics.ts'
 import { findState, insertState, requireUnsealed, type StateRow, sealedState } from './queries.ts'
 
 /** Where a process hears that another one has sealed the vault. */
@@ -21,26 +23,40 @@ const sealCheckPlace: Place = {
   version: 1,
   kind: 'sealCheck',
 }
+const openProofText = Buffer.from('vaultterm open proof'.padEnd(32))
+const openProofPlace = (sealId: string): Place => ({
+  ...sealCheckPlace,
+  path: `vault/open-proof/${sealId}`,
+})
 
 /**
  * Says whether keys may be used now. The row in Postgres decides for every process. A process holds
- * the operator's key only while the row allows it.
+ * the operator's key only while the row allows it. A row that says that a sealed vault is open counts only
+ * with a proof that the operator's key made: any login of the application can write the rest of it.
  */
 export class SealState {
   readonly #database: Database
   readonly #kek: Kek
+  readonly #metrics: VaultMetrics
+  readonly #log: Log
   #listening: Promise<Listening> | undefined
   #made: Promise<void> | undefined
-  /** The key in memory has passed the seal check since it was loaded. */
+  /** The key in memory has passed the seal check since it was loaded, and the vault was open. */
   #checked = false
+  /** The last seal, as of that check. */
+  #sealId: string | null = null
+  /** The last seal that somebody took off without the key, as far as it was told. */
+  #forgedSealId: string | undefined
   #forgotten = false
   #lapses = 0
   /** Notifications that were heard and not followed yet. */
   #hints = 0
 
-  constructor(database: Database, kek: Kek) {
+  constructor(database: Database, kek: Kek, metrics: VaultMetrics, log: Log) {
     this.#database = database
     this.#kek = kek
+    this.#metrics = metrics
+    this.#log = log
   }
 
   /** How often the key was wiped. A value that was opened before the last time must not be used. */
@@ -67,7 +83,7 @@ export class SealState {
       if (this.#forgotten) await this.load()
       // Wiped while it was read: whether it may be held is asked again.
       if (lapses !== this.#lapses) this.forget()
-      else if (!this.#checked) await this.check(state)
+      else if (!this.#checked) await this.#checkOpen(state)
     }
   }
 
@@ -89,6 +105,7 @@ export class SealState {
   async find(tx: ReadTx): Promise<StateRow> {
     const state = await findState(tx)
     if (state === undefined) throw new Error('the vault has no state: ready() has not run')
+    this.#see(state)
     return state
   }
 
@@ -103,7 +120,43 @@ export class SealState {
   async check({ kekId, sealCheck }: StateRow): Promise<void> {
     const text = await this.#kek.unwrap(sealCheck, sealCheckPlace)
     if (text === undefined || !text.equals(sealCheckText)) throw new KekWrong(this.#kek.id, kekId)
-    this.#checked = true
+  }
+
+  /** Whether the vault is open: never sealed, or opened with the operator's key since. */
+  async isOpen({ sealed, sealId, openProof }: StateRow): Promise<boolean> {
+    if (sealed) return false
+    if (sealId === null) return true
+    if (openProof === null) return false
+    const text = await this.#kek.unwrap(openProof, openProofPlace(sealId))
+    return text?.equals(openProofText) === true
+  }
+
+  /** The proof that who takes this seal off has the operator's key. */
+  prove(sealId: string): Promise<Buffer> {
+    return this.#kek.wrap(openProofText, openProofPlace(sealId))
+  }
+
+  /** Throws KekWrong, or SealForged where the row says that the vault is open and no key opened it. */
+  async #checkOpen(row: StateRow): Promise<void> {
+    await this.check(row)
+    const isOpen = await this.isOpen(row)
+    if (isOpen && !this.#forgotten) {
+      this.#checked = true
+      this.#sealId = row.sealId
+    }
+    if (isOpen) return
+    this.forget()
+    if (row.sealId !== this.#forgedSealId) {
+      this.#forgedSealId = row.sealId ?? undefined
+      this.#metrics.refusals.inc({ reason: 'seal-forged' })
+      this.#log.error('somebody took the seal off the vault in the database, without its key')
+    }
+    throw new SealForged()
+  }
+
+  /** There was a seal since the last look, even if the row says that it is off again. */
+  #see(row: StateRow): void {
+    if (this.#checked && row.sealId !== this.#sealId) this.forget()
   }
 
   /** Wipes the key from this process. It is read again when the vault is next used unsealed. */
@@ -126,6 +179,7 @@ export class SealState {
       // Unknown: treated as sealed. The next use asks again.
       const state = await this.#database.read(systemTenant, findState).catch(() => undefined)
       if (state?.sealed !== false) this.forget()
+      else this.#see(state)
       this.#hints -= 1
     }
   }

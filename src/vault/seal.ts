@@ -2,7 +2,7 @@ import { appendEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
 import { type Database, systemTenant, type WriteTx } from '../postgres/index.ts'
 import type { Kek } from './kek.ts'
-import { notifySealed, setSealed } from './queries.ts'
+import { notifySealed, setSealed, setUnsealed } from './queries.ts'
 import { type SealState, sealChannel } from './seal-state.ts'
 
 export interface VaultStatus {
@@ -37,8 +37,10 @@ export class Seal {
   async seal(): Promise<void> {
     try {
       await this.#state.ready()
-      await this.#change(true, async (tx) => {
-        await notifySealed(tx, sealChannel)
+      await this.#change('vault.seal', async (tx) => {
+        const changed = await setSealed(tx)
+        if (changed > 0) await notifySealed(tx, sealChannel)
+        return changed
       })
     } finally {
       // Also when the database did not answer: then the row still decides what this process may do.
@@ -53,16 +55,21 @@ export class Seal {
     const row = await this.#database.read(systemTenant, (tx) => this.#state.find(tx))
     // A late notification of the seal wipes the key again: nothing is awaited in between.
     await this.#state.load()
-    await this.#state.check(row)
-    await this.#change(false)
+    const { sealId } = row
+    const [isOpen, proof] = await Promise.all([
+      this.#state.isOpen(row),
+      sealId === null ? undefined : this.#state.prove(sealId),
+      this.#state.check(row),
+    ])
+    if (!isOpen && proof !== undefined) {
+      await this.#change('vault.unseal', (tx) => setUnsealed(tx, row, proof))
+    }
     this.#log.warn('vault unsealed')
   }
 
-  async #change(sealed: boolean, also?: (tx: WriteTx) => Promise<void>) {
+  async #change(type: 'vault.seal' | 'vault.unseal', change: (tx: WriteTx) => Promise<number>) {
     await this.#database.write(systemTenant, async (tx) => {
-      if ((await setSealed(tx, sealed)) === 0) return
-      await also?.(tx)
-      const type = sealed ? 'vault.seal' : 'vault.unseal'
+      if ((await change(tx)) === 0) return
       const { provider, id: kek } = this.#kek
       await appendEvent(tx, { type, public: { provider, kek } })
     })

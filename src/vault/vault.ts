@@ -92,7 +92,7 @@ interface VaultDeps {
 export function createVault({ database, kek, log, metrics: registry }: VaultDeps): Vault {
   const scoped = log.child({ module: 'vault' })
   const metrics = vaultMetrics(registry)
-  const state = new SealState(database, kek)
+  const state = new SealState(database, kek, metrics, scoped)
   const reports = new ChangeReports(database, metrics, scoped)
   const secrets = new SecretStore(database, kek, state, metrics, reports)
   const sshKeys = new SshKeys(secrets)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Registry } from 'prom-client'
 import { expect, test } from 'vitest'
-import { createAccess } from '../../src/access/index.ts'
+import { createAccess, tagOldTargets } from '../../src/access/index.ts'
 import { createAuth } from '../../src/auth/index.ts'
 import { createCa, loginCertificates } from '../../src/ca/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
@@ -28,10 +28,10 @@ async function newProcess() {
   return { vault, ca, auth, access }
 }
 
-async function newPlace() {
+async function newPlace(given?: Awaited<ReturnType<typeof newProcess>>) {
   const slug = `t${randomBytes(6).toString('hex')}`
   const tenant = await database.createTenant(slug)
-  const { auth, access } = await newProcess()
+  const { auth, access } = given ?? (await newProcess())
   const { id } = await auth.addUser(tenant, { name: 'demo', role: 'member' }, actor)
   const key = makeKey()
   const { fingerprint } = await auth.addKey(tenant, 'demo', key.line, {}, actor)
@@ -106,6 +106,93 @@ test.each(attacks)(
     const { access } = await newProcess()
     const removed = await access.removeTarget(tenant, 'web1', actor)
     expect(removed.hostKeys).toEqual([])
+  },
+)
+
+/** One process for what needs no other: each holds connections until the end of the file. */
+const writer = await newProcess()
+
+test.each([
+  ['the host', 'target', 'before insert or update', "new.host := '203.0.113.66'"],
+  ['the logins', 'target', 'before insert or update', "new.logins := '{root,toor}'"],
+  ['who vouches for it', 'target', 'before insert or update', 'new.host_certified := true'],
+  ['the host key', 'target_host_key', 'before insert', "new.blob := '\\x00'::bytea"],
+])(
+  'attack: a trigger that swaps %s while a target is written gets no tag for it',
+  async (_, table, when, swap) => {
+    const { tenant } = await newPlace(writer)
+    const { access } = writer
+    await database.superuser(`
+      create function swap() returns trigger language plpgsql as $$
+      begin
+        if new.tenant_id = '${tenant}' then ${swap}; end if;
+        return new;
+      end $$;
+      create trigger swap ${when} on public.${table} for each row execute function swap()`)
+    try {
+      await expect(access.addTarget(tenant, newTarget('web3'), actor)).rejects.toMatchObject(
+        changed,
+      )
+      await expect(
+        access.updateTarget(
+          tenant,
+          'web1',
+          { hostKeys: { keys: newTarget('x').hostKeys, replace: false }, port: 2200 },
+          actor,
+        ),
+      ).rejects.toMatchObject(changed)
+    } finally {
+      await database.superuser('drop function swap() cascade')
+    }
+    // Nothing of it was written.
+    expect((await access.listTargets(tenant)).map(({ name, port }) => [name, port])).toEqual([
+      ['web1', 22],
+      ['web2', 22],
+    ])
+  },
+)
+
+const asOld = "'BVE1'::bytea || substring(wrapped from 5)"
+test.each([
+  ['a copy of the tenant’s own', 'select 2, wrapped from vault_kek where tenant_id = $1'],
+  ['a copy of another tenant’s', 'select 2, wrapped from vault_kek where tenant_id <> $1 limit 1'],
+  [
+    'one that says it is from before tags',
+    `select 2, ${asOld} from vault_kek where tenant_id = $1`,
+  ],
+  ['none at all', "select 2, 'BVE1'::bytea where $1 = $1"],
+])(
+  'attack: with %s among a tenant’s keys, a row that others wrote is not used',
+  async (_, forged) => {
+    const { tenant } = await newPlace(writer)
+    await newPlace(writer)
+    expect(await writer.access.listTargets(tenant)).toHaveLength(2)
+    await database.superuser(
+      `set session_replication_role = replica;
+       insert into vault_kek (tenant_id, version, wrapped, records_tagged)
+         select '${tenant}', f.version, f.wrapped, false
+         from (${forged.replaceAll('$1', `'${tenant}'`)}) as f (version, wrapped)`,
+    )
+    // At a start the process looks for tenants from before tags: the row says that this is one.
+    const next = await newProcess()
+    await next.vault.tagOldTenants(async (tx, tag) => tagOldTargets(tx, tag)).catch(() => {})
+    // The rows with honest tags are as good as before.
+    expect(await next.access.listTargets(tenant)).toHaveLength(2)
+    for (const tag of ["overlay(tag placing '\\x00000002'::bytea from 5)", 'null']) {
+      await database.superuser(
+        `update target set host = '203.0.113.66', tag = ${tag} where ${ofTarget}`,
+        [tenant],
+      )
+      for (const one of [writer, next])
+        await expect(one.access.listTargets(tenant), tag).rejects.toThrow()
+      const [row] = await database.superuser<{ tagged: boolean }>(
+        `select tag is not null as tagged from target where ${ofTarget}`,
+        [tenant],
+      )
+      // And no start gives it a tag.
+      expect(row?.tagged).toBe(tag !== 'null')
+    }
+    await next.vault.close()
   },
 )
 

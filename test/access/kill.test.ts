@@ -1,5 +1,10 @@
+import { randomBytes } from 'node:crypto'
 import { expect, test, vi } from 'vitest'
 import type { Access, ChannelKind, Forward } from '../../src/access/index.ts'
+import { encodeEvent } from '../../src/audit/event.ts'
+import type { AuditEvent } from '../../src/audit/index.ts'
+import { appendValues } from '../../src/audit/queries.ts'
+import type { TenantId } from '../../src/postgres/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { actor, open, openAccessFixture } from './access-fixture.ts'
 
@@ -100,6 +105,79 @@ test('attack: no notification ends a session, whatever it says', async () => {
   await access.killSession(session, actor, 'the control')
   await hears(ours.heard, session, /./)
   expect(ours.heard.get(session)).toBe('the control')
+})
+
+/** Somebody has the application's login of the database. */
+function asApp(tenant: TenantId, text: string, values: readonly unknown[]) {
+  return database.app.write(tenant, (tx) => tx.many(text, values))
+}
+
+test.each(['killed_at = now()', "kill_reason = 'call 555 0100'", "killed_by = 'operator ann'"])(
+  'attack: no login that serves sets %s and leaves no event',
+  async (mark) => {
+    const { tenant, demo } = await openPlace()
+    const session = await open(access, demo, 'web1')
+    await expect(
+      asApp(tenant, `update session set ${mark} where id = $1`, [session]),
+    ).rejects.toThrow('permission denied')
+  },
+)
+
+test('attack: no session is marked by an event of another one, of another type, or without words', async () => {
+  const { tenant, demo, events } = await openPlace()
+  const session = await open(access, demo, 'web1')
+  const other = await open(access, demo, 'web1')
+  const { userId: user, targetId: target } = await database.app.read(tenant, (tx) =>
+    tx.one<{ userId: string; targetId: string }>(
+      'select user_id as "userId", target_id as "targetId" from session where id = $1',
+      [session],
+    ),
+  )
+  const kill = (event: AuditEvent, subject: SessionId = session) => {
+    const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
+    const values = [subject, ...appendValues(encoded)]
+    return asApp(tenant, 'select session_kill($1, $2, $3, $4, $5, $6)', values)
+  }
+  const before = await events()
+  const honest = { type: 'session.kill', public: { session, user, target } } as const
+  const told = { ...honest, private: { reason: 'maintenance' } }
+  for (const [event, subject] of [
+    [told, other],
+    [{ ...told, public: { ...honest.public, user: crypto.randomUUID() } }],
+    [{ ...told, type: 'session.start' }],
+    [honest],
+    [{ ...honest, private: { actorName: 'ann' } }],
+  ] as const) {
+    await expect(kill(event, subject)).rejects.toMatchObject({ code: 'VT014' })
+  }
+  expect(await events()).toEqual(before)
+  // The control: the words are those of the event.
+  await kill(told)
+  await using ours = await listening(access)
+  await access.killSession(session, actor)
+  await hears(ours.heard, session, /^maintenance$/)
+  expect(await events()).toHaveLength(before.length + 1)
+})
+
+test('attack: a row that says that a live session ended keeps nobody from ending it', async () => {
+  const { tenant, demo, grant } = await openPlace()
+  await using ours = await listening(access)
+  const session = await open(access, demo, 'web1')
+  await asApp(tenant, "update session set ended_at = now(), reason = 'ended' where id = $1", [
+    session,
+  ])
+  await access.removeGrant(tenant, grant.id, actor)
+  await hears(ours.heard, session, /access to this target ended/)
+})
+
+test('shows the beginning and the end of long words, and has all of them on the log', async () => {
+  const { demo, events } = await openPlace()
+  await using ours = await listening(access)
+  const session = await open(access, demo, 'web1')
+  const words = `${'a'.repeat(300)}${'z'.repeat(300)}`
+  await access.killSession(session, actor, words)
+  await hears(ours.heard, session, /^a{100}…z{99}$/)
+  expect((await events()).at(-1)).toMatchObject({ private: { reason: words } })
 })
 
 test.each([

@@ -43,6 +43,32 @@ test('attack: a tenant whose every write fails holds up no other tenant', async 
   expect(failed).toBeLessThan(10)
 })
 
+test('attack: a tenant whose log takes nothing uses up no room of another', async () => {
+  const owed = new OwedWork(silent, accessMetrics(new Registry()), 100)
+  onTestFinished(() => owed.close())
+  const [hostile, polite] = [newTenant(), newTenant()]
+  const theirs = Array.from({ length: 150 }, newSession)
+  const fail = async () => {
+    throw new Error('the log is damaged')
+  }
+  for (const session of theirs) owed.add(hostile, session, fail)
+  const held = () => theirs.filter((session) => owed.has(hostile, session)).length
+  expect(held()).toBe(100)
+  let isDown = true
+  const done = new Set<string>()
+  const ours = Array.from({ length: 30 }, newSession)
+  for (const session of ours)
+    owed.add(polite, session, async () => {
+      if (isDown) throw new DatabaseUnavailable('away')
+      done.add(session)
+    })
+  // None of them is left to a sweep, which does not know what this process knows.
+  expect(ours.filter((session) => owed.has(polite, session)).length).toBe(30)
+  expect(held()).toBe(70)
+  isDown = false
+  await vi.waitFor(() => expect(done.size).toBe(30), { timeout: 20_000 })
+})
+
 test('attack: tenants whose writes hang leave room for the others', async () => {
   const owed = owedWork()
   const hanging = newTenant()

@@ -2,6 +2,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import type { Access, SessionStart } from '../../src/access/index.ts'
+import { findWitness, keepWitnesses } from '../../src/access/witness-queries.ts'
 import type { Identity } from '../../src/auth/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
@@ -362,4 +363,63 @@ test('ends a session of its own that it has forgotten, and none that it has', as
   const kept = await open(twin.access, demo, 'web1')
   await recovers(twin, noRecording, ended(twin.access, tenant, forgotten))
   expect(await twin.access.session(tenant, kept)).toMatchObject({ live: true })
+})
+
+test('attack: a process that lost its lease keeps no witness of a recording', async () => {
+  const place = await openPlace()
+  const [process, other] = [await fixture.serve(), await fixture.serve()]
+  const { lease } = process
+  const session = await open(other.access, place.demo, 'web1')
+  const woken = database.open('vaultterm_app', {}, undefined, lease.instance)
+  const keep = (bytes: number) =>
+    woken.write(place.tenant, (tx) =>
+      keepWitnesses(tx, [
+        {
+          session,
+          kept: { bytes, offsets: Buffer.of(bytes), chain: 'ab'.repeat(32) },
+          agoMs: 0,
+        },
+      ]),
+    )
+  const kept = async () =>
+    (await database.app.read(place.tenant, (tx) => findWitness(tx, session)))?.kept.bytes
+  const lose = () =>
+    database.superuser(
+      "update node_instance set ended_at = clock_timestamp(), ended = 'expired' where id = $1",
+      [lease.instance],
+    )
+  const regain = () =>
+    database.superuser('update node_instance set ended_at = null, ended = null where id = $1', [
+      lease.instance,
+    ])
+  await lose()
+  await expect(keep(1)).rejects.toMatchObject({ code: 'ERR_NODE_LEASE_LOST' })
+  expect(await kept()).toBeUndefined()
+  await regain()
+  await keep(2)
+  await lose()
+  // Nor does it go on with one that it kept before.
+  await expect(keep(3)).rejects.toMatchObject({ code: 'ERR_NODE_LEASE_LOST' })
+  expect(await kept()).toBe(2)
+})
+
+test('seeks no recording of a session that had none', async () => {
+  const { tenant, demo } = await openPlace()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const without = await open(lost.access, demo, 'web1', { recording: false })
+  const recorded = await open(lost.access, demo, 'web1')
+  await loseLease(lost)
+  // Neither has a file where the next process looks.
+  await recovers(next, noRecording, async () => {
+    for (const session of [without, recorded])
+      expect(await next.access.session(tenant, session)).toMatchObject({ live: false })
+  })
+  const rows = await database.superuser(
+    'select id, recording_sought as sought from session where tenant_id = $1 order by id',
+    [tenant],
+  )
+  expect(rows).toEqual([
+    { id: without, sought: false },
+    { id: recorded, sought: true },
+  ])
 })

@@ -5,6 +5,7 @@ import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
 import { encodeEvent } from '../../src/audit/event.ts'
 import { type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
+import { rootHash } from '../../src/audit/merkle.ts'
 import { appendValues } from '../../src/audit/queries.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import { checkLog, createTestSigner } from '../support/audit.ts'
@@ -347,4 +348,30 @@ test('keeps a checkpoint only of this log, within it, and beyond the last one', 
   expect((await publish(-1, [], head(-1))).rows).toEqual([{ kept: false }])
   await audit.checkpoint(tenant)
   expect(await audit.verify(tenant)).toMatchObject({ ok: true, checkpoints: 2, signedSize: 4 })
+})
+
+test('keeps no checkpoint whose note states another root than its hashes have', async () => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  for (let at = 0; at < 7; at += 1) await audit.append(tenant, opened)
+  const [row] = await database.superuser<{ origin: string; hashes: Buffer[] }>(
+    'select origin, hashes from audit_tree where tenant_id = $1',
+    [tenant],
+  )
+  const { origin = '', hashes = [] } = row ?? {}
+  // Seven leaves are three perfect trees, so the root is none of the hashes.
+  expect(hashes.length).toBe(3)
+  const root = rootHash({ size: 7, hashes })
+  const publish = (stated: Buffer) => {
+    const note = `${origin}\n7\n${stated.toString('base64')}\n\n— ${origin} AAAA\n`
+    return client.query('select audit_publish($1, $2, $3) as kept', [7, hashes, note])
+  }
+  for (const stated of [
+    ...hashes,
+    Buffer.alloc(32),
+    rootHash({ size: 3, hashes: hashes.slice(1) }),
+  ])
+    await expect(publish(stated)).rejects.toMatchObject({ code: 'VT014' })
+  // Control: with the root of its hashes it is kept.
+  expect((await publish(root)).rows).toEqual([{ kept: true }])
 })

@@ -72,6 +72,11 @@ test.each([
   ],
   ['a null among the hashes', 'update audit_tree set hashes[1] = null where tenant_id = TENANT'],
   ['a head that is gone', 'delete from audit_tree where tenant_id = TENANT'],
+  [
+    'no hashes and a checkpoint that our key did not sign',
+    `update audit_tree set hashes = '{}' where tenant_id = TENANT;
+     update audit_checkpoint set note = 'x' where tenant_id = TENANT and size = 8`,
+  ],
 ])('mends %s from the leaves, on record', async (_, statement) => {
   const tenant = await openLog()
   await attack(tenant, statement)
@@ -150,8 +155,8 @@ test.each([
     'delete from audit_leaf where tenant_id = TENANT and leaf_index >= 7',
   ],
   [
-    'a checkpoint was changed',
-    "update audit_checkpoint set note = 'x' where tenant_id = TENANT and size = 8",
+    'a checkpoint that our key signed was moved',
+    'update audit_checkpoint set size = 7 where tenant_id = TENANT and size = 8',
   ],
   ['a payload was changed', "update audit_private set payload = '{}' where tenant_id = TENANT"],
 ])('begins a new log behind the old one when %s', async (_, statement) => {
@@ -174,6 +179,7 @@ test.each([
   expect(after.origin).not.toBe(before.origin)
   // What is left of the old log stays where it was.
   expect(after.formerLeaves).toBeGreaterThan(0)
+  expect(after.formerVerified).toBe(plan.report.size)
   const [kept] = await database.superuser<{ leaves: number }>(
     'select count(*)::int as leaves from audit_leaf where tenant_id = $1',
     [tenant],
@@ -182,6 +188,51 @@ test.each([
   await expectSound(tenant, 1)
   // After a restart, too.
   expect(await newNode('home').verify(tenant)).toMatchObject({ ok: true, rememberedSize: 2 })
+})
+
+test.each([
+  ['an event of it was changed', 'update audit_leaf set leaf = $$x$$ where leaf_index = 1'],
+  ['an event of it is gone', 'delete from audit_leaf where leaf_index = 1'],
+  ['its last event is gone', 'delete from audit_leaf where leaf_index = 8'],
+  [
+    'an event of the one behind it was changed',
+    'update audit_leaf set leaf = leaf || $$x$$ where leaf_index = 10',
+  ],
+  ['all of both is gone', 'delete from audit_leaf where leaf_index < 12'],
+])(
+  'attack: tells that a former log was changed when %s, and begins no new one for it',
+  async (_, statement) => {
+    const tenant = await openLog()
+    for (const index of [3, 11]) {
+      await attack(
+        tenant,
+        `update audit_leaf set leaf = leaf || '\\x20'::bytea where tenant_id = TENANT and leaf_index = ${index}`,
+      )
+      await audit.repair(tenant, await audit.planRepair(tenant), order)
+      await audit.append(tenant, opened)
+      await audit.append(tenant, opened)
+      await audit.checkpoint(tenant)
+    }
+    expect(await audit.verify(tenant)).toMatchObject({ ok: true, formerVerified: 12 })
+    await attack(tenant, `${statement} and tenant_id = TENANT`)
+    expect(await audit.planRepair(tenant)).toMatchObject({
+      repair: 'none',
+      report: { ok: false, faults: [{ kind: 'former-changed' }], faultsTotal: 1 },
+    })
+  },
+)
+
+test('vouches for what it verified of a log that grew while it was given up', async () => {
+  const tenant = await openLog()
+  await attack(tenant, "update audit_private set payload = '{}' where tenant_id = TENANT")
+  const plan = await audit.planRepair(tenant)
+  await audit.append(tenant, opened)
+  await audit.repair(tenant, plan, order)
+  expect(await audit.verify(tenant)).toMatchObject({
+    ok: true,
+    formerLeaves: 10,
+    formerVerified: 9,
+  })
 })
 
 test('shows a new log to a node that remembers the old one, until it is told', async () => {
@@ -207,10 +258,42 @@ test('attack: takes no log of another name for a new epoch', async () => {
     "update audit_tree set origin = 'vaultterm/t/mine', first_leaf = 9, size = 0, hashes = '{}', signed_size = 0 where tenant_id = TENANT",
   )
   const report = await audit.verify(tenant)
-  expect(report).toMatchObject({ ok: false, faults: [{ kind: 'log-replaced' }] })
+  expect(report).toMatchObject({
+    ok: false,
+    faults: [{ kind: 'log-replaced' }, { kind: 'former-changed' }],
+  })
   await expect(audit.checkpoint(tenant)).rejects.toMatchObject({ contradiction: 'replaced' })
   // It does not begin with the record of a repair.
   expect((await audit.planRepair(tenant)).repair).toBe('epoch')
+})
+
+test('attack: remembers no new epoch that a superuser began, for our key signed nothing of it', async () => {
+  const tenant = await openLog()
+  const { origin: formerOrigin } = await audit.verify(tenant)
+  await attack(
+    tenant,
+    "update audit_tree set origin = 'vaultterm/t/theirs', first_leaf = 9, size = 0, hashes = '{}', signed_size = 0 where tenant_id = TENANT",
+  )
+  // Its first leaf is the one that a repair would have left.
+  await audit.append(tenant, {
+    type: 'audit.repaired',
+    public: { tenant, repair: 'epoch', formerOrigin, formerSize: '9', actorKind: 'operator' },
+  })
+  const plan = await audit.planRepair(tenant)
+  expect(plan).toMatchObject({ repair: 'epoch', report: { signedSize: 0 } })
+  expect(plan.report.faults).toMatchObject([{ kind: 'log-replaced' }, { kind: 'former-changed' }])
+  await expect(audit.checkpoint(tenant)).rejects.toMatchObject({ contradiction: 'replaced' })
+  // A note by another key on it does not help.
+  const stranger = createTestSigner()
+  const other = createAudit({
+    database: database.app,
+    log: silent,
+    metrics: new Registry(),
+    signer: async () => stranger,
+  })
+  await other.checkpoint(tenant)
+  expect((await audit.planRepair(tenant)).repair).toBe('epoch')
+  await other.close()
 })
 
 test('repairs nothing that has changed since it was verified', async () => {

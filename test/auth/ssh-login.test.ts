@@ -282,6 +282,34 @@ test('holds back who would fill the log with failures, and counts what was held 
   expect(await place.login(signed(key))).toBeDefined()
 })
 
+test('attack: a flood against a tenant whose log hangs hides no failure of another', async () => {
+  const [hostile, polite] = [await fixture.place(), await fixture.place()]
+  const { promise: released, resolve: release } = Promise.withResolvers<void>()
+  const hanging: Database = {
+    ...watched([]),
+    write: async (tenant, work, options) => {
+      if (tenant === hostile.tenant) await released
+      return database.app.write(tenant, work, options)
+    },
+  }
+  const auth = fixture.over(hanging)
+  for (let i = 0; i < 80; i += 1)
+    await auth.authenticateSsh({
+      tenant: hostile.tenant,
+      attempt: signed(makeKey()),
+      source: `192.0.2.${i}`,
+    })
+  await auth.authenticateSsh({ tenant: polite.tenant, attempt: signed(makeKey()), source })
+  await expect.poll(() => polite.events('login.failure')).toHaveLength(1)
+  release()
+  // The others were counted: the next one that is written tells of them.
+  await expect.poll(() => hostile.events('login.failure')).toHaveLength(16)
+  await auth.authenticateSsh({ tenant: hostile.tenant, attempt: signed(makeKey()), source })
+  await expect.poll(() => hostile.events('login.failure')).toHaveLength(17)
+  const counts = (await hostile.events('login.failure')).map((event) => event.public.count)
+  expect(counts.filter((count) => count !== undefined)).toEqual(['65'])
+})
+
 test('lets nobody in whose login cannot be put on the log', async () => {
   const place = await fixture.place()
   const { key } = await place.holder('demo')

@@ -195,6 +195,22 @@ test('attack: finds it also where the checkpoints are gone, by the head that thi
   expect(await problemOf(one.session)).toContain('is not the one that was put there')
 })
 
+test('attack: a checkpoint that somebody forged keeps no recording from being found intact', async () => {
+  const one = await recorded()
+  await opened.audit.checkpoint(one.tenant)
+  await end(one)
+  await opened.audit.checkpoint(one.tenant)
+  await database.superuser(
+    `set session_replication_role = replica;
+     update audit_checkpoint set note = 'x' where tenant_id = '${one.tenant}';
+     set session_replication_role = origin`,
+  )
+  expect(await verifyRecording(product, one.session)).toMatchObject({
+    problem: undefined,
+    event: { isSigned: true },
+  })
+})
+
 test('attack: finds a changed byte, and a changed length without reading', async () => {
   const one = await recorded()
   await end(one)

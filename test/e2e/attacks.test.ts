@@ -76,7 +76,7 @@ test('attack: a kill that comes between a session’s commit and its first word 
   const database = await openOwner()
   try {
     await database.query(`
-      create function kill_at_once() returns trigger language plpgsql as $$
+      create function kill_at_once() returns trigger language plpgsql security definer as $$
       begin
         if new.command = 'sleep 25'::bytea then
           update session set killed_at = now(), kill_reason = 'too quick' where id = new.id;

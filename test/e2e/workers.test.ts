@@ -73,8 +73,8 @@ async function secretsOf({ home }: VaultTerm): Promise<Readonly<Record<SecretNam
   })
   try {
     const kek = await openKek(`file:${join(home, 'kek')}`)
-    const state = new SealState(database, kek)
     const metrics = vaultMetrics(new Registry())
+    const state = new SealState(database, kek, metrics, silent)
     const reports = new ChangeReports(database, metrics, silent)
     const secrets = new SecretStore(database, kek, state, metrics, reports)
     const tenants = await database.system((tx) =>

@@ -46,6 +46,28 @@ test('makes a database whose logins have their own roles and no other', async ()
   expect(servers()).toEqual([])
 }, 120_000)
 
+test.each([
+  'lo_create(0)',
+  'lo_creat(0)',
+  "lo_from_bytea(0, 'x')",
+  "lo_import('/etc/hostname')",
+  "lo_export(0, '/tmp/x')",
+])(
+  'attack: no login puts what it likes into the database by %s',
+  async (call) => {
+    const visit = await visitHome({ path, what: 'a test', migrations, log: silent })
+    try {
+      for (const login of ['app', 'bastion', 'owner'] as const) {
+        const made = administer(visit.database[login], (server) => server.many(`select ${call}`))
+        await expect(made, login).rejects.toThrow('permission denied for function lo_')
+      }
+    } finally {
+      await visit.close()
+    }
+  },
+  120_000,
+)
+
 test('is there for a command while nothing runs, and gone after it', async () => {
   const visit = await visitHome({ path, what: 'a test', migrations, log: silent })
   expect(visit.run).toBeUndefined()

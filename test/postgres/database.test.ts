@@ -33,11 +33,10 @@ const [acme, globex] = [await database.createTenant('acme'), await database.crea
 const insertProbe = (tx: WriteTx, id: number) => tx.run('insert into probe (id) values ($1)', [id])
 
 test('shows a tenant its own rows and nothing of another', async () => {
-  for (const role of [database.app, database.bastion]) {
-    expect(await role.read(acme, (tx) => tx.many(slugs))).toEqual([{ slug: 'acme' }])
-    expect(await role.read(globex, (tx) => tx.many(slugs))).toEqual([{ slug: 'globex' }])
-    expect(await role.read(newTenantId(), (tx) => tx.many(slugs))).toEqual([])
-  }
+  const { app } = database
+  expect(await app.read(acme, (tx) => tx.many(slugs))).toEqual([{ slug: 'acme' }])
+  expect(await app.read(globex, (tx) => tx.many(slugs))).toEqual([{ slug: 'globex' }])
+  expect(await app.read(newTenantId(), (tx) => tx.many(slugs))).toEqual([])
 })
 
 test('finds tenants across all of them, and not the system’s own, in the role for it', async () => {

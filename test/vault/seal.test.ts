@@ -99,6 +99,61 @@ test('attack: a notification wipes no key while the vault is open', async () => 
   }
 })
 
+/** Somebody has the application's login of the database. */
+const asApp = (statement: string) => database.app.write(systemTenant, (tx) => tx.run(statement))
+
+const forgeries: readonly (readonly [string, () => Promise<unknown>])[] = [
+  ['a bare flag', () => asApp('update vault_state set sealed = false')],
+  [
+    'a proof that is none',
+    () => asApp("update vault_state set sealed = false, open_proof = 'open'"),
+  ],
+  [
+    'the seal check for a proof',
+    () => asApp('update vault_state set sealed = false, open_proof = seal_check'),
+  ],
+]
+
+test.each(forgeries)('attack: %s takes no seal off, in any process', async (_, forge) => {
+  const other = await fixture.another()
+  const before = await fixture.count('bastion_vault_refusals_total', { reason: 'seal-forged' })
+  await vault.lease(tenant, wish)
+  await other.lease(tenant, wish)
+  await vault.seal()
+  await forge()
+  const late = await fixture.another()
+  const forged = { code: 'ERR_VAULT_SEAL_FORGED' }
+  for (const one of [vault, late, other]) {
+    // The seal comes to the other one as word, which may be on its way.
+    await expect.poll(() => one.lease(tenant, wish).catch((err) => err)).toMatchObject(forged)
+    await expect(one.status()).rejects.toMatchObject(forged)
+  }
+  expect(await fixture.count('bastion_vault_refusals_total', { reason: 'seal-forged' })).toBe(
+    before + 1,
+  )
+  await other.unseal()
+  await vault.lease(tenant, wish)
+  expect((await fixture.events(systemTenant)).at(-1)).toMatchObject({ type: 'vault.unseal' })
+})
+
+test('attack: the proof of an earlier opening takes no later seal off, and its name cannot be chosen', async () => {
+  await vault.seal()
+  await vault.unseal()
+  const [old] = await database.superuser<{ seal: string; proof: Buffer }>(
+    'select seal_id as seal, open_proof as proof from vault_state',
+  )
+  await vault.seal()
+  await asApp(
+    `update vault_state set sealed = false, open_proof = '\\x${old?.proof.toString('hex')}'`,
+  )
+  await expect(vault.status()).rejects.toMatchObject({ code: 'ERR_VAULT_SEAL_FORGED' })
+  await expect(asApp(`update vault_state set seal_id = '${old?.seal}'`)).rejects.toThrow(
+    'permission denied',
+  )
+  await vault.unseal()
+  expect(await vault.status()).toMatchObject({ sealed: false })
+})
+
 test('has each change of the seal once in the log of the platform', async () => {
   const changes = async () =>
     (await fixture.events(systemTenant)).filter(({ type }) => type.startsWith('vault.'))

@@ -1,13 +1,7 @@
 import { dirname } from 'node:path'
-import type { Config, Datastores, Listen } from '../../config.ts'
+import { type Config, ConfigInvalid, type Datastores, type Listen } from '../../config.ts'
+import { readConnectionUrl } from '../../connection-url.ts'
 import type { ProtectedDestinations } from './forward-guard.ts'
-
-const defaultPorts: { readonly [protocol: string]: number } = {
-  'postgres:': 5432,
-  'postgresql:': 5432,
-  'redis:': 6379,
-  'rediss:': 6379,
-}
 
 /** The ports and directories of this process and its datastores. No forward may reach them. */
 export function protectedDestinations(
@@ -15,22 +9,18 @@ export function protectedDestinations(
   { database, redisUrl, kek, recordings }: Datastores,
   listeners: readonly Listen[],
 ): ProtectedDestinations {
-  const urls = [...Object.values(database), ...(redisUrl === undefined ? [] : [redisUrl])].map(
-    (url) => new URL(url.reveal()),
-  )
+  const urls = [...Object.values(database), ...(redisUrl === undefined ? [] : [redisUrl])]
+  const datastores = urls.map((url) => {
+    const read = readConnectionUrl(url.reveal())
+    // Fail closed: without it a forward could reach the datastore.
+    if (read === undefined) throw new ConfigInvalid(['the URL of a datastore cannot be read'])
+    return read
+  })
   return {
-    ports: [
-      ...listeners.map(({ port }) => port),
-      ...urls.map(({ protocol, port }) => Number(port) || (defaultPorts[protocol] ?? 0)),
-    ],
+    ports: [...listeners.map(({ port }) => port), ...datastores.flatMap(({ ports }) => ports)],
     directories: [
       home,
-      ...urls
-        .map(({ hostname }) => decodeURIComponent(hostname))
-        .filter((host) => host.startsWith('/')),
-      ...urls
-        .filter(({ protocol }) => protocol === 'unix:')
-        .map(({ pathname }) => dirname(decodeURIComponent(pathname))),
+      ...datastores.flatMap(({ directories }) => directories),
       ...(kek.startsWith('file:') ? [dirname(kek.slice('file:'.length))] : []),
       ...(recordings.startsWith('dir:') ? [recordings.slice('dir:'.length)] : []),
     ],

@@ -175,9 +175,15 @@ function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string
   const [did, would] = done ? ['was', ''] : ['would be', '; --yes does it']
   switch (kind) {
     case 'none':
-      return 'nothing to repair'
-    case 'head':
+      return report.ok
+        ? 'nothing to repair'
+        : 'no repair brings back the events of a former log: restore the database'
+    case 'head': {
+      const forged = report.forgedCheckpoints.length
+      if (forged > 0 && report.faultsTotal === forged)
+        return `${forged} checkpoints that our key did not sign ${did} removed${would}`
       return `the head of ${report.treeSize} events ${did} replaced by that of the ${report.size} stored ones${would}`
+    }
     case 'remember':
       return `the new epoch ${did} remembered by this node${would}`
     default:
@@ -199,7 +205,7 @@ function collectWhole(value: string, before: readonly string[] = []): readonly s
 
 function reportLines(report: VerifyReport): string[] {
   if (!report.ok) return report.faults.map(faultLine)
-  const { size, signedSize, checkpoints, rememberedSize, kept, formerLeaves, root } = report
+  const { size, signedSize, checkpoints, rememberedSize, kept, formerVerified, root } = report
   return [
     `intact: ${size} events, ${signedSize} of them signed in ${checkpoints} checkpoints`,
     `root ${root}`,
@@ -207,8 +213,8 @@ function reportLines(report: VerifyReport): string[] {
       ? 'this node remembers no signed head: compare with a kept one by --checkpoint'
       : `this node remembers a signed head of ${rememberedSize} events`,
     ...(kept > 0 ? [`the log continues ${kept} kept checkpoints`] : []),
-    ...(formerLeaves > 0
-      ? [`${formerLeaves} events of former epochs come before it and are not verified`]
+    ...(formerVerified > 0
+      ? [`${formerVerified} events of former epochs come before it, unchanged since it began`]
       : []),
   ]
 }

@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { LogPace } from '../../../src/bastion/monitor/log-pace.ts'
+import { entriesOf, LogPace } from '../../../src/bastion/monitor/log-pace.ts'
+import { type Call, connection } from '../../../src/bastion/wire/calls.ts'
+import { newSession } from '../../support/recording.ts'
 
 /** Whether a promise has settled once everything that is due now has run. */
 async function isDue(promise: Promise<void>): Promise<boolean> {
@@ -24,4 +27,28 @@ test('what writes no entries is never held back', async () => {
   const pace = new LogPace()
   for (let batch = 0; batch < 1000; batch++) pace.take('hostile', 50).catch(() => {})
   expect(await isDue(pace.take('hostile', 0))).toBe(true)
+})
+
+test('attack: a user who starts sessions or forwards without end is held back, and ends nothing late', async () => {
+  const facts = { kind: 'exec', clientIdent: '' } as const
+  const [session, of] = [newSession(), connection.parse(randomUUID())]
+  const starts: readonly Call[] = [
+    { method: 'startSession', args: [of, 'a-1', facts] },
+    {
+      method: 'openForward',
+      args: [of, session, { kind: 'forward', host: 'web1', port: 80 }],
+    },
+  ]
+  for (const start of starts) {
+    // The start, and the end that follows.
+    expect(entriesOf(start), start.method).toBe(2)
+    const pace = new LogPace()
+    for (let count = 0; count < 2500; count++) {
+      const taken = pace.take('hostile', entriesOf(start))
+      if (count % 500 === 0) expect(await isDue(taken)).toBe(true)
+    }
+    for (let count = 0; count < 500; count++) pace.take('hostile', entriesOf(start)).catch(() => {})
+    expect(await isDue(pace.take('hostile', entriesOf(start))), start.method).toBe(false)
+    expect(await isDue(pace.take('polite', entriesOf(start)))).toBe(true)
+  }
 })

@@ -1,0 +1,88 @@
+/** The logs that were given up and stand before a new epoch. */
+
+import type { ReadTx } from '../postgres/index.ts'
+import { decodeLeaf } from './event.ts'
+import { appendLeaf, type CompactRange, emptyTree, rootHash } from './merkle.ts'
+import { findLeafBefore, listLeafBytes, listLeavesAt, type Tree } from './queries.ts'
+
+/** What the first leaf of an epoch says of the log before it. */
+interface FormerEpoch {
+  readonly origin: string
+  /** How many of its leaves the root is of, and how many there were. */
+  readonly size: number
+  readonly leaves: number
+  /** In hexadecimal. */
+  readonly root: string
+}
+
+export interface FormerReport {
+  /** How many leaves of former epochs are those that were given up. */
+  readonly verified: number
+  readonly problem: { readonly at: number; readonly detail: string } | undefined
+}
+
+const batchMax = 1000
+
+/**
+ * Compares the leaves of former epochs with what they were when each was given up, from the newest epoch
+ * back: the first leaf of the next epoch says their number and their root, and that leaf is verified with
+ * its own epoch. Payloads, and what was wrong at that time, are not looked at. Leaves that came while a log
+ * was given up stand behind those that the root is of, and nothing vouches for them.
+ */
+export async function verifyFormerEpochs(tx: ReadTx, tree: Tree): Promise<FormerReport> {
+  let below = tree.firstLeaf
+  let verified = 0
+  let [first] = await listLeafBytes(tx, 0, 1)
+  while (below > 0) {
+    const former = first && readFormer(first.leaf)
+    if (former === undefined) {
+      // The oldest one has no such record, and its leaves may stand behind others that no log has.
+      const isOldest = below !== tree.firstLeaf
+      const detail = 'the first event does not say which log stands before it'
+      return { verified, problem: isOldest ? undefined : { at: below, detail } }
+    }
+    if (former.size === 0) break
+    const start = await findLeafBefore(tx, below, former.leaves)
+    const found = start && (await readRange(tx, start.index, below, former.size))
+    if (found === undefined || rootHash(found.range).toString('hex') !== former.root) {
+      const detail = `the ${former.size} events of the former log ${former.origin} are not those that were given up`
+      return { verified, problem: { at: start?.index ?? 0, detail } }
+    }
+    verified += former.size
+    below = found.index
+    first = { index: 0, leaf: found.first }
+  }
+  return { verified, problem: undefined }
+}
+
+function readFormer(bytes: Buffer): FormerEpoch | undefined {
+  const leaf = decodeLeaf(bytes)
+  if (leaf?.type !== 'audit.repaired' || leaf.public.repair !== 'epoch') return undefined
+  const { formerOrigin: origin, formerSize, formerLeaves = formerSize, root } = leaf.public
+  const [size, leaves] = [Number(formerSize), Number(formerLeaves)]
+  if (typeof origin !== 'string' || typeof root !== 'string') return undefined
+  if (!Number.isSafeInteger(size) || !Number.isSafeInteger(leaves)) return undefined
+  return size >= 0 && size <= leaves ? { origin, size, leaves, root } : undefined
+}
+
+/** The range of so many leaves from an index on, with the first one; undefined where there are fewer. */
+async function readRange(
+  tx: ReadTx,
+  index: number,
+  below: number,
+  size: number,
+): Promise<{ index: number; first: Buffer; range: CompactRange } | undefined> {
+  let first: Buffer | undefined
+  let range: CompactRange = emptyTree
+  for (let from = index; range.size < size; ) {
+    const rows = await listLeavesAt(tx, from, below, Math.min(batchMax, size - range.size))
+    for (const { leaf } of rows) {
+      first ??= leaf
+      range = appendLeaf(range, leaf)
+    }
+    const last = rows.at(-1)
+    if (last === undefined) return undefined
+    from = last.index + 1
+  }
+  return first && { index, first, range }
+}
