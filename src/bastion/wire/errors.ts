@@ -22,6 +22,19 @@ export class TooManyForwards extends CodedError {
   }
 }
 
+/** The open files and running operations of some SFTP sessions have reached the limit of memory. */
+export class FilesExhausted extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_FILE_LIMIT'
+
+  /** `sessions` names the sessions that have too many. */
+  constructor(sessions: string) {
+    super(
+      `this session ended because ${sessions} have too many open files and running operations; connect again, and open fewer files at a time`,
+    )
+  }
+}
+
 /** The call has data that no honest client or target sends, so it is not made. */
 export class CallRefused extends CodedError {
   readonly kind = 'invalid'
