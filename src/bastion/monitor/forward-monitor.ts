@@ -38,7 +38,7 @@ export interface ForwardMonitorDeps {
     Access,
     'permit' | 'refuseForward' | 'expectForward' | 'forgetForward' | 'openForward' | 'closeForward'
   >
-  readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt'>
+  readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt' | 'mayListenOn'>
   /** Of one connection. */
   readonly forwardsMax: number
   /** Writes of what has ended take one, whichever worker it was in: so no tenant waits for another's. */
@@ -273,18 +273,19 @@ export class ForwardMonitor {
     if (denial !== undefined) return denial
     const { kind, destination } = forward
     if (destination === undefined) return {}
-    const origin = () => originOf(identity, peer)
+    const origin = originOf(identity, peer)
     if (kind === 'remote-forward') {
       const may = await this.#mayListen(destination, origin)
       return may ? {} : access.refuseForward(identity, asked, target)
     }
-    const judged = await this.#judge(destination, origin())
+    const judged = await this.#judge(destination, origin)
     return judged ?? access.refuseForward(identity, asked, target)
   }
 
-  async #mayListen(destination: ForwardDestination, origin: () => ForwardOrigin): Promise<boolean> {
-    if (!('path' in destination)) return true
-    return this.#deps.guard.mayListenAt(destination.path, origin())
+  async #mayListen(destination: ForwardDestination, origin: ForwardOrigin): Promise<boolean> {
+    const { guard } = this.#deps
+    if ('path' in destination) return guard.mayListenAt(destination.path, origin)
+    return guard.mayListenOn(destination, origin)
   }
 
   async #judge(

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { type Authorization, isHostKeyOf } from '../../../src/access/index.ts'
 import { RequestCrossed, RequestForged } from '../../../src/bastion/monitor/errors.ts'
+import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
 import { Monitor } from '../../../src/bastion/monitor/monitor.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { Headcount } from '../../../src/bastion/wire/headcount.ts'
@@ -411,6 +412,7 @@ describe('attack: what a worker leaves behind', () => {
         judge: async (asked) => asked,
         judgePath: async (path) => path,
         mayListenAt: async () => true,
+        mayListenOn: () => true,
       },
     })
     const { id, session, somebody } = await started(monitor)
@@ -589,6 +591,7 @@ test('attack: a name is looked up for whoever may not forward', async () => {
   const guard = {
     judgePath: async (path: string) => path,
     mayListenAt: async () => true,
+    mayListenOn: () => true,
     judge: async (destination: { readonly host: string; readonly port: number }) => {
       asked.push(destination.host)
       return destination
@@ -604,6 +607,26 @@ test('attack: a name is looked up for whoever may not forward', async () => {
   } as const
   expect(await monitor.openForward(id, session, wish)).toHaveProperty('denied')
   expect(asked).toEqual([])
+})
+
+test('attack: a target on this host is asked to listen at a port of the bastion', async () => {
+  const guard = new ForwardGuard(() => ({ ports: [4100], directories: [] }))
+  const monitor = fixture.monitor({
+    access: { ...product.access, permit: async () => undefined },
+    guard,
+  })
+  const { id, session } = await started(monitor)
+  const listen = (port: number) =>
+    monitor.openForward(id, session, {
+      kind: 'remote-forward',
+      host: '::1',
+      port,
+      peer: '127.0.0.1',
+    })
+  expect(await listen(4100)).toHaveProperty('denied')
+  expect(await listen(4101)).toHaveProperty('forward')
+  const nowhere = { kind: 'remote-forward', host: '::1', port: 4101 } as const
+  await expect(monitor.openForward(id, session, nowhere)).rejects.toThrow(RequestForged)
 })
 
 describe('attack: a forward is asked for in a spelling that the target would read otherwise', () => {
