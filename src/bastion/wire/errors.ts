@@ -10,15 +10,14 @@ export class SessionKilled extends CodedError {
   }
 }
 
-/** A connection has as many forwards as any may. */
+/** A connection, or a user on all connections, has as many forwards as any may. */
 export class TooManyForwards extends CodedError {
   readonly kind = 'limited'
   readonly code = 'ERR_FORWARD_LIMIT'
 
-  constructor() {
-    super(
-      'this connection has the largest number of forwards; close some, or open another connection',
-    )
+  constructor(who: 'this connection has' | 'you have' = 'this connection has') {
+    const other = who === 'you have' ? '' : ', or open another connection'
+    super(`${who} the largest number of forwards; close some${other}`)
   }
 }
 

@@ -629,6 +629,37 @@ test('attack: a target on this host is asked to listen at a port of the bastion'
   await expect(monitor.openForward(id, session, nowhere)).rejects.toThrow(RequestForged)
 })
 
+test('attack: a user with many connections has as many forwards and unused authorizations as one may', async () => {
+  const monitor = fixture.monitor({
+    access: { ...product.access, permit: async () => undefined },
+    forwardsPerUserMax: 3,
+    unusedPerUserMax: 2,
+  })
+  const somebody = await fixture.somebody()
+  const connect = async () => {
+    const id = fixture.connect(monitor)
+    await monitor.login(id, somebody.attempt(id))
+    return id
+  }
+  const [one, two] = [await connect(), await connect()]
+  const start = async (id: ConnectionId) => {
+    const { id: authorization } = allowed(await monitor.authorize(id, 'shell'))
+    return (await monitor.startSession(id, authorization, facts)).session
+  }
+  const [first, second] = [await start(one), await start(two)]
+  const forward = { kind: 'forward', host: '192.0.2.8', port: 80, peer: '192.0.2.7' } as const
+  await monitor.openForward(one, first, forward)
+  await monitor.openForward(one, first, forward)
+  await monitor.openForward(two, second, forward)
+  await expect(monitor.openForward(two, second, forward)).rejects.toThrow(/^you have the largest/)
+  await monitor.authorize(one, 'shell')
+  await monitor.authorize(two, 'shell')
+  await expect(monitor.authorize(two, 'shell')).rejects.toMatchObject({ code: 'ERR_SESSION_LIMIT' })
+  // Those of a colleague are their own.
+  const colleague = await loggedIn(monitor)
+  expect(await monitor.authorize(colleague.id, 'shell')).toHaveProperty('id')
+})
+
 describe('attack: a forward is asked for in a spelling that the target would read otherwise', () => {
   test.each([
     ['a name behind a NUL', '127.0.0.1\0.internal'],
