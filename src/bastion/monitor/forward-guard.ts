@@ -108,7 +108,9 @@ export class ForwardGuard {
     { port }: Pick<ForwardAddress, 'port'>,
     { peer }: Pick<ForwardOrigin, 'peer'>,
   ): boolean {
-    return !isThisHost(peer) || !this.#own().ports.includes(port)
+    // The target picks a free port for 0, which is also the port of our listeners without a fixed one.
+    if (port === 0 || !isThisHost(peer)) return true
+    return !this.#own().ports.includes(port)
   }
 
   #isRefused(address: IpAddress, port: number, peer: string): boolean {

@@ -109,6 +109,9 @@ test('attack: a target on this host does not listen in place of a listener of th
   expect(guard.mayListenOn({ port: 4100 }, here)).toBe(false)
   expect(guard.mayListenOn({ port: 4100 }, { peer: '::ffff:127.0.0.1' })).toBe(false)
   expect(guard.mayListenOn({ port: 4101 }, here)).toBe(true)
+  // A listener of ours without a fixed port does not keep targets from picking a port.
+  const unfixed = new ForwardGuard(() => ({ ports: [0], directories: [] }))
+  expect(unfixed.mayListenOn({ port: 0 }, here)).toBe(true)
   // Another host has ports of its own.
   expect(guard.mayListenOn({ port: 4100 }, elsewhere)).toBe(true)
 })
