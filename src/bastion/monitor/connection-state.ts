@@ -15,7 +15,7 @@ export interface AuthorizationState {
   /** On the clock of performance.now(). */
   readonly givenAtMs: number
   /** The host key, or host certificate, that was last accepted for its target: the worker may rely on it. */
-  hostKey: Buffer | undefined
+  hostKeyDigest: Buffer | undefined
 }
 
 /** A session that has not ended. */
@@ -126,6 +126,11 @@ export class ConnectionTable {
     const state = this.#states.get(id)
     if (state === undefined) throw new ConnectionUnknown()
     return state
+  }
+
+  /** The connections of one user, with the connections inside their jumps. */
+  *ofUser(user: string): Iterable<ConnectionState> {
+    for (const state of this.#states.values()) if (state.identity?.user.id === user) yield state
   }
 
   /** Keeps a connection whose client has left until the work is done. */

@@ -5,21 +5,36 @@ import type { TenantId } from '../../postgres/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import type { Turns } from '../../turns.ts'
 import type { FileNotes, FileProgress, FileOperation as ToldOperation } from '../wire/calls.ts'
+import { FilesExhausted } from '../wire/errors.ts'
+import { fileMemory, memoryOf } from '../wire/file-memory.ts'
 import { RequestForged } from './errors.ts'
 import { TenantRetries, tryEach } from './tenant-retries.ts'
+
+/** In bytes, of all sessions of one worker. */
+export interface FileMemoryLimits {
+  /** For running operations and open files. An honest worker counts the same, and keeps to half of this. */
+  readonly knownMax: number
+  /** For these, and for operations that wait for the log. Beyond it, a session that adds operations ends. */
+  readonly allMax: number
+}
 
 export interface FileMonitorDeps {
   readonly access: Pick<Access, 'recordFiles'>
   /** Writes of what has ended take one, whichever worker it was in: so no tenant waits for another's. */
   readonly endTurns: Turns
   readonly log: Log
+  readonly fileLimits?: FileMemoryLimits
 }
 
-/** A worker keeps to fewer. */
+/** Files and operations of a session. A worker keeps to fewer. */
 const knownMax = 65_536
-const knownBytesMax = 32 * 1_048_576
+const limitsDefault: FileMemoryLimits = {
+  knownMax: 2 * fileMemory.workerMax,
+  allMax: 3 * fileMemory.workerMax,
+}
 /** A worker ends a session at its first failure. */
 const owedMax = 10_000
+const allSessions = 'the SFTP sessions on this bastion'
 /** Sessions of a tenant. */
 const lateMax = 10_000
 const batchMax = 100
@@ -37,7 +52,7 @@ interface SessionFiles {
   /** Operations that the client asked for and whose result the worker has not reported. */
   readonly asked: Map<number, ToldOperation>
   readonly open: Map<number, OpenFile>
-  /** Of the paths in both. */
+  /** Memory of both. */
   knownBytes: number
   /** Reported, and not on the log yet. */
   owed: FileOperation[]
@@ -61,13 +76,23 @@ export class FileMonitor {
   /** The last operations of ended sessions that are not on the log yet: by tenant. */
   readonly #late = new Map<TenantId, LateFiles[]>()
   readonly #retries: TenantRetries
+  readonly #limits: FileMemoryLimits
+  /** Memory of the running operations and open files of all sessions. */
+  #knownBytes = 0
+  /** Memory of the operations that wait for the log, also of sessions that have ended. */
+  #owedBytes = 0
 
   constructor(deps: FileMonitorDeps) {
     this.#deps = deps
+    this.#limits = deps.fileLimits ?? limitsDefault
     const what = 'file operations of sessions that have ended'
     this.#retries = new TenantRetries((tenant) => this.#writeLate(tenant), deps.log, what)
   }
 
+  /**
+   * Throws RequestForged for notes that no honest worker sends, and does not keep them. Throws
+   * FilesExhausted when the session has to end because the memory is full; the notes are kept then.
+   */
   note(
     session: SessionId,
     identity: Identity,
@@ -75,23 +100,33 @@ export class FileMonitor {
     notes: FileNotes,
   ): void {
     const files = this.#of(session, identity, authorization)
+    const { knownMax: workersMax, allMax } = this.#limits
+    const bytes = sumOf(notes.asked)
+    const isTooMany = files.asked.size + files.open.size + notes.asked.length > knownMax
+    const isTooMuch =
+      files.knownBytes + bytes > fileMemory.userMax ||
+      this.#knownBytes + bytes > workersMax ||
+      this.#knownBytes + this.#owedBytes + bytes > 2 * allMax
+    if (bytes > 0 && (isTooMany || isTooMuch)) throw new RequestForged('too many files')
     for (const operation of notes.asked) {
       if (files.asked.has(operation.number))
         throw new RequestForged('an operation that was reported before')
       files.asked.set(operation.number, operation)
-      files.knownBytes += bytesOf(operation)
+      this.#know(files, memoryOf(operation))
     }
     for (const progress of notes.moved) {
       const file = files.open.get(progress.number)
       if (file !== undefined) file.progress = progress
     }
-    const isTooMany = files.asked.size + files.open.size > knownMax
-    if (isTooMany || files.knownBytes > knownBytesMax) throw new RequestForged('too many files')
+    if (bytes > 0 && this.#knownBytes + this.#owedBytes > allMax)
+      throw new FilesExhausted(allSessions)
   }
 
   /**
    * Resolves when the operations are on the log. Operations that cannot be written now are kept and
    * tried again.
+   * Throws FilesExhausted when there is no memory for them. The log gets the operations that were noted
+   * at the end of the session, as interrupted.
    */
   async record(
     session: SessionId,
@@ -101,8 +136,12 @@ export class FileMonitor {
   ): Promise<void> {
     const files = this.#of(session, identity, authorization)
     if (files.owed.length > owedMax) throw new RequestForged('more than the log takes')
-    for (const operation of operations) settle(files, operation)
-    files.owed.push(...operations)
+    const bytes = sumOf(operations)
+    if (this.#knownBytes + this.#owedBytes + bytes > this.#limits.allMax) {
+      throw new FilesExhausted(allSessions)
+    }
+    for (const operation of operations) this.#know(files, settle(files, operation))
+    this.#owe(files, operations)
     await this.#write(session, files)
   }
 
@@ -114,7 +153,7 @@ export class FileMonitor {
     const files = this.#sessions.get(session)
     if (files === undefined) return
     this.#sessions.delete(session)
-    files.owed.push(...interrupted(files))
+    this.#interrupt(files)
     try {
       await this.#write(session, files)
     } catch (err) {
@@ -127,7 +166,7 @@ export class FileMonitor {
   /** The worker has ended, and so have its sessions. Returns the tenants with operations to log. */
   abandon(): readonly TenantId[] {
     for (const [session, files] of this.#sessions) {
-      files.owed.push(...interrupted(files))
+      this.#interrupt(files)
       if (files.owed.length > 0) this.#keep(session, files)
     }
     this.#sessions.clear()
@@ -143,8 +182,30 @@ export class FileMonitor {
     const { tenant } = files.identity
     const late = this.#late.get(tenant) ?? []
     this.#late.set(tenant, late)
-    if (late.length < lateMax) late.push({ session, files })
-    else this.#deps.log.error({ session, tenant }, 'too many file operations wait: these are lost')
+    if (late.length < lateMax) {
+      late.push({ session, files })
+      return
+    }
+    this.#owedBytes -= sumOf(files.owed)
+    this.#deps.log.error({ session, tenant }, 'too many file operations wait: these are lost')
+  }
+
+  #know(files: SessionFiles, bytes: number): void {
+    files.knownBytes += bytes
+    this.#knownBytes += bytes
+  }
+
+  #owe(files: SessionFiles, operations: readonly FileOperation[]): void {
+    files.owed.push(...operations)
+    this.#owedBytes += sumOf(operations)
+  }
+
+  /** The session is over: its running operations and open files become operations that wait for the log. */
+  #interrupt(files: SessionFiles): void {
+    this.#owe(files, interrupted(files))
+    this.#know(files, -files.knownBytes)
+    files.asked.clear()
+    files.open.clear()
   }
 
   #of(session: SessionId, identity: Identity, authorization: Authorization): SessionFiles {
@@ -175,6 +236,7 @@ export class FileMonitor {
       const batch = files.owed.slice(0, batchMax)
       await this.#deps.access.recordFiles(identity, authorization, session, batch)
       files.owed.splice(0, batch.length)
+      this.#owedBytes -= sumOf(batch)
     }
   }
 
@@ -191,22 +253,24 @@ export class FileMonitor {
   }
 }
 
-function settle(files: SessionFiles, operation: ToldOperation): void {
+/** Returns the change of the memory that the session's files take. */
+function settle(files: SessionFiles, operation: ToldOperation): number {
   const { number, state, op, bytes } = operation
   const asked = files.asked.get(number)
-  if (asked !== undefined) files.knownBytes -= bytesOf(asked)
-  files.asked.delete(number)
   const file = files.open.get(number)
+  const released = asked === undefined ? 0 : memoryOf(asked)
+  files.asked.delete(number)
   if (state === 'open') {
     files.open.set(number, { operation, progress: undefined })
-    files.knownBytes += bytesOf(operation)
-  } else if (state === 'running' && file !== undefined) {
+    return memoryOf(operation) - released - (file === undefined ? 0 : memoryOf(file.operation))
+  }
+  if (state === 'running' && file !== undefined) {
     const direction = op === 'read' ? 'read' : 'written'
     file.progress = { number, ...file.progress, ...(bytes !== undefined && { [direction]: bytes }) }
-  } else if (file !== undefined) {
-    files.open.delete(number)
-    files.knownBytes -= bytesOf(file.operation)
+    return -released
   }
+  files.open.delete(number)
+  return -released - (file === undefined ? 0 : memoryOf(file.operation))
 }
 
 /** The events for operations and open files whose end was not reported. */
@@ -232,6 +296,6 @@ function interruptedFile({ operation, progress }: OpenFile): FileOperation[] {
   return ends.length > 0 ? ends : [{ ...what, op: 'close' }]
 }
 
-function bytesOf({ path, to }: ToldOperation): number {
-  return (path?.length ?? 0) + (to?.length ?? 0)
+function sumOf(operations: readonly Pick<FileOperation, 'path' | 'to'>[]): number {
+  return operations.reduce((sum, operation) => sum + memoryOf(operation), 0)
 }

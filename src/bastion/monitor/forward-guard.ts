@@ -100,6 +100,19 @@ export class ForwardGuard {
     return (await this.#files.realPathOfOther(dirname(path), owner)) !== undefined
   }
 
+  /**
+   * Whether a target may listen at an address: on this host, not at a port of ours, on any address. A client
+   * that tries the addresses of `localhost` in turn would come to the target in place of us.
+   */
+  mayListenOn(
+    { port }: Pick<ForwardAddress, 'port'>,
+    { peer }: Pick<ForwardOrigin, 'peer'>,
+  ): boolean {
+    // The target picks a free port for 0, which is also the port of our listeners without a fixed one.
+    if (port === 0 || !isThisHost(peer)) return true
+    return !this.#own().ports.includes(port)
+  }
+
   #isRefused(address: IpAddress, port: number, peer: string): boolean {
     const all = [address, ...embeddedIpv4(address)]
     if (all.some((one) => isIn(linkLocalBlocks, one))) return true

@@ -38,9 +38,11 @@ export interface ForwardMonitorDeps {
     Access,
     'permit' | 'refuseForward' | 'expectForward' | 'forgetForward' | 'openForward' | 'closeForward'
   >
-  readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt'>
+  readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt' | 'mayListenOn'>
   /** Of one connection. */
   readonly forwardsMax: number
+  /** On all connections of one worker; 8,192 unless given, or as many as one connection may have. */
+  readonly forwardsPerUserMax?: number
   /** Writes of what has ended take one, whichever worker it was in: so no tenant waits for another's. */
   readonly endTurns: Turns
   readonly log: Log
@@ -48,6 +50,7 @@ export interface ForwardMonitorDeps {
 
 /** Ends of a tenant's forwards that wait for its log. */
 const lateMax = 10_000
+const userMax = 8192
 /** The byte counts of a forward that its worker did not close are unknown. */
 const interrupted: ForwardOutcome = { ended: 'interrupted' }
 
@@ -81,7 +84,7 @@ export class ForwardMonitor {
     const state = this.#connections.require(id)
     const authorization = requireLive(state, session)
     const identity = requireIdentity(state)
-    if (state.forwards.size >= this.#deps.forwardsMax) throw new TooManyForwards()
+    this.#requireRoom(state, identity.user.id)
     const { kind } = request
     const destination = destinationOf(request)
     if (kind === 'forward' && destination === undefined) {
@@ -108,6 +111,15 @@ export class ForwardMonitor {
       }
       return { forward: forward.id, ...answer }
     })
+  }
+
+  /** Throws TooManyForwards when the connection, or the user on all connections, has the largest number. */
+  #requireRoom({ forwards }: ConnectionState, user: string): void {
+    const { forwardsMax, forwardsPerUserMax = Math.max(forwardsMax, userMax) } = this.#deps
+    if (forwards.size >= forwardsMax) throw new TooManyForwards()
+    let count = 0
+    for (const other of this.#connections.ofUser(user)) count += other.forwards.size
+    if (count >= forwardsPerUserMax) throw new TooManyForwards('you have')
   }
 
   async close(id: ConnectionId, forward: string, outcome: ForwardEnd): Promise<void> {
@@ -273,18 +285,19 @@ export class ForwardMonitor {
     if (denial !== undefined) return denial
     const { kind, destination } = forward
     if (destination === undefined) return {}
-    const origin = () => originOf(identity, peer)
+    const origin = originOf(identity, peer)
     if (kind === 'remote-forward') {
       const may = await this.#mayListen(destination, origin)
       return may ? {} : access.refuseForward(identity, asked, target)
     }
-    const judged = await this.#judge(destination, origin())
+    const judged = await this.#judge(destination, origin)
     return judged ?? access.refuseForward(identity, asked, target)
   }
 
-  async #mayListen(destination: ForwardDestination, origin: () => ForwardOrigin): Promise<boolean> {
-    if (!('path' in destination)) return true
-    return this.#deps.guard.mayListenAt(destination.path, origin())
+  async #mayListen(destination: ForwardDestination, origin: ForwardOrigin): Promise<boolean> {
+    const { guard } = this.#deps
+    if ('path' in destination) return guard.mayListenAt(destination.path, origin)
+    return guard.mayListenOn(destination, origin)
   }
 
   async #judge(

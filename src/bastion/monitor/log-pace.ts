@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Call } from '../wire/calls.ts'
 
 /** Entries of a tenant's log that one user may cause. */
 const perSecond = 500
@@ -32,19 +31,5 @@ export class LogPace {
       if (until > now) return
       this.#until.delete(user)
     }
-  }
-}
-
-/** The entries that a call writes, where a client decides how often it is made. */
-export function entriesOf(call: Call): number {
-  switch (call.method) {
-    case 'recordFiles':
-      return call.args[2].length
-    case 'openForward':
-    case 'startSession':
-      // Its end is an entry too.
-      return 2
-    default:
-      return 0
   }
 }

@@ -72,6 +72,8 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly logPace: LogPace
   /** The time that a worker gives a connection to log in. */
   readonly loginGraceMs: number
+  /** Authorizations of a user that have started no session: as many as one connection may have, unless given. */
+  readonly unusedPerUserMax?: number
   /** How often one connection may try to log in. */
   readonly authTriesMax: number
   /** The connections of each user on this node. */
@@ -381,13 +383,28 @@ export class Monitor implements Broker {
     }
     forgetExpired(state)
     if (state.authorizations.size >= openAuthorizationsMax) throw new AuthorizationsExhausted()
+    if (
+      this.#unusedOf(identity.user.id) >= (this.#deps.unusedPerUserMax ?? openAuthorizationsMax)
+    ) {
+      throw new AuthorizationsExhausted()
+    }
     const answer = await this.#connections.during(id, state, () =>
       this.#deps.access.authorize(identity, { ...named, ...(target && { target }), kind }),
     )
     if ('denied' in answer) return answer
-    const given = { authorization: answer, givenAtMs: performance.now(), hostKey: undefined }
+    const given = { authorization: answer, givenAtMs: performance.now(), hostKeyDigest: undefined }
     state.authorizations.set(answer.id, given)
     return answer
+  }
+
+  /** How many authorizations of a user, on all connections, have started no session. */
+  #unusedOf(user: string): number {
+    let unused = 0
+    for (const state of this.#connections.ofUser(user)) {
+      forgetExpired(state)
+      unused += state.authorizations.size - state.sessions.size
+    }
+    return unused
   }
 
   /**

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Access, ChannelKind, SessionOutcome } from '../../access/index.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
@@ -123,7 +124,8 @@ export class SessionMonitor {
   async checkHostKey(id: ConnectionId, authorization: string, blob: Buffer): Promise<boolean> {
     const allowed = requireAuthorization(this.#connections.require(id), authorization)
     const isGood = await this.#deps.access.checkHostKey(allowed.authorization, blob)
-    if (isGood) allowed.hostKey = blob
+    // A certificate may be long, and each session would keep one.
+    if (isGood) allowed.hostKeyDigest = digestOf(blob)
     return isGood
   }
 
@@ -145,10 +147,10 @@ export class SessionMonitor {
     state.leases.delete(lease)
     requireLive(state, leased.session)
     const { access, vault } = this.#deps
-    const { authorization, hostKey } = leased.allowed
+    const { authorization, hostKeyDigest } = leased.allowed
     // A worker makes these two checks before it asks for a signature.
     const isKnown =
-      hostKey?.equals(proof.hostKey) === true ||
+      hostKeyDigest?.equals(digestOf(proof.hostKey)) === true ||
       authorization.target.hostKeys.some(({ blob }) => blob.equals(proof.hostKey))
     if (!isKnown || readProvenLogin(data, proof) === undefined) {
       throw new RequestForged('a login at another host')
@@ -242,4 +244,8 @@ export class SessionMonitor {
       })
     })
   }
+}
+
+function digestOf(hostKey: Buffer): Buffer {
+  return createHash('sha256').update(hostKey).digest()
 }

@@ -7,7 +7,9 @@ import type { SessionId } from '../../recorder/index.ts'
 import type { Turns } from '../../turns.ts'
 import { callLimits } from '../wire/call-limits.ts'
 import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
+import { FilesExhausted } from '../wire/errors.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
+import { entriesOf } from '../wire/log-entries.ts'
 import {
   encodeFrame,
   MessagePipe,
@@ -24,7 +26,7 @@ import {
 import type { Admitted } from './admission.ts'
 import { AnswerTooLarge, RequestCrossed, RequestForged, WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'
-import { entriesOf, type LogPace } from './log-pace.ts'
+import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import { Monitor, type MonitorDeps } from './monitor.ts'
 
@@ -461,7 +463,9 @@ export class WorkerProcess {
     try {
       this.#monitor.noteFiles(connection, session, notes)
     } catch (err) {
-      this.#failed({ method: 'files' }, err)
+      // There is no answer by which the worker would hear of it.
+      if (err instanceof FilesExhausted) this.killSession(session, err.message)
+      else this.#failed({ method: 'files' }, err)
     }
   }
 

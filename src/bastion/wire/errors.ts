@@ -10,14 +10,26 @@ export class SessionKilled extends CodedError {
   }
 }
 
-/** A connection has as many forwards as any may. */
+/** A connection, or a user on all connections, has as many forwards as any may. */
 export class TooManyForwards extends CodedError {
   readonly kind = 'limited'
   readonly code = 'ERR_FORWARD_LIMIT'
 
-  constructor() {
+  constructor(who: 'this connection has' | 'you have' = 'this connection has') {
+    const other = who === 'you have' ? '' : ', or open another connection'
+    super(`${who} the largest number of forwards; close some${other}`)
+  }
+}
+
+/** The open files and running operations of some SFTP sessions have reached the limit of memory. */
+export class FilesExhausted extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_FILE_LIMIT'
+
+  /** `sessions` names the sessions that have too many. */
+  constructor(sessions: string) {
     super(
-      'this connection has the largest number of forwards; close some, or open another connection',
+      `this session ended because ${sessions} have too many open files and running operations; connect again, and open fewer files at a time`,
     )
   }
 }

@@ -5,6 +5,7 @@ import type { ServerHostKey } from '../../ssh/index.ts'
 import type { Broker, ConnectionId, FileNotes } from '../wire/calls.ts'
 import type { ServiceMetrics } from '../wire/worker-metrics.ts'
 import type { LeaseWatch } from './lease-watch.ts'
+import type { FileBudget } from './sftp/file-budget.ts'
 import type { TargetNames } from './target-names.ts'
 
 /** The dependencies of a worker that serves clients. The host keys are its only secret. */
@@ -26,5 +27,6 @@ export interface ServiceDeps {
   readonly recorded: (connection: ConnectionId, session: SessionId, point: RecordingPoint) => void
   readonly lease: Pick<LeaseWatch, 'check'>
   readonly names: TargetNames
+  readonly fileBudget: FileBudget
   readonly log: Log
 }

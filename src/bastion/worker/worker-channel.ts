@@ -10,8 +10,10 @@ import {
   type Denial,
 } from '../wire/calls.ts'
 import { CallRefused } from '../wire/errors.ts'
+import { entriesOf } from '../wire/log-entries.ts'
 import { encodeFrame, workerFrameBytesMax } from '../wire/message-pipe.ts'
 import { type FromWorker, RemoteError, type ToWorker } from '../wire/messages.ts'
+import { UserTurns } from './user-turns.ts'
 
 /** A connection that makes calls. */
 interface Caller {
@@ -39,6 +41,7 @@ export class WorkerChannel {
   readonly #callers = new Map<ConnectionId, Caller>()
   readonly #turns = new Turns(callLimits.atOnce)
   readonly #largeTurns = new Turns(callLimits.largeAtOnce)
+  readonly #pacedTurns = new UserTurns(callLimits.pacedAtOnce)
   #ids = 0
   /** Since the last ping. */
   #sent = 0
@@ -85,7 +88,7 @@ export class WorkerChannel {
     const caller = this.#callerOf(connection)
     caller.calls++
     try {
-      const answer = await this.#ask(id, frame, caller.owner)
+      const answer = await this.#askInTurn(id, call, frame, caller.owner)
       if (call.method === 'login' || call.method === 'enterJump') learn(caller, answer)
       return answer
     } finally {
@@ -105,6 +108,12 @@ export class WorkerChannel {
 
   #settle(connection: ConnectionId, { calls, isKept }: Caller): void {
     if (calls === 0 && !isKept) this.#callers.delete(connection)
+  }
+
+  async #askInTurn(id: number, call: Call, frame: Buffer, owner: TurnOwner): Promise<unknown> {
+    // Taken first: calls that the main process holds back must leave turns for the user's colleagues.
+    using _paced = entriesOf(call) > 0 ? await this.#pacedTurns.take(owner) : undefined
+    return await this.#ask(id, frame, owner)
   }
 
   async #ask(id: number, frame: Buffer, owner: TurnOwner): Promise<unknown> {

@@ -16,6 +16,7 @@ import {
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
 import { LeaseWatch } from './lease-watch.ts'
 import { createService, type Service } from './service.ts'
+import { FileBudget } from './sftp/file-budget.ts'
 import { TargetNames } from './target-names.ts'
 import { WorkerChannel } from './worker-channel.ts'
 
@@ -83,6 +84,7 @@ export function runWorker(): void {
         send({ type: 'recorded', connection, session, point }),
       lease,
       names: new TargetNames(),
+      fileBudget: new FileBudget(),
       log,
     })
     send({ type: 'ready' })

@@ -39,8 +39,8 @@ interface PendingOpen {
   reject(err: Error): void
 }
 
-/** A destination and where it comes from. An open may wait, and many may: they must not fill the memory. */
-const payloadBytesMax = 16_384
+/** A destination and where it comes from. An open may wait, and hundreds may: they must not fill the memory. */
+const payloadBytesMax = 4096
 
 /** The channels of a connection, and how they come to be: RFC 4254 section 5.1. */
 export class ChannelTable {

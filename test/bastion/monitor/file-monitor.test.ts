@@ -11,8 +11,8 @@ const fixture = await openMonitorFixture()
 const { product } = fixture
 
 /** A session of files on a worker. */
-async function started() {
-  const monitor = fixture.monitor()
+async function started(deps: Parameters<typeof fixture.monitor>[0] = {}) {
+  const monitor = fixture.monitor(deps)
   const somebody = await fixture.somebody()
   const id = fixture.connect(monitor)
   await monitor.login(id, somebody.attempt(id))
@@ -195,4 +195,57 @@ test('attack: a worker cannot fill the memory of the main process with files', a
   }
   expect(fill).toThrow(RequestForged)
   expect(() => note({ asked: [act(0, 'remove', '/a')] })).toThrow(/reported before/)
+})
+
+test('attack: a worker cannot fill it with the files of many sessions, each below its own bound', async () => {
+  const monitor = fixture.monitor()
+  const somebody = await fixture.somebody()
+  const id = fixture.connect(monitor)
+  await monitor.login(id, somebody.attempt(id))
+  const removed = act(0, 'remove', 'x'.repeat(4096))
+  const fill = async () => {
+    const authorization = allowed(await monitor.authorize(id, 'sftp'))
+    const facts = { kind: 'sftp', clientIdent: 'SSH-2.0-OpenSSH_10.0' } as const
+    const { session } = await monitor.startSession(id, authorization.id, facts)
+    for (let from = 0; from < 6000; from += 1000) {
+      const asked = Array.from({ length: 1000 }, (_, at) => ({ ...removed, number: from + at }))
+      monitor.noteFiles(id, session, { asked, moved: [] })
+    }
+  }
+  for (let session = 0; session < 8; session++) await fill()
+  await expect(fill()).rejects.toThrow(RequestForged)
+})
+
+test('attack: what waits for a log that takes nothing has a bound, and nothing of it is lost', async () => {
+  let isAway = true
+  const { access } = fixture.deps
+  const { monitor, id, session, note, record, told } = await started({
+    access: {
+      ...access,
+      recordFiles: (...args) =>
+        isAway ? Promise.reject(new Error('away')) : access.recordFiles(...args),
+    },
+    fileLimits: { knownMax: 8000, allMax: 6000 },
+  })
+  const removed = (number: number) => ({ ...act(number, 'remove', `/${number}`), code: 0 })
+  await expect(record(removed(0), removed(1), removed(2))).rejects.toThrow('away')
+  note({ asked: [act(3, 'remove', '/3'), act(4, 'remove', '/4')] })
+  // No memory for more: the call is refused, and what was told is kept.
+  await expect(record(removed(3))).rejects.toMatchObject({ code: 'ERR_FILE_LIMIT' })
+  expect(() => note({ asked: [act(5, 'remove', '/5')] })).toThrow(/too many open files/)
+  await monitor.endSession(id, session, { bytes: 0, reason: 'audit-failed' })
+  isAway = false
+  await expect
+    .poll(async () => (await told()).map((entry) => entry.path ?? 'the end'), { timeout: 20_000 })
+    .toEqual(['the end', '/0', '/1', '/2', '/3', '/4', '/5'])
+})
+
+test('memory that files took is free when they are closed and when they are on the log', async () => {
+  const { note, record } = await started({ fileLimits: { knownMax: 4000, allMax: 4000 } })
+  for (let number = 0; number < 20; number++) {
+    note({ asked: [act(number, 'open', '/f')] })
+    await record(openFile(number, '/f', ['read']))
+    await record({ ...act(number, 'read', '/f'), bytes: 1, state: 'running' })
+    await record({ ...act(number, 'read', '/f'), bytes: 1, code: 0 })
+  }
 })

@@ -105,6 +105,17 @@ test('a target on this host gets the address that was judged, and not the name',
   expect(await hosts.judge({ host: 'name.invalid', port: 4100 }, here)).toBeUndefined()
 })
 
+test('attack: a target on this host does not listen in place of a listener of the bastion', () => {
+  expect(guard.mayListenOn({ port: 4100 }, here)).toBe(false)
+  expect(guard.mayListenOn({ port: 4100 }, { peer: '::ffff:127.0.0.1' })).toBe(false)
+  expect(guard.mayListenOn({ port: 4101 }, here)).toBe(true)
+  // A listener of ours without a fixed port does not keep targets from picking a port.
+  const unfixed = new ForwardGuard(() => ({ ports: [0], directories: [] }))
+  expect(unfixed.mayListenOn({ port: 0 }, here)).toBe(true)
+  // Another host has ports of its own.
+  expect(guard.mayListenOn({ port: 4100 }, elsewhere)).toBe(true)
+})
+
 describe('a socket of the bastion', () => {
   const directory = mkdtempSync(join(tmpdir(), 'vaultterm-guard-'))
   const own = join(directory, 'own')

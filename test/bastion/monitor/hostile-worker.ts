@@ -13,12 +13,19 @@ import { openWorkerPipe } from '../../support/worker-process.ts'
  */
 const [what = 'say', words = '[]', times = '1'] = process.argv.slice(2)
 
+/** Is called when the session is killed. */
+let killed: (() => void) | undefined
 const answers: ((value: unknown) => void)[] = []
 const pipe = openWorkerPipe((message) => {
   if (message.type === 'answer' && message.id !== undefined) answers[message.id]?.(message.value)
   if (message.type === 'ping') pipe.send({ type: 'pong', id: message.id })
   if (message.type === 'kill' && what === 'cut-and-wait') {
     pipe.send({ type: 'cut', id: message.session })
+  }
+  if (message.type === 'kill' && what === 'note-files') {
+    pipe.send({ type: 'cut', id: message.session })
+    killed?.()
+    killed = undefined
   }
   if (message.type === 'stop' || message.type === 'drain') process.exit(0)
   if (message.type !== 'start') return
@@ -42,6 +49,13 @@ async function goOn(connection: string, cookie: Buffer): Promise<void> {
   const facts = { kind: 'shell', clientIdent: 'SSH-2.0-hostile' }
   const { session } = await call('startSession', connection, id, facts)
   await call('openForward', connection, session, { kind: 'agent' })
+  if (what !== 'note-files') return
+  for (let number = 0; number < 12; number++) {
+    const path = { base64: Buffer.from(`/${number}`).toString('base64') }
+    const notes = { asked: [{ number, op: 'remove', path }], moved: [] }
+    pipe.send({ type: 'files', connection, session, notes })
+  }
+  killed = () => void call('endSession', connection, session, { bytes: 0, reason: 'killed' })
 }
 
 function keyOf(pem: string) {
@@ -117,7 +131,7 @@ process.on('message', (given: { connection: string; cookie: string }, socket: un
   const { connection } = given
   if (what === 'hold') return
   if (socket !== undefined) pipe.send({ type: 'taken', connection })
-  if (what === 'go-on' || what === 'cut-and-wait')
+  if (what === 'go-on' || what === 'cut-and-wait' || what === 'note-files')
     void goOn(connection, Buffer.from(given.cookie, 'hex'))
   if (what !== 'forge') return
   // Nobody has logged in there.

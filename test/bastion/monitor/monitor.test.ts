@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { type Authorization, isHostKeyOf } from '../../../src/access/index.ts'
 import { RequestCrossed, RequestForged } from '../../../src/bastion/monitor/errors.ts'
+import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
 import { Monitor } from '../../../src/bastion/monitor/monitor.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { Headcount } from '../../../src/bastion/wire/headcount.ts'
@@ -411,6 +412,7 @@ describe('attack: what a worker leaves behind', () => {
         judge: async (asked) => asked,
         judgePath: async (path) => path,
         mayListenAt: async () => true,
+        mayListenOn: () => true,
       },
     })
     const { id, session, somebody } = await started(monitor)
@@ -589,6 +591,7 @@ test('attack: a name is looked up for whoever may not forward', async () => {
   const guard = {
     judgePath: async (path: string) => path,
     mayListenAt: async () => true,
+    mayListenOn: () => true,
     judge: async (destination: { readonly host: string; readonly port: number }) => {
       asked.push(destination.host)
       return destination
@@ -604,6 +607,57 @@ test('attack: a name is looked up for whoever may not forward', async () => {
   } as const
   expect(await monitor.openForward(id, session, wish)).toHaveProperty('denied')
   expect(asked).toEqual([])
+})
+
+test('attack: a target on this host is asked to listen at a port of the bastion', async () => {
+  const guard = new ForwardGuard(() => ({ ports: [4100], directories: [] }))
+  const monitor = fixture.monitor({
+    access: { ...product.access, permit: async () => undefined },
+    guard,
+  })
+  const { id, session } = await started(monitor)
+  const listen = (port: number) =>
+    monitor.openForward(id, session, {
+      kind: 'remote-forward',
+      host: '::1',
+      port,
+      peer: '127.0.0.1',
+    })
+  expect(await listen(4100)).toHaveProperty('denied')
+  expect(await listen(4101)).toHaveProperty('forward')
+  const nowhere = { kind: 'remote-forward', host: '::1', port: 4101 } as const
+  await expect(monitor.openForward(id, session, nowhere)).rejects.toThrow(RequestForged)
+})
+
+test('attack: a user with many connections has as many forwards and unused authorizations as one may', async () => {
+  const monitor = fixture.monitor({
+    access: { ...product.access, permit: async () => undefined },
+    forwardsPerUserMax: 3,
+    unusedPerUserMax: 2,
+  })
+  const somebody = await fixture.somebody()
+  const connect = async () => {
+    const id = fixture.connect(monitor)
+    await monitor.login(id, somebody.attempt(id))
+    return id
+  }
+  const [one, two] = [await connect(), await connect()]
+  const start = async (id: ConnectionId) => {
+    const { id: authorization } = allowed(await monitor.authorize(id, 'shell'))
+    return (await monitor.startSession(id, authorization, facts)).session
+  }
+  const [first, second] = [await start(one), await start(two)]
+  const forward = { kind: 'forward', host: '192.0.2.8', port: 80, peer: '192.0.2.7' } as const
+  await monitor.openForward(one, first, forward)
+  await monitor.openForward(one, first, forward)
+  await monitor.openForward(two, second, forward)
+  await expect(monitor.openForward(two, second, forward)).rejects.toThrow(/^you have the largest/)
+  await monitor.authorize(one, 'shell')
+  await monitor.authorize(two, 'shell')
+  await expect(monitor.authorize(two, 'shell')).rejects.toMatchObject({ code: 'ERR_SESSION_LIMIT' })
+  // Those of a colleague are their own.
+  const colleague = await loggedIn(monitor)
+  expect(await monitor.authorize(colleague.id, 'shell')).toHaveProperty('id')
 })
 
 describe('attack: a forward is asked for in a spelling that the target would read otherwise', () => {

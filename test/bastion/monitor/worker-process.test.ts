@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import type { MonitorDeps } from '../../../src/bastion/monitor/monitor.ts'
 import { WorkerProcess } from '../../../src/bastion/monitor/worker-process.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { workerMetrics } from '../../../src/bastion/wire/worker-metrics.ts'
@@ -21,7 +22,7 @@ const fixture = await openMonitorFixture()
 const { deps, product } = fixture
 const program = join(import.meta.dirname, 'hostile-worker.ts')
 
-async function start(what: string, args: readonly string[]) {
+async function start(what: string, args: readonly string[], other: Partial<MonitorDeps> = {}) {
   const worker = new WorkerProcess({
     fork: () => forkWorker(program, [what, ...args]),
     settings: {
@@ -32,7 +33,7 @@ async function start(what: string, args: readonly string[]) {
       recordedOutputBytes: 1024 ** 2,
       logLevel: 'silent',
     },
-    deps,
+    deps: { ...deps, ...other },
     known: workerMetrics(),
     lease: () => undefined,
     log: silent,
@@ -121,7 +122,7 @@ test.each([
 })
 
 /** A worker that has a session and a forward in it, and will end neither. */
-async function goingOn(what = 'go-on') {
+async function goingOn(what = 'go-on', other: Partial<MonitorDeps> = {}) {
   const { tenant, slug } = await fixture.somebody()
   const { privateKey } = generateKeyPairSync('ed25519')
   const line = formatPublicKey(publicKeyOf(privateKey))
@@ -131,7 +132,7 @@ async function goingOn(what = 'go-on') {
     user: slug,
     pem: privateKey.export({ format: 'pem', type: 'pkcs8' }),
   })
-  const worker = await start(what, [login])
+  const worker = await start(what, [login], other)
   const server = createServer({ pauseOnConnect: true }, (socket) =>
     worker.serve(randomUUID() as ConnectionId, socket, '198.51.100.4', { release: () => {} }),
   ).listen(0, '127.0.0.1')
@@ -147,6 +148,7 @@ async function goingOn(what = 'go-on') {
     worker,
     session,
     forward,
+    events,
     async ends() {
       const ends = (await events()).filter(({ type }) => /^(forward.close|session.end)$/.test(type))
       return ends.map(({ type, public: { ended } }) => `${type} ${ended}`).toSorted()
@@ -187,6 +189,21 @@ test('a worker that cuts a killed session and takes long to end it on record liv
   expect(await slow.ends()).toEqual([])
   await slow.close()
 }, 60_000)
+
+test('a session for whose files there is no memory is killed; its worker lives, and the log has all of them', async () => {
+  const fileLimits = { knownMax: 1024 ** 2, allMax: 10_000 }
+  const { worker, events, close } = await goingOn('note-files', { fileLimits })
+  await eventually(
+    async () => (await events()).find(({ type }) => type === 'session.end'),
+    'the end',
+  )
+  const files = (await events()).filter(({ type }) => type === 'file.operation')
+  expect(files.map(({ public: { state } }) => state)).toEqual(
+    Array.from({ length: 12 }, () => 'interrupted'),
+  )
+  expect(worker.isGone).toBe(false)
+  await close()
+})
 
 test('a worker that asks about connections that have ended lives', async () => {
   const late = call('endSession', connection, 's', { bytes: 0, reason: 'ended' })

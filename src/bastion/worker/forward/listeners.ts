@@ -45,7 +45,7 @@ export class Listeners {
     if (this.#listeners.length + this.#listening >= listenersMax) throw new TooManyForwards()
     this.#listening++
     try {
-      return await this.#listenAt(await findSession(), { name, payload, address, port })
+      return await this.#listenAt(await findSession(), { name, address, port })
     } finally {
       this.#listening--
     }
@@ -59,7 +59,8 @@ export class Listeners {
     )
     if (listener === undefined) return [false]
     this.#listeners = this.#listeners.filter((one) => one !== listener)
-    return [(await inTime(listener.session.upstream.globalRequest(name, payload, true))) !== false]
+    const place = placeOf(listener)
+    return [(await inTime(listener.session.upstream.globalRequest(name, place, true))) !== false]
   }
 
   /** A session is over: its target is asked to stop listening for it. */
@@ -88,17 +89,18 @@ export class Listeners {
     session: ForwardSession,
     asked: {
       readonly name: string
-      readonly payload: Buffer
       readonly address: string
       readonly port: number
     },
   ): Promise<[boolean, Buffer?]> {
-    const { name, payload, address, port } = asked
+    const { name, address, port } = asked
     const { deps, connection } = this.#context
-    const request = remoteForward(listenerOf(session, name, address, port))
+    const listener = listenerOf(session, name, address, port)
+    const request = remoteForward(listener)
     const answer = await deps.broker.openForward(connection, session.session, request)
     if ('denied' in answer) throw new Refused(answer)
-    const asking = session.upstream.globalRequest(name, payload, true)
+    // The payload is written anew, so the target reads the address that was judged.
+    const asking = session.upstream.globalRequest(name, placeOf(listener), true)
     try {
       const reply = await this.#answerTo(asking, answer.forward)
       if (reply === false) return [false]
@@ -152,14 +154,18 @@ export function peerOf({ peerAddress }: Connection): Pick<ForwardRequest, 'peer'
 }
 
 /** Asks the target to stop listening. Does not wait for its answer. */
-function unlisten({ session, name, address, port }: Listener): void {
-  const place = new Writer().text(address)
-  const [request, payload] =
-    name === 'streamlocal'
-      ? ['cancel-streamlocal-forward@openssh.com', place.build()]
-      : ['cancel-tcpip-forward', place.u32(port).build()]
+function unlisten(listener: Listener): void {
+  const { session, name } = listener
+  const request =
+    name === 'streamlocal' ? 'cancel-streamlocal-forward@openssh.com' : 'cancel-tcpip-forward'
   // A target that has gone does not listen.
-  session.upstream.globalRequest(request, payload, false).catch(() => {})
+  session.upstream.globalRequest(request, placeOf(listener), false).catch(() => {})
+}
+
+/** The payload of a request about a listener: the address in its one spelling. */
+function placeOf({ name, address, port }: Pick<Listener, 'name' | 'address' | 'port'>): Buffer {
+  const place = new Writer().text(address)
+  return name === 'streamlocal' ? place.build() : place.u32(port).build()
 }
 
 function listenerOf(

@@ -2,6 +2,7 @@ import type { CodedError } from '../../../errors.ts'
 import type { Recording, SessionId } from '../../../recorder/index.ts'
 import type { Authorization } from '../../wire/calls.ts'
 import type { Exit, RelayBytes } from '../relay.ts'
+import { KeptFiles } from '../sftp/file-budget.ts'
 import { FileWatch } from '../sftp/file-watch.ts'
 import type { Pty } from './pty.ts'
 import type { SessionContext } from './session-context.ts'
@@ -91,7 +92,9 @@ export class SessionRecord {
     if (this.#started.kind !== 'sftp') return undefined
     const { deps, connection, log } = this.#context
     const { session } = this
+    const { tenant, user } = this.authorization
     this.#files = new FileWatch({
+      kept: new KeptFiles(deps.fileBudget, { tenant, user: user.name }),
       note: (notes) => deps.noteFiles(connection, session, notes),
       record: (operations) => deps.broker.recordFiles(connection, session, operations),
       fail,
@@ -121,6 +124,7 @@ export class SessionRecord {
       // The row stays open and recovery ends it; the recorded data is on disk.
       log.error({ err, session }, 'session end could not be put on record')
     } finally {
+      this.#files?.release()
       deps.metrics.sessions.dec({ kind })
       deps.metrics.sessionsTotal.inc({ kind, outcome: outcomeLabel(outcome) })
       deps.metrics.relayBytes.inc({ direction: 'up' }, bytes.up)

@@ -5,7 +5,7 @@ const batchMax = 100
 const batchBytesMax = 512 * 1024
 /** Operations of one session, and bytes of their paths, that may wait for their record. */
 const unrecordedMax = 1024
-const unrecordedBytesMax = 1024 * 1024
+const unrecordedBytesMax = 256 * 1024
 
 /**
  * Puts operations on record in their order. One write is under way at a time, and the next one

@@ -1,8 +1,10 @@
 import type { CodedError } from '../../../errors.ts'
 import type { Log } from '../../../log.ts'
 import type { FileNotes, FileOperation } from '../../wire/calls.ts'
+import { FilesExhausted } from '../../wire/errors.ts'
 import { FilesUnlogged, SftpUnreadable } from '../errors.ts'
 import type { Watch } from '../relay.ts'
+import type { KeptFiles } from './file-budget.ts'
 import { batches, FileLog } from './file-log.ts'
 import { InOrder } from './in-order.ts'
 import { type OpenFile, progressOf, runningOf } from './open-files.ts'
@@ -19,6 +21,8 @@ export interface FileWatchOptions {
   record(operations: readonly FileOperation[]): Promise<void>
   /** Ends the session: it may not go on without its record. */
   fail(reason: CodedError, outcome: string): void
+  /** The memory that the main process has for the session's files. */
+  readonly kept: KeptFiles
   readonly log: Log
   /** How often running transfers go to the log, in milliseconds; 10 s unless given. */
   readonly runningMs?: number
@@ -64,12 +68,13 @@ export class FileWatch implements Watch {
   constructor(options: FileWatchOptions) {
     this.#options = options
     this.#files = new FileLog(
-      options.record,
+      (operations) => this.#record(operations),
       (err) => this.#unlogged(err),
       () => this.#look(),
     )
     this.#sftp = new SftpWatch({
       asked: (operation) => {
+        options.kept.asked(operation)
         this.#asked.push(operation)
       },
       done: (operation) => this.#files.add(operation),
@@ -118,6 +123,16 @@ export class FileWatch implements Watch {
     this.#up.clear()
     this.#sftp.end()
     await this.#files.flush()
+  }
+
+  /** The main process has heard of the session's end: it keeps nothing of it any longer. */
+  release(): void {
+    this.#options.kept.end()
+  }
+
+  async #record(operations: readonly FileOperation[]): Promise<void> {
+    await this.#options.record(operations)
+    for (const operation of operations) this.#options.kept.recorded(operation)
   }
 
   /** Looks at the client's bytes while few enough of its requests wait for answers, and for the log. */
@@ -196,9 +211,12 @@ export class FileWatch implements Watch {
     try {
       look()
     } catch (err) {
-      const isOurs = !(err instanceof SftpUnreadable)
-      if (isOurs) this.#options.log.error({ err }, 'sftp could not be watched')
-      this.#fail(isOurs ? new SftpUnreadable('an error of ours') : err, 'sftp-unreadable')
+      if (err instanceof FilesExhausted) this.#fail(err, 'file-limit')
+      else if (err instanceof SftpUnreadable) this.#fail(err, 'sftp-unreadable')
+      else {
+        this.#options.log.error({ err }, 'sftp could not be watched')
+        this.#fail(new SftpUnreadable('an error of ours'), 'sftp-unreadable')
+      }
     }
     return !this.#hasFailed
   }

@@ -2,7 +2,7 @@ import type { FileOperation, FileProgress } from '../../wire/calls.ts'
 import { SftpUnreadable } from '../errors.ts'
 import type { Transfer } from './transfer.ts'
 
-/** sshfs has hundreds open. The main process keeps each of them too, with its name. */
+/** sshfs has hundreds open. The main process keeps each of them too, with its name: see also FileBudget. */
 const filesMax = 8192
 const pathBytesMax = 1_048_576
 

@@ -18,7 +18,7 @@ export interface SftpEvents {
 
 /** Above either limit, the client's bytes should not be read. */
 const busyPending = 1024
-const busyPathBytes = 1_048_576
+const busyPathBytes = 256 * 1024
 /** One read brings at most this. */
 const pendingMax = 32_768
 const pathBytesMax = 16 * 1_048_576

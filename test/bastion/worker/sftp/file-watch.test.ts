@@ -1,9 +1,17 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { pino } from 'pino'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { FileNotes, FileOperation } from '../../../../src/bastion/wire/calls.ts'
+import { FileBudget, KeptFiles } from '../../../../src/bastion/worker/sftp/file-budget.ts'
 import { FileWatch } from '../../../../src/bastion/worker/sftp/file-watch.ts'
-import { handle, init, open, remove, status, version, write } from './sftp-packets.ts'
+import { close, handle, init, open, remove, status, version, write } from './sftp-packets.ts'
+
+const somebody = { tenant: 't', user: 'u' }
+interface StageOptions {
+  readonly runningMs?: number
+  readonly budget?: FileBudget
+  readonly owner?: typeof somebody
+}
 
 /** A watch between a client and a target, with a main process that answers when it is told to. */
 class Stage {
@@ -17,7 +25,7 @@ class Stage {
   #recorded: { done: () => void; failed: (err: unknown) => void }[] = []
   readonly watch: FileWatch
 
-  constructor({ runningMs }: { runningMs?: number } = {}) {
+  constructor({ runningMs, budget = new FileBudget(), owner = somebody }: StageOptions = {}) {
     this.watch = new FileWatch({
       note: (notes) => {
         this.notes.push(notes)
@@ -28,6 +36,7 @@ class Stage {
         return new Promise((done, failed) => this.#recorded.push({ done, failed }))
       },
       fail: (reason, outcome) => void this.ends.push(`${outcome}: ${reason.message}`),
+      kept: new KeptFiles(budget, owner),
       log: pino({ level: 'silent' }),
       ...(runningMs !== undefined && { runningMs }),
     })
@@ -61,7 +70,7 @@ class Stage {
   }
 }
 
-async function started(options?: { runningMs?: number }): Promise<Stage> {
+async function started(options?: StageOptions): Promise<Stage> {
   const stage = new Stage(options)
   await stage.up(init())
   await stage.down(version())
@@ -238,4 +247,90 @@ test('CH-19: a target that says much beside the packets is ended', async () => {
   expect(stage.ends).toEqual([expect.stringMatching(/^sftp-unreadable: .*too much data on stderr/)])
   await stage.down(status(1))
   expect(stage.client).toEqual([])
+})
+
+describe('the memory of the main process', () => {
+  const longPath = (id: number) => `/${id}`.padEnd(4096, 'x')
+
+  /** Opens files one after the other until the session ends, or there are so many. Returns how many are open. */
+  async function openFiles(stage: Stage, count: number): Promise<number> {
+    for (let id = 1; id <= count; id++) {
+      await stage.up(open(id, longPath(id)))
+      if (stage.ends.length > 0) return id - 1
+      await stage.noted()
+      await stage.down(handle(id, `h${id}`))
+      await stage.recorded()
+    }
+    return count
+  }
+
+  test('attack: a user’s sessions do not fill it together with files that they leave open', async () => {
+    const budget = new FileBudget({ userMax: 256 * 1024, workerMax: 1024 ** 2 })
+    const stages = [await started({ budget }), await started({ budget }), await started({ budget })]
+    let opened = 0
+    for (const stage of stages) opened += await openFiles(stage, 30)
+    expect(opened).toBe(51)
+    expect(stages.map(({ ends }) => ends.length)).toEqual([0, 1, 1])
+    expect(stages[1]?.ends[0]).toMatch(/^file-limit: .*your SFTP sessions have too many open files/)
+    // A colleague is not concerned.
+    const colleague = await started({ budget, owner: { tenant: 't', user: 'v' } })
+    expect(await openFiles(colleague, 30)).toBe(30)
+  })
+
+  test('attack: a request that is refused for it is on the log, and does not reach the target', async () => {
+    const budget = new FileBudget({ userMax: 10_000, workerMax: 1024 ** 2 })
+    const stage = await started({ budget })
+    await stage.up(remove(1, longPath(1)), remove(2, longPath(2)))
+    expect([stage.ends.length, stage.target, stage.notes]).toEqual([1, [], []])
+    void stage.watch.end()
+    await stage.recorded()
+    expect(stage.records.flat().map(({ op, state }) => `${op} ${state}`)).toEqual([
+      'remove interrupted',
+      'remove interrupted',
+    ])
+  })
+
+  test('attack: requests that wait for the log count, also when their answers have come', async () => {
+    const budget = new FileBudget({ userMax: 16_000, workerMax: 1024 ** 2 })
+    const stage = await started({ budget })
+    for (let id = 1; id <= 4; id++) {
+      await stage.up(remove(id, longPath(id)))
+      await stage.noted()
+      await stage.down(status(id))
+    }
+    expect(stage.ends).toHaveLength(1)
+  })
+
+  test('is free again when files are closed, and when a session is over', async () => {
+    const budget = new FileBudget({ userMax: 16_000, workerMax: 1024 ** 2 })
+    const stage = await started({ budget })
+    for (let id = 1; id < 5000; id += 2) {
+      await stage.up(open(id, longPath(id)))
+      await stage.noted()
+      await stage.down(handle(id, 'h'))
+      await stage.recorded()
+      await stage.up(close(id + 1, 'h'))
+      await stage.down(status(id + 1))
+      await stage.recorded()
+    }
+    expect([stage.ends, budget.held]).toEqual([[], 0])
+    await openFiles(stage, 2)
+    expect(budget.held).toBeGreaterThan(8192)
+    stage.watch.release()
+    expect(budget.held).toBe(0)
+  })
+
+  test('attack: the users of one tenant leave some of it for other tenants', () => {
+    const budget = new FileBudget({ userMax: 10, workerMax: 90 })
+    const fill = (tenant: string) => {
+      let users = 0
+      try {
+        for (; users < 100; users++) budget.take({ tenant, user: String(users) }, 10)
+      } catch (err) {
+        expect(err).toMatchObject({ code: 'ERR_FILE_LIMIT' })
+      }
+      return users
+    }
+    expect([fill('many'), fill('few')]).toEqual([6, 2])
+  })
 })

@@ -1,0 +1,51 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { callLimits } from '../../../src/bastion/wire/call-limits.ts'
+import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
+import { WorkerChannel } from '../../../src/bastion/worker/worker-channel.ts'
+import type { SessionId } from '../../../src/recorder/index.ts'
+
+interface Sent {
+  readonly id: number
+  readonly call: { readonly method: string; readonly args: readonly [string, ...unknown[]] }
+}
+
+/** A channel to a main process that has not answered. */
+function open() {
+  const sent: Sent[] = []
+  const channel = new WorkerChannel(
+    (frame) => void sent.push(JSON.parse(String(frame.subarray(4)))),
+  )
+  const answer = (value: unknown, of = sent.at(-1)) =>
+    channel.received({ type: 'answer', id: of?.id ?? -1, value })
+  /** A connection on which this user is logged in. */
+  const connect = async (user: string): Promise<ConnectionId> => {
+    const id = `connection-of-${user}` as ConnectionId
+    const entered = channel.broker.enterJump(id, user)
+    await turn()
+    answer({ user, tenant: 'acme', tenantSlug: 'acme', oneTooMany: false })
+    await entered
+    return id
+  }
+  const sentOf = (id: ConnectionId) => sent.filter(({ call }) => call.args[0] === id)
+  return { channel, answer, connect, sentOf }
+}
+
+test('attack: a user whose calls the pace of the log holds back leaves turns for colleagues', async () => {
+  const { channel, connect, answer, sentOf } = open()
+  const [hostile, polite] = [await connect('hostile'), await connect('polite')]
+  const before = sentOf(hostile).length
+  const entry = { op: 'remove', number: 0, code: 0 } as const
+  for (let session = 0; session < 2 * callLimits.atOnce; session++) {
+    void channel.broker.recordFiles(hostile, `s${session}` as SessionId, [entry])
+  }
+  await turn()
+  expect(sentOf(hostile).length - before).toBe(callLimits.pacedAtOnce)
+  void channel.broker.authorize(polite, 'sftp')
+  await turn()
+  expect(sentOf(polite).at(-1)?.call.method).toBe('authorize')
+  // The next one goes when one is answered.
+  answer(undefined, sentOf(hostile).at(-1))
+  await turn()
+  expect(sentOf(hostile).length - before).toBe(callLimits.pacedAtOnce + 1)
+})
