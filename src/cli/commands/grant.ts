@@ -1,5 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type ChannelKind, channelKinds, type Grant, isChannelKind } from '../../access/index.ts'
+import {
+  type ChannelKind,
+  channelKinds,
+  type Grant,
+  isChannelKind,
+  kindsByDefault,
+} from '../../access/index.ts'
 import { type Role, roles } from '../../auth/index.ts'
 import type { Context } from '../context.ts'
 import { WrongUsage } from '../errors.ts'
@@ -37,7 +43,11 @@ export function grantCommands(program: Command, context: Context): void {
     .addOption(new Option('--role <role>', 'every user with this role').choices(roles))
     .requiredOption('--target <target>', "a target's name, or '*' for every target")
     .option('--login <login...>', 'accounts on the target (default: all of its logins)', collect)
-    .option('--allow <kinds>', channelKinds.join(','), collectKinds)
+    .option(
+      '--allow <kinds>',
+      `of ${channelKinds.join(',')} (default: ${kindsByDefault.join(',')})`,
+      collectKinds,
+    )
     .option(
       '--forward <destinations...>',
       'destinations that forwards may reach: host:port, *.name:443, 10.0.0.0/8:* (default: all, sockets too)',
