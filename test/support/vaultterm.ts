@@ -19,7 +19,14 @@ export interface Finished {
   readonly code: number | null
 }
 
-const program = resolve(import.meta.dirname, '../../bin/vaultterm')
+const root = resolve(import.meta.dirname, '../..')
+const program = join(root, 'bin/vaultterm')
+/**
+ * Commands run without the launcher, which looks at the set-up each time: the tests run hundreds of them.
+ * `up` runs with it.
+ */
+const command = [process.execPath, '--disable-sigusr1', join(root, 'src/main.ts')] as const
+const compiled = join(root, 'node_modules/.vaultterm-compiled')
 
 /** Settings of the shell that runs the tests, except for the ciphers: whole runs are made without native ones. */
 const settings = /^(VAULTTERM_(?!NATIVE_CIPHERS$)|DATABASE_URL$|REDIS_URL$|NODE_OPTIONS$)/
@@ -102,7 +109,8 @@ export class VaultTerm {
 
   /** Runs one of the operator's commands on this installation. */
   cli(args: readonly string[], input?: string): Promise<Finished> {
-    return run(program, args, this.#env, input)
+    const [node, ...rest] = command
+    return run(node, [...rest, ...args], { ...this.#env, NODE_COMPILE_CACHE: compiled }, input)
   }
 
   /** The same with --json, its answer read; a failed command throws what it said. */
