@@ -1,4 +1,5 @@
 import { type Config, requireDatastores } from '../config.ts'
+import { assertListenersFree } from '../listener.ts'
 import { claimHome } from '../local/index.ts'
 import type { Log } from '../log.ts'
 import { runUntilStopped } from './run.ts'
@@ -19,6 +20,7 @@ export async function serve(options: {
   return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
     const home = await claimHome(config.home, { what: 'vaultterm serve' })
     closing.defer(() => home.release())
+    await assertListenersFree(config)
     const serving = await startServing({ config, log, home, datastores, closing, throwIfStopped })
     if (json) print(readyLine(serving, home))
     return serving.app

@@ -1,4 +1,5 @@
 import type { Config, Listen } from '../config.ts'
+import { assertListenersFree } from '../listener.ts'
 import {
   claimHome,
   type Demo,
@@ -35,6 +36,8 @@ export function up(options: {
   return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
     const home = await claim(config.home)
     closing.defer(() => home.release())
+    await assertListenersFree(config)
+    throwIfStopped()
     const datastores = await startDatastores(config, { home, log, closing })
     let demo: Demo | undefined
     const serving = await startServing({
