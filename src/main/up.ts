@@ -68,8 +68,10 @@ export function up(options: {
  * The demo target is a shell on this machine. The log line is for operators who do not see the
  * page.
  */
-function warnOfDemo({ shellUser, target, slug }: Demo, config: Config, log: Log): void {
-  const remedy = `vaultterm target remove ${slug} ${target}`
+function warnOfDemo({ target, slug }: Demo, config: Config, log: Log): void {
+  if (target === undefined) return
+  const { name, shellUser } = target
+  const remedy = `vaultterm target remove ${slug} ${name}`
   const reachable = !isLoopback(config.ssh)
   if (shellUser === undefined) {
     log.warn(
@@ -126,7 +128,6 @@ async function makePage(
       tenant: demo.slug,
       target: demo.target,
       user: demo.user,
-      shellUser: demo.shellUser,
       isReachable: !isLoopback(pages.ssh),
       portal: isThere
         ? link(portal, (await auth.createLoginLink(demo.tenant, demo.user, actor)).token)
