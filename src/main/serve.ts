@@ -14,10 +14,12 @@ export async function serve(options: {
   readonly log: Log
   readonly json: boolean
   readonly print: (text: string) => void
+  /** Shows a line to the person at the terminal. */
+  readonly tell: (line: string) => void
 }): Promise<number> {
-  const { config, log, json, print } = options
+  const { config, log, json, print, tell } = options
   const datastores = requireDatastores(config)
-  return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
+  return runUntilStopped({ config, log, tell }, async ({ closing, throwIfStopped }) => {
     const home = await claimHome(config.home, { what: 'vaultterm serve' })
     closing.defer(() => home.release())
     await assertListenersFree(config)

@@ -30,10 +30,12 @@ export function up(options: {
   readonly log: Log
   readonly json: boolean
   readonly print: (text: string) => void
+  /** Shows a line to the person at the terminal. */
+  readonly tell: (line: string) => void
 }): Promise<number> {
-  const { log, json, print } = options
+  const { log, json, print, tell } = options
   const config = exemptThisMachine(options.config)
-  return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
+  return runUntilStopped({ config, log, tell }, async ({ closing, throwIfStopped }) => {
     const home = await claim(config.home)
     closing.defer(() => home.release())
     await assertListenersFree(config)
