@@ -9,6 +9,7 @@ import {
   protectedDestinations,
 } from './bastion/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
+import { explainListen, type Face } from './listener.ts'
 import { mergeMetrics } from './metrics.ts'
 import { createPortal } from './portal/index.ts'
 import {
@@ -86,9 +87,9 @@ export async function startApp(options: {
     closing.defer(() => admin.close())
     // The SSH listener last: its messages may point to the pages.
     const ready = {
-      portal: await listenHttp(portal, config.portal),
-      admin: await listenHttp(admin, config.admin),
-      ssh: await bastion.listen(config.ssh),
+      portal: await listenAs('portal', config, (at) => listenHttp(portal, at)),
+      admin: await listenAs('admin', config, (at) => listenHttp(admin, at)),
+      ssh: await listenAs('ssh', config, (at) => bastion.listen(at)),
     }
     listeners.push(ready.portal, ready.admin, ready.ssh)
     log.info({ ...ready, node, instance: lease.instance }, 'accepting connections')
@@ -172,6 +173,20 @@ function readiness({ database, coordination, vault, audit }: Product) {
       const { sealed } = await vault.status()
       if (sealed) throw new VaultSealed()
     },
+  }
+}
+
+/** Throws ListenFailed where the address was taken since the start looked at it. */
+async function listenAs(
+  face: Face,
+  config: Config,
+  open: (listen: Listen) => Promise<Listen>,
+): Promise<Listen> {
+  const listen = config[face]
+  try {
+    return await open(listen)
+  } catch (err) {
+    throw explainListen(err, face, listen)
   }
 }
 

@@ -9,6 +9,14 @@ const { env, stdin, stdout, stderr } = process
 
 const print = (text: string) => void stdout.write(text)
 
+/** Programs read the log, or one line of JSON: only a person at a terminal is told more. */
+const tellOf = (json: boolean) => (line: string) => {
+  if (json || stderr.isTTY !== true) return
+  // The terminal may be gone.
+  stderr.on('error', () => {})
+  stderr.write(`${line}\n`)
+}
+
 /** Commands print their own results; their logs are for problems. */
 const quietLog = () => createLog(env.VAULTTERM_LOG || 'warn')
 
@@ -23,12 +31,12 @@ const deps: CliDeps = {
     const config = parseConfig(env)
     // People at a terminal want the page and no lines of JSON, unless they asked for them.
     const log = json || stderr.isTTY !== true ? createLog(config.logLevel) : quietLog()
-    return up({ config, log, json, print })
+    return up({ config, log, json, print, tell: tellOf(json) })
   },
   async serve({ json }) {
     const { serve } = await import('./main/serve.ts')
     const config = parseConfig(env)
-    return serve({ config, log: createLog(config.logLevel), json, print })
+    return serve({ config, log: createLog(config.logLevel), json, print, tell: tellOf(json) })
   },
   async migrate() {
     const { migrations } = await import('./product.ts')

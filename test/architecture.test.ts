@@ -3,9 +3,9 @@ import { expect, test } from 'vitest'
 
 /** Lowest first. A module may import from the lines above its own, never from its own line. */
 const layers = [
-  ['boot-clock', 'bytes', 'connection-url', 'errors', 'secret', 'shares', 'turns'],
+  ['address', 'boot-clock', 'bytes', 'connection-url', 'errors', 'secret', 'shares', 'turns'],
   ['config', 'log', 'metrics'],
-  ['postgres', 'redis', 'ssh', 'http'],
+  ['postgres', 'redis', 'ssh', 'http', 'listener'],
   ['audit'],
   ['vault'],
   ['auth', 'ca', 'recorder'],

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import type { Session } from '../access/index.ts'
 import { LogInconsistent } from '../audit/index.ts'
 import { checkWitness, parseSessionId, RecordingUnusable } from '../recorder/index.ts'
 import type { CliProduct } from './deps.ts'
@@ -30,6 +31,18 @@ export async function verifyRecording(
   }
 }
 
+/** Why a session has no recording, in words for people. */
+export function whyUnrecorded(session: Pick<Session, 'id' | 'kind' | 'live'>): string {
+  const { id, live } = session
+  if (isForward(session)) return `session ${id} is a forward, and forwards are not recorded`
+  if (live) return `session ${id} has no recording yet: it is live, and had no output so far`
+  return `session ${id} has no recording: it had no output to record`
+}
+
+function isForward({ kind }: Pick<Session, 'kind'>): boolean {
+  return kind === 'forward' || kind === 'remote-forward'
+}
+
 async function compareRecording(product: CliProduct, subject: string): Promise<CheckedRecording> {
   const id = parseSessionId(subject)
   if (id === undefined) {
@@ -42,6 +55,7 @@ async function compareRecording(product: CliProduct, subject: string): Promise<C
   if (found === undefined) {
     throw new NotFound('session', `there is no session ${JSON.stringify(id)}`)
   }
+  if (isForward(found)) throw new NotFound('session', whyUnrecorded(found))
   if (found.live) throw new CheckFailed(`session ${id} is still being recorded`)
   const event = await findRecordingEvent(product, { session: id, tenant: found.tenantId })
   const open = () => product.recorder.open(found.tenantId, id, event?.recordingBytes)

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 import { isHostKeyOf, type Target } from '../access/index.ts'
+import { formatAddress } from '../address.ts'
 import { CodedError } from '../errors.ts'
-import { connectUpstream, fingerprint, hostKeyOffer } from '../ssh/index.ts'
+import { connectUpstream, dialProblem, fingerprint, hostKeyOffer } from '../ssh/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { CliProduct } from './deps.ts'
 
@@ -29,8 +30,12 @@ export async function checkTarget(
   const { vault, log } = product
   let reached: TargetReport['reached'] = 'nothing'
   let shown = ''
+  let unreachable = ''
   try {
-    const socket = await open(target)
+    const socket = await open(target).catch((err: Error) => {
+      unreachable = dialProblem(err)
+      throw err
+    })
     reached = 'address'
     const terms = {
       login,
@@ -74,18 +79,24 @@ export async function checkTarget(
     }
   } catch (err) {
     const code = err instanceof CodedError ? err.code : 'ERR_TARGET_UNREACHABLE'
-    const message = explain({ reached, code, shown }, target, tenant.slug, login)
+    const message = explain({ reached, code, shown, unreachable }, target, tenant.slug, login)
     return { ok: false, reached, code, message }
   }
 }
 
 function explain(
-  { reached, code, shown }: Pick<TargetReport, 'reached'> & { code: string; shown: string },
+  {
+    reached,
+    code,
+    shown,
+    unreachable,
+  }: Pick<TargetReport, 'reached'> & { code: string; shown: string; unreachable: string },
   { name, host, port, auth, hostKeys }: Target,
   slug: string,
   login: string,
 ): string {
-  if (reached === 'nothing') return `nothing answers at ${host}:${port}`
+  if (reached === 'nothing')
+    return `nothing answers at ${formatAddress({ host, port })} (${unreachable})`
   if (code === 'ERR_UPSTREAM_HOST_KEY') {
     const known = hostKeys.map(({ blob }) => fingerprint(blob)).join(', ')
     return `its host key ${shown} is not on record (${known}); if the host was reinstalled, compare the key with the one that the host itself prints, then run \`vaultterm target update ${slug} ${name} --scan --replace\``
@@ -99,7 +110,10 @@ function explain(
 function open({ host, port }: Target): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>()
   const socket = connect({ host, port, noDelay: true })
-  const timer = setTimeout(() => socket.destroy(new Error('timed out')), connectMs)
+  const timer = setTimeout(
+    () => socket.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })),
+    connectMs,
+  )
   socket.once('error', reject)
   socket.once('connect', () => {
     clearTimeout(timer)

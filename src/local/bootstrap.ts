@@ -9,7 +9,7 @@ import { fingerprint, parsePublicKey } from '../ssh/index.ts'
 import type { TenantEntry, Tenants } from '../tenant/index.ts'
 import { RecordChanged, type Vault, VaultSealed } from '../vault/index.ts'
 import { type BastionAddress, keepDemoKey, writeClientFiles } from './demo-client.ts'
-import { type DemoTarget, startDemoTarget } from './demo-target.ts'
+import { type DemoTarget, demoHost, startDemoTarget } from './demo-target.ts'
 import { keepPrivateDirectory, readIfThere, writePrivateFile } from './private-file.ts'
 
 /** The modules that make the demo. */
@@ -25,19 +25,25 @@ export interface BootstrapDeps {
   readonly log: Log
 }
 
+/** The demo target, as it runs. */
+export interface RunningTarget {
+  readonly name: string
+  /**
+   * The user that its shell runs as; undefined when that is the bastion's own user, whose keys the
+   * shell can then read.
+   */
+  readonly shellUser: string | undefined
+}
+
 /** A running demo. */
 export interface Demo {
   readonly tenant: TenantId
   readonly slug: string
   readonly user: string
-  readonly target: string
+  /** Undefined when an operator removed it, or registered another host under its name. */
+  readonly target: RunningTarget | undefined
   /** The file for `ssh -F`. */
   readonly sshConfig: string
-  /**
-   * The user that the target's shell runs as; undefined when that is the bastion's own user, whose
-   * keys the shell can then read.
-   */
-  readonly shellUser: string | undefined
   /** Writes the bastion's address into the demo's ssh_config. */
   pointTo(bastion: Omit<BastionAddress, 'authorities'>): Promise<void>
   close(): Promise<void>
@@ -54,8 +60,8 @@ const actor: Actor = { kind: 'system', id: 'up', name: 'vaultterm up' }
  * Makes the demo on the first start (tenant, user, key, target, grant), and starts its target.
  *
  * A start that was killed is finished by the next one. After that, things that an operator removed
- * are not made again: undefined when the demo's tenant is gone, when the vault is sealed, or when
- * the demo's rows were changed in the database.
+ * are not made again: the demo has no target when that was removed. undefined when the demo's tenant
+ * is gone, when the vault is sealed, or when the demo's rows were changed in the database.
  */
 export async function startDemo(directory: string, deps: BootstrapDeps): Promise<Demo | undefined> {
   try {
@@ -71,14 +77,47 @@ export async function startDemo(directory: string, deps: BootstrapDeps): Promise
 async function startCheckedDemo(directory: string, deps: BootstrapDeps): Promise<Demo | undefined> {
   const { tenants, vault } = deps
   await keepPrivateDirectory(directory)
-  const madePath = join(directory, 'made')
-  const isMade = (await readIfThere(madePath)) !== undefined
+  const isMade = (await readIfThere(join(directory, 'made'))) !== undefined
   const tenant =
     (await tenants.resolve(slug)) ??
     (isMade ? undefined : await tenants.create({ slug, name: 'Acme' }, actor))
   if (tenant === undefined) return undefined
   // A start was killed while it made them; there is nothing to do when they exist.
   if (!isMade) await vault.createSshKeys(tenant.id)
+  const target = (await isOurs(tenant, isMade, deps))
+    ? await runTarget(directory, tenant, isMade, deps)
+    : undefined
+  return {
+    tenant: tenant.id,
+    slug,
+    user,
+    target: target && { name: targetName, shellUser: target.separateUser },
+    sshConfig: join(directory, 'ssh_config'),
+    async pointTo(bastion) {
+      const authorities = await hostAuthorities(tenant, deps)
+      await writeClientFiles(directory, slug, {
+        ...bastion,
+        authorities: authorities.map(({ publicKey }) => publicKey),
+      })
+    },
+    close: async () => target?.close(),
+  }
+}
+
+/** Whether the target of that name is the demo's: a shell that no target leads to must not run. */
+async function isOurs(tenant: Tenant, isMade: boolean, { access }: BootstrapDeps) {
+  const known = await access.findTarget(tenant.id, targetName)
+  return known === undefined ? !isMade : known.host === demoHost
+}
+
+/** Starts the demo target, and makes what is missing of the demo. */
+async function runTarget(
+  directory: string,
+  tenant: Tenant,
+  isMade: boolean,
+  deps: BootstrapDeps,
+): Promise<DemoTarget> {
+  const madePath = join(directory, 'made')
   const target = await startTarget(directory, tenant, deps)
   try {
     const moved = isMade && (await hasMoved(tenant, target, deps))
@@ -94,22 +133,7 @@ async function startCheckedDemo(directory: string, deps: BootstrapDeps): Promise
     await target.close()
     throw err
   }
-  return {
-    tenant: tenant.id,
-    slug,
-    user,
-    target: targetName,
-    sshConfig: join(directory, 'ssh_config'),
-    shellUser: target.separateUser,
-    async pointTo(bastion) {
-      const authorities = await hostAuthorities(tenant, deps)
-      await writeClientFiles(directory, slug, {
-        ...bastion,
-        authorities: authorities.map(({ publicKey }) => publicKey),
-      })
-    },
-    close: () => target.close(),
-  }
+  return target
 }
 
 /** None where they cannot be trusted: the client then asks about the host key. */
@@ -168,8 +192,7 @@ async function makeGrant(tenant: Tenant, { access }: BootstrapDeps) {
 /** Whether the target of the last start has another address, login or host key than this one. */
 async function hasMoved(tenant: Tenant, target: DemoTarget, { access }: BootstrapDeps) {
   const known = await access.findTarget(tenant.id, targetName)
-  // On another host, it is an operator's own.
-  return known !== undefined && known.host === target.host && !isSame(known, target)
+  return known !== undefined && !isSame(known, target)
 }
 
 function isOver({ until }: Grant): boolean {

@@ -28,7 +28,8 @@ export interface DemoTarget {
   close(): Promise<void>
 }
 
-const host = '127.0.0.1'
+/** The demo target listens on this machine only. */
+export const demoHost = '127.0.0.1'
 const connectionsMax = 1000
 
 /**
@@ -83,7 +84,7 @@ export async function startDemoTarget(options: {
   })
   log.info({ port, user: account.separate?.name }, 'demo target is up')
   return {
-    host,
+    host: demoHost,
     port,
     login: account.login,
     hostKeys,
@@ -112,7 +113,7 @@ async function listenAsBefore(server: Server, path: string): Promise<number> {
 function listen(server: Server, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ host, port, backlog: 512 }, () => {
+    server.listen({ host: demoHost, port, backlog: 512 }, () => {
       server.off('error', reject)
       const address = server.address()
       if (address === null || typeof address === 'string') reject(new Error('no address'))

@@ -1,9 +1,10 @@
 import { chmod, mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { describeUser } from './accounts.ts'
 import { HomeUnusable } from './errors.ts'
 import { takeLock } from './home-lock.ts'
 import { type RunFacts, removeRun, writeRun } from './run-file.ts'
-import { describe, quoted, resolveTrusted } from './trusted-path.ts'
+import { describe, resolveTrusted } from './trusted-path.ts'
 
 /** The paths of the files in a home. */
 export interface HomePaths {
@@ -21,6 +22,9 @@ export interface HomePaths {
   /** Which heads of audit logs were signed. */
   readonly signedHeads: string
 }
+
+/** The remedy for a home of another user, in words. */
+const elsewhere = 'set VAULTTERM_HOME to a directory of your own'
 
 /** A home that only this process uses until it releases it. */
 export interface Home {
@@ -96,7 +100,7 @@ export async function assertHomeTrusted(
   path: string,
 ): Promise<{ readonly resolved: string; readonly mode: number }> {
   const refuse = (at: string, why: string) => new HomeUnusable(at, why)
-  const resolved = await resolveTrusted(path, refuse)
+  const resolved = await resolveTrusted(path, refuse, elsewhere)
   if (resolved === undefined) return { resolved: path, mode: 0o700 }
   const facts = await stat(resolved)
   if (!facts.isDirectory()) throw refuse(resolved, 'is not a directory')
@@ -106,7 +110,7 @@ export async function assertHomeTrusted(
     const why = `belongs to another user (${await describe(facts)})`
     throw refuse(
       resolved,
-      `${why}: use a directory of your own, or run chown -R ${own} ${quoted(resolved)} as root`,
+      `${why}: run this as ${await describeUser(facts.uid)}, its owner, or ${elsewhere}`,
     )
   }
   return { resolved, mode: facts.mode }

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs'
 import { chmod, lstat, mkdir, open, rename, rm } from 'node:fs/promises'
+import { describeUser } from './accounts.ts'
 import { FileUntrusted } from './errors.ts'
-import { describe, openTrusted, quoted, resolveTrusted } from './trusted-path.ts'
+import { describe, openTrusted, resolveTrusted } from './trusted-path.ts'
 
 const draftFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
@@ -58,7 +59,10 @@ export async function keepPrivateDirectory(path: string): Promise<void> {
   const own = process.geteuid?.() ?? facts.uid
   if (facts.uid !== own) {
     const why = `does not belong to this user (${await describe(facts)})`
-    throw new FileUntrusted(resolved, `${why}: run chown ${own} ${quoted(resolved)}`)
+    throw new FileUntrusted(
+      resolved,
+      `${why}: run this as ${await describeUser(facts.uid)}, its owner`,
+    )
   }
 }
 

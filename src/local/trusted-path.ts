@@ -9,6 +9,7 @@ export type Refuse = (path: string, why: string) => Error
 
 const linksMax = 40
 const sticky = 0o1000
+const ownOne = 'use one of your own'
 const refuseFile: Refuse = (path, why) => new FileUntrusted(path, why)
 
 /**
@@ -16,22 +17,24 @@ const refuseFile: Refuse = (path, why) => new FileUntrusted(path, why)
  * the place of: the rule of sshd's StrictModes, for each directory and symbolic link on the way.
  *
  * In a directory with the sticky bit (/tmp) other users can add names, but cannot remove ours.
+ * `elsewhere` is a remedy for a path of another user, in words.
  * Returns the path without symbolic links; undefined when it does not exist, and its existing part
  * is trusted.
  */
 export async function resolveTrusted(
   path: string,
   refuse: Refuse = refuseFile,
+  elsewhere = ownOne,
 ): Promise<string | undefined> {
   const names = namesOf(resolve(path))
   let at = '/'
   let links = 0
-  await assertSafe(at, await lstat(at), names.length === 0, refuse)
+  await assertSafe(at, await lstat(at), names.length === 0, { refuse, elsewhere })
   for (let name = names.shift(); name !== undefined; name = names.shift()) {
     const next = join(at, name)
     const facts = await factsOf(next)
     if (facts === undefined) return undefined
-    await assertSafe(next, facts, names.length === 0, refuse)
+    await assertSafe(next, facts, names.length === 0, { refuse, elsewhere })
     if (!facts.isSymbolicLink()) at = next
     else {
       links += 1
@@ -66,7 +69,7 @@ export async function openTrusted(
   try {
     const facts = await file.stat()
     if (!facts.isFile()) throw new FileUntrusted(resolved, 'is not a file: remove it')
-    await assertSafe(resolved, facts, true, refuseFile)
+    await assertSafe(resolved, facts, true)
     if (secret && (facts.mode & 0o077) !== 0) {
       const why = `can be read by others (${await describe(facts)}): run chmod 600 ${quoted(resolved)}`
       throw new FileUntrusted(resolved, why)
@@ -88,10 +91,15 @@ export function quoted(path: string): string {
   return /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
 }
 
-async function assertSafe(path: string, facts: Stats, isLast: boolean, refuse: Refuse) {
+async function assertSafe(
+  path: string,
+  facts: Stats,
+  isLast: boolean,
+  { refuse, elsewhere } = { refuse: refuseFile, elsewhere: ownOne },
+) {
   const own = process.geteuid?.() ?? facts.uid
   if (facts.uid !== 0 && facts.uid !== own) {
-    throw refuse(path, await ownerProblem(path, facts, own, isLast))
+    throw refuse(path, await ownerProblem(path, facts, { own, isLast, elsewhere }))
   }
   // The mode of a link has no meaning: its directory decides who can replace it.
   if (facts.isSymbolicLink() || (facts.mode & 0o022) === 0) return
@@ -101,7 +109,15 @@ async function assertSafe(path: string, facts: Stats, isLast: boolean, refuse: R
   throw refuse(path, `${why}, after a check of the files that they may have put there`)
 }
 
-async function ownerProblem(path: string, facts: Stats, own: number, isLast: boolean) {
+async function ownerProblem(
+  path: string,
+  facts: Stats,
+  {
+    own,
+    isLast,
+    elsewhere,
+  }: { readonly own: number; readonly isLast: boolean; readonly elsewhere: string },
+) {
   const owner = await describeUser(facts.uid)
   const why = `belongs to another user (${await describe(facts)}), who can change it`
   if (!isLast && facts.isDirectory()) {
@@ -111,7 +127,7 @@ async function ownerProblem(path: string, facts: Stats, own: number, isLast: boo
         : `that only ${await describeUser(own)} and root can change`
     return `${why}: use a directory ${there}, or run this as ${owner}`
   }
-  return `${why}: run this as ${owner}, or remove it, or run chown -hR ${own} ${quoted(path)} as root if you trust all of it`
+  return `${why}: run this as ${owner}, its owner, or ${elsewhere}; if you trust all of it, you can run chown -hR ${own} ${quoted(path)} as root, with VaultTerm stopped`
 }
 
 async function factsOf(path: string): Promise<Stats | undefined> {

@@ -1,10 +1,6 @@
 import { isIPv4 } from 'node:net'
+import { formatAddress } from '../address.ts'
 import type { Listen } from '../config.ts'
-
-/** `HOST:PORT`, with an IPv6 address in brackets. */
-export function formatAddress({ host, port }: Listen): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-}
 
 export function formatUrl(listen: Listen): string {
   return `http://${formatAddress(listen)}`

@@ -1,7 +1,8 @@
+import { formatAddress } from '../address.ts'
 import { type Config, requireDatastores } from '../config.ts'
 import { showConnectionUrl } from '../connection-url.ts'
 import { homePaths } from '../local/index.ts'
-import { formatAddress, formatUrl } from './address.ts'
+import { formatUrl } from './address.ts'
 
 /** The settings for people to read, without the passwords in them. */
 export function describeConfig(

@@ -1,14 +1,14 @@
 import { statfs } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { arch, platform } from 'node:process'
+import { formatAddress } from '../address.ts'
 import type { Finding } from '../cli/index.ts'
-import type { Config, Listen } from '../config.ts'
+import type { Config } from '../config.ts'
 import { CodedError } from '../errors.ts'
+import { ListenFailed, tryListeners } from '../listener.ts'
 import type { Log } from '../log.ts'
 import { listOverdueInstances, schemaState, systemTenant } from '../postgres/index.ts'
 import { migrations } from '../product.ts'
 import { assertPatched } from '../ssh/index.ts'
-import { formatAddress } from './address.ts'
 import { checkNativeParts } from './native-parts.ts'
 import { type Opened, open } from './open.ts'
 
@@ -39,9 +39,9 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
         check('vault', () => vault(product)),
         check('audit logs', () => auditLogs(product)),
         check('lost nodes', () => lostNodes(product)),
-        ...(product.run.live ? [] : listeners(config)),
       )
-      return await Promise.all(findings)
+      const ports = product.run.live ? [] : await listeners(config)
+      return [...(await Promise.all(findings)), ...ports]
     } finally {
       await product.close()
     }
@@ -70,6 +70,7 @@ async function check(name: string, look: () => Promise<string>): Promise<Finding
 
 function failed(name: string, err: unknown): Finding {
   if (err instanceof Wrong) return { name, ok: false, detail: err.message, fix: err.fix }
+  if (err instanceof ListenFailed) return { name, ok: false, detail: err.problem, fix: err.remedy }
   if (err instanceof CodedError) return { name, ok: false, detail: `${err.message} (${err.code})` }
   const detail = err instanceof Error ? err.message : 'unknown error'
   return { name, ok: false, detail }
@@ -199,28 +200,11 @@ async function lostNodes({ database: db, run }: Opened): Promise<string> {
 }
 
 /** The listeners of a server that does not run. */
-function listeners(config: Config): Promise<Finding>[] {
-  const wanted: readonly [string, Listen][] = [
-    ['ssh listener', config.ssh],
-    ['portal listener', config.portal],
-    ['admin listener', config.admin],
-  ]
-  return wanted.map(([name, listen]) => check(name, () => free(listen)))
-}
-
-function free(listen: Listen): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>()
-  const server = createServer()
-  server.once('error', (err: NodeJS.ErrnoException) =>
-    reject(
-      new Wrong(
-        `${formatAddress(listen)} cannot be used (${err.code ?? 'unknown'})`,
-        'stop the program that listens there, or set the listener to another address',
-      ),
-    ),
-  )
-  server.listen({ host: listen.host, port: listen.port }, () =>
-    server.close(() => resolve(`${formatAddress(listen)} is free`)),
-  )
-  return promise
+async function listeners(config: Config): Promise<readonly Finding[]> {
+  const trials = await tryListeners(config)
+  return trials.map(({ face, listen, problem }) => {
+    const name = `${face} listener`
+    if (problem !== undefined) return failed(name, problem)
+    return { name, ok: true, detail: `${formatAddress(listen)} is free` }
+  })
 }

@@ -10,10 +10,15 @@ export interface PageFacts {
     | {
         readonly sshConfig: string
         readonly tenant: string
-        readonly target: string
+        /** Undefined when there is no demo target: nothing can be tried before another one is added. */
+        readonly target:
+          | {
+              readonly name: string
+              /** The user that its shell runs as; undefined for the bastion's own. */
+              readonly shellUser: string | undefined
+            }
+          | undefined
         readonly user: string
-        /** The user that the target's shell runs as; undefined for the bastion's own. */
-        readonly shellUser: string | undefined
         /** Whether other machines can reach the SSH listener. */
         readonly isReachable: boolean
         /** A one-time link. */
@@ -22,21 +27,10 @@ export interface PageFacts {
     | undefined
 }
 
+type DemoFacts = NonNullable<PageFacts['demo']>
+
 export function formatPage({ home, portal, admin, demo }: PageFacts): string {
-  const ssh = demo && `ssh -F ${quoted(demo.sshConfig)}`
-  const first =
-    demo === undefined
-      ? `Pages       ${portal}\n`
-      : `Try it, from another terminal; it is recorded:
-
-  ${ssh} ${demo.tenant}
-  ${ssh} ${demo.tenant}+${demo.target} uname -a
-  ${ssh} ${demo.target}.${demo.tenant}    # by ssh -J
-
-Then watch the recording:
-
-  ${demo.portal}
-`
+  const first = demo === undefined ? `Pages       ${portal}\n` : formatFirstSteps(demo)
   const again = demo === undefined ? 'TENANT USER' : `${demo.tenant} ${demo.user}`
   return `
 VaultTerm is up. Ctrl-C stops it.
@@ -52,8 +46,36 @@ All files are in ${home}: delete it to start over.
 `
 }
 
-function formatWarning(demo: NonNullable<PageFacts['demo']>): string {
-  const { shellUser, isReachable, tenant, target } = demo
+function formatFirstSteps({ sshConfig, tenant, target, user, portal }: DemoFacts): string {
+  const ssh = `ssh -F ${quoted(sshConfig)}`
+  if (target === undefined) {
+    return `There is no demo target. Add a host of your own, and grant it:
+
+  bin/vaultterm target add ${tenant} NAME --host HOST --login LOGIN --scan
+  bin/vaultterm target onboard ${tenant} NAME    # prints the lines to run on the host
+  bin/vaultterm grant add ${tenant} --user ${user} --target NAME
+  ${ssh} ${tenant}+NAME
+
+The sessions of the tenant ${tenant}:
+
+  ${portal}
+`
+  }
+  return `Try it, from another terminal; it is recorded:
+
+  ${ssh} ${tenant}
+  ${ssh} ${tenant}+${target.name} uname -a
+  ${ssh} ${target.name}.${tenant}    # by ssh -J
+
+Then watch the recording:
+
+  ${portal}
+`
+}
+
+function formatWarning({ isReachable, tenant, target: running }: DemoFacts): string {
+  if (running === undefined) return ''
+  const { name: target, shellUser } = running
   const remove = `\`vaultterm target remove ${tenant} ${target}\` removes it.`
   const open = 'The SSH listener is open to other machines'
   if (shellUser === undefined) {

@@ -19,7 +19,19 @@ const closeMs = 20_000
  * them. Resolves with the exit status when all is closed. Rejects with NodeLeaseLost when another
  * process has taken this one's lease.
  */
-export async function runUntilStopped(config: Config, log: Log, start: Start): Promise<number> {
+export async function runUntilStopped(
+  {
+    config,
+    log,
+    tell,
+  }: {
+    readonly config: Config
+    readonly log: Log
+    /** Shows a line to the person at the terminal. */
+    readonly tell: (line: string) => void
+  },
+  start: Start,
+): Promise<number> {
   const stop = listenForStop()
   const closing = new AsyncDisposableStack()
   const die = (err: unknown) => {
@@ -44,6 +56,7 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
     const end = await Promise.race([stop.first, app.lost])
     // Another process has taken its lease: open sessions are already ended on record.
     if (typeof end !== 'string') throw end
+    tell(stopLine(app.sessions, config.drainMs))
     await drained(app, config, log, stop, end)
   } catch (err) {
     if (!(err instanceof StopRequested)) throw err
@@ -59,6 +72,14 @@ export async function runUntilStopped(config: Config, log: Log, start: Start): P
   }
   log.info('stopped')
   return 0
+}
+
+/** The stop in words: how long it may take, and how to end it sooner. */
+export function stopLine(sessions: number, drainMs: number): string {
+  if (sessions === 0) return 'stopping'
+  const [live, them] =
+    sessions === 1 ? ['1 session has', 'it'] : [`${sessions} sessions have`, 'them']
+  return `stopping: ${live} ${drainMs / 1000} s to end; Ctrl-C again ends ${them} now`
 }
 
 async function drained(

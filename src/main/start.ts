@@ -1,3 +1,4 @@
+import { formatAddress } from '../address.ts'
 import { type App, startApp } from '../app.ts'
 import type { Config, Datastores } from '../config.ts'
 import { type Home, keepHostKeys, keepNodeName } from '../local/index.ts'
@@ -5,7 +6,7 @@ import type { Log } from '../log.ts'
 import { createMetrics } from '../metrics.ts'
 import { openProduct, type Product, recordingsDirectory } from '../product.ts'
 import type { ServerHostKey } from '../ssh/index.ts'
-import { formatAddress, formatUrl } from './address.ts'
+import { formatUrl } from './address.ts'
 import { assertFilesTrusted } from './datastores.ts'
 import { workersOf } from './fork.ts'
 

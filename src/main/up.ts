@@ -1,4 +1,5 @@
 import type { Config, Listen } from '../config.ts'
+import { assertListenersFree } from '../listener.ts'
 import {
   claimHome,
   type Demo,
@@ -29,12 +30,16 @@ export function up(options: {
   readonly log: Log
   readonly json: boolean
   readonly print: (text: string) => void
+  /** Shows a line to the person at the terminal. */
+  readonly tell: (line: string) => void
 }): Promise<number> {
-  const { log, json, print } = options
+  const { log, json, print, tell } = options
   const config = exemptThisMachine(options.config)
-  return runUntilStopped(config, log, async ({ closing, throwIfStopped }) => {
+  return runUntilStopped({ config, log, tell }, async ({ closing, throwIfStopped }) => {
     const home = await claim(config.home)
     closing.defer(() => home.release())
+    await assertListenersFree(config)
+    throwIfStopped()
     const datastores = await startDatastores(config, { home, log, closing })
     let demo: Demo | undefined
     const serving = await startServing({
@@ -65,8 +70,10 @@ export function up(options: {
  * The demo target is a shell on this machine. The log line is for operators who do not see the
  * page.
  */
-function warnOfDemo({ shellUser, target, slug }: Demo, config: Config, log: Log): void {
-  const remedy = `vaultterm target remove ${slug} ${target}`
+function warnOfDemo({ target, slug }: Demo, config: Config, log: Log): void {
+  if (target === undefined) return
+  const { name, shellUser } = target
+  const remedy = `vaultterm target remove ${slug} ${name}`
   const reachable = !isLoopback(config.ssh)
   if (shellUser === undefined) {
     log.warn(
@@ -123,7 +130,6 @@ async function makePage(
       tenant: demo.slug,
       target: demo.target,
       user: demo.user,
-      shellUser: demo.shellUser,
       isReachable: !isLoopback(pages.ssh),
       portal: isThere
         ? link(portal, (await auth.createLoginLink(demo.tenant, demo.user, actor)).token)

@@ -26,8 +26,14 @@ ${session.command === undefined ? undefined : html`<pre><code>${session.command}
 <div><dt>Session</dt><dd><code>${session.id}</code></dd></div>
 </dl>
 ${session.recordingIntact === false ? altered : undefined}
-${session.recording ? player(recording) : html`<p class="quiet">This session had no output, so there is no recording.</p>`}`,
+${session.recording ? player(recording) : html`<p class="quiet">${whyUnrecorded(session)}</p>`}`,
   })
+}
+
+function whyUnrecorded({ kind }: Session): string {
+  return kind === 'forward' || kind === 'remote-forward'
+    ? 'This session is a forward, and forwards are not recorded.'
+    : 'This session had no output, so there is no recording.'
 }
 
 const altered = html`<section class="note"><p>This recording was changed while it was written: it is no evidence.</p></section>`

@@ -25,6 +25,7 @@ export {
   type CriticalOption,
   checkCertificate,
 } from './certificate-check.ts'
+export { dialProblem } from './dial-problem.ts'
 export { hostKeyOffer } from './host-key-offer.ts'
 export { canonicalHost } from './host-name.ts'
 export { type HostProof, readProvenLogin, verifyHostProof } from './host-proof.ts'

@@ -133,7 +133,9 @@ async function readGuarded(path: string, into: Buffer): Promise<number> {
     const stat = await file.stat()
     if (!stat.isFile()) throw new KekUnreadable(`${path} is not a file`)
     if (stat.uid !== process.geteuid?.()) {
-      throw new KekUnreadable(`${path} belongs to another user: chown it to the one that runs this`)
+      throw new KekUnreadable(
+        `${path} belongs to another user (user ${stat.uid}): run this as that user, or set VAULTTERM_KEK to a key of your own`,
+      )
     }
     if ((stat.mode & 0o077) !== 0) {
       throw new KekUnreadable(

@@ -104,6 +104,17 @@ test('a target that is down', async () => {
     expect(await newest('session.end')).toMatchObject({
       public: { ended: 'ERR_TARGET_UNREACHABLE' },
     })
+    const at = ['--host', sshd.host, '--port', String(sshd.port), '--login', 'root']
+    const refused = `nothing answers at ${sshd.host}:${sshd.port} (connection refused)`
+    for (const command of [
+      ['target', 'add', 'acme', 'down', ...at, '--scan'],
+      ['target', 'update', 'acme', 'real', '--scan'],
+      ['target', 'check', 'acme', 'real'],
+    ]) {
+      const failed = await vaultterm.cli(command)
+      expect(failed.code).toBe(1)
+      expect(failed.stdout + failed.stderr).toContain(refused)
+    }
   } finally {
     await sshd.up()
   }

@@ -597,3 +597,22 @@ test('a killed session takes its forwards along', async () => {
     expect.objectContaining({ public: expect.objectContaining({ ended: 'ended', bytesIn: '2' }) }),
   )
 })
+
+test('a forward has no recording, and export and verify say why', async () => {
+  const port = await freePort()
+  const { child } = await forwarding('-L', `${port}:127.0.0.1:${echoPort}`, 'acme+real')
+  await exchange(port, Buffer.from('once'))
+  const forward = await eventually(
+    async () => (await sessions(vaultterm)).find(({ kind }) => kind === 'forward'),
+    'the forward on record',
+  )
+  for (const command of ['export', 'verify']) {
+    expect(await vaultterm.cli(['session', command, forward.id])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(
+        `session ${forward.id} is a forward, and forwards are not recorded`,
+      ),
+    })
+  }
+  child.kill()
+})

@@ -1,3 +1,7 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { parseCast } from '../../src/recorder/index.ts'
 import { events, eventually, sessions } from '../support/installation.ts'
@@ -83,7 +87,7 @@ test('a stop that does not wait tells whoever is connected, and puts their end o
   terminal.type('echo draining-$((40+2))\r')
   await terminal.waitFor(/draining-42/)
   vaultterm.signal('SIGTERM')
-  await terminal.waitFor(/vaultterm: the bastion is restarting.*ERR_DRAINING/)
+  await terminal.waitFor(/vaultterm: the bastion is stopping.*ERR_DRAINING/)
   expect(await vaultterm.exited()).toBe(0)
   await vaultterm.up()
   expect(await vaultterm.json('session', 'show', id)).toMatchObject({
@@ -91,4 +95,67 @@ test('a stop that does not wait tells whoever is connected, and puts their end o
     reason: 'drained',
   })
   expect(await vaultterm.json('session', 'verify', id)).toMatchObject({ ok: true })
+})
+
+test('Ctrl-C tells the person at the terminal how long live sessions have, and the second one ends them', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'vaultterm-terminal-'))
+  open.push({ close: () => rmSync(home, { recursive: true, force: true }) })
+  const settings = {
+    VAULTTERM_HOME: home,
+    VAULTTERM_SSH_LISTEN: '127.0.0.1:0',
+    VAULTTERM_PORTAL_LISTEN: '127.0.0.1:0',
+    VAULTTERM_ADMIN_LISTEN: '127.0.0.1:0',
+    VAULTTERM_DRAIN_SECONDS: '45',
+  }
+  const up = new SshTerminal(['up'], { cols: 200, rows: 50 }, undefined, {
+    program: resolve('bin/vaultterm'),
+    settings,
+  })
+  open.push(up)
+  await up.waitFor(/VaultTerm is up/, 60_000)
+  const terminal = new SshTerminal(['-F', join(home, 'demo/ssh_config'), 'acme+web1'])
+  open.push(terminal)
+  await terminal.waitFor(/[#$] /)
+  up.type('\x03')
+  await up.waitFor(/stopping: 1 session has 45 s to end; Ctrl-C again ends it now\r\n/)
+  let ended = false
+  void up.exited.then(() => {
+    ended = true
+  })
+  // Until it counts as another one: npm sends the first one twice.
+  await eventually(() => {
+    if (!ended) up.type('\x03')
+    return ended || undefined
+  }, 'the end of up')
+  expect(await up.exited).toBe(0)
+  await terminal.waitFor(/vaultterm: the bastion is stopping.*ERR_DRAINING/)
+}, 120_000)
+
+test('a client without a session that a restart of the workers cuts off learns that it is a restart', async () => {
+  const vaultterm = await VaultTerm.start()
+  open.push(vaultterm)
+  const config = join(vaultterm.home, 'demo/ssh_config')
+  const idle = spawn('ssh', ['-v', '-N', '-F', config, 'acme+web1'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  open.push({ close: () => idle.kill('SIGKILL') })
+  let said = ''
+  idle.stderr.on('data', (chunk: Buffer) => {
+    said += chunk.toString()
+  })
+  const ended = new Promise((done) => idle.once('close', done))
+  await expect.poll(() => said, { timeout: 20_000 }).toContain('Authenticated to')
+  vaultterm.signal('SIGUSR2')
+  await ended
+  expect(said).toContain('the bastion is restarting')
+}, 120_000)
+
+test('a session that was killed is not killed twice', async () => {
+  const { vaultterm, terminal, id } = await start()
+  const first = await vaultterm.cli(['session', 'kill', id])
+  expect([first.stdout, first.code]).toEqual([`killed ${id}\n`, 0])
+  await terminal.exited
+  const second = await vaultterm.cli(['session', 'kill', id])
+  expect([second.stdout, second.code]).toEqual([`${id} had already ended\n`, 0])
+  expect((await events(vaultterm)).filter(({ type }) => type === 'session.kill')).toHaveLength(1)
 })

@@ -1,5 +1,6 @@
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
@@ -8,6 +9,7 @@ import { createAccess } from '../../src/access/index.ts'
 import { createAuth } from '../../src/auth/index.ts'
 import { createCa, loginCertificates } from '../../src/ca/index.ts'
 import { type BootstrapDeps, keepKekFile, startDemo } from '../../src/local/index.ts'
+import { generateHostKey } from '../../src/ssh/index.ts'
 import { createTenants } from '../../src/tenant/index.ts'
 import { createVault, openKek } from '../../src/vault/index.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
@@ -116,7 +118,47 @@ test('what an operator takes away stays away', async () => {
   const { tenant } = await state()
   await access.removeTarget(tenant, 'web1', operator)
   await auth.removeUser(tenant, 'demo', operator)
+  const port = Number(readFileSync(join(directory, 'port'), 'utf8'))
   const demo = await startDemo(directory, deps)
-  await demo?.close()
+  try {
+    expect(demo).toMatchObject({ slug: 'acme', target: undefined })
+    expect(await isOpen(port)).toBe(false)
+  } finally {
+    await demo?.close()
+  }
   expect(await state()).toMatchObject({ users: [], targets: [], grants: [] })
 })
+
+test('a host that an operator registered under the name of the demo target keeps it, and no shell runs', async () => {
+  const { tenant } = await state()
+  const { publicKey } = generateHostKey()
+  await access.addTarget(
+    tenant,
+    {
+      ...{ name: 'web1', host: '192.0.2.1', port: 22, logins: ['root'] },
+      hostKeys: [{ type: publicKey.type, blob: publicKey.blob }],
+    },
+    operator,
+  )
+  const before = await state()
+  const demo = await startDemo(directory, deps)
+  try {
+    expect(demo).toMatchObject({ target: undefined })
+    expect(await isOpen(Number(readFileSync(join(directory, 'port'), 'utf8')))).toBe(false)
+  } finally {
+    await demo?.close()
+  }
+  expect(await state()).toEqual(before)
+})
+
+async function isOpen(port: number): Promise<boolean> {
+  const socket = connect({ host: '127.0.0.1', port })
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
+  }
+}

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
   claimHome,
@@ -67,11 +67,29 @@ describe.runIf(isRoot)('attack: another user plants files for root', () => {
     const refusal = {
       code: 'ERR_HOME_UNUSABLE',
       message: expect.stringMatching(
-        new RegExp(`${path} .*owner user ${mallory}, mode 0700.*chown`),
+        new RegExp(
+          `${path} .*owner user ${mallory}, mode 0700\\).*: run this as user ${mallory}, its owner, or set VAULTTERM_HOME to a directory of your own; .*chown.*with VaultTerm stopped`,
+        ),
       ),
     }
     await expect(claimHome(path, { what })).rejects.toMatchObject(refusal)
     await expect(visit()).rejects.toMatchObject(refusal)
+  })
+
+  test("a plain user is not told to take root's home: they run it as root, or use a home of their own", async () => {
+    await stoppedHome()
+    const script = `
+      import { claimHome, visitHome } from ${JSON.stringify(resolve('src/local/index.ts'))}
+      process.setgid(${nobody})
+      process.setuid(${nobody})
+      const path = ${JSON.stringify(path)}
+      const tell = (err) => console.log(err.code, err.message)
+      await claimHome(path, { what: 'a test' }).catch(tell)
+      await visitHome({ path, what: 'a test', migrations: 'migrations' }).catch(tell)`
+    const args = ['--input-type=module', '-e', script]
+    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+    const line = `ERR_HOME_UNUSABLE VAULTTERM_HOME cannot be used: ${path} belongs to another user (owner root (user 0), mode 0700): run this as root (user 0), its owner, or set VAULTTERM_HOME to a directory of your own\n`
+    expect(stdout, stderr).toBe(line + line)
   })
 
   test('a home below a directory of theirs, which they can rename', async () => {

@@ -9,14 +9,20 @@ export class SshTerminal {
   #onShown: (() => void) | undefined
   readonly exited: Promise<number>
 
-  constructor(args: readonly string[], size = { cols: 80, rows: 24 }, term = 'xterm-256color') {
+  /** Another program than `ssh`, with further settings, where they are given. */
+  constructor(
+    args: readonly string[],
+    size = { cols: 80, rows: 24 },
+    term = 'xterm-256color',
+    { program = 'ssh', settings = {} }: { program?: string; settings?: NodeJS.ProcessEnv } = {},
+  ) {
     const env = Object.fromEntries(
-      Object.entries(process.env).flatMap(([name, value]) =>
+      Object.entries({ ...process.env, ...settings }).flatMap(([name, value]) =>
         value === undefined ? [] : [[name, value]],
       ),
     )
     const place = { cwd: process.cwd(), env, encoding: null }
-    this.#pty = spawn('ssh', [...args], { name: term, ...size, ...place })
+    this.#pty = spawn(program, [...args], { name: term, ...size, ...place })
     this.#pty.onData((chunk) => {
       this.#shown += chunk.toString()
       this.#onShown?.()

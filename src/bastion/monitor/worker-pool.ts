@@ -140,14 +140,14 @@ export class WorkerPool {
   /** Sessions go on; no new connections are served. */
   drain(): void {
     this.#isClosing = true
-    for (const worker of this.#workers) worker.drain()
+    for (const worker of this.#workers) worker.drain('stop')
   }
 
   /** Ends the remaining sessions within this time. */
   async close(withinMs = 3000): Promise<void> {
     this.#isClosing = true
     clearInterval(this.#heart)
-    for (const worker of this.#workers) worker.stop()
+    for (const worker of this.#workers) worker.stop('stop')
     const timer = setTimeout(() => {
       for (const worker of this.#workers) worker.kill('it does not stop')
     }, withinMs)
@@ -166,7 +166,7 @@ export class WorkerPool {
       log,
     })
     this.#workers.add(worker)
-    if (this.#isClosing) worker.stop()
+    if (this.#isClosing) worker.stop('stop')
     // A log that takes nothing now must not keep the next worker from its start.
     const replaced = worker.over.then(() => {
       this.#workers.delete(worker)
@@ -252,10 +252,10 @@ export class WorkerPool {
   }
 
   #drain(worker: WorkerProcess): void {
-    worker.drain()
+    worker.drain('restart')
     const draining = [...this.#workers].filter(({ isDraining }) => isDraining)
     // Frequent replacements must not fill the machine with old workers.
-    if (draining.length > drainingMax) draining[0]?.stop()
+    if (draining.length > drainingMax) draining[0]?.stop('restart')
   }
 
   #pick(): WorkerProcess | undefined {

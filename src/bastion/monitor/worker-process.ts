@@ -20,6 +20,7 @@ import {
   errorMessage,
   type FromWorker,
   fromWorkerShape,
+  type Leave,
   type ToWorker,
   type WorkerSettings,
 } from '../wire/messages.ts'
@@ -108,6 +109,7 @@ export class WorkerProcess {
   readonly #cuts = new Map<string, number>()
   #isReady = false
   #isDraining = false
+  #leave: Leave = 'restart'
   #isDrainTold = false
   #isSilent = false
   #isKilled = false
@@ -272,15 +274,16 @@ export class WorkerProcess {
   }
 
   /** The worker gets no further connections, and ends after its last session. */
-  drain(): void {
+  drain(leave: Leave): void {
     this.#isDraining = true
+    this.#leave = leave
     this.#tellDrain()
   }
 
   /** Ends its sessions, each with a line for its user, and then itself. */
-  stop(): void {
+  stop(leave: Leave): void {
     this.#isDraining = true
-    this.#send({ type: 'stop' })
+    this.#send({ type: 'stop', leave })
   }
 
   kill(why: string): void {
@@ -318,7 +321,7 @@ export class WorkerProcess {
   #tellDrain(): void {
     if (!this.#isDraining || this.#isDrainTold || (this.#handover?.underWay ?? 0) > 0) return
     this.#isDrainTold = true
-    this.#send({ type: 'drain' })
+    this.#send({ type: 'drain', leave: this.#leave })
   }
 
   #openPipe(): MessagePipe {

@@ -45,6 +45,9 @@ export interface SocketTag {
   readonly cookie: string
 }
 
+/** Why a worker ends: another one takes its place, or the bastion stops. */
+export type Leave = 'restart' | 'stop'
+
 /** From the main process to a worker. */
 export type ToWorker =
   | { readonly type: 'start'; readonly settings: WorkerSettings }
@@ -60,9 +63,9 @@ export type ToWorker =
   | { readonly type: 'kill'; readonly session: SessionId; readonly reason: string }
   | { readonly type: 'endForward'; readonly forward: string; readonly reason: string }
   /** End when the last session has. */
-  | { readonly type: 'drain' }
+  | { readonly type: 'drain'; readonly leave: Leave }
   /** End all sessions, each with a message to its user, and then exit. */
-  | { readonly type: 'stop' }
+  | { readonly type: 'stop'; readonly leave: Leave }
 
 /** Characters of a worker's figures. They are some 30,000. */
 export const metricsMax = 524_288

@@ -1,4 +1,5 @@
 import { CodedError, type ErrorCode } from '../../errors.ts'
+import type { Leave } from '../wire/messages.ts'
 
 /** The target could not be reached: its address did not answer. */
 export class TargetUnreachable extends CodedError {
@@ -43,13 +44,17 @@ export class RecorderFailed extends CodedError {
   }
 }
 
-/** The bastion is stopping and its time for live sessions is up. */
+/** The bastion stops or restarts, and its time for live sessions is up. */
 export class Draining extends CodedError {
   readonly kind = 'unavailable'
   readonly code = 'ERR_DRAINING'
 
-  constructor() {
-    super('the bastion is restarting; connect again in a moment')
+  constructor(leave: Leave) {
+    super(
+      leave === 'restart'
+        ? 'the bastion is restarting; connect again in a moment'
+        : 'the bastion is stopping; connect again later',
+    )
   }
 }
 

@@ -14,6 +14,7 @@ import type { Client, ConnectionId, Jump } from '../wire/calls.ts'
 import { CallRefused, SessionKilled } from '../wire/errors.ts'
 import { Headcount } from '../wire/headcount.ts'
 import { KillNotices } from '../wire/kill-notices.ts'
+import type { Leave } from '../wire/messages.ts'
 import { ChannelStream } from './channel-stream.ts'
 import { ClientConnection, requestId } from './connection.ts'
 import type { ServiceDeps } from './deps.ts'
@@ -43,7 +44,7 @@ export interface Service {
   /** The node's lease has run out: ends the same, and goes on to serve those that come then. */
   lapse(): Promise<void>
   /** Ends the remaining sessions, each with a message to its user, and closes every socket. */
-  close(): Promise<void>
+  close(leave: Leave): Promise<void>
 }
 
 /** How long sessions get to write their end on record before the sockets go. */
@@ -193,7 +194,12 @@ export function createService(deps: ServiceDeps): Service {
       for (const client of clients) client.endForward(forward, reason)
     },
     lapse: () => endAll(new NodeLeaseLapsed(), 'lease-lapsed', 'the bastion has lost its database'),
-    close: () => endAll(new Draining(), 'drained', 'the bastion is stopping'),
+    close: (leave) =>
+      endAll(
+        new Draining(leave),
+        'drained',
+        leave === 'restart' ? 'the bastion is restarting' : 'the bastion is stopping',
+      ),
   }
 }
 

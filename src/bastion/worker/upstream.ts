@@ -7,6 +7,7 @@ import {
   type Connection,
   ConnectionClosed,
   connectUpstream,
+  dialProblem,
   hostKeyOffer,
   openSocket,
 } from '../../ssh/index.ts'
@@ -137,7 +138,7 @@ function connectTo(
       )
     }
     const timer = setTimeout(() => fail(`no answer in ${connectMs / 1000} s`), connectMs)
-    socket.once('error', (err: NodeJS.ErrnoException) => fail(whatFailed(err), err))
+    socket.once('error', (err: NodeJS.ErrnoException) => fail(dialProblem(err), err))
     ended.addEventListener('abort', abort)
     socket.once('connect', () => {
       settle()
@@ -145,21 +146,6 @@ function connectTo(
       resolve(socket)
     })
   })
-}
-
-function whatFailed({ code }: NodeJS.ErrnoException): string {
-  switch (code) {
-    case 'ECONNREFUSED':
-      return 'connection refused'
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return 'its name does not resolve'
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-      return 'no route to it'
-    default:
-      return 'connection failed'
-  }
 }
 
 /** The meaning of a failed handshake, in words for the user. */

@@ -8,6 +8,7 @@ import { CallRefused } from '../wire/errors.ts'
 import { MessagePipe, mainFrameBytesMax, pipeDescriptor } from '../wire/message-pipe.ts'
 import {
   type FromWorker,
+  type Leave,
   metricsMax,
   type SocketTag,
   type ToWorker,
@@ -109,16 +110,16 @@ export function runWorker(): void {
     })
   }
 
-  async function end(served: Service): Promise<void> {
+  async function end(served: Service, reason: Leave): Promise<void> {
     if (ending) return
     ending = true
     while (served.sessions > 0) await wait(drainPollMs)
-    await leave(served)
+    await leave(served, reason)
   }
 
   /** Its last message has its metrics. */
-  async function leave(served: Service): Promise<void> {
-    await served.close()
+  async function leave(served: Service, reason: Leave): Promise<void> {
+    await served.close(reason)
     const metrics = await figures()
     setTimeout(() => process.exit(0), lastWordMs)
     pipe.send({ type: 'metrics', id: 0, metrics } satisfies FromWorker, () => process.exit(0))
@@ -164,11 +165,11 @@ export function runWorker(): void {
         )
         return
       case 'drain':
-        if (service !== undefined) inOrder(end(service))
+        if (service !== undefined) inOrder(end(service, message.leave))
         return
       case 'stop':
         if (service === undefined) process.exit(0)
-        return inOrder(leave(service))
+        return inOrder(leave(service, message.leave))
     }
   }
 

@@ -9,7 +9,7 @@ import type { CliProduct } from '../deps.ts'
 import { CheckFailed, FileUnusable, NotFound } from '../errors.ts'
 import { reason } from '../input.ts'
 import { readableBytes, readableDuration, readableTime } from '../moment.ts'
-import { verifyRecording } from '../recording-check.ts'
+import { verifyRecording, whyUnrecorded } from '../recording-check.ts'
 import { type Column, formatFields } from '../table.ts'
 import { write } from '../terminal.ts'
 import { type JsonOption, jsonOption, parseCount } from './options.ts'
@@ -82,12 +82,16 @@ function killCommand(session: Command, context: Context): void {
     .addOption(jsonOption())
     .action(
       async (id: string, { reason: why, json }: JsonOption & { readonly reason?: string }) => {
+        let hadEnded = false
         const ended = await context.withProduct('session kill', async (product) => {
           const { access } = product
           const found = await find(product, id)
-          if (!found.live) return found
           const session = parseSessionId(found.id)
-          if (session !== undefined) await access.killSession(session, context.actor, why)
+          const result =
+            found.live && session !== undefined
+              ? await access.killSession(session, context.actor, why)
+              : 'not-live'
+          hadEnded = result === 'not-live'
           const deadline = performance.now() + killWaitMs
           for (;;) {
             const now = await find(product, id)
@@ -100,7 +104,8 @@ function killCommand(session: Command, context: Context): void {
             await sleep(killPollMs)
           }
         })
-        const line = ended.reason === 'killed' ? `killed ${id}` : `${id} had already ended`
+        const killed = !hadEnded && ended.reason === 'killed'
+        const line = killed ? `killed ${id}` : `${id} had already ended`
         await context.printDone(json, toJson(ended), line)
       },
     )
@@ -122,10 +127,7 @@ function exportCommand(session: Command, context: Context): void {
           const found = await find(product, id)
           const session = parseSessionId(found.id)
           if (!found.recording || session === undefined) {
-            throw new NotFound(
-              'session',
-              `session ${id} has no recording: it had no output to record`,
-            )
+            throw new NotFound('session', whyUnrecorded(found))
           }
           const recording = await product.recorder.open(
             found.tenantId,

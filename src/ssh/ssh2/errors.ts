@@ -1,4 +1,4 @@
-import { CodedError } from '../../errors.ts'
+import { CodedError, type ErrorCode } from '../../errors.ts'
 
 /** The other side broke the connection protocol; the connection ends. */
 export class ProtocolBroken extends CodedError {
@@ -104,5 +104,16 @@ export class UpstreamProtocol extends CodedError {
 
   constructor(cause?: unknown) {
     super('the key exchange failed', { cause })
+  }
+}
+
+/** A host showed no host key when it was asked for them. */
+export class NoHostKeys extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, cause: unknown) {
+    super(message, { cause })
+    this.code = code
   }
 }
