@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { entriesOf, LogPace } from '../../../src/bastion/monitor/log-pace.ts'
+import { LogPace } from '../../../src/bastion/monitor/log-pace.ts'
+import { entriesOf } from '../../../src/bastion/wire/log-entries.ts'
 import { type Call, connection } from '../../../src/bastion/wire/calls.ts'
 import { newSession } from '../../support/recording.ts'
 
