@@ -101,8 +101,8 @@ export class VaultTerm {
   }
 
   /** Runs one of the operator's commands on this installation. */
-  cli(args: readonly string[], input?: string): Promise<Finished> {
-    return run(program, args, this.#env, input)
+  cli(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
+    return run(program, args, { ...this.#env, ...env }, input)
   }
 
   /** The same with --json, its answer read; a failed command throws what it said. */
