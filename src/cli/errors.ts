@@ -31,6 +31,17 @@ export class CheckFailed extends CodedError {
   readonly code = 'ERR_CHECK_FAILED'
 }
 
+/** The bastion cannot log in to a target; the code says why. */
+export class TargetCheckFailed extends CodedError {
+  readonly kind = 'conflict'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode | null, message: string) {
+    super(message)
+    this.code = code ?? 'ERR_CHECK_FAILED'
+  }
+}
+
 /** The one line that a failed command prints, and its exit status. */
 export interface Failure {
   readonly line: string
