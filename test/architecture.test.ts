@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 
 /** Lowest first. A module may import from the lines above its own, never from its own line. */
 const layers = [
-  ['boot-clock', 'bytes', 'connection-url', 'errors', 'secret', 'shares', 'turns'],
+  ['boot-clock', 'bytes', 'connection-url', 'setting-names', 'errors', 'secret', 'shares', 'turns'],
   ['config', 'log', 'metrics'],
   ['postgres', 'redis', 'ssh', 'http'],
   ['audit'],

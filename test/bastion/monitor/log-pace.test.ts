@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { LogPace } from '../../../src/bastion/monitor/log-pace.ts'
-import { entriesOf } from '../../../src/bastion/wire/log-entries.ts'
 import { type Call, connection } from '../../../src/bastion/wire/calls.ts'
+import { entriesOf } from '../../../src/bastion/wire/log-entries.ts'
 import { newSession } from '../../support/recording.ts'
 
 /** Whether a promise has settled once everything that is due now has run. */
