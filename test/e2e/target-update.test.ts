@@ -146,7 +146,10 @@ test('target add on a name that is taken says to use update', async () => {
     ...['target', 'add', 'acme', 'real', '--host', '127.0.0.1', '--login', 'root'],
     ...['--host-key', sshd.hostKeyFile],
   ])
-  expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('target update')])
+  expect([again.code, again.stderr]).toEqual([
+    1,
+    expect.stringContaining('vaultterm target update acme real'),
+  ])
 })
 
 test.each([

@@ -87,7 +87,7 @@ function killCommand(session: Command, context: Context): void {
           const found = await find(product, id)
           if (!found.live) return found
           const session = parseSessionId(found.id)
-          if (session !== undefined) await access.killSession(session, context.actor, why)
+          if (session !== undefined) await access.killSession(session, context.actor, told(why))
           const deadline = performance.now() + killWaitMs
           for (;;) {
             const now = await find(product, id)
@@ -190,11 +190,17 @@ function verifyCommand(session: Command, context: Context): void {
     })
 }
 
+/** The message to the user, who must see that somebody ended the session. */
+function told(why: string | undefined): string | undefined {
+  return why === undefined ? undefined : `an operator ended this session: ${why}`
+}
+
 async function find({ access }: CliProduct, id: string): Promise<Session> {
   const found = await access.findSession(id)
-  if (found === undefined)
-    throw new NotFound('session', `there is no session ${JSON.stringify(id)}`)
-  return found
+  if (found !== undefined) return found
+  const hint =
+    parseSessionId(id) === undefined ? ': give the whole id, as `session list` prints it' : ''
+  throw new NotFound('session', `there is no session ${JSON.stringify(id)}${hint}`)
 }
 
 function endOf({ live, exitStatus, exitSignal, reason: why }: Session): string {

@@ -1,11 +1,12 @@
 import { type Command, Option } from 'commander'
 import type { Target } from '../../access/index.ts'
 import { targetPrincipal } from '../../ca/index.ts'
+import { CodedError } from '../../errors.ts'
 import { fingerprint, formatPublicKey } from '../../ssh/index.ts'
 import type { Tenant } from '../../tenant/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
-import { WrongUsage } from '../errors.ts'
+import { NameTaken, WrongUsage } from '../errors.ts'
 import {
   compareHostKeys,
   type HostKeyOptions,
@@ -134,13 +135,16 @@ function addCommand(target: Command, context: Context): void {
     .action(async (slug: string, name: string, options: AddOptions) => {
       const { host, port, login, auth, json } = options
       const hostKeys = await readHostKeys(context, { host, port }, requireKeySource(options))
-      const added = await context.withTenant('target add', slug, ({ access }, tenant) =>
-        access.addTarget(
-          tenant.id,
-          { name, host, port, logins: login, auth, hostKeys },
-          context.actor,
-        ),
-      )
+      const added = await context.withTenant('target add', slug, async ({ access }, tenant) => {
+        const fields = { name, host, port, logins: login, auth, hostKeys }
+        try {
+          return await access.addTarget(tenant.id, fields, context.actor)
+        } catch (err) {
+          if (err instanceof CodedError && err.code === 'ERR_TARGET_EXISTS')
+            throw new NameTaken(tenant.slug, name, err)
+          throw err
+        }
+      })
       if (json === true) return context.printJson(targetJson(added))
       await context.print(
         `added ${name} at ${host}:${port} with these host keys:`,
