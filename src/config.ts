@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { readConnectionUrl } from './connection-url.ts'
 import { CodedError } from './errors.ts'
 import { Secret } from './secret.ts'
+import { describeUnknown, findUnknownSettings, type UnknownSetting } from './setting-names.ts'
 
 /** The address of a listener. Port 0 picks a free one. */
 export interface Listen {
@@ -151,25 +152,27 @@ const listen = (fallback: string) =>
       return { host: parts[1] ?? parts[2] ?? '', port }
     })
 
-const count = (fallback: number, max: number) =>
+const count = (fallback: number, max: number, min = 1) =>
   z
     .string()
-    .regex(/^\d{1,9}$/, 'is not a whole number')
+    .refine(
+      (text) => /^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max,
+      `must be a whole number from ${min} to ${max}`,
+    )
     .transform(Number)
-    .pipe(z.number().min(1).max(max))
     .default(fallback)
 
 const seconds = (fallback: number) =>
   z
     .string()
-    .regex(/^\d{1,9}$/, 'is not a whole number of seconds')
+    .regex(/^\d{1,9}$/, 'must be a whole number of seconds, with at most nine digits')
     .transform((text) => Number(text) * 1000)
     .default(fallback * 1000)
 
 const countOrNone = (fallback: number) =>
   z
     .string()
-    .regex(/^\d{1,6}$/, 'is not a whole number up to 999999')
+    .regex(/^\d{1,6}$/, 'must be a whole number from 0 to 999999')
     .transform(Number)
     .default(fallback)
 /** A lease is renewed nine times while it lasts: no shorter one survives a slow moment of the database. */
@@ -235,10 +238,7 @@ const environment = z.object({
   VAULTTERM_WORKERS: count(Math.max(2, availableParallelism()), 64),
   VAULTTERM_WORKER_MEMORY_MIB: count(1024, 1_000_000),
   VAULTTERM_DRAIN_SECONDS: count(30, 86_400),
-  VAULTTERM_NODE_LEASE_SECONDS: count(45, 3600).refine(
-    (seconds) => seconds >= leaseSecondsMin,
-    `is less than ${leaseSecondsMin}`,
-  ),
+  VAULTTERM_NODE_LEASE_SECONDS: count(45, 3600, leaseSecondsMin),
   VAULTTERM_RECORDED_OUTPUT_MIB: count(8, 1024),
   VAULTTERM_LOGIN_GRACE_SECONDS: count(60, 3600),
   VAULTTERM_UNAUTHENTICATED_MAX: count(400, 100_000),
@@ -263,16 +263,24 @@ const environment = z.object({
   VAULTTERM_PENALTY_EXEMPT: addressBlocks.optional(),
 })
 
-/** Reads the settings of an environment. Throws ConfigInvalid, which names every wrong one. */
-export function parseConfig(env: NodeJS.ProcessEnv): Config {
+/** The variables of an environment that look like settings and are none. They have no effect. */
+export function unknownSettings(env: NodeJS.ProcessEnv): readonly UnknownSetting[] {
+  return findUnknownSettings(env, Object.keys(environment.shape))
+}
+
+/**
+ * Reads the settings of an environment. Throws ConfigInvalid, which names every wrong one; with `strict` also
+ * those that are no settings.
+ */
+export function parseConfig(env: NodeJS.ProcessEnv, { strict = false } = {}): Config {
   // Shells and compose files unset a setting by giving it the empty string.
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
   const parsed = environment.safeParse(given)
-  if (!parsed.success) {
-    throw new ConfigInvalid(
-      parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`),
-    )
-  }
+  const problems = [
+    ...(parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')} ${issue.message}`),
+    ...(strict ? unknownSettings(env).map(describeUnknown) : []),
+  ]
+  if (!parsed.success || problems.length > 0) throw new ConfigInvalid(problems)
   const values = parsed.data
   return Object.freeze({
     home: resolve(values.VAULTTERM_HOME),

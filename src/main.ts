@@ -1,6 +1,6 @@
 import { type CliDeps, runCli } from './cli/index.ts'
-import { ConfigInvalid, databaseUrls, parseConfig } from './config.ts'
-import { createLog } from './log.ts'
+import { ConfigInvalid, databaseUrls, parseConfig, unknownSettings } from './config.ts'
+import { createLog, type Log } from './log.ts'
 
 /** A finished command ends after this time even if a handle was left open by mistake. */
 const lingerMs = 5000
@@ -20,6 +20,12 @@ const tellOf = (json: boolean) => (line: string) => {
 /** Commands print their own results; their logs are for problems. */
 const quietLog = () => createLog(env.VAULTTERM_LOG || 'warn')
 
+function warnOfUnknown(log: Log): void {
+  for (const { name, meant } of unknownSettings(env)) {
+    log.warn({ setting: name, meant }, 'this is no setting, and has no effect')
+  }
+}
+
 // Each command loads only its own part of the program: loading takes most of a short command's time.
 const deps: CliDeps = {
   async open(what) {
@@ -31,12 +37,15 @@ const deps: CliDeps = {
     const config = parseConfig(env)
     // People at a terminal want the page and no lines of JSON, unless they asked for them.
     const log = json || stderr.isTTY !== true ? createLog(config.logLevel) : quietLog()
+    warnOfUnknown(log)
     return up({ config, log, json, print, tell: tellOf(json) })
   },
   async serve({ json }) {
     const { serve } = await import('./main/serve.ts')
     const config = parseConfig(env)
-    return serve({ config, log: createLog(config.logLevel), json, print, tell: tellOf(json) })
+    const log = createLog(config.logLevel)
+    warnOfUnknown(log)
+    return serve({ config, log, json, print, tell: tellOf(json) })
   },
   async migrate() {
     const { migrations } = await import('./product.ts')
@@ -52,7 +61,7 @@ const deps: CliDeps = {
   },
   async checkConfig(options) {
     const { describeConfig } = await import('./main/check-config.ts')
-    return describeConfig(parseConfig(env), options)
+    return describeConfig(parseConfig(env, { strict: true }), options)
   },
   async doctor() {
     const { examine } = await import('./main/doctor.ts')

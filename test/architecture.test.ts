@@ -3,7 +3,17 @@ import { expect, test } from 'vitest'
 
 /** Lowest first. A module may import from the lines above its own, never from its own line. */
 const layers = [
-  ['address', 'boot-clock', 'bytes', 'connection-url', 'errors', 'secret', 'shares', 'turns'],
+  [
+    'address',
+    'boot-clock',
+    'bytes',
+    'connection-url',
+    'errors',
+    'secret',
+    'setting-names',
+    'shares',
+    'turns',
+  ],
   ['config', 'log', 'metrics'],
   ['postgres', 'redis', 'ssh', 'http', 'listener'],
   ['audit'],

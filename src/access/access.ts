@@ -8,7 +8,7 @@ import type { KeptWitness, RecordingPoint, SessionId, Unended } from '../recorde
 import type { LiveRegistry } from '../redis/index.ts'
 import type { KeyLease, Vault } from '../vault/index.ts'
 import { type Authorization, Mint } from './authorization.ts'
-import { Authorizer, type JumpOuter } from './authorizer.ts'
+import { Authorizer, type ForwardRefusal, type JumpOuter } from './authorizer.ts'
 import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import { type ChoicePage, type ChoiceQuery, listChoices } from './choices.ts'
@@ -52,7 +52,12 @@ export interface Access extends Targets, Grants {
   /** Whether another channel may be opened in a running session. A denial is in the audit log. */
   permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined>
   /** Makes the denial of a forward that is never allowed, and puts it on record. */
-  refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial>
+  refuseForward(
+    identity: Identity,
+    attempt: AccessAttempt,
+    target: Target,
+    refusal: ForwardRefusal,
+  ): Promise<Denial>
   /**
    * From now on, a loss of access ends this forward too. Call it before the forward is permitted.
    * It is forgotten when it is closed, when its session ends, and by forgetForward.
@@ -200,8 +205,8 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     authorizeJump: (identity, address, outer) => authorizer.authorizeJump(identity, address, outer),
     listChoices: (identity, query) => listChoices(database, identity, query),
     permit: (identity, attempt) => authorizer.permit(identity, attempt),
-    refuseForward: (identity, attempt, target) =>
-      authorizer.refuseForward(identity, attempt, target),
+    refuseForward: (identity, attempt, target, refusal) =>
+      authorizer.refuseForward(identity, attempt, target, refusal),
     openForward: (identity, authorization, forward) =>
       openForward(database, identity, authorization, forward),
     recordFiles: (identity, authorization, session, operations) =>

@@ -5,6 +5,8 @@ import type { Database, ReadTx } from '../postgres/index.ts'
 import type { Authorization, Mint, Minted } from './authorization.ts'
 import { type Decision, decideJump, decideNow, type JumpAddress } from './decision.ts'
 import { type AccessAttempt, type Denial, denialOf, type RefusalReason } from './denial.ts'
+import type { ForwardDestination } from './forward-pattern.ts'
+import type { ForwardProblem } from './forward-problem.ts'
 import { destinationFields } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 import { namesShownMax } from './names-shown.ts'
@@ -19,6 +21,13 @@ export interface JumpOuter {
   readonly isJump: boolean
   /** The target that its user name named. */
   readonly target?: string
+}
+
+/** A forward that is refused to everybody, and why. */
+export interface ForwardRefusal {
+  readonly problem: ForwardProblem
+  /** The destination, or the address at which the target would listen. */
+  readonly destination: ForwardDestination | undefined
 }
 
 /**
@@ -106,8 +115,15 @@ export class Authorizer {
   }
 
   /** Puts on record that a user asked for a forward that is never allowed. */
-  refuseForward(identity: Identity, attempt: AccessAttempt, target: Target): Promise<Denial> {
-    return this.#refuse(identity, attempt, { why: 'no-forward', target: target.name }, target)
+  refuseForward(
+    identity: Identity,
+    attempt: AccessAttempt,
+    target: Target,
+    { problem, destination }: ForwardRefusal,
+  ): Promise<Denial> {
+    const why = 'no-forward'
+    const refusal = { why, target: target.name, problem, destination } as const
+    return this.#refuse(identity, attempt, refusal, target)
   }
 
   /**
@@ -163,7 +179,9 @@ export class Authorizer {
   ): Promise<Denial> {
     const denial = denialOf(refusal, identity, attempt)
     await this.#record(identity, attempt, refusal.why, denial.code, target)
-    if (refusal.why !== 'no-target' && refusal.why !== 'no-grant') return denial
+    // A mistyped jump is taken for a forward: its refusal names the targets, too.
+    const mayBeJump = attempt.kind === 'forward' && refusal.why === 'no-kind'
+    if (refusal.why !== 'no-target' && refusal.why !== 'no-grant' && !mayBeJump) return denial
     // Only now, so that the refusal is on record even if this cannot be read.
     const reachable = await this.#database.read(identity.tenant, (tx) =>
       listSomeReachable(tx, identity.user.id, namesShownMax + 2),

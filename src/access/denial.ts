@@ -2,6 +2,7 @@ import type { Identity } from '../auth/index.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ChannelKind } from './channel-kind.ts'
 import type { ForwardDestination } from './forward-pattern.ts'
+import { destinationText, explainProblem, type ForwardProblem } from './forward-problem.ts'
 import { namesShownMax } from './names-shown.ts'
 import type { PersonRefusal } from './policy.ts'
 
@@ -23,7 +24,14 @@ export type RefusalReason =
   | { readonly why: 'nothing' }
   | { readonly why: 'no-kind'; readonly target: string }
   | { readonly why: 'chained'; readonly target: string }
-  | { readonly why: 'no-destination' | 'no-forward'; readonly target: string }
+  | { readonly why: 'no-destination'; readonly target: string }
+  | {
+      readonly why: 'no-forward'
+      readonly target: string
+      readonly problem: ForwardProblem
+      /** The destination, or the address at which the target would listen. */
+      readonly destination: ForwardDestination | undefined
+    }
   | { readonly why: 'no-login'; readonly target: string; readonly logins: readonly string[] }
 
 export interface AccessAttempt {
@@ -93,12 +101,13 @@ export function denialOf(
         denied: 'no-kind',
         code: 'ERR_KIND_NOT_GRANTED',
         message: `you may open ${refusal.target}, but not for ${attempt.kind}; ask an administrator for a grant that allows ${attempt.kind}`,
+        ...(reachable.length > 0 && { targets: reachable.slice(0, namesShownMax) }),
       }
     case 'no-forward':
       return {
         denied: 'no-forward',
         code: 'ERR_FORWARD_REFUSED',
-        message: `forwards from ${refusal.target} cannot go there: it is an address of the bastion itself, its name or path cannot be checked here, or your certificate does not permit forwards`,
+        message: `${forwardText(attempt.kind, refusal)} is refused: ${explainProblem(refusal.problem)}`,
       }
     case 'no-destination':
       return {
@@ -121,11 +130,18 @@ export function denialOf(
   }
 }
 
-function destinationText(destination: ForwardDestination | undefined): string {
-  if (destination === undefined) return 'that'
-  return 'path' in destination
-    ? `the socket ${destination.path}`
-    : `${destination.host}:${destination.port}`
+function forwardText(
+  kind: ChannelKind,
+  { target, destination }: Extract<RefusalReason, { readonly why: 'no-forward' }>,
+): string {
+  switch (kind) {
+    case 'forward':
+      return `a forward from ${target} to ${destinationText(destination)}`
+    case 'remote-forward':
+      return `to listen on ${target} at ${destinationText(destination)}`
+    default:
+      return `to lend ${kind === 'agent' ? 'your agent' : 'your display'} to ${target}`
+  }
 }
 
 function grantFor({ kind, destination }: AccessAttempt): string {

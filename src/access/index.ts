@@ -32,6 +32,7 @@ export {
   isForwardPattern,
   matchesForward,
 } from './forward-pattern.ts'
+export type { ForwardProblem } from './forward-problem.ts'
 export { type Forward, type ForwardOutcome, forwardAttempt } from './forwarding.ts'
 export type { Grant, NewGrant } from './grant.ts'
 export { hostNames, isHostKeyOf } from './host-key.ts'

@@ -19,6 +19,29 @@ export class NotFound extends CodedError {
   }
 }
 
+/** `target add` for a target that is there. */
+export class NameTaken extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_TARGET_EXISTS'
+
+  constructor(slug: string, name: string, cause: unknown) {
+    super(
+      `there is a target ${name} already: change it with \`vaultterm target update ${slug} ${name}\`, or choose another name`,
+      { cause },
+    )
+  }
+}
+
+/** `key add` with a file that holds no public key, or one that is refused. */
+export class KeyFileRefused extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_KEY_REFUSED'
+
+  constructor(file: string, problem: string) {
+    super(`${file === '-' ? 'stdin' : file} is not a public key that can be added: ${problem}`)
+  }
+}
+
 /** A file of the command line cannot be used. */
 export class FileUnusable extends CodedError {
   readonly kind = 'invalid'
@@ -31,15 +54,31 @@ export class CheckFailed extends CodedError {
   readonly code = 'ERR_CHECK_FAILED'
 }
 
+/** The bastion cannot log in to a target; the code says why. */
+export class TargetCheckFailed extends CodedError {
+  readonly kind = 'conflict'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode | null, message: string) {
+    super(message)
+    this.code = code ?? 'ERR_CHECK_FAILED'
+  }
+}
+
 /** The one line that a failed command prints, and its exit status. */
 export interface Failure {
   readonly line: string
   readonly status: 1 | 2
 }
 
-/** Formats an error as every command prints it. An error without a code is a bug or an outage. */
-export function failureOf(err: unknown): Failure {
-  if (err instanceof CommanderError) return { line: say(usageText(err), 'ERR_USAGE'), status: 2 }
+/**
+ * Formats an error as every command prints it. An error without a code is a bug or an outage. `command` is the
+ * one that was typed, as far as it was understood.
+ */
+export function failureOf(err: unknown, command: string): Failure {
+  if (err instanceof CommanderError) {
+    return { line: say(`${usageText(err)}; see ${command} --help`, 'ERR_USAGE'), status: 2 }
+  }
   if (err instanceof WrongUsage) return { line: say(err.message, err.code), status: 2 }
   if (err instanceof CodedError) return { line: say(err.message, err.code), status: 1 }
   return {

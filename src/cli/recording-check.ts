@@ -5,7 +5,7 @@ import type { Session } from '../access/index.ts'
 import { LogInconsistent } from '../audit/index.ts'
 import { checkWitness, parseSessionId, RecordingUnusable } from '../recorder/index.ts'
 import type { CliProduct } from './deps.ts'
-import { CheckFailed, NotFound } from './errors.ts'
+import { CheckFailed, FileUnusable, NotFound } from './errors.ts'
 import { openRecordingFile } from './input.ts'
 import { findRecordingEvent, type RecordingEvent } from './recording-event.ts'
 
@@ -46,7 +46,7 @@ function isForward({ kind }: Pick<Session, 'kind'>): boolean {
 async function compareRecording(product: CliProduct, subject: string): Promise<CheckedRecording> {
   const id = parseSessionId(subject)
   if (id === undefined) {
-    const read = await openRecordingFile(subject)
+    const read = await openNamed(subject)
     const sha256 = await digest(read())
     const event = await findRecordingEvent(product, { sha256 })
     return { sha256, event, problem: event && (await findProblem(product, event, sha256, read())) }
@@ -69,6 +69,23 @@ async function compareRecording(product: CliProduct, subject: string): Promise<C
     if (!(err instanceof RecordingUnusable)) throw err
     return { sha256: undefined, event, problem: err.message }
   }
+}
+
+/** A text that is no session id names a file. */
+async function openNamed(subject: string): Promise<() => Readable> {
+  try {
+    return await openRecordingFile(subject)
+  } catch (err) {
+    if (!(err instanceof FileUnusable) || !isMissing(err.cause)) throw err
+    throw new NotFound(
+      'session',
+      `there is neither a session nor a file ${subject}: give the whole id of a session, or a file`,
+    )
+  }
+}
+
+function isMissing(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
 }
 
 async function findProblem(

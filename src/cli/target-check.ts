@@ -2,22 +2,58 @@ import { randomUUID } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 import { isHostKeyOf, type Target } from '../access/index.ts'
 import { formatAddress } from '../address.ts'
-import { CodedError } from '../errors.ts'
+import { CodedError, type ErrorCode } from '../errors.ts'
 import { connectUpstream, dialProblem, fingerprint, hostKeyOffer } from '../ssh/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { CliProduct } from './deps.ts'
+import { TargetCheckFailed } from './errors.ts'
 
 /** The result of a test connection to a target. */
 export interface TargetReport {
   readonly ok: boolean
   /** The last step that succeeded. */
   readonly reached: 'nothing' | 'address' | 'host-key' | 'login'
-  readonly code: string | null
+  readonly code: ErrorCode | null
   readonly message: string
+}
+
+/** The results of several logins. Its own fields are those of the first login that failed, or of the first one. */
+export interface LoginsReport extends TargetReport {
+  /** In the target's order, except for those that were not tried because the target cannot be reached. */
+  readonly logins: readonly (TargetReport & { readonly login: string })[]
+  /** The logins that were not tried, because an earlier one did not get as far as the login. */
+  readonly untried: readonly string[]
 }
 
 const connectMs = 10_000
 const handshakeMs = 20_000
+
+/** Tries one login after the other, until the target cannot be reached or shows another host key. */
+export async function checkLogins(
+  product: CliProduct,
+  tenant: Tenant,
+  target: Target,
+  logins: readonly string[],
+): Promise<LoginsReport> {
+  const reports: LoginsReport['logins'][number][] = []
+  for (const login of logins) {
+    const report = await checkTarget(product, tenant, target, login)
+    reports.push({ login, ...report })
+    // The next login would fail alike, and takes as long.
+    if (!report.ok && (report.reached === 'nothing' || report.reached === 'address')) break
+  }
+  const shown = reports.find(({ ok }) => !ok) ?? reports[0]
+  if (shown === undefined) throw new Error('a target without a login')
+  const { login: _, ...summary } = shown
+  return { ...summary, logins: reports, untried: logins.slice(reports.length) }
+}
+
+/** The error of a check that failed, with its reasons and the code of the first. */
+export function failedCheck(name: string, { code, logins, untried }: LoginsReport): CodedError {
+  const reasons = logins.filter(({ ok }) => !ok).map(({ message }) => message)
+  const rest = untried.length === 0 ? '' : ` (not tried: ${untried.join(', ')})`
+  return new TargetCheckFailed(code, `${name}: ${reasons.join('; ')}${rest}`)
+}
 
 /** Connects to a target as a session would, logs in, and leaves. The use of the key is on the log. */
 export async function checkTarget(

@@ -46,6 +46,8 @@ export class LinkSpent extends CodedError {
   readonly code = 'ERR_LINK_SPENT'
 
   constructor() {
-    super('this sign-in link was used already or is too old; ask for a new one')
+    super(
+      'this sign-in link is not valid: it was used, is too old, or is not complete; ask for a new one',
+    )
   }
 }

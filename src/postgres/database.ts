@@ -122,10 +122,11 @@ class PooledDatabase implements Database {
     this.#metrics = databaseMetrics(metrics)
     this.#turns = new Turns(this.#limits.connectionsMax)
     this.#pool = openPool(url, role, acrossTenants[role], this.#limits, instance)
-    // An idle connection that the server ends is replaced when it is next needed.
-    this.#pool.on('error', (err) =>
-      scoped.warn({ err: connectReason(err) }, 'idle connection lost'),
-    )
+    // An idle connection that the server ends is replaced when it is next needed. The pool does not wait for
+    // the ends of its connections, so a server that stops right after the close may end them first.
+    this.#pool.on('error', (err) => {
+      if (!this.#pool.ending) scoped.warn({ err: connectReason(err) }, 'idle connection lost')
+    })
     this.#listener = new Listener(connectionConfig(url, this.#limits), scoped)
   }
 

@@ -46,7 +46,7 @@ export class Seal {
       // Also when the database did not answer: then the row still decides what this process may do.
       this.#state.forget()
     }
-    this.#log.warn('vault sealed')
+    this.#log.info('vault sealed')
   }
 
   /** Reads the operator's key again and, when it is the right one, opens the vault on every node. */
@@ -64,7 +64,7 @@ export class Seal {
     if (!isOpen && proof !== undefined) {
       await this.#change('vault.unseal', (tx) => setUnsealed(tx, row, proof))
     }
-    this.#log.warn('vault unsealed')
+    this.#log.info('vault unsealed')
   }
 
   async #change(type: 'vault.seal' | 'vault.unseal', change: (tx: WriteTx) => Promise<number>) {

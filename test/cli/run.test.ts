@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { type CliDeps, runCli } from '../../src/cli/index.ts'
 
@@ -46,6 +47,34 @@ test.each(wrong)('says in one line what is wrong with: %s %s %s', async (...argv
 
 test('suggests what was meant', async () => {
   expect((await run('tenat')).stderr).toContain('did you mean tenant?')
+})
+
+test('wrong usage names the command, and its help', async () => {
+  expect((await run('user', 'add')).stderr).toContain(
+    "missing required argument 'tenant'; see vaultterm user add --help (ERR_USAGE)",
+  )
+  expect((await run('session', 'add')).stderr).toContain('; see vaultterm session --help (')
+})
+
+test('prints its version', async () => {
+  const answer = await run('--version')
+  expect(answer).toMatchObject({ status: 0, stderr: '' })
+  expect(answer.stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+})
+
+test('the help fits into 80 columns, with no line broken in its middle', async () => {
+  const { stdout } = await run('--help')
+  expect(stdout).toContain(
+    'with a key that\nnever leaves the vault, and the session is recorded.\n',
+  )
+})
+
+test('key add names the file that holds no public key', async () => {
+  const file = fileURLToPath(new URL('../../README.md', import.meta.url))
+  const { status, stderr } = await run('key', 'add', 'acme', 'maria', file)
+  expect(status).toBe(1)
+  expect(stderr).toContain(`${file} is not a public key that can be added: `)
+  expect(stderr).toContain('(ERR_KEY_REFUSED)')
 })
 
 test('shows help for each command, on stdout and with status 0', async () => {

@@ -158,8 +158,21 @@ test('a target that does not take our key', async () => {
   await expectWell()
 })
 
+test('a text that is neither a session nor a file', async () => {
+  const verify = await vaultterm.cli(['session', 'verify', 'nosuch'])
+  expect([verify.code, verify.stdout]).toEqual([1, ''])
+  expect(verify.stderr).toContain('vaultterm: there is neither a session nor a file nosuch: ')
+  expect(verify.stderr).toContain('(ERR_SESSION_MISSING)')
+  const show = await vaultterm.cli(['session', 'show', '0198'])
+  expect(show.stderr).toContain('give the whole id, as `session list` prints it')
+})
+
 test('a sealed vault', async () => {
-  await vaultterm.json('vault', 'seal')
+  // The bastion knows the user's key by now: without that, the login would be refused.
+  await expectWell()
+  // With the level of logs of a shell that sets none: a command prints its result and nothing else.
+  const seal = await vaultterm.cli(['vault', 'seal'], undefined, { VAULTTERM_LOG: '' })
+  expect(seal).toMatchObject({ code: 0, stderr: '' })
   try {
     const { code, stderr } = await vaultterm.ssh(['acme+web1', 'true'])
     expect(code).toBe(255)

@@ -342,8 +342,16 @@ describe('attack:', () => {
     for (const name of names)
       expect(await refused(`${name}:${port}`), name).toContain('ERR_FORWARD_REFUSED')
     for (const each of ports) {
-      expect(await refused(`127.0.0.1:${each}`)).toContain('ERR_FORWARD_REFUSED')
+      expect(await refused(`127.0.0.1:${each}`)).toContain(
+        `a forward from real to 127.0.0.1:${each} is refused: the port is one of the bastion itself or of its datastores; choose another port (ERR_FORWARD_REFUSED`,
+      )
     }
+    expect(await refused(`[::1]:${port}`)).toContain(
+      `a forward from real to [::1]:${port} is refused`,
+    )
+    expect(await refused(`name.invalid:${port}`)).toContain(
+      `a forward from real to name.invalid:${port} is refused: the bastion finds no address for this name`,
+    )
     const log = (await events(vaultterm)).filter(
       ({ public: { denied } }) => denied === 'no-forward',
     )
@@ -354,6 +362,9 @@ describe('attack:', () => {
     for (const where of ['169.254.169.254:80', '[fe80::1]:80', '2852039166:80']) {
       expect(await refused(where), where).toContain('ERR_FORWARD_REFUSED')
     }
+    expect(await refused('169.254.169.254:80')).toContain(
+      'a forward from real to 169.254.169.254:80 is refused: clouds keep secrets at this address',
+    )
   })
 
   test('CH-04: the sockets of the datastores, and what lies beside', async () => {

@@ -220,6 +220,30 @@ describe('attack:', () => {
     expect((await ask('real')).code).toBe(0)
   })
 
+  test('the refusal of a mistyped jump names it, and the targets that may be opened', async () => {
+    await vaultterm.json('user', 'add', 'acme', 'ann')
+    const key = makeKey(vaultterm, 'ann')
+    await vaultterm.json('key', 'add', 'acme', 'ann', `${key}.pub`)
+    await addGrant(vaultterm, 'jump,exec', { user: 'ann' })
+    const ask = async (name: string, ...more: string[]) =>
+      (await jumpAs({ key: 'keys/ann', known: 'trusting' }, [...more, name, 'true'])).stderr
+    const needsGrant = 'and a forward to it needs a grant that allows forward'
+    expect(await ask('reel')).toContain(
+      `vaultterm: reel is no target that you may open, ${needsGrant}; choose one of real (`,
+    )
+    expect(await ask('reel.acme')).toContain(
+      'vaultterm: reel is no target that you may open; choose one of real (',
+    )
+    // Another port, and an address, are no jump that was mistyped.
+    expect(await ask('reel', '-p', '80')).toContain('you may open real, but not for forward')
+    expect(await ask('192.0.2.1')).toContain('you may open real, but not for forward')
+    // Several targets: a client that names none is told of each.
+    await vaultterm.json('grant', 'add', 'acme', '--user', 'ann', '--target', 'web1')
+    expect(await ask('reel')).toContain(
+      `vaultterm: reel is no target that you may open, ${needsGrant}; choose one of real, web1 (`,
+    )
+  })
+
   test('without a grant for jumps there is none, and with one only for what it allows', async () => {
     await vaultterm.json('user', 'add', 'acme', 'bob')
     const key = makeKey(vaultterm, 'bob')

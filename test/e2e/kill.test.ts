@@ -37,7 +37,9 @@ test('session kill ends a live session with a word to its user', async () => {
     ...['session', 'kill', id, '--reason', 'maintenance'],
   )
   expect(killed).toMatchObject({ live: false, reason: 'killed' })
-  await terminal.waitFor(/vaultterm: .*maintenance.*ERR_SESSION_KILLED/)
+  await terminal.waitFor(
+    /vaultterm: an operator ended this session: maintenance .*ERR_SESSION_KILLED/,
+  )
   expect(await terminal.exited).toBe(255)
   const log = await events(vaultterm)
   expect(

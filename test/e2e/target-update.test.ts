@@ -16,6 +16,7 @@ afterAll(async () => {
 })
 
 interface Target {
+  readonly name: string
   readonly host: string
   readonly port: number
   readonly hostKeys: readonly { readonly type: string; readonly fingerprint: string }[]
@@ -42,7 +43,8 @@ test.each(['ed25519', 'ecdsa'] as const)(
 
     const check = await vaultterm.cli(['target', 'check', 'acme', 'real'])
     expect(check.code).toBe(1)
-    expect(check.stdout).toContain(advised)
+    expect(check.stderr).toContain(advised)
+    expect(check.stderr).toContain('(ERR_UPSTREAM_HOST_KEY)')
 
     // Whoever answers at the address is not believed for having been scanned.
     const careless = await vaultterm.cli(['target', 'update', 'acme', 'real', '--scan'])
@@ -50,7 +52,14 @@ test.each(['ed25519', 'ecdsa'] as const)(
     expect((await vaultterm.ssh(['acme+real', 'true'])).code).toBe(255)
 
     const [, ...args] = advised.split(' ')
-    const updated = await vaultterm.json<Target>(...args)
+    const printed = (await vaultterm.cli(args)).stdout.split('\n')
+    const at = printed.findIndex((line) => line.startsWith('Compare these with the keys'))
+    expect(printed[at - 2]).toBe('  now known by')
+    const [updated] = (await vaultterm.json<readonly Target[]>('target', 'list', 'acme')).filter(
+      ({ name }) => name === 'real',
+    )
+    if (updated === undefined) throw new Error('the target is gone')
+    expect(printed[at - 1]).toContain(updated.hostKeys[0]?.fingerprint)
     expect(updated.hostKeys.map((key) => key.type)).toEqual([
       type === 'ed25519' ? 'ssh-ed25519' : 'ecdsa-sha2-nistp256',
     ])
@@ -66,6 +75,43 @@ test.each(['ed25519', 'ecdsa'] as const)(
   },
   180_000,
 )
+
+test('changed logins are printed, with the grants that open nothing now, and each is checked', async () => {
+  const { login } = sshd
+  const update = (logins: string) =>
+    vaultterm.cli(['target', 'update', 'acme', 'real', '--login', logins])
+  await update(`${login},former`)
+  const grant = await vaultterm.json<{ id: string }>(
+    ...['grant', 'add', 'acme', '--user', 'demo', '--target', 'real', '--login', 'former'],
+  )
+  const updated = await update(`${login},nosuch`)
+  expect(updated.stdout).toContain(
+    `updated real:\n  logins: ${login}, nosuch (before: ${login}, former)\nnext: `,
+  )
+  expect(updated.stderr).toContain(`warning: grant ${grant.id} opens nothing now`)
+  const check = await vaultterm.cli(['target', 'check', 'acme', 'real'])
+  expect(check).toMatchObject({
+    code: 1,
+    stdout: `real: ok: the bastion can log in as ${login}\n`,
+    stderr: expect.stringMatching(
+      /^vaultterm: real: it does not accept the key for nosuch: .+ \(ERR_UPSTREAM_AUTH\)$/m,
+    ),
+  })
+  const json = await vaultterm.cli(['target', 'check', 'acme', 'real', '--json'])
+  expect([json.code, JSON.parse(json.stdout)]).toMatchObject([
+    1,
+    {
+      ok: false,
+      logins: [
+        { login, ok: true },
+        { login: 'nosuch', ok: false },
+      ],
+    },
+  ])
+  expect((await vaultterm.cli(['target', 'check', 'acme', 'real', '--login', login])).code).toBe(0)
+  expect((await update(login)).stderr).toContain(grant.id)
+  await vaultterm.json('grant', 'remove', 'acme', grant.id)
+}, 180_000)
 
 test('a live session ends when its target is moved, and a new one on the same connection is at the new address', async () => {
   const other = await Sshd.start()
@@ -100,7 +146,10 @@ test('target add on a name that is taken says to use update', async () => {
     ...['target', 'add', 'acme', 'real', '--host', '127.0.0.1', '--login', 'root'],
     ...['--host-key', sshd.hostKeyFile],
   ])
-  expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('target update')])
+  expect([again.code, again.stderr]).toEqual([
+    1,
+    expect.stringContaining('vaultterm target update acme real'),
+  ])
 })
 
 test.each([

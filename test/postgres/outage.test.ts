@@ -1,4 +1,8 @@
+import { pino } from 'pino'
+import { Registry } from 'prom-client'
 import { expect, test } from 'vitest'
+import { openDatabase } from '../../src/postgres/index.ts'
+import { Secret } from '../../src/secret.ts'
 import { openWay } from '../support/database-way.ts'
 import { openTestDatabase } from '../support/postgres.ts'
 
@@ -23,4 +27,25 @@ test.each([
   await expect(lost).rejects.toMatchObject({ code: 'ERR_DATABASE_UNAVAILABLE' })
   way.mend()
   await app.ping()
+})
+
+test('logs nothing when the server ends connections that are being closed', async () => {
+  const way = await openWay(database.urls.app)
+  const lines: string[] = []
+  const app = openDatabase({
+    url: new Secret(way.url),
+    role: 'vaultterm_app',
+    log: pino({ level: 'warn' }, { write: (line) => void lines.push(line) }),
+    metrics: new Registry(),
+  })
+  await app.ping()
+  way.hold()
+  await app.close()
+  // The server has not heard of the close: its last words meet a connection that waits for its end.
+  await database.superuser(
+    `select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and pid <> pg_backend_pid()`,
+  )
+  await expect.poll(way.open).toBe(0)
+  expect(lines).toEqual([])
 })

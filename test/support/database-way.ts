@@ -7,11 +7,12 @@ import type { Secret } from '../../src/secret.ts'
 
 const socketName = '.s.PGSQL.5432'
 
-/** A way to the run's Postgres that a test can cut and mend. */
+/** A way to the run's Postgres that a test can cut, mend, and hold up towards the server. */
 export async function openWay(to: Secret<string>) {
   const directory = mkdtempSync(join(tmpdir(), 'vaultterm-way-'))
   const real = decodeURIComponent(new URL(to.reveal()).hostname)
   const sockets = new Set<Socket>()
+  const clients = new Set<Socket>()
   let isCut = false
   const server = createServer((client) => {
     if (isCut) return void client.destroy()
@@ -21,8 +22,14 @@ export async function openWay(to: Secret<string>) {
       socket.on('error', () => socket.destroy())
       socket.on('close', () => sockets.delete(socket))
     }
+    clients.add(client)
     client.pipe(upstream).pipe(client)
-    client.on('close', () => upstream.destroy())
+    // One that was held up hears the last words of the server before its own end is read.
+    upstream.on('close', () => client.resume())
+    client.on('close', () => {
+      clients.delete(client)
+      upstream.destroy()
+    })
   })
   await new Promise<void>((resolve) => server.listen(join(directory, socketName), resolve))
   const cut = () => {
@@ -38,6 +45,12 @@ export async function openWay(to: Secret<string>) {
   return {
     url: url.replace(new URL(url).hostname, encodeURIComponent(directory)),
     cut,
+    /** From here on the server hears nothing from the clients that are connected. */
+    hold: () => {
+      for (const client of clients) client.unpipe()
+    },
+    /** How many connections of clients are open. */
+    open: () => clients.size,
     mend: () => {
       isCut = false
     },

@@ -108,9 +108,10 @@ export class VaultTerm {
   }
 
   /** Runs one of the operator's commands on this installation. */
-  cli(args: readonly string[], input?: string): Promise<Finished> {
+  cli(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
     const [node, ...rest] = command
-    return run(node, [...rest, ...args], { ...this.#env, NODE_COMPILE_CACHE: compiled }, input)
+    const all = { ...this.#env, NODE_COMPILE_CACHE: compiled, ...env }
+    return run(node, [...rest, ...args], all, input)
   }
 
   /** The same with --json, its answer read; a failed command throws what it said. */

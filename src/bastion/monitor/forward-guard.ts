@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import { dirname, isAbsolute } from 'node:path'
-import type { ForwardAddress } from '../../access/index.ts'
+import type { ForwardAddress, ForwardProblem } from '../../access/index.ts'
 import {
   embeddedIpv4,
   formatIpAddress,
@@ -40,6 +40,11 @@ export interface ForwardOrigin {
   readonly owner: TurnOwner
 }
 
+/** No forward may go there, whoever asks. */
+export interface RefusedForward {
+  readonly refused: ForwardProblem
+}
+
 /**
  * Keeps forwards away from the bastion itself, and from addresses at which clouds keep secrets. A
  * forward leaves from the target and never from here; but the target may be this very host, or
@@ -61,8 +66,8 @@ export class ForwardGuard {
   }
 
   /**
-   * The destination to give to the target, or undefined if no forward may go there. Never rejects, and
-   * takes some seconds at most, like the other methods.
+   * The destination to give to the target, or why no forward may go there. Never rejects, and takes some
+   * seconds at most, like the other methods.
    *
    * A name is resolved here. A target on this host gets the judged address if the port is one of ours.
    * Any other target resolves names by itself, so a name is judged only as far as this host knows it.
@@ -70,56 +75,73 @@ export class ForwardGuard {
   async judge(
     destination: ForwardAddress,
     { peer, owner }: ForwardOrigin,
-  ): Promise<ForwardAddress | undefined> {
+  ): Promise<ForwardAddress | RefusedForward> {
     const { host, port } = destination
     const address = parse(host)
     if (address !== undefined) {
-      return this.#isRefused(address, port, peer) ? undefined : destination
+      const refused = this.#problemOf(address, port, peer)
+      return refused === undefined ? destination : { refused }
     }
-    if (metadataNames.test(host)) return undefined
+    if (metadataNames.test(host)) return { refused: 'cloud-address' }
     const isPinned = this.#own().ports.includes(port) && isThisHost(peer)
-    if (isPinned && selfNames.test(host)) return undefined
+    if (isPinned && selfNames.test(host)) return { refused: 'own-port' }
     const addresses = (await this.#names.addressesOf(host, owner)).map(unmapIpv4)
-    if (addresses.some((one) => this.#isRefused(one, port, peer))) return undefined
+    for (const one of addresses) {
+      const refused = this.#problemOf(one, port, peer)
+      if (refused !== undefined) return { refused }
+    }
     if (!isPinned) return destination
     const [first] = addresses
-    return first && { host: formatIpAddress(first), port }
+    return first === undefined
+      ? { refused: 'unknown-name' }
+      : { host: formatIpAddress(first), port }
   }
 
-  /** The path to give to the target, or undefined if no forward may go there. */
-  async judgePath(path: string, { peer, owner }: ForwardOrigin): Promise<string | undefined> {
+  /** The path to give to the target, or why no forward may go there. */
+  async judgePath(
+    path: string,
+    { peer, owner }: ForwardOrigin,
+  ): Promise<{ readonly path: string } | RefusedForward> {
     // Another host's files are its own affair.
-    if (!isThisHost(peer)) return path
-    return isAbsolute(path) ? this.#files.realPathOfOther(path, owner) : undefined
+    if (!isThisHost(peer)) return { path }
+    if (!isAbsolute(path)) return { refused: 'relative-path' }
+    const real = await this.#files.realPathOfOther(path, owner)
+    return real === undefined ? { refused: 'closed-path' } : { path: real }
   }
 
-  /** Whether a target may make a socket at a path: on this host, not among our own files. */
-  async mayListenAt(path: string, { peer, owner }: ForwardOrigin): Promise<boolean> {
-    if (!isThisHost(peer)) return true
-    if (!isAbsolute(path)) return false
-    return (await this.#files.realPathOfOther(dirname(path), owner)) !== undefined
+  /** Why a target may make no socket at a path: on this host, not among our own files. */
+  async problemOfListenPath(
+    path: string,
+    { peer, owner }: ForwardOrigin,
+  ): Promise<ForwardProblem | undefined> {
+    if (!isThisHost(peer)) return undefined
+    if (!isAbsolute(path)) return 'relative-path'
+    const real = await this.#files.realPathOfOther(dirname(path), owner)
+    return real === undefined ? 'closed-path' : undefined
   }
 
   /**
-   * Whether a target may listen at an address: on this host, not at a port of ours, on any address. A client
+   * Why a target may not listen at an address: on this host, not at a port of ours, on any address. A client
    * that tries the addresses of `localhost` in turn would come to the target in place of us.
    */
-  mayListenOn(
+  problemOfListenPort(
     { port }: Pick<ForwardAddress, 'port'>,
     { peer }: Pick<ForwardOrigin, 'peer'>,
-  ): boolean {
+  ): ForwardProblem | undefined {
     // The target picks a free port for 0, which is also the port of our listeners without a fixed one.
-    if (port === 0 || !isThisHost(peer)) return true
-    return !this.#own().ports.includes(port)
+    if (port === 0 || !isThisHost(peer)) return undefined
+    return this.#own().ports.includes(port) ? 'own-port' : undefined
   }
 
-  #isRefused(address: IpAddress, port: number, peer: string): boolean {
+  #problemOf(address: IpAddress, port: number, peer: string): ForwardProblem | undefined {
     const all = [address, ...embeddedIpv4(address)]
-    if (all.some((one) => isIn(linkLocalBlocks, one))) return true
-    if (!this.#own().ports.includes(port)) return false
+    if (all.some((one) => isIn(linkLocalBlocks, one))) return 'cloud-address'
+    if (!this.#own().ports.includes(port)) return undefined
     const own = ownAddresses()
-    if (all.some((one) => own.has(plain(one)))) return true
-    return all.some((one) => isIn(selfBlocks, one)) && isThisHost(peer)
+    const isOwn =
+      all.some((one) => own.has(plain(one))) ||
+      (all.some((one) => isIn(selfBlocks, one)) && isThisHost(peer))
+    return isOwn ? 'own-port' : undefined
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type Forward,
   type ForwardDestination,
   type ForwardOutcome,
+  type ForwardProblem,
   forwardAttempt,
 } from '../../access/index.ts'
 import type { Identity } from '../../auth/index.ts'
@@ -27,7 +28,7 @@ import {
   unknownTo,
 } from './connection-state.ts'
 import { RequestCrossed, RequestForged } from './errors.ts'
-import type { ForwardGuard, ForwardOrigin } from './forward-guard.ts'
+import type { ForwardGuard, ForwardOrigin, RefusedForward } from './forward-guard.ts'
 import { TenantRetries, tryEach } from './tenant-retries.ts'
 
 /** The destination of a forward. Empty if the target listens or the client lends. */
@@ -38,7 +39,10 @@ export interface ForwardMonitorDeps {
     Access,
     'permit' | 'refuseForward' | 'expectForward' | 'forgetForward' | 'openForward' | 'closeForward'
   >
-  readonly guard: Pick<ForwardGuard, 'judge' | 'judgePath' | 'mayListenAt' | 'mayListenOn'>
+  readonly guard: Pick<
+    ForwardGuard,
+    'judge' | 'judgePath' | 'problemOfListenPath' | 'problemOfListenPort'
+  >
   /** Of one connection. */
   readonly forwardsMax: number
   /** On all connections of one worker; 8,192 unless given, or as many as one connection may have. */
@@ -277,37 +281,42 @@ export class ForwardMonitor {
     peer: string | undefined,
   ): Promise<JudgedDestination | Denial> {
     const { access } = this.#deps
+    const { kind, destination } = forward
     const asked = { target: target.name, login, ...forwardAttempt(forward) }
+    const refuse = (problem: ForwardProblem) =>
+      access.refuseForward(identity, asked, target, { problem, destination })
     if (!certificatePermits(identity, forward.kind)) {
-      return access.refuseForward(identity, asked, target)
+      return refuse('certificate')
     }
     const denial = await access.permit(identity, asked)
     if (denial !== undefined) return denial
-    const { kind, destination } = forward
     if (destination === undefined) return {}
     const origin = originOf(identity, peer)
     if (kind === 'remote-forward') {
-      const may = await this.#mayListen(destination, origin)
-      return may ? {} : access.refuseForward(identity, asked, target)
+      const problem = await this.#problemOfListener(destination, origin)
+      return problem === undefined ? {} : refuse(problem)
     }
     const judged = await this.#judge(destination, origin)
-    return judged ?? access.refuseForward(identity, asked, target)
+    return 'refused' in judged ? refuse(judged.refused) : judged
   }
 
-  async #mayListen(destination: ForwardDestination, origin: ForwardOrigin): Promise<boolean> {
+  async #problemOfListener(
+    destination: ForwardDestination,
+    origin: ForwardOrigin,
+  ): Promise<ForwardProblem | undefined> {
     const { guard } = this.#deps
-    if ('path' in destination) return guard.mayListenAt(destination.path, origin)
-    return guard.mayListenOn(destination, origin)
+    if ('path' in destination) return guard.problemOfListenPath(destination.path, origin)
+    return guard.problemOfListenPort(destination, origin)
   }
 
   async #judge(
     destination: ForwardDestination,
     origin: ForwardOrigin,
-  ): Promise<ForwardDestination | undefined> {
+  ): Promise<ForwardDestination | RefusedForward> {
     const { guard } = this.#deps
-    if (!('path' in destination)) return guard.judge(destination, origin)
-    const path = await guard.judgePath(destination.path, origin)
-    return path === undefined ? undefined : { path }
+    return 'path' in destination
+      ? guard.judgePath(destination.path, origin)
+      : guard.judge(destination, origin)
   }
 }
 

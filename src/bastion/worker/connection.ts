@@ -99,6 +99,7 @@ export class ClientConnection {
       clientIdent: connection.peerIdent,
       log,
       requestId,
+      tenantSlug: client.tenantSlug,
       upstream: (need) => this.#upstreams.connect(need),
       killed: (name) => kills.reasonFor(name),
     })

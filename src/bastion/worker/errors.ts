@@ -84,10 +84,21 @@ export class HostKeysRenewed extends CodedError {
 export class Refused extends CodedError {
   readonly kind = 'denied'
   readonly code: ErrorCode
+  /** Names of the targets that the user may open, if the refusal has them. */
+  readonly targets: readonly string[] | undefined
 
-  constructor({ code, message }: { readonly code: ErrorCode; readonly message: string }) {
+  constructor({
+    code,
+    message,
+    targets,
+  }: {
+    readonly code: ErrorCode
+    readonly message: string
+    readonly targets?: readonly string[]
+  }) {
     super(message)
     this.code = code
+    this.targets = targets
   }
 }
 

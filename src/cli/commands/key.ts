@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
 import type { UserKey } from '../../auth/index.ts'
+import { parsePublicKey } from '../../ssh/index.ts'
 import type { Context } from '../context.ts'
+import { KeyFileRefused } from '../errors.ts'
 import { readText } from '../input.ts'
 import { readableTime } from '../moment.ts'
 import type { Column } from '../table.ts'
@@ -42,6 +44,8 @@ export function keyCommands(program: Command, context: Context): void {
         }: JsonOption & { readonly expires?: string; readonly verifyRequired?: boolean },
       ) => {
         const line = await readText(file, context.terminal)
+        const parsed = parsePublicKey(line)
+        if ('problem' in parsed) throw new KeyFileRefused(file, parsed.problem)
         const added = await context.withTenant('key add', slug, ({ auth }, tenant) =>
           auth.addKey(
             tenant.id,

@@ -89,7 +89,7 @@ function killCommand(session: Command, context: Context): void {
           const session = parseSessionId(found.id)
           const result =
             found.live && session !== undefined
-              ? await access.killSession(session, context.actor, why)
+              ? await access.killSession(session, context.actor, told(why))
               : 'not-live'
           hadEnded = result === 'not-live'
           const deadline = performance.now() + killWaitMs
@@ -192,11 +192,17 @@ function verifyCommand(session: Command, context: Context): void {
     })
 }
 
+/** The message to the user, who must see that somebody ended the session. */
+function told(why: string | undefined): string | undefined {
+  return why === undefined ? undefined : `an operator ended this session: ${why}`
+}
+
 async function find({ access }: CliProduct, id: string): Promise<Session> {
   const found = await access.findSession(id)
-  if (found === undefined)
-    throw new NotFound('session', `there is no session ${JSON.stringify(id)}`)
-  return found
+  if (found !== undefined) return found
+  const hint =
+    parseSessionId(id) === undefined ? ': give the whole id, as `session list` prints it' : ''
+  throw new NotFound('session', `there is no session ${JSON.stringify(id)}${hint}`)
 }
 
 function endOf({ live, exitStatus, exitSignal, reason: why }: Session): string {

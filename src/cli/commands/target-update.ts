@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { HostKey, Target, TargetUpdate } from '../../access/index.ts'
+import type { Grant, HostKey, Target, TargetUpdate } from '../../access/index.ts'
 import { fingerprint } from '../../ssh/index.ts'
 import type { Context } from '../context.ts'
 import { CheckFailed, WrongUsage } from '../errors.ts'
@@ -51,7 +51,7 @@ A host that was reinstalled: vaultterm target update TENANT NAME --scan --replac
     )
     .action(async (slug: string, name: string, options: UpdateOptions) => {
       const source = sourceOf(options)
-      const updated = await context.withTenant('target update', slug, async (product, { id }) => {
+      const done = await context.withTenant('target update', slug, async (product, { id }) => {
         const found = requireTarget(await product.access.findTarget(id, name), name)
         const keys = source && (await keysFor(context, found, options, source))
         const { host, port, login: logins, auth, replace = false } = options
@@ -62,13 +62,19 @@ A host that was reinstalled: vaultterm target update TENANT NAME --scan --replac
           ...(auth !== undefined && { auth }),
           ...(keys && { hostKeys: { keys, replace } }),
         }
-        return product.access.updateTarget(id, name, change, context.actor)
+        const updated = await product.access.updateTarget(id, name, change, context.actor)
+        const grants = logins === undefined ? [] : await product.access.listGrants(id)
+        return { updated, idle: grants.filter((grant) => opensNothing(grant, updated.after)) }
       })
-      if (options.json === true) return context.printJson(targetJson(updated.after))
-      await context.print(
-        ...linesOf(updated, slug),
-        ...(source === 'scan' ? [compareHostKeys] : []),
-      )
+      const { updated, idle } = done
+      if (options.json === true) await context.printJson(targetJson(updated.after))
+      else await context.print(...linesOf(updated, slug, source))
+      for (const grant of idle) {
+        const { id, logins } = grant
+        context.terminal.stderr.write(
+          `warning: grant ${id} opens nothing now, because ${name} has no login ${logins.join(', ')}: remove it (vaultterm grant remove ${slug} ${id}), and add one with a login of ${name}\n`,
+        )
+      }
     })
 }
 
@@ -109,16 +115,49 @@ async function keysFor(
   )
 }
 
-function linesOf({ before, after }: TargetUpdate, slug: string): readonly string[] {
-  const { name, host, port } = after
+/** Whether a grant names this target, and only logins that it does not have. One that has expired does not count. */
+function opensNothing(grant: Grant, { name, logins }: Target): boolean {
+  if (grant.target !== name || grant.logins.length === 0) return false
+  if (grant.until !== undefined && Date.parse(grant.until) <= Date.now()) return false
+  return !grant.logins.some((login) => logins.includes(login))
+}
+
+function linesOf(
+  { before, after }: TargetUpdate,
+  slug: string,
+  source: HostKeySource | undefined,
+): readonly string[] {
+  const { name } = after
   if (after === before) return [`${name} already has these values: nothing was changed`]
-  const lineOf = ({ type, blob }: HostKey) => `  ${type} ${fingerprint(blob)}`
-  const isKept = (key: HostKey) => after.hostKeys.some(({ blob }) => blob.equals(key.blob))
-  const forgotten = before.hostKeys.filter((key) => !isKept(key))
+  const changed = (label: string, value: (target: Target) => string) =>
+    value(before) === value(after) ? [] : [`  ${label}: ${value(after)} (before: ${value(before)})`]
   return [
-    `updated ${name} at ${host}:${port}, known by`,
-    ...after.hostKeys.map(lineOf),
-    ...(forgotten.length === 0 ? [] : ['no longer known by', ...forgotten.map(lineOf)]),
+    `updated ${name}:`,
+    ...changed('address', ({ host, port }) => `${host}:${port}`),
+    ...changed('logins', ({ logins }) => logins.join(', ')),
+    ...changed('auth', ({ auth }) => auth),
+    ...keyLines(before, after, source),
     `next: vaultterm target onboard ${slug} ${name}, if the host does not accept the bastion yet`,
+  ]
+}
+
+function keyLines(
+  before: Target,
+  after: Target,
+  source: HostKeySource | undefined,
+): readonly string[] {
+  const lineOf = ({ type, blob }: HostKey) => `    ${type} ${fingerprint(blob)}`
+  const missingIn =
+    ({ hostKeys }: Target) =>
+    (key: HostKey) =>
+      !hostKeys.some(({ blob }) => blob.equals(key.blob))
+  const added = after.hostKeys.filter(missingIn(before))
+  const forgotten = before.hostKeys.filter(missingIn(after))
+  return [
+    ...(forgotten.length === 0 ? [] : ['  no longer known by', ...forgotten.map(lineOf)]),
+    ...(added.length === 0
+      ? []
+      : [forgotten.length === 0 ? '  now also known by' : '  now known by', ...added.map(lineOf)]),
+    ...(added.length > 0 && source === 'scan' ? [compareHostKeys] : []),
   ]
 }

@@ -1,11 +1,12 @@
 import { type Command, Option } from 'commander'
 import type { Target } from '../../access/index.ts'
 import { targetPrincipal } from '../../ca/index.ts'
+import { CodedError } from '../../errors.ts'
 import { fingerprint, formatPublicKey } from '../../ssh/index.ts'
 import type { Tenant } from '../../tenant/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
-import { WrongUsage } from '../errors.ts'
+import { NameTaken, WrongUsage } from '../errors.ts'
 import {
   compareHostKeys,
   type HostKeyOptions,
@@ -13,9 +14,10 @@ import {
   requireKeySource,
 } from '../host-keys.ts'
 import { onboardCertificateLines, onboardLines } from '../onboard.ts'
+import { printable } from '../printable.ts'
 import { withProgress } from '../progress.ts'
 import type { Column } from '../table.ts'
-import { checkTarget } from '../target-check.ts'
+import { checkLogins, failedCheck } from '../target-check.ts'
 import { requireTarget, targetJson } from '../target-json.ts'
 import { collect, type JsonOption, jsonOption, parsePort } from './options.ts'
 import { updateCommand } from './target-update.ts'
@@ -79,10 +81,10 @@ export function targetCommands(program: Command, context: Context): void {
     })
   target
     .command('check')
-    .description('connect to a target, log in, and report the result')
+    .description('connect to a target, log in with each of its logins, and report the results')
     .argument('<tenant>')
     .argument('<name>')
-    .option('--login <login>', "the account to log in to (default: the target's first login)")
+    .option('--login <login>', 'the only account to log in to (default: every login of the target)')
     .addOption(jsonOption())
     .action(
       async (
@@ -92,18 +94,20 @@ export function targetCommands(program: Command, context: Context): void {
       ) => {
         const report = await context.withTenant('target check', slug, async (product, tenant) => {
           const found = requireTarget(await product.access.findTarget(tenant.id, name), name)
-          const account = login ?? found.logins[0]
-          if (account === undefined || !found.logins.includes(account)) {
+          if (login !== undefined && !found.logins.includes(login)) {
             throw new WrongUsage(
               `${name} has no login ${login}: choose one of ${found.logins.join(', ')}`,
             )
           }
           return withProgress(context.terminal, `connecting to ${name}`, () =>
-            checkTarget(product, tenant, found, account),
+            checkLogins(product, tenant, found, login === undefined ? found.logins : [login]),
           )
         })
-        await context.printDone(json, report, `${name}: ${report.message}`)
-        if (!report.ok) context.status = 1
+        const good = report.logins.filter(({ ok }) => ok)
+        if (json === true) await context.printJson(report)
+        else if (good.length > 0)
+          await context.print(...good.map(({ message }) => printable(`${name}: ${message}`)))
+        if (!report.ok) throw failedCheck(name, report)
       },
     )
 }
@@ -131,13 +135,16 @@ function addCommand(target: Command, context: Context): void {
     .action(async (slug: string, name: string, options: AddOptions) => {
       const { host, port, login, auth, json } = options
       const hostKeys = await readHostKeys(context, { host, port }, requireKeySource(options))
-      const added = await context.withTenant('target add', slug, ({ access }, tenant) =>
-        access.addTarget(
-          tenant.id,
-          { name, host, port, logins: login, auth, hostKeys },
-          context.actor,
-        ),
-      )
+      const added = await context.withTenant('target add', slug, async ({ access }, tenant) => {
+        const fields = { name, host, port, logins: login, auth, hostKeys }
+        try {
+          return await access.addTarget(tenant.id, fields, context.actor)
+        } catch (err) {
+          if (err instanceof CodedError && err.code === 'ERR_TARGET_EXISTS')
+            throw new NameTaken(tenant.slug, name, err)
+          throw err
+        }
+      })
       if (json === true) return context.printJson(targetJson(added))
       await context.print(
         `added ${name} at ${host}:${port} with these host keys:`,

@@ -12,5 +12,5 @@ for (const { host, peer } of asked) {
     { host, port: 4100 },
     { peer, owner: { tenant: 't', user: 'u' } },
   )
-  process.stdout.write(answer === undefined ? 'refused\n' : 'allowed\n')
+  process.stdout.write('refused' in answer ? 'refused\n' : 'allowed\n')
 }

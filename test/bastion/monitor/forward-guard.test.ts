@@ -16,7 +16,7 @@ const here = { peer: '127.0.0.1', owner }
 const elsewhere = { peer: '192.0.2.7', owner }
 /** Whether a forward is refused, in the spelling that the guard is given. */
 const refuses = async (host: string, port: number, place: typeof here) =>
-  (await guard.judge({ host: canonicalHost(host), port }, place)) === undefined
+  'refused' in (await guard.judge({ host: canonicalHost(host), port }, place))
 const own = Object.values(networkInterfaces())
   .flatMap((list) => list ?? [])
   .find(({ internal, family }) => !internal && family === 'IPv4')?.address
@@ -97,23 +97,27 @@ test('a target on this host gets the address that was judged, and not the name',
   const hosts = new ForwardGuard(() => ({ ports: [4100], directories: [] }))
   // A name that the local resolver knows and that is no address of this host cannot be had here, so the
   // name of this host stands for those that must not pass.
-  expect(await hosts.judge({ host: hostname().toLowerCase(), port: 4100 }, here)).toBeUndefined()
+  expect(await hosts.judge({ host: hostname().toLowerCase(), port: 4100 }, here)).toEqual({
+    refused: 'own-port',
+  })
   // Another port is the target's affair, and so is the name.
   const elsewhere = { host: 'name.invalid', port: 80 }
   expect(await hosts.judge(elsewhere, here)).toEqual(elsewhere)
   // A name without an address could get one a moment later.
-  expect(await hosts.judge({ host: 'name.invalid', port: 4100 }, here)).toBeUndefined()
+  expect(await hosts.judge({ host: 'name.invalid', port: 4100 }, here)).toEqual({
+    refused: 'unknown-name',
+  })
 })
 
 test('attack: a target on this host does not listen in place of a listener of the bastion', () => {
-  expect(guard.mayListenOn({ port: 4100 }, here)).toBe(false)
-  expect(guard.mayListenOn({ port: 4100 }, { peer: '::ffff:127.0.0.1' })).toBe(false)
-  expect(guard.mayListenOn({ port: 4101 }, here)).toBe(true)
+  expect(guard.problemOfListenPort({ port: 4100 }, here)).toBe('own-port')
+  expect(guard.problemOfListenPort({ port: 4100 }, { peer: '::ffff:127.0.0.1' })).toBe('own-port')
+  expect(guard.problemOfListenPort({ port: 4101 }, here)).toBeUndefined()
   // A listener of ours without a fixed port does not keep targets from picking a port.
   const unfixed = new ForwardGuard(() => ({ ports: [0], directories: [] }))
-  expect(unfixed.mayListenOn({ port: 0 }, here)).toBe(true)
+  expect(unfixed.problemOfListenPort({ port: 0 }, here)).toBeUndefined()
   // Another host has ports of its own.
-  expect(guard.mayListenOn({ port: 4100 }, elsewhere)).toBe(true)
+  expect(guard.problemOfListenPort({ port: 4100 }, elsewhere)).toBeUndefined()
 })
 
 describe('a socket of the bastion', () => {
@@ -153,22 +157,24 @@ describe('a socket of the bastion', () => {
     ['a path that is not there yet', () => join(other, 'later')],
     ['a relative path', () => 'own/socket'],
   ])('is refused by %s where the target is this host', async (_, path) => {
-    expect(await judge(path())).toBeUndefined()
+    expect(await judge(path())).toEqual({
+      refused: path().startsWith('/') ? 'closed-path' : 'relative-path',
+    })
   })
 
   test('is no affair of a target on another host', async () => {
     const path = join(own, 'socket')
-    expect(await sockets.judgePath(path, elsewhere)).toBe(path)
+    expect(await sockets.judgePath(path, elsewhere)).toEqual({ path })
   })
 
   test('does not keep a forward from another socket, which is opened by its real path', async () => {
-    expect(await judge(`${other}//./socket`)).toBe(join(other, 'socket'))
+    expect(await judge(`${other}//./socket`)).toEqual({ path: join(other, 'socket') })
   })
 
   test('is not replaced by a listener of a target on this host', async () => {
-    const at = (path: string) => sockets.mayListenAt(path, here)
+    const at = (path: string) => sockets.problemOfListenPath(path, here)
     const paths = [join(own, 'socket'), join(other, 'link/new'), join(other, 'new')]
-    expect(await Promise.all(paths.map(at))).toEqual([false, false, true])
+    expect(await Promise.all(paths.map(at))).toEqual(['closed-path', 'closed-path', undefined])
   })
 
   test.each([
@@ -178,8 +184,8 @@ describe('a socket of the bastion', () => {
     ['a NUL', () => join(other, 'a\0b', 'new')],
     ['a directory that is not there', () => join(other, 'later', 'new')],
   ])('attack: %s is refused, and throws nothing', async (_, path) => {
-    expect(await sockets.mayListenAt(path(), here)).toBe(false)
-    expect(await judge(path())).toBeUndefined()
+    expect(await sockets.problemOfListenPath(path(), here)).toBe('closed-path')
+    expect(await judge(path())).toEqual({ refused: 'closed-path' })
   })
 
   test.each(['ENOENT', 'EACCES', 'ELOOP', 'EIO'])(
@@ -191,8 +197,8 @@ describe('a socket of the bastion', () => {
         socketsIn: async () => [],
       }
       const guard = guardOf(own, failing)
-      expect(await guard.mayListenAt(join(other, 'new'), here)).toBe(false)
-      expect(await guard.judgePath(join(other, 'new'), here)).toBeUndefined()
+      expect(await guard.problemOfListenPath(join(other, 'new'), here)).toBe('closed-path')
+      expect(await guard.judgePath(join(other, 'new'), here)).toEqual({ refused: 'closed-path' })
     },
   )
 
@@ -209,9 +215,11 @@ describe('a socket of the bastion', () => {
     const guard = guardOf(own, hanging)
     const hung = Array.from({ length: 20 }, (_, at) => guard.judgePath(`/hung/${at}`, here))
     const polite = { ...here, owner: { tenant: 'polite', user: 'u' } }
-    expect(await guard.judgePath(join(other, 'socket'), polite)).toBe(join(other, 'socket'))
+    expect(await guard.judgePath(join(other, 'socket'), polite)).toEqual({
+      path: join(other, 'socket'),
+    })
     // Not one thread more than the tenant may have waits for the storage, also after the requests were refused.
-    expect(await Promise.all(hung)).toEqual(hung.map(() => undefined))
+    expect(await Promise.all(hung)).toEqual(hung.map(() => ({ refused: 'closed-path' })))
     expect(asked.filter((path) => path.startsWith('/hung'))).toHaveLength(2)
   })
 })

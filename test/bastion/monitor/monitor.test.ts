@@ -410,9 +410,9 @@ describe('attack: what a worker leaves behind', () => {
       access: { ...failing, permit: async () => undefined },
       guard: {
         judge: async (asked) => asked,
-        judgePath: async (path) => path,
-        mayListenAt: async () => true,
-        mayListenOn: () => true,
+        judgePath: async (path) => ({ path }),
+        problemOfListenPath: async () => undefined,
+        problemOfListenPort: () => undefined,
       },
     })
     const { id, session, somebody } = await started(monitor)
@@ -589,9 +589,9 @@ describe('a forward that is not allowed any more', () => {
 test('attack: a name is looked up for whoever may not forward', async () => {
   const asked: string[] = []
   const guard = {
-    judgePath: async (path: string) => path,
-    mayListenAt: async () => true,
-    mayListenOn: () => true,
+    judgePath: async (path: string) => ({ path }),
+    problemOfListenPath: async () => undefined,
+    problemOfListenPort: () => undefined,
     judge: async (destination: { readonly host: string; readonly port: number }) => {
       asked.push(destination.host)
       return destination

@@ -22,6 +22,7 @@ import type { ForwardContext } from './forward-context.ts'
 import { ForwardSession } from './forward-session.ts'
 import { Lendings, type Loan, type LoanInUse } from './lendings.ts'
 import { Listeners, peerOf, remoteForward } from './listeners.ts'
+import { missedJump } from './missed-jump.ts'
 
 /** RFC 4254 section 5.1. */
 const administrativelyProhibited = 1
@@ -42,6 +43,8 @@ interface Opening {
 export interface ForwardsOptions extends Omit<ForwardContext, 'channels'> {
   readonly client: Connection
   readonly requestId: () => string
+  /** Of the client. */
+  readonly tenantSlug: string
 }
 
 /**
@@ -93,7 +96,11 @@ export class Forwards {
         )
       })
     } catch (err) {
-      this.#refuse(open, err)
+      const isAddress = open.type === 'direct-tcpip' && err instanceof CodedError
+      this.#refuse(
+        open,
+        isAddress ? missedJump(err, readDestination(open.payload), this.#options.tenantSlug) : err,
+      )
     }
   }
 
