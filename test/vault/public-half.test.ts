@@ -162,7 +162,10 @@ test('attack: a superuser swaps the key of the checkpoints, and no log is found 
   const kept = await database.superuser<{ line: string }>(
     "select public_key as line from vault_secret where path = 'audit/checkpoint'",
   )
-  const forged = signer.verifierKey.replace(/\+[^+]+$/, `+${randomBytes(33).toString('base64')}`)
+  const forged = signer.verifierKey.replace(
+    /(?<=^[^+]+\+[^+]+)\+.*$/,
+    `+${randomBytes(33).toString('base64')}`,
+  )
   await database.superuser(
     "update vault_secret set public_key = $1 where path = 'audit/checkpoint'",
     [forged],
