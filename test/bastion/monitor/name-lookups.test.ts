@@ -67,7 +67,7 @@ test('attack: a tenant’s names that never resolve hold up no other tenant’s 
   expect(judged).toEqual({ host: '192.0.2.53', port: 4100 })
   expect(isOver).toBe(false)
   // None of them leads anywhere, and none waits without end.
-  expect(new Set(await settled)).toEqual(new Set([undefined]))
+  expect((await settled).filter((judged) => !('refused' in judged))).toEqual([])
 })
 
 function readName(query: Buffer): { readonly name: string; readonly end: number } {
