@@ -20,3 +20,20 @@ export abstract class CodedError extends Error {
   abstract readonly code: ErrorCode
   override readonly name = this.constructor.name
 }
+
+/** The code of an error: the system's, as ENOENT, a library's, or that of a CodedError. */
+export function errorCode(err: unknown): string | undefined {
+  return err instanceof Error && 'code' in err && typeof err.code === 'string'
+    ? err.code
+    : undefined
+}
+
+/** The result of a call on a path; undefined if there is no such file. Any other failure is thrown. */
+export async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call
+  } catch (err) {
+    if (errorCode(err) === 'ENOENT') return undefined
+    throw err
+  }
+}

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:net'
 import { formatAddress } from './address.ts'
 import type { Config, Listen } from './config.ts'
-import { CodedError } from './errors.ts'
+import { CodedError, errorCode } from './errors.ts'
 
 /** The listeners of a server, in the order in which it opens them. */
 const faces = ['portal', 'admin', 'ssh'] as const
@@ -33,8 +33,8 @@ export class ListenFailed extends CodedError {
 
 /** The meaning of a listener's error. An error without a system's code is returned as it is. */
 export function explainListen(err: unknown, face: Face, listen: Listen): unknown {
-  if (!(err instanceof Error && 'code' in err && typeof err.code === 'string')) return err
-  const { code } = err
+  const code = errorCode(err)
+  if (code === undefined) return err
   const setting = settings[face]
   const address = formatAddress(listen)
   const elsewhere = `set ${setting} to another address (port 0 picks a free one)`
@@ -124,7 +124,7 @@ function clashOf(
   before: readonly Trial[],
   { host, port }: Listen,
 ): ListenFailed | undefined {
-  if (!(err instanceof Error && 'code' in err && err.code === 'EADDRINUSE')) return undefined
+  if (errorCode(err) !== 'EADDRINUSE') return undefined
   const other = before.find(
     ({ listen, problem }) => problem === undefined && listen.port === port && port !== 0,
   )

@@ -2,6 +2,7 @@ import { hash, randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, open, rename, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { errorCode } from '../errors.ts'
 import { parseTenantId, type TenantId } from '../postgres/index.ts'
 import { formatCheckpoint } from './checkpoint.ts'
 import { SignedHeadsUnusable } from './errors.ts'
@@ -315,5 +316,5 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 function reasonOf(err: unknown): string {
-  return err instanceof Error && 'code' in err ? String(err.code) : 'unknown error'
+  return errorCode(err) ?? 'unknown error'
 }

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
+import { errorCode } from '../errors.ts'
 import { FileUnusable } from './errors.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -78,7 +79,7 @@ function decode(name: string, bytes: Buffer): string {
 
 /** The reason that the operating system gives for a failed access to a file. */
 export function reason(err: unknown): string {
-  const code = err instanceof Error && 'code' in err ? String(err.code) : 'unknown error'
+  const code = errorCode(err) ?? 'unknown error'
   const words: { readonly [code: string]: string } = {
     ENOENT: 'the file does not exist',
     EACCES: 'this user is not allowed to read or write it',

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Session } from '../access/index.ts'
 import { LogInconsistent } from '../audit/index.ts'
+import { errorCode } from '../errors.ts'
 import { checkWitness, parseSessionId, RecordingUnusable } from '../recorder/index.ts'
 import type { CliProduct } from './deps.ts'
 import { CheckFailed, FileUnusable, NotFound } from './errors.ts'
@@ -76,16 +77,12 @@ async function openNamed(subject: string): Promise<() => Readable> {
   try {
     return await openRecordingFile(subject)
   } catch (err) {
-    if (!(err instanceof FileUnusable) || !isMissing(err.cause)) throw err
+    if (!(err instanceof FileUnusable) || errorCode(err.cause) !== 'ENOENT') throw err
     throw new NotFound(
       'session',
       `there is neither a session nor a file ${subject}: give the whole id of a session, or a file`,
     )
   }
-}
-
-function isMissing(cause: unknown): boolean {
-  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
 }
 
 async function findProblem(

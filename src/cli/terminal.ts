@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
+import { errorCode } from '../errors.ts'
 
 /** A stream that may be a terminal. */
 export type Stream = Writable & { readonly isTTY?: boolean | undefined }
@@ -28,7 +29,7 @@ export async function write(stream: Stream, text: string | Uint8Array): Promise<
 }
 
 export function isPipeError(err: unknown): boolean {
-  return err instanceof Error && 'code' in err && err.code === 'EPIPE'
+  return errorCode(err) === 'EPIPE'
 }
 
 export interface Style {

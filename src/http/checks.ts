@@ -1,3 +1,5 @@
+import { errorCode } from '../errors.ts'
+
 /**
  * Resolves when the checked part works; a rejection, or no answer in time, means that it does not.
  */
@@ -46,8 +48,8 @@ async function run(check: Check, waitMs: number): Promise<{ ok: boolean; code?: 
     const answer = await Promise.race([check(), late.promise])
     return answer === 'late' ? { ok: false, code: 'ERR_TIMEOUT' } : { ok: true }
   } catch (err) {
-    const coded = err instanceof Error && 'code' in err && String(err.code).startsWith('ERR_')
-    return { ok: false, code: coded ? String(err.code) : 'ERR_INTERNAL' }
+    const code = errorCode(err)
+    return { ok: false, code: code?.startsWith('ERR_') ? code : 'ERR_INTERNAL' }
   } finally {
     clearTimeout(timer)
   }

@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { CodedError, type ErrorCode, type ErrorKind } from '../errors.ts'
+import { CodedError, type ErrorCode, type ErrorKind, errorCode } from '../errors.ts'
 import { HostUnknown } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
@@ -47,7 +47,7 @@ export function problemOf(err: unknown): Problem {
 }
 
 function isFastifyError(err: unknown): err is FastifyError {
-  return err instanceof Error && 'code' in err && String(err.code).startsWith('FST_')
+  return errorCode(err)?.startsWith('FST_') === true
 }
 
 /** Whether a person in a browser will read the reply. */

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { errorCode } from '../errors.ts'
 import type { Log } from '../log.ts'
 import {
   createSshServer,
@@ -103,7 +104,7 @@ async function listenAsBefore(server: Server, path: string): Promise<number> {
   const before = Number((await readIfThere(path)) ?? 0)
   const isPort = Number.isInteger(before) && before > 1023 && before < 65_536
   const port = await listen(server, isPort ? before : 0).catch((err: unknown) => {
-    if (err instanceof Error && 'code' in err && err.code === 'EADDRINUSE') return listen(server, 0)
+    if (errorCode(err) === 'EADDRINUSE') return listen(server, 0)
     throw err
   })
   if (port !== before) await writePrivateFile(path, `${port}\n`)

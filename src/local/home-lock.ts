@@ -2,6 +2,7 @@ import { link, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
+import { errorCode } from '../errors.ts'
 import { HomeInUse } from './errors.ts'
 import { holdFile } from './held-file.ts'
 import { readIfThere } from './private-file.ts'
@@ -94,7 +95,7 @@ async function tryTake(path: string, own: Holder): Promise<boolean> {
     }
     return true
   } catch (err) {
-    if (err instanceof Error && 'code' in err && err.code === 'EEXIST') return false
+    if (errorCode(err) === 'EEXIST') return false
     throw err
   }
 }
@@ -107,7 +108,7 @@ async function readLock(path: string): Promise<Lock> {
     const parsed = holder.safeParse(parseJson(text))
     return { text, ageMs, ...(parsed.success && { holder: parsed.data }) }
   } catch (err) {
-    if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return {}
+    if (errorCode(err) === 'ENOENT') return {}
     throw err
   }
 }
@@ -126,10 +127,8 @@ async function takeAway(path: string, dead: string): Promise<void> {
     await rm(aside, { force: true })
   } catch (err) {
     // The other one was faster: look again.
-    if (
-      !(err instanceof Error && 'code' in err && (err.code === 'ENOENT' || err.code === 'EEXIST'))
-    )
-      throw err
+    const code = errorCode(err)
+    if (code !== 'ENOENT' && code !== 'EEXIST') throw err
   }
 }
 

@@ -1,4 +1,5 @@
 import { link, rm } from 'node:fs/promises'
+import { errorCode } from '../errors.ts'
 import { createKekFile } from '../vault/index.ts'
 
 /** Makes a key-encryption key at path unless the file exists. The file appears whole or not at all. */
@@ -10,7 +11,7 @@ export async function keepKekFile(path: string): Promise<void> {
     await link(draft, path)
   } catch (err) {
     // The existing key stays: everything in the vault is sealed under it.
-    if (!(err instanceof Error && 'code' in err && err.code === 'EEXIST')) throw err
+    if (errorCode(err) !== 'EEXIST') throw err
   } finally {
     await rm(draft, { force: true })
   }

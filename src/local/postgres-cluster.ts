@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { unlessMissing } from '../errors.ts'
 import { FileUntrusted } from './errors.ts'
 import { nobody } from './postgres-posture.ts'
 import { describe, quoted, resolveTrusted } from './trusted-path.ts'
@@ -41,11 +42,6 @@ async function untrusted(path: string, facts: Stats, owner: number): Promise<Fil
   )
 }
 
-async function factsOf(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path)
-  } catch (err) {
-    if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return undefined
-    throw err
-  }
+function factsOf(path: string): Promise<Stats | undefined> {
+  return unlessMissing(lstat(path))
 }

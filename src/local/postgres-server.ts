@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { access, chown, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { errorCode } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { administer } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
@@ -192,7 +193,7 @@ async function ready(
       await exited
       throw new PostgresServerFailed('ended at its start:', lastLines, problem)
     }
-    const code = 'code' in problem ? problem.code : undefined
+    const code = errorCode(problem)
     if (code === '57P03') waitMs = recoveryMs // "the database system is starting up"
     if (code === '28P01')
       throw new PostgresServerFailed(

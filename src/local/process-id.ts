@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { errorCode } from '../errors.ts'
 
 /** Identifies one process: ids are used again, so the start time is part of it. */
 export interface ProcessId {
@@ -18,7 +19,7 @@ export function isAlive({ pid, start }: ProcessId): boolean {
     process.kill(pid, 0)
   } catch (err) {
     // It belongs to another user, and it exists.
-    if (!(err instanceof Error && 'code' in err && err.code === 'EPERM')) return false
+    if (errorCode(err) !== 'EPERM') return false
   }
   return startOf(pid) === start
 }

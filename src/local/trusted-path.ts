@@ -1,6 +1,7 @@
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, lstat, open, readlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { errorCode } from '../errors.ts'
 import { describeUser, isGroupWithin } from './accounts.ts'
 import { FileUntrusted } from './errors.ts'
 
@@ -134,7 +135,7 @@ async function factsOf(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path)
   } catch (err) {
-    const code = err instanceof Error && 'code' in err ? err.code : undefined
+    const code = errorCode(err)
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
     if (code !== 'EACCES') throw err
     throw new FileUntrusted(path, `cannot be looked at: ${dirname(path)} is closed to this user`)

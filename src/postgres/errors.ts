@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { CodedError } from '../errors.ts'
+import { CodedError, errorCode } from '../errors.ts'
 
 /**
  * The database did not answer, not in time, or is read-only. Whether a transaction that was being
@@ -146,6 +146,5 @@ function outage(sqlState: string, writing: boolean): string | undefined {
 
 /** For a failure below SQL only the code is shown: messages may have parts of the URL. */
 export function transportReason(err: unknown): string {
-  if (err instanceof Error && 'code' in err && typeof err.code === 'string') return err.code
-  return 'the connection ended, or was not made in time'
+  return errorCode(err) ?? 'the connection ended, or was not made in time'
 }

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { errorCode, unlessMissing } from '../errors.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { RecordingUnusable } from './errors.ts'
 import { PromptWrites } from './prompt-writes.ts'
@@ -63,7 +64,7 @@ export async function openDirStore(directory: string): Promise<Store> {
 
     async remove(tenant, session) {
       await checkDirectory(tenantDirectory(tenant))
-      await ifThere(unlink(path(tenant, session)))
+      await unlessMissing(unlink(path(tenant, session)))
     },
 
     async space() {
@@ -151,7 +152,7 @@ function name(id: string): string {
 
 /** False when it is not there; a link or a file throws, for O_NOFOLLOW looks at the last name of a path only. */
 async function checkDirectory(path: string): Promise<boolean> {
-  const facts = await ifThere(lstat(path))
+  const facts = await unlessMissing(lstat(path))
   if (facts === undefined || facts.isDirectory()) return facts !== undefined
   throw new RecordingUnusable('not-a-file')
 }
@@ -162,7 +163,7 @@ async function checkDirectory(path: string): Promise<boolean> {
  */
 async function openIfThere(path: string, flags: number): Promise<FileHandle | undefined> {
   try {
-    const handle = await ifThere(open(path, flags | O_NOFOLLOW | O_NONBLOCK))
+    const handle = await unlessMissing(open(path, flags | O_NOFOLLOW | O_NONBLOCK))
     if (handle === undefined) return undefined
     const facts = await handle.stat()
     // Another name of the same file would be repaired with it.
@@ -170,20 +171,11 @@ async function openIfThere(path: string, flags: number): Promise<FileHandle | un
     await handle.close()
   } catch (err) {
     // A link, a directory, a socket, or a device without a driver.
-    const code = err instanceof Error && 'code' in err ? String(err.code) : ''
+    const code = errorCode(err) ?? ''
     if (!['ELOOP', 'EISDIR', 'ENXIO', 'ENODEV'].includes(code)) throw err
     throw new RecordingUnusable('not-a-file', err)
   }
   throw new RecordingUnusable('not-a-file')
-}
-
-async function ifThere<T>(promise: Promise<T>): Promise<T | undefined> {
-  try {
-    return await promise
-  } catch (err) {
-    if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return undefined
-    throw err
-  }
 }
 
 /** Bytes up to the end of the last whole line: a live file may be read in the middle of a write. */

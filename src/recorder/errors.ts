@@ -1,4 +1,4 @@
-import { CodedError } from '../errors.ts'
+import { CodedError, errorCode } from '../errors.ts'
 
 /** There is too little room to begin a recording, and so no session begins. */
 export class RecorderFull extends CodedError {
@@ -61,7 +61,7 @@ const failures = {
 /** The failure that an error of the operating system means. */
 export function recordingFailed(err: unknown): RecordingFailed {
   if (err instanceof RecordingFailed) return err
-  const code = err instanceof Error && 'code' in err ? err.code : undefined
+  const code = errorCode(err)
   const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG'
   return new RecordingFailed(full ? 'full' : 'io', err)
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { readConnectionUrl } from '../connection-url.ts'
+import { errorCode } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Secret } from '../secret.ts'
@@ -124,6 +125,5 @@ class OutageWatch implements Watch {
 }
 
 function reasonOf(err: unknown): string {
-  if (err instanceof Error && 'code' in err && typeof err.code === 'string') return err.code
-  return err instanceof Error ? err.name : 'unknown'
+  return errorCode(err) ?? (err instanceof Error ? err.name : 'unknown')
 }

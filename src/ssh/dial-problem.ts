@@ -1,6 +1,8 @@
+import { errorCode } from '../errors.ts'
+
 /** Why a connection to a host failed, in words for people that fit into brackets. */
 export function dialProblem(err: unknown): string {
-  switch (err instanceof Error && 'code' in err ? err.code : undefined) {
+  switch (errorCode(err)) {
     case 'ECONNREFUSED':
       return 'connection refused'
     case 'ENOTFOUND':

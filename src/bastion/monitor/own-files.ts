@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs'
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { unlessMissing } from '../../errors.ts'
 import type { TurnOwner } from '../../turns.ts'
 import { TimedTurns } from '../wire/timed-turns.ts'
 
@@ -72,14 +73,4 @@ export class OwnFiles {
 async function socketsIn(directory: string): Promise<readonly string[]> {
   const entries = await readdir(directory, { withFileTypes: true })
   return entries.filter((entry) => entry.isSocket()).map(({ name }) => name)
-}
-
-/** Any other failure ends the check: a file that cannot be compared is refused. */
-async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call
-  } catch (err) {
-    if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return undefined
-    throw err
-  }
 }
