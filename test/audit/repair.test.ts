@@ -5,7 +5,7 @@ import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
 import { type AuditEvent, createAudit } from '../../src/audit/index.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
-import { checkLog, createTestSigner } from '../support/audit.ts'
+import { checkLog, createTestSigner, deleteLog, tamper } from '../support/audit.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
 
 const database = await openTestDatabase()
@@ -42,10 +42,7 @@ async function openLog(): Promise<TenantId> {
   return tenant
 }
 
-const attack = (tenant: TenantId, statement: string) =>
-  database.superuser(
-    `set session_replication_role = replica; ${statement.replaceAll('TENANT', `'${tenant}'`)}`,
-  )
+const attack = (tenant: TenantId, statement: string) => tamper(database, tenant, statement)
 
 async function expectSound(tenant: TenantId, size: number): Promise<void> {
   await checkLog(database.app, tenant, size)
@@ -95,14 +92,7 @@ test.each([
 })
 
 test.each([
-  [
-    'the head and all leaves gone',
-    `delete from audit_private where tenant_id = TENANT;
-     delete from audit_leaf where tenant_id = TENANT;
-     delete from audit_checkpoint where tenant_id = TENANT;
-     delete from audit_unsigned where tenant_id = TENANT;
-     delete from audit_tree where tenant_id = TENANT`,
-  ],
+  ['the head and all leaves gone', deleteLog],
   [
     'a first leaf that no log has',
     'update audit_tree set first_leaf = 9223372036854775807 where tenant_id = TENANT',

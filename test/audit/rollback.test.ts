@@ -5,7 +5,7 @@ import { Registry } from 'prom-client'
 import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { type Audit, type AuditEvent, createAudit } from '../../src/audit/index.ts'
 import { systemTenant, type TenantId } from '../../src/postgres/index.ts'
-import { createTestSigner } from '../support/audit.ts'
+import { createTestSigner, deleteLog, tamper } from '../support/audit.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
 
 /** A superuser sets the database back, and the node notices: also after a restart. */
@@ -157,22 +157,10 @@ test('says so on record, in a metric and as not ready, and goes on signing the o
 
 test.each([
   ['its head', 'delete from audit_tree where tenant_id = TENANT', 'is gone'],
-  [
-    'the whole log',
-    `delete from audit_private where tenant_id = TENANT;
-     delete from audit_leaf where tenant_id = TENANT;
-     delete from audit_checkpoint where tenant_id = TENANT;
-     delete from audit_unsigned where tenant_id = TENANT;
-     delete from audit_tree where tenant_id = TENANT`,
-    'is gone',
-  ],
+  ['the whole log', deleteLog, 'is gone'],
   [
     'the log with its tenant',
-    `delete from audit_private where tenant_id = TENANT;
-     delete from audit_leaf where tenant_id = TENANT;
-     delete from audit_checkpoint where tenant_id = TENANT;
-     delete from audit_unsigned where tenant_id = TENANT;
-     delete from audit_tree where tenant_id = TENANT;
+    `${deleteLog};
      delete from tenant where tenant_id = TENANT`,
     'is gone',
   ],
@@ -192,9 +180,7 @@ test.each([
   const node = startNode(`damage-${tenant}`)
   await grow(node, tenant, 3)
   await node.audit.checkpoint(tenant)
-  await database.superuser(
-    `set session_replication_role = replica; ${statement.replaceAll('TENANT', `'${tenant}'`)}`,
-  )
+  await tamper(database, tenant, statement)
   await node.audit.close()
   const next = startNode(`damage-${tenant}`)
   expect(await next.audit.remembered()).toContain(tenant)

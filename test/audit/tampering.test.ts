@@ -13,7 +13,7 @@ import {
 } from '../../src/audit/index.ts'
 import { keyOf } from '../../src/audit/signer.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
-import { createTestSigner } from '../support/audit.ts'
+import { createTestSigner, tamper } from '../support/audit.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
 import { treeHashOf } from '../support/rfc6962.ts'
 
@@ -65,10 +65,7 @@ async function openLog(): Promise<Log> {
     origin,
     audit,
     notes,
-    sql: (statement) =>
-      database.superuser(
-        `set session_replication_role = replica; ${statement.replaceAll('TENANT', `'${tenant}'`)}`,
-      ),
+    sql: (statement) => tamper(database, tenant, statement),
   }
 }
 

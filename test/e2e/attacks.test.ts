@@ -1,7 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import pg from 'pg'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
@@ -12,7 +11,7 @@ import {
   verifyUserSignature,
   Writer,
 } from '../../src/ssh/index.ts'
-import { eventually, metric, sessions } from '../support/installation.ts'
+import { connectSuperuser, eventually, metric, sessions } from '../support/installation.ts'
 import { enter, execRequest } from '../support/intruder.ts'
 import { msg } from '../support/ssh-attacker.ts'
 import { channelMsg, forChannel, openChannel } from '../support/ssh-lab.ts'
@@ -73,7 +72,7 @@ test('attack: early data for 64 channels is a window of 64 KiB each, and no byte
 
 test('attack: a kill that comes between a session’s commit and its first word ends it all the same', async () => {
   // At the very commit, as if somebody had looked at the log and been quick.
-  const database = await openOwner()
+  const database = await connectSuperuser(vaultterm)
   try {
     await database.query(`
       create function kill_at_once() returns trigger language plpgsql security definer as $$
@@ -95,22 +94,6 @@ test('attack: a kill that comes between a session’s commit and its first word 
     await database.end()
   }
 })
-
-async function openOwner(): Promise<pg.Client> {
-  const [, , , , socket] = readFileSync(
-    join(vaultterm.home, 'postgres/data/postmaster.pid'),
-    'utf8',
-  ).split('\n')
-  const { superuser } = JSON.parse(readFileSync(join(vaultterm.home, 'logins.json'), 'utf8'))
-  const client = new pg.Client({
-    host: socket,
-    user: 'postgres',
-    password: superuser,
-    database: 'vaultterm',
-  })
-  await client.connect()
-  return client
-}
 
 /** A target that lets everybody in, and does with channels what it is told to. */
 async function startHostileTarget(open: (open: ChannelOpen) => void): Promise<{

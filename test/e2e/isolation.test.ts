@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { addTarget, demoKey, makeKey, sessions, sshAs } from '../support/installation.ts'
+import { addGlobex, demoKey, sessions, sshAs } from '../support/installation.ts'
 import { Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
@@ -13,11 +13,7 @@ let globexSession: string
 beforeAll(async () => {
   sshd = await Sshd.start()
   vaultterm = await VaultTerm.start()
-  await vaultterm.json('tenant', 'create', 'globex')
-  await vaultterm.json('user', 'add', 'globex', 'gina', '--role', 'owner')
-  globexKey = makeKey(vaultterm, 'gina')
-  await vaultterm.json('key', 'add', 'globex', 'gina', `${globexKey}.pub`)
-  await addTarget(vaultterm, sshd, { tenant: 'globex', name: 'db', user: 'gina' })
+  globexKey = await addGlobex(vaultterm, sshd)
   await vaultterm.ssh(['acme', 'echo', 'acme-secret'])
   await sshAs(vaultterm, 'globex', globexKey, ['echo', 'globex-secret'])
   acmeSession = (await sessions(vaultterm, 'acme'))[0]?.id ?? ''

@@ -1,13 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import pg from 'pg'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { tagOldTargets } from '../../src/access/index.ts'
 import { openDatabase, parseTenantId } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
 import { createVault, openKek } from '../../src/vault/index.ts'
-import { addTarget, events, sessions } from '../support/installation.ts'
+import { addTarget, connectSuperuser, events, readHome, sessions } from '../support/installation.ts'
 import { silent } from '../support/postgres.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
@@ -35,12 +33,7 @@ afterAll(async () => {
 
 /** Registers a target again and again under new names, in one statement. */
 async function copyTarget(name: string): Promise<void> {
-  const pidFile = join(vaultterm.home, 'postgres/data/postmaster.pid')
-  const [, , , , host] = readFileSync(pidFile, 'utf8').split('\n')
-  const { superuser } = JSON.parse(readFileSync(join(vaultterm.home, 'logins.json'), 'utf8'))
-  const login = { user: 'postgres', password: superuser, database: 'vaultterm' }
-  const client = new pg.Client({ host, ...login })
-  await client.connect()
+  const client = await connectSuperuser(vaultterm)
   try {
     await client.query(
       `with made as (
@@ -56,13 +49,12 @@ async function copyTarget(name: string): Promise<void> {
   } finally {
     await client.end()
   }
-  await tagCopies(host ?? '')
+  await tagCopies()
 }
 
 /** Rows that no VaultTerm wrote have no tags, and are not used: this makes them as from before tags. */
-async function tagCopies(host: string): Promise<void> {
-  const { app } = JSON.parse(readFileSync(join(vaultterm.home, 'logins.json'), 'utf8'))
-  const url = new Secret(`postgres://local_app:${app}@${encodeURIComponent(host)}/vaultterm`)
+async function tagCopies(): Promise<void> {
+  const url = new Secret<string>(readHome(vaultterm, 'run.json').database.app)
   const common = { log: silent, metrics: new Registry() }
   const database = openDatabase({ url, role: 'vaultterm_app', ...common })
   const kek = await openKek(`file:${join(vaultterm.home, 'kek')}`)

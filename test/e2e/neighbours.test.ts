@@ -1,10 +1,14 @@
-import { readFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
-import { join } from 'node:path'
-import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Writer } from '../../src/ssh/index.ts'
-import { addTarget, demoKey, makeKey, sessions, sshAs } from '../support/installation.ts'
+import {
+  addGlobex,
+  addTarget,
+  connectSuperuser,
+  demoKey,
+  sessions,
+  sshAs,
+} from '../support/installation.ts'
 import { enter, execRequest } from '../support/intruder.ts'
 import type { Attacker } from '../support/ssh-attacker.ts'
 import { channelMsg, openChannel } from '../support/ssh-lab.ts'
@@ -20,11 +24,7 @@ const held = new Set<Socket>()
 beforeAll(async () => {
   sshd = await Sshd.start()
   vaultterm = await VaultTerm.start()
-  await vaultterm.json('tenant', 'create', 'globex')
-  await vaultterm.json('user', 'add', 'globex', 'gina', '--role', 'owner')
-  key = makeKey(vaultterm, 'gina')
-  await vaultterm.json('key', 'add', 'globex', 'gina', `${key}.pub`)
-  await addTarget(vaultterm, sshd, { tenant: 'globex', name: 'db', user: 'gina' })
+  key = await addGlobex(vaultterm, sshd)
   await addTarget(vaultterm, sshd)
   silent = createServer((socket) => held.add(socket.on('error', () => {})))
   await new Promise<void>((done) => silent.listen(0, '127.0.0.1', done))
@@ -138,13 +138,9 @@ test('attack: a damaged log shuts its own tenant out, also over a restart, and n
   expect(await vaultterm.json('audit', 'verify', 'globex')).toMatchObject({ ok: true })
 })
 
-/** As the superuser of the embedded Postgres, whose password lies in the home. */
+/** As a superuser, whom no trigger stops. */
 async function damageLogOfAcme(): Promise<void> {
-  const read = (file: string) => JSON.parse(readFileSync(join(vaultterm.home, file), 'utf8'))
-  const url = new URL(read('run.json').database.owner)
-  Object.assign(url, { username: 'postgres', password: read('logins.json').superuser })
-  const client = new pg.Client({ connectionString: url.href })
-  await client.connect()
+  const client = await connectSuperuser(vaultterm)
   try {
     await client.query(`
       set session_replication_role = replica;

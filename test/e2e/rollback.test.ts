@@ -1,7 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import pg from 'pg'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { connectSuperuser } from '../support/installation.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
 /** A superuser sets a tenant's log back, under a running installation: it shouts, and goes on. */
@@ -18,13 +18,9 @@ interface Entry {
   readonly public: Record<string, string>
 }
 
-/** As the superuser of the embedded Postgres, whose password lies in the home. */
+/** As a superuser, whom no trigger stops. */
 async function superuser(statement: string): Promise<void> {
-  const read = (file: string) => JSON.parse(readFileSync(join(vaultterm.home, file), 'utf8'))
-  const url = new URL(read('run.json').database.owner)
-  Object.assign(url, { username: 'postgres', password: read('logins.json').superuser })
-  const client = new pg.Client({ connectionString: url.href })
-  await client.connect()
+  const client = await connectSuperuser(vaultterm)
   try {
     await client.query(`set session_replication_role = replica; ${statement}`)
   } finally {

@@ -1,11 +1,8 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import pg from 'pg'
+import type pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { homePaths } from '../../src/local/index.ts'
 import { formatPublicKey, parsePublicKey } from '../../src/ssh/index.ts'
 import { makeKey } from '../auth/auth-fixture.ts'
-import { addTarget, events } from '../support/installation.ts'
+import { addTarget, connectSuperuser, events } from '../support/installation.ts'
 import { Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
@@ -22,16 +19,7 @@ beforeAll(async () => {
     ...['target', 'add', 'acme', 'certified', '--host', sshd.host, '--port', String(sshd.port)],
     ...['--login', sshd.login, '--host-key', sshd.hostKeyFile, '--auth', 'cert'],
   )
-  const run = JSON.parse(readFileSync(join(vaultterm.home, 'run.json'), 'utf8'))
-  const { superuser: password } = JSON.parse(readFileSync(homePaths(vaultterm.home).logins, 'utf8'))
-  const url = new URL(String(run.database.app))
-  superuser = new pg.Client({
-    host: decodeURIComponent(url.hostname),
-    user: 'postgres',
-    password: String(password),
-    database: url.pathname.slice(1),
-  })
-  await superuser.connect()
+  superuser = await connectSuperuser(vaultterm)
 }, 240_000)
 afterAll(async () => {
   await superuser?.end()

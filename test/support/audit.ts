@@ -4,6 +4,7 @@ import { type CheckpointSigner, formatVerifierKey, verifierKey } from '../../src
 import { appendLeaf, emptyTree, rootHash } from '../../src/audit/merkle.ts'
 import { listLeafBytes, readTree } from '../../src/audit/queries.ts'
 import type { Database, TenantId } from '../../src/postgres/index.ts'
+import type { TestDatabase } from './postgres.ts'
 
 /** Recomputes a tenant's whole tree from its leaves and compares it with the stored one. */
 export async function checkLog(database: Database, tenant: TenantId, size: number): Promise<void> {
@@ -30,3 +31,22 @@ export function createTestSigner(): CheckpointSigner & { readonly privateKey: Ke
     sign: async (text) => sign(null, text, privateKey),
   }
 }
+
+/** A statement about a tenant's log by a superuser, whom no trigger stops: TENANT stands for its id. */
+export async function tamper(
+  database: Pick<TestDatabase, 'superuser'>,
+  tenant: TenantId,
+  statement: string,
+): Promise<void> {
+  await database.superuser(
+    `set session_replication_role = replica; ${statement.replaceAll('TENANT', `'${tenant}'`)}`,
+  )
+}
+
+/** All rows of a log, for `tamper`. */
+export const deleteLog = `
+  delete from audit_private where tenant_id = TENANT;
+  delete from audit_leaf where tenant_id = TENANT;
+  delete from audit_checkpoint where tenant_id = TENANT;
+  delete from audit_unsigned where tenant_id = TENANT;
+  delete from audit_tree where tenant_id = TENANT`

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import pg from 'pg'
 import type { Sshd } from './sshd.ts'
 import type { Finished, VaultTerm } from './vaultterm.ts'
 
@@ -41,6 +42,16 @@ export async function addTarget(
   await vaultterm.json('grant', 'add', tenant, '--user', user, '--target', name)
 }
 
+/** A second tenant, globex, whose owner gina may open its target db. Gives the file of her key. */
+export async function addGlobex(vaultterm: VaultTerm, sshd: Sshd): Promise<string> {
+  await vaultterm.json('tenant', 'create', 'globex')
+  await vaultterm.json('user', 'add', 'globex', 'gina', '--role', 'owner')
+  const key = makeKey(vaultterm, 'gina')
+  await vaultterm.json('key', 'add', 'globex', 'gina', `${key}.pub`)
+  await addTarget(vaultterm, sshd, { tenant: 'globex', name: 'db', user: 'gina' })
+  return key
+}
+
 /** A grant of what is not in one by default, with the places that forwards may lead to. */
 export function addGrant(
   vaultterm: VaultTerm,
@@ -79,6 +90,21 @@ export function sshAs(
     ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null'],
     ...['-o', 'LogLevel=ERROR', '-p', vaultterm.sshPort, '-l', user, '127.0.0.1', ...args],
   ])
+}
+
+/** A JSON file of the home of a running installation. */
+export function readHome(vaultterm: VaultTerm, file: 'run.json' | 'logins.json') {
+  return JSON.parse(readFileSync(join(vaultterm.home, file), 'utf8'))
+}
+
+/** The superuser of the embedded Postgres of a running installation; its password is in the home. */
+export async function connectSuperuser(vaultterm: VaultTerm): Promise<pg.Client> {
+  const url = new URL(readHome(vaultterm, 'run.json').database.owner)
+  const password = readHome(vaultterm, 'logins.json').superuser
+  Object.assign(url, { username: 'postgres', password })
+  const client = new pg.Client({ connectionString: url.href })
+  await client.connect()
+  return client
 }
 
 export function demoKey(vaultterm: VaultTerm): string {
