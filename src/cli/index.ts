@@ -8,3 +8,4 @@
 
 export type { CliDeps, CliProduct, Finding } from './deps.ts'
 export { runCli } from './run.ts'
+export type { Terminal } from './terminal.ts'

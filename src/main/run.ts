@@ -1,5 +1,6 @@
 import type { App } from '../app.ts'
 import type { Config } from '../config.ts'
+import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { listenForStop, StopRequested, type StopSignals } from './stop.ts'
 
@@ -59,7 +60,11 @@ export async function runUntilStopped(
     tell(stopLine(app.sessions, config.drainMs))
     await drained(app, config, log, stop, end)
   } catch (err) {
-    if (!(err instanceof StopRequested)) throw err
+    if (!(err instanceof StopRequested)) {
+      // Its cause may be gone at the next start, with more of the log.
+      if (!(err instanceof CodedError)) log.fatal({ err }, 'unexpected error, stopping')
+      throw err
+    }
   } finally {
     const stuck = setTimeout(() => {
       log.error('stopping takes too long: the process ends now')

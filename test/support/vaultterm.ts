@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { runCommand } from './commands.ts'
 
 /** What `up --json` and `serve --json` print when they accept connections. */
 export interface Ready {
@@ -21,12 +22,6 @@ export interface Finished {
 
 const root = resolve(import.meta.dirname, '../..')
 const program = join(root, 'bin/vaultterm')
-/**
- * Commands run without the launcher, which looks at the set-up each time: the tests run hundreds of them.
- * `up` runs with it.
- */
-const command = [process.execPath, '--disable-sigusr1', join(root, 'src/main.ts')] as const
-const compiled = join(root, 'node_modules/.vaultterm-compiled')
 
 /** Settings of the shell that runs the tests, except for the ciphers: whole runs are made without native ones. */
 const settings = /^(VAULTTERM_(?!NATIVE_CIPHERS$)|DATABASE_URL$|REDIS_URL$|NODE_OPTIONS$)/
@@ -107,11 +102,14 @@ export class VaultTerm {
     return this.ready.ssh.split(':').at(-1) ?? ''
   }
 
-  /** Runs one of the operator's commands on this installation. */
-  cli(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
-    const [node, ...rest] = command
-    const all = { ...this.#env, NODE_COMPILE_CACHE: compiled, ...env }
-    return run(node, [...rest, ...args], all, input)
+  /** Runs one of the operator's commands on this installation, in the process that runs all of them. */
+  cli(args: readonly string[], input = '', env: NodeJS.ProcessEnv = {}): Promise<Finished> {
+    return runCommand(args, input, { ...this.#env, ...env })
+  }
+
+  /** The same as a stranger runs it: the launcher, and a process of its own. */
+  launch(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
+    return run(program, args, { ...this.#env, ...env }, input)
   }
 
   /** The same with --json, its answer read; a failed command throws what it said. */
