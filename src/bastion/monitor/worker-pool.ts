@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import type { WorkerLimits } from '../../config.ts'
 import { background, type Log } from '../../log.ts'
 import { type Figures, retireFigures } from '../../metrics.ts'
@@ -7,9 +6,9 @@ import type { ConnectionId } from '../wire/calls.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
 import type { WorkerSettings } from '../wire/messages.ts'
 import { workerMetrics } from '../wire/worker-metrics.ts'
-import type { Admitted } from './admission.ts'
 import { WorkerFailed } from './errors.ts'
 import type { MonitorDeps } from './monitor.ts'
+import { type NewConnection, WaitingConnections } from './waiting-connections.ts'
 import { type ForkWorker, WorkerProcess } from './worker-process.ts'
 
 export interface WorkerPoolOptions {
@@ -46,6 +45,7 @@ export class WorkerPool {
   /** The counts of workers that have ended. */
   #past: Promise<Figures> = Promise.resolve([])
   readonly #known = workerMetrics()
+  readonly #waiting: WaitingConnections
   #beats = 0
   #numbers = 0
   #failures = 0
@@ -56,6 +56,8 @@ export class WorkerPool {
   private constructor(options: WorkerPoolOptions) {
     this.#options = options
     this.#log = options.log
+    const { turnedAway } = options.deps.metrics
+    this.#waiting = new WaitingConnections(() => turnedAway.inc({ reason: 'no-worker' }))
     this.#heart = setInterval(() => this.#beat(), beatMs)
     this.#heart.unref()
   }
@@ -82,10 +84,15 @@ export class WorkerPool {
     return [...this.#workers].flatMap(({ pid }) => pid ?? [])
   }
 
-  /** False if no worker can serve it. */
-  serve(id: ConnectionId, socket: Socket, source: string, admitted: Admitted): boolean {
+  /** Gives it to a worker, or to the next one when none serves now. False when the pool is closing. */
+  serve(connection: NewConnection): boolean {
+    if (this.#isClosing) return false
     const worker = this.#pick()
-    if (worker === undefined) return false
+    if (worker === undefined) {
+      this.#waiting.add(connection)
+      return true
+    }
+    const { id, socket, source, admitted } = connection
     this.#workerOf.set(id, worker)
     worker.serve(id, socket, source, {
       release: () => {
@@ -97,7 +104,7 @@ export class WorkerPool {
   }
 
   evict(id: ConnectionId): void {
-    this.#workerOf.get(id)?.evict(id)
+    if (!this.#waiting.drop(id)) this.#workerOf.get(id)?.evict(id)
   }
 
   /** Whichever has it, or is about to. */
@@ -140,12 +147,14 @@ export class WorkerPool {
   /** Sessions go on; no new connections are served. */
   drain(): void {
     this.#isClosing = true
+    this.#waiting.close()
     for (const worker of this.#workers) worker.drain('stop')
   }
 
   /** Ends the remaining sessions within this time. */
   async close(withinMs = 3000): Promise<void> {
     this.#isClosing = true
+    this.#waiting.close()
     clearInterval(this.#heart)
     for (const worker of this.#workers) worker.stop('stop')
     const timer = setTimeout(() => {
@@ -181,6 +190,7 @@ export class WorkerPool {
     const ended = worker.ended.then(() => this.#endings.delete(worker))
     background(ended, this.#log, 'the end of a worker')
     await worker.ready
+    for (const connection of this.#waiting.take()) this.serve(connection)
     this.#trim()
     return worker
   }
@@ -259,7 +269,6 @@ export class WorkerPool {
   }
 
   #pick(): WorkerProcess | undefined {
-    if (this.#isClosing) return undefined
     const able = [...this.#workers].filter(({ isServing }) => isServing)
     const quick = able.filter(({ owed }) => owed < 2)
     const from = quick.length > 0 ? quick : able
