@@ -1,24 +1,14 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { Access, Authorization, ChannelKind, Denial } from '../../access/index.ts'
-import type { Auth, Identity } from '../../auth/index.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
 import type { Recorder, RecordingPoint, SessionId, Unended } from '../../recorder/index.ts'
-import {
-  type AuthAttempt,
-  cookieBytes,
-  type Departure,
-  isBoundTo,
-  parseUserauthRequest,
-  type ServerHostKey,
-} from '../../ssh/index.ts'
-import type { Tenants } from '../../tenant/index.ts'
+import { cookieBytes, type Departure, type ServerHostKey } from '../../ssh/index.ts'
 import type { TurnOwner, Turns } from '../../turns.ts'
 import type {
   Broker,
   ChoicePage,
   ChoiceQuery,
-  Client,
   ConnectionId,
   FileNotes,
   Jump,
@@ -32,27 +22,18 @@ import {
   forgetExpired,
   requireIdentity,
 } from './connection-state.ts'
-import {
-  AuthorizationsExhausted,
-  JumpsExhausted,
-  LoginsExhausted,
-  RequestCrossed,
-  RequestForged,
-} from './errors.ts'
+import { AuthorizationsExhausted, JumpsExhausted, RequestCrossed, RequestForged } from './errors.ts'
 import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
-import { readJumpUsername } from './jump-username.ts'
 import type { LogPace } from './log-pace.ts'
+import { LoginMonitor, type LoginMonitorDeps } from './login-monitor.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'
 import { SessionMonitor, type SessionMonitorDeps } from './session-monitor.ts'
 import { TenantRetries } from './tenant-retries.ts'
-import { parseUsername, type Username } from './username.ts'
 
 /** The dependencies of all monitors. */
-export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
-  readonly tenants: Pick<Tenants, 'resolve'>
-  readonly auth: Pick<Auth, 'authenticateSsh'>
+export interface MonitorDeps extends LoginMonitorDeps, SessionMonitorDeps, ForwardMonitorDeps {
   readonly access: Pick<
     Access,
     'authorize' | 'authorizeJump' | 'listChoices' | 'witnessRecording'
@@ -64,33 +45,22 @@ export interface MonitorDeps extends SessionMonitorDeps, ForwardMonitorDeps {
   readonly jumpCertificates: Pick<JumpCertificates, 'certificateFor'>
   /** Those that workers show. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
-  readonly penalties: Pick<Penalties, 'left' | 'loggedIn'>
-  /** A login takes one turn. The other database connections are for users who are logged in. */
-  readonly turns: Turns
+  readonly penalties: Pick<Penalties, 'left'> & LoginMonitorDeps['penalties']
   /** Calls of all workers, except logins, take one: each tenant has a fair share of the database. */
   readonly callTurns: Turns
   readonly logPace: LogPace
-  /** The time that a worker gives a connection to log in. */
-  readonly loginGraceMs: number
   /** Authorizations of a user that have started no session: as many as one connection may have, unless given. */
   readonly unusedPerUserMax?: number
-  /** How often one connection may try to log in. */
-  readonly authTriesMax: number
-  /** The connections of each user on this node. */
   readonly connectionsOf: Headcount
   readonly log: Log
 }
 
 /** The share of connections without a login. No tenant has this id. */
 const strangers = 'strangers'
-/** A name that no tenant can have, so that a malformed user name costs the same look-up. */
-const nobody = 'nobody-has-this-name'
 /** Of one connection, those of sessions that are not over: a worker keeps fewer. */
 const openAuthorizationsMax = 4096
 /** Names that a menu gets at once: some screens of them. */
 const choicesPerPage = 200
-/** How much longer than the worker a login may take here: it may wait for its turn and the database. */
-const lateLoginMs = 120_000
 /** Of one connection, at a time. */
 const jumpsMax = 16
 
@@ -102,14 +72,15 @@ const jumpsMax = 16
 export class Monitor implements Broker {
   readonly #deps: MonitorDeps
   readonly #connections = new ConnectionTable()
+  readonly #logins: LoginMonitor
   readonly #sessions: SessionMonitor
   readonly #forwards: ForwardMonitor
-  #logins = 0
   /** Sessions of a worker that has ended; they are not ended on record yet: by tenant. */
   readonly #unended = new Map<TenantId, readonly Unended[]>()
   readonly #interruptions: TenantRetries
-  #isLost = false
 
+  readonly login: Broker['login']
+  readonly enterJump: Broker['enterJump']
   readonly startSession: Broker['startSession']
   readonly leaseKey: Broker['leaseKey']
   readonly checkHostKey: Broker['checkHostKey']
@@ -122,12 +93,16 @@ export class Monitor implements Broker {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps
+    const logins = new LoginMonitor(deps, this.#connections)
     const forwards = new ForwardMonitor(deps, this.#connections)
     const sessions = new SessionMonitor(deps, this.#connections, forwards)
+    this.#logins = logins
     this.#sessions = sessions
     this.#forwards = forwards
     const what = 'ends of sessions of a lost worker'
     this.#interruptions = new TenantRetries((tenant) => this.#interrupt(tenant), deps.log, what)
+    this.login = (...args) => logins.login(...args)
+    this.enterJump = (...args) => logins.enterJump(...args)
     this.startSession = (...args) => sessions.start(...args)
     this.leaseKey = (...args) => sessions.leaseKey(...args)
     this.checkHostKey = (...args) => sessions.checkHostKey(...args)
@@ -145,7 +120,7 @@ export class Monitor implements Broker {
 
   /** How many logins were accepted. */
   get logins(): number {
-    return this.#logins
+    return this.#logins.count
   }
 
   get sessions(): number {
@@ -242,50 +217,6 @@ export class Monitor implements Broker {
   }
 
   /**
-   * Malformed and unknown names are handled like known ones, including a signature check and a key
-   * look-up: neither the answer nor its timing shows the difference.
-   */
-  async login(id: ConnectionId, attempt: AuthAttempt): Promise<Client | undefined> {
-    const state = this.#connections.require(id)
-    if (++state.tries > this.#deps.authTriesMax) throw new LoginsExhausted()
-    const answer = state.login.then(() => this.#login(state, attempt))
-    state.login = answer.catch(() => {})
-    return answer
-  }
-
-  async #login(state: ConnectionState, attempt: AuthAttempt): Promise<Client | undefined> {
-    const { metrics, connectionsOf, penalties } = this.#deps
-    if (state.identity !== undefined || state.outer !== undefined) {
-      throw new RequestForged('a second login')
-    }
-    const named = parseUsername(attempt.user)
-    const identity = await this.#authenticate(named, attempt, state.source)
-    metrics.authentications.inc({ outcome: identity === undefined ? 'refused' : 'accepted' })
-    if (named === undefined || identity === undefined) return undefined
-    if (this.#isLost) throw new RequestCrossed('a login')
-    const { exchangeHash } = parseUserauthRequest(attempt.signedData)
-    const { exchange } = attempt
-    if (exchange === undefined || !isBoundTo(exchange, exchangeHash, state.cookie)) {
-      throw new RequestForged('a login of another connection')
-    }
-    // A worker that was taken over could collect logins on connections that it keeps open.
-    if (performance.now() - state.openedAtMs > this.#deps.loginGraceMs + lateLoginMs) {
-      throw new RequestCrossed('the time to log in')
-    }
-    this.#logins++
-    state.identity = identity
-    const { target, login } = named
-    state.named = { ...(target !== undefined && { target }), ...(login !== undefined && { login }) }
-    state.admitted.release()
-    penalties.loggedIn(state.source)
-    state.stopTimer()
-    const user = identity.user.id
-    state.isCounted = !state.isClosed && connectionsOf.enter(user)
-    if (!state.isCounted) metrics.turnedAway.inc({ reason: 'user-limit' })
-    return clientOf(identity, !state.isCounted)
-  }
-
-  /**
    * A user who may open a target may learn that it is one. For all other users it is an address
    * like any other.
    */
@@ -310,53 +241,6 @@ export class Monitor implements Broker {
     state.inner.add(inner)
     this.open(inner, state.source, { release: () => {} }, { id, target: target.name })
     return { connection: inner, target: target.name, certificate }
-  }
-
-  /**
-   * The user of the outer connection has logged in there; the inner user name only chooses the
-   * login.
-   */
-  async enterJump(inner: ConnectionId, user: string): Promise<Client | Denial> {
-    const state = this.#connections.require(inner)
-    const { outer } = state
-    if (outer === undefined || state.identity !== undefined) throw new RequestForged('a jump')
-    const identity = requireIdentity(this.#connections.require(outer.id))
-    const { tenant, tenantSlug: slug } = identity
-    const idName = `tenant-${tenant.slice(0, 8)}`
-    const named = readJumpUsername(user, { slug, idName, target: outer.target })
-    if (named === undefined || (await this.#isAnotherTenant(user, tenant, state.source))) {
-      return {
-        denied: 'tenant',
-        code: 'ERR_JUMP_USER',
-        message: `the user name ${user} is not for ${outer.target} of ${slug}; leave it out, or give a login of the target`,
-      }
-    }
-    if (state.identity !== undefined) throw new RequestForged('a second login')
-    state.identity = identity
-    state.named = { target: outer.target, ...named }
-    state.stopTimer()
-    return clientOf(identity, false)
-  }
-
-  async #isAnotherTenant(user: string, tenant: TenantId, source: string): Promise<boolean> {
-    const named = parseUsername(user)
-    if (named === undefined) return false
-    using _turn = await this.#deps.turns.take({ tenant: named.tenant, user: source })
-    const found = await this.#deps.tenants.resolve(named.tenant)
-    return found !== undefined && found.id !== tenant
-  }
-
-  async #authenticate(named: Username | undefined, attempt: AuthAttempt, source: string) {
-    const { tenants, auth, turns } = this.#deps
-    const slug = named?.tenant ?? nobody
-    using _turn = await turns.take({ tenant: slug, user: source })
-    const tenant = await tenants.resolve(slug)
-    // Awaited here: the turn is over when this is.
-    return await auth.authenticateSsh({
-      tenant: named === undefined ? undefined : tenant?.id,
-      attempt,
-      source,
-    })
   }
 
   async permitLoan(id: ConnectionId, kind: 'agent' | 'x11'): Promise<Denial | undefined> {
@@ -412,7 +296,7 @@ export class Monitor implements Broker {
    * attempt for each tenant. Failed writes are tried again, tenant by tenant.
    */
   async lost(): Promise<void> {
-    this.#isLost = true
+    this.#logins.close()
     for (const [id] of this.#connections) this.close(id)
     for (const [tenant, unended] of Map.groupBy(this.#sessions.lost(), ({ tenant }) => tenant)) {
       this.#unended.set(tenant, [...(this.#unended.get(tenant) ?? []), ...unended])
@@ -435,21 +319,5 @@ export class Monitor implements Broker {
     if (unended === undefined) return
     await access.interruptSessions(unended, (sessions) => recorder.recover(sessions))
     this.#unended.delete(tenant)
-  }
-}
-
-function clientOf(
-  { user, tenant, tenantSlug, certificate }: Identity,
-  oneTooMany: boolean,
-): Client {
-  return {
-    user: user.id,
-    tenant,
-    tenantSlug,
-    oneTooMany,
-    bounds: certificate && {
-      permits: certificate.permits,
-      ...(certificate.forceCommand !== undefined && { forceCommand: certificate.forceCommand }),
-    },
   }
 }

@@ -4,20 +4,12 @@ import { Socket as NetSocket, type Socket } from 'node:net'
 import { background, type Log } from '../../log.ts'
 import { type Figures, type KnownMetrics, parseFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
-import type { Turns } from '../../turns.ts'
 import { callLimits } from '../wire/call-limits.ts'
-import { answerCall, type Call, type ConnectionId } from '../wire/calls.ts'
+import type { ConnectionId } from '../wire/calls.ts'
 import { FilesExhausted } from '../wire/errors.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
-import { entriesOf } from '../wire/log-entries.ts'
+import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
 import {
-  encodeFrame,
-  MessagePipe,
-  mainFrameBytesMax,
-  pipeDescriptor,
-} from '../wire/message-pipe.ts'
-import {
-  errorMessage,
   type FromWorker,
   fromWorkerShape,
   type Leave,
@@ -25,11 +17,11 @@ import {
   type WorkerSettings,
 } from '../wire/messages.ts'
 import type { Admitted } from './admission.ts'
-import { AnswerTooLarge, RequestCrossed, RequestForged, WorkerFailed } from './errors.ts'
+import { WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'
-import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import { Monitor, type MonitorDeps } from './monitor.ts'
+import { unreadHoldsAnswers, WorkerCalls } from './worker-calls.ts'
 
 export { workerThreads } from '../wire/worker-threads.ts'
 
@@ -50,22 +42,14 @@ export interface WorkerOptions {
 }
 
 const startMs = 30_000
-/** An honest worker holds its calls back at a quarter of these: see callLimits. */
-const callsMax = 4 * callLimits.atOnce
-const callBytesMax =
-  4 * (callLimits.largeAtOnce * 2_097_152 + callLimits.atOnce * callLimits.largeBytes)
 /** Messages between two pings: the calls, and a few messages for each connection that was given. */
 const messagesMax = 5 * callLimits.perPing
 const messageBytesMax = 4 * callLimits.bytesPerPing
-/** An answer waits while the worker has left more than this unread. */
-const unreadHoldsAnswers = 8 * 1_048_576
 /**
  * An honest worker's unread data stays below this: answers wait at a lower limit, and other
  * messages are short.
  */
 const unreadMax = 4 * unreadHoldsAnswers
-/** Requests that no honest worker makes. */
-const forgedMax = 20
 const metricsMs = 1000
 /** How long the messages of an ended worker are still read. */
 const drainMs = 2000
@@ -79,9 +63,8 @@ export class WorkerProcess {
   readonly #process: ChildProcess
   readonly #monitor: Monitor
   readonly #log: Log
-  readonly #callTurns: Turns
-  readonly #logPace: LogPace
-  readonly #counts: Pick<BastionMetrics, 'forgedRequests' | 'workersKilled'>
+  readonly #calls: WorkerCalls
+  readonly #workersKilled: BastionMetrics['workersKilled']
   readonly #ready = Promise.withResolvers<void>()
   readonly #over = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
@@ -98,11 +81,8 @@ export class WorkerProcess {
   #lastMetrics: Figures | undefined
   /** Starts at 1; 0 marks a worker's own messages. */
   #messages = 1
-  #calls = 0
-  #callBytes = 0
   #heard = 0
   #heardBytes = 0
-  #forged = 0
   /** Pings without an answer. Counted, not timed: the worker is not blamed when this process stands still. */
   #pings: readonly number[] = []
   /** Sessions and forwards that the worker was told to cut, each with the first number of a later ping. */
@@ -121,10 +101,17 @@ export class WorkerProcess {
     this.#known = known
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
-    this.#counts = deps.metrics
-    this.#callTurns = deps.callTurns
-    this.#logPace = deps.logPace
+    this.#workersKilled = deps.metrics.workersKilled
     this.#monitor = new Monitor(deps)
+    this.#calls = new WorkerCalls({
+      monitor: this.#monitor,
+      turns: deps.callTurns,
+      logPace: deps.logPace,
+      forgedRequests: deps.metrics.forgedRequests,
+      pipe: () => this.#pipe,
+      kill: (why) => this.kill(why),
+      log: this.#log,
+    })
     this.#process = fork()
     this.#process.on('error', (err) => {
       this.#log.error({ err }, 'worker error')
@@ -288,7 +275,7 @@ export class WorkerProcess {
 
   kill(why: string): void {
     if (this.#isGone) return
-    if (!this.#isKilled) this.#counts.workersKilled.inc()
+    if (!this.#isKilled) this.#workersKilled.inc()
     this.#isKilled = true
     this.#isSilent = true
     this.#log.error({ why, pid: this.pid }, 'worker killed')
@@ -414,7 +401,7 @@ export class WorkerProcess {
         this.#lastMetrics = parseFigures(said.metrics, this.#known) ?? this.#lastMetrics
         return this.#metrics.get(said.id)?.(this.#lastMetrics)
       case 'call':
-        return background(this.#answer(said.id, said.call, bytes), this.#log, 'an answer')
+        return background(this.#calls.answer(said.id, said.call, bytes), this.#log, 'an answer')
     }
   }
 
@@ -429,59 +416,13 @@ export class WorkerProcess {
     this.#monitor.close(connection)
   }
 
-  /** Never rejects. */
-  async #answer(id: number, call: Call, bytes: number): Promise<void> {
-    this.#calls++
-    this.#callBytes += bytes
-    if (this.#calls > callsMax || this.#callBytes > callBytesMax) {
-      return this.kill('it asks for too much at a time')
-    }
-    try {
-      const value = await this.#answerInTurn(call)
-      const frame = encodeFrame({ type: 'answer', id, value } satisfies ToWorker)
-      // A message that the worker does not take would end it.
-      if (frame.length > mainFrameBytesMax) throw new AnswerTooLarge()
-      await this.#pipe?.drained(unreadHoldsAnswers)
-      this.#pipe?.sendFrame(frame)
-    } catch (err) {
-      this.#failed(call, err)
-      this.#send({ type: 'failure', id, error: errorMessage(err) })
-    } finally {
-      this.#calls--
-      this.#callBytes -= bytes
-    }
-  }
-
-  async #answerInTurn(call: Call): Promise<unknown> {
-    // A login has turns of its own.
-    if (call.method === 'login') return answerCall(this.#monitor, call)
-    const owner = this.#monitor.ownerOf(call.args[0])
-    // Before the turn: a user who is delayed must not hold a turn.
-    await this.#logPace.take(owner.user, entriesOf(call))
-    using _turn = await this.#callTurns.take(owner)
-    return await answerCall(this.#monitor, call)
-  }
-
   #noteFiles({ connection, session, notes }: Extract<FromWorker, { type: 'files' }>): void {
     try {
       this.#monitor.noteFiles(connection, session, notes)
     } catch (err) {
       // There is no answer by which the worker would hear of it.
       if (err instanceof FilesExhausted) this.killSession(session, err.message)
-      else this.#failed({ method: 'files' }, err)
-    }
-  }
-
-  #failed({ method }: { readonly method: string }, err: unknown): void {
-    if (err instanceof RequestCrossed) {
-      this.#log.debug({ method }, 'a worker asked about something that has ended')
-    } else if (err instanceof RequestForged) {
-      this.#counts.forgedRequests.inc()
-      this.#log.error({ method, err }, 'a worker asked for something that is not its own')
-      if (++this.#forged > forgedMax)
-        this.kill('it repeatedly asks for things that are not its own')
-    } else if (errorMessage(err) === undefined) {
-      this.#log.error({ method, err }, 'a call of a worker failed')
+      else this.#calls.failed('files', err)
     }
   }
 }
