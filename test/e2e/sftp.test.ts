@@ -17,7 +17,8 @@ const bytes = randomBytes(20_000_000)
 const sum = createHash('sha256').update(bytes).digest('hex')
 
 beforeAll(async () => {
-  vaultterm = await VaultTerm.start()
+  // A killed one's sessions end when its lease has run out.
+  vaultterm = await VaultTerm.start({ VAULTTERM_NODE_LEASE_SECONDS: '15' })
   sshd = await Sshd.start()
   await addTarget(vaultterm, sshd)
   config = join(vaultterm.home, 'demo/ssh_config')

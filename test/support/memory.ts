@@ -2,6 +2,9 @@ import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 
 const stepBytes = 8 * 1048576
 const overlapBytes = 1024
+const pageBytes = 4096
+/** Bits of the last byte of an entry: the page is in memory, or swapped out (proc_pid_pagemap(5)). */
+const thereBits = 0xc0
 
 /** The names of those needles that are anywhere in what a process may read of its own memory. */
 export function findInMemory(
@@ -12,30 +15,49 @@ export function findInMemory(
   const found = new Set<string>()
   const maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
   const memory = openSync(`/proc/${pid}/mem`, 'r')
+  const pagemap = openSync(`/proc/${pid}/pagemap`, 'r')
   try {
     for (const line of maps.split('\n')) {
       const parts = /^([0-9a-f]+)-([0-9a-f]+) r(.)/.exec(line)
       if (parts === null || line.includes('[vvar') || line.includes('[vsyscall')) continue
       // Of a program's own file, which it cannot write: what is in it is in the file.
       if (parts[3] !== 'w' && / \/\S/.test(line)) continue
-      const from = Number.parseInt(parts[1] ?? '', 16)
-      const to = Number.parseInt(parts[2] ?? '', 16)
-      for (let at = from; at < to; at += stepBytes) {
-        const chunk = Buffer.alloc(Math.min(stepBytes + overlapBytes, to - at))
-        let read = 0
-        try {
-          read = readSync(memory, chunk, 0, chunk.length, at)
-        } catch {
-          // A page that was given back since.
-          continue
+      const start = Number.parseInt(parts[1] ?? '', 16)
+      const end = Number.parseInt(parts[2] ?? '', 16)
+      for (const [from, to] of pagesIn(pagemap, start, end)) {
+        for (let at = from; at < to; at += stepBytes) {
+          const chunk = Buffer.alloc(Math.min(stepBytes + overlapBytes, to - at))
+          let read = 0
+          try {
+            read = readSync(memory, chunk, 0, chunk.length, at)
+          } catch {
+            // A page that was given back since.
+            continue
+          }
+          for (const name of search(chunk.subarray(0, read))) found.add(name)
         }
-        for (const name of search(chunk.subarray(0, read))) found.add(name)
       }
     }
     return [...found]
   } finally {
     closeSync(memory)
+    closeSync(pagemap)
   }
+}
+
+/** The stretches of a mapping that were ever touched: most of what a program reserves never is. */
+function pagesIn(pagemap: number, start: number, end: number): readonly [number, number][] {
+  const entries = Buffer.alloc(((end - start) / pageBytes) * 8)
+  readSync(pagemap, entries, 0, entries.length, (start / pageBytes) * 8)
+  const stretches: [number, number][] = []
+  for (let page = 0; page * 8 < entries.length; page += 1) {
+    if (((entries[page * 8 + 7] ?? 0) & thereBits) === 0) continue
+    const at = start + page * pageBytes
+    const last = stretches.at(-1)
+    if (last?.[1] === at) last[1] = at + pageBytes
+    else stretches.push([at, at + pageBytes])
+  }
+  return stretches
 }
 
 /** Looks for all of them in one pass over the bytes: there are many needles, and much memory. */

@@ -6,6 +6,7 @@ import type { TestProject } from 'vitest/node'
 import { startPostgres, startRedis } from '../../src/local/index.ts'
 import { createLog } from '../../src/log.ts'
 import { Secret } from '../../src/secret.ts'
+import { makeRsaKeys } from './rsa-keys.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -13,6 +14,8 @@ declare module 'vitest' {
     readonly postgresUrl: string
     /** The run's real Redis server, or '' where none is installed (`npm test` sees to it that one is). */
     readonly redisUrl: string
+    /** The directory of the run's RSA keys. */
+    readonly rsaKeys: string
   }
 }
 
@@ -34,6 +37,10 @@ export default async function startServices(project: TestProject): Promise<() =>
     },
   })
   const redis = await startRedis({ directory: join(directory, 'redis'), log })
+  const rsaKeys = join(directory, 'rsa')
+  // A run of a few files ends before they are made.
+  makeRsaKeys(rsaKeys).catch(() => {})
+  project.provide('rsaKeys', rsaKeys)
   project.provide('postgresUrl', postgres.superuserUrl.reveal())
   project.provide('redisUrl', redis?.url.reveal() ?? '')
   return async () => {

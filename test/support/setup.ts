@@ -1,0 +1,4 @@
+import { inject } from 'vitest'
+import { useRsaKeys } from './rsa-keys.ts'
+
+useRsaKeys(inject('rsaKeys'))
