@@ -144,11 +144,13 @@ function flags(socketDirectory: string, { settings }: PostgresServerOptions): st
 
 async function createCluster(
   posture: Posture,
-  { directory, superuserPassword, settings }: PostgresServerOptions,
+  { directory, superuserPassword, settings, log }: PostgresServerOptions,
   data: string,
 ): Promise<void> {
   // Made aside and renamed: after a crash on the way there is no half-made cluster.
   const draft = join(directory, 'data.new')
+  // It may still be written by the program of a start that was killed.
+  await clearOrphans(draft, log)
   await rm(draft, { recursive: true, force: true })
   await mkdir(draft, { mode: 0o700 })
   const isOurs = posture.uid === process.getuid?.()

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -119,4 +119,23 @@ test('ends with its process when that is killed, and starts again after', async 
   await expect.poll(servers, { timeout: 20_000 }).toEqual([])
   const visit = await visitHome({ path, what: 'a test', migrations, log: silent })
   await visit.close()
+}, 120_000)
+
+test('a first start that was killed while it made the cluster is finished by the next one', async () => {
+  const other = join(base, 'killed')
+  const home = await claimHome(other, { what: 'a test' })
+  const draft = join(home.paths.postgres, 'data.new')
+  mkdirSync(join(draft, 'base'), { recursive: true, mode: 0o700 })
+  chmodSync(home.paths.postgres, 0o700)
+  // As the program that makes the cluster does: it outlives its killed parent for a moment.
+  const writer = spawn('sh', ['-c', 'n=0; while mkdir -p base; : >base/$n; do n=$((n+1)); done'], {
+    cwd: draft,
+    stdio: 'ignore',
+  })
+  const ended = once(writer, 'exit')
+  await expect.poll(() => readdirSync(join(draft, 'base')).length).toBeGreaterThan(10)
+  const database = await startLocalDatabase({ home, migrations, log: silent })
+  await ended
+  await database.stop()
+  await home.release()
 }, 120_000)
