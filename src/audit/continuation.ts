@@ -8,7 +8,6 @@ import { parseNote, type VerifierKey, verifyNote } from './note.ts'
 import {
   type CheckpointRow,
   findTree,
-  listCheckpoints,
   listCheckpointsDown,
   listLeafBytes,
   type Tree,
@@ -38,11 +37,14 @@ export interface Continuation {
  * Throws LogInconsistent where one is not. Leaves before the smallest head are not read: verifyLog does
  * that. A note that our key did not sign says nothing about the log, so it stops nothing: it is only
  * counted. Give it a transaction with one snapshot.
+ *
+ * With `see`, it reads all leaves, from the first one, and shows each.
  */
 export async function continueLog(
   tx: ReadTx,
   key: (origin: string) => VerifierKey,
   remembered: SignedHead | undefined,
+  see?: (index: number, leaf: Buffer) => void,
 ): Promise<Continuation> {
   const tree = await findTree(tx)
   if (tree === undefined) {
@@ -73,9 +75,9 @@ export async function continueLog(
   if (largest !== undefined && largest.size > tree.size) {
     fail('rolled-back', `it has ${tree.size} leaves, and ${largest.size} of them were signed`)
   }
-  let range: CompactRange = heads[0] ?? emptyTree
+  let range: CompactRange = (see === undefined ? heads[0] : undefined) ?? emptyTree
   for (const head of [...heads, tree]) {
-    const reached = await extend(tx, range, head.size)
+    const reached = await extend(tx, range, head.size, see)
     range = reached
     if (reached.size === head.size && isSame(reached, head)) continue
     if (reached.size < head.size) fail('rolled-back', `leaf ${reached.size} is missing`)
@@ -104,24 +106,8 @@ export async function findLastSigned(
   }
 }
 
-/** Goes up from a size, which is left out, to the first checkpoint that our key signed. */
-export async function findFirstSigned(
-  tx: ReadTx,
-  origin: string,
-  key: VerifierKey,
-  size: number,
-): Promise<CheckpointRow | undefined> {
-  for (let after = size, limit = 1; ; limit = notesMax) {
-    const rows = await listCheckpoints(tx, after, limit)
-    const signed = rows.find(({ note }) => 'checkpoint' in openNote(note, origin, key))
-    const last = rows.at(-1)
-    if (signed !== undefined || last === undefined) return signed
-    after = last.size
-  }
-}
-
 /** The range with the stored leaves up to a size, each shown to `see`; shorter where one is missing. */
-export async function extend(
+async function extend(
   tx: ReadTx,
   start: CompactRange,
   size: number,
@@ -140,7 +126,7 @@ export async function extend(
   return range
 }
 
-export function isSame(range: CompactRange, head: CompactRange): boolean {
+function isSame(range: CompactRange, head: CompactRange): boolean {
   return isCompactRange(head) && rootHash(range).equals(rootHash(head))
 }
 

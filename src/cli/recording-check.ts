@@ -91,7 +91,11 @@ async function findProblem(
   sha256: string,
   stream: Readable,
 ): Promise<string | undefined> {
-  const { session, recordingSha256, recordingChain, isTampered, tenantId } = event
+  const { session, recordingSha256, recordingChain, isTampered, isTwice, tenantId } = event
+  if (isTwice) {
+    stream.destroy()
+    return `the log has two digests of the recording of ${session}: one of them was forged`
+  }
   const found = await access.session(tenantId, session)
   if (isTampered || found?.recordingIntact === false) {
     stream.destroy()
@@ -102,14 +106,14 @@ async function findProblem(
     return `the recording of ${session} does not match the log: it was changed`
   }
   const id = parseSessionId(session)
-  if (recordingChain === undefined || id === undefined) {
-    stream.destroy()
-    return undefined
-  }
-  const witness = await access.recordingWitness(tenantId, id)
+  const witness = id && (await access.recordingWitness(tenantId, id))
   if (witness?.chain !== recordingChain) {
     stream.destroy()
     return `the witness of the recording of ${session} does not match the log: it was changed`
+  }
+  if (witness === undefined) {
+    stream.destroy()
+    return undefined
   }
   if ((await checkWitness(stream, witness)) === 'intact') return undefined
   return `the recording of ${session} was changed while it was recorded`

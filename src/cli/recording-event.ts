@@ -1,4 +1,3 @@
-import type { AuditEntry } from '../audit/index.ts'
 import { parseTenantId, type TenantId } from '../postgres/index.ts'
 import type { CliProduct } from './deps.ts'
 
@@ -12,6 +11,8 @@ export interface RecordingEvent {
   readonly recordingBytes: number | undefined
   /** The chain over all witnessed points; undefined without a witness. */
   readonly recordingChain: string | undefined
+  /** The log has another digest of the same recording: one of the two was forged. */
+  readonly isTwice: boolean
   /** Its recovery found that it was changed. */
   readonly isTampered: boolean
   /** Whether a signed head of the log commits to it by now. */
@@ -25,51 +26,73 @@ const batchMax = 1000
 
 /**
  * Finds the event with the digest of a recording: for a session in its tenant's log, for the digest of
- * a file in all logs. Throws LogInconsistent where the log does not commit to the event that it shows.
+ * a file in all logs. Throws LogInconsistent where the log is not the one that was signed.
  */
 export async function findRecordingEvent(
-  { tenants, audit }: CliProduct,
+  product: CliProduct,
   wanted: Wanted,
 ): Promise<RecordingEvent | undefined> {
-  const all = await tenants.list()
+  const all = await product.tenants.list()
   const places = 'tenant' in wanted ? all.filter(({ id }) => id === wanted.tenant) : all
   for (const { id, slug } of places) {
     const tenant = parseTenantId(id)
     if (tenant === undefined) continue
-    for (let after = -1; ; ) {
-      const entries = await audit.tail(tenant, { after, limit: batchMax })
-      for (const { index, public: shown } of entries) {
-        if (!isWanted(shown, wanted)) continue
-        // What a row shows is no proof: who can change rows can change this one.
-        const { public: facts, isSigned } = await audit.prove(tenant, index)
-        const { session, recordingDigest, recordingBytes, recordingChain, tampered } = facts
-        if (typeof session !== 'string' || typeof recordingDigest !== 'string') continue
-        if (!isWanted(facts, wanted)) continue
-        return {
-          tenant: slug,
-          tenantId: tenant,
-          index,
-          session,
-          recordingSha256: digestOf(recordingDigest),
-          recordingBytes: typeof recordingBytes === 'string' ? Number(recordingBytes) : undefined,
-          recordingChain: typeof recordingChain === 'string' ? digestOf(recordingChain) : undefined,
-          isTampered: tampered === true,
-          isSigned,
-        }
-      }
-      const last = entries.at(-1)
-      if (last === undefined) break
-      after = last.index
-    }
+    const session =
+      'session' in wanted ? wanted.session : await findSession(product, tenant, wanted.sha256)
+    if (session === undefined) continue
+    const found = await findIn(product, { tenant, slug, session })
+    if (found === undefined) continue
+    if ('session' in wanted || found.isTwice || found.recordingSha256 === wanted.sha256)
+      return found
   }
   return undefined
 }
 
-function isWanted({ session, recordingDigest }: AuditEntry['public'], wanted: Wanted): boolean {
-  if (typeof session !== 'string' || typeof recordingDigest !== 'string') return false
-  return 'session' in wanted
-    ? session === wanted.session
-    : digestOf(recordingDigest) === wanted.sha256
+/** The session whose recording has this digest, as the rows show it: that is no proof. */
+async function findSession(
+  { audit }: CliProduct,
+  tenant: TenantId,
+  sha256: string,
+): Promise<string | undefined> {
+  for (let after = -1; ; ) {
+    const entries = await audit.tail(tenant, { after, limit: batchMax })
+    for (const { public: shown } of entries) {
+      const { session, recordingDigest } = shown
+      if (typeof session !== 'string' || typeof recordingDigest !== 'string') continue
+      if (digestOf(recordingDigest) === sha256) return session
+    }
+    const last = entries.at(-1)
+    if (last === undefined) return undefined
+    after = last.index
+  }
+}
+
+/**
+ * The first event with a digest of the session's recording. Any login of the database can append events,
+ * so a second one counts, wherever it stands.
+ */
+async function findIn(
+  { audit }: CliProduct,
+  place: { readonly tenant: TenantId; readonly slug: string; readonly session: string },
+): Promise<RecordingEvent | undefined> {
+  const { tenant, slug, session } = place
+  const leaves = await audit.prove(tenant, [session, 'recordingDigest'])
+  const [event, ...others] = leaves.flatMap(({ index, isSigned, public: facts }) => {
+    const { recordingDigest, recordingBytes, recordingChain, tampered } = facts
+    if (facts.session !== session || typeof recordingDigest !== 'string') return []
+    return {
+      tenant: slug,
+      tenantId: tenant,
+      index,
+      session,
+      recordingSha256: digestOf(recordingDigest),
+      recordingBytes: typeof recordingBytes === 'string' ? Number(recordingBytes) : undefined,
+      recordingChain: typeof recordingChain === 'string' ? digestOf(recordingChain) : undefined,
+      isTampered: tampered === true,
+      isSigned,
+    }
+  })
+  return event && { ...event, isTwice: others.length > 0 }
 }
 
 function digestOf(text: string): string {

@@ -40,6 +40,17 @@ export class DatabaseRoleWrong extends CodedError {
   }
 }
 
+/** A migration was refused by the database, and nothing of it was done. */
+export class MigrationFailed extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_MIGRATION_FAILED'
+
+  constructor(name: string, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    super(`migration ${name} failed, and nothing of it was done: ${reason}`, { cause })
+  }
+}
+
 /** The database lacks migrations that this program needs. */
 export class SchemaBehind extends CodedError {
   readonly kind = 'unavailable'

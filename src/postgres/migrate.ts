@@ -1,7 +1,13 @@
 import pg from 'pg'
 import type { Log } from '../log.ts'
 import type { Secret } from '../secret.ts'
-import { DatabaseUnavailable, isBroken, MigrationEdited, SchemaAhead } from './errors.ts'
+import {
+  DatabaseUnavailable,
+  isBroken,
+  MigrationEdited,
+  MigrationFailed,
+  SchemaAhead,
+} from './errors.ts'
 import { type MigrationFile, readMigrations } from './migration-file.ts'
 import { connectReason } from './pool.ts'
 import { type AppliedMigration, compareSchema } from './schema.ts'
@@ -95,6 +101,6 @@ async function apply(client: pg.Client, { name, sql, checksum, breaking }: Migra
     await client.query('commit')
   } catch (err) {
     await client.query('rollback').catch(() => {})
-    throw new Error(`migration ${name} failed`, { cause: err })
+    throw new MigrationFailed(name, err)
   }
 }

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import {
   mkdtempSync,
   readFileSync,
@@ -11,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
+import { appendEvent } from '../../src/audit/index.ts'
 import type { CliProduct } from '../../src/cli/deps.ts'
 import { verifyRecording } from '../../src/cli/recording-check.ts'
 import { openProduct } from '../../src/product.ts'
@@ -160,6 +162,31 @@ async function forgeEvent({ session, path }: Awaited<ReturnType<typeof recorded>
     set session_replication_role = origin`)
 }
 
+/** The log is not the one that was signed, or its head is not that of its leaves. */
+const inconsistent = /are not those that were signed|is not that of its leaves/
+
+test('attack: finds a second digest that the application’s login put on the log, before the true one or after', async () => {
+  const [early, late] = [await recorded(), await recorded()]
+  const forge = async ({ tenant, session, path }: typeof early) => {
+    const forged = readFileSync(path, 'utf8').replace('rm -rf /', 'ls -la /')
+    const recordingDigest = `sha256:${createHash('sha256').update(forged).digest('hex')}`
+    const event = {
+      type: 'session.end',
+      public: { session, recordingDigest, recordingBytes: String(forged.length) },
+    } as const
+    await opened.database.write(tenant, (tx) => appendEvent(tx, event))
+    return () => writeFileSync(path, forged)
+  }
+  const replaceEarly = await forge(early)
+  for (const one of [early, late]) await end(one)
+  const replaceLate = await forge(late)
+  for (const { tenant } of [early, late]) await opened.audit.checkpoint(tenant)
+  for (const replace of [replaceEarly, replaceLate]) replace()
+  for (const { session, path } of [early, late])
+    for (const subject of [session, path])
+      expect(await problemOf(subject), subject).toContain('two digests')
+})
+
 test('attack: finds that the event on the log was forged with the recording, before it was signed and after', async () => {
   const [unsigned, signed] = [await recorded(), await recorded()]
   for (const one of [unsigned, signed]) await end(one)
@@ -174,7 +201,7 @@ test('attack: finds that the event on the log was forged with the recording, bef
   for (const one of [unsigned, signed]) {
     await forgeEvent(one)
     for (const subject of [one.session, one.path])
-      expect(await problemOf(subject)).toContain('is not the one that was put there')
+      expect(await problemOf(subject)).toMatch(inconsistent)
   }
 })
 
@@ -192,7 +219,7 @@ test('attack: finds it also where the checkpoints are gone, by the head that thi
     event: { isSigned: true },
   })
   await forgeEvent(one)
-  expect(await problemOf(one.session)).toContain('is not the one that was put there')
+  expect(await problemOf(one.session)).toMatch(inconsistent)
 })
 
 test('attack: a checkpoint that somebody forged keeps no recording from being found intact', async () => {

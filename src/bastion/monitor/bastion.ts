@@ -151,7 +151,7 @@ export async function createBastion(deps: BastionDeps): Promise<Bastion> {
       // OpenSSH sends this line before its identification; clients show it with -v.
       if (admitted === 'penalty') socket.write('Not allowed at this time\r\n')
       socket.destroySoon()
-    } else if (!pool.serve({ id, socket, source, admitted })) {
+    } else if (!pool.serve({ id, socket, source, admitted, acceptedAtMs: performance.now() })) {
       metrics.turnedAway.inc({ reason: 'draining' })
       admitted.release()
       socket.destroy()

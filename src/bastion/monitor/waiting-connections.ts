@@ -8,6 +8,8 @@ export interface NewConnection {
   readonly socket: Socket
   readonly source: string
   readonly admitted: Admitted
+  /** By performance.now(). */
+  readonly acceptedAtMs: number
 }
 
 /** A worker starts in about a second, and in a few where machines are slow. */
@@ -27,11 +29,13 @@ export class WaitingConnections {
   }
 
   add(connection: NewConnection): void {
-    const { id, socket } = connection
+    const { id, socket, acceptedAtMs } = connection
+    // One that was given back waits no longer than the others.
+    const leftMs = Math.max(0, acceptedAtMs + waitMs - performance.now())
     const timer = setTimeout(() => {
       this.#refused()
       this.drop(id)
-    }, waitMs)
+    }, leftMs)
     this.#waiting.set(id, { connection, timer })
     socket.once('close', () => this.drop(id))
   }

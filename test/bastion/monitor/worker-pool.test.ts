@@ -68,7 +68,9 @@ async function clients(pool: WorkerPool, count: number) {
     accepted.push(socket)
     const admitted = { release: () => void released++ }
     const id = randomUUID() as ConnectionId
-    if (!pool.serve({ id, socket, source: '198.51.100.9', admitted })) {
+    if (
+      !pool.serve({ id, socket, source: '198.51.100.9', admitted, acceptedAtMs: performance.now() })
+    ) {
       admitted.release()
       socket.destroy()
     }
