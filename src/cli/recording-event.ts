@@ -11,7 +11,7 @@ export interface RecordingEvent {
   readonly recordingBytes: number | undefined
   /** The chain over all witnessed points; undefined without a witness. */
   readonly recordingChain: string | undefined
-  /** The log has another digest of the same recording: one of the two was forged. */
+  /** The log has another digest of the same recording: one of them was forged. */
   readonly isTwice: boolean
   /** Its recovery found that it was changed. */
   readonly isTampered: boolean
@@ -68,8 +68,8 @@ async function findSession(
 }
 
 /**
- * The first event with a digest of the session's recording. Any login of the database can append events,
- * so a second one counts, wherever it stands.
+ * The event with the digest of the session's recording, if possible one with a chain. Any login of the
+ * database can append events, so another digest counts, wherever it stands.
  */
 async function findIn(
   { audit }: CliProduct,
@@ -77,7 +77,7 @@ async function findIn(
 ): Promise<RecordingEvent | undefined> {
   const { tenant, slug, session } = place
   const leaves = await audit.prove(tenant, [session, 'recordingDigest'])
-  const [event, ...others] = leaves.flatMap(({ index, isSigned, public: facts }) => {
+  const digests = leaves.flatMap(({ index, isSigned, public: facts }) => {
     const { recordingDigest, recordingBytes, recordingChain, tampered } = facts
     if (facts.session !== session || typeof recordingDigest !== 'string') return []
     return {
@@ -92,7 +92,11 @@ async function findIn(
       isSigned,
     }
   })
-  return event && { ...event, isTwice: others.length > 0 }
+  const event = digests.find(({ recordingChain }) => recordingChain !== undefined) ?? digests[0]
+  if (event === undefined) return undefined
+  // The end of an interrupted session and its recovery both tell the digest: the same one.
+  const isTwice = digests.some(({ recordingSha256 }) => recordingSha256 !== event.recordingSha256)
+  return { ...event, isTwice }
 }
 
 function digestOf(text: string): string {
