@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Turns } from '../turns.ts'
 import { LinkSpent, SignInRequired } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
@@ -43,6 +44,11 @@ export interface SignIn<Person> {
 }
 
 const tokenCharactersMax = 512
+/**
+ * Look-ups of cookies and tokens at the same time. A stranger can invent any number of them, for any
+ * tenant: so many wait in front of the database, and never beside the logins and logs of the tenant.
+ */
+const lookupsMax = 4
 
 /**
  * Sign-in by one-time link.
@@ -55,10 +61,16 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
   const name = https ? `__Host-${options.cookie}` : options.cookie
   const attributes = `Path=/; HttpOnly; SameSite=Strict${https ? '; Secure' : ''}`
 
+  const turns = new Turns(lookupsMax)
+  /** One address after the other. */
+  const inTurn = async <T>({ ip }: FastifyRequest, lookUp: () => Promise<T>): Promise<T> => {
+    using _turn = await turns.take({ tenant: ip, user: '' })
+    return await lookUp()
+  }
   const cookieOf = (request: FastifyRequest) => readCookie(request.headers.cookie, name)
   const personOf = async (request: FastifyRequest) => {
     const cookie = cookieOf(request)
-    return cookie === undefined ? undefined : sessions.session(cookie)
+    return cookie === undefined ? undefined : inTurn(request, () => sessions.session(cookie))
   }
 
   return {
@@ -89,19 +101,20 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
 
       app.post('/login', forAnybody, async (request, reply) => {
         const token = readToken(readField(request.body, 'token'))
-        const cookie = token === undefined ? undefined : await sessions.redeem(token)
+        const cookie =
+          token === undefined ? undefined : await inTurn(request, () => sessions.redeem(token))
         if (cookie === undefined) throw new LinkSpent()
         // A browser has one session; its earlier session ends, even if it belongs to another
         // person.
         const before = cookieOf(request)
-        if (before !== undefined) await sessions.end(before)
+        if (before !== undefined) await inTurn(request, () => sessions.end(before))
         reply.header('set-cookie', `${name}=${cookie}; ${attributes}`)
         return reply.redirect('/', 303)
       })
 
       app.post('/logout', forAnybody, async (request, reply) => {
         const cookie = cookieOf(request)
-        if (cookie !== undefined) await sessions.end(cookie)
+        if (cookie !== undefined) await inTurn(request, () => sessions.end(cookie))
         reply.header('set-cookie', `${name}=; ${attributes}; Max-Age=0`)
         reply.header('clear-site-data', '"cache", "storage"')
         return reply.redirect('/login', 303)

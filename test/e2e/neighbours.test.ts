@@ -150,3 +150,30 @@ async function damageLogOfAcme(): Promise<void> {
     await client.end()
   }
 }
+
+test('attack: invented cookies in the name of a tenant keep nobody of it out of SSH', async () => {
+  const tenants = await vaultterm.json<{ id: string; slug: string }[]>('tenant', 'list')
+  const { id } = tenants.find(({ slug }) => slug === 'acme') ?? { id: '' }
+  let isOver = false
+  let asked = 0
+  const flood = Array.from({ length: 200 }, async () => {
+    while (!isOver) {
+      const cookie = `vaultterm=${id}.${'A'.repeat(43)}`
+      const { status } = await fetch(`${vaultterm.ready.portal}/api/v1/sessions`, {
+        headers: { cookie },
+      })
+      expect(status).toBe(401)
+      asked += 1
+    }
+  })
+  try {
+    for (let login = 0; login < 4; login += 1) {
+      const done = await vaultterm.ssh(['acme+real', 'echo in'])
+      expect([done.stdout, done.stderr, done.code]).toEqual(['in\n', '', 0])
+    }
+  } finally {
+    isOver = true
+    await Promise.allSettled(flood)
+  }
+  expect(asked).toBeGreaterThan(200)
+})
