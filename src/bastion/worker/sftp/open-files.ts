@@ -18,6 +18,8 @@ export interface OpenFile {
   listed: number
   /** The target may give its handle to another file with the next answer. */
   isClosing: boolean
+  /** The target has answered the close: its end is told. */
+  isClosed: boolean
 }
 
 /** The files of one session that are open, by their handles. */
@@ -33,7 +35,13 @@ export class OpenFiles {
       throw new SftpUnreadable('too many open files')
     }
     if (this.#files.has(handle)) throw new SftpUnreadable('a handle for two files')
-    const none = { read: undefined, written: undefined, listed: 0, isClosing: false }
+    const none = {
+      read: undefined,
+      written: undefined,
+      listed: 0,
+      isClosing: false,
+      isClosed: false,
+    }
     this.#files.set(handle, { number, path, isDirectory, ...none })
   }
 

@@ -243,6 +243,9 @@ export class SftpWatch {
     const pending = this.#pending.get(id)
     if (pending === undefined) throw new SftpUnreadable('an answer without a request')
     requireAllowed(type, pending.answer)
+    if (type === answerType.name && pending.ask === 'list' && pending.file.isClosed) {
+      throw new SftpUnreadable('a list of a directory that is closed')
+    }
     if (type === answerType.data) {
       const destination = this.#came(pending, reader)
       this.#pending.delete(id)
@@ -270,6 +273,8 @@ export class SftpWatch {
     }
     const { file, offset, max } = pending
     if (file.isDirectory) throw new SftpUnreadable('data of a directory')
+    // Its digest is on the log: these bytes would reach the client untold.
+    if (file.isClosed) throw new SftpUnreadable('data of a file that is closed')
     file.read ??= new Transfer()
     file.read.at(offset)
     return { transfer: file.read, max, reader }
@@ -299,6 +304,7 @@ export class SftpWatch {
         return
       case 'close':
         this.files.remove(pending.handle)
+        pending.file.isClosed = true
         this.#tell(endOf(pending.file, code))
     }
   }

@@ -529,6 +529,25 @@ describe('attack: CH-19: bytes that cannot be watched are not let through', () =
       ],
     ],
     [
+      'data of a file whose close was answered first, whose end is told',
+      [
+        ...start,
+        ...openA,
+        ['up', Buffer.concat([read(2, 'h', 0, 60_000), close(3, 'h')])],
+        ['down', Buffer.concat([status(3), data(2, first)])],
+      ],
+    ],
+    [
+      'a list of a directory whose close was answered first',
+      [
+        ...start,
+        ['up', message(11, 1, (writer) => writer.text('/d'))],
+        ['down', handle(1, 'h')],
+        ['up', Buffer.concat([message(12, 2, (w) => w.text('h')), close(3, 'h')])],
+        ['down', Buffer.concat([status(3), names(2, '.', '..', 'file')])],
+      ],
+    ],
+    [
       'data for a handle that was guessed',
       [
         ...start,
