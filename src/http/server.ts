@@ -27,6 +27,7 @@ const headersMs = 10_000
 const idleMs = 60_000
 const keepAliveMs = 10_000
 const connectionsMax = 1024
+const connectionsCheckingInterval = 1000
 
 /**
  * A server without routes. Register routes, each with its right, then listen; close() ends it with its
@@ -61,7 +62,8 @@ export function createHttp({
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
     routerOptions: { maxParamLength: 100, ignoreTrailingSlash: false },
-    http: { maxHeaderSize: headerBytesMax, headersTimeout: headersMs },
+    // Node looks at its limits every 30 s, which would let a slow request stay so long.
+    http: { maxHeaderSize: headerBytesMax, headersTimeout: headersMs, connectionsCheckingInterval },
     frameworkErrors(err, request, reply) {
       reply.headers(headers)
       sendProblem(request, reply, problemOf(err), console)

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
 import { type Role, roles, type WebIdentity } from '../../src/auth/index.ts'
@@ -203,3 +205,25 @@ test('a route that does not say who may ask it stops the start', () => {
   })
   expect(() => app.get('/forgotten', async () => 'a secret')).toThrow(/has no right/)
 })
+
+test('attack: a request whose head never ends is cut off after ten seconds, not at the next look', async () => {
+  const app = createHttp({
+    listener: 'portal',
+    publicUrl: undefined,
+    log: silent,
+    metrics: new Registry(),
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  try {
+    const address = app.server.address()
+    if (address === null || typeof address === 'string') throw new Error('no address')
+    const socket = connect(address.port, '127.0.0.1').on('error', () => {})
+    const started = performance.now()
+    socket.write('GET /health HTTP/1.1\r\nHost: localhost\r\n')
+    socket.resume()
+    await once(socket, 'close')
+    expect(performance.now() - started).toBeLessThan(14_000)
+  } finally {
+    await app.close()
+  }
+}, 60_000)
