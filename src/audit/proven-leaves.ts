@@ -3,7 +3,6 @@ import { continueLog } from './continuation.ts'
 import { LogInconsistent } from './errors.ts'
 import { decodeLeaf, type Leaf } from './event.ts'
 import type { VerifierKey } from './note.ts'
-import { readTree } from './queries.ts'
 import type { SignedHead } from './signed-heads.ts'
 
 /** A leaf whose very bytes were found in the log. */
@@ -26,18 +25,17 @@ export async function proveLeaves(
   remembered: SignedHead | undefined,
   texts: readonly string[],
 ): Promise<readonly ProvenLeaf[]> {
-  const { origin } = await readTree(tx)
   const needles = texts.map((text) => Buffer.from(text))
   const found: { index: number; bytes: Buffer }[] = []
-  const { last } = await continueLog(tx, key, remembered, (index, bytes) => {
+  const { tree, last } = await continueLog(tx, key, remembered, (index, bytes) => {
     if (needles.every((needle) => bytes.includes(needle))) found.push({ index, bytes })
   })
   const signedSize = Math.max(last?.size ?? 0, remembered?.size ?? 0)
   return found.map(({ index, bytes }) => {
     // These very bytes: a second read of the same row may get others.
     const leaf = decodeLeaf(bytes)
-    if (leaf?.log !== origin) {
-      throw new LogInconsistent(origin, 'rewritten', `leaf ${index} is not one of this log`)
+    if (leaf?.log !== tree.origin) {
+      throw new LogInconsistent(tree.origin, 'rewritten', `leaf ${index} is not one of this log`)
     }
     return { type: leaf.type, public: leaf.public, index, isSigned: index < signedSize }
   })

@@ -50,7 +50,7 @@ async function compareRecording(product: CliProduct, subject: string): Promise<C
     const read = await openNamed(subject)
     const sha256 = await digest(read())
     const event = await findRecordingEvent(product, { sha256 })
-    return { sha256, event, problem: event && (await findProblem(product, event, sha256, read())) }
+    return { sha256, event, problem: event && (await findProblem(product, event, sha256, read)) }
   }
   const found = await product.access.findSession(id)
   if (found === undefined) {
@@ -65,7 +65,7 @@ async function compareRecording(product: CliProduct, subject: string): Promise<C
     if (event === undefined) {
       return { sha256, event, problem: `the log has no digest of the recording of ${id}` }
     }
-    return { sha256, event, problem: await findProblem(product, event, sha256, await open()) }
+    return { sha256, event, problem: await findProblem(product, event, sha256, open) }
   } catch (err) {
     if (!(err instanceof RecordingUnusable)) throw err
     return { sha256: undefined, event, problem: err.message }
@@ -89,33 +89,26 @@ async function findProblem(
   { access }: CliProduct,
   event: RecordingEvent,
   sha256: string,
-  stream: Readable,
+  open: () => Readable | Promise<Readable>,
 ): Promise<string | undefined> {
   const { session, recordingSha256, recordingChain, isTampered, isTwice, tenantId } = event
   if (isTwice) {
-    stream.destroy()
     return `the log has two digests of the recording of ${session}: one of them was forged`
   }
   const found = await access.session(tenantId, session)
   if (isTampered || found?.recordingIntact === false) {
-    stream.destroy()
     return `the recording of ${session} was changed while it was recorded`
   }
   if (recordingSha256 !== sha256) {
-    stream.destroy()
     return `the recording of ${session} does not match the log: it was changed`
   }
   const id = parseSessionId(session)
   const witness = id && (await access.recordingWitness(tenantId, id))
   if (witness?.chain !== recordingChain) {
-    stream.destroy()
     return `the witness of the recording of ${session} does not match the log: it was changed`
   }
-  if (witness === undefined) {
-    stream.destroy()
-    return undefined
-  }
-  if ((await checkWitness(stream, witness)) === 'intact') return undefined
+  if (witness === undefined) return undefined
+  if ((await checkWitness(await open(), witness)) === 'intact') return undefined
   return `the recording of ${session} was changed while it was recorded`
 }
 

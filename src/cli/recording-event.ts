@@ -22,8 +22,6 @@ export interface RecordingEvent {
 
 type Wanted = { readonly session: string; readonly tenant: TenantId } | { readonly sha256: string }
 
-const batchMax = 1000
-
 /**
  * Finds the event with the digest of a recording: for a session in its tenant's log, for the digest of
  * a file in all logs. Throws LogInconsistent where the log is not the one that was signed.
@@ -54,17 +52,12 @@ async function findSession(
   tenant: TenantId,
   sha256: string,
 ): Promise<string | undefined> {
-  for (let after = -1; ; ) {
-    const entries = await audit.tail(tenant, { after, limit: batchMax })
-    for (const { public: shown } of entries) {
-      const { session, recordingDigest } = shown
-      if (typeof session !== 'string' || typeof recordingDigest !== 'string') continue
-      if (digestOf(recordingDigest) === sha256) return session
-    }
-    const last = entries.at(-1)
-    if (last === undefined) return undefined
-    after = last.index
+  for await (const { public: shown } of audit.entries(tenant)) {
+    const { session, recordingDigest } = shown
+    if (typeof session !== 'string' || typeof recordingDigest !== 'string') continue
+    if (digestOf(recordingDigest) === sha256) return session
   }
+  return undefined
 }
 
 /**

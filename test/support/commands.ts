@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process'
+import { Socket } from 'node:net'
 import { join, resolve } from 'node:path'
 import type { Answer, Order } from './command-server.ts'
 import type { Finished } from './vaultterm.ts'
@@ -65,5 +66,5 @@ function startServer(): Server {
 function letGo(child: ChildProcess): void {
   child.unref()
   child.channel?.unref()
-  ;(child.stderr as unknown as { unref(): void } | null)?.unref()
+  if (child.stderr instanceof Socket) child.stderr.unref()
 }

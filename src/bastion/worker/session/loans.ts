@@ -1,4 +1,4 @@
-import { errorCode } from '../../../errors.ts'
+import { CodedError } from '../../../errors.ts'
 import type { Log } from '../../../log.ts'
 import type { SessionId } from '../../../recorder/index.ts'
 import type { Channel, ChannelRequest } from '../../../ssh/index.ts'
@@ -35,10 +35,9 @@ export class Loans {
     const decided = this.#options.permit(kind).then(
       (denial) => this.#answer(kind, request, denial === undefined),
       (err: unknown) => {
-        // The client may have left meanwhile.
-        const hasCrossed = errorCode(err) === 'ERR_WORKER_REQUEST'
-        const level = hasCrossed ? 'debug' : 'error'
-        this.#options.log[level]({ err, kind }, 'a loan could not be decided')
+        if (!(err instanceof CodedError)) {
+          this.#options.log.error({ err, kind }, 'a loan could not be decided')
+        }
         this.#answer(kind, request, false)
       },
     )

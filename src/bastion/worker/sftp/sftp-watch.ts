@@ -243,8 +243,10 @@ export class SftpWatch {
     const pending = this.#pending.get(id)
     if (pending === undefined) throw new SftpUnreadable('an answer without a request')
     requireAllowed(type, pending.answer)
-    if (type === answerType.name && pending.ask === 'list' && pending.file.isClosed) {
-      throw new SftpUnreadable('a list of a directory that is closed')
+    const hasContent = type === answerType.data || type === answerType.name
+    // Its end is on the log: these bytes would reach the client untold.
+    if (hasContent && 'file' in pending && pending.file?.isClosed) {
+      throw new SftpUnreadable('content of a file or directory that is closed')
     }
     if (type === answerType.data) {
       const destination = this.#came(pending, reader)
@@ -273,8 +275,6 @@ export class SftpWatch {
     }
     const { file, offset, max } = pending
     if (file.isDirectory) throw new SftpUnreadable('data of a directory')
-    // Its digest is on the log: these bytes would reach the client untold.
-    if (file.isClosed) throw new SftpUnreadable('data of a file that is closed')
     file.read ??= new Transfer()
     file.read.at(offset)
     return { transfer: file.read, max, reader }
