@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Writer } from '../../src/ssh/index.ts'
-import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
+import { addTarget, eventually, metric, newestEnded } from '../support/installation.ts'
 import { enter, execRequest, outcomeOf } from '../support/intruder.ts'
 import { type Attacker, msg } from '../support/ssh-attacker.ts'
 import {
@@ -273,8 +273,8 @@ describe.runIf(givesTerminals)('CH-15: terminals', () => {
     expect(outcomeOf(attacker, 0).output.toString()).toMatch(/50 77/)
     attacker.end()
     await attacker.closed
-    const [row] = await sessions(vaultterm)
-    const { stdout } = await vaultterm.cli(['session', 'export', String(row?.id)])
+    const { id } = await newestEnded(vaultterm)
+    const { stdout } = await vaultterm.cli(['session', 'export', id])
     const resizes = stdout.split('\n').filter((line) => /^\[[\d.]+, ?"r"/.test(line))
     expect(resizes.length).toBeGreaterThan(0)
     // One for each turn of the event loop at most: how many turns it takes depends on the machine.

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { outputBytes, parseCast } from '../../src/recorder/index.ts'
 import { Writer } from '../../src/ssh/index.ts'
 import { openBrowser } from '../support/browser.ts'
-import { addTarget, eventually, sessions } from '../support/installation.ts'
+import { addTarget, eventually, newestEnded, sessions } from '../support/installation.ts'
 import { enter, execRequest, outcomeOf } from '../support/intruder.ts'
 import { channelMsg, forChannel, openChannel } from '../support/ssh-lab.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
@@ -55,13 +55,7 @@ async function recordingOf(session: string) {
   return { text: stdout, cast: parseCast(stdout) }
 }
 
-async function lastSession(): Promise<string> {
-  const row = await eventually(async () => {
-    const [last] = await sessions(vaultterm)
-    return last?.live === false ? last : undefined
-  }, 'the end of the session')
-  return row.id
-}
+const lastSession = async () => (await newestEnded(vaultterm)).id
 
 describe('TE-02: what a target says', () => {
   test('reaches the user as it is, and is kept as it is', async () => {

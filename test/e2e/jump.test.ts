@@ -10,6 +10,7 @@ import {
   events,
   eventually,
   makeKey,
+  newestEnded,
   sessions,
 } from '../support/installation.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
@@ -58,7 +59,7 @@ const newest = async () => (await sessions(vaultterm))[0] ?? expect.fail('no ses
 test('a session by a jump is a session, and on record', async () => {
   const { stdout, stderr, code } = await jump(['real.acme', 'echo out; echo err >&2; exit 7'])
   expect({ stdout, stderr, code }).toEqual({ stdout: 'out\n', stderr: 'err\n', code: 7 })
-  const session = await newest()
+  const session = await newestEnded(vaultterm)
   expect(session).toMatchObject({ kind: 'exec', target: 'real', exitStatus: 7, recording: true })
   expect(await vaultterm.json('session', 'verify', session.id)).toMatchObject({ ok: true })
   const { stdout: cast } = await vaultterm.cli(['session', 'export', session.id])

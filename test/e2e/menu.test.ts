@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { addTarget, eventually, sessions } from '../support/installation.ts'
+import { addTarget, eventually, newestEnded, sessions } from '../support/installation.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
@@ -39,10 +39,10 @@ test.runIf(givesTerminals)('chooses by typing, and leaves to where one came from
   await terminal.waitFor(/42\r\n/)
   terminal.type('exit 3\r')
   expect(await terminal.exited).toBe(3)
-  const [session] = await sessions(vaultterm)
+  const session = await newestEnded(vaultterm)
   expect(session).toMatchObject({ target: 'real', kind: 'shell', exitStatus: 3, recording: true })
   // The menu is not of the session.
-  const { stdout } = await vaultterm.cli(['session', 'export', session?.id ?? ''])
+  const { stdout } = await vaultterm.cli(['session', 'export', session.id])
   expect(stdout).not.toContain('VaultTerm acme')
   expect(terminal.shown.indexOf('\x1b[?1049l')).toBeGreaterThan(
     terminal.shown.indexOf('\x1b[?1049h'),

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connectUpstream, formatPublicKey, Writer } from '../../src/ssh/index.ts'
 import { publicKeyBlob } from '../../src/ssh/public-key.ts'
-import { addTarget, eventually, metric, sessions } from '../support/installation.ts'
+import { addTarget, eventually, metric, newestEnded, sessions } from '../support/installation.ts'
 import { silent } from '../support/postgres.ts'
 import { SshTerminal } from '../support/ssh-terminal.ts'
 import { givesTerminals, Sshd } from '../support/sshd.ts'
@@ -230,5 +230,5 @@ test('tells how a command ended to a client that closes with the end of its outp
   await over.promise
   connection.disconnect(11, 'done')
   expect(status).toBe(7)
-  expect((await sessions(vaultterm))[0]).toMatchObject({ exitStatus: 7, reason: 'ended' })
+  expect(await newestEnded(vaultterm)).toMatchObject({ exitStatus: 7, reason: 'ended' })
 })

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { init, message, open, read, remove, write } from '../bastion/worker/sftp/sftp-packets.ts'
 import { runProgram } from '../support/clients.ts'
-import { addTarget, events, eventually, sessions } from '../support/installation.ts'
+import { addTarget, events, eventually, newestEnded, sessions } from '../support/installation.ts'
 import { Sshd } from '../support/sshd.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
@@ -31,10 +31,7 @@ afterAll(async () => {
 
 /** The operations of the newest session, once it has ended. */
 async function operations() {
-  const session = await eventually(async () => {
-    const [newest] = await sessions(vaultterm)
-    return newest?.live === false ? newest : undefined
-  }, 'the end of the session')
+  const session = await newestEnded(vaultterm)
   return (await events(vaultterm))
     .filter(({ type, public: { session: id } }) => type === 'file.operation' && id === session.id)
     .map(({ public: said, private: hidden }) => {
@@ -225,7 +222,7 @@ test('attack: CH-19: what is no SFTP ends the session, and not the bastion', asy
       input: Buffer.from(input, 'latin1'),
     })
     expect(stderr).toContain(code)
-    const [session] = await sessions(vaultterm)
+    const session = await newestEnded(vaultterm)
     expect(session).toMatchObject({ kind: 'sftp', reason: 'sftp-unreadable' })
   }
   // What is SFTP goes on.
@@ -277,7 +274,7 @@ test('attack: a worker that dies leaves its open files on the log', async () => 
     expect(end).toMatchObject({ path, state: 'interrupted' })
     expect(end?.size).toSatisfy((size) => size === 'unknown' || Number(size) > 0)
   }
-  const [session] = await sessions(vaultterm)
+  const session = await newestEnded(vaultterm)
   expect(session).toMatchObject({ kind: 'sftp', reason: 'interrupted' })
 })
 

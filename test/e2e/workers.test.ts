@@ -326,6 +326,31 @@ test('all are replaced one by one while people come and go, and nobody is refuse
   )
 }, 90_000)
 
+test('a restart ends a connection when it rests, not between two of its sessions', async () => {
+  await eventually(() => (workers().length === 2 ? true : undefined), 'two workers')
+  const before = workers()
+  const control = ['-o', `ControlPath=${join(vaultterm.home, 'mux')}`]
+  const master = [...control, '-o', 'ControlMaster=auto', '-o', 'ControlPersist=60']
+  expect(await vaultterm.ssh([...master, 'acme+real', 'true'])).toMatchObject({ code: 0 })
+  const isUp = async () =>
+    (await vaultterm.ssh([...control, '-O', 'check', 'acme+real'])).code === 0
+  vaultterm.signal('SIGUSR2')
+  let replacedAt = Number.POSITIVE_INFINITY
+  while (performance.now() < replacedAt + 1500) {
+    expect(await isUp()).toBe(true)
+    expect(await vaultterm.ssh([...control, 'acme+real', 'echo in'])).toMatchObject({
+      stdout: 'in\n',
+    })
+    const isReplaced = before.filter((pid) => workers().includes(pid)).length < 2
+    if (isReplaced) replacedAt = Math.min(replacedAt, performance.now())
+    await sleep(200)
+  }
+  await eventually(
+    async () => ((await isUp()) ? undefined : true),
+    'the end of a connection at rest',
+  )
+}, 60_000)
+
 test('what the workers count is on one page', async () => {
   // Whoever counted most of it has been killed, or replaced, by now.
   const { length } = await sessions(vaultterm)

@@ -119,6 +119,14 @@ export function sessions(vaultterm: VaultTerm, tenant = 'acme'): Promise<Session
   return vaultterm.json('session', 'list', tenant)
 }
 
+/** The newest session, once it has ended: its client may leave before its end is on record. */
+export function newestEnded(vaultterm: VaultTerm, tenant = 'acme'): Promise<SessionRow> {
+  return eventually(async () => {
+    const [newest] = await sessions(vaultterm, tenant)
+    return newest?.live === false ? newest : undefined
+  }, 'the end of the newest session')
+}
+
 /** Asks until the answer is there: what is audited beside an answer comes a moment after it. */
 export async function eventually<T>(
   ask: () => Promise<T | undefined> | T | undefined,

@@ -74,6 +74,8 @@ export class ClientConnection {
   #closed = false
   /** The ends of all forwards are on record. */
   #isForwardless = false
+  /** When the client logged in, opened a channel or ended a session, whichever was last. */
+  #activeAtMs = performance.now()
 
   constructor(options: ClientConnectionOptions) {
     const { deps, id, connection, client, log, sessionsOf, kills, jump } = options
@@ -122,6 +124,11 @@ export class ClientConnection {
     return this.#sessions.size + this.#forwards.busy
   }
 
+  /** How long the client has asked for nothing, while it has no session. In milliseconds. */
+  get restMs(): number {
+    return this.sessions > 0 ? 0 : performance.now() - this.#activeAtMs
+  }
+
   /** Resolves when the connection has ended and the last of its sessions is on record. */
   get settled(): Promise<void> {
     return this.#settled.promise
@@ -146,6 +153,7 @@ export class ClientConnection {
   }
 
   #opened(open: ChannelOpen): void {
+    this.#activeAtMs = performance.now()
     if (open.type === 'direct-tcpip') {
       return background(this.#openDirect(open), this.#log, 'a direct channel')
     }
@@ -191,6 +199,7 @@ export class ClientConnection {
       },
       () => {
         this.#sessions.delete(session)
+        this.#activeAtMs = performance.now()
         this.#sessionsOf.leave(user)
         this.#settle()
       },

@@ -38,6 +38,8 @@ export interface Service {
   evict(id: ConnectionId): void
   /** Sessions that are not over. */
   readonly sessions: number
+  /** Whether a client logs in, has just logged in, or has just ended a session and may open another. */
+  readonly expectsSession: boolean
   kill(session: string, reason: string): void
   /** One forward of a session that goes on. */
   endForward(forward: string, reason: string): void
@@ -50,6 +52,10 @@ export interface Service {
 /** How long sessions get to write their end on record before the sockets go. */
 const farewellMs = 1500
 const lastWordsMs = 300
+/** How long a login takes at most, if a person need not type for it. */
+const loginMs = 10_000
+/** How soon a client opens its first session, or the next one in a row. */
+const nextSessionMs = 2000
 /** Room for channels that are over their own limit, so that each is refused by itself, with its reason. */
 const spareChannels = 64
 
@@ -57,6 +63,8 @@ export function createService(deps: ServiceDeps): Service {
   const { broker, limits, log } = deps
   const clients = new Set<ClientConnection>()
   const sockets = new Map<ConnectionId, Socket>()
+  /** Since when each connection without a login is there. */
+  const arrivals = new Map<ConnectionId, number>()
   const sessionsOf = new Headcount(limits.sessionsPerUserMax)
   const kills = new KillNotices()
   const server = {
@@ -149,6 +157,7 @@ export function createService(deps: ServiceDeps): Service {
       // Until another listener is added, an error here would be uncaught.
       socket.on('error', () => socket.destroy())
       sockets.set(id, socket)
+      arrivals.set(id, performance.now())
       let client: Client | undefined
       ssh.serve(socket, {
         cookie,
@@ -164,6 +173,7 @@ export function createService(deps: ServiceDeps): Service {
         },
         left,
         ready: (connection) => {
+          arrivals.delete(id)
           if (client === undefined) return connection.destroy()
           if (client.oneTooMany) {
             return connection.disconnect(12, 'vaultterm: you have too many connections open')
@@ -174,6 +184,7 @@ export function createService(deps: ServiceDeps): Service {
       })
       socket.once('close', () => {
         sockets.delete(id)
+        arrivals.delete(id)
         closed()
       })
     },
@@ -182,6 +193,13 @@ export function createService(deps: ServiceDeps): Service {
     },
     get sessions() {
       return sessions()
+    },
+    get expectsSession() {
+      const now = performance.now()
+      return (
+        [...arrivals.values()].some((atMs) => now - atMs < loginMs) ||
+        [...clients].some(({ restMs }) => restMs < nextSessionMs)
+      )
     },
     kill(session, reason) {
       kills.note(session, reason)

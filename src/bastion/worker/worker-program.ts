@@ -113,7 +113,9 @@ export function runWorker(): void {
   async function end(served: Service, reason: Leave): Promise<void> {
     if (ending) return
     ending = true
-    while (served.sessions > 0) await wait(drainPollMs)
+    // A restart cuts nobody off, also not between a login and its session. A stop admits no session.
+    const isInUse = () => served.sessions > 0 || (reason === 'restart' && served.expectsSession)
+    while (isInUse()) await wait(drainPollMs)
     await leave(served, reason)
   }
 
