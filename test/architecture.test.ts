@@ -9,6 +9,7 @@ const layers = [
     'bytes',
     'connection-url',
     'errors',
+    'headcount',
     'secret',
     'setting-names',
     'shares',

@@ -47,6 +47,7 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
     https: publicUrl?.startsWith('https:') ?? false,
     howTo: 'vaultterm web-login --admin NAME',
     console: 'Admin',
+    ownerOf: ({ user }) => ({ tenant: '', user: user.id }),
   })
   signIn.routes(app)
 
@@ -58,7 +59,8 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
     signIn.guarded(async (person, _request, reply) => {
       const [list, status, health] = await Promise.all([tenants.list(), vault.status(), report()])
       const document = overviewPage(person, { tenants: list, vault: status, health })
-      return reply.type('text/html; charset=utf-8').send(document.toString())
+      reply.type('text/html; charset=utf-8')
+      return document.toString()
     }),
   )
   app.get(
@@ -72,7 +74,8 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
     signIn.guarded(async (_person, _request, reply) => {
       const { sealed, provider, kekId } = await vault.status()
       const status = sealed ? 'sealed' : 'ok'
-      return reply.code(sealed ? 503 : 200).send({ status, sealed, provider, kekId })
+      reply.code(sealed ? 503 : 200)
+      return { status, sealed, provider, kekId }
     }),
   )
   return app

@@ -29,6 +29,7 @@ export {
   lockLog,
   type Receipt,
 } from './log.ts'
+export { LogPace, type LogPaceLimits } from './log-pace.ts'
 export {
   formatNote,
   formatVerifierKey,

@@ -20,6 +20,16 @@ export class SignInRequired extends CodedError {
   }
 }
 
+/** The client has left: nobody reads the answer. */
+export class RequestAbandoned extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_REQUEST_ABANDONED'
+
+  constructor() {
+    super('the client left before its turn came')
+  }
+}
+
 /** A page of another site, or a form of it, made the browser send this. */
 export class CrossOriginRefused extends CodedError {
   readonly kind = 'denied'

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
+import { ConnectionRoom } from './connection-room.ts'
 import { RouteMissing } from './errors.ts'
 import { securityHeaders } from './headers.ts'
 import { httpMetrics } from './metrics.ts'
@@ -17,6 +18,8 @@ export interface HttpOptions {
   readonly publicUrl: string | undefined
   readonly log: Log
   readonly metrics: Metrics
+  /** Connections at the same time. */
+  readonly connectionsMax?: number
 }
 
 const bodyBytesMax = 64 * 1024
@@ -26,7 +29,7 @@ const requestMs = 15_000
 const headersMs = 10_000
 const idleMs = 60_000
 const keepAliveMs = 10_000
-const connectionsMax = 1024
+const defaultConnectionsMax = 1024
 const connectionsCheckingInterval = 1000
 
 /**
@@ -38,6 +41,7 @@ export function createHttp({
   publicUrl,
   log,
   metrics: registry,
+  connectionsMax = defaultConnectionsMax,
 }: HttpOptions): FastifyInstance {
   const scope: FastifyBaseLogger = log.child({ module: 'http', listener })
   const metrics = httpMetrics(registry)
@@ -74,8 +78,20 @@ export function createHttp({
   })
   requireRights(app)
   app.server.maxHeadersCount = headersMax
-  app.server.maxConnections = connectionsMax
 
+  const room = new ConnectionRoom(connectionsMax)
+  app.server.on('connection', (socket) => room.enter(socket))
+  app.addHook('onRequest', async (request, reply) => {
+    // Requests that are not sent over a socket have no connection: tests make them.
+    if (!(request.raw.socket instanceof Socket)) return
+    const answered = room.ask(request.raw.socket)
+    if (answered === undefined) return reply.hijack()
+    reply.raw.once('close', answered)
+  })
+  // Runs when the body is there too.
+  app.addHook('preHandler', async (request, reply) => {
+    reply.raw.once('close', room.answer(request.raw.socket))
+  })
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(headers)
     reply.header('x-request-id', request.id)

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { Turns } from '../turns.ts'
-import { LinkSpent, SignInRequired } from './errors.ts'
+import { sourceOf } from '../address.ts'
+import { type TurnOwner, Turns } from '../turns.ts'
+import { LinkSpent, RequestAbandoned, SignInRequired } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
 import { wantsPage } from './problem.ts'
@@ -26,8 +27,14 @@ export interface SignInOptions<Person> {
   /** The command that prints a link, for the page that asks for one. */
   readonly howTo: string
   readonly console?: string
+  /** Whose share of the work the person's requests are. */
+  ownerOf(person: Person): TurnOwner
 }
 
+/**
+ * Resolves with the body. A handler that returns the reply would be at work until the last byte has left,
+ * and a client that reads slowly would keep its turn.
+ */
 type Handler<Person> = (
   person: Person,
   request: FastifyRequest<{ Params: { id?: string } }>,
@@ -49,6 +56,8 @@ const tokenCharactersMax = 512
  * tenant: so many wait in front of the database, and never beside the logins and logs of the tenant.
  */
 const lookupsMax = 4
+/** Requests of signed-in people that are worked on at the same time, for the same reason. */
+const requestsMax = 8
 
 /**
  * Sign-in by one-time link.
@@ -63,20 +72,29 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
 
   const turns = new Turns(lookupsMax)
   /** One address after the other. */
-  const inTurn = async <T>({ ip }: FastifyRequest, lookUp: () => Promise<T>): Promise<T> => {
-    using _turn = await turns.take({ tenant: ip, user: '' })
+  const inTurn = async <T>(
+    { ip }: FastifyRequest,
+    reply: FastifyReply,
+    lookUp: () => Promise<T>,
+  ): Promise<T> => {
+    using _turn = await turns.take({ tenant: sourceOf(ip), user: '' }, departure(reply))
     return await lookUp()
   }
+  const requestTurns = new Turns(requestsMax)
   const cookieOf = (request: FastifyRequest) => readCookie(request.headers.cookie, name)
-  const personOf = async (request: FastifyRequest) => {
+  const personOf = async (request: FastifyRequest, reply: FastifyReply) => {
     const cookie = cookieOf(request)
-    return cookie === undefined ? undefined : inTurn(request, () => sessions.session(cookie))
+    if (cookie === undefined) return undefined
+    return inTurn(request, reply, () => sessions.session(cookie))
   }
 
   return {
     guarded: (handler) => async (request, reply) => {
-      const person = await personOf(request)
-      if (person !== undefined) return handler(person, request, reply)
+      const person = await personOf(request, reply)
+      if (person !== undefined) {
+        using _turn = await requestTurns.take(options.ownerOf(person), departure(reply))
+        return await handler(person, request, reply)
+      }
       if (wantsPage(request)) return reply.redirect('/login', 303)
       throw new SignInRequired()
     },
@@ -87,7 +105,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
         forAnybody,
         async (request, reply) => {
           const token = readToken(request.query.token)
-          if (token === undefined && (await personOf(request)) !== undefined) {
+          if (token === undefined && (await personOf(request, reply)) !== undefined) {
             return reply.redirect('/', 303)
           }
           const document = page({
@@ -102,25 +120,34 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
       app.post('/login', forAnybody, async (request, reply) => {
         const token = readToken(readField(request.body, 'token'))
         const cookie =
-          token === undefined ? undefined : await inTurn(request, () => sessions.redeem(token))
+          token === undefined
+            ? undefined
+            : await inTurn(request, reply, () => sessions.redeem(token))
         if (cookie === undefined) throw new LinkSpent()
         // A browser has one session; its earlier session ends, even if it belongs to another
         // person.
         const before = cookieOf(request)
-        if (before !== undefined) await inTurn(request, () => sessions.end(before))
+        if (before !== undefined) await inTurn(request, reply, () => sessions.end(before))
         reply.header('set-cookie', `${name}=${cookie}; ${attributes}`)
         return reply.redirect('/', 303)
       })
 
       app.post('/logout', forAnybody, async (request, reply) => {
         const cookie = cookieOf(request)
-        if (cookie !== undefined) await inTurn(request, () => sessions.end(cookie))
+        if (cookie !== undefined) await inTurn(request, reply, () => sessions.end(cookie))
         reply.header('set-cookie', `${name}=; ${attributes}; Max-Age=0`)
         reply.header('clear-site-data', '"cache", "storage"')
         return reply.redirect('/login', 303)
       })
     },
   }
+}
+
+/** Aborted when the client leaves before its answer. */
+function departure(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController()
+  reply.raw.once('close', () => controller.abort(new RequestAbandoned()))
+  return controller.signal
 }
 
 const pressButton = (token: string) => html`<section class="note">

@@ -50,6 +50,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     cookie: 'vaultterm',
     https: publicUrl?.startsWith('https:') ?? false,
     howTo: 'vaultterm web-login TENANT USER',
+    ownerOf: ({ tenant, user }) => ({ tenant, user: user.id }),
   })
   signIn.routes(app)
 

@@ -1,9 +1,12 @@
+import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Access, Act, Session } from '../access/index.ts'
-import type { Audit } from '../audit/index.ts'
+import { type Audit, LogPace, type LogPaceLimits } from '../audit/index.ts'
 import type { WebIdentity } from '../auth/index.ts'
+import { Headcount } from '../headcount.ts'
 import { allowPlayer, type Html, RouteMissing, type SignIn } from '../http/index.ts'
 import type { Recorder } from '../recorder/index.ts'
+import { TooManyDownloads, TooManyReplays } from './errors.ts'
 import { sessionPage } from './session-page.ts'
 import { sessionsPage } from './sessions-page.ts'
 
@@ -22,6 +25,10 @@ type Answer = (asked: {
 }) => Promise<unknown>
 
 const sessionsMax = 200
+/** Recordings that one user has sent to them at the same time. */
+const downloadsMax = 8
+/** Recordings that one user opens: each is an entry of the log. */
+const opens: LogPaceLimits = { perSecond: 1, burst: 60 }
 const htmlType = 'text/html; charset=utf-8'
 
 /** The pages and the API of sessions: the list, one session, and its recording. */
@@ -30,6 +37,23 @@ export function addSessionRoutes(
   signIn: Pick<SignIn<WebIdentity>, 'guarded'>,
   { access, recorder, audit }: SessionRoutesDeps,
 ): void {
+  const downloads = new Headcount(downloadsMax)
+  const pace = new LogPace(opens)
+
+  /** One more download of the person until the stream is closed. */
+  async function openFor({ tenant, user }: WebIdentity, session: Session): Promise<Readable> {
+    if (!downloads.enter(user.id)) throw new TooManyDownloads(downloadsMax)
+    try {
+      if (!pace.takeNow(user.id, 1)) throw new TooManyReplays()
+      const recording = await recorder.open(tenant, session.id, session.recordingBytes)
+      recording.once('close', () => downloads.leave(user.id))
+      return recording
+    } catch (err) {
+      downloads.leave(user.id)
+      throw err
+    }
+  }
+
   const list = (person: WebIdentity) => access.sessionsFor(person, { limit: sessionsMax })
 
   /**
@@ -49,14 +73,17 @@ export function addSessionRoutes(
   app.get(
     '/',
     readsSessions,
-    signIn.guarded(async (person, _request, reply) =>
-      reply.type(htmlType).send(text(sessionsPage(person, await list(person)))),
-    ),
+    signIn.guarded(async (person, _request, reply) => {
+      const sessions = await list(person)
+      reply.type(htmlType)
+      return text(sessionsPage(person, sessions))
+    }),
   )
   app.get('/api/v1/sessions', readsSessions, signIn.guarded(list))
   addSession('/sessions/:id', 'session.read', async ({ person, session, reply }) => {
     if (session.recording) allowPlayer(reply)
-    return reply.type(htmlType).send(text(sessionPage(person, session)))
+    reply.type(htmlType)
+    return text(sessionPage(person, session))
   })
   addSession('/api/v1/sessions/:id', 'session.read', async ({ session }) => session)
   addSession(
@@ -64,7 +91,7 @@ export function addSessionRoutes(
     'recording.read',
     async ({ person, session, request, reply }) => {
       if (!session.recording) throw new RouteMissing()
-      const recording = await recorder.open(person.tenant, session.id, session.recordingBytes)
+      const recording = await openFor(person, session)
       try {
         // The log knows of every reader before the first byte leaves.
         await audit.append(person.tenant, {
@@ -82,10 +109,10 @@ export function addSessionRoutes(
         recording.destroy()
         throw err
       }
-      return reply
-        .type('application/x-asciicast')
-        .header('content-disposition', `inline; filename="${session.id}.cast"`)
-        .send(recording)
+      reply.type('application/x-asciicast')
+      reply.header('content-disposition', `inline; filename="${session.id}.cast"`)
+      // The stream, not the reply: see Handler.
+      return recording
     },
   )
 }

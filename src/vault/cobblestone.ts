@@ -116,9 +116,13 @@ function padded(key: Uint8Array, pad: number, behind: readonly Uint8Array[]): Bu
   return bytes
 }
 
-/** A buffer for key material: never a slice of Node's shared pool, which other code may see. */
+/**
+ * A buffer for key material, of zeros. It is no slice of Node's shared pool, which other code may see. It
+ * has an ArrayBuffer from the first: V8 keeps a small array without one in its own heap, and leaves a
+ * copy there when the array first goes to native code.
+ */
 export function secretBuffer(length: number): Buffer {
-  return Buffer.allocUnsafeSlow(length).fill(0)
+  return Buffer.from(new ArrayBuffer(length))
 }
 
 interface Derived {

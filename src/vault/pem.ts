@@ -11,7 +11,7 @@ const lineBytes = 48
 export function encodePrivateKeyPem(der: Buffer): Buffer {
   const lines = Math.ceil(der.length / lineBytes)
   const length = first.length + base64Length(der.length) + lines + last.length
-  const pem = Buffer.allocUnsafeSlow(length)
+  const pem = secretBuffer(length)
   let at = first.copy(pem)
   for (let from = 0; from < der.length; from += lineBytes) {
     at = writeBase64(der.subarray(from, from + lineBytes), pem, at)

@@ -1,5 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { Access, Authorization, ChannelKind, Denial } from '../../access/index.ts'
+import type { LogPace } from '../../audit/index.ts'
+import type { Headcount } from '../../headcount.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
 import type { Recorder, RecordingPoint, SessionId, Unended } from '../../recorder/index.ts'
@@ -14,7 +16,6 @@ import type {
   Jump,
 } from '../wire/calls.ts'
 import type { Destination } from '../wire/destination.ts'
-import type { Headcount } from '../wire/headcount.ts'
 import type { Admitted } from './admission.ts'
 import {
   type ConnectionState,
@@ -25,7 +26,6 @@ import {
 import { AuthorizationsExhausted, JumpsExhausted, RequestCrossed, RequestForged } from './errors.ts'
 import { ForwardMonitor, type ForwardMonitorDeps } from './forward-monitor.ts'
 import type { JumpCertificates } from './jump-certificates.ts'
-import type { LogPace } from './log-pace.ts'
 import { LoginMonitor, type LoginMonitorDeps } from './login-monitor.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Penalties } from './penalties.ts'

@@ -1,7 +1,7 @@
 import { BlockList, isIPv6 } from 'node:net'
+import { sourceOf } from '../../address.ts'
 import type { PenaltyLimits } from '../../config.ts'
 import type { Departure } from '../../ssh/index.ts'
-import { sourceOf } from './admission.ts'
 
 interface Debt {
   readonly until: number

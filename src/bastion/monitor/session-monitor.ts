@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { Access, ChannelKind, SessionOutcome } from '../../access/index.ts'
+import type { Headcount } from '../../headcount.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
 import type { SessionId } from '../../recorder/index.ts'
 import { type HostProof, readProvenLogin } from '../../ssh/index.ts'
 import type { KeyLease, Vault } from '../../vault/index.ts'
 import type { ConnectionId, FileNotes, FileOperation, StartFacts } from '../wire/calls.ts'
-import type { Headcount } from '../wire/headcount.ts'
 import { KillNotices } from '../wire/kill-notices.ts'
 import {
   type ConnectionTable,

@@ -1,3 +1,4 @@
+import type { LogPace } from '../../audit/index.ts'
 import type { Log } from '../../log.ts'
 import type { Turns } from '../../turns.ts'
 import { callLimits } from '../wire/call-limits.ts'
@@ -6,7 +7,6 @@ import { entriesOf } from '../wire/log-entries.ts'
 import { encodeFrame, type MessagePipe, mainFrameBytesMax } from '../wire/message-pipe.ts'
 import { errorMessage, type ToWorker } from '../wire/messages.ts'
 import { AnswerTooLarge, RequestCrossed, RequestForged } from './errors.ts'
-import type { LogPace } from './log-pace.ts'
 import type { BastionMetrics } from './metrics.ts'
 import type { Monitor } from './monitor.ts'
 

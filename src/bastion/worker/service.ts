@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { CodedError } from '../../errors.ts'
+import { Headcount } from '../../headcount.ts'
 import { background, type Log } from '../../log.ts'
 import {
   type Channel,
@@ -12,7 +13,6 @@ import {
 } from '../../ssh/index.ts'
 import type { Client, ConnectionId, Jump } from '../wire/calls.ts'
 import { CallRefused, SessionKilled } from '../wire/errors.ts'
-import { Headcount } from '../wire/headcount.ts'
 import { KillNotices } from '../wire/kill-notices.ts'
 import type { Leave } from '../wire/messages.ts'
 import { ChannelStream } from './channel-stream.ts'

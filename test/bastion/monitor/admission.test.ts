@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { Admission, sourceOf } from '../../../src/bastion/monitor/admission.ts'
+import { sourceOf } from '../../../src/address.ts'
+import { Admission } from '../../../src/bastion/monitor/admission.ts'
 import type { BastionLimits } from '../../../src/config.ts'
 
 const limits: BastionLimits = {

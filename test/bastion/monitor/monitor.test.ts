@@ -5,7 +5,7 @@ import { RequestCrossed, RequestForged } from '../../../src/bastion/monitor/erro
 import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
 import { Monitor } from '../../../src/bastion/monitor/monitor.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
-import { Headcount } from '../../../src/bastion/wire/headcount.ts'
+import { Headcount } from '../../../src/headcount.ts'
 import type { SessionId } from '../../../src/recorder/index.ts'
 import { encodeUserauthRequest, type HostProof, parseCertificate } from '../../../src/ssh/index.ts'
 import { allowed, newTarget } from '../../access/access-fixture.ts'

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { LogPace } from '../../../src/bastion/monitor/log-pace.ts'
-import { type Call, connection } from '../../../src/bastion/wire/calls.ts'
-import { entriesOf } from '../../../src/bastion/wire/log-entries.ts'
-import { newSession } from '../../support/recording.ts'
+import { LogPace } from '../../src/audit/log-pace.ts'
+import { type Call, connection } from '../../src/bastion/wire/calls.ts'
+import { entriesOf } from '../../src/bastion/wire/log-entries.ts'
+import { newSession } from '../support/recording.ts'
 
 /** Whether a promise has settled once everything that is due now has run. */
 async function isDue(promise: Promise<void>): Promise<boolean> {
