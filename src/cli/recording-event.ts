@@ -89,7 +89,8 @@ async function findIn(
   if (event === undefined) return undefined
   // The end of an interrupted session and its recovery both tell the digest: the same one.
   const isTwice = digests.some(({ recordingSha256 }) => recordingSha256 !== event.recordingSha256)
-  return { ...event, isTwice }
+  const isTampered = digests.some((one) => one.isTampered)
+  return { ...event, isTwice, isTampered }
 }
 
 function digestOf(text: string): string {

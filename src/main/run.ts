@@ -35,9 +35,10 @@ export async function runUntilStopped(
 ): Promise<number> {
   const stop = listenForStop()
   const closing = new AsyncDisposableStack()
+  const report = (err: unknown) => log.fatal({ err }, 'unexpected error, stopping')
   const die = (err: unknown) => {
     // The state is unknown: the children end with the process, and the next start recovers.
-    log.fatal({ err }, 'unexpected error, stopping')
+    report(err)
     process.exit(1)
   }
   process.on('uncaughtException', die)
@@ -62,7 +63,7 @@ export async function runUntilStopped(
   } catch (err) {
     if (!(err instanceof StopRequested)) {
       // Its cause may be gone at the next start, with more of the log.
-      if (!(err instanceof CodedError)) log.fatal({ err }, 'unexpected error, stopping')
+      if (!(err instanceof CodedError)) report(err)
       throw err
     }
   } finally {

@@ -121,6 +121,19 @@ test('attack: finds that a worker forged a recording, and gave the digest of the
   }
 })
 
+test.each([
+  ['is a forward', "update session set kind = 'forward' where id = $1"],
+  ['is live', 'update session set ended_at = null where id = $1'],
+])(
+  'attack: a row that says that a recorded session %s hides no recording',
+  async (said, statement) => {
+    const one = await recorded()
+    await end(one)
+    await database.superuser(statement, [one.session])
+    expect(await problemOf(one.session)).toContain(`says that it ${said}, but the log has`)
+  },
+)
+
 test('attack: finds it also where the forgery goes on', async () => {
   const one = await recorded()
   await one.recording.end()
