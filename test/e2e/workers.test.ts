@@ -30,7 +30,8 @@ let sshd: Sshd
 const terminals: SshTerminal[] = []
 
 beforeAll(async () => {
-  vaultterm = await VaultTerm.start({ VAULTTERM_WORKERS: '2' })
+  // Keys that it has made itself may be in its memory too.
+  vaultterm = await VaultTerm.startNew({ VAULTTERM_WORKERS: '2' })
   sshd = await Sshd.start()
   await addTarget(vaultterm, sshd)
 }, 120_000)

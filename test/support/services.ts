@@ -16,6 +16,8 @@ declare module 'vitest' {
     readonly redisUrl: string
     /** The directory of the run's RSA keys. */
     readonly rsaKeys: string
+    /** The directory of the home that tests copy: see begun-homes. */
+    readonly begunHomes: string
   }
 }
 
@@ -41,6 +43,7 @@ export default async function startServices(project: TestProject): Promise<() =>
   // A run of a few files ends before they are made.
   makeRsaKeys(rsaKeys).catch(() => {})
   project.provide('rsaKeys', rsaKeys)
+  project.provide('begunHomes', join(directory, 'begun'))
   project.provide('postgresUrl', postgres.superuserUrl.reveal())
   project.provide('redisUrl', redis?.url.reveal() ?? '')
   return async () => {

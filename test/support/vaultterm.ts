@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fillHome } from './begun-homes.ts'
 import { runCommand } from './commands.ts'
 
 /** What `up --json` and `serve --json` print when they accept connections. */
@@ -50,7 +51,22 @@ export class VaultTerm {
     }
   }
 
+  /** One that serves, with the demo. In a run of tests it is not the first start of its home. */
   static async start(env: Record<string, string> = {}): Promise<VaultTerm> {
+    const vaultterm = new VaultTerm(env)
+    await fillHome(vaultterm.home, async (home) => {
+      const first = new VaultTerm({}, home)
+      await first.up()
+      first.signal('SIGTERM')
+      const code = await first.exited()
+      if (code !== 0) throw new Error(`the first start of a home ended with ${code}`)
+    })
+    await vaultterm.up()
+    return vaultterm
+  }
+
+  /** The same with keys and a database of its own. */
+  static async startNew(env: Record<string, string> = {}): Promise<VaultTerm> {
     const vaultterm = new VaultTerm(env)
     await vaultterm.up()
     return vaultterm
