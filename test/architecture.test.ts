@@ -3,10 +3,12 @@ import { expect, test } from 'vitest'
 
 /** Lowest first. A module may import from the lines above its own, never from its own line. */
 const layers = [
+  ['fifo'],
   [
     'address',
     'boot-clock',
     'bytes',
+    'chunks',
     'connection-url',
     'errors',
     'headcount',

@@ -68,8 +68,8 @@ class RawClient {
   stderr = ''
   readonly exited: Promise<unknown>
 
-  constructor() {
-    this.#child = spawn('ssh', ['-F', config, '-s', 'acme+real', 'sftp'], {
+  constructor({ target = 'real', options = [] as readonly string[] } = {}) {
+    this.#child = spawn('ssh', ['-F', config, ...options, '-s', `acme+${target}`, 'sftp'], {
       stdio: ['pipe', 'pipe', 'pipe'],
     })
     this.#child.stdout?.on('data', (chunk: Buffer) => {
@@ -276,6 +276,38 @@ test('attack: a worker that dies leaves its open files on the log', async () => 
   }
   const session = await newestEnded(vaultterm)
   expect(session).toMatchObject({ kind: 'sftp', reason: 'interrupted' })
+})
+
+test('attack: no terminal changes the bytes between the inspection and the target', async () => {
+  // A terminal would make a newline of the carriage return, and send back all that it gets.
+  writeFileSync(join(sshd.directory, 'a\rb'), '')
+  writeFileSync(join(sshd.directory, 'a\nb'), '')
+  const client = new RawClient({ options: ['-tt'] })
+  client.send(init(), remove(1, join(sshd.directory, 'a\rb')))
+  const [, answer] = await client.expect(2)
+  expect(answer?.subarray(0, 9).toString('hex')).toBe('650000000100000000')
+  await client.end()
+  expect(existsSync(join(sshd.directory, 'a\rb'))).toBe(false)
+  expect(existsSync(join(sshd.directory, 'a\nb'))).toBe(true)
+  expect(await newestEnded(vaultterm)).toMatchObject({ kind: 'sftp' })
+})
+
+test('a target that ends in the middle of an answer ends the session', async () => {
+  const script = ['\\000\\000\\000\\005\\002\\000\\000\\000\\003', '\\000\\000\\000\\074\\145']
+  const [greeting, beginning] = script.map((bytes) => `printf '${bytes}'`)
+  const broken = await Sshd.start([
+    `ForceCommand head -c 9 > /dev/null; ${greeting}; head -c 9 > /dev/null; ${beginning}`,
+  ])
+  try {
+    await addTarget(vaultterm, broken, { name: 'broken' })
+    const client = new RawClient({ target: 'broken' })
+    client.send(init(), remove(1, '/x'))
+    await client.exited
+    expect(client.answers).toHaveLength(1)
+    expect(await newestEnded(vaultterm)).toMatchObject({ target: 'broken', exitStatus: 0 })
+  } finally {
+    await broken.close()
+  }
 })
 
 test('attack: a path that is mostly nothing does not hide its name', async () => {

@@ -352,6 +352,27 @@ test('a restart ends a connection when it rests, not between two of its sessions
   )
 }, 60_000)
 
+test('a restart cuts off no client between its jump and the login there', async () => {
+  await eventually(() => (workers().length === 2 ? true : undefined), 'two workers')
+  const before = workers()
+  const config = join(vaultterm.home, 'demo/ssh_config')
+  // The client inside begins to speak when the old workers would have gone.
+  const proxy = `ssh -F ${config} -W [real.acme]:22 acme`
+  const slow = `sh -c 'exec 3<&0; ${proxy} < /dev/fd/3 | (sleep 5; cat)'`
+  const visit = vaultterm.ssh(['-o', `ProxyCommand=${slow}`, 'real.acme', 'echo in'])
+  await eventually(
+    async () => ((await metric(vaultterm, 'bastion_connections')) > 0 ? true : undefined),
+    'the connection outside',
+  )
+  vaultterm.signal('SIGUSR2')
+  expect(await visit).toMatchObject({ stdout: 'in\n', code: 0 })
+  await eventually(
+    () => (workers().some((pid) => before.includes(pid)) ? undefined : true),
+    'the end of the old workers',
+    20_000,
+  )
+}, 60_000)
+
 test('what the workers count is on one page', async () => {
   // Whoever counted most of it has been killed, or replaced, by now.
   const { length } = await sessions(vaultterm)

@@ -35,7 +35,11 @@ export class ChannelStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
-    this.#channel.write(chunk, () => done())
+    let left = chunk.length
+    this.#channel.write(chunk, (bytes) => {
+      left -= bytes
+      if (left === 0) done()
+    })
   }
 
   override _writev(pieces: { chunk: Buffer }[], done: () => void): void {

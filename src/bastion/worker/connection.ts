@@ -74,7 +74,7 @@ export class ClientConnection {
   #closed = false
   /** The ends of all forwards are on record. */
   #isForwardless = false
-  /** When the client logged in, opened a channel or ended a session, whichever was last. */
+  /** When the client logged in, began a session or a jump, or ended a session, whichever was last. */
   #activeAtMs = performance.now()
 
   constructor(options: ClientConnectionOptions) {
@@ -153,7 +153,6 @@ export class ClientConnection {
   }
 
   #opened(open: ChannelOpen): void {
-    this.#activeAtMs = performance.now()
     if (open.type === 'direct-tcpip') {
       return background(this.#openDirect(open), this.#log, 'a direct channel')
     }
@@ -205,6 +204,7 @@ export class ClientConnection {
       },
     )
     this.#sessions.add(session)
+    this.#activeAtMs = performance.now()
   }
 
   #endIfAlone(ownChannels: number): void {
@@ -222,7 +222,9 @@ export class ClientConnection {
   async #openDirect(open: ChannelOpen): Promise<void> {
     const jump = await this.#findJump(open)
     if (jump === undefined) return this.#forwards.openDirect(open)
-    if (jump !== 'refused' && !this.#closed) jump(open.accept())
+    if (jump === 'refused' || this.#closed) return
+    this.#activeAtMs = performance.now()
+    jump(open.accept())
   }
 
   /**

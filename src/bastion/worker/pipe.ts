@@ -14,12 +14,14 @@ export function pipe(
 ): Readonly<RelayBytes> {
   const bytes: RelayBytes = { up: 0, down: 0 }
   let open = 2
-  const join = (from: Channel, to: Channel, direction: keyof RelayBytes) =>
+  const join = (from: Channel, to: Channel, direction: keyof RelayBytes) => {
+    // One function for all data, so that small pieces can wait as one.
+    const sent = (count: number) => from.consumed(count)
     from.handle({
       data(chunk) {
         check()
         bytes[direction] += chunk.length
-        to.write(chunk, () => from.consumed(chunk.length))
+        to.write(chunk, sent)
       },
       extendedData: (_kind, chunk) => from.consumed(chunk.length),
       request: (request) => request.reply(false),
@@ -29,6 +31,7 @@ export function pipe(
         if (--open === 0) over()
       },
     })
+  }
   join(client, target, 'up')
   join(target, client, 'down')
   return bytes

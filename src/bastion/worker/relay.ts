@@ -20,30 +20,31 @@ export interface Exit {
  * it too, or an exit status would overtake the last lines (and a CLOSE would swallow them).
  */
 class Downstream {
-  #handed = 0
-  #written = 0
-  readonly #waiting: { readonly count: number; readonly act: () => void }[] = []
+  /** In bytes. */
+  #come = 0
+  #gone = 0
+  readonly #waiting: { readonly come: number; readonly act: () => void }[] = []
 
-  /** Hands output to the recorder; act runs once it is written. */
-  output(record: (written: () => void) => void, act: () => void): void {
-    this.#handed++
-    record(() => {
-      act()
-      this.#written++
-      this.#settle()
-    })
+  came(bytes: number): void {
+    this.#come += bytes
   }
 
-  /** Runs act once all output before it was acted on. */
+  /** They were written and passed on, or never will be. */
+  went(bytes: number): void {
+    this.#gone += bytes
+    this.#settle()
+  }
+
+  /** Runs act once all output before it went. */
   after(act: () => void): void {
-    if (this.#written === this.#handed) act()
-    else this.#waiting.push({ count: this.#handed, act })
+    if (this.#gone === this.#come) act()
+    else this.#waiting.push({ come: this.#come, act })
   }
 
   #settle(): void {
     for (;;) {
       const next = this.#waiting[0]
-      if (next === undefined || next.count > this.#written) return
+      if (next === undefined || next.come > this.#gone) return
       this.#waiting.shift()
       next.act()
     }
@@ -55,8 +56,16 @@ class Downstream {
  * session.
  */
 export interface Watch {
-  up(chunk: Buffer, forward: () => void): void
-  down(chunk: Buffer, forward: () => void): void
+  /** Give one function for all data: chunks that wait may be joined. */
+  up(chunk: Buffer, forward: (chunk: Buffer) => void): void
+  /** No data of the client's comes after it. */
+  upEnd(forward: () => void): void
+  down(chunk: Buffer, forward: (chunk: Buffer) => void): void
+  /**
+   * The target sends no more: what has not come whole never will. Gives how many bytes of it do not go
+   * on.
+   */
+  downEnd(): number
   /** The target's stderr. False: it does not go on, and the session is about to end. */
   aside(chunk: Buffer): boolean
 }
@@ -100,6 +109,14 @@ export class Relay {
     const { bytes } = this
     let spoke = false
     const carried = new Set<string>()
+    const sentUp = (count: number) => client.consumed(count)
+    const sentDown = (count: number) => target.consumed(count)
+    const toTarget = (chunk: Buffer) => target.write(chunk, sentUp)
+    const toClient = (chunk: Buffer) =>
+      recording.output(chunk, () => {
+        client.write(chunk, sentDown)
+        down.went(chunk.length)
+      })
     const over = () => {
       if (!this.#clientOpen && !this.#targetOpen) events.over()
     }
@@ -108,9 +125,8 @@ export class Relay {
       data(chunk) {
         events.check()
         bytes.up += chunk.length
-        const forward = () => target.write(chunk, () => client.consumed(chunk.length))
-        if (watch === undefined) forward()
-        else watch.up(chunk, forward)
+        if (watch === undefined) toTarget(chunk)
+        else watch.up(chunk, toTarget)
       },
       // RFC 4254 defines none in this direction; accepting it keeps an unusual client's window
       // moving.
@@ -118,7 +134,7 @@ export class Relay {
       request: (request) => events.clientRequest(request),
       eof() {
         if (watch === undefined) target.eof()
-        else watch.up(Buffer.alloc(0), () => target.eof())
+        else watch.upEnd(() => target.eof())
       },
       // The exit status is still to come, and the client waits for it.
       leaving: () => target.close(),
@@ -133,23 +149,19 @@ export class Relay {
       data(chunk) {
         events.check()
         bytes.down += chunk.length
-        down.output(
-          (written) => {
-            const forward = () => recording.output(chunk, written)
-            if (watch === undefined) forward()
-            else watch.down(chunk, forward)
-          },
-          () => client.write(chunk, () => target.consumed(chunk.length)),
-        )
+        down.came(chunk.length)
+        if (watch === undefined) toClient(chunk)
+        else watch.down(chunk, toClient)
       },
       extendedData(kind, chunk) {
         events.check()
         bytes.down += chunk.length
         if (watch !== undefined && !watch.aside(chunk)) return
-        down.output(
-          (written) => recording.errorOutput(chunk, written),
-          () => client.writeExtended(kind, chunk, () => target.consumed(chunk.length)),
-        )
+        down.came(chunk.length)
+        recording.errorOutput(chunk, () => {
+          client.writeExtended(kind, chunk, sentDown)
+          down.went(chunk.length)
+        })
       },
       request(request) {
         // A target has no other requests on a session channel, and each of these only once. More or
@@ -176,6 +188,7 @@ export class Relay {
       close: () => {
         // The client gets the end after all data that is still on its way. The end is counted then,
         // because the recording is complete only then.
+        if (watch !== undefined) down.went(watch.downEnd())
         down.after(() => {
           this.#targetOpen = false
           if (spoke || !this.#clientOpen) client.close()

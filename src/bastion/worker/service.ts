@@ -120,7 +120,11 @@ export function createService(deps: ServiceDeps): Service {
   ): void {
     const stream = new ChannelStream(channel)
     stream.on('error', () => stream.destroy())
-    stream.once('close', () => deps.jumpClosed(id))
+    arrivals.set(id, performance.now())
+    stream.once('close', () => {
+      arrivals.delete(id)
+      deps.jumpClosed(id)
+    })
     let client: Client | undefined
     inner.serve(stream, {
       authenticate: async () => false,
@@ -131,6 +135,7 @@ export function createService(deps: ServiceDeps): Service {
         return true
       },
       ready: (connection) => {
+        arrivals.delete(id)
         if (client === undefined) return connection.destroy()
         open(id, connection, client, about.child({ jump: target }))
       },

@@ -1,3 +1,4 @@
+import { smallBytes } from '../../chunks.ts'
 import type { Reader } from '../wire.ts'
 import { ProtocolBroken } from './errors.ts'
 import { type Lender, Loans } from './loans.ts'
@@ -44,11 +45,12 @@ export interface Channel {
   /** Until then events are held, bounded by the window, and then reported in order. */
   handle(handlers: ChannelHandlers): void
   /**
-   * Sends under the other side's window and as fast as the socket takes it. `sent` runs when the
-   * socket has the bytes, or never will.
+   * Sends under the other side's window and as fast as the socket takes it. `sent` runs as the
+   * socket gets the bytes, or never will get them: once or several times, until it was called for all.
+   * Small chunks that wait are joined where they have the same function.
    */
-  write(chunk: Buffer, sent: () => void): void
-  writeExtended(kind: number, chunk: Buffer, sent: () => void): void
+  write(chunk: Buffer, sent: (bytes: number) => void): void
+  writeExtended(kind: number, chunk: Buffer, sent: (bytes: number) => void): void
   /**
    * Gives that much of the receive window back; no other call does. The bytes are no longer needed,
    * and their memory may be reused.
@@ -146,11 +148,11 @@ export class OpenChannel implements Channel, Receiving {
     for (const tell of held) tell(handlers)
   }
 
-  write(chunk: Buffer, sent: () => void): void {
+  write(chunk: Buffer, sent: (bytes: number) => void): void {
     this.#send({ what: 'data', chunk, kind: 0, sent })
   }
 
-  writeExtended(kind: number, chunk: Buffer, sent: () => void): void {
+  writeExtended(kind: number, chunk: Buffer, sent: (bytes: number) => void): void {
     this.#send({ what: 'data', chunk, kind, sent })
   }
 
@@ -270,14 +272,14 @@ export class OpenChannel implements Channel, Receiving {
   #send(item: Queued): void {
     if (this.#isDone() || (item.what === 'data' && (this.#eofSent || this.#closeSeen))) {
       // The sender counts on this credit, so it must get it.
-      if (item.what === 'data') item.sent()
+      if (item.what === 'data') item.sent(item.chunk.length)
       else item.after?.(false)
       return
     }
     this.outgoing.push(item)
     if (this.outgoing.size === 1) this.outgoing.flush()
     // The other side sends requests and does not read the replies.
-    else if (this.outgoing.isOverfull) this.abort()
+    if (this.outgoing.isOverfull) this.abort()
   }
 
   #dataCame(chunk: Buffer, kind: number): void {
@@ -288,9 +290,12 @@ export class OpenChannel implements Channel, Receiving {
     // Data that crosses our CLOSE on its way is ignored.
     if (this.#closeSent || chunk.length === 0) return
     this.#transport.came(this, chunk.length)
-    this.#loans.add(chunk.length)
-    if (kind === 0) this.#tell((handlers) => handlers.data(chunk))
-    else this.#tell((handlers) => handlers.extendedData(kind, chunk))
+    const isSmall = chunk.length < smallBytes
+    this.#loans.add(chunk.length, isSmall)
+    // A small one that waits would keep all of the read that it came with.
+    const data = isSmall ? Buffer.from(chunk) : chunk
+    if (kind === 0) this.#tell((handlers) => handlers.data(data))
+    else this.#tell((handlers) => handlers.extendedData(kind, data))
   }
 
   #requestCame(reader: Reader): void {

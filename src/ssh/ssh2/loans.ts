@@ -1,4 +1,4 @@
-import { Fifo } from './fifo.ts'
+import { Fifo } from '../../fifo.ts'
 import type { Lease } from './read-memory.ts'
 
 /** Lends the memory that received bytes lie in. */
@@ -17,9 +17,9 @@ export class Loans {
     this.#lender = lender
   }
 
-  /** That many bytes of the last read are lent. */
-  add(bytes: number): void {
-    const lease = this.#lender.lend(bytes)
+  /** That many bytes of the last read are lent, or came as a copy. */
+  add(bytes: number, isCopy: boolean): void {
+    const lease = isCopy ? undefined : this.#lender.lend(bytes)
     const last = this.#loans.last
     if (last !== undefined && last.lease === lease) last.bytes += bytes
     else this.#loans.push({ lease, bytes })

@@ -1,6 +1,8 @@
+import { smallBytes } from '../../chunks.ts'
+import { Fifo } from '../../fifo.ts'
 import { ProtocolBroken } from './errors.ts'
-import { Fifo } from './fifo.ts'
 import type { ChannelTerms } from './messages.ts'
+import { SmallPieces } from './small-pieces.ts'
 
 /** The largest piece of data that we take, and the largest that we send. */
 export const packetBytesMax = 32 * 1024
@@ -12,7 +14,10 @@ const packetBytesMin = 256
 /** The number of bytes that one channel sends before the others get their turn. */
 const turnBytes = 2 * packetBytesMax
 const windowBytesMax = 0xffff_ffff
-/** Windows bound bytes. These limits bound the cost of few bytes: pieces, and requests. */
+/**
+ * Windows bound bytes. These limits bound the cost of few bytes: pieces, and requests. Small pieces are
+ * joined, and only each change between the two kinds of data counts.
+ */
 const piecesMax = 65_536
 const messagesMax = 128
 /** An exec may be as long as the largest packet of OpenSSH, with an environment in front of it. */
@@ -30,7 +35,15 @@ export interface OutgoingTransport {
 
 /** One thing that a channel sends: data of a stream, or a message. */
 export type Queued =
-  | { readonly what: 'data'; chunk: Buffer; readonly kind: number; readonly sent: () => void }
+  | {
+      readonly what: 'data'
+      chunk: Buffer
+      kind: number
+      /** Called as bytes of it leave or are dropped, until all are; for an empty chunk with 0. */
+      readonly sent: (bytes: number) => void
+      /** Small pieces behind it, with the same function. */
+      more?: SmallPieces
+    }
   | {
       readonly what: 'message'
       readonly name: string
@@ -53,6 +66,7 @@ export class OutgoingQueue {
   readonly #packetMax: number
   #window: number
   readonly #queue = new Fifo<Queued>()
+  #runs = 0
   #messages = 0
   #messageBytes = 0
 
@@ -70,7 +84,7 @@ export class OutgoingQueue {
   /** More waits than an honest sender would have wait. */
   get isOverfull(): boolean {
     return (
-      this.#queue.size > piecesMax ||
+      this.#queue.size + this.#runs > piecesMax ||
       this.#messages > messagesMax ||
       this.#messageBytes > messageBytesMax
     )
@@ -78,6 +92,7 @@ export class OutgoingQueue {
 
   /** Queues an item. Does not send it yet. */
   push(item: Queued): void {
+    if (item.what === 'data' && this.#join(item)) return
     this.#queue.push(item)
     if (item.what === 'data') return
     this.#messages++
@@ -131,19 +146,19 @@ export class OutgoingQueue {
         if (next.kind === 0) this.#transport.sendData(this.#remoteId, part)
         else this.#transport.sendExtendedData(this.#remoteId, part, next.kind)
       }
-      if (whole) {
-        this.#queue.shift()
-        next.sent()
-      } else next.chunk = next.chunk.subarray(bytes)
+      next.chunk = next.chunk.subarray(bytes)
+      if (whole) this.#advance(next)
+      next.sent(bytes)
     }
   }
 
   /** Drops the data, and keeps the messages. */
   dropData(): void {
     for (const item of this.#queue.drain()) {
-      if (item.what === 'data') item.sent()
+      if (item.what === 'data') item.sent(bytesOf(item))
       else this.#queue.push(item)
     }
+    this.#runs = 0
   }
 
   /** Drops all items, and tells their waiters. */
@@ -151,9 +166,40 @@ export class OutgoingQueue {
     const queue = this.#queue.drain()
     this.#messages = 0
     this.#messageBytes = 0
+    this.#runs = 0
     for (const item of queue) {
-      if (item.what === 'data') item.sent()
+      if (item.what === 'data') item.sent(bytesOf(item))
       else item.after?.(false)
     }
   }
+
+  /** Puts a small piece to the last data, where that has the same owner. */
+  #join({ chunk, kind, sent }: Data): boolean {
+    const last = this.#queue.last
+    if (last?.what !== 'data' || last.sent !== sent || chunk.length >= smallBytes) return false
+    if (chunk.length === 0 || (kind !== 0 && kind !== 1)) return false
+    last.more ??= new SmallPieces()
+    this.#runs -= last.more.runs
+    last.more.add(chunk, kind)
+    this.#runs += last.more.runs
+    return true
+  }
+
+  /** The chunk has left: the next run of small pieces is in its place, or the item is done. */
+  #advance(item: Data): void {
+    const run = item.more?.take()
+    if (run === undefined) {
+      this.#queue.shift()
+      return
+    }
+    this.#runs--
+    item.chunk = run.chunk
+    item.kind = run.kind
+  }
+}
+
+type Data = Extract<Queued, { what: 'data' }>
+
+function bytesOf({ chunk, more }: Data): number {
+  return chunk.length + (more?.bytes ?? 0)
 }

@@ -1,24 +1,21 @@
+import { Chunks } from '../../../chunks.ts'
 import type { ChannelRequest } from '../../../ssh/index.ts'
 
 /** How much a client may send before the target can take it. */
 export const earlyWindowBytes = 64 * 1024
-const piecesMax = 256
 const requestsMax = 64
 /** Requests while a session starts (a window size, a signal, a variable) are short. */
 const requestBytesMax = 4096
 
 /** The client's data while its target is being dialled: at most one window. */
 export class EarlyInput {
-  readonly #pieces: Buffer[] = []
+  readonly #data = new Chunks()
   readonly #requests: ChannelRequest[] = []
   /** The client will send no further data. */
   isEnded = false
 
-  /** Many small pieces are joined: each would cost more than its contents. */
   data(chunk: Buffer): void {
-    this.#pieces.push(chunk)
-    if (this.#pieces.length > piecesMax)
-      this.#pieces.splice(0, Infinity, Buffer.concat(this.#pieces))
+    this.#data.add(chunk)
   }
 
   /** False: there are too many, or it is too long, and it is not kept. */
@@ -30,7 +27,7 @@ export class EarlyInput {
   }
 
   takeData(): readonly Buffer[] {
-    return this.#pieces.splice(0)
+    return this.#data.drain()
   }
 
   takeRequests(): readonly ChannelRequest[] {

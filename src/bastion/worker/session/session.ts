@@ -199,7 +199,9 @@ export class SessionChannel {
     this.#record = record
     const killed = this.#context.killed(session)
     if (killed !== undefined) return this.end(new SessionKilled(killed), 'killed')
-    const { pty, environment } = this.#setup
+    const { environment } = this.#setup
+    // Of SFTP a terminal would change the bytes after they were inspected: its client chooses how.
+    const pty = start.kind === 'sftp' ? undefined : this.#setup.pty
     const recording = await record.openRecording(pty, (err) =>
       this.end(new RecorderFailed(err), 'recorder-failed'),
     )

@@ -46,6 +46,11 @@ export class FileLog {
     this.#writing ??= Promise.resolve().then(() => this.#writeAll())
   }
 
+  /** How many operations were added so far. */
+  get added(): number {
+    return this.#added
+  }
+
   /** Everything that was added is on record. */
   get isIdle(): boolean {
     return this.#recorded === this.#added

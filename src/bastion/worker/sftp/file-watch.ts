@@ -1,4 +1,6 @@
+import { Chunks } from '../../../chunks.ts'
 import type { CodedError } from '../../../errors.ts'
+import { Fifo } from '../../../fifo.ts'
 import type { Log } from '../../../log.ts'
 import type { FileNotes, FileOperation } from '../../wire/calls.ts'
 import { FilesExhausted } from '../../wire/errors.ts'
@@ -30,6 +32,8 @@ export interface FileWatchOptions {
 
 /** Greetings of the target's shell and warnings of its server come there. */
 const asideBytesMax = 64 * 1024
+/** Chunks of the client that were inspected and wait to go on. */
+const lookedAtMax = 256
 const notesMax = 1000
 /** As the paths cross the pipe. */
 const noteBytesMax = 512 * 1024
@@ -51,11 +55,16 @@ export class FileWatch implements Watch {
   readonly #files: FileLog
   readonly #sftp: SftpWatch
   /** Data from the client that was not inspected yet. */
-  readonly #incoming: { readonly chunk: Buffer; readonly forward: () => void }[] = []
+  readonly #incoming = new Chunks()
+  #forwardUp: (chunk: Buffer) => void = () => {}
+  /** The client's end of data, behind that. */
+  #upEnd: (() => void) | undefined
   readonly #up = new InOrder()
-  readonly #down = new InOrder()
-  /** Of answers that have not come whole. */
-  #partial: (() => void)[] = []
+  /** Answers that have come whole. Each waits until as many operations are on the log. */
+  readonly #answers = new Fifo<{ readonly added: number; readonly chunks: Chunks }>()
+  /** Of an answer that has not come whole. */
+  readonly #partial = new Chunks()
+  #partialBytes = 0
   #asked: FileOperation[] = []
   #upBytes = 0
   #asideBytes = 0
@@ -82,27 +91,35 @@ export class FileWatch implements Watch {
     this.#ticker = setInterval(() => this.#tick(), noteMs).unref()
   }
 
-  up(chunk: Buffer, forward: () => void): void {
+  up(chunk: Buffer, forward: (chunk: Buffer) => void): void {
     if (this.#hasFailed) return
-    this.#incoming.push({ chunk, forward })
+    this.#forwardUp = forward
+    this.#incoming.add(chunk)
     this.#look()
   }
 
-  down(chunk: Buffer, forward: () => void): void {
+  upEnd(forward: () => void): void {
+    if (this.#hasFailed) return
+    this.#upEnd = forward
+    this.#look()
+  }
+
+  down(chunk: Buffer, forward: (chunk: Buffer) => void): void {
     if (!this.#seen(() => this.#sftp.down(chunk))) return
-    const isPartial = this.#sftp.isAnswerPartial
-    if (!isPartial && this.#down.isEmpty && this.#files.isIdle) forward()
-    else {
-      this.#partial.push(this.#down.add(forward))
-      if (!isPartial) {
-        const ready = this.#partial
-        this.#partial = []
-        this.#files.whenRecorded(() => {
-          for (const act of ready) act()
-        })
-      }
+    this.#partial.add(chunk)
+    this.#partialBytes += chunk.length
+    if (!this.#sftp.isAnswerPartial) {
+      this.#partialBytes = 0
+      this.#answered(this.#partial.drain(), forward)
     }
     this.#look()
+  }
+
+  downEnd(): number {
+    const bytes = this.#partialBytes
+    this.#partial.drain()
+    this.#partialBytes = 0
+    return bytes
   }
 
   /**
@@ -119,7 +136,8 @@ export class FileWatch implements Watch {
   /** Resolves when everything that is known is on record, or cannot be. */
   async end(): Promise<void> {
     clearInterval(this.#ticker)
-    this.#incoming.length = 0
+    this.#incoming.drain()
+    this.#upEnd = undefined
     this.#up.clear()
     this.#sftp.end()
     await this.#files.flush()
@@ -135,15 +153,43 @@ export class FileWatch implements Watch {
     for (const operation of operations) this.#options.kept.recorded(operation)
   }
 
-  /** Looks at the client's bytes while few enough of its requests wait for answers, and for the log. */
+  /**
+   * Looks at the client's bytes while few enough of its requests wait for answers, for the log, and for
+   * the main process to know of them.
+   */
   #look(): void {
     while (!this.#hasFailed && !this.#sftp.isBusy && !this.#files.isBusy) {
+      if (this.#up.size >= lookedAtMax) return
       const next = this.#incoming.shift()
-      if (next === undefined) return
-      if (!this.#seen(() => this.#sftp.up(next.chunk))) return
-      this.#agreeOnVersion(next.chunk)
-      this.#passUp(next.forward)
+      if (next === undefined) return this.#passEnd()
+      if (!this.#seen(() => this.#sftp.up(next))) return
+      this.#agreeOnVersion(next)
+      const forward = this.#forwardUp
+      this.#passUp(() => forward(next))
     }
+  }
+
+  #passEnd(): void {
+    const forward = this.#upEnd
+    this.#upEnd = undefined
+    if (forward !== undefined) this.#passUp(forward)
+  }
+
+  #answered(whole: readonly Buffer[], forward: (chunk: Buffer) => void): void {
+    const { added, isIdle } = this.#files
+    if (isIdle && this.#answers.size === 0) {
+      for (const chunk of whole) forward(chunk)
+      return
+    }
+    let last = this.#answers.last
+    if (last?.added !== added) {
+      last = { added, chunks: new Chunks() }
+      this.#answers.push(last)
+      this.#files.whenRecorded(() => {
+        for (const chunk of this.#answers.shift()?.chunks.drain() ?? []) forward(chunk)
+      })
+    }
+    for (const chunk of whole) last.chunks.add(chunk)
   }
 
   #passUp(forward: () => void): void {
@@ -152,7 +198,13 @@ export class FileWatch implements Watch {
     if (asked.length === 0 && this.#up.isEmpty) return forward()
     const ready = this.#up.add(forward)
     if (asked.length === 0) return ready()
-    this.#noteAsked(asked).then(ready, (err: unknown) => this.#unlogged(err))
+    this.#noteAsked(asked).then(
+      () => {
+        ready()
+        this.#look()
+      },
+      (err: unknown) => this.#unlogged(err),
+    )
   }
 
   /**

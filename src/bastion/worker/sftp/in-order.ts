@@ -7,6 +7,10 @@ export class InOrder {
     return this.#waiting.length === 0
   }
 
+  get size(): number {
+    return this.#waiting.length
+  }
+
   /** Answers a function that says that it is ready. */
   add(act: () => void): () => void {
     const one = { isReady: false, act }

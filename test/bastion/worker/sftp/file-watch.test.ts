@@ -4,7 +4,19 @@ import { describe, expect, test } from 'vitest'
 import type { FileNotes, FileOperation } from '../../../../src/bastion/wire/calls.ts'
 import { FileBudget, KeptFiles } from '../../../../src/bastion/worker/sftp/file-budget.ts'
 import { FileWatch } from '../../../../src/bastion/worker/sftp/file-watch.ts'
-import { close, handle, init, open, remove, status, version, write } from './sftp-packets.ts'
+import { heldBytes } from '../../../support/heap.ts'
+import {
+  close,
+  data,
+  handle,
+  init,
+  open,
+  read,
+  remove,
+  status,
+  version,
+  write,
+} from './sftp-packets.ts'
 
 const somebody = { tenant: 't', user: 'u' }
 interface StageOptions {
@@ -24,6 +36,8 @@ class Stage {
   #noted: (() => void)[] = []
   #recorded: { done: () => void; failed: (err: unknown) => void }[] = []
   readonly watch: FileWatch
+  readonly toTarget = (bytes: Buffer) => void this.target.push(bytes)
+  readonly toClient = (bytes: Buffer) => void this.client.push(bytes)
 
   constructor({ runningMs, budget = new FileBudget(), owner = somebody }: StageOptions = {}) {
     this.watch = new FileWatch({
@@ -44,13 +58,13 @@ class Stage {
 
   up(...packets: Buffer[]): Promise<void> {
     const bytes = Buffer.concat(packets)
-    this.watch.up(bytes, () => void this.target.push(bytes))
+    this.watch.up(bytes, this.toTarget)
     return turn()
   }
 
   down(...packets: Buffer[]): Promise<void> {
     const bytes = Buffer.concat(packets)
-    this.watch.down(bytes, () => void this.client.push(bytes))
+    this.watch.down(bytes, this.toClient)
     return turn()
   }
 
@@ -333,4 +347,44 @@ describe('the memory of the main process', () => {
     }
     expect([fill('many'), fill('few')]).toEqual([6, 2])
   })
+})
+
+test('attack: single bytes of a client and of a target that wait cost little more than their bytes', async () => {
+  const stage = await started()
+  await stage.up(open(1, '/f'))
+  await stage.noted()
+  await stage.down(handle(1, 'h'))
+  await stage.recorded()
+  await stage.up(read(2, 'h', 0, 250_000), remove(9, '/b'))
+  await stage.noted()
+  // Nothing of the target goes on before this is on the log.
+  await stage.down(status(9))
+  // Nothing of the client goes on before the main process knows of the removal.
+  await stage.up(remove(3, '/a'))
+  stage.target.length = 0
+  stage.client.length = 0
+  const request = write(4, 'h', 0, Buffer.alloc(200_000, 7))
+  const before = heldBytes()
+  for (const byte of request) stage.watch.up(Buffer.of(byte), stage.toTarget)
+  const answer = data(2, Buffer.alloc(250_000, 8))
+  for (const byte of answer.subarray(0, -1)) stage.watch.down(Buffer.of(byte), stage.toClient)
+  expect(heldBytes() - before).toBeLessThan(30_000_000)
+  await stage.noted()
+  expect(stage.client).toEqual([])
+  await stage.down(answer.subarray(-1))
+  expect(stage.client).toEqual([])
+  await stage.recorded()
+  expect(Buffer.concat(stage.client).equals(Buffer.concat([status(9), answer]))).toBe(true)
+  expect(Buffer.concat(stage.target).subarray(-request.length).equals(request)).toBe(true)
+  expect(stage.ends).toEqual([])
+})
+
+test('a target that ends in the middle of an answer leaves nothing that waits', async () => {
+  const stage = await started()
+  await stage.up(remove(1, '/a'))
+  await stage.noted()
+  await stage.down(status(1).subarray(0, 7))
+  expect(stage.watch.downEnd()).toBe(7)
+  expect(stage.watch.downEnd()).toBe(0)
+  expect(stage.client).toEqual([])
 })
