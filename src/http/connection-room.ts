@@ -33,9 +33,10 @@ const newMs = 2000
  * take nothing from one that has ten, however many answers they leave unread.
  *
  * What does not hold: an address with more than a share (a proxy) loses answers to newcomers, down to the
- * share. Whoever shares the address of an attacker (a proxy, a NAT) may be kept out by them. An
- * attacker with more addresses than there are connections (an IPv6 /64 counts as one, a /48 has 65,536)
- * can cut anybody off; newcomers still get in, each in the place of the one that has been there longest.
+ * share. Whoever shares the address of an attacker (a proxy, a NAT) may be kept out by them. An attacker
+ * with more addresses than there are connections can cut anybody off; newcomers still get in, each in the
+ * place of the one that has been there longest. An IPv6 /64 counts as one address, and those of one /48,
+ * which an attacker has as easily, push out each other first.
  */
 export class ConnectionRoom {
   readonly #max: number
@@ -108,7 +109,7 @@ export class ConnectionRoom {
       const leaving = longestWaiting(own)
       if (leaving !== undefined || own.size >= most) return leaving
     }
-    const largest = sets.filter(({ size }) => size === most).flatMap((guests) => [...guests])
+    const largest = ofLargestNetwork(sets.filter(({ size }) => size === most))
     const waiting = longestWaiting(largest)
     // Two addresses that would only change places do not cut off each other's answers in turn.
     const mayCut = own.size === 0 || own.size + 1 < most
@@ -125,6 +126,19 @@ export class ConnectionRoom {
     others?.delete(guest)
     if (others?.size === 0) this.#guests.delete(guest.source)
   }
+}
+
+/** Of addresses that have equally many connections, the guests of the networks with most such addresses. */
+function ofLargestNetwork(addresses: readonly Set<Guest>[]): Guest[] {
+  const networks = [...Map.groupBy(addresses, ([guest]) => networkOf(guest?.source ?? '')).values()]
+  const most = Math.max(...networks.map(({ length }) => length))
+  const largest = networks.filter(({ length }) => length === most)
+  return largest.flat().flatMap((guests) => [...guests])
+}
+
+/** The /48 of an IPv6 /64; an IPv4 address itself. */
+function networkOf(source: string): string {
+  return source.split(':').slice(0, 3).join(':')
 }
 
 function longestWaiting(guests: Iterable<Guest>): Guest | undefined {
