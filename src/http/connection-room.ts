@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { sourceOf } from '../address.ts'
 
@@ -8,18 +9,34 @@ interface Guest {
   asked: number
   /** Those of them that have come whole, and are being answered. */
   answering: number
+  /** Since when the connection waits for a request, on the clock of performance.now(). */
+  waitingSince: number
+  /** Resolves when the last request is answered. */
+  last: Promise<void>
 }
 
 /** Requests of one connection at the same time. No browser sends the next one before its answer. */
 const pipelinedMax = 8
+/** The first request of an honest connection comes within this time. */
+const newMs = 2000
 
 /**
  * The connections of a listener, at most so many.
  *
- * When there is no room, a connection makes some: of the address that has most of them, the oldest that
- * waits for a request. So whoever holds connections open loses them first, and a flood does not keep a
- * browser, a health check or a scrape of metrics out. A request that is being answered is not cut off for
- * another one of the same address, which may be a proxy with all users behind it.
+ * When there is no room, a connection makes some: of the address that has most of them, the one that
+ * waits longest for a request, or else the oldest that is being answered. An address that has most itself
+ * makes the room for its own newcomers, and has none of its requests cut off for them: it may be a proxy
+ * with all users behind it.
+ *
+ * What holds, with N addresses and a share of the maximum / N: an address that has less than a share loses
+ * no connection to another one, and it gets in while it has no more than a share then. So 100 addresses
+ * take nothing from one that has ten, however many answers they leave unread.
+ *
+ * What does not hold: an address with more than a share (a proxy) loses answers to newcomers, down to the
+ * share. Whoever shares the address of an attacker (a proxy, a NAT) may be kept out by them. An attacker
+ * with more addresses than there are connections can cut anybody off; newcomers still get in, each in the
+ * place of the one that has been there longest. An IPv6 /64 counts as one address, and those of one /48,
+ * which an attacker has as easily, push out each other first.
  */
 export class ConnectionRoom {
   readonly #max: number
@@ -40,7 +57,9 @@ export class ConnectionRoom {
       this.#forget(leaving)
       leaving.socket.destroy()
     }
-    const guest: Guest = { socket, source, asked: 0, answering: 0 }
+    const waitingSince = performance.now()
+    const last = Promise.resolve()
+    const guest: Guest = { socket, source, asked: 0, answering: 0, waitingSince, last }
     const others = this.#guests.get(source) ?? new Set()
     this.#guests.set(source, others.add(guest))
     this.#bySocket.set(socket, guest)
@@ -48,40 +67,57 @@ export class ConnectionRoom {
   }
 
   /**
-   * A request begins. Call the result when it is answered. Undefined: the connection has sent too many
-   * before the first was answered, and is closed.
+   * A request begins. Resolves when those before it on its connection are answered: an answer that is made
+   * behind one that nobody reads would wait in memory. False: the client has left, or has sent too many
+   * requests before the first was answered, and the connection is closed.
    */
-  ask(socket: Socket): (() => void) | undefined {
+  async ask(socket: Socket, answer: ServerResponse): Promise<boolean> {
     const guest = this.#bySocket.get(socket)
     if (guest === undefined || guest.asked === pipelinedMax) {
       socket.destroy()
-      return undefined
+      return false
     }
     guest.asked++
-    return () => {
+    const before = guest.last
+    const answered = Promise.withResolvers<void>()
+    guest.last = answered.promise
+    answer.once('close', () => {
       guest.asked--
-    }
+      answered.resolve()
+    })
+    await before
+    return !socket.destroyed
   }
 
-  /** A request has come whole. Call the result when it is answered. */
-  answer(socket: Socket): () => void {
+  /** A request has come whole, and is being answered. */
+  answer(socket: Socket, answer: ServerResponse): void {
     const guest = this.#bySocket.get(socket)
-    if (guest === undefined) return () => {}
+    if (guest === undefined) return
     guest.answering++
-    return () => {
+    answer.once('close', () => {
       guest.answering--
-    }
+      guest.waitingSince = performance.now()
+    })
   }
 
+  /** Who makes room for a connection of this address. */
   #leaving(newcomer: string): Guest | undefined {
-    let largest: ReadonlySet<Guest> = new Set()
-    for (const guests of this.#guests.values()) if (guests.size > largest.size) largest = guests
-    const everyone = [...this.#bySocket.values()]
-    const oldestOf = (guests: Iterable<Guest>) =>
-      [...guests].find(({ answering }) => answering === 0)
-    const [first] = largest
-    const isTooMany = largest.size > this.#max / 2 && first?.source !== newcomer
-    return oldestOf(largest) ?? oldestOf(everyone) ?? (isTooMany ? first : undefined)
+    const sets = [...this.#guests.values()]
+    const most = Math.max(...sets.map(({ size }) => size))
+    const own = this.#guests.get(newcomer) ?? new Set()
+    if (own.size + 1 >= most) {
+      const leaving = longestWaiting(own)
+      if (leaving !== undefined || own.size >= most) return leaving
+    }
+    const largest = ofLargestNetwork(sets.filter(({ size }) => size === most))
+    const waiting = longestWaiting(largest)
+    // Two addresses that would only change places do not cut off each other's answers in turn.
+    const mayCut = own.size === 0 || own.size + 1 < most
+    if (!mayCut) return waiting
+    const answered = largest.find(({ answering }) => answering > 0)
+    // If each address has one connection, whoever has just come has had no time to ask yet.
+    const isNew = most === 1 && performance.now() - (waiting?.waitingSince ?? 0) < newMs
+    return isNew ? (answered ?? waiting) : (waiting ?? answered)
   }
 
   #forget(guest: Guest): void {
@@ -90,4 +126,26 @@ export class ConnectionRoom {
     others?.delete(guest)
     if (others?.size === 0) this.#guests.delete(guest.source)
   }
+}
+
+/** Of addresses that have equally many connections, the guests of the networks with most such addresses. */
+function ofLargestNetwork(addresses: readonly Set<Guest>[]): Guest[] {
+  const networks = [...Map.groupBy(addresses, ([guest]) => networkOf(guest?.source ?? '')).values()]
+  const most = Math.max(...networks.map(({ length }) => length))
+  const largest = networks.filter(({ length }) => length === most)
+  return largest.flat().flatMap((guests) => [...guests])
+}
+
+/** The /48 of an IPv6 /64; an IPv4 address itself. */
+function networkOf(source: string): string {
+  return source.split(':').slice(0, 3).join(':')
+}
+
+function longestWaiting(guests: Iterable<Guest>): Guest | undefined {
+  let longest: Guest | undefined
+  for (const guest of guests) {
+    if (guest.answering > 0) continue
+    if (longest === undefined || guest.waitingSince < longest.waitingSince) longest = guest
+  }
+  return longest
 }

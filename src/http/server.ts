@@ -9,6 +9,7 @@ import { securityHeaders } from './headers.ts'
 import { httpMetrics } from './metrics.ts'
 import { checkHost, checkOrigin, hostOf } from './origin.ts'
 import { problemOf, sendProblem } from './problem.ts'
+import { ReaderPace, type ReaderPaceLimits } from './reader-pace.ts'
 import { requireRights } from './rights.ts'
 
 export interface HttpOptions {
@@ -20,6 +21,8 @@ export interface HttpOptions {
   readonly metrics: Metrics
   /** Connections at the same time. */
   readonly connectionsMax?: number
+  /** How slowly an answer may be read. */
+  readonly readerPace?: ReaderPaceLimits
 }
 
 const bodyBytesMax = 64 * 1024
@@ -42,6 +45,7 @@ export function createHttp({
   log,
   metrics: registry,
   connectionsMax = defaultConnectionsMax,
+  readerPace,
 }: HttpOptions): FastifyInstance {
   const scope: FastifyBaseLogger = log.child({ module: 'http', listener })
   const metrics = httpMetrics(registry)
@@ -79,19 +83,7 @@ export function createHttp({
   requireRights(app)
   app.server.maxHeadersCount = headersMax
 
-  const room = new ConnectionRoom(connectionsMax)
-  app.server.on('connection', (socket) => room.enter(socket))
-  app.addHook('onRequest', async (request, reply) => {
-    // Requests that are not sent over a socket have no connection: tests make them.
-    if (!(request.raw.socket instanceof Socket)) return
-    const answered = room.ask(request.raw.socket)
-    if (answered === undefined) return reply.hijack()
-    reply.raw.once('close', answered)
-  })
-  // Runs when the body is there too.
-  app.addHook('preHandler', async (request, reply) => {
-    reply.raw.once('close', room.answer(request.raw.socket))
-  })
+  limitConnections(app, new ConnectionRoom(connectionsMax), new ReaderPace(readerPace))
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(headers)
     reply.header('x-request-id', request.id)
@@ -131,6 +123,28 @@ export function createHttp({
     async (_request: unknown, body: string) => new URLSearchParams(body),
   )
   return app
+}
+
+function limitConnections(app: FastifyInstance, room: ConnectionRoom, pace: ReaderPace): void {
+  app.server.on('connection', (socket) => {
+    room.enter(socket)
+    pace.watch(socket)
+  })
+  app.server.once('listening', () => {
+    const checking = setInterval(() => pace.check(), connectionsCheckingInterval)
+    app.server.once('close', () => clearInterval(checking))
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    const { socket } = request.raw
+    // Requests that are not sent over a socket have no connection: tests make them.
+    if (!(socket instanceof Socket)) return
+    const mayGoOn = await room.ask(socket, reply.raw)
+    if (!mayGoOn) return reply.hijack()
+  })
+  // Runs when the body is there too.
+  app.addHook('preHandler', async (request, reply) => {
+    room.answer(request.raw.socket, reply.raw)
+  })
 }
 
 /** Bytes that are not HTTP never become a request; they get the shortest answer. */

@@ -146,7 +146,10 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
 /** Aborted when the client leaves before its answer. */
 function departure(reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
-  reply.raw.once('close', () => controller.abort(new RequestAbandoned()))
+  const leave = () => controller.abort(new RequestAbandoned())
+  // It may have left during an earlier wait, and is not closed a second time.
+  if (reply.raw.destroyed) leave()
+  else reply.raw.once('close', leave)
   return controller.signal
 }
 

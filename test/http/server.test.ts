@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import { afterEach, expect, test } from 'vitest'
@@ -12,6 +13,7 @@ afterEach(async () => {
 })
 
 const connectionsMax = 24
+const readerPace = { waitMs: 500, bytesPerSecond: 16 * 1024 * 1024 }
 const httpServer = () =>
   createHttp({
     listener: 'portal',
@@ -19,7 +21,11 @@ const httpServer = () =>
     log: silent,
     metrics: new Registry(),
     connectionsMax,
+    readerPace,
   })
+
+const largeBytes = 64 * 1024 * 1024
+const largeChunk = Buffer.alloc(64 * 1024, 'x')
 
 /** A listener with an answer that comes at once, and one that waits until it is let go. */
 async function listening() {
@@ -33,6 +39,18 @@ async function listening() {
     return 'held'
   })
   app.post('/form', forAnybody, async () => 'form')
+  let streams = 0
+  const large = () => {
+    streams++
+    const chunks = Array.from({ length: largeBytes / largeChunk.length }, () => largeChunk)
+    return Readable.from(chunks).once('close', () => streams--)
+  }
+  app.get('/large', forAnybody, async () => large())
+  app.get('/late', forAnybody, async (request) => {
+    const stream = large()
+    await once(request.raw.socket, 'close')
+    return stream
+  })
   await app.listen({ host: '127.0.0.1', port: 0 })
   closing.push(() => app.close())
   closing.push(() => held.resolve())
@@ -46,7 +64,7 @@ async function listening() {
     const answer = received(socket)
     return { socket, answer }
   }
-  return { ask, let: () => held.resolve(), waiting: () => waiting }
+  return { ask, let: () => held.resolve(), waiting: () => waiting, streams: () => streams }
 }
 
 /** All that came until the end of the connection. */
@@ -98,6 +116,109 @@ test('attack: an address that has every connection answered keeps no other addre
   expect(await ask(whole('/quick')).answer).toContain('quick')
 })
 
+test('attack: an address whose requests are all being answered does not push out a browser that has just connected', async () => {
+  const { ask, waiting } = await listening()
+  for (let count = 0; count < connectionsMax; count++) ask(whole('/held'), '127.0.0.2')
+  await expect.poll(waiting).toBe(connectionsMax)
+  const browser = ask('')
+  await once(browser.socket, 'connect')
+  for (let count = 0; count < 5; count++) {
+    expect(await ask(whole('/held'), '127.0.0.2').answer).toBe('')
+  }
+  browser.socket.write(whole('/quick'))
+  expect(await browser.answer).toContain('quick')
+})
+
+test.each([2, 8])(
+  'attack: %i addresses that have every connection answered keep no other address out',
+  async (addresses) => {
+    const { ask, waiting } = await listening()
+    const from = (count: number) => `127.0.1.${1 + (count % addresses)}`
+    for (let count = 0; count < connectionsMax; count++) ask(whole('/held'), from(count))
+    await expect.poll(waiting).toBe(connectionsMax)
+    const browser = [ask(''), ask('')]
+    for (const { socket } of browser) await once(socket, 'connect')
+    for (let count = 0; count < addresses; count++) {
+      expect(await ask(whole('/held'), from(count)).answer).toBe('')
+    }
+    for (const { socket, answer } of browser) {
+      socket.write(whole('/quick'))
+      expect(await answer).toContain('quick')
+    }
+  },
+)
+
+test('attack: more addresses than connections do not push out a browser that has just connected', async () => {
+  const { ask, waiting } = await listening()
+  let addresses = 0
+  const hold = async () => {
+    addresses++
+    ask(whole('/held'), `127.0.1.${addresses}`)
+    await expect.poll(waiting).toBe(addresses)
+  }
+  while (addresses < connectionsMax) await hold()
+  const browser = ask('')
+  await once(browser.socket, 'connect')
+  while (addresses < connectionsMax + 5) await hold()
+  browser.socket.write(whole('/quick'))
+  expect(await browser.answer).toContain('quick')
+})
+
+test('attack: an answer that is read a few bytes at a time ends, and one that is read steadily arrives', async () => {
+  const { ask, streams } = await listening()
+  const slow = ask(whole('/large'))
+  slow.socket.removeAllListeners('data').pause()
+  const trickle = setInterval(() => slow.socket.read(1), 50)
+  closing.push(() => clearInterval(trickle))
+  await expect.poll(streams).toBe(1)
+  await expect.poll(streams, { timeout: 8000 }).toBe(0)
+
+  const steady = ask(whole('/large'))
+  steady.socket.removeAllListeners('data')
+  let bytes = 0
+  const started = performance.now()
+  for await (const chunk of steady.socket) {
+    bytes += chunk.length
+    if (performance.now() - started < (bytes / largeBytes) * 3000) await sleep(5)
+  }
+  expect(bytes).toBeGreaterThan(largeBytes)
+}, 20_000)
+
+test('attack: no answer is made behind one that nobody reads, and none stays when the client leaves', async () => {
+  const { ask, streams, waiting } = await listening()
+  const [large, held] = ['/large', '/held'].map((path) =>
+    whole(path).replace('close', 'keep-alive'),
+  )
+  const { socket } = ask(`${large}${large}${held}${held}`)
+  socket.removeAllListeners('data').pause()
+  await expect.poll(streams).toBeGreaterThan(0)
+  expect(await ask(whole('/quick')).answer).toContain('quick')
+  expect([streams(), waiting()]).toEqual([1, 0])
+  socket.destroy()
+  await expect.poll(streams).toBe(0)
+  expect(waiting()).toBe(0)
+})
+
+test('attack: a client that leaves before its answer begins leaves no file open', async () => {
+  const { ask, streams } = await listening()
+  const { socket } = ask(whole('/late'))
+  await expect.poll(streams).toBe(1)
+  socket.destroy()
+  await expect.poll(streams).toBe(0)
+})
+
+test('requests that are sent before the first is answered are answered in their order', async () => {
+  const { ask } = await listening()
+  const quick = whole('/quick').replace('close', 'keep-alive')
+  const { answer } = ask(quick.repeat(3) + whole('/missing'))
+  expect((await answer).match(/HTTP\/1.1 \d+/g)?.map((line) => line.slice(9))).toEqual([
+    '200',
+    '200',
+    '200',
+    '404',
+  ])
+})
+
 test('attack: a connection that sends requests without end before the first is answered is closed', async () => {
   const { ask, waiting } = await listening()
   const { answer } = ask(whole('/held').replace('close', 'keep-alive').repeat(10_000))
@@ -115,4 +236,17 @@ test('a request that is being answered is not cut off for another one from the s
   letGo()
   for (const answer of await Promise.all(answers)) expect(answer).toContain('held')
   expect(await ask(whole('/quick')).answer).toContain('quick')
+})
+
+test('the requests of two addresses that have half of the room each are not cut off for each other', async () => {
+  const { ask, waiting, let: letGo } = await listening()
+  const from = (count: number) => `127.0.1.${1 + (count % 2)}`
+  const answers = []
+  for (let count = 0; count < connectionsMax; count++) {
+    answers.push(ask(whole('/held'), from(count)).answer)
+  }
+  await expect.poll(waiting).toBe(connectionsMax)
+  for (const count of [0, 1]) expect(await ask(whole('/quick'), from(count)).answer).toBe('')
+  letGo()
+  for (const answer of await Promise.all(answers)) expect(answer).toContain('held')
 })
