@@ -68,9 +68,9 @@ export function setUnsealed(
   )
 }
 
-/** Delivered when the transaction commits, to every process that listens. */
+/** Delivered when the transaction commits, to every process that listens; or never. */
 export async function notifySealed(tx: WriteTx, channel: string): Promise<void> {
-  await tx.run("select pg_notify($1, '')", [channel])
+  await tx.run("select notify_if_room($1, '')", [channel])
 }
 
 export function findNewestKek(tx: ReadTx): Promise<WrappedKek | undefined> {
