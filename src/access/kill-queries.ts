@@ -83,7 +83,7 @@ export function listTenantsToLookAt(
   )
 }
 
-/** Delivered when the transaction commits, to every process that listens. */
+/** Delivered when the transaction commits, to every process that listens; or never: see isCrowded. */
 export async function notify(tx: WriteTx, channel: string, payload: string): Promise<void> {
-  await tx.run('select pg_notify($1, $2)', [channel, payload])
+  await tx.run('select notify_if_room($1, $2)', [channel, payload])
 }

@@ -4,6 +4,8 @@ import { background, type Log } from '../log.ts'
 import {
   type Database,
   type InstanceId,
+  notificationUsage,
+  notificationUsageMax,
   parseTenantId,
   type TenantId,
   type WriteTx,
@@ -38,8 +40,9 @@ const killChannel = 'vaultterm_session_kill'
 /** Carries the tenant of a change: triggers notify of every change that can end a session. */
 const changeChannel = 'vaultterm_access_change'
 
-/** The time between checks for changes that send no notification: a grant that expires. */
+/** The time between checks for changes that send no notification: a grant that expires, a full queue. */
 const sweepMs = 15_000
+const looksAfterCrowd = 3
 /**
  * Every tenant with live sessions here is checked again after this time, even without a
  * notification.
@@ -64,6 +67,8 @@ export class Kills {
   readonly #log: Log
   readonly #metrics: AccessMetrics
   readonly #instance: () => InstanceId | undefined
+  /** Sweeps that must look at every tenant, because an act may have sent no notification. */
+  #owedLooks = 0
 
   constructor(deps: {
     readonly database: Database
@@ -158,11 +163,24 @@ export class Kills {
     const instance = this.#instance()
     if (instance === undefined) return lookAtAll()
     try {
-      const found = await this.#database.system((tx) => listTenantsToLookAt(tx, instance))
+      const [usage, found] = await this.#database.system((tx) =>
+        Promise.all([notificationUsage(tx), listTenantsToLookAt(tx, instance)]),
+      )
+      if (this.#mayHaveMissed(usage)) return lookAtAll()
       for (const { tenant } of found) looks.ask(tenant)
     } catch (err) {
       this.#log.warn({ err }, 'could not check which sessions must end')
     }
+  }
+
+  #mayHaveMissed(usage: number): boolean {
+    const isCrowded = usage >= notificationUsageMax
+    if (isCrowded && this.#owedLooks === 0) {
+      this.#log.warn({ usage }, 'the queue of notifications of the database fills up')
+    }
+    // An act that met a full queue may commit some seconds after it has emptied.
+    this.#owedLooks = isCrowded ? looksAfterCrowd : Math.max(0, this.#owedLooks - 1)
+    return isCrowded || this.#owedLooks > 0
   }
 
   /** Ends this process's sessions of a tenant that are marked, and those that are no longer allowed. */

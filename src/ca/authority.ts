@@ -5,6 +5,7 @@ import { RecordChanged, type Vault } from '../vault/index.ts'
 import type { Authority } from './generation.ts'
 import {
   type AuthorityRow,
+  areSerialsLeft,
   insertAuthority,
   listAuthorities,
   lockAuthorities,
@@ -42,8 +43,23 @@ export class Authorities {
     return this.#known(tenant, kind)
   }
 
-  /** Retires the active authority, activates the next one, and makes another next one. */
+  /**
+   * Retires the active authority, activates the next one, and makes another next one. Passes over a next
+   * one whose serials are used up.
+   */
   async rotate(tenant: TenantId, kind: CertificateKind, by: object): Promise<readonly Authority[]> {
+    const turned = await this.#rotateOnce(tenant, kind, by)
+    const isUsable = await this.#database.read(tenant, (tx) =>
+      areSerialsLeft(tx.last(), kind, 'active'),
+    )
+    return isUsable ? turned : this.#rotateOnce(tenant, kind, by)
+  }
+
+  async #rotateOnce(
+    tenant: TenantId,
+    kind: CertificateKind,
+    by: object,
+  ): Promise<readonly Authority[]> {
     const before = await this.list(tenant, kind)
     const following = Math.max(...before.map(({ generation }) => generation)) + 1
     // The key is made first: a crash after this leaves an unused one.

@@ -6,6 +6,19 @@ export class CertificateRefused extends CodedError {
   readonly code = 'ERR_CERT_INVALID'
 }
 
+/** The serials of an authority are used up, which only somebody at the database can do. */
+export class SerialsUsedUp extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_CERT_SERIALS'
+
+  constructor(authority: string, remedy: string) {
+    super(
+      `the ${authority} has no serial left: somebody used them up in the database. ` +
+        `Find out who can write to it; then ${remedy}`,
+    )
+  }
+}
+
 /** The request has no subject that can be revoked; the message says why. */
 export class RevocationInvalid extends CodedError {
   readonly kind = 'invalid'

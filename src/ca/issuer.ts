@@ -2,7 +2,7 @@ import { raised, type TenantId } from '../postgres/index.ts'
 import { type CertificateKind, fingerprint, Reader } from '../ssh/index.ts'
 import type { CertificateContents, CertificateOrder, Vault } from '../vault/index.ts'
 import type { Authorities } from './authority.ts'
-import { CertificateRefused } from './errors.ts'
+import { CertificateRefused, SerialsUsedUp } from './errors.ts'
 import type { AuthorityState, Serial } from './generation.ts'
 import type { CaMetrics } from './metrics.ts'
 import { authorityTurned, requireAuthority } from './queries.ts'
@@ -79,10 +79,16 @@ export class Issuer {
   ): Promise<Serial> {
     const taken = await this.#serials.take(tenant, kind, state)
     if (taken !== undefined) return taken
-    await this.#authorities.list(tenant, kind)
+    const listed = await this.#authorities.list(tenant, kind)
     const second = await this.#serials.take(tenant, kind, state)
-    if (second === undefined) throw new CertificateRefused(`there is no ${state} ${kind} authority`)
-    return second
+    if (second !== undefined) return second
+    const of = listed.find((one) => one.state === state)
+    if (of === undefined) throw new CertificateRefused(`there is no ${state} ${kind} authority`)
+    const host = kind === 'host' ? ' --host' : ''
+    throw new SerialsUsedUp(
+      `${kind} authority of generation ${of.generation}`,
+      `run \`vaultterm ca rotate TENANT${host} --force\`, and onboard its targets again`,
+    )
   }
 
   /** Undefined when the authority of the serial has left that state. */

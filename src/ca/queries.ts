@@ -71,9 +71,12 @@ export async function setAuthorityState(
   )
 }
 
+/** An authority beyond it gives no serials. No honest one comes near. */
+const serialMax = 2n ** 62n
+
 /**
  * Takes a number of serials, up to the last, of the generation that is in this state; undefined if
- * there is none.
+ * there is none, or it has no serials left.
  */
 export function takeSerials(
   tx: WriteTx,
@@ -83,9 +86,23 @@ export function takeSerials(
 ): Promise<{ readonly generation: number; readonly last: string } | undefined> {
   return tx.maybe(
     `update certificate_authority set last_serial = last_serial + $3
-       where kind = $1 and state = $2 returning generation, last_serial::text as last`,
-    [kind, state, count],
+       where kind = $1 and state = $2 and last_serial < $4
+       returning generation, last_serial::text as last`,
+    [kind, state, count, String(serialMax)],
   )
+}
+
+export async function areSerialsLeft(
+  tx: ReadTx,
+  kind: CertificateKind,
+  state: AuthorityState,
+): Promise<boolean> {
+  const found = await tx.maybe(
+    `select from certificate_authority
+       where kind = $1 and state = $2 and last_serial < $3`,
+    [kind, state, String(serialMax)],
+  )
+  return found !== undefined
 }
 
 /** SQLSTATE of a transaction whose authority is not in the required state. */

@@ -6,7 +6,13 @@ import type { Config } from '../config.ts'
 import { CodedError } from '../errors.ts'
 import { ListenFailed, tryListeners } from '../listener.ts'
 import type { Log } from '../log.ts'
-import { listOverdueInstances, schemaState, systemTenant } from '../postgres/index.ts'
+import {
+  listOverdueInstances,
+  notificationUsage,
+  notificationUsageMax,
+  schemaState,
+  systemTenant,
+} from '../postgres/index.ts'
 import { migrations } from '../product.ts'
 import { assertPatched } from '../ssh/index.ts'
 import { checkNativeParts } from './native-parts.ts'
@@ -34,6 +40,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
         check('database', () => database(product)),
         check('schema', () => schema(product)),
         check('row security', () => rowSecurity(product)),
+        check('notifications', () => notifications(product)),
         check('clock', () => clock(product)),
         check('redis', () => redis(product)),
         check('vault', () => vault(product)),
@@ -135,6 +142,18 @@ async function rowSecurity({ database: db }: Opened): Promise<string> {
   throw new Wrong(
     `it is not forced on ${open.map(({ name }) => name).join(', ')}`,
     'as the owner of the tables, run: alter table NAME enable row level security, force row level security',
+  )
+}
+
+/** A full queue delays the ends of sessions. Any login of the database server can fill it. */
+async function notifications({ database: db }: Opened): Promise<string> {
+  const usage = await db.system(notificationUsage)
+  const text = `the queue of the database is ${Math.round(usage * 100)} % full`
+  if (usage < notificationUsageMax) return text
+  throw new Wrong(
+    text,
+    'end the connection that holds it: of those that listen, the one with the oldest open transaction in ' +
+      'pg_stat_activity (the log of the database names its process); then find out whose it is',
   )
 }
 

@@ -51,6 +51,22 @@ export class MigrationFailed extends CodedError {
   }
 }
 
+/** Another session of the database holds what a migration needs, and did not let it go in time. */
+export class MigrationBlocked extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_MIGRATION_BLOCKED'
+
+  constructor(seconds: number, holders: readonly string[], cause?: unknown) {
+    const who = holders.length === 0 ? 'nobody any more' : holders.join(', ')
+    super(
+      `the schema is not up to date, and another session of the database kept a migration waiting for ${seconds} s. ` +
+        `Locks are held by: ${who}. Wait for another node that migrates, or end that session ` +
+        '(pg_terminate_backend); then start again',
+      { cause },
+    )
+  }
+}
+
 /** The database lacks migrations that this program needs. */
 export class SchemaBehind extends CodedError {
   readonly kind = 'unavailable'

@@ -29,6 +29,7 @@ export {
   settleInstance,
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'
+export { notificationUsage, notificationUsageMax } from './notification-queue.ts'
 export { requireSchema, type SchemaState, schemaState } from './schema.ts'
 export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'
 export type { ReadTx, WriteTx } from './transaction.ts'

@@ -18,7 +18,7 @@ import type { ChangeReports } from './change-reports.ts'
 import { KeyMissing, RecordChanged, SecretDamaged, VaultRefused, VaultSealed } from './errors.ts'
 import { generateEd25519KeyPair, signEd25519 } from './key-pair.ts'
 import type { VaultMetrics } from './metrics.ts'
-import { findNewestSecret, requireUnsealed, type SecretRow } from './queries.ts'
+import { listSecrets, requireUnsealed, type SecretRow } from './queries.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
 import { sshBlobIn } from './ssh-key.ts'
 
@@ -81,7 +81,7 @@ export class AuthorityKeys {
   async create(tenant: TenantId, authority: AuthorityName): Promise<Buffer> {
     const spec = specOf(tenant, authority)
     this.#stored.delete(nameOf(tenant, spec.path))
-    await this.#secrets.create(tenant, [spec])
+    await this.#secrets.create(tenant, [{ ...spec, isNew: true }])
     return (await this.#find(tenant, authority)).signatureKey
   }
 
@@ -144,17 +144,18 @@ export class AuthorityKeys {
       }
     }
     const { lapses } = this.#secrets
-    const [, stored, , , early] = await this.#secrets.write(tenant, (tx) =>
+    const [, rows, , , early] = await this.#secrets.write(tenant, (tx) =>
       Promise.all([
         appendLastEvent(tx, { type: 'cert.issue', ...event }),
         // Behind the lock of the log, which may take a while: a rotation takes the same lock.
-        findNewestSecret(tx, path),
+        listSecrets(tx, path),
         require(tx),
         requireUnsealed(tx),
         // Once that is sent. A key that no longer opens is opened again, as it is stored.
         signEarly(),
       ]),
     )
+    const stored = await this.#secrets.newest(tenant, path, rows)
     const isAsKept = stored !== undefined && isSame(stored, row)
     if (!isAsKept) this.#stored.delete(nameOf(tenant, path))
     if (stored === undefined) throw new KeyMissing(path)
@@ -176,7 +177,7 @@ export class AuthorityKeys {
     const spec = specOf(tenant, authority)
     const stored = this.#stored.get(nameOf(tenant, spec.path))
     if (stored !== undefined) return stored
-    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), spec.path))
+    const row = await this.#secrets.find(tenant, spec.path)
     if (row === undefined) throw new KeyMissing(spec.path)
     return this.#check(tenant, spec, row)
   }
@@ -190,7 +191,7 @@ export class AuthorityKeys {
     const spec = specOf(tenant, authority)
     const stored = this.#stored.get(nameOf(tenant, spec.path))
     if (stored !== undefined) return stored.signatureKey
-    const row = await findNewestSecret(tx, spec.path)
+    const row = await this.#secrets.newest(tenant, spec.path, await listSecrets(tx, spec.path))
     if (row === undefined) return undefined
     try {
       return (await this.#check(tenant, spec, row)).signatureKey

@@ -17,7 +17,6 @@ import {
   signEd25519,
 } from './key-pair.ts'
 import type { VaultMetrics } from './metrics.ts'
-import { findNewestSecret } from './queries.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
 
 const name = 'vaultterm/checkpoints'
@@ -51,7 +50,7 @@ export async function openCheckpointSigner(
   secrets: SecretStore,
   metrics: VaultMetrics,
 ): Promise<CheckpointSigner> {
-  const find = () => secrets.read(systemTenant, (tx) => findNewestSecret(tx, spec.path))
+  const find = () => secrets.find(systemTenant, spec.path)
   if ((await find()) === undefined) await secrets.create(systemTenant, [spec])
   const row = await find()
   if (row === undefined) throw new KeyMissing(spec.name)

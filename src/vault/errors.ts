@@ -67,6 +67,19 @@ export class SecretDamaged extends CodedError {
   }
 }
 
+/** Rows that do not open fill every version at a path where VaultTerm would make a key. */
+export class VersionsTaken extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_VAULT_VERSIONS'
+
+  constructor(path: string) {
+    super(
+      `no version is left for a key at ${path}: somebody filled them in the database. Find out who can ` +
+        'write to it; then delete the rows of that path from the table vault_secret, as its owner',
+    )
+  }
+}
+
 /**
  * A public value in the database is not the one that VaultTerm wrote there. It is neither used nor
  * printed. `row` names the row for people; `remedy` is a clause that says how to get it back.

@@ -68,13 +68,20 @@ export function setUnsealed(
   )
 }
 
-/** Delivered when the transaction commits, to every process that listens. */
+/** Delivered when the transaction commits, to every process that listens; or never. */
 export async function notifySealed(tx: WriteTx, channel: string): Promise<void> {
-  await tx.run("select pg_notify($1, '')", [channel])
+  await tx.run("select notify_if_room($1, '')", [channel])
 }
 
-export function findNewestKek(tx: ReadTx): Promise<WrappedKek | undefined> {
-  return tx.maybe('select version, wrapped from vault_kek order by version desc limit 1')
+/** The database takes no version beyond this one. */
+export const versionMax = 32
+
+/** Newest first. Any login of the application can add one, so read the newest that opens. */
+export function listKeks(tx: ReadTx): Promise<WrappedKek[]> {
+  return tx.many(
+    `select version, wrapped from vault_kek
+       order by version > ${versionMax}, version desc limit ${versionMax + 1}`,
+  )
 }
 
 export function findKek(tx: ReadTx, version: number): Promise<WrappedKek | undefined> {
@@ -115,11 +122,13 @@ const secretColumns = `s.version, s.kek_version as "kekVersion", s.dek, s.privat
   s.public_key as "publicKey", s.created_at as "createdAt", s.last_rotated as "lastRotated",
   s.rotation_policy as "rotationPolicy", k.wrapped as "wrappedKek"`
 
-export function findNewestSecret(tx: ReadTx, path: string): Promise<SecretRow | undefined> {
-  return tx.maybe(
+/** Newest first. Any login of the application can add one, so read the newest that opens. */
+export function listSecrets(tx: ReadTx, path: string): Promise<SecretRow[]> {
+  return tx.many(
     `select ${secretColumns} from vault_secret s
        join vault_kek k on k.tenant_id = s.tenant_id and k.version = s.kek_version
-       where s.path = $1 order by s.version desc limit 1`,
+       where s.path = $1
+       order by s.version > ${versionMax}, s.version desc limit ${versionMax + 1}`,
     [path],
   )
 }

@@ -16,6 +16,9 @@ import { findState, insertState, requireUnsealed, type StateRow, sealedState } f
 /** Where a process hears that another one has sealed the vault. */
 export const sealChannel = 'vaultterm_vault_seal'
 
+/** A seal sends no notification where the database's queue of them is full. */
+const lookMs = 15_000
+
 const sealCheckText = Buffer.from('vaultterm seal check'.padEnd(32))
 const sealCheckPlace: Place = {
   tenant: systemTenant,
@@ -40,6 +43,7 @@ export class SealState {
   readonly #metrics: VaultMetrics
   readonly #log: Log
   #listening: Promise<Listening> | undefined
+  #looks: NodeJS.Timeout | undefined
   #made: Promise<void> | undefined
   /** The key in memory has passed the seal check since it was loaded, and the vault was open. */
   #checked = false
@@ -191,22 +195,25 @@ export class SealState {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#looks)
     this.forget()
     const listening = await this.#listening?.catch(() => undefined)
     await listening?.close()
   }
 
   async #make(): Promise<void> {
-    this.#listening ??= this.#database.listen(sealChannel, () => {
-      // Not known: as if it were sealed.
-      this.#heard().catch(() => this.forget())
-    })
+    // Not known: as if it were sealed.
+    const look = () => void this.#heard().catch(() => this.forget())
+    this.#listening ??= this.#database.listen(sealChannel, look)
     try {
       await this.#listening
     } catch (err) {
       this.#listening = undefined
       throw err
     }
+    this.#looks ??= setInterval(() => {
+      if (this.#checked) look()
+    }, lookMs).unref()
     const known = await this.#database.read(systemTenant, findState)
     if (known !== undefined) return
     const sealCheck = await this.#kek.wrap(sealCheckText, sealCheckPlace)

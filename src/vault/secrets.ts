@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { type AuditEvent, appendEvent } from '../audit/index.ts'
 import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { ChangeReports } from './change-reports.ts'
-import { RecordChanged, SecretDamaged, VaultSealed } from './errors.ts'
+import { RecordChanged, SecretDamaged, VaultSealed, VersionsTaken } from './errors.ts'
 import type { Kek } from './kek.ts'
 import { arePair, type KeyPair } from './key-pair.ts'
 import {
@@ -13,17 +13,19 @@ import {
   sealRecord,
   useRecord,
   type WrappedKek,
+  withTenantKek,
   wrapNewKek,
 } from './keyring.ts'
 import type { VaultMetrics } from './metrics.ts'
 import {
-  findNewestKek,
-  findNewestSecret,
   insertKek,
   insertSecret,
+  listKeks,
+  listSecrets,
   type NewSecret,
   requireUnsealed,
   type SecretRow,
+  versionMax,
 } from './queries.ts'
 import type { SealState } from './seal-state.ts'
 
@@ -34,6 +36,8 @@ export interface SecretSpec {
   readonly algorithm: string
   readonly path: string
   readonly rotationPolicy: string
+  /** Nothing depends on the key before it is made: rows at its path that do not open do not count. */
+  readonly isNew?: boolean
   /** The store wipes the private key once it is sealed. */
   generate(): Promise<KeyPair>
   /** The public half as it is stored. A key pair has exactly one such text. */
@@ -94,16 +98,12 @@ export class SecretStore {
    * audit events. In a race to make the same ones, the losers find the winner's.
    */
   async create(tenant: TenantId, specs: readonly SecretSpec[]): Promise<void> {
-    const missing = await this.read(tenant, async (tx) => {
-      const found: SecretSpec[] = []
-      for (const spec of specs) {
-        if ((await findNewestSecret(tx, spec.path)) === undefined) found.push(spec)
-      }
-      return found
-    })
+    const missing = await this.#missing(tenant, specs)
     if (missing.length === 0) return
     const tenantKek = await this.tenantKek(tenant)
-    const made = await Promise.all(missing.map((spec) => this.#make(tenant, tenantKek, spec)))
+    const made = await Promise.all(
+      missing.map(({ spec, version }) => this.#make(tenant, tenantKek, spec, version)),
+    )
     await this.write(tenant, async (tx) => {
       const inserted: typeof made = []
       for (const one of made) {
@@ -111,6 +111,24 @@ export class SecretStore {
       }
       for (const one of inserted) await appendEvent(tx, keyCreated(one))
     })
+  }
+
+  async find(tenant: TenantId, path: string): Promise<SecretRow | undefined> {
+    const rows = await this.read(tenant, (tx) => listSecrets(tx.last(), path))
+    return this.newest(tenant, path, rows)
+  }
+
+  /** Of the rows at a path, newest first: the newest that opens. Those that do not are reported. */
+  newest(
+    tenant: TenantId,
+    path: string,
+    rows: readonly SecretRow[],
+  ): Promise<SecretRow | undefined> {
+    return newestThatOpens(
+      rows,
+      (row) => this.#requireOpens(tenant, path, row),
+      (row) => this.#reports.report(tenant, { kind: 'secret', id: path, content: contentOf(row) }),
+    )
   }
 
   /**
@@ -165,27 +183,82 @@ export class SecretStore {
 
   /** The tenant's newest key, made when it has none. A crash after this leaves an unused key. */
   async tenantKek(tenant: TenantId): Promise<WrappedKek> {
-    const known = await this.read(tenant, findNewestKek)
+    const known = await this.newestKek(tenant)
     if (known !== undefined) return known
     const made = await this.withKek(() => wrapNewKek(this.#kek, tenant, 1))
-    return this.write(tenant, async (tx) => {
-      await insertKek(tx, made)
-      return (await findNewestKek(tx)) ?? made
-    })
+    await this.write(tenant, (tx) => insertKek(tx, made))
+    return (await this.newestKek(tenant)) ?? made
   }
 
-  async #make(tenant: TenantId, tenantKek: WrappedKek, spec: SecretSpec): Promise<MadeSecret> {
+  /** The newest that opens, as of secrets. */
+  async newestKek(tenant: TenantId): Promise<WrappedKek | undefined> {
+    const rows = await this.read(tenant, (tx) => listKeks(tx.last()))
+    const id = `kek/${tenant}`
+    return newestThatOpens(
+      rows,
+      (row) => this.withKek(() => withTenantKek(this.#kek, tenant, row, async () => {})),
+      ({ version, wrapped }) => {
+        const content = createHash('sha256').update(`${id} ${version} `).update(wrapped)
+        this.#reports.report(tenant, { kind: 'secret', id, content: content.digest('hex') })
+      },
+    )
+  }
+
+  /** A row from before BVE2 is proved by its private key alone. */
+  async #requireOpens(tenant: TenantId, path: string, row: SecretRow): Promise<void> {
+    const place = { tenant, path, version: row.version }
+    if (!bindsPublicKey(row)) return this.use(place, row, () => {})
+    await this.withKek(() => requirePublicKey(this.#kek, kekOf(row), place, row))
+  }
+
+  /** The secrets to be made, and in which version. */
+  async #missing(tenant: TenantId, specs: readonly SecretSpec[]): Promise<readonly DueSecret[]> {
+    const found = await this.read(tenant, async (tx) => {
+      const all: { spec: SecretSpec; rows: readonly SecretRow[] }[] = []
+      for (const spec of specs) all.push({ spec, rows: await listSecrets(tx, spec.path) })
+      return all
+    })
+    const due: DueSecret[] = []
+    for (const { spec, rows } of found) {
+      if (rows.length > 0 && !(spec.isNew && (await this.#isNoneGood(tenant, spec, rows)))) continue
+      const version = freeVersion(rows)
+      if (version === undefined) throw new VersionsTaken(spec.path)
+      due.push({ spec, version })
+    }
+    return due
+  }
+
+  async #isNoneGood(
+    tenant: TenantId,
+    { path }: SecretSpec,
+    rows: readonly SecretRow[],
+  ): Promise<boolean> {
+    try {
+      const newest = await this.newest(tenant, path, rows)
+      if (newest !== undefined) await this.#requireOpens(tenant, path, newest)
+      return newest === undefined
+    } catch (err) {
+      if (err instanceof SecretDamaged) return true
+      throw err
+    }
+  }
+
+  async #make(
+    tenant: TenantId,
+    tenantKek: WrappedKek,
+    spec: SecretSpec,
+    version: number,
+  ): Promise<MadeSecret> {
     const pair = await spec.generate()
     const { privateKey } = pair
     try {
       const { publicKey, fingerprint } = spec.describe(pair.publicBlob)
-      const place = { tenant, path: spec.path, version: 1 }
+      const place = { tenant, path: spec.path, version }
       const record: SealedRecord = await this.withKek(() =>
         sealRecord(this.#kek, tenantKek, place, privateKey, publicKey),
       )
       this.#metrics.envelopes.inc({ act: 'seal' })
-      const { path, version } = place
-      const secret = { ...record, path, version, rotationPolicy: spec.rotationPolicy }
+      const secret = { ...record, path: spec.path, version, rotationPolicy: spec.rotationPolicy }
       return { spec, secret, fingerprint }
     } finally {
       privateKey.fill(0)
@@ -195,8 +268,39 @@ export class SecretStore {
 
 const restoreRow = 'restore its row of the table vault_secret from a backup'
 
-function contentOf({ dek, publicKey }: SecretRow): string {
-  return createHash('sha256').update(dek).update(publicKey).digest('hex')
+function contentOf({ version, dek, publicKey }: SecretRow): string {
+  return createHash('sha256').update(`${version} `).update(dek).update(publicKey).digest('hex')
+}
+
+/**
+ * Rows are newest first. A single one, as in every honest tenant, is given without a proof: its use says
+ * whether it opens. So is the first where none opens.
+ */
+async function newestThatOpens<Row>(
+  rows: readonly Row[],
+  requireOpens: (row: Row) => Promise<void>,
+  report: (row: Row) => void,
+): Promise<Row | undefined> {
+  if (rows.length <= 1) return rows[0]
+  let newest: Row | undefined
+  for (const row of rows) {
+    try {
+      await requireOpens(row)
+      newest ??= row
+    } catch (err) {
+      if (!(err instanceof SecretDamaged)) throw err
+      report(row)
+    }
+  }
+  return newest ?? rows[0]
+}
+
+function freeVersion(rows: readonly SecretRow[]): number | undefined {
+  const taken = new Set(rows.map(({ version }) => version))
+  for (let version = 1; version <= versionMax; version++) {
+    if (!taken.has(version)) return version
+  }
+  return undefined
 }
 
 function kekOf({ kekVersion: version, wrappedKek: wrapped }: SecretRow): WrappedKek {
@@ -207,6 +311,11 @@ function kekOf({ kekVersion: version, wrappedKek: wrapped }: SecretRow): Wrapped
 async function ifUnsealed<Tx extends ReadTx, T>(tx: Tx, work: (tx: Tx) => Promise<T>): Promise<T> {
   const [, done] = await Promise.all([requireUnsealed(tx), work(tx)])
   return done
+}
+
+interface DueSecret {
+  readonly spec: SecretSpec
+  readonly version: number
 }
 
 interface MadeSecret {

@@ -6,7 +6,7 @@ import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
 import { generateEphemeralKeyPair, rsaAlgorithms, signEd25519, signRsa } from './key-pair.ts'
 import { type EphemeralKey, type Lease, Leases } from './lease.ts'
 import type { VaultMetrics } from './metrics.ts'
-import { findNewestSecret, findSecret } from './queries.ts'
+import { findSecret } from './queries.ts'
 import { envelopeId, type SecretStore } from './secrets.ts'
 import { type Refusal, refuseRequest } from './signature-request.ts'
 import { readPublicKey, sshKeyPath } from './ssh-key.ts'
@@ -55,7 +55,7 @@ export class LoginSigner {
   /** Promises one signature with a stored key. */
   async lease(tenant: TenantId, terms: LeaseTerms): Promise<KeyLease> {
     const path = sshKeyPath(tenant, terms.name)
-    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), path))
+    const row = await this.#secrets.find(tenant, path)
     if (row === undefined) throw new KeyMissing(terms.name)
     const now = Date.now()
     const { id, shown, algorithms } = this.#leases.add(

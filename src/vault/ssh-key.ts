@@ -2,7 +2,6 @@ import type { TenantId } from '../postgres/index.ts'
 import { fingerprint, formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
 import { KeyMissing, SecretDamaged } from './errors.ts'
 import { generateRsaKeyPair } from './key-pair.ts'
-import { findNewestSecret } from './queries.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
 
 /** The two key pairs of a tenant: the platform's for administration, and the customer's own. */
@@ -53,7 +52,7 @@ export class SshKeys {
   /** Throws RecordChanged, KeyMissing, VaultSealed. */
   async describe(tenant: TenantId, name: SshKeyName): Promise<SshKeyDescription> {
     const spec = specOf(tenant, name)
-    const row = await this.#secrets.read(tenant, (tx) => findNewestSecret(tx.last(), spec.path))
+    const row = await this.#secrets.find(tenant, spec.path)
     if (row === undefined) throw new KeyMissing(name)
     await this.#secrets.requirePublicKey(tenant, spec, row)
     return {

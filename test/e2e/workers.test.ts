@@ -13,7 +13,7 @@ import { ChangeReports } from '../../src/vault/change-reports.ts'
 import { openKek } from '../../src/vault/index.ts'
 import { withTenantKek } from '../../src/vault/keyring.ts'
 import { vaultMetrics } from '../../src/vault/metrics.ts'
-import { findNewestSecret } from '../../src/vault/queries.ts'
+import { listSecrets } from '../../src/vault/queries.ts'
 import { SealState } from '../../src/vault/seal-state.ts'
 import { SecretStore } from '../../src/vault/secrets.ts'
 import { sshKeyPath } from '../../src/vault/ssh-key.ts'
@@ -86,7 +86,7 @@ async function secretsOf({ home }: VaultTerm): Promise<Readonly<Record<SecretNam
     const tenantKeks = new Map<string, readonly Buffer[]>()
     for (const { tenant } of tenants) {
       const path = sshKeyPath(tenant, 'admin_ssh')
-      const row = await secrets.read(tenant, (tx) => findNewestSecret(tx, path))
+      const [row] = await secrets.read(tenant, (tx) => listSecrets(tx, path))
       if (row === undefined) continue
       const tenantKek = { version: row.kekVersion, wrapped: row.wrappedKek }
       await withTenantKek(kek, tenant, tenantKek, async ({ bytes }) => {

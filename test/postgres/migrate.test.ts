@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import pg from 'pg'
 import { expect, inject, onTestFinished, test } from 'vitest'
 import { administer, migrate } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
-import { silent } from '../support/postgres.ts'
+import { openEmptyDatabase, openTestDatabase, silent } from '../support/postgres.ts'
 
 test('names a migration that the database refuses, with its reason, and leaves nothing of it', async () => {
   const server = inject('postgresUrl')
@@ -31,4 +32,62 @@ test('names a migration that the database refuses, with its reason, and leaves n
     admin.many("select from pg_class where relname = 'half'"),
   )
   expect(left).toEqual([])
+})
+
+async function connect(url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url })
+  client.on('error', () => {})
+  await client.connect()
+  onTestFinished(() => client.end())
+  return client
+}
+
+/** The lock that migrations took up to version 0021. */
+const formerKey = 7_236_105_418
+
+test('attack: no login that may do nothing keeps a node from migrating', async () => {
+  const [migrated, empty] = [await openTestDatabase(), await openEmptyDatabase()]
+  const url = migrated.urls.bastion.reveal()
+  for (const name of [migrated.name, empty.name]) {
+    const own = new URL(url)
+    own.pathname = `/${name}`
+    await (await connect(own.href)).query('select pg_advisory_lock($1)', [formerKey])
+  }
+  const given = { directory: 'migrations', log: silent, waitMs: 1000 }
+  expect(await migrate({ ...given, url: migrated.urls.owner })).toMatchObject({ applied: [] })
+  const both = await Promise.all([1, 2].map(() => migrate({ ...given, url: empty.url })))
+  const [one, other] = both.map(({ applied }) => applied)
+  // Two nodes at once: each step is done once.
+  expect([...(one ?? []), ...(other ?? [])]).toHaveLength(
+    new Set([...(one ?? []), ...(other ?? [])]).size,
+  )
+  expect(both[0]?.version).toBe(both[1]?.version)
+
+  const client = await connect(url)
+  for (const role of ['vaultterm_directory', 'vaultterm_bastion']) {
+    await client.query(`set role ${role}`)
+    await expect(
+      client.query('begin; lock table schema_migration in exclusive mode'),
+    ).rejects.toMatchObject({ code: '42501' })
+    await client.query('rollback')
+  }
+}, 60_000)
+
+test('says who holds the lock that a migration waits for', async () => {
+  const { url, name } = await openEmptyDatabase()
+  await migrate({ url, directory: 'migrations', log: silent })
+  const directory = mkdtempSync(join(tmpdir(), 'vaultterm-migrate-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  cpSync('migrations', directory, { recursive: true })
+  writeFileSync(join(directory, '9999_next.sql'), 'create table next ();')
+  const server = new URL(inject('postgresUrl'))
+  server.pathname = `/${name}`
+  const holder = await connect(server.href)
+  await holder.query('begin; lock table schema_migration in share mode')
+  await expect(migrate({ url, directory, log: silent, waitMs: 200 })).rejects.toMatchObject({
+    code: 'ERR_MIGRATION_BLOCKED',
+    message: expect.stringMatching(/postgres \(process \d+, schema_migration\)/),
+  })
+  await holder.query('rollback')
+  expect(await migrate({ url, directory, log: silent })).toMatchObject({ applied: ['9999_next'] })
 })

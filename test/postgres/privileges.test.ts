@@ -24,6 +24,7 @@ const privileges = {
     'execute function audit_lock()',
     'execute function audit_publish(bigint,bytea[],text)',
     'execute function certificate_authority_require(text,integer,text,bigint)',
+    'execute function notify_if_room(text,text)',
     'execute function session_kill(uuid,uuid,bytea,bytea,bytea,bytea)',
     'execute function vault_kek_replace(integer,bytea,bytea)',
     'execute function vault_require_unsealed()',

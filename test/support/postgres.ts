@@ -53,6 +53,13 @@ const logins = {
   owner: 'vaultterm_test_owner',
 } as const
 
+let ownServer: string | undefined
+
+/** For a file that cannot share the run's server: call it before anything is opened. */
+export function useServer(url: string): void {
+  ownServer = url
+}
+
 /** Clones the migrated template for one file of tests. */
 export async function openTestDatabase(): Promise<TestDatabase> {
   const template = await migratedTemplate()
@@ -196,7 +203,7 @@ async function asSuperuser<T>(
 
 /** The run's server with another database, and another login where one is given. */
 function urlOf(database: string, login?: string): string {
-  const url = new URL(inject('postgresUrl'))
+  const url = new URL(ownServer ?? inject('postgresUrl'))
   url.pathname = `/${database}`
   if (login !== undefined) Object.assign(url, { username: login, password: login })
   return url.href

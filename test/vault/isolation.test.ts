@@ -2,7 +2,7 @@ import { createPrivateKey } from 'node:crypto'
 import { beforeAll, expect, test } from 'vitest'
 import type { TenantId } from '../../src/postgres/index.ts'
 import { useRecord } from '../../src/vault/keyring.ts'
-import { findNewestSecret } from '../../src/vault/queries.ts'
+import { listSecrets } from '../../src/vault/queries.ts'
 import { encodeLogin, openVaultFixture, wish } from './vault-fixture.ts'
 
 const fixture = await openVaultFixture()
@@ -165,7 +165,7 @@ async function login(of: TenantId): Promise<Buffer> {
 
 async function privateKeyOf(of: TenantId, name: string): Promise<Buffer> {
   const path = `vps/${of}/${name}`
-  const row = await database.app.read(of, (tx) => findNewestSecret(tx, path))
+  const [row] = await database.app.read(of, (tx) => listSecrets(tx, path))
   if (row === undefined) throw new Error('no such secret')
   const place = { tenant: of, path, version: row.version }
   const kek = { version: row.kekVersion, wrapped: row.wrappedKek }
