@@ -156,6 +156,24 @@ export async function* eachLeaf(tx: ReadTx, batch: number): AsyncGenerator<LeafR
   }
 }
 
+/**
+ * Whether a leaf with an id from this one on has each of these texts in it. Reads those leaves: for what
+ * happens rarely.
+ */
+export async function hasLeafWith(
+  tx: ReadTx,
+  from: string,
+  texts: readonly [string, string],
+): Promise<boolean> {
+  const { found } = await tx.one<{ found: boolean }>(
+    `select exists (select from audit_leaf
+       where event_id >= $1 and position($2::bytea in leaf) > 0
+         and position($3::bytea in leaf) > 0) as found`,
+    [from, ...texts.map((text) => Buffer.from(text))],
+  )
+  return found
+}
+
 export function listLeafBytes(
   tx: ReadTx,
   from: number,
