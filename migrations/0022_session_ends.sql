@@ -1,5 +1,5 @@
 -- What a bare statement of the application's login could make of an end: open an ended session again, or
--- have its sealed recording "found" and mended.
+-- have its sealed recording "found" and mended; and keep the sessions of a dead process open for ever.
 
 -- A session ends once. After that its row stays as it is, but for a recording that was not found at the end:
 -- it is filled in once. Before it, only what happens to a live session is written.
@@ -40,3 +40,38 @@ $$;
 revoke execute on function session_keep_end from public;
 create trigger keep_end before update on session
   for each row execute function session_keep_end();
+
+-- Whose sessions nobody ends is not a matter of a column that somebody sets: an instance is settled when it
+-- ended a while ago and has no open session; it ends once, at this database's time; and no lease is longer
+-- than it says, so that also a claim by an instance that is not there runs out.
+create function node_keep_end() returns trigger
+  language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  new.lease_until := least(new.lease_until, clock_timestamp() + new.lease_ms * interval '1 ms');
+  if tg_op = 'INSERT' then
+    return new;
+  end if;
+  if old.ended_at is not null and (new.ended_at, new.ended) is distinct from (old.ended_at, old.ended) then
+    raise exception using errcode = 'VT022', message = 'an instance ends once';
+  end if;
+  if old.ended_at is null and new.ended_at is not null then
+    new.ended_at := clock_timestamp();
+  end if;
+  if new.settled_at is not distinct from old.settled_at then
+    return new;
+  end if;
+  -- A transaction that began before the end may commit a session this much later.
+  if old.settled_at is not null or old.ended_at is null
+      or old.ended_at > clock_timestamp() - interval '2 minutes'
+      or exists (select from public.session s where s.instance = old.id and s.ended_at is null) then
+    raise exception using errcode = 'VT022', message = 'this instance is not settled';
+  end if;
+  return new;
+end
+$$;
+revoke execute on function node_keep_end from public;
+
+-- Those that were settled by hand are looked at once more, with the others.
+update node_instance set settled_at = null where settled_at is not null;
+create trigger keep_end before insert or update on node_instance
+  for each row execute function node_keep_end();

@@ -4,7 +4,7 @@ import { expect, test, vi } from 'vitest'
 import type { Access, SessionStart } from '../../src/access/index.ts'
 import { findWitness, keepWitnesses } from '../../src/access/witness-queries.ts'
 import type { Identity } from '../../src/auth/index.ts'
-import type { TenantId } from '../../src/postgres/index.ts'
+import { listOverdueInstances, type TenantId } from '../../src/postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
 import { type TestRecorder, testRecorder } from '../support/recording.ts'
 import { actor, open, openAccessFixture, type ServingProcess } from './access-fixture.ts'
@@ -546,4 +546,32 @@ test('attack: a row that says that a live session ended hides neither its end no
   expect(await process.access.session(tenant, attacked.session)).toMatchObject({
     recordingSha256: digest.sha256,
   })
+})
+
+test('attack: a dead process’s sessions end, also when a row says that they have', async () => {
+  const { tenant, demo } = await openPlace()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const session = await open(lost.access, demo, 'web1')
+  const asSystem = (text: string) =>
+    database.app.system((tx) =>
+      tx.run(`update node_instance set ${text} where id = $1`, [lost.lease.instance]),
+    )
+  const settle = () =>
+    expect(asSystem('settled_at = now()')).rejects.toMatchObject({ code: 'VT022' })
+  await settle()
+  await loseLease(lost)
+  await asSystem("ended_at = now() - interval '1 day', ended = 'released'")
+  await settle()
+  // A row from before the database refused this.
+  await database.pastTriggers(
+    "update node_instance set settled_at = now(), ended_at = now() - interval '1 hour' where id = $1",
+    [lost.lease.instance],
+  )
+  const overdue = await database.app.system((tx) => listOverdueInstances(tx, 60_000))
+  expect(overdue.map(({ node }) => node)).toContain(lost.lease.node)
+  await database.pastTriggers('update node_instance set settled_at = null where id = $1', [
+    lost.lease.instance,
+  ])
+  await recovers(next, noRecording, ended(next.access, tenant, session))
+  expect((await next.access.session(tenant, session))?.reason).toBe('interrupted')
 })
