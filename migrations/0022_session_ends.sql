@@ -1,3 +1,4 @@
+--! breaking
 -- What a bare statement of the application's login could make of an end: open an ended session again, or
 -- have its sealed recording "found" and mended; and keep the sessions of a dead process open for ever.
 
@@ -75,3 +76,29 @@ revoke execute on function node_keep_end from public;
 update node_instance set settled_at = null where settled_at is not null;
 create trigger keep_end before insert or update on node_instance
   for each row execute function node_keep_end();
+
+-- A web session begins through one function, which appends its event: a login that serves makes none without
+-- a trace, nor one that lasts longer than ours do.
+
+-- Makes the web session of a web.login event, and appends that with the arguments of audit_append. Answers at
+-- which index. Refuses an event that tells of none (VT014).
+create function web_session_open(
+  cookie_hash bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+  returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  leaf constant jsonb := (convert_from(before, 'UTF8') || convert_from(after, 'UTF8'))::jsonb;
+  facts constant jsonb := leaf -> 'pub';
+  expires constant timestamptz := (facts ->> 'expiresAt')::timestamptz;
+begin
+  if leaf ->> 'typ' is distinct from 'web.login'
+      or coalesce(expires > now() + interval '7 days', true) then
+    raise exception using errcode = 'VT014', message = 'this event begins no web session';
+  end if;
+  insert into public.web_session (id, user_id, cookie_hash, expires_at)
+    values ((facts ->> 'webSession')::uuid, (facts ->> 'user')::uuid, cookie_hash, expires);
+  return public.audit_append(event_id, before, after, salt, payload);
+end
+$$;
+revoke execute on function web_session_open from public;
+grant execute on function web_session_open to vaultterm_app;
+revoke insert (user_id, cookie_hash, expires_at) on web_session from vaultterm_app;

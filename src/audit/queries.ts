@@ -43,8 +43,8 @@ export interface Act {
 
 /** A function of the database that does an act and appends its event: its first argument, then those of audit_append. */
 export interface Door {
-  readonly name: 'session_kill'
-  readonly subject: string
+  readonly name: 'session_kill' | 'web_session_open'
+  readonly subject: string | Buffer
 }
 
 /** The values of audit_append, in its order. */
