@@ -26,8 +26,8 @@ export function listUnended(tx: ReadTx, instance: InstanceId): Promise<Found[]> 
 }
 
 /**
- * Ended sessions of a node whose recording was not found yet, some of each tenant. Leaves out those
- * of an instance that another one recovers now.
+ * Ended sessions of a node whose recording was not found yet, some of each tenant. Only those of this
+ * instance, and of ended ones that no other recovers now: a row may say of a live session that it ended.
  */
 export function listSought(tx: ReadTx, node: string, own: InstanceId): Promise<Found[]> {
   return tx.many(
@@ -36,9 +36,10 @@ export function listSought(tx: ReadTx, node: string, own: InstanceId): Promise<F
        where node = $1 and recording_sought limit ${tenantsMax}) t
      cross join lateral (select id from session s
        where node = $1 and tenant_id = t.tenant_id and recording_sought
-         and not exists (select from node_instance i
-           join node_instance r on r.id = i.recovered_by and r.id <> $2 and r.ended_at is null
-           where i.id = s.instance)
+         and (s.instance = $2 or exists (select from node_instance i
+           where i.id = s.instance and i.ended_at is not null
+             and not exists (select from node_instance r
+               where r.id = i.recovered_by and r.id <> $2 and r.ended_at is null)))
        order by id desc limit ${sessionsMax}) s`,
     [node, own],
   )

@@ -10,12 +10,14 @@ import {
 } from '../postgres/index.ts'
 import type { KeptWitness, Mended, Recovered, SessionId, Unended } from '../recorder/index.ts'
 import type { LiveSessions } from './live-sessions.ts'
+import { hasLoggedDigest } from './logged-session.ts'
 import type { AccessMetrics } from './metrics.ts'
 import type { OwedWork } from './owed-work.ts'
 import { listSought, listUnended } from './recovery-queries.ts'
+import { putEnd } from './session-end.ts'
 import { recordingLost, recordingRecovered, sessionEnded } from './session-events.ts'
-import { type EndTime, setEnded, setRecording } from './session-queries.ts'
-import { findWitness, keepWitnesses } from './witness-queries.ts'
+import { type EndTime, findSession, type SessionEnd, setRecording } from './session-queries.ts'
+import { findWitness } from './witness-queries.ts'
 import type { Witnesses } from './witnesses.ts'
 
 /** Makes the recording of a session that was cut off playable; the recorder's, which access does not hold. */
@@ -29,6 +31,8 @@ interface Remains {
   readonly witness: KeptWitness | undefined
   /** The last sign of life; undefined if there was none. */
   readonly lastAt: Date | undefined
+  /** Of a session that only the database knows. */
+  readonly isSealed?: () => Promise<boolean>
 }
 
 /** Looks a lease: a lost instance is ended within one of these after its lease ran out. */
@@ -37,6 +41,8 @@ const sweepsInLease = 9
 const seekMs = 3_600_000
 /** A sweep this often also looks for open sessions of its own that this process does not know. */
 const ownEvery = 12
+const sealedText =
+  'a row asks for the recovery of a sealed recording: another program changed it; the file stays as it is'
 
 /**
  * Ends on record the sessions of processes that cannot do it: of workers that died, and of instances
@@ -147,6 +153,8 @@ export class Recovery {
     this.#soughtAtMs = performance.now()
     const sought = await this.#database.system((tx) => listSought(tx, node, instance))
     for (const { tenant, session } of sought) {
+      // The row of a session that this process still has says what it wants.
+      if (this.#live.has(session) || this.#owed.has(tenant, session)) continue
       this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
     }
   }
@@ -155,7 +163,8 @@ export class Recovery {
     if (this.#owed.has(tenant, session)) return
     const find = async (): Promise<Remains> => {
       const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
-      return { witness: found?.kept, lastAt: found?.at }
+      const isSealed = () => this.#isSealed(tenant, session)
+      return { witness: found?.kept, lastAt: found?.at, isSealed }
     }
     this.#owed.add(tenant, session, () => this.#end(tenant, session, mend, find))
   }
@@ -166,24 +175,15 @@ export class Recovery {
     mend: MendRecording,
     find: () => Promise<Remains>,
   ): Promise<void> {
-    const { witness, lastAt } = await find()
-    const outcome = await this.#mend({ tenant, session, witness }, mend)
-    const mended = outcome.outcome === 'mended' ? outcome : undefined
-    const end = {
-      reason: 'interrupted',
-      exitStatus: undefined,
-      exitSignal: undefined,
-      bytes: undefined,
-      time: timeOf(mended, lastAt),
-      recording: mended && { ...mended, complete: false },
-      evidence: mended?.evidence,
-      isUnsealed: outcome.outcome === 'given-up' && outcome.why !== 'not-a-file',
-      isSought: outcome.outcome === 'missing' || outcome.outcome === 'unreadable',
-    }
+    const { lastAt, ...remains } = await find()
+    const { witness } = remains
+    const outcome = await this.#mend({ tenant, session, ...remains }, mend)
+    const end = endOf(outcome, lastAt)
     const isEnded = await this.#database.write(tenant, async (tx) => {
-      if (witness !== undefined) await keepWitnesses(tx, [{ session, kept: witness, agoMs: 0 }])
-      const row = await setEnded(tx, session, end)
+      const row = await putEnd(tx, session, end, witness, this.#log)
       if (row === undefined) return false
+      // The log has what it needs: only the row had been opened again.
+      if (outcome.outcome === 'sealed') return true
       const event = eventOf(session, outcome, witness)
       if (event !== undefined) await appendEvent(tx, event)
       await appendEvent(tx, sessionEnded(row, end))
@@ -192,6 +192,7 @@ export class Recovery {
     this.#witnesses.forget(session)
     if (!isEnded) return
     this.#metrics.recovered.inc({ recording: outcome.outcome })
+    if (outcome.outcome === 'sealed') this.#log.error({ session }, sealedText)
     if (outcome.outcome !== 'unreadable') return
     this.#log.error({ err: outcome.err, session }, 'an interrupted recording cannot be read now')
     this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
@@ -203,14 +204,24 @@ export class Recovery {
    */
   async #addRecording(tenant: TenantId, session: SessionId, mend: MendRecording): Promise<void> {
     const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
-    const recovered = await mend({ tenant, session, witness: found?.kept })
+    const isSealed = () => this.#isSealed(tenant, session)
+    const recovered = await mend({ tenant, session, witness: found?.kept, isSealed })
     if (recovered.outcome === 'missing') return
+    if (recovered.outcome === 'sealed') return this.#log.error({ session }, sealedText)
     const mended = recovered.outcome === 'mended' ? recovered : undefined
     await this.#database.write(tenant, async (tx) => {
       const recording = mended && { ...mended, complete: false }
       if (!(await setRecording(tx, session, recording, mended?.evidence))) return
       const event = eventOf(session, recovered, found?.kept)
       if (event !== undefined) await appendEvent(tx, event)
+    })
+  }
+
+  /** Whether a digest of its recording is known: then no program of ours changes the file. */
+  #isSealed(tenant: TenantId, session: SessionId): Promise<boolean> {
+    return this.#database.read(tenant, async (tx) => {
+      const row = await findSession(tx, session)
+      return (row !== undefined && row.recordingSha256 !== null) || hasLoggedDigest(tx, session)
     })
   }
 
@@ -224,6 +235,22 @@ export class Recovery {
     } catch (err) {
       return { outcome: 'unreadable', err }
     }
+  }
+}
+
+function endOf(outcome: Outcome, lastAt: Date | undefined): SessionEnd {
+  const mended = outcome.outcome === 'mended' ? outcome : undefined
+  const isLeft = outcome.outcome === 'given-up' && outcome.why !== 'not-a-file'
+  return {
+    reason: 'interrupted',
+    exitStatus: undefined,
+    exitSignal: undefined,
+    bytes: undefined,
+    time: timeOf(mended, lastAt),
+    recording: mended && { ...mended, complete: false },
+    evidence: mended?.evidence,
+    isUnsealed: isLeft || outcome.outcome === 'sealed',
+    isSought: outcome.outcome === 'missing' || outcome.outcome === 'unreadable',
   }
 }
 
@@ -244,6 +271,7 @@ function eventOf(session: SessionId, outcome: Outcome, witness: KeptWitness | un
     case 'unreadable':
       return witness && recordingLost(session, outcome.outcome, witness.bytes)
     case 'empty':
+    case 'sealed':
       return undefined
   }
 }

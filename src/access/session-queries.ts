@@ -162,7 +162,7 @@ export function setEnded(
   )
 }
 
-/** The late-found recording of an ended session. False if it is no longer sought. */
+/** The late-found recording of an ended session. False if it is not sought, or has a digest. */
 export async function setRecording(
   tx: WriteTx,
   id: SessionId,
@@ -173,7 +173,7 @@ export async function setRecording(
     `update session set recording = $2::bytea is not null, recording_sha256 = $2,
        recording_bytes = $3, recording_events = $4, recording_complete = $5,
        recording_intact = $6, recording_sought = false
-     where id = $1 and recording_sought`,
+     where id = $1 and ended_at is not null and recording_sought and recording_sha256 is null`,
     [id, ...digestValues(recording), evidence === undefined ? null : evidence === 'intact'],
   )
   return changed > 0

@@ -8,11 +8,11 @@ import type { Authorizer } from './authorizer.ts'
 import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { OwedWork } from './owed-work.ts'
+import { putEnd } from './session-end.ts'
 import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
-import { type EndTime, findSession, insertSession, setEnded, setOpened } from './session-queries.ts'
+import { type EndTime, findSession, insertSession, setOpened } from './session-queries.ts'
 import type { SessionStart } from './session-start.ts'
 import { storedText } from './stored-text.ts'
-import { keepWitnesses } from './witness-queries.ts'
 import type { Testimony, Witnesses } from './witnesses.ts'
 
 export interface SessionOutcome {
@@ -176,12 +176,8 @@ export class Sessions {
     }
     const more = { streams: recording?.streams, chain: testimony?.kept.chain }
     await this.#database.write(tenant, async (tx) => {
-      if (testimony !== undefined) {
-        await keepWitnesses(tx, [{ session, kept: testimony.kept, agoMs: 0 }])
-      }
-      const row = await setEnded(tx, session, end)
+      const row = await putEnd(tx, session, end, testimony?.kept, this.#log)
       if (row !== undefined) await appendLastEvent(tx, sessionEnded(row, end, more))
-      else this.#log.debug({ session }, 'session had ended already')
     })
   }
 }

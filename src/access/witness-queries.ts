@@ -11,16 +11,20 @@ export interface WitnessEntry {
 }
 
 /**
- * Stores witnesses of live sessions. A witness that covers less than the stored one changes
- * nothing.
+ * Stores witnesses of live sessions, or also of those that ended by their row. A witness that covers
+ * less than the stored one changes nothing.
  */
-export function keepWitnesses(tx: WriteTx, entries: readonly WitnessEntry[]): Promise<number> {
+export function keepWitnesses(
+  tx: WriteTx,
+  entries: readonly WitnessEntry[],
+  { alsoEnded = false } = {},
+): Promise<number> {
   return tx.run(
     `insert into recording_witness (session_id, at, bytes, offsets, chain)
        select w.session, now() - w.ago * interval '1 ms', w.bytes, w.offsets, w.chain
        from unnest($1::uuid[], $2::float8[], $3::bigint[], $4::bytea[], $5::bytea[])
          as w(session, ago, bytes, offsets, chain)
-       join session s on s.id = w.session and s.ended_at is null
+       join session s on s.id = w.session and (s.ended_at is null or $6)
      on conflict (tenant_id, session_id) do update
        set at = excluded.at, bytes = excluded.bytes, offsets = excluded.offsets,
          chain = excluded.chain
@@ -31,6 +35,7 @@ export function keepWitnesses(tx: WriteTx, entries: readonly WitnessEntry[]): Pr
       entries.map(({ kept }) => kept.bytes),
       entries.map(({ kept }) => kept.offsets),
       entries.map(({ kept }) => Buffer.from(kept.chain, 'hex')),
+      alsoEnded,
     ],
   )
 }

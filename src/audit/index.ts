@@ -42,7 +42,7 @@ export {
   verifyNote,
 } from './note.ts'
 export type { ProvenLeaf } from './proven-leaves.ts'
-export type { Act } from './queries.ts'
+export { type Act, hasLeafWith } from './queries.ts'
 export type { RepairKind, RepairOrder, RepairPlan } from './repair.ts'
 export type { CheckpointSigner } from './signer.ts'
 export type { AuditEntry } from './tail.ts'

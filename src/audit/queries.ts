@@ -43,8 +43,8 @@ export interface Act {
 
 /** A function of the database that does an act and appends its event: its first argument, then those of audit_append. */
 export interface Door {
-  readonly name: 'session_kill'
-  readonly subject: string
+  readonly name: 'session_kill' | 'web_session_open'
+  readonly subject: string | Buffer
 }
 
 /** The values of audit_append, in its order. */
@@ -154,6 +154,24 @@ export async function* eachLeaf(tx: ReadTx, batch: number): AsyncGenerator<LeafR
     yield* rows
     if (rows.length < batch) return
   }
+}
+
+/**
+ * Whether a leaf with an id from this one on has each of these texts in it. Reads those leaves: for what
+ * happens rarely.
+ */
+export async function hasLeafWith(
+  tx: ReadTx,
+  from: string,
+  texts: readonly [string, string],
+): Promise<boolean> {
+  const { found } = await tx.one<{ found: boolean }>(
+    `select exists (select from audit_leaf
+       where event_id >= $1 and position($2::bytea in leaf) > 0
+         and position($3::bytea in leaf) > 0) as found`,
+    [from, ...texts.map((text) => Buffer.from(text))],
+  )
+  return found
 }
 
 export function listLeafBytes(

@@ -205,16 +205,11 @@ export function takeLink(
   )
 }
 
-export function insertWebSession(
-  tx: WriteTx,
-  user: UserId,
-  cookieHash: Buffer,
-  seconds: number,
-): Promise<ExpiringRow> {
+/** A new web session: the database makes its row only together with its event. */
+export function nameWebSession(tx: ReadTx, seconds: number): Promise<ExpiringRow> {
   return tx.one(
-    `insert into web_session (user_id, cookie_hash, expires_at)
-       values ($1, $2, now() + make_interval(secs => $3)) returning id, expires_at as "expiresAt"`,
-    [user, cookieHash, seconds],
+    'select gen_random_uuid() as id, now() + make_interval(secs => $1) as "expiresAt"',
+    [seconds],
   )
 }
 

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { appendEvent } from '../audit/index.ts'
+import { actAndAppendBy, appendEvent } from '../audit/index.ts'
 import { type Database, parseTenantId, type TenantId, type WriteTx } from '../postgres/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
 import type { WebIdentity } from './identity.ts'
@@ -7,7 +7,7 @@ import {
   deleteWebSession,
   findWebSession,
   insertLink,
-  insertWebSession,
+  nameWebSession,
   sweep,
   takeLink,
   touchWebSession,
@@ -79,8 +79,9 @@ export class WebLogin implements WebLogins {
       const user = await takeLink(tx, held.hash)
       if (user === undefined) return undefined
       const cookie = newToken(held.tenant)
-      const session = await insertWebSession(tx, user.id, cookie.hash, sessionSeconds)
-      await appendEvent(tx, {
+      const session = await nameWebSession(tx, sessionSeconds)
+      const door = { name: 'web_session_open', subject: cookie.hash } as const
+      await actAndAppendBy(tx, door, {
         type: 'web.login',
         public: {
           user: user.id,

@@ -50,24 +50,28 @@ export function claimEndedInstances(tx: WriteTx, own: InstanceId): Promise<Ended
   )
 }
 
-/** A transaction that began before the instance ended may commit a session this much later. */
+/**
+ * A transaction that began before the instance ended may commit a session this much later. The database
+ * refuses to settle one earlier (node_keep_end).
+ */
 const lateCommit = "interval '2 minutes'"
 
 /**
- * All its sessions are ended. Does nothing while a late transaction of the instance may still
- * commit.
+ * All its sessions are ended. Does nothing while one is open, or a late transaction of the instance
+ * may still commit one.
  */
 export function settleInstance(tx: WriteTx, id: InstanceId): Promise<number> {
   return tx.run(
-    `update node_instance set settled_at = clock_timestamp()
-       where id = $1 and ended_at < clock_timestamp() - ${lateCommit}`,
+    `update node_instance i set settled_at = clock_timestamp()
+       where id = $1 and settled_at is null and ended_at < clock_timestamp() - ${lateCommit}
+         and not exists (select from session s where s.instance = i.id and s.ended_at is null)`,
     [id],
   )
 }
 
 /**
  * Instances that ended, or lost their lease, some time ago, and whose sessions are still open on
- * record.
+ * record. Asks for the sessions of each: a row that says that it is settled proves nothing.
  */
 export function listOverdueInstances(
   tx: ReadTx,
@@ -76,7 +80,6 @@ export function listOverdueInstances(
   return tx.many(
     `select node, coalesce(ended_at, lease_until) as "endedAt" from node_instance i
        where coalesce(ended_at, lease_until) < clock_timestamp() - $1 * interval '1 ms'
-         and settled_at is null
          and exists (select from session s where s.instance = i.id and s.ended_at is null)
        order by 2 limit ${instancesMax}`,
     [overdueMs],

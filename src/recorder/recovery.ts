@@ -12,6 +12,8 @@ export interface Unended {
   readonly session: SessionId
   /** The memory of another process about the recording. */
   readonly witness?: KeptWitness | undefined
+  /** Whether its digest is known already. Asked before the file is changed, which then stays as it is. */
+  readonly isSealed?: () => Promise<boolean>
 }
 
 /** A repaired recording with its digest. */
@@ -39,6 +41,8 @@ export type Recovered =
   | { readonly outcome: 'empty' }
   /** There is no file here. */
   | { readonly outcome: 'missing' }
+  /** Its digest is known already: nothing was changed. */
+  | { readonly outcome: 'sealed' }
   /** It is left as it is. */
   | {
       readonly outcome: 'given-up'
@@ -74,7 +78,7 @@ class OutOfBounds extends Error {
  */
 export async function recoverRecording(
   store: Store,
-  { tenant, session, witness }: Unended,
+  { tenant, session, witness, isSealed }: Unended,
   given: Partial<RecoveryBounds> = {},
 ): Promise<Recovered> {
   const bounds = { ...boundsDefault, ...given }
@@ -85,6 +89,7 @@ export async function recoverRecording(
     try {
       size = await file.size()
       const sound = await readSound(file, size, witness, bounds)
+      if (await isSealed?.()) return { outcome: 'sealed' }
       if (sound.outputs === 0 && witness === undefined) {
         await store.remove(tenant, session)
         return { outcome: 'empty' }

@@ -1,10 +1,10 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import type { Access, SessionStart } from '../../src/access/index.ts'
 import { findWitness, keepWitnesses } from '../../src/access/witness-queries.ts'
 import type { Identity } from '../../src/auth/index.ts'
-import type { TenantId } from '../../src/postgres/index.ts'
+import { listOverdueInstances, type TenantId } from '../../src/postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
 import { type TestRecorder, testRecorder } from '../support/recording.ts'
 import { actor, open, openAccessFixture, type ServingProcess } from './access-fixture.ts'
@@ -234,7 +234,7 @@ test('says when the last byte was, and unknown where nobody knows', async () => 
   const path = `${its.directory}/${tenant}/${known}.cast`
   const startedAt = (await next.access.session(tenant, known))?.startedAt ?? ''
   const seconds = Math.ceil(Date.parse(startedAt) / 1000)
-  await database.superuser("update session set started_at = started_at - interval '1 hour'")
+  await database.pastTriggers("update session set started_at = started_at - interval '1 hour'")
   await mkdir(dirname(path), { recursive: true })
   const header = { version: 3, term: { cols: 80, rows: 24 }, timestamp: seconds - 3000 }
   await writeFile(path, `${JSON.stringify(header)}\n[0.5,"o","a"]\n[100.0,"o","b"]\n`)
@@ -266,8 +266,9 @@ async function witnessed(
   its: TestRecorder,
   process: ServingProcess,
   place: { tenant: TenantId; demo: Identity },
+  facts: Partial<SessionStart> = {},
 ) {
-  const session = await open(process.access, place.demo, 'web1')
+  const session = await open(process.access, place.demo, 'web1', facts)
   const told = Promise.withResolvers<void>()
   const begun = await its.begin({
     tenant: place.tenant,
@@ -389,7 +390,7 @@ test('attack: a process that lost its lease keeps no witness of a recording', as
       [lease.instance],
     )
   const regain = () =>
-    database.superuser('update node_instance set ended_at = null, ended = null where id = $1', [
+    database.pastTriggers('update node_instance set ended_at = null, ended = null where id = $1', [
       lease.instance,
     ])
   await lose()
@@ -422,4 +423,155 @@ test('seeks no recording of a session that had none', async () => {
     { id: without, sought: false },
     { id: recorded, sought: true },
   ])
+})
+
+/** A recorded session that has ended in good order. */
+async function sealed(
+  its: TestRecorder,
+  process: ServingProcess,
+  place: { tenant: TenantId; demo: Identity },
+  facts: Partial<SessionStart> = {},
+) {
+  const { tenant } = place
+  const session = await open(process.access, place.demo, 'web1', facts)
+  const { recording, output, path } = await its.begin({ tenant, session })
+  await output('evidence')
+  const digest = await recording.end()
+  const outcome = { tenant, bytes: 8, reason: 'ended', recording: digest }
+  await process.access.endSession(session, outcome)
+  return { session, path, digest }
+}
+
+const digestsOf = async (place: Awaited<ReturnType<typeof openPlace>>, session: SessionId) =>
+  (await place.events()).flatMap(({ public: facts }) =>
+    facts.session === session && facts.recordingDigest !== undefined ? facts.recordingDigest : [],
+  )
+
+/** Any statement of a login that serves. */
+const asApp = (tenant: TenantId, text: string, session: SessionId) =>
+  database.app.write(tenant, (tx) => tx.run(`update session set ${text} where id = $1`, [session]))
+
+const digestless =
+  'recording_sha256 = null, recording_bytes = null, recording_events = null, recording_complete = null'
+
+test.each([
+  'ended_at = null, reason = null',
+  `ended_at = null, end_known = true, reason = null, ${digestless}`,
+  "ended_at = ended_at - interval '1 hour'",
+  "reason = 'idle'",
+  'exit_status = 0',
+  'bytes = 1',
+  'recording_sought = true',
+  `recording_sought = true, ${digestless}`,
+  "recording_sha256 = sha256('forged')",
+  'recording = false',
+  'recording_intact = false',
+  'opened_at = null, recording_intact = true',
+])('attack: no login that serves changes the end of a session: %s', async (text) => {
+  const place = await openPlace()
+  await using its = await testRecorder()
+  const process = await fixture.serve()
+  const { session } = await sealed(its, process, place)
+  const before = await process.access.session(place.tenant, session)
+  await expect(asApp(place.tenant, text, session)).rejects.toMatchObject({ code: 'VT022' })
+  expect(await process.access.session(place.tenant, session)).toEqual(before)
+})
+
+test.each(['recording_sought = true', 'recording = false', "reason = 'x'", 'bytes = 1'])(
+  'attack: no login that serves writes a part of an end on a live session: %s',
+  async (text) => {
+    const { tenant, demo } = await openPlace()
+    const session = await open((await fixture.serve()).access, demo, 'web1')
+    await expect(asApp(tenant, text, session)).rejects.toMatchObject({ code: 'VT022' })
+  },
+)
+
+test.each([
+  ['seeks it', `recording_sought = true, ${digestless}`],
+  ['opens its session again', `ended_at = null, reason = null, ${digestless}`],
+])('attack: no recovery changes a sealed recording when a row %s', async (_, text) => {
+  const place = await openPlace()
+  const { tenant } = place
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve('sealed-node'), await fixture.serve('sealed-node')]
+  const { session, path, digest } = await sealed(its, lost, place, { node: 'sealed-node' })
+  const bytes = await readFile(path)
+  await database.pastTriggers(`update session set ${text} where id = $1`, [session])
+  await lost.lease.release()
+  const outcomes: string[] = []
+  const mend = async (unended: Unended) => {
+    const recovered = await its.recorder.recover(unended)
+    outcomes.push(recovered.outcome)
+    return recovered
+  }
+  await recovers(next, mend, async () => {
+    expect(outcomes).toEqual(['sealed'])
+    await ended(next.access, tenant, session)()
+  })
+  expect(await readFile(path)).toEqual(bytes)
+  expect(await digestsOf(place, session)).toEqual([`sha256:${digest.sha256}`])
+})
+
+test('attack: a row that says that a live session ended hides neither its end nor its recording', async () => {
+  const place = await openPlace()
+  const { tenant, demo } = place
+  await using its = await testRecorder()
+  const node = 'seeking-node'
+  const [process, other] = [await fixture.serve(node), await fixture.serve(node)]
+  // The control, which comes after the attacked one in each look.
+  const control = await open(process.access, demo, 'web1', { node })
+  const gone = await its.begin({ tenant, session: control })
+  await gone.output('was on another disk')
+  await process.access.interruptSessions([{ tenant, session: control }], noRecording)
+  const attacked = await witnessed(its, process, place, { node })
+  await asApp(tenant, 'ended_at = now(), recording_sought = true', attacked.session)
+  const bytes = await readFile(attacked.path)
+  for (const each of [process, other]) {
+    await recovers(each, record(its), async () => {
+      expect(await each.access.session(tenant, control)).toMatchObject({ recording: true })
+    })
+  }
+  expect(await readFile(attacked.path)).toEqual(bytes)
+  const digest = await attacked.recording.end()
+  const outcome = { tenant, bytes: 10, reason: 'exit', exitStatus: 3, recording: digest }
+  // Also when it is written twice.
+  for (let i = 0; i < 2; i++) await process.access.endSession(attacked.session, outcome)
+  const end = (await place.events()).filter(
+    ({ type, public: facts }) => type === 'session.end' && facts.session === attacked.session,
+  )
+  expect(end).toMatchObject([{ public: { ended: 'exit', exitStatus: '3', bytes: '10' } }])
+  expect(await digestsOf(place, attacked.session)).toEqual([`sha256:${digest.sha256}`])
+  const kept = await process.access.recordingWitness(tenant, attacked.session)
+  expect(end[0]?.public.recordingChain).toBe(`sha256:${kept?.chain}`)
+  expect(await process.access.session(tenant, attacked.session)).toMatchObject({
+    recordingSha256: digest.sha256,
+  })
+})
+
+test('attack: a dead process’s sessions end, also when a row says that they have', async () => {
+  const { tenant, demo } = await openPlace()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const session = await open(lost.access, demo, 'web1')
+  const asSystem = (text: string) =>
+    database.app.system((tx) =>
+      tx.run(`update node_instance set ${text} where id = $1`, [lost.lease.instance]),
+    )
+  const settle = () =>
+    expect(asSystem('settled_at = now()')).rejects.toMatchObject({ code: 'VT022' })
+  await settle()
+  await loseLease(lost)
+  await asSystem("ended_at = now() - interval '1 day', ended = 'released'")
+  await settle()
+  // A row from before the database refused this.
+  await database.pastTriggers(
+    "update node_instance set settled_at = now(), ended_at = now() - interval '1 hour' where id = $1",
+    [lost.lease.instance],
+  )
+  const overdue = await database.app.system((tx) => listOverdueInstances(tx, 60_000))
+  expect(overdue.map(({ node }) => node)).toContain(lost.lease.node)
+  await database.pastTriggers('update node_instance set settled_at = null where id = $1', [
+    lost.lease.instance,
+  ])
+  await recovers(next, noRecording, ended(next.access, tenant, session))
+  expect((await next.access.session(tenant, session))?.reason).toBe('interrupted')
 })

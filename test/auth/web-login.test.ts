@@ -1,4 +1,8 @@
+import { createHash, randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { encodeEvent } from '../../src/audit/event.ts'
+import type { AuditEvent } from '../../src/audit/index.ts'
+import { appendValues } from '../../src/audit/queries.ts'
 import { systemTenant } from '../../src/postgres/index.ts'
 import { newTenantId } from '../support/postgres.ts'
 import { actor, openAuthFixture, some } from './auth-fixture.ts'
@@ -50,6 +54,47 @@ test('a link becomes a session of its user, on the log from the link to the end'
     type: 'web.logout',
     public: { webSession: identity.session, actor: user.id },
   })
+})
+
+test('attack: no login that serves makes a web session without the event of just this one', async () => {
+  const [place, other] = [await fixture.place(), await fixture.place()]
+  const user = await place.user('demo', 'owner')
+  const stranger = await other.user('demo', 'owner')
+  const { tenant } = place
+  const cookie = `${tenant}.${'A'.repeat(43)}`
+  const hash = createHash('sha256').update(cookie).digest()
+  const asApp = (text: string, values: readonly unknown[]) =>
+    database.app.write(tenant, (tx) => tx.many(text, values))
+  await expect(
+    asApp(
+      "insert into web_session (user_id, cookie_hash, expires_at) values ($1, $2, now() + interval '1 hour')",
+      [user.id, hash],
+    ),
+  ).rejects.toThrow('permission denied')
+  const enter = (event: AuditEvent) => {
+    const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
+    const values = [hash, ...appendValues(encoded)]
+    return asApp('select web_session_open($1, $2, $3, $4, $5, $6)', values)
+  }
+  const login = (id: string, lastsMs: number): AuditEvent => {
+    const expiresAt = new Date(Date.now() + lastsMs).toISOString()
+    return {
+      type: 'web.login',
+      public: { user: id, webSession: crypto.randomUUID(), expiresAt },
+    }
+  }
+  const facts = { user: user.id, expiresAt: new Date(Date.now() + hours).toISOString() }
+  const refused = { code: 'VT014' }
+  await expect(enter({ type: 'web.link', public: facts })).rejects.toMatchObject(refused)
+  await expect(enter(login(user.id, 8 * 24 * hours))).rejects.toMatchObject(refused)
+  await expect(enter({ type: 'web.login', public: facts })).rejects.toThrow('not-null')
+  await expect(enter(login(stranger.id, hours))).rejects.toThrow('foreign key')
+  expect(await web.session(cookie)).toBeUndefined()
+  expect(await place.events('web.login')).toHaveLength(0)
+  // The control leaves its event.
+  await enter(login(user.id, hours))
+  expect(await web.session(cookie)).toMatchObject({ user: { id: user.id } })
+  expect(await place.events('web.login')).toMatchObject([{ public: { user: user.id } }])
 })
 
 test('a link is used once', async () => {

@@ -129,7 +129,7 @@ test.each([
   async (said, statement) => {
     const one = await recorded()
     await end(one)
-    await database.superuser(statement, [one.session])
+    await database.pastTriggers(statement, [one.session])
     expect(await problemOf(one.session)).toContain(`says that it ${said}, but the log has`)
   },
 )

@@ -105,7 +105,7 @@ const definers = [
 ]
 
 /** Each does one thing that its callers may not do by themselves. */
-const ownersDefiners = ['session_kill', 'vault_kek_replace']
+const ownersDefiners = ['session_kill', 'vault_kek_replace', 'web_session_open']
 
 test('runs only the door to the logs, and those few, with the rights of another role', async () => {
   const found = await superuser<{ name: string; owner: string; path: string; everybody: boolean }>(

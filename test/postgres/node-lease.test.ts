@@ -148,11 +148,56 @@ test('settles no instance whose last transaction may still commit', async () => 
   await lease.release()
   const settle = () => app.system((tx) => settleInstance(tx, lease.instance))
   expect(await settle()).toBe(0)
-  await fixture.superuser(
+  await fixture.pastTriggers(
     "update node_instance set ended_at = clock_timestamp() - interval '1 hour' where id = $1",
     [lease.instance],
   )
   expect(await settle()).toBe(1)
+})
+
+test('attack: no login that serves hides an instance from the others', async () => {
+  const [lease, other] = [await hold(60_000), await hold(60_000)]
+  const set = (text: string) =>
+    app.system((tx) => tx.run(`update node_instance set ${text} where id = $1`, [lease.instance]))
+  const refused = { code: 'VT022' }
+  await set("lease_until = 'infinity'")
+  expect((await rowOf(lease.instance)).leftMs).toBeLessThanOrEqual(60_000)
+  await expect(set('settled_at = now()')).rejects.toMatchObject(refused)
+  await expire(lease.instance)
+  // Nor in the same statement as its end.
+  await expect(
+    set("ended_at = '2000-01-01', ended = 'expired', settled_at = now()"),
+  ).rejects.toMatchObject(refused)
+  await set("ended_at = '2000-01-01', ended = 'expired'")
+  await expect(set('settled_at = now()')).rejects.toMatchObject(refused)
+  await expect(set('ended_at = null, ended = null')).rejects.toMatchObject(refused)
+  const claimed = await app.system((tx) => claimEndedInstances(tx, other.instance))
+  expect(claimed.map(({ id }) => id)).toContain(lease.instance)
+})
+
+test('attack: a claim by an instance that is not there runs out', async () => {
+  const [ended, next] = [await hold(60_000), await hold(60_000)]
+  const ghost = newInstanceId()
+  await ended.release()
+  await app.system(async (tx) => {
+    await tx.run(
+      `insert into node_instance (id, node, lease_ms, lease_until)
+         values ($1, 'ghost', 1000, 'infinity')`,
+      [ghost],
+    )
+    await tx.run('update node_instance set recovered_by = $2 where id = $1', [
+      ended.instance,
+      ghost,
+    ])
+  })
+  await vi.waitFor(
+    async () => {
+      await app.system((tx) => endExpiredInstances(tx, next.instance))
+      const claimed = await app.system((tx) => claimEndedInstances(tx, next.instance))
+      expect(claimed.map(({ id }) => id)).toContain(ended.instance)
+    },
+    { timeout: 10_000 },
+  )
 })
 
 test('attack: the bastion’s login can neither end an instance nor make one', async () => {

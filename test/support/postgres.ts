@@ -36,6 +36,8 @@ export interface TestDatabase {
   createTenant(slug?: string): Promise<TenantId>
   /** A statement as a superuser: to read the catalogue, or to play the attacker. */
   superuser<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
+  /** The same past every trigger: for a state that ours refuse. */
+  pastTriggers(text: string, values?: readonly unknown[]): Promise<void>
   /** The same as who owns the tables, in a tenant's transaction: grants do not bind the owner. */
   owner(tenant: TenantId, text: string): Promise<void>
   /** One more database object with other limits; closed after the file. */
@@ -119,6 +121,11 @@ export async function openTestDatabase(): Promise<TestDatabase> {
     },
     superuser: (text, values = []) =>
       asSuperuser(name, async (client) => (await client.query(text, [...values])).rows),
+    pastTriggers: (text, values = []) =>
+      asSuperuser(name, async (client) => {
+        await client.query('set session_replication_role = replica')
+        await client.query(text, [...values])
+      }),
   }
 }
 

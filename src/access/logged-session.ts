@@ -1,0 +1,23 @@
+/** What the log of the transaction's tenant says about a session, whatever its row says. */
+
+import { hasLeafWith } from '../audit/index.ts'
+import type { ReadTx } from '../postgres/index.ts'
+import type { SessionId } from '../recorder/index.ts'
+
+/** Far more than the clocks of two nodes differ. */
+const skewMs = 3_600_000
+
+export function hasLoggedDigest(tx: ReadTx, session: SessionId): Promise<boolean> {
+  return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"recordingDigest":"'])
+}
+
+export function hasLoggedEnd(tx: ReadTx, session: SessionId): Promise<boolean> {
+  return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"typ":"session.end"'])
+}
+
+/** The least id of an event after the session's start: both ids begin with their millisecond. */
+function eventsFrom(session: SessionId): string {
+  const ms = Math.max(0, Number.parseInt(session.replaceAll('-', '').slice(0, 12), 16) - skewMs)
+  const hex = ms.toString(16).padStart(12, '0')
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`
+}
