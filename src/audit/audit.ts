@@ -15,7 +15,7 @@ import type { KeptCheckpoint } from './kept-checkpoint.ts'
 import { appendLastEvent, type Receipt } from './log.ts'
 import { registerAuditMetrics } from './metrics.ts'
 import { formatVerifierKey } from './note.ts'
-import { type ProvenLeaf, proveLeaves } from './proven-leaves.ts'
+import { type ProvenLeaves, proveLeaves } from './proven-leaves.ts'
 import { Publisher } from './publisher.ts'
 import { findTree, listLeafBytes, readTree } from './queries.ts'
 import { planRepair, type RepairOrder, type RepairPlan, repairLog } from './repair.ts'
@@ -49,10 +49,10 @@ export interface Audit {
     options?: { readonly kept?: readonly KeptCheckpoint[] },
   ): Promise<VerifyReport>
   /**
-   * All events whose leaf has each of these texts in it, in order. Reads the whole log, and compares it
-   * with its signed heads: no other event can have them. Throws LogInconsistent when it was changed.
+   * All events whose leaf's bytes are wanted, in order. Reads the whole log, and compares it with its signed
+   * heads: there are no others. Throws LogInconsistent when it was changed.
    */
-  prove(tenant: TenantId, texts: readonly string[]): Promise<readonly ProvenLeaf[]>
+  prove(tenant: TenantId, isWanted: (leaf: Buffer) => boolean): Promise<ProvenLeaves>
   /**
    * Whether a log contradicts its signed heads: checks the heads and the leaves between them. Or whether a
    * checkpoint that our key did not sign stands above the last checkpoint that it signed.
@@ -165,12 +165,12 @@ export function createAudit({
       }
     },
     verify,
-    async prove(tenant, texts) {
+    async prove(tenant, isWanted) {
       const given = await getSigner()
       await heads.refresh()
       return database.read(
         tenant,
-        (tx) => proveLeaves(tx, (name) => keyOf(given, name), heads.find(tenant), texts),
+        (tx) => proveLeaves(tx, (name) => keyOf(given, name), heads.find(tenant), isWanted),
         { snapshot: true },
       )
     },

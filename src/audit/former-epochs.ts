@@ -26,7 +26,7 @@ const batchMax = 1000
 /**
  * Compares the leaves of former epochs with what they were when each was given up, from the newest epoch
  * back: the first leaf of the next epoch says their number and their root, and that leaf is verified with
- * its own epoch. Payloads, and what was wrong at that time, are not looked at. Leaves that came while a log
+ * its own epoch. Leaves before an epoch that does not say so are a problem: nothing vouches for them. Payloads, and what was wrong at that time, are not looked at. Leaves that came while a log
  * was given up stand behind those that the root is of, and nothing vouches for them.
  */
 export async function verifyFormerEpochs(tx: ReadTx, tree: Tree): Promise<FormerReport> {
@@ -35,13 +35,16 @@ export async function verifyFormerEpochs(tx: ReadTx, tree: Tree): Promise<Former
   let [first] = await listLeafBytes(tx, 0, 1)
   while (below > 0) {
     const former = first && readFormer(first.leaf)
-    if (former === undefined) {
-      // The oldest one has no such record, and its leaves may stand behind others that no log has.
-      const isOldest = below !== tree.firstLeaf
-      const detail = 'the first event does not say which log stands before it'
-      return { verified, problem: isOldest ? undefined : { at: below, detail } }
+    if (former === undefined || former.size === 0) {
+      // The oldest one has no such record, and one that lost all its leaves has no root: nothing may stand
+      // before either. A first leaf that nobody can read may have been the record of a log that is gone.
+      const isCurrent = below === tree.firstLeaf
+      const isRead = first !== undefined && decodeLeaf(first.leaf) !== undefined
+      const isOldest = former !== undefined || (isRead && !isCurrent)
+      if (isOldest && (await findLeafBefore(tx, below, 1)) === undefined) break
+      const detail = `nothing says which events stand before event ${below}, and whether they are those that were given up`
+      return { verified, problem: { at: below, detail } }
     }
-    if (former.size === 0) break
     const start = await findLeafBefore(tx, below, former.leaves)
     const found = start && (await readRange(tx, start.index, below, former.size))
     if (found === undefined || rootHash(found.range).toString('hex') !== former.root) {

@@ -41,7 +41,7 @@ export {
   verifierKey,
   verifyNote,
 } from './note.ts'
-export type { ProvenLeaf } from './proven-leaves.ts'
+export type { ProvenLeaf, ProvenLeaves } from './proven-leaves.ts'
 export { type Act, hasLeafWith } from './queries.ts'
 export type { RepairKind, RepairOrder, RepairPlan } from './repair.ts'
 export type { CheckpointSigner } from './signer.ts'

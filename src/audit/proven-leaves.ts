@@ -1,6 +1,5 @@
 import type { ReadTx } from '../postgres/index.ts'
 import { continueLog } from './continuation.ts'
-import { LogInconsistent } from './errors.ts'
 import { decodeLeaf, type Leaf } from './event.ts'
 import type { VerifierKey } from './note.ts'
 import type { SignedHead } from './signed-heads.ts'
@@ -12,10 +11,17 @@ export interface ProvenLeaf extends Pick<Leaf, 'type' | 'public'> {
   readonly isSigned: boolean
 }
 
+export interface ProvenLeaves {
+  /** In order. */
+  readonly leaves: readonly ProvenLeaf[]
+  /** The indexes of those that are no leaf of this log: a fault of the log, which says nothing of others. */
+  readonly foreign: readonly number[]
+}
+
 /**
  * Reads the whole log from its first leaf, meets each known signed head on the way, and gives all leaves
- * that have each of these texts in them, in order. None can be missing: only who has seen the whole log
- * knows that a fact stands in it once.
+ * whose bytes are wanted. None can be missing: only who has seen the whole log knows that a fact stands in
+ * it once.
  *
  * Throws LogInconsistent where a head is not met. Give it a transaction with one snapshot.
  */
@@ -23,20 +29,20 @@ export async function proveLeaves(
   tx: ReadTx,
   key: (origin: string) => VerifierKey,
   remembered: SignedHead | undefined,
-  texts: readonly string[],
-): Promise<readonly ProvenLeaf[]> {
-  const needles = texts.map((text) => Buffer.from(text))
+  isWanted: (leaf: Buffer) => boolean,
+): Promise<ProvenLeaves> {
   const found: { index: number; bytes: Buffer }[] = []
   const { tree, last } = await continueLog(tx, key, remembered, (index, bytes) => {
-    if (needles.every((needle) => bytes.includes(needle))) found.push({ index, bytes })
+    if (isWanted(bytes)) found.push({ index, bytes })
   })
   const signedSize = Math.max(last?.size ?? 0, remembered?.size ?? 0)
-  return found.map(({ index, bytes }) => {
+  const leaves: ProvenLeaf[] = []
+  const foreign: number[] = []
+  for (const { index, bytes } of found) {
     // These very bytes: a second read of the same row may get others.
     const leaf = decodeLeaf(bytes)
-    if (leaf?.log !== tree.origin) {
-      throw new LogInconsistent(tree.origin, 'rewritten', `leaf ${index} is not one of this log`)
-    }
-    return { type: leaf.type, public: leaf.public, index, isSigned: index < signedSize }
-  })
+    if (leaf?.log !== tree.origin) foreign.push(index)
+    else leaves.push({ type: leaf.type, public: leaf.public, index, isSigned: index < signedSize })
+  }
+  return { leaves, foreign }
 }

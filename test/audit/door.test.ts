@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
-import { encodeEvent } from '../../src/audit/event.ts'
+import { commit, decodeLeaf, decodePrivate, encodeEvent } from '../../src/audit/event.ts'
 import { type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
 import { rootHash } from '../../src/audit/merkle.ts'
 import { appendValues } from '../../src/audit/queries.ts'
@@ -167,6 +167,15 @@ const forgeries: readonly (readonly [string, (event: Forged) => Forged])[] = [
   ['without either', (event) => ({ ...event, salt: null, payload: null })],
   ['with a short salt', (event) => ({ ...event, salt: Buffer.alloc(31) })],
   ['with another payload', (event) => ({ ...event, payload: Buffer.from('{"login":"ann"}') })],
+  [
+    'with keys that sort in two ways',
+    (event) => edit(event, 'after', /"pub":\{.*?\}/, '"pub":{"\uFFFD":"x","\u{1F600}":"y"}'),
+  ],
+  ['with a key of no letters', (event) => edit(event, 'after', '"session"', '"__proto__"')],
+  [
+    'of the year 10000',
+    (event) => edit(event, 'after', /"ts":"[^"]*"/, '"ts":"10000-01-01T00:00:00.000Z"'),
+  ],
   ['of more than 8192 bytes', (event) => edit(event, 'after', 's-1', 'x'.repeat(9000))],
 ]
 
@@ -216,7 +225,6 @@ test.each(forgeries)('takes no leaf %s, also not of the application', async (_, 
 test('takes no payload that is not canonical, though the leaf commits to it', async () => {
   const tenant = await database.createTenant()
   const client = await login('app', 'vaultterm_app', tenant)
-  const { commit } = await import('../../src/audit/event.ts')
   for (const payload of [
     '{"a": "b"}',
     '{"b":"x","a":"y"}',
@@ -224,6 +232,8 @@ test('takes no payload that is not canonical, though the leaf commits to it', as
     '"x"',
     '{"a":1}',
     '{"a":"\\/"}',
+    '{"\uFFFD":"x","\u{1F600}":"y"}',
+    '{"":"x"}',
   ]) {
     const made = forgeable(opened)
     const bytes = Buffer.from(payload)
@@ -264,7 +274,17 @@ test('attack: settings of the caller do not change how the door reads', async ()
 const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 40 }),
   fc.string({ unit: 'grapheme', maxLength: 40 }),
-  fc.constantFrom('", "', '\\', '\\"', '": ', '\u2028', '\u007f', '\b\f\n\r\t\u0001', '{"a":1}'),
+  fc.constantFrom(
+    '", ',
+    '", "',
+    '\\',
+    '\\"',
+    '": ',
+    '\u2028',
+    '\u007f',
+    '\b\f\n\r\t\u0001',
+    '{"a":1}',
+  ),
 )
 const shown = fc.stringMatching(/^[!-~]{1,40}$/)
 
@@ -287,6 +307,88 @@ test('takes every event that the product encodes', async () => {
     { numRuns: 150 },
   )
   expect(await audit.verify(tenant)).toMatchObject({ ok: true, size })
+})
+
+/** Objects as texts: a reader takes only some of them. */
+const object = fc
+  .record({
+    members: fc.uniqueArray(
+      fc.tuple(
+        fc.oneof(
+          fc.stringMatching(/^[a-zA-Z][a-zA-Z0-9]{0,3}$/),
+          fc.constantFrom('', '__proto__', 'a b', 'a\n', '1', '\uFEFF', '\uFFFD', '\u{1F600}', 'é'),
+          fc.string({ unit: 'binary', maxLength: 3 }),
+        ),
+        fc.oneof(
+          { weight: 4, arbitrary: fc.oneof(text, fc.boolean(), fc.array(text, { maxLength: 3 })) },
+          fc.constantFrom(0, -0, 1e21, 0.1, null, {}, { b: 'x' }, [[]], [{}], [1], [null]),
+        ),
+      ),
+      { maxLength: 4, selector: ([key]) => key },
+    ),
+    order: fc.constantFrom('bytes', 'units', 'none'),
+    form: fc.constantFrom('plain', 'plain', 'plain', 'twice', 'spaced', 'escaped', 'number'),
+  })
+  .map(({ members, order, form }) => {
+    const sorted = members.toSorted(([a], [b]) => {
+      if (order === 'bytes') return Buffer.compare(Buffer.from(a), Buffer.from(b))
+      return order === 'units' && a !== b ? (a < b ? -1 : 1) : 0
+    })
+    const parts = sorted.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`)
+    if (form === 'twice') parts.push(...parts.slice(0, 1))
+    const whole = `{${parts.join(form === 'spaced' ? ', ' : ',')}}`
+    if (form === 'escaped') return whole.replace('a', '\\u0061')
+    return form === 'number' ? whole.replace(/"/, '1e400') : whole
+  })
+const time = fc.oneof(
+  { weight: 4, arbitrary: fc.constant('2026-11-30T10:00:00.000Z') },
+  fc
+    .date({ min: new Date('0000-01-01T00:00:00Z'), max: new Date('9999-12-31T23:59:59.999Z') })
+    .filter((at) => !Number.isNaN(at.getTime()))
+    .map((at) => at.toISOString()),
+  fc.constantFrom('10000-01-01T00:00:00.000Z', '+010000-01-01T00:00:00.000Z', 'infinity'),
+  fc.constantFrom('0000-01-01T00:00:00.000Z', '-000001-01-01T00:00:00.000Z', 'now', ''),
+  fc.constantFrom(
+    '2026-02-29T00:00:00.000Z',
+    '2026-11-30T24:00:00.000Z',
+    '2026-06-30T23:59:60.000Z',
+  ),
+)
+
+test('attack: takes no leaf and no payload that its reader does not read', async () => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  let taken = 0
+  const attack = fc.asyncProperty(
+    object,
+    fc.option(object, { nil: undefined }),
+    time,
+    fc.oneof(fc.constant('session.open'), text),
+    async (shownText, hidden, ts, typ) => {
+      const { id, leaf } = encodeEvent(opened, { now: new Date(), random: randomBytes })
+      const [salt, payload] = [randomBytes(32), Buffer.from(hidden ?? '')]
+      const pc = hidden && `"pc":"${commit(id, salt, payload).toString('base64url')}",`
+      const after = Buffer.from(
+        `",${pc ?? ''}"pub":${shownText},"ts":"${ts}","typ":${JSON.stringify(typ)}}`,
+      )
+      const secret = hidden === undefined ? [null, null] : [salt, payload]
+      const values = [id, leaf.before, after, ...secret]
+      const asked = client.query('select audit_append($1, $2, $3, $4, $5)', values)
+      if (
+        !(await asked.then(
+          () => true,
+          () => false,
+        ))
+      )
+        return
+      taken += 1
+      expect(decodeLeaf(Buffer.concat([leaf.before, after]))).toBeDefined()
+      if (hidden !== undefined) expect(decodePrivate(payload)).toBeDefined()
+    },
+  )
+  await fc.assert(attack, { numRuns: 1000 })
+  expect(taken).toBeGreaterThan(50)
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: taken })
 })
 
 test('grows the tree of the RFC’s own definition', async () => {

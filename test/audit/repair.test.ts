@@ -91,19 +91,34 @@ test.each([
   await expectSound(tenant, 10)
 })
 
-test.each([
-  ['the head and all leaves gone', deleteLog],
-  [
-    'a first leaf that no log has',
-    'update audit_tree set first_leaf = 9223372036854775807 where tenant_id = TENANT',
-  ],
-])('begins a new epoch over %s', async (_, statement) => {
+test('begins a new epoch over a head and all leaves gone', async () => {
   const tenant = await openLog()
-  await attack(tenant, statement)
+  await attack(tenant, deleteLog)
   const plan = await audit.planRepair(tenant)
   expect(plan).toMatchObject({ repair: 'epoch', report: { ok: false } })
   await audit.repair(tenant, plan, order)
   await expectSound(tenant, 1)
+})
+
+test('attack: a first leaf that no log has makes no event one that nothing vouches for, unsaid', async () => {
+  const tenant = await openLog()
+  await attack(
+    tenant,
+    'update audit_tree set first_leaf = 9223372036854775807 where tenant_id = TENANT',
+  )
+  const plan = await audit.planRepair(tenant)
+  expect(plan).toMatchObject({ repair: 'epoch', report: { ok: false } })
+  await audit.repair(tenant, plan, order)
+  // The new log is sound and goes on; the nine events before it had no place in the log that was given up.
+  await checkLog(database.app, tenant, 1)
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  expect(await audit.verify(tenant)).toMatchObject({
+    size: 2,
+    signedSize: 2,
+    faults: [{ kind: 'former-changed' }],
+    faultsTotal: 1,
+  })
 })
 
 test('tells the caller that the head is damaged, and lets the other tenants append', async () => {
@@ -211,6 +226,44 @@ test.each([
     })
   },
 )
+
+test.each([
+  ['changed', "update audit_leaf set leaf = 'rewritten' where leaf_index < 8"],
+  ['gone', 'delete from audit_leaf where leaf_index < 9'],
+])(
+  'attack: a damaged first event of a former log does not hide that older ones are %s',
+  async (_, statement) => {
+    const tenant = await openLog()
+    for (const index of [3, 9]) {
+      await attack(
+        tenant,
+        `update audit_leaf set leaf = leaf || '\\x20'::bytea where tenant_id = TENANT and leaf_index = ${index}`,
+      )
+      await audit.repair(tenant, await audit.planRepair(tenant), order)
+      await audit.append(tenant, opened)
+      await audit.checkpoint(tenant)
+    }
+    for (const act of ['select', `${statement} and tenant_id = TENANT`]) {
+      await attack(tenant, act)
+      expect(await audit.planRepair(tenant)).toMatchObject({
+        repair: 'none',
+        report: { ok: false, faults: [{ kind: 'former-changed', at: 9 }], formerVerified: 2 },
+      })
+    }
+  },
+)
+
+test('attack: a former log that lost all its events does not hide older ones', async () => {
+  const tenant = await openLog()
+  await attack(
+    tenant,
+    'update audit_leaf set leaf = $$x$$ where leaf_index = 3 and tenant_id = TENANT',
+  )
+  await audit.repair(tenant, await audit.planRepair(tenant), order)
+  await attack(tenant, 'delete from audit_leaf where leaf_index >= 9 and tenant_id = TENANT')
+  await audit.repair(tenant, await audit.planRepair(tenant), order)
+  expect(await audit.verify(tenant)).toMatchObject({ faults: [{ kind: 'former-changed' }] })
+})
 
 test('vouches for what it verified of a log that grew while it was given up', async () => {
   const tenant = await openLog()

@@ -12,11 +12,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
-import { appendEvent } from '../../src/audit/index.ts'
+import { type AuditEvent, appendEvent } from '../../src/audit/index.ts'
 import type { CliProduct } from '../../src/cli/deps.ts'
 import { verifyRecording } from '../../src/cli/recording-check.ts'
+import type { TenantId } from '../../src/postgres/index.ts'
 import { openProduct } from '../../src/product.ts'
-import type { SessionId } from '../../src/recorder/index.ts'
+import { RecordingWitness, type SessionId } from '../../src/recorder/index.ts'
 import { createKekFile } from '../../src/vault/index.ts'
 import { actor, newTarget, open } from '../access/access-fixture.ts'
 import { makeKey } from '../auth/auth-fixture.ts'
@@ -87,17 +88,22 @@ async function end({ tenant, session, recording }: Awaited<ReturnType<typeof rec
   return digest
 }
 
-const problemOf = async (subject: SessionId | string) =>
-  (await verifyRecording(product, subject)).problem
+async function verifyOne(subject: SessionId | string) {
+  const { sha256, matches } = await verifyRecording(product, subject)
+  expect(matches).toHaveLength(1)
+  return { sha256, ...matches[0] }
+}
+const problemOf = async (subject: SessionId | string) => (await verifyOne(subject)).problem
 
 test('finds a recording intact, by its session and as a file', async () => {
   const one = await recorded()
   const digest = await end(one)
   for (const subject of [one.session, one.path]) {
-    expect(await verifyRecording(product, subject)).toMatchObject({
+    expect(await verifyOne(subject)).toMatchObject({
       sha256: digest.sha256,
       problem: undefined,
-      event: { session: one.session, recordingChain: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      session: one.session,
+      event: { recordingChain: expect.stringMatching(/^[0-9a-f]{64}$/) },
     })
   }
 })
@@ -203,11 +209,11 @@ test('attack: finds a second digest that the application’s login put on the lo
 test('attack: finds that the event on the log was forged with the recording, before it was signed and after', async () => {
   const [unsigned, signed] = [await recorded(), await recorded()]
   for (const one of [unsigned, signed]) await end(one)
-  expect(await verifyRecording(product, signed.session)).toMatchObject({
+  expect(await verifyOne(signed.session)).toMatchObject({
     event: { isSigned: false },
   })
   await opened.audit.checkpoint(signed.tenant)
-  expect(await verifyRecording(product, signed.session)).toMatchObject({
+  expect(await verifyOne(signed.session)).toMatchObject({
     problem: undefined,
     event: { isSigned: true },
   })
@@ -227,7 +233,7 @@ test('attack: finds it also where the checkpoints are gone, by the head that thi
      delete from audit_checkpoint where tenant_id = '${one.tenant}';
      set session_replication_role = origin`,
   )
-  expect(await verifyRecording(product, one.session)).toMatchObject({
+  expect(await verifyOne(one.session)).toMatchObject({
     problem: undefined,
     event: { isSigned: true },
   })
@@ -245,7 +251,7 @@ test('attack: a checkpoint that somebody forged keeps no recording from being fo
      update audit_checkpoint set note = 'x' where tenant_id = '${one.tenant}';
      set session_replication_role = origin`,
   )
-  expect(await verifyRecording(product, one.session)).toMatchObject({
+  expect(await verifyOne(one.session)).toMatchObject({
     problem: undefined,
     event: { isSigned: true },
   })
@@ -258,7 +264,7 @@ test('attack: finds a changed byte, and a changed length without reading', async
   writeFileSync(one.path, whole.toString().replace('rm', 'ls'))
   expect(await problemOf(one.session)).toContain('does not match the log')
   truncateSync(one.path, 400e9)
-  const found = await verifyRecording(product, one.session)
+  const found = await verifyOne(one.session)
   expect(found).toMatchObject({ sha256: undefined, problem: expect.stringContaining('as long') })
 })
 
@@ -287,4 +293,172 @@ test.each<[string, (path: string) => void]>([
   await expect(verifyRecording(product, path)).rejects.toMatchObject({
     code: 'ERR_FILE',
   })
+})
+
+/** The witness and the digest that a forgery would have had: one point, its whole length. */
+function forgeryOf({ path }: { readonly path: string }, more = '') {
+  const bytes = Buffer.from(readFileSync(path, 'utf8').replace('rm -rf /', 'ls -la /') + more)
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  const witness = new RecordingWitness()
+  witness.add({ bytes: bytes.length, sha256 })
+  const { kept } = witness
+  if (kept === undefined) throw new Error('nothing was witnessed')
+  return { bytes, sha256, kept }
+}
+
+type Forgery = ReturnType<typeof forgeryOf>
+
+/** Whoever has the application's login: an event, and rows that agree with it. */
+async function plantEnd(
+  tenant: TenantId,
+  session: SessionId,
+  { bytes, sha256, kept }: Forgery,
+): Promise<void> {
+  const event = {
+    type: 'session.end',
+    public: {
+      session,
+      recordingDigest: `sha256:${sha256}`,
+      recordingBytes: String(bytes.length),
+      recordingChain: `sha256:${kept.chain}`,
+    },
+  } as const
+  await opened.database.write(tenant, (tx) => appendEvent(tx, event))
+}
+
+async function plantRows(session: SessionId, { kept }: Forgery): Promise<void> {
+  await database.superuser(
+    'update recording_witness set offsets = $2, chain = $3, bytes = $4 where session_id = $1',
+    [session, kept.offsets, Buffer.from(kept.chain, 'hex'), kept.bytes],
+  )
+  await database.superuser('update session set recording_intact = true where id = $1', [session])
+}
+
+test('attack: finds a second chain that the application’s login put on the log for the same digest', async () => {
+  const one = await recorded()
+  const { tenant, session, path } = one
+  await one.recording.end()
+  const forgery = forgeryOf(one)
+  writeFileSync(path, forgery.bytes)
+  await plantEnd(tenant, session, forgery)
+  const recording = { bytes: forgery.bytes.length, sha256: forgery.sha256, events: 1 }
+  await opened.access.endSession(session, {
+    tenant,
+    bytes: 1,
+    reason: 'ended',
+    recording: { ...recording, durationMs: 1, complete: true, empty: false },
+  })
+  await plantRows(session, forgery)
+  await opened.audit.checkpoint(tenant)
+  for (const subject of [session, path])
+    expect(await problemOf(subject)).toContain('has two chains')
+})
+
+const interruption = '[0,"m","recording interrupted: the bastion stopped"]\n'
+
+test('attack: believes no chain beside a recovery that found the recording changed', async () => {
+  const one = await recorded()
+  const { tenant, session, path } = one
+  await one.recording.end()
+  const forgery = forgeryOf(one, interruption)
+  writeFileSync(path, forgery.bytes)
+  await plantEnd(tenant, session, forgery)
+  await opened.access.interruptSessions([{ tenant, session }], (unended) =>
+    opened.recorder.recover(unended),
+  )
+  await plantRows(session, forgery)
+  for (const subject of [session, path])
+    expect(await problemOf(subject)).toContain('has two chains')
+})
+
+test('attack: any event that says that a recording was changed counts, and one that says that it was lost', async () => {
+  for (const [event, said] of [
+    [{ type: 'recording.recovered', facts: { tampered: true } }, 'was changed while'],
+    [{ type: 'recording.lost', facts: { why: 'too-large' } }, 'not recovered (too-large)'],
+  ] as const) {
+    const one = await recorded()
+    const { session, tenant } = one
+    await end(one)
+    const { type, facts } = event
+    const lies = { type, public: { session, ...facts } } as AuditEvent
+    await opened.database.write(tenant, (tx) => appendEvent(tx, lies))
+    for (const subject of [session, one.path]) expect(await problemOf(subject)).toContain(said)
+  }
+})
+
+test('finds an interrupted recording intact, though only its recovery tells the chain', async () => {
+  const one = await recorded()
+  const { tenant, session, path } = one
+  await opened.access.interruptSessions([{ tenant, session }], (unended) =>
+    opened.recorder.recover(unended),
+  )
+  for (const subject of [session, path])
+    expect(await verifyOne(subject)).toMatchObject({
+      problem: undefined,
+      event: { recordingChain: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    })
+})
+
+test('attack: another tenant vouches for no recording, and one that lies hides no honest one', async () => {
+  const one = await recorded()
+  await end(one)
+  const other = await database.createTenant('aaa')
+  const forgery = forgeryOf(one)
+  const file = join(directory, 'forged.cast')
+  writeFileSync(file, forgery.bytes)
+  await plantEnd(other, one.session, forgery)
+  expect(await problemOf(file)).toContain(`has no session ${one.session}`)
+  // The honest file: both logs are reported.
+  const honest = readFileSync(one.path)
+  const sha256 = createHash('sha256').update(honest).digest('hex')
+  await plantEnd(other, one.session, { ...forgery, bytes: honest, sha256 })
+  const { matches } = await verifyRecording(product, one.path)
+  expect(matches.toSorted((a, b) => a.tenant.localeCompare(b.tenant))).toMatchObject([
+    { tenant: 'aaa', problem: expect.stringContaining('two digests') },
+    { session: one.session, problem: undefined },
+  ])
+})
+
+test('attack: a session that its tenant’s log never started is believed by no row', async () => {
+  const one = await recorded()
+  await end(one)
+  const { tenant } = await recorded()
+  await plantEnd(tenant, one.session, { ...forgeryOf(one) })
+  const { bytes } = forgeryOf(one)
+  const file = join(directory, 'moved.cast')
+  writeFileSync(file, bytes)
+  await database.superuser(
+    `set session_replication_role = replica;
+     update session set tenant_id = '${tenant}', user_id = (select id from app_user where tenant_id = '${tenant}' limit 1) where id = '${one.session}';
+     set session_replication_role = origin`,
+  )
+  expect(await problemOf(file)).toContain('has no start on its log')
+})
+
+test('attack: a leaf that nobody can read hides no answer, and is told as a fault of the log', async () => {
+  const [one, other] = [await recorded(), await recorded()]
+  for (const each of [one, other]) {
+    await end(each)
+    await opened.audit.append(each.tenant, {
+      type: 'recording.lost',
+      public: { session: each.session, why: 'missing' },
+    })
+  }
+  writeFileSync(other.path, forgeryOf(other).bytes)
+  // As the door of an older version took it: the trees agree with it.
+  await database.superuser(`set session_replication_role = replica;
+    update audit_leaf set leaf = convert_to(regexp_replace(convert_from(leaf, 'UTF8'),
+      '"ts":"....', '"ts":"10000'), 'UTF8')
+    where tenant_id in ('${one.tenant}', '${other.tenant}')
+      and convert_from(leaf, 'UTF8') like '%"typ":"recording.lost"%';
+    update audit_leaf set leaf_hash = sha256('\\x00'::bytea || leaf);
+    set session_replication_role = origin`)
+  for (const { tenant } of [one, other])
+    await database.superuser(
+      `select set_config('app.tenant_id', '${tenant}', false); select from audit_mend()`,
+    )
+  const fault = /leaf \d+ names the session and is none of this log: run `vaultterm audit verify/
+  expect(await problemOf(one.session)).toMatch(/matches the log; but /)
+  expect(await problemOf(other.session)).toMatch(/does not match the log: it was changed; but /)
+  for (const { session } of [one, other]) expect(await problemOf(session)).toMatch(fault)
 })

@@ -11,6 +11,7 @@ import { systemTenant, type TenantId } from '../../postgres/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
 import { CheckFailed, WrongUsage } from '../errors.ts'
+import { fieldsOf, wordOf } from '../fields.ts'
 import { readText } from '../input.ts'
 import { readableTime } from '../moment.ts'
 import { printable, printableJson } from '../printable.ts'
@@ -220,12 +221,8 @@ function reportLines(report: VerifyReport): string[] {
 }
 
 function lineOf({ index, at, type, public: facts, private: names }: AuditEntry): string {
-  const values = Object.entries({ ...names, ...facts })
-    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-    .join(' ')
-  return printable(
-    `${String(index).padStart(6)}  ${readableTime(at)}  ${type.padEnd(18)}  ${values}`,
-  )
+  const place = `${String(index).padStart(6)}  ${readableTime(at)}`
+  return printable(`${place}  ${wordOf(type).padEnd(18)}  ${fieldsOf({ ...names, ...facts })}`)
 }
 
 function faultLine({ kind, at, from, detail }: Fault): string {

@@ -9,7 +9,9 @@ import type { CliProduct } from '../deps.ts'
 import { CheckFailed, FileUnusable, NotFound } from '../errors.ts'
 import { reason } from '../input.ts'
 import { readableBytes, readableDuration, readableTime } from '../moment.ts'
+import { printable } from '../printable.ts'
 import { verifyRecording, whyUnrecorded } from '../recording-check.ts'
+import type { RecordingMatch } from '../recording-match.ts'
 import { type Column, formatFields } from '../table.ts'
 import { write } from '../terminal.ts'
 import { type JsonOption, jsonOption, parseCount } from './options.ts'
@@ -167,29 +169,53 @@ function verifyCommand(session: Command, context: Context): void {
     .argument('<id|file>')
     .addOption(jsonOption())
     .action(async (subject: string, { json }: JsonOption) => {
-      const { sha256, event, problem } = await context.withProduct('session verify', (product) =>
+      const { sha256, matches } = await context.withProduct('session verify', (product) =>
         verifyRecording(product, subject),
       )
-      const ok = problem === undefined && event !== undefined
-      const value = {
-        ok,
-        sha256: sha256 ?? null,
-        session: event?.session ?? null,
-        event: event?.index ?? null,
-        witnessed: event?.recordingChain !== undefined,
-        signed: event?.isSigned ?? false,
+      const wrong = matches.filter(({ problem }) => problem !== undefined)
+      const ok = matches.length > 0 && wrong.length === 0
+      const [match] = matches
+      if (json === true) {
+        const shown = match === undefined ? nothingMatches : matchToJson(match)
+        const all = matches.map(matchToJson)
+        await context.printJson({ ...shown, ok, sha256: sha256 ?? null, matches: all })
+      } else {
+        const honest = matches.filter(({ problem }) => problem === undefined)
+        const word = ok ? 'intact: it matches' : 'matches'
+        for (const one of honest) await context.print(printable(`${word} ${placeOf(one)}`))
       }
-      if (ok) {
-        const signed = event.isSigned ? '' : ', which no checkpoint covers yet'
-        const line = `intact: it matches event ${event.index} of ${event.tenant} for session ${event.session}${signed}`
-        return context.printDone(json, value, line)
-      }
-      if (json === true) await context.printJson(value)
+      if (ok) return
       throw new CheckFailed(
-        problem ??
-          `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
+        wrong.length > 0
+          ? wrong.map(({ tenant, problem }) => `log of ${tenant}: ${problem}`).join('; ')
+          : `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
       )
     })
+}
+
+const nothingMatches = {
+  tenant: null,
+  session: null,
+  event: null,
+  witnessed: false,
+  signed: false,
+  problem: null,
+}
+
+function matchToJson({ tenant, session, event, problem }: RecordingMatch) {
+  return {
+    tenant,
+    session,
+    event: event?.index ?? null,
+    witnessed: event?.recordingChain !== undefined,
+    signed: event?.isSigned ?? false,
+    problem: problem ?? null,
+  }
+}
+
+function placeOf({ tenant, session, event }: RecordingMatch): string {
+  const signed = event?.isSigned === false ? ', which no checkpoint covers yet' : ''
+  return `event ${event?.index} of ${tenant} for session ${session}${signed}`
 }
 
 /** The message to the user, who must see that somebody ended the session. */
