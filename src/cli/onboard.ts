@@ -1,4 +1,4 @@
-import type { Target } from '../access/index.ts'
+import { isLogin, type Target } from '../access/index.ts'
 
 /** Everything that a target needs to accept our certificates. */
 export interface CertificateTrust {
@@ -12,22 +12,39 @@ export interface CertificateTrust {
 /**
  * The shell lines that make a target accept our key for each of its logins. An administrator runs them
  * once on the target; a second run changes nothing.
+ *
+ * The account controls its home, and root would follow its links. So root only takes on the account,
+ * without its own terminal, environment and output: a process of the account can reach all of them.
+ * The line that writes checks that it is the account: no two systems have the same `su`.
  */
 export function onboardLines({ name, logins }: Target, publicKey: string): readonly string[] {
   return [
     '#!/bin/sh',
     `# Run once on ${name} as root: lets the bastion log in as ${logins.join(', ')}.`,
     `key=${quote(publicKey)}`,
-    `for login in ${logins.map(quote).join(' ')}; do`,
-    '  home=$(getent passwd "$login" | cut -d: -f6)',
-    '  [ -n "$home" ] || { echo "no account $login here" >&2; continue; }',
-    '  install -d -m 700 -o "$login" -g "$(id -gn "$login")" "$home/.ssh"',
-    '  file=$home/.ssh/authorized_keys',
-    '  grep -qxF "$key" "$file" 2>/dev/null && continue',
-    '  [ -s "$file" ] && [ -n "$(tail -c 1 "$file")" ] && echo >> "$file"',
-    '  printf \'%s\\n\' "$key" >> "$file"',
-    '  chmod 600 "$file" && chown "$login:$(id -gn "$login")" "$file"',
-    'done',
+    '# Each account controls its home, so all that is done there is done as that account.',
+    'add=\'umask 077; [ "$(id -u)" = "$1" ] && cd "$2" && mkdir -p .ssh && cd .ssh || exit 1',
+    '  chmod go-w . authorized_keys 2> /dev/null; grep -qxF "$3" authorized_keys 2> /dev/null ||',
+    '  { [ -z "$(tail -c 1 authorized_keys 2> /dev/null)" ] || echo; printf "%s\\n" "$3"; } >> authorized_keys\'',
+    'clean() { env -i PATH="$PATH" $(command -v setsid) "$@"; }',
+    'as() (',
+    '  cd / && login=$1 && shift',
+    '  clean su -s /bin/sh "$login" -c "$@" || clean runuser -s /bin/sh "$login" -c "$@" ||',
+    '  clean setpriv --reuid "$(id -u "$login")" --regid "$(id -g "$login")" --init-groups sh -c "$@" ||',
+    '  clean sudo -n -u "$login" sh -c "$@"',
+    ') < /dev/null > /dev/null 2>&1',
+    'onboard() {',
+    '  home=$(getent passwd "$1" 2> /dev/null | cut -d: -f6)',
+    '  [ -n "$home" ] || home=$2',
+    '  uid=$(id -u "$1" 2> /dev/null) || { echo "no account $1 here" >&2; return 1; }',
+    '  if [ "$uid" = "$(id -u)" ]; then sh -c "$add" sh "$uid" "$home" "$key"',
+    '  else as "$1" "$add" sh "$uid" "$home" "$key"; fi && return',
+    '  echo "cannot write $home/.ssh/authorized_keys as $1 (by su, runuser, setpriv or sudo)" >&2',
+    '  return 1',
+    '}',
+    'failed=0',
+    ...logins.map((login) => `onboard ${quote(login)} ${homeOf(login)} || failed=1`),
+    '[ "$failed" = 0 ]',
   ]
 }
 
@@ -54,7 +71,9 @@ export function onboardCertificateLines(
       ([login, principal]) =>
         `echo ${quote(principal)} | put /etc/ssh/vaultterm/principals/${quote(login)}`,
     ),
-    `echo ${quote(revocationList.toString('base64'))} | base64 -d | put /etc/ssh/vaultterm/revoked.krl`,
+    // Not into put, which would take an empty list of a failed base64.
+    `echo ${quote(revocationList.toString('base64'))} | base64 -d > /etc/ssh/vaultterm/revoked.krl.bin`,
+    'put /etc/ssh/vaultterm/revoked.krl < /etc/ssh/vaultterm/revoked.krl.bin',
     "put /etc/ssh/vaultterm/sshd.conf <<'EOF'",
     'TrustedUserCAKeys /etc/ssh/vaultterm/user_ca.pub',
     'AuthorizedPrincipalsFile /etc/ssh/vaultterm/principals/%u',
@@ -69,6 +88,11 @@ export function onboardCertificateLines(
     '"$(command -v sshd || echo /usr/sbin/sshd)" -t',
     '! command -v systemctl > /dev/null || systemctl reload ssh 2> /dev/null || systemctl reload sshd',
   ]
+}
+
+/** For systems without `getent`: the shell knows the home of an account by its bare name. */
+function homeOf(login: string): string {
+  return isLogin(login) ? `~${login}` : quote('')
 }
 
 function quote(text: string): string {

@@ -4,6 +4,7 @@ import { access, chown, mkdir, writeFile } from 'node:fs/promises'
 import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { Log } from '../log.ts'
 import { type Account, readAccounts } from './accounts.ts'
 import type { Surroundings } from './demo-process.ts'
 import { createScratch, removeScratch, scratchHome } from './scratch.ts'
@@ -38,10 +39,10 @@ const setpriv = '/usr/bin/setpriv'
  *
  * Its files lie outside of the directory, which is private; the directory notes where.
  */
-export async function openDemoAccount(directory: string): Promise<DemoAccount> {
-  await removeScratch(directory)
+export async function openDemoAccount(directory: string, log: Log): Promise<DemoAccount> {
+  await removeScratch(directory, log)
   const separate = process.geteuid?.() === 0 ? await findSeparate() : undefined
-  return separate === undefined ? ownAccount() : separateAccount(directory, separate)
+  return separate === undefined ? ownAccount() : separateAccount(directory, separate, log)
 }
 
 /** Whether a client may set this variable. */
@@ -59,7 +60,11 @@ function ownAccount(): DemoAccount {
   return { login, shell, cwd, env, prefix: [], separate: undefined, close: async () => undefined }
 }
 
-async function separateAccount(directory: string, separate: Account): Promise<DemoAccount> {
+async function separateAccount(
+  directory: string,
+  separate: Account,
+  log: Log,
+): Promise<DemoAccount> {
   const cwd = join(await createScratch(directory), scratchHome)
   await mkdir(cwd, { mode: 0o700 })
   const { name, uid, gid } = separate
@@ -74,7 +79,7 @@ async function separateAccount(directory: string, separate: Account): Promise<De
     prefix: prefixOf(separate),
     tty: { uid, gid },
     separate,
-    close: () => removeScratch(directory),
+    close: () => removeScratch(directory, log),
   }
 }
 
@@ -92,7 +97,9 @@ async function canBecome(account: Account): Promise<boolean> {
   try {
     await access(setpriv, constants.X_OK)
     const [file = '', ...args] = [...prefixOf(account), 'id', '-u']
-    const { stdout } = await promisify(execFile)(file, args, { cwd: '/', timeout: 20_000 })
+    // Other processes of the account can read its environment, and ours may hold secrets.
+    const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' }
+    const { stdout } = await promisify(execFile)(file, args, { cwd: '/', env, timeout: 20_000 })
     return stdout.trim() === String(account.uid)
   } catch {
     return false

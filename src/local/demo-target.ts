@@ -46,7 +46,7 @@ export async function startDemoTarget(options: {
   const { directory, accepts } = options
   const log = options.log.child({ module: 'local', part: 'demo target' })
   await keepPrivateDirectory(directory)
-  const account = await openDemoAccount(directory)
+  const account = await openDemoAccount(directory, log)
   const hostKeys = await keepHostKeys(join(directory, 'web1'))
   const ssh = createSshServer({
     hostKeys,

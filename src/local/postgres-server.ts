@@ -8,6 +8,7 @@ import { administer } from '../postgres/index.ts'
 import { Secret } from '../secret.ts'
 import { PostgresServerFailed } from './errors.ts'
 import { giveTree } from './give-tree.ts'
+import { removeLentTree } from './lent-tree.ts'
 import { assertClusterTrusted } from './postgres-cluster.ts'
 import { clearOrphans } from './postgres-orphans.ts'
 import { choosePosture, type Posture } from './postgres-posture.ts'
@@ -71,13 +72,13 @@ const stopSteps: readonly StopStep[] = [
  * Call it from the main thread: the server ends with the thread that started it, kill -9 included.
  */
 export async function startPostgres(options: PostgresServerOptions): Promise<PostgresServer> {
-  const { directory } = options
+  const { directory, log } = options
   await keepPrivateDirectory(directory)
-  await removeScratch(directory)
+  await removeScratch(directory, log)
   try {
     return await start(options)
   } catch (err) {
-    await removeScratch(directory)
+    await removeScratch(directory, log)
     throw err
   }
 }
@@ -109,7 +110,7 @@ async function start(options: PostgresServerOptions): Promise<PostgresServer> {
   const exited = goneFrom(child)
   const stop = async () => {
     await stopProcess(child, exited, stopSteps)
-    await removeScratch(directory)
+    await removeScratch(directory, log)
   }
   try {
     await ready(child, exited, superuserUrl, lastLines)
@@ -151,7 +152,8 @@ async function createCluster(
   const draft = join(directory, 'data.new')
   // It may still be written by the program of a start that was killed.
   await clearOrphans(draft, log)
-  await rm(draft, { recursive: true, force: true })
+  if (!(await removeLentTree(draft)))
+    throw new PostgresServerFailed(`cannot be set up: remove ${draft}`)
   await mkdir(draft, { mode: 0o700 })
   const isOurs = posture.uid === process.getuid?.()
   if (!isOurs) await giveTree(draft, posture.uid)

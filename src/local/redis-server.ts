@@ -45,12 +45,12 @@ export async function startRedis(options: {
   const program = await findProgram()
   if (program === undefined) return undefined
   await keepPrivateDirectory(directory)
-  await removeScratch(directory)
+  await removeScratch(directory, log)
   // Sockets that killed servers left behind.
   for (const name of await readdir(directory)) await rm(join(directory, name), { force: true })
   const server = await tryStart(program, directory, log)
   if (server !== undefined) return server
-  await removeScratch(directory)
+  await removeScratch(directory, log)
   log.warn({ program }, 'the local redis does not start: coordination stays in process')
   return undefined
 }
@@ -99,7 +99,7 @@ async function tryStart(
       ['SIGTERM', 5000],
       ['SIGKILL', 5000],
     ])
-    await removeScratch(directory)
+    await removeScratch(directory, log)
   }
   if (await ready(child, path)) {
     log.info({ pid: child.pid, program }, 'redis is up')

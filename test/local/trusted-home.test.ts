@@ -349,6 +349,19 @@ describe.runIf(isRoot)('a database that runs as nobody', () => {
     expect(statSync(join(victim, 'file')).uid).toBe(0)
   }, 120_000)
 
+  test('attack: has nothing in its half-made cluster removed by root, whom a link could lead away', async () => {
+    const draft = join(base, 'postgres/data.new')
+    // Nobody but root can remove it. It stands for whatever a process of nobody is about to exchange.
+    mkdirSync(join(draft, 'of root'), { recursive: true })
+    chmodSync(join(base, 'postgres'), 0o700)
+    writeFileSync(join(draft, 'of root/file'), '')
+    chownSync(draft, nobody, nobody)
+    await expect(start({ posture: 'nobody' })).rejects.toMatchObject({ code: 'ERR_LOCAL_POSTGRES' })
+    expect(existsSync(join(draft, 'of root/file'))).toBe(true)
+    rmSync(join(draft, 'of root'), { recursive: true })
+    await (await start({ posture: 'nobody' })).stop()
+  }, 120_000)
+
   test('cannot make root remove files elsewhere, nor put a socket of another in the place of its own', async () => {
     const server = await start({ posture: 'nobody' })
     const socketDirectory = decodeURIComponent(new URL(server.superuserUrl.reveal()).hostname)
