@@ -203,7 +203,9 @@ export class SealState {
 
   async #make(): Promise<void> {
     // Not known: as if it were sealed.
-    const look = () => void this.#heard().catch(() => this.forget())
+    const look = () => {
+      this.#heard().catch(() => this.forget())
+    }
     this.#listening ??= this.#database.listen(sealChannel, look)
     try {
       await this.#listening
