@@ -5,10 +5,16 @@ export interface LogPaceLimits {
   readonly perSecond: number
   /** Further entries for a user who caused none for a while. */
   readonly burst: number
+  /** How long what is counted may hold a user back. */
+  readonly backlogMs?: number
 }
 
 /** For people who work over SSH: a command that removes a tree of files writes one entry for each. */
 const overSsh: LogPaceLimits = { perSecond: 500, burst: 5000 }
+
+const backlogMaxMs = 10_000
+/** How often what waits beyond the backlog looks whether it still must. */
+const lookMs = 1000
 
 /** Delays or refuses a user whose acts write to the log too fast. No entry is dropped. */
 export class LogPace {
@@ -23,9 +29,20 @@ export class LogPace {
   /**
    * Resolves when the user may cause these entries. The acts wait, and the user's client with them. Ends
    * are never delayed.
+   *
+   * What waits is counted before anybody has judged it, so a worker that was taken over could hold back its
+   * user in all workers: what is beyond a short backlog waits without being counted, and only while it is
+   * held. A worker that is gone holds nobody back: then what it asked for is judged at once.
    */
-  async take(user: string, entries: number): Promise<void> {
+  async take(user: string, entries: number, isHeld = () => true): Promise<void> {
     if (entries === 0) return
+    const { backlogMs = backlogMaxMs } = this.#limits
+    for (;;) {
+      const beyondMs = this.#waitMs(user, entries) - backlogMs
+      if (beyondMs <= 0) break
+      await sleep(Math.min(beyondMs, lookMs))
+      if (!isHeld()) return
+    }
     const waitMs = this.#waitMs(user, entries)
     this.#add(user, entries)
     if (waitMs > 0) await sleep(waitMs)

@@ -24,6 +24,27 @@ test('attack: a user who writes 50,000 entries is held back, and a colleague is 
   expect(await isDue(pace.take('polite', 50))).toBe(true)
 })
 
+test('attack: what a worker asked for before it was killed holds its user back for the backlog only', async () => {
+  const pace = new LogPace({ perSecond: 1000, burst: 100, backlogMs: 200 })
+  let isHeld = true
+  // A hundred seconds' worth of entries, none of which anybody has judged.
+  const asked = Array.from({ length: 1000 }, () => pace.take('user', 100, () => isHeld))
+  expect(await isDue(pace.take('user', 2))).toBe(false)
+  isHeld = false
+  const from = performance.now()
+  await Promise.all(asked)
+  await pace.take('user', 2)
+  expect(performance.now() - from).toBeLessThan(5000)
+})
+
+test('what waits beyond the backlog still keeps the pace', async () => {
+  const pace = new LogPace({ perSecond: 1000, burst: 100, backlogMs: 50 })
+  const from = performance.now()
+  await Promise.all(Array.from({ length: 6 }, () => pace.take('user', 100)))
+  // A hundred at once, and five hundred at a thousand a second.
+  expect(performance.now() - from).toBeGreaterThan(450)
+})
+
 test('what writes no entries is never held back', async () => {
   const pace = new LogPace()
   for (let batch = 0; batch < 1000; batch++) pace.take('hostile', 50).catch(() => {})

@@ -27,6 +27,7 @@ export interface WorkerCallsDeps {
   /** Undefined for a worker that could not be started. */
   readonly pipe: () => MessagePipe | undefined
   readonly kill: (why: string) => void
+  readonly isGone: () => boolean
   readonly log: Log
 }
 
@@ -80,12 +81,12 @@ export class WorkerCalls {
   }
 
   async #answerInTurn(call: Call): Promise<unknown> {
-    const { monitor, turns, logPace } = this.#deps
+    const { monitor, turns, logPace, isGone } = this.#deps
     // A login has turns of its own.
     if (call.method === 'login') return answerCall(monitor, call)
     const owner = monitor.ownerOf(call.args[0])
     // Before the turn: a user who is delayed must not hold a turn.
-    await logPace.take(owner.user, entriesOf(call))
+    await logPace.take(owner.user, entriesOf(call), () => !isGone())
     using _turn = await turns.take(owner)
     return await answerCall(monitor, call)
   }

@@ -110,6 +110,7 @@ export class WorkerProcess {
       forgedRequests: deps.metrics.forgedRequests,
       pipe: () => this.#pipe,
       kill: (why) => this.kill(why),
+      isGone: () => this.#isKilled || this.#isGone,
       log: this.#log,
     })
     this.#process = fork()
