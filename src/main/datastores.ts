@@ -1,10 +1,8 @@
 import { type Config, type DatabaseUrls, type Datastores, databaseUrls } from '../config.ts'
-import type { CodedError } from '../errors.ts'
 import {
   type Home,
   type HomePaths,
   keepKekFile,
-  PostgresServerFailed,
   resolveTrusted,
   startLocalDatabase,
   startRedis,
@@ -21,17 +19,15 @@ export async function startDatastores(
     home,
     log,
     closing,
-    breakOff,
   }: {
     readonly home: Home
     readonly log: Log
     readonly closing: AsyncDisposableStack
-    readonly breakOff: (err: CodedError) => void
   },
 ): Promise<Datastores> {
   if (config.given.kek === undefined) await keepKekFile(home.paths.kek)
   const [database, redisUrl] = await Promise.allSettled([
-    startDatabase(config, { home, log, closing, breakOff }),
+    startDatabase(config, { home, log, closing }),
     startCoordination(config, { home, log, closing }),
   ])
   // Both have settled, so closing holds everything that was started.
@@ -70,12 +66,10 @@ async function startDatabase(
     home,
     log,
     closing,
-    breakOff,
   }: {
     readonly home: Home
     readonly log: Log
     readonly closing: AsyncDisposableStack
-    readonly breakOff: (err: CodedError) => void
   },
 ): Promise<DatabaseUrls> {
   if (given.databaseUrl !== undefined) {
@@ -86,13 +80,9 @@ async function startDatabase(
   const database = await startLocalDatabase({ home, migrations, log })
   let stopping = false
   const ended = database.exited.then(() => {
-    if (stopping) return
-    const err = new PostgresServerFailed('ended, and `up` with it: start it again')
-    log.fatal({ err }, 'the embedded Postgres ended')
-    // The next start recovers the sessions; whoever watches over the process restarts it.
-    breakOff(err)
+    if (!stopping) log.error('the embedded Postgres ended: start `up` again')
   })
-  background(ended, log, 'the end after that of the embedded Postgres')
+  background(ended, log, 'the message that the embedded Postgres ended')
   closing.defer(() => {
     stopping = true
     return database.stop()

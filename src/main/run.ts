@@ -10,8 +10,6 @@ export type Start = (context: {
   readonly closing: AsyncDisposableStack
   /** Throws when the process was told to stop. Call it between slow steps. */
   throwIfStopped(): void
-  /** Ends all with this error: something is gone that the server cannot go on without. */
-  breakOff(err: CodedError): void
 }) => Promise<App>
 
 /** A close that takes longer is stuck: the process ends without it, and its children end with it. */
@@ -20,7 +18,7 @@ const closeMs = 20_000
 /**
  * Runs a server until it is told to stop. The first signal lets live sessions end, the second ends
  * them. Resolves with the exit status when all is closed. Rejects with NodeLeaseLost when another
- * process has taken this one's lease, and with the error of a start that breaks off.
+ * process has taken this one's lease.
  */
 export async function runUntilStopped(
   {
@@ -36,8 +34,6 @@ export async function runUntilStopped(
   start: Start,
 ): Promise<number> {
   const stop = listenForStop()
-  const broken = Promise.withResolvers<never>()
-  broken.promise.catch(() => undefined) // It may come after the end.
   const closing = new AsyncDisposableStack()
   const report = (err: unknown) => log.fatal({ err }, 'unexpected error, stopping')
   const die = (err: unknown) => {
@@ -56,16 +52,14 @@ export async function runUntilStopped(
         ?.restartWorkers()
         .catch((err: unknown) => log.error({ err }, 'workers could not be replaced'))
     })
-    const throwIfStopped = () => stop.throwIfRequested()
-    const started = start({ closing, throwIfStopped, breakOff: broken.reject })
+    const started = start({ closing, throwIfStopped: () => stop.throwIfRequested() })
     // A step may wait for long: for a database that says nothing, or for another node's migration.
-    const stopped = stop.second.then(() => Promise.reject(new StopRequested()))
-    app = await Promise.race([started, stopped, broken.promise])
-    const end = await Promise.race([stop.first, app.lost, broken.promise])
+    app = await Promise.race([started, stop.second.then(() => Promise.reject(new StopRequested()))])
+    const end = await Promise.race([stop.first, app.lost])
     // Another process has taken its lease: open sessions are already ended on record.
     if (typeof end !== 'string') throw end
     tell(stopLine(app.sessions, config.drainMs))
-    await Promise.race([drained(app, config, log, stop, end), broken.promise])
+    await drained(app, config, log, stop, end)
   } catch (err) {
     if (!(err instanceof StopRequested)) {
       // Its cause may be gone at the next start, with more of the log.

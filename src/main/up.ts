@@ -35,12 +35,12 @@ export function up(options: {
 }): Promise<number> {
   const { log, json, print, tell } = options
   const config = exemptThisMachine(options.config)
-  return runUntilStopped({ config, log, tell }, async ({ closing, throwIfStopped, breakOff }) => {
+  return runUntilStopped({ config, log, tell }, async ({ closing, throwIfStopped }) => {
     const home = await claim(config.home)
     closing.defer(() => home.release())
     await assertListenersFree(config)
     throwIfStopped()
-    const datastores = await startDatastores(config, { home, log, closing, breakOff })
+    const datastores = await startDatastores(config, { home, log, closing })
     let demo: Demo | undefined
     const serving = await startServing({
       ...{ config, log, home, datastores, closing, throwIfStopped },

@@ -123,21 +123,6 @@ test('a second up on the same home is refused in one clear line', async () => {
   expect((await vaultterm.ssh(['acme', 'echo', 'undisturbed'])).stdout).toBe('undisturbed\n')
 }, 120_000)
 
-test('attack: kill -9 of the embedded Postgres ends its sessions and `up`, which says so', async () => {
-  const vaultterm = make()
-  await vaultterm.up()
-  const ssh = ['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme', 'echo up; sleep 600']
-  const session = spawn('ssh', ssh)
-  const gone = new Promise<number | null>((resolve) => session.once('exit', resolve))
-  await new Promise((resolve) => session.stdout.once('data', resolve))
-  const below = descendants(vaultterm.pid)
-  const [postgres] = [...below].find(([, command]) => /bin\/postgres -D/.test(command)) ?? []
-  process.kill(postgres ?? 0, 'SIGKILL')
-  expect(await vaultterm.exited()).toBe(1)
-  expect(vaultterm.stderr).toMatch(/^vaultterm: .*Postgres ended.*\(ERR_LOCAL_POSTGRES\)$/m)
-  expect([await gone, left(below)]).toEqual([255, []])
-}, 120_000)
-
 test('the first SIGTERM waits for a live session, the second does not', async () => {
   const vaultterm = make()
   await vaultterm.up()
