@@ -372,10 +372,9 @@ describe('attack: a target that answers as it likes', () => {
       name(id, ...require('node:child_process').execSync(path).toString().split('\\n')))`
     await withServer(shell, async () => {
       const client = new RawClient()
-      client.send(
-        init(),
-        message(17, 1, (writer) => writer.text('id; uname -a')),
-      )
+      client.send(init())
+      await client.expect(1)
+      client.send(message(17, 1, (writer) => writer.text('id; uname -a')))
       await client.exited
       expect(client.stderr).toContain('ERR_SFTP_UNREADABLE')
       expect(client.answers).toHaveLength(1)
