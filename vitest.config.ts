@@ -7,6 +7,7 @@ export default defineConfig({
     setupFiles: ['test/support/setup.ts'],
     testTimeout: 90_000,
     hookTimeout: 120_000,
-    maxWorkers: 2,
+    // Of two cores: tests wait for others a third of their time.
+    maxWorkers: 3,
   },
 })

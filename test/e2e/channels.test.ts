@@ -84,7 +84,7 @@ describe('CH-02: the bastion as its own target', () => {
 })
 
 describe('CH-06: channels without end', () => {
-  test('a hundred thousand that are refused cost no memory', async () => {
+  test('tens of thousands that are refused cost no memory', async () => {
     const attacker = await enter(vaultterm, 'acme+real')
     const open = (sender: number) =>
       new Writer()
@@ -112,9 +112,9 @@ describe('CH-06: channels without end', () => {
       }
     }
     await flood(20_000)
-    // The heap grows and shrinks by steps. A leak grows in each of the windows.
+    // The heap grows and shrinks by steps, and on a busy machine garbage waits. A leak grows in every window.
     const growth: number[] = []
-    for (let window = 0; window < 3; window += 1) {
+    while (growth.length < 8 && growth.every((bytes) => bytes >= 8 * 1048576)) {
       const before = resident()
       await flood(33_000)
       growth.push(resident() - before)
