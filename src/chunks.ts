@@ -17,15 +17,14 @@ interface Piece {
 export class Chunks {
   readonly #pieces = new Fifo<Piece>()
 
-  get isEmpty(): boolean {
-    return this.#pieces.size === 0
-  }
-
   add(chunk: Buffer): void {
-    if (chunk.length >= smallBytes) return this.#pieces.push({ bytes: chunk, room: undefined })
     const last = this.#pieces.last
-    const isRoom = last?.room !== undefined && last.bytes.length + chunk.length <= last.room.length
-    if (last?.room === undefined || !isRoom) return this.#begin(chunk, last)
+    // The first one may go on at once, and is not copied.
+    if (last === undefined || chunk.length >= smallBytes) {
+      return this.#pieces.push({ bytes: chunk, room: undefined })
+    }
+    const isRoom = last.room !== undefined && last.bytes.length + chunk.length <= last.room.length
+    if (last.room === undefined || !isRoom) return this.#begin(chunk, last.room)
     last.room.set(chunk, last.bytes.length)
     last.bytes = last.room.subarray(0, last.bytes.length + chunk.length)
   }
@@ -41,7 +40,7 @@ export class Chunks {
   }
 
   /** A few small ones get little room: each time that it is full, the next has twice as much. */
-  #begin(chunk: Buffer, { room: full }: Partial<Piece> = {}): void {
+  #begin(chunk: Buffer, full: Buffer | undefined): void {
     const length = Math.min(roomBytesMax, Math.max(smallBytes, (full?.length ?? 0) * 2))
     const room = Buffer.allocUnsafeSlow(length)
     room.set(chunk)

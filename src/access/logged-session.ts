@@ -1,4 +1,4 @@
-/** What the log of the transaction's tenant says about a session, whatever its row says. */
+/** Asks the log about a session, because its row may be false. The log is that of the transaction's tenant. */
 
 import { hasLeafWith } from '../audit/index.ts'
 import type { ReadTx } from '../postgres/index.ts'

@@ -161,12 +161,15 @@ export class Recovery {
 
   #addEnd(tenant: TenantId, session: SessionId, mend: MendRecording): void {
     if (this.#owed.has(tenant, session)) return
-    const find = async (): Promise<Remains> => {
-      const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
-      const isSealed = () => this.#isSealed(tenant, session)
-      return { witness: found?.kept, lastAt: found?.at, isSealed }
-    }
+    const find = () => this.#find(tenant, session)
     this.#owed.add(tenant, session, () => this.#end(tenant, session, mend, find))
+  }
+
+  /** The facts that the database has about a session which this process does not know. */
+  async #find(tenant: TenantId, session: SessionId): Promise<Remains> {
+    const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
+    const isSealed = () => this.#isSealed(tenant, session)
+    return { witness: found?.kept, lastAt: found?.at, isSealed }
   }
 
   async #end(
@@ -203,16 +206,15 @@ export class Recovery {
    * record now.
    */
   async #addRecording(tenant: TenantId, session: SessionId, mend: MendRecording): Promise<void> {
-    const found = await this.#database.read(tenant, (tx) => findWitness(tx, session))
-    const isSealed = () => this.#isSealed(tenant, session)
-    const recovered = await mend({ tenant, session, witness: found?.kept, isSealed })
+    const { lastAt: _, ...remains } = await this.#find(tenant, session)
+    const recovered = await mend({ tenant, session, ...remains })
     if (recovered.outcome === 'missing') return
     if (recovered.outcome === 'sealed') return this.#log.error({ session }, sealedText)
     const mended = recovered.outcome === 'mended' ? recovered : undefined
     await this.#database.write(tenant, async (tx) => {
       const recording = mended && { ...mended, complete: false }
       if (!(await setRecording(tx, session, recording, mended?.evidence))) return
-      const event = eventOf(session, recovered, found?.kept)
+      const event = eventOf(session, recovered, remains.witness)
       if (event !== undefined) await appendEvent(tx, event)
     })
   }

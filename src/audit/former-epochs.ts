@@ -26,8 +26,10 @@ const batchMax = 1000
 /**
  * Compares the leaves of former epochs with what they were when each was given up, from the newest epoch
  * back: the first leaf of the next epoch says their number and their root, and that leaf is verified with
- * its own epoch. Leaves before an epoch that does not say so are a problem: nothing vouches for them. Payloads, and what was wrong at that time, are not looked at. Leaves that came while a log
- * was given up stand behind those that the root is of, and nothing vouches for them.
+ * its own epoch. If it does not say so, the leaves before it are a problem, because nothing vouches for them.
+ *
+ * Payloads are not checked, nor the faults that the log had at that time. Leaves that came while a log was
+ * given up stand behind those that the root covers: nothing vouches for these either.
  */
 export async function verifyFormerEpochs(tx: ReadTx, tree: Tree): Promise<FormerReport> {
   let below = tree.firstLeaf
@@ -36,8 +38,8 @@ export async function verifyFormerEpochs(tx: ReadTx, tree: Tree): Promise<Former
   while (below > 0) {
     const former = first && readFormer(first.leaf)
     if (former === undefined || former.size === 0) {
-      // The oldest one has no such record, and one that lost all its leaves has no root: nothing may stand
-      // before either. A first leaf that nobody can read may have been the record of a log that is gone.
+      // The oldest epoch has no such record. An epoch that lost all its leaves has no root. Nothing may stand
+      // before either of them. An unreadable first leaf proves nothing: it may have been such a record.
       const isCurrent = below === tree.firstLeaf
       const isRead = first !== undefined && decodeLeaf(first.leaf) !== undefined
       const isOldest = former !== undefined || (isRead && !isCurrent)

@@ -1,5 +1,5 @@
 /** The two kinds of data: the stream itself, and stderr (RFC 4254 section 5.2). */
-export type PieceKind = 0 | 1
+type PieceKind = 0 | 1
 
 const roomBytesMin = 1024
 

@@ -200,7 +200,8 @@ export class SessionChannel {
     const killed = this.#context.killed(session)
     if (killed !== undefined) return this.end(new SessionKilled(killed), 'killed')
     const { environment } = this.#setup
-    // Of SFTP a terminal would change the bytes after they were inspected: its client chooses how.
+    // SFTP gets no terminal: the client chooses how a terminal changes bytes, and it would do so after they
+    // were inspected.
     const pty = start.kind === 'sftp' ? undefined : this.#setup.pty
     const recording = await record.openRecording(pty, (err) =>
       this.end(new RecorderFailed(err), 'recorder-failed'),

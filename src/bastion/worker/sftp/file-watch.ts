@@ -64,7 +64,6 @@ export class FileWatch implements Watch {
   readonly #answers = new Fifo<{ readonly added: number; readonly chunks: Chunks }>()
   /** Of an answer that has not come whole. */
   readonly #partial = new Chunks()
-  #partialBytes = 0
   #asked: FileOperation[] = []
   #upBytes = 0
   #asideBytes = 0
@@ -107,19 +106,12 @@ export class FileWatch implements Watch {
   down(chunk: Buffer, forward: (chunk: Buffer) => void): void {
     if (!this.#seen(() => this.#sftp.down(chunk))) return
     this.#partial.add(chunk)
-    this.#partialBytes += chunk.length
-    if (!this.#sftp.isAnswerPartial) {
-      this.#partialBytes = 0
-      this.#answered(this.#partial.drain(), forward)
-    }
+    if (!this.#sftp.isAnswerPartial) this.#answered(this.#partial.drain(), forward)
     this.#look()
   }
 
   downEnd(): number {
-    const bytes = this.#partialBytes
-    this.#partial.drain()
-    this.#partialBytes = 0
-    return bytes
+    return this.#partial.drain().reduce((sum, { length }) => sum + length, 0)
   }
 
   /**
@@ -195,7 +187,7 @@ export class FileWatch implements Watch {
   #passUp(forward: () => void): void {
     const asked = this.#asked
     this.#asked = []
-    if (asked.length === 0 && this.#up.isEmpty) return forward()
+    if (asked.length === 0 && this.#up.size === 0) return forward()
     const ready = this.#up.add(forward)
     if (asked.length === 0) return ready()
     this.#noteAsked(asked).then(

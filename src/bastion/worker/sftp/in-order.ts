@@ -2,11 +2,6 @@
 export class InOrder {
   readonly #waiting: { isReady: boolean; readonly act: () => void }[] = []
 
-  /** No item waits. */
-  get isEmpty(): boolean {
-    return this.#waiting.length === 0
-  }
-
   get size(): number {
     return this.#waiting.length
   }
