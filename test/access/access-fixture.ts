@@ -48,6 +48,11 @@ export interface Place {
   events(): Promise<readonly AuditEntry[]>
 }
 
+export interface GrantedPlace extends Place {
+  readonly demo: Identity
+  readonly grant: Awaited<ReturnType<Access['addGrant']>>
+}
+
 export interface AccessFixture {
   readonly database: TestDatabase
   readonly access: Access
@@ -59,6 +64,8 @@ export interface AccessFixture {
   readonly leases: LeaseTerms[]
   live(tenant: TenantId): Promise<readonly LiveSession[]>
   place(): Promise<Place>
+  /** One whose user `demo` has a grant of the target `web1`. */
+  grantedPlace(): Promise<GrantedPlace>
   /** One more process of the deployment. */
   another(): Access
   /** One more process that serves under a lease of its own. */
@@ -98,9 +105,28 @@ export async function openAccessFixture(): Promise<AccessFixture> {
       log: silent,
       metrics: new Registry(),
     })
+  const access = create(app)
+  async function place(): Promise<Place> {
+    const slug = `t${randomBytes(6).toString('hex')}`
+    const tenant = await database.createTenant(slug)
+    return {
+      tenant,
+      slug,
+      async person(name, role = 'member') {
+        const { id } = await auth.addUser(tenant, { name, role }, actor)
+        const key = { type: 'ssh-ed25519', blob: newKey() }
+        const { fingerprint } = await auth.addKey(tenant, name, formatPublicKey(key), {}, actor)
+        return { tenant, tenantSlug: slug, user: { id, name, role }, keyFingerprint: fingerprint }
+      },
+      async target(name, more = {}) {
+        await access.addTarget(tenant, { ...newTarget(name), ...more }, actor)
+      },
+      events: () => audit.tail(tenant, { limit: 500 }),
+    }
+  }
   return {
     database,
-    access: create(app),
+    access,
     auth,
     audit,
     vault,
@@ -126,24 +152,13 @@ export async function openAccessFixture(): Promise<AccessFixture> {
       }
       return process()
     },
-    async place() {
-      const slug = `t${randomBytes(6).toString('hex')}`
-      const tenant = await database.createTenant(slug)
-      const access = create(app)
-      return {
-        tenant,
-        slug,
-        async person(name, role = 'member') {
-          const { id } = await auth.addUser(tenant, { name, role }, actor)
-          const key = { type: 'ssh-ed25519', blob: newKey() }
-          const { fingerprint } = await auth.addKey(tenant, name, formatPublicKey(key), {}, actor)
-          return { tenant, tenantSlug: slug, user: { id, name, role }, keyFingerprint: fingerprint }
-        },
-        async target(name, more = {}) {
-          await access.addTarget(tenant, { ...newTarget(name), ...more }, actor)
-        },
-        events: () => audit.tail(tenant, { limit: 500 }),
-      }
+    place,
+    async grantedPlace() {
+      const opened = await place()
+      const demo = await opened.person('demo')
+      await opened.target('web1')
+      const order = { user: 'demo', target: 'web1' }
+      return { ...opened, demo, grant: await access.addGrant(opened.tenant, order, actor) }
     },
   }
 }

@@ -64,14 +64,6 @@ async function fillQueue(): Promise<() => Promise<void>> {
   }
 }
 
-async function openPlace() {
-  const place = await fixture.place()
-  const demo = await place.person('demo')
-  await place.target('web1')
-  const grant = await access.addGrant(place.tenant, { user: 'demo', target: 'web1' }, actor)
-  return { ...place, demo, grant }
-}
-
 /** A process that serves, with its clock in the test's hands, and what it heard. */
 async function serving() {
   const { access: node, recover } = await fixture.serve()
@@ -91,7 +83,7 @@ async function serving() {
 }
 
 test('attack: a full queue of notifications stops no kill, removal or revocation, nor delays it', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const { tenant, demo } = place
   const { node, heard } = await serving()
   const killed = await open(node, demo, 'web1')
@@ -115,7 +107,7 @@ test('attack: a full queue of notifications stops no kill, removal or revocation
 })
 
 test('attack: what was taken away while the queue was full is found when it has emptied', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const { tenant, demo, grant } = place
   const other = await place.person('other')
   const second = await access.addGrant(tenant, { user: 'other', target: 'web1' }, actor)

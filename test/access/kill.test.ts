@@ -11,14 +11,6 @@ import { actor, open, openAccessFixture } from './access-fixture.ts'
 const fixture = await openAccessFixture()
 const { access, auth, database } = fixture
 
-async function openPlace() {
-  const place = await fixture.place()
-  const demo = await place.person('demo')
-  await place.target('web1')
-  const grant = await access.addGrant(place.tenant, { user: 'demo', target: 'web1' }, actor)
-  return { ...place, demo, grant }
-}
-
 /** A process with its ears open, and what it heard. */
 async function listening(node: Access) {
   const heard = new Map<SessionId, string>()
@@ -34,7 +26,7 @@ const hears = (heard: ReadonlyMap<SessionId, string>, session: SessionId, reason
   vi.waitFor(() => expect(heard.get(session)).toMatch(reason), { timeout: 10_000 })
 
 test('ends a session on another node', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   const node = fixture.another()
   await using its = await listening(node)
   await using ours = await listening(access)
@@ -56,7 +48,7 @@ test('ends a session on another node', async () => {
 })
 
 test('says what became of the wish to end a session', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   const session = await open(access, demo, 'web1')
   expect(await access.killSession(crypto.randomUUID(), actor)).toBe('unknown')
   expect(await access.killSession("'; --", actor)).toBe('unknown')
@@ -69,7 +61,7 @@ test('says what became of the wish to end a session', async () => {
 })
 
 test('ends after an outage what was killed during it', async () => {
-  const { demo } = await openPlace()
+  const { demo } = await fixture.grantedPlace()
   const node = fixture.another()
   await using its = await listening(node)
   const session = await open(node, demo, 'web1')
@@ -86,7 +78,7 @@ test('ends after an outage what was killed during it', async () => {
 })
 
 test('attack: no notification ends a session, whatever it says', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   await using ours = await listening(access)
   const session = await open(access, demo, 'web1')
   const reason = 'your password expired: send it to evil.example'
@@ -115,7 +107,7 @@ function asApp(tenant: TenantId, text: string, values: readonly unknown[]) {
 test.each(['killed_at = now()', "kill_reason = 'call 555 0100'", "killed_by = 'operator ann'"])(
   'attack: no login that serves sets %s and leaves no event',
   async (mark) => {
-    const { tenant, demo } = await openPlace()
+    const { tenant, demo } = await fixture.grantedPlace()
     const session = await open(access, demo, 'web1')
     await expect(
       asApp(tenant, `update session set ${mark} where id = $1`, [session]),
@@ -124,7 +116,7 @@ test.each(['killed_at = now()', "kill_reason = 'call 555 0100'", "killed_by = 'o
 )
 
 test('attack: no session is marked by an event of another one, of another type, or without words', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   const session = await open(access, demo, 'web1')
   const other = await open(access, demo, 'web1')
   const { userId: user, targetId: target } = await database.app.read(tenant, (tx) =>
@@ -160,7 +152,7 @@ test('attack: no session is marked by an event of another one, of another type, 
 })
 
 test('attack: a row that says that a live session ended keeps nobody from ending it', async () => {
-  const { tenant, demo, grant } = await openPlace()
+  const { tenant, demo, grant } = await fixture.grantedPlace()
   await using ours = await listening(access)
   const session = await open(access, demo, 'web1')
   await asApp(tenant, "update session set ended_at = now(), reason = 'ended' where id = $1", [
@@ -171,7 +163,7 @@ test('attack: a row that says that a live session ended keeps nobody from ending
 })
 
 test('shows the beginning and the end of long words, and has all of them on the log', async () => {
-  const { demo, events } = await openPlace()
+  const { demo, events } = await fixture.grantedPlace()
   await using ours = await listening(access)
   const session = await open(access, demo, 'web1')
   const words = `${'a'.repeat(300)}${'z'.repeat(300)}`
@@ -208,7 +200,7 @@ test.each([
       database.app.write(tenant, (tx) => tx.run('update tenant set suspended_at = now()')),
   ],
 ])('ends a session on another node when %s', async (_what, reason, revoke) => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const bystander = await place.person('bystander')
   await place.target('db1')
   await access.addGrant(place.tenant, { user: 'bystander', target: 'db1' }, actor)
@@ -224,7 +216,7 @@ test.each([
 })
 
 test('lets a session go on that another grant still covers', async () => {
-  const { tenant, demo, grant } = await openPlace()
+  const { tenant, demo, grant } = await fixture.grantedPlace()
   await access.addGrant(tenant, { role: 'member', target: '*' }, actor)
   await using ours = await listening(access)
   const session = await open(access, demo, 'web1')
@@ -237,7 +229,7 @@ test('never leaves a session running that was started while its grant went', asy
   const node = fixture.another()
   await using its = await listening(node)
   for (let i = 0; i < 15; i++) {
-    const { tenant, demo, grant } = await openPlace()
+    const { tenant, demo, grant } = await fixture.grantedPlace()
     const [started] = await Promise.allSettled([
       open(node, demo, 'web1'),
       access.removeGrant(tenant, grant.id, actor),
@@ -249,7 +241,7 @@ test('never leaves a session running that was started while its grant went', asy
 
 /** What somebody has open on a node, and may have by two grants. */
 async function openForwards() {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const { tenant, demo } = place
   const give = (allow: readonly ChannelKind[], forwards: readonly string[] = []) =>
     access.addGrant(tenant, { user: 'demo', target: 'web1', allow, forwards }, actor)
@@ -308,7 +300,7 @@ test('never leaves a forward open that was permitted while its grant went', asyn
 })
 
 test('hears nothing more once it is closed', async () => {
-  const { demo } = await openPlace()
+  const { demo } = await fixture.grantedPlace()
   const heard: SessionId[] = []
   const close = await access.onKill({
     session: (session) => void heard.push(session),
@@ -322,4 +314,4 @@ test('hears nothing more once it is closed', async () => {
   expect(heard).toEqual([])
 })
 
-type Opened = Awaited<ReturnType<typeof openPlace>>
+type Opened = Awaited<ReturnType<typeof fixture.grantedPlace>>

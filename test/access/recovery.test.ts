@@ -7,18 +7,10 @@ import type { Identity } from '../../src/auth/index.ts'
 import { listOverdueInstances, type TenantId } from '../../src/postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
 import { type TestRecorder, testRecorder } from '../support/recording.ts'
-import { actor, open, openAccessFixture, type ServingProcess } from './access-fixture.ts'
+import { open, openAccessFixture, type ServingProcess } from './access-fixture.ts'
 
 const fixture = await openAccessFixture()
 const { database } = fixture
-
-async function openPlace() {
-  const place = await fixture.place()
-  const demo = await place.person('demo')
-  await place.target('web1')
-  await fixture.access.addGrant(place.tenant, { user: 'demo', target: 'web1' }, actor)
-  return { ...place, demo }
-}
 
 /** As when its process has been killed: nobody renews its lease, which runs out. */
 async function loseLease({ lease }: ServingProcess): Promise<void> {
@@ -49,7 +41,7 @@ const noRecording = async () => ({ outcome: 'missing' }) as const
 const record = (its: TestRecorder) => (unended: Unended) => its.recorder.recover(unended)
 
 test('ends the sessions of a process that lost its lease, with their recordings, and no others', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   await using its = await testRecorder()
   const [lost, other, next] = [await fixture.serve(), await fixture.serve(), await fixture.serve()]
   const seen = await open(lost.access, demo, 'web1')
@@ -82,7 +74,7 @@ test('ends the sessions of a process that lost its lease, with their recordings,
 })
 
 test('leaves the sessions of a second process alone that has the same name', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const [first, second] = [await fixture.serve('copied-home'), await fixture.serve('copied-home')]
   const ours = await open(first.access, demo, 'web1')
   const theirs = await open(second.access, demo, 'web1')
@@ -98,7 +90,7 @@ test('leaves the sessions of a second process alone that has the same name', asy
 })
 
 test('ends what a process left that stopped in good order', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const [stopped, next] = [await fixture.serve(), await fixture.serve()]
   const session = await open(stopped.access, demo, 'web1')
   await stopped.lease.release()
@@ -106,7 +98,7 @@ test('ends what a process left that stopped in good order', async () => {
 })
 
 test('attack: a process that wakes after its lease was taken writes nothing', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   const [stopped, next] = [await fixture.serve(), await fixture.serve()]
   const session = await open(stopped.access, demo, 'web1')
   const authorization = await stopped.access.authorize(demo, { target: 'web1', kind: 'shell' })
@@ -135,7 +127,7 @@ test('attack: a process that wakes after its lease was taken writes nothing', as
 })
 
 test('one tenant’s damaged log holds up no other tenant, and is tried again', async () => {
-  const [damaged, sound] = [await openPlace(), await openPlace()]
+  const [damaged, sound] = [await fixture.grantedPlace(), await fixture.grantedPlace()]
   const [lost, next] = [await fixture.serve(), await fixture.serve()]
   const stuck: SessionId[] = []
   for (let i = 0; i < 5; i++) stuck.push(await open(lost.access, damaged.demo, 'web1'))
@@ -181,7 +173,7 @@ async function withDamagedHead(tenant: TenantId, work: () => Promise<void>): Pro
 }
 
 test('puts an end on record also where the recording cannot be read, which follows later', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   await using its = await testRecorder()
   const [lost, next] = [await fixture.serve(), await fixture.serve()]
   const session = await open(lost.access, demo, 'web1')
@@ -209,7 +201,7 @@ test('puts an end on record also where the recording cannot be read, which follo
 })
 
 test('finds a recording when the node comes back that has its disk', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   await using its = await testRecorder()
   const [lost, next] = [await fixture.serve('with-disk'), await fixture.serve('without')]
   const session = await open(lost.access, demo, 'web1', { node: 'with-disk' })
@@ -226,7 +218,7 @@ test('finds a recording when the node comes back that has its disk', async () =>
 })
 
 test('says when the last byte was, and unknown where nobody knows', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   await using its = await testRecorder()
   const [lost, next] = [await fixture.serve(), await fixture.serve()]
   const known = await open(lost.access, demo, 'web1')
@@ -287,7 +279,7 @@ const forge = (path: string) =>
   writeFile(path, '{"version":3,"term":{"cols":80,"rows":24}}\n[0.5,"o","ls\\r\\n"]\n')
 
 test('attack: tells that a worker forged its recording before it died', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   await using its = await testRecorder()
   const process = await fixture.serve()
   const forged = await witnessed(its, process, place)
@@ -310,7 +302,7 @@ test('attack: tells that a worker forged its recording before it died', async ()
 })
 
 test('attack: tells it also when the process died that had been told', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   await using its = await testRecorder()
   const [lost, next] = [await fixture.serve(), await fixture.serve()]
   const { session, path } = await witnessed(its, lost, place)
@@ -323,7 +315,7 @@ test('attack: tells it also when the process died that had been told', async () 
 })
 
 test('attack: a worker that ends a session without its recording has told of it before', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   await using its = await testRecorder()
   const process = await fixture.serve()
   const { session, path } = await witnessed(its, process, place)
@@ -337,7 +329,7 @@ test('attack: a worker that ends a session without its recording has told of it 
 })
 
 test('binds on the log what was witnessed of a recording that ended in good order', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   await using its = await testRecorder()
   const process = await fixture.serve()
   const { session, recording } = await witnessed(its, process, place)
@@ -356,7 +348,7 @@ test('binds on the log what was witnessed of a recording that ended in good orde
 })
 
 test('ends a session of its own that it has forgotten, and none that it has', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const process = await fixture.serve()
   const forgotten = await open(process.access, demo, 'web1')
   // Of the same instance, without its memory.
@@ -367,7 +359,7 @@ test('ends a session of its own that it has forgotten, and none that it has', as
 })
 
 test('attack: a process that lost its lease keeps no witness of a recording', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const [process, other] = [await fixture.serve(), await fixture.serve()]
   const { lease } = process
   const session = await open(other.access, place.demo, 'web1')
@@ -405,7 +397,7 @@ test('attack: a process that lost its lease keeps no witness of a recording', as
 })
 
 test('seeks no recording of a session that had none', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const [lost, next] = [await fixture.serve(), await fixture.serve()]
   const without = await open(lost.access, demo, 'web1', { recording: false })
   const recorded = await open(lost.access, demo, 'web1')
@@ -442,7 +434,10 @@ async function sealed(
   return { session, path, digest }
 }
 
-const digestsOf = async (place: Awaited<ReturnType<typeof openPlace>>, session: SessionId) =>
+const digestsOf = async (
+  place: Awaited<ReturnType<typeof fixture.grantedPlace>>,
+  session: SessionId,
+) =>
   (await place.events()).flatMap(({ public: facts }) =>
     facts.session === session && facts.recordingDigest !== undefined ? facts.recordingDigest : [],
   )
@@ -468,7 +463,7 @@ test.each([
   'recording_intact = false',
   'opened_at = null, recording_intact = true',
 ])('attack: no login that serves changes the end of a session: %s', async (text) => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   await using its = await testRecorder()
   const process = await fixture.serve()
   const { session } = await sealed(its, process, place)
@@ -480,7 +475,7 @@ test.each([
 test.each(['recording_sought = true', 'recording = false', "reason = 'x'", 'bytes = 1'])(
   'attack: no login that serves writes a part of an end on a live session: %s',
   async (text) => {
-    const { tenant, demo } = await openPlace()
+    const { tenant, demo } = await fixture.grantedPlace()
     const session = await open((await fixture.serve()).access, demo, 'web1')
     await expect(asApp(tenant, text, session)).rejects.toMatchObject({ code: 'VT022' })
   },
@@ -490,7 +485,7 @@ test.each([
   ['seeks it', `recording_sought = true, ${digestless}`],
   ['opens its session again', `ended_at = null, reason = null, ${digestless}`],
 ])('attack: no recovery changes a sealed recording when a row %s', async (_, text) => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const { tenant } = place
   await using its = await testRecorder()
   const [lost, next] = [await fixture.serve('sealed-node'), await fixture.serve('sealed-node')]
@@ -513,7 +508,7 @@ test.each([
 })
 
 test('attack: a row that says that a live session ended hides neither its end nor its recording', async () => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const { tenant, demo } = place
   await using its = await testRecorder()
   const node = 'seeking-node'
@@ -549,7 +544,7 @@ test('attack: a row that says that a live session ended hides neither its end no
 })
 
 test('attack: a dead process’s sessions end, also when a row says that they have', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const [lost, next] = [await fixture.serve(), await fixture.serve()]
   const session = await open(lost.access, demo, 'web1')
   const asSystem = (text: string) =>

@@ -14,18 +14,10 @@ const digest = {
   empty: false,
 }
 
-async function openPlace() {
-  const place = await fixture.place()
-  const demo = await place.person('demo')
-  await place.target('web1')
-  const grant = await access.addGrant(place.tenant, { user: 'demo', target: 'web1' }, actor)
-  return { ...place, demo, grant }
-}
-
 const typesOf = (events: readonly { readonly type: string }[]) => events.map(({ type }) => type)
 
 test('a rush of one user is bounded, and sessions that have started are not of it', async () => {
-  const { demo } = await openPlace()
+  const { demo } = await fixture.grantedPlace()
   const authorize = async () => allowed(await access.authorize(demo, shell))
   const [first] = await Promise.all(Array.from({ length: 50 }, authorize))
   for (let made = 50; made < 1000; made += 50) {
@@ -39,7 +31,7 @@ test('a rush of one user is bounded, and sessions that have started are not of i
 })
 
 test('says how a session came, in its row, in both lists and on the log', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   const direct = await open(access, demo, 'web1')
   const jumped = await open(access, demo, 'web1', { via: 'jump' })
   const expected = [
@@ -59,7 +51,7 @@ test('says how a session came, in its row, in both lists and on the log', async 
 })
 
 test('puts a session on record from its start to its end', async () => {
-  const { tenant, slug, demo, events } = await openPlace()
+  const { tenant, slug, demo, events } = await fixture.grantedPlace()
   const authorization = allowed(await access.authorize(demo, { kind: 'exec' }))
   const facts = { ...start, kind: 'exec' as const, command: Buffer.from([0x6c, 0x73, 0xff]) }
   const { session } = await access.startSession(authorization, facts)
@@ -114,7 +106,7 @@ test('puts a session on record from its start to its end', async () => {
 })
 
 test('keeps what is no text of a client’s as text that can be stored', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const session = await open(access, demo, 'web1', { clientIdent: 'SSH-2.0-\0\ud800x'.padEnd(999) })
   await access.endSession(session, {
     tenant,
@@ -128,7 +120,7 @@ test('keeps what is no text of a client’s as text that can be stored', async (
 })
 
 test('ends a session once, whoever comes second', async () => {
-  const { tenant, demo, events } = await openPlace()
+  const { tenant, demo, events } = await fixture.grantedPlace()
   const session = await open(access, demo, 'web1')
   const ends = ['ended', 'killed', 'client-gone'].map((reason, exitStatus) =>
     access.endSession(session, { tenant, bytes: 1, reason, exitStatus }),
@@ -141,7 +133,7 @@ test('ends a session once, whoever comes second', async () => {
 })
 
 test('has no recording of a session in which nothing was to be kept', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const session = await open(access, demo, 'web1')
   await access.endSession(session, { tenant, bytes: 0, reason: 'client-gone' })
   expect(await access.session(tenant, session)).toMatchObject({
@@ -151,7 +143,7 @@ test('has no recording of a session in which nothing was to be kept', async () =
 })
 
 test('remembers who was where after the user and the target are gone', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const session = await open(access, demo, 'web1')
   await access.endSession(session, { tenant, bytes: 0, reason: 'ended' })
   await access.removeTarget(tenant, 'web1', actor)
@@ -161,7 +153,7 @@ test('remembers who was where after the user and the target are gone', async () 
 })
 
 test('lists the newest first, a page at a time, live ones alone when asked', async () => {
-  const { tenant, demo } = await openPlace()
+  const { tenant, demo } = await fixture.grantedPlace()
   const ids: SessionId[] = []
   for (let i = 0; i < 5; i++) {
     ids.push(await open(access, demo, 'web1'))
@@ -182,7 +174,7 @@ test('lists the newest first, a page at a time, live ones alone when asked', asy
 })
 
 test('refuses a forged authorization, one of which anything was changed, and a copy', async () => {
-  const { demo, tenant } = await openPlace()
+  const { demo, tenant } = await fixture.grantedPlace()
   await access.addTarget(tenant, { ...target2(), name: 'db1' }, actor)
   const good = allowed(await access.authorize(demo, { target: 'web1', ...shell }))
   const db1 = await access.findTarget(tenant, 'db1')
@@ -215,7 +207,7 @@ test('refuses a forged authorization, one of which anything was changed, and a c
 })
 
 test('starts one session with an authorization, also when asked twice at once', async () => {
-  const { demo, tenant } = await openPlace()
+  const { demo, tenant } = await fixture.grantedPlace()
   const authorization = allowed(await access.authorize(demo, shell))
   const asked = [1, 2, 3].map(() => access.startSession(authorization, start))
   const settled = await Promise.allSettled(asked)
@@ -224,14 +216,14 @@ test('starts one session with an authorization, also when asked twice at once', 
 })
 
 test('starts with an authorization only what it was asked for', async () => {
-  const { demo } = await openPlace()
+  const { demo } = await fixture.grantedPlace()
   const authorization = allowed(await access.authorize(demo, shell))
   const sftp = access.startSession(authorization, { ...start, kind: 'sftp' })
   await expect(sftp).rejects.toMatchObject({ code: 'ERR_AUTHORIZATION' })
 })
 
 test('leases no key for another session than the one that was started', async () => {
-  const { demo } = await openPlace()
+  const { demo } = await fixture.grantedPlace()
   const authorization = allowed(await access.authorize(demo, shell))
   const { session } = await access.startSession(authorization, start)
   const other = await open(access, demo, 'web1')
@@ -245,7 +237,7 @@ test('leases no key for another session than the one that was started', async ()
 })
 
 test('refuses an authorization that has expired', async () => {
-  const { demo } = await openPlace()
+  const { demo } = await fixture.grantedPlace()
   const late = allowed(await access.authorize(demo, shell))
   const started = allowed(await access.authorize(demo, shell))
   const { session } = await access.startSession(started, start)
@@ -262,7 +254,7 @@ test('refuses an authorization that has expired', async () => {
 })
 
 test('a clock that is set expires no authorization', async () => {
-  const { demo } = await openPlace()
+  const { demo } = await fixture.grantedPlace()
   const started = allowed(await access.authorize(demo, shell))
   vi.useFakeTimers({ toFake: ['Date'], now: Date.parse(started.expiresAt) + 3_600_000 })
   try {
@@ -313,7 +305,7 @@ test.each([
     },
   ],
 ])('starts nothing when %s between the decision and the start', async (_what, revoke) => {
-  const place = await openPlace()
+  const place = await fixture.grantedPlace()
   const authorization = allowed(await access.authorize(place.demo, shell))
   await revoke(place)
   await expect(access.startSession(authorization, start)).rejects.toMatchObject({
@@ -330,7 +322,7 @@ test.each([
 })
 
 test('leaves no session behind whose start could not be logged', async () => {
-  const { demo, tenant } = await openPlace()
+  const { demo, tenant } = await fixture.grantedPlace()
   const authorization = allowed(await access.authorize(demo, shell))
   await database.superuser('alter table audit_leaf disable trigger user')
   await database.superuser(`
@@ -347,7 +339,7 @@ test('leaves no session behind whose start could not be logged', async () => {
   await open(access, demo, 'web1')
 })
 
-type Opened = Awaited<ReturnType<typeof openPlace>>
+type Opened = Awaited<ReturnType<typeof fixture.grantedPlace>>
 
 function target2() {
   const hostKeys = [{ type: 'ssh-ed25519', blob: newKey() }]
