@@ -21,6 +21,11 @@ export interface Campaign {
   readonly rounds: readonly Round[]
   readonly roles?: readonly Role[]
   readonly limits?: Bounds
+  /**
+   * How much time the fuzzers leave to others, as in nice(2). Whoever attacks has machines of their
+   * own: ours is to go to the bastion first.
+   */
+  readonly niceness?: number
   readonly say?: (text: string) => void
 }
 
@@ -38,6 +43,7 @@ export async function runCampaign({
   rounds,
   roles: wanted = roles,
   limits = bounds,
+  niceness = 15,
   say = () => {},
 }: Campaign): Promise<Outcome> {
   const directory = mkdtempSync(join(tmpdir(), 'vaultterm-fuzz-'))
@@ -50,7 +56,11 @@ export async function runCampaign({
       if (isFound()) break
       if (round === Math.ceil(rounds.length / 2)) seen.countGrowth()
       say(`fuzz: seed ${seed}, ${seconds} s`)
-      const fuzzers = wanted.map((role) => startFuzzer(role, subject, seed, seconds, directory))
+      const fuzzers = wanted.map((role) => {
+        const fuzzer = startFuzzer(role, subject, seed, seconds, directory)
+        fuzzer.nice(niceness)
+        return fuzzer
+      })
       const tallies = Promise.all(fuzzers.map(({ tally }) => tally))
       const ended = await Promise.race([tallies, seen.found])
       for (const { stop } of fuzzers) stop()
@@ -106,6 +116,7 @@ function lastCases(directory: string): string {
 interface Fuzzer {
   /** What it did, or how it fell over. */
   readonly tally: Promise<Tally | string>
+  nice(niceness: number): void
   stop(): void
 }
 
@@ -129,8 +140,6 @@ function startFuzzer(
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, VAULTTERM_FUZZ_JOB: JSON.stringify(job) },
   })
-  // Whoever attacks has machines of their own: ours is to go to the bastion first.
-  if (child.pid !== undefined) setPriority(child.pid, 15)
   let said = ''
   child.stderr.on('data', (chunk: Buffer) => {
     said = (said + chunk.toString()).slice(-4000)
@@ -146,7 +155,11 @@ function startFuzzer(
       resolve(code === 0 && last.includes('"cases"') ? JSON.parse(last) : `${code}: ${said}`)
     })
   })
-  return { tally, stop: () => child.kill('SIGKILL') }
+  return {
+    tally,
+    nice: (niceness) => child.pid !== undefined && setPriority(child.pid, niceness),
+    stop: () => child.kill('SIGKILL'),
+  }
 }
 
 /** A target is registered before anybody opens it. */
