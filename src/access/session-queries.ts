@@ -4,6 +4,7 @@ import type { Act } from '../audit/index.ts'
 import type { UserId } from '../auth/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { Evidence, SessionId } from '../recorder/index.ts'
+import type { ChannelKind } from './channel-kind.ts'
 import { type SessionRow, sessionColumns, sessionTables } from './session-row.ts'
 
 export type NewSession = Pick<
@@ -60,10 +61,13 @@ export interface SessionEnd {
 export function listSessions(
   tx: ReadTx,
   which: {
-    readonly live: boolean | undefined
-    readonly before: SessionId | undefined
+    readonly live?: boolean | undefined
+    readonly before?: SessionId | undefined
+    readonly user?: string | undefined
+    readonly target?: string | undefined
+    readonly kind?: ChannelKind | undefined
     /** Only this user's; null for every user's. */
-    readonly user: UserId | null
+    readonly userId: UserId | null
     readonly limit: number
   },
 ): Promise<SessionRow[]> {
@@ -72,8 +76,19 @@ export function listSessions(
        where ($1::uuid is null or s.id < $1)
          and ($2::boolean is null or (s.ended_at is null) = $2)
          and ($3::uuid is null or s.user_id = $3)
-       order by s.id desc limit $4`,
-    [which.before ?? null, which.live ?? null, which.user, which.limit],
+         and ($4::text is null or s.user_name = $4)
+         and ($5::text is null or s.target_name = $5)
+         and ($6::text is null or s.kind = $6)
+       order by s.id desc limit $7`,
+    [
+      which.before ?? null,
+      which.live ?? null,
+      which.userId,
+      which.user ?? null,
+      which.target ?? null,
+      which.kind ?? null,
+      which.limit,
+    ],
   )
 }
 

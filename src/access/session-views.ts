@@ -43,11 +43,17 @@ export interface Session extends Partial<CommandFields> {
 }
 
 export interface SessionList {
-  readonly live?: boolean
+  /** Only live ones, or only ended ones. */
+  readonly live?: boolean | undefined
+  /** Only those of a user with this name at the time. */
+  readonly user?: string | undefined
+  /** Only those on a target with this name at the time. */
+  readonly target?: string | undefined
+  readonly kind?: ChannelKind | undefined
   /** Default 100; at most 1000. */
   readonly limit?: number
   /** Only sessions that started before this one. */
-  readonly before?: SessionId
+  readonly before?: SessionId | undefined
 }
 
 /** The user who asks: their id counts, and their current role in the database. */
@@ -111,10 +117,10 @@ async function memberOf(tx: ReadTx, { tenant, user }: Viewer): Promise<Member | 
 
 function listRows(
   tx: ReadTx,
-  { live, limit = 100, before }: SessionList,
-  user: Member['user']['id'] | null,
+  { limit = 100, ...list }: SessionList,
+  userId: Member['user']['id'] | null,
 ): Promise<SessionRow[]> {
-  return listSessions(tx, { live, before, user, limit: Math.min(Math.max(1, limit), limitMax) })
+  return listSessions(tx, { ...list, userId, limit: Math.min(Math.max(1, limit), limitMax) })
 }
 
 function sessionOf(row: SessionRow): Session {

@@ -61,3 +61,23 @@ export class LinkSpent extends CodedError {
     )
   }
 }
+
+/** A part of a request has the wrong form. The message names the field, never its value. */
+export class FieldInvalid extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_REQUEST_INVALID'
+
+  constructor(field: string, problem: string) {
+    super(`${field} ${problem}`)
+  }
+}
+
+/** The role of the person has this right to nothing. */
+export class RightMissing extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_RIGHT_MISSING'
+
+  constructor() {
+    super('your role does not allow this; ask an owner of your tenant')
+  }
+}

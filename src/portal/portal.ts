@@ -1,22 +1,31 @@
 import { readdir } from 'node:fs/promises'
 import type { FastifyInstance } from 'fastify'
+import { type Access, reachOf } from '../access/index.ts'
+import type { Audit } from '../audit/index.ts'
 import type { Auth, WebIdentity } from '../auth/index.ts'
 import {
   type Asset,
   type Check,
   createHttp,
   createSignIn,
+  describeRoutes,
   forAnybody,
   readAssets,
   serveAssets,
+  serveRoutes,
   shareChecks,
 } from '../http/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics, MetricsPage } from '../metrics.ts'
-import { openapi } from './openapi.ts'
-import { addSessionRoutes, type SessionRoutesDeps } from './session-routes.ts'
+import type { Recorder } from '../recorder/index.ts'
+import { Downloads } from './downloads.ts'
+import { addSessionPages } from './session-pages.ts'
+import { sessionRoutes } from './session-routes.ts'
 
-export interface PortalDeps extends SessionRoutesDeps {
+export interface PortalDeps {
+  readonly access: Pick<Access, 'sessionsFor' | 'sessionFor'>
+  readonly recorder: Pick<Recorder, 'open'>
+  readonly audit: Pick<Audit, 'append'>
   readonly auth: Pick<Auth, 'web'>
   readonly metrics: Metrics
   /** The output of `/metrics`: the metrics of every process. */
@@ -26,6 +35,22 @@ export interface PortalDeps extends SessionRoutesDeps {
   readonly publicUrl: string | undefined
   /** The checks that must pass before people are sent to this process. */
   readonly checks: { readonly [name: string]: Check }
+}
+
+/** Of the document: these are for programs that watch the process. */
+const health = {
+  '/health': {
+    get: { security: [], responses: { 200: { description: 'The process answers' } } },
+  },
+  '/readyz': {
+    get: {
+      security: [],
+      responses: {
+        200: { description: 'Ready for people' },
+        503: { description: 'A required service does not work' },
+      },
+    },
+  },
 }
 
 /** The product listener: health, metrics, the API, and the pages for signed-in users. */
@@ -43,7 +68,6 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   app.get('/metrics', forAnybody, async (_request, reply) =>
     reply.type(page.contentType).send(await page.metrics()),
   )
-  app.get('/api/v1/openapi.json', forAnybody, async () => openapi)
 
   const signIn = createSignIn<WebIdentity>({
     sessions: auth.web,
@@ -54,7 +78,19 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   })
   signIn.routes(app)
 
-  addSessionRoutes(app, signIn, deps)
+  const { access, recorder, audit } = deps
+  const routes = sessionRoutes({ access, downloads: new Downloads(recorder, audit) })
+  serveRoutes(app, routes, {
+    signIn,
+    allows: (person, right) => reachOf(person, right) !== 'none',
+  })
+  const document = describeRoutes(routes, {
+    title: 'VaultTerm',
+    cookie: 'vaultterm',
+    paths: health,
+  })
+  app.get('/api/v1/openapi.json', forAnybody, async () => document)
+  addSessionPages(app, signIn, access)
   return app
 }
 

@@ -1,5 +1,6 @@
 import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
+import { type Act, reachOf } from '../../src/access/index.ts'
 import { type Role, roles, type WebIdentity } from '../../src/auth/index.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { createPortal } from '../../src/portal/index.ts'
@@ -104,6 +105,61 @@ test('every route either is on the list of those for anybody or has a promised r
     else expect(Object.keys(promised), name).toContain(right)
   }
   expect(asked.length).toBeGreaterThan(4)
+})
+
+/** The operations of the OpenAPI document, by their names here. */
+async function describedRoutes() {
+  const { body } = await get('/api/v1/openapi.json', '')
+  const paths: Record<string, Record<string, Operation>> = JSON.parse(body).paths
+  return Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, operation]) => ({
+      name: `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`,
+      path,
+      summary: operation.summary,
+      right: operation['x-right'],
+    })),
+  )
+}
+
+const memberWith = (role: Role) => ({
+  tenant: acme.tenant,
+  user: { id: others.identity.user.id, role },
+})
+
+interface Operation {
+  readonly summary?: string
+  readonly 'x-right'?: Act
+}
+
+test('every route of the API stands in the document, with its right', async () => {
+  const described = (await describedRoutes()).filter(({ right }) => right !== undefined)
+  const api = asked.filter(({ path }) => path.startsWith('/api/'))
+  expect(described.map(({ name, right }) => `${name} ${right}`)).toEqual(
+    api.map(({ name, right }) => `${name} ${right}`),
+  )
+})
+
+test('docs/operations/permissions.md says who may do what', async () => {
+  const rows = (await describedRoutes()).flatMap(({ path, name, summary, right }) => {
+    if (right === undefined) return []
+    const reaches = roles.map((role) => reachOf(memberWith(role), right))
+    return [
+      `| ${name.split(' ')[0]} \`${path}\` | ${summary} | ${right} | ${reaches.join(' | ')} |`,
+    ]
+  })
+  const text = `# Who may do what
+
+The routes of the product's API, the right that each asks for, and the things that each role reaches with it: \`all\` of
+the tenant, the user's \`own\`, or \`none\`. Another tenant's things are out of reach for every role; the answer is the same
+as if there were no such thing. The pages ask for the same rights.
+
+This page is made from the routes: \`bin/run test test/portal/rights.test.ts -u\` writes it.
+
+| route | does | right | ${roles.join(' | ')} |
+|---|---|---|${roles.map(() => '---|').join('')}
+${rows.join('\n')}
+`
+  await expect(text).toMatchFileSnapshot('../../docs/operations/permissions.md')
 })
 
 const cells = asked.flatMap((route) => roles.map((role) => ({ ...route, role })))

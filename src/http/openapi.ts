@@ -1,0 +1,118 @@
+import { z } from 'zod'
+import type { RouteRight } from './rights.ts'
+import { isStream, type Route, type StreamReply } from './route.ts'
+
+interface Json {
+  readonly [name: string]: unknown
+}
+
+export interface ApiFields {
+  readonly title: string
+  /** The name of the cookie that a request is signed in by. */
+  readonly cookie: string
+  /** Of routes that are no part of the list, as OpenAPI has them. */
+  readonly paths?: Json
+}
+
+const problem = z
+  .object({
+    error: z.object({
+      code: z.string().meta({ examples: ['ERR_NOT_FOUND'] }),
+      message: z.string(),
+      requestId: z.string(),
+    }),
+  })
+  .meta({ id: 'Problem' })
+
+const fieldsSchema = z.object({
+  properties: z.record(z.string(), z.looseObject({ description: z.string().optional() })),
+  required: z.array(z.string()).optional(),
+})
+
+const refusals = {
+  400: 'A part of the request has the wrong form; the message names it',
+  401: 'Not signed in',
+  403: 'No right to this',
+  404: 'No such thing, or none that you may know of',
+  421: 'Not a name of this server',
+  429: 'Too many requests',
+  503: 'A service that is needed for this does not work',
+}
+
+/** The OpenAPI 3.1 document of a list of routes. */
+export function describeRoutes<Person>(
+  routes: readonly Route<Person, RouteRight>[],
+  { title, cookie, paths = {} }: ApiFields,
+): Json {
+  const schemas: Record<string, unknown> = {}
+  const schemaOf = (shape: z.ZodType, io: 'input' | 'output') => {
+    const { $schema: _, $defs = {}, ...schema } = z.toJSONSchema(shape, { io })
+    Object.assign(schemas, inComponents($defs))
+    return inComponents(schema)
+  }
+  const described: Record<string, Record<string, unknown>> = {}
+  for (const route of routes) {
+    described[route.path] = {
+      ...described[route.path],
+      [route.method.toLowerCase()]: describe(route, schemaOf),
+    }
+  }
+  return {
+    openapi: '3.1.0',
+    info: { title, version: '1' },
+    paths: { ...paths, ...described },
+    components: {
+      schemas: { Problem: schemaOf(problem, 'output'), ...schemas },
+      securitySchemes: { web: { type: 'apiKey', in: 'cookie', name: cookie } },
+    },
+    security: [{ web: [] }],
+  }
+}
+
+type SchemaOf = (shape: z.ZodType, io: 'input' | 'output') => Json
+
+function describe<Person>(route: Route<Person, RouteRight>, schemaOf: SchemaOf): Json {
+  const { summary, description, right, params, query, reply } = route
+  return {
+    summary,
+    ...(description !== undefined && { description }),
+    'x-right': right,
+    parameters: [...parameters(params, 'path', schemaOf), ...parameters(query, 'query', schemaOf)],
+    responses: {
+      200: { description: summary, content: contentOf(reply, schemaOf) },
+      ...Object.fromEntries(
+        Object.entries(refusals).map(([status, text]) => [
+          status,
+          { description: text, content: contentOf(problem, schemaOf) },
+        ]),
+      ),
+    },
+  }
+}
+
+function contentOf(reply: z.ZodType | StreamReply, schemaOf: SchemaOf): Json {
+  if (isStream(reply)) return { [reply.stream]: { schema: { type: 'string' } } }
+  return { 'application/json': { schema: schemaOf(reply, 'output') } }
+}
+
+function parameters(
+  shape: z.ZodObject | undefined,
+  where: 'path' | 'query',
+  schemaOf: SchemaOf,
+): readonly Json[] {
+  if (shape === undefined) return []
+  const { properties, required = [] } = fieldsSchema.parse(schemaOf(shape, 'input'))
+  return Object.entries(properties).map(([name, { description, ...schema }]) => ({
+    name,
+    in: where,
+    required: required.includes(name),
+    ...(description !== undefined && { description }),
+    schema,
+  }))
+}
+
+/** Named shapes stand in the document once. */
+function inComponents(schema: object): Json {
+  const text = JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/')
+  return JSON.parse(text)
+}
