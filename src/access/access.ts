@@ -119,6 +119,11 @@ export interface Access extends Targets, Grants {
   sessionsFor(person: WebIdentity, list?: SessionList): Promise<readonly Session[]>
   /** undefined where the person may not do the act, and where there is no such session. */
   sessionFor(person: WebIdentity, act: Act, id: string): Promise<Session | undefined>
+  /**
+   * Marks a session to be ended, if the person may do that with the role that they have now. 'unknown' where
+   * they may not, and where there is no such session.
+   */
+  killSessionFor(person: WebIdentity, session: string, reason: string): Promise<KillResult>
   /** Remembers a worker's report about a live session's recording while it grows. */
   witnessRecording(session: SessionId, point: RecordingPoint): void
   /** The witness of a recording; undefined if there is none. */
@@ -232,6 +237,13 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     findSession: (id) => views.findAnywhere(id),
     sessionsFor: (person, list = {}) => views.listFor(person, list),
     sessionFor: (person, act, id) => views.findFor(person, act, id),
+    async killSessionFor(person, id, reason) {
+      const session = await views.findFor(person, 'session.end', id)
+      if (session === undefined) return 'unknown'
+      const { tenant, user } = person
+      const actor = { kind: 'user', id: user.id, name: user.name } as const
+      return kills.killIn(tenant, session.id, actor, reason)
+    },
     witnessRecording(session, point) {
       const tenant = live.tenantOf(session)
       if (tenant !== undefined) witnesses.add(tenant, session, point)

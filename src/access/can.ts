@@ -2,7 +2,7 @@ import type { Role, UserId } from '../auth/index.ts'
 import type { TenantId } from '../postgres/index.ts'
 
 /** Everything that the pages and the API ask about. The name is the thing's kind and the verb. */
-export type Act = 'session.read' | 'recording.read'
+export type Act = 'session.read' | 'session.end' | 'recording.read'
 
 /** A user of a tenant, with the role that they have now. */
 export interface Member {
@@ -24,6 +24,8 @@ const everythingButMembers = { owner: 'all', admin: 'all', auditor: 'all', membe
 /** One row for each act: an act without a row does not compile. */
 const reaches: { readonly [act in Act]: { readonly [role in Role]: Reach } } = {
   'session.read': everythingButMembers,
+  // An auditor looks, and changes nothing; their own session is theirs to end.
+  'session.end': { owner: 'all', admin: 'all', auditor: 'own', member: 'own' },
   'recording.read': everythingButMembers,
 }
 

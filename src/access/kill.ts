@@ -94,7 +94,16 @@ export class Kills {
     if (session === undefined) return 'unknown'
     const found = await this.#database.system((tx) => findSessionTenant(tx, session))
     if (found === undefined) return 'unknown'
-    const { tenant } = found
+    return this.killIn(found.tenant, session, actor, reason)
+  }
+
+  /** The same for a session of one tenant. */
+  killIn(
+    tenant: TenantId,
+    session: SessionId,
+    actor: Actor,
+    reason: string,
+  ): Promise<Exclude<KillResult, 'unknown'>> {
     return this.#database.write(tenant, async (tx) => {
       const [row] = await lockUnmarked(tx, [session])
       if (row === undefined && (await findSession(tx, session))?.endedAt !== null) return 'not-live'

@@ -81,3 +81,13 @@ export class RightMissing extends CodedError {
     super('your role does not allow this; ask an owner of your tenant')
   }
 }
+
+/** The API reads JSON. */
+export class BodyNotJson extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_REQUEST_TYPE'
+
+  constructor() {
+    super('the body must be JSON, with the content type application/json')
+  }
+}

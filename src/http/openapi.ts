@@ -34,6 +34,7 @@ const refusals = {
   401: 'Not signed in',
   403: 'No right to this',
   404: 'No such thing, or none that you may know of',
+  409: 'The thing is in another state',
   421: 'Not a name of this server',
   429: 'Too many requests',
   503: 'A service that is needed for this does not work',
@@ -72,14 +73,17 @@ export function describeRoutes<Person>(
 type SchemaOf = (shape: z.ZodType, io: 'input' | 'output') => Json
 
 function describe<Person>(route: Route<Person, RouteRight>, schemaOf: SchemaOf): Json {
-  const { summary, description, right, params, query, reply } = route
+  const { summary, description, right, params, query, body, reply, status = 200 } = route
   return {
     summary,
     ...(description !== undefined && { description }),
     'x-right': right,
     parameters: [...parameters(params, 'path', schemaOf), ...parameters(query, 'query', schemaOf)],
+    ...(body !== undefined && {
+      requestBody: { content: { 'application/json': { schema: schemaOf(body, 'input') } } },
+    }),
     responses: {
-      200: { description: summary, content: contentOf(reply, schemaOf) },
+      [status]: { description: summary, content: contentOf(reply, schemaOf) },
       ...Object.fromEntries(
         Object.entries(refusals).map(([status, text]) => [
           status,

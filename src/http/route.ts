@@ -25,15 +25,19 @@ export interface RouteCall<Person> {
   readonly source: string
 }
 
+/** Of an answer that is no refusal. */
+export type RouteStatus = 200 | 202
+
 /** The description of one act over HTTP. */
 export interface RouteFields<
   Person,
   Right extends RouteRight,
   Params extends z.ZodObject | undefined,
   Query extends z.ZodObject | undefined,
+  Body extends z.ZodObject | undefined,
   Reply extends z.ZodType | StreamReply,
 > {
-  readonly method: 'GET'
+  readonly method: 'GET' | 'POST'
   /** As in OpenAPI: `/api/v1/sessions/{id}`. */
   readonly path: `/api/v1/${string}`
   /** One line, for people. */
@@ -41,12 +45,20 @@ export interface RouteFields<
   readonly description?: string
   /** Without one the route does not compile. */
   readonly right: Right
-  /** Both are strict: a field that they do not name is an error. */
+  /** All three are strict: a field that they do not name is an error. */
   readonly params?: Params
   readonly query?: Query
+  /** JSON. */
+  readonly body?: Body
   readonly reply: Reply
+  /** Of the answer; 200 if not given. */
+  readonly status?: RouteStatus
   act(
-    asked: { readonly params: Read<Params>; readonly query: Read<Query> },
+    asked: {
+      readonly params: Read<Params>
+      readonly query: Read<Query>
+      readonly body: Read<Body>
+    },
     call: RouteCall<Person>,
   ): Promise<Answer<Reply>>
 }
@@ -55,18 +67,22 @@ export interface RouteFields<
 export interface RouteInput {
   readonly params: unknown
   readonly query: unknown
+  /** undefined if there is none. */
+  readonly body: unknown
 }
 
 /** A route in the list that a listener serves. The types of its parts are in route()'s answer. */
 export interface Route<Person, Right extends RouteRight = RouteRight> {
-  readonly method: 'GET'
+  readonly method: 'GET' | 'POST'
   readonly path: `/api/v1/${string}`
   readonly summary: string
   readonly description?: string
   readonly right: Right
   readonly params?: z.ZodObject | undefined
   readonly query?: z.ZodObject | undefined
+  readonly body?: z.ZodObject | undefined
   readonly reply: z.ZodType | StreamReply
+  readonly status?: RouteStatus
   /** Reads the parts, acts, and shapes the answer. Throws FieldInvalid, and what the act throws. */
   answer(input: RouteInput, call: RouteCall<Person>): Promise<string | Download>
 }
@@ -77,8 +93,9 @@ type TypedRoute<
   Right extends RouteRight,
   Params extends z.ZodObject | undefined,
   Query extends z.ZodObject | undefined,
+  Body extends z.ZodObject | undefined,
   Reply extends z.ZodType | StreamReply,
-> = RouteFields<Person, Right, Params, Query, Reply> & Pick<Route<Person, Right>, 'answer'>
+> = RouteFields<Person, Right, Params, Query, Body, Reply> & Pick<Route<Person, Right>, 'answer'>
 
 /**
  * The one way to make a route of an API, for a listener with these people and rights.
@@ -92,14 +109,16 @@ export const routesFor =
     const Reply extends z.ZodType | StreamReply,
     const Params extends z.ZodObject | undefined = undefined,
     const Query extends z.ZodObject | undefined = undefined,
+    const Body extends z.ZodObject | undefined = undefined,
   >(
-    fields: RouteFields<Person, Right, Params, Query, Reply>,
-  ): TypedRoute<Person, Right, Params, Query, Reply> => ({
+    fields: RouteFields<Person, Right, Params, Query, Body, Reply>,
+  ): TypedRoute<Person, Right, Params, Query, Body, Reply> => ({
     ...fields,
     async answer(input, call) {
       const params = readPart(fields.params, input.params, 'path') as Read<Params>
       const query = readPart(fields.query, input.query, 'query') as Read<Query>
-      const answer = await fields.act({ params, query }, call)
+      const body = readPart(fields.body, input.body ?? {}, 'body') as Read<Body>
+      const answer = await fields.act({ params, query, body }, call)
       return isStream(fields.reply) ? (answer as Download) : shape(fields.reply, answer)
     },
   })

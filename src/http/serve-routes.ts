@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { RightMissing } from './errors.ts'
+import { BodyNotJson, RightMissing } from './errors.ts'
 import type { RouteRight } from './rights.ts'
 import { isStream, type Route } from './route.ts'
 import type { SignIn } from './sign-in.ts'
@@ -20,7 +20,7 @@ export function serveRoutes<Person, Right extends RouteRight>(
   routes: readonly Route<Person, Right>[],
   { signIn, allows }: RouteDoor<Person, Right>,
 ): void {
-  for (const { method, path, right, reply: replyShape, answer } of routes) {
+  for (const { method, path, right, status, reply: replyShape, answer } of routes) {
     const type = isStream(replyShape) ? replyShape.stream : 'application/json; charset=utf-8'
     app.route<{ Params: { id?: string } }>({
       method,
@@ -28,9 +28,11 @@ export function serveRoutes<Person, Right extends RouteRight>(
       config: { right },
       handler: signIn.guarded(async (person, request, reply) => {
         if (!allows(person, right)) throw new RightMissing()
-        const { params, query } = request
-        const answered = await answer({ params, query }, { person, source: request.ip })
-        reply.type(type)
+        const { params, query, body } = request
+        // A form has no fields that zod would see: an optional field in it would be left out in silence.
+        if (body instanceof URLSearchParams) throw new BodyNotJson()
+        const answered = await answer({ params, query, body }, { person, source: request.ip })
+        reply.type(type).code(status ?? 200)
         if (typeof answered === 'string') return answered
         const fileName = answered.fileName.replaceAll(/[^\w.-]/g, '_')
         reply.header('content-disposition', `inline; filename="${fileName}"`)

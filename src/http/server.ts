@@ -4,7 +4,7 @@ import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } 
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { ConnectionRoom } from './connection-room.ts'
-import { RouteMissing } from './errors.ts'
+import { FieldInvalid, RouteMissing } from './errors.ts'
 import { securityHeaders } from './headers.ts'
 import { httpMetrics } from './metrics.ts'
 import { checkHost, checkOrigin, hostOf } from './origin.ts'
@@ -115,14 +115,28 @@ export function createHttp({
   app.setNotFoundHandler(async () => {
     throw new RouteMissing()
   })
-  // Forms, and they alone: JSON bodies come with the routes that take them.
+  // Forms of the pages, and JSON of the API; each handler refuses the other one.
   app.removeAllContentTypeParsers()
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'string' },
+    async (_request: unknown, body: string) => parseJson(body),
+  )
   app.addContentTypeParser(
     'application/x-www-form-urlencoded',
     { parseAs: 'string' },
     async (_request: unknown, body: string) => new URLSearchParams(body),
   )
   return app
+}
+
+function parseJson(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    // The parser's own message quotes the body.
+    throw new FieldInvalid('body', 'is not JSON')
+  }
 }
 
 function limitConnections(app: FastifyInstance, room: ConnectionRoom, pace: ReaderPace): void {

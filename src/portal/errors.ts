@@ -19,3 +19,13 @@ export class TooManyReplays extends CodedError {
     super('you have opened too many recordings in a short time: try again in a minute')
   }
 }
+
+/** The session has ended already. */
+export class SessionNotLive extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_SESSION_NOT_LIVE'
+
+  constructor() {
+    super('this session has ended already')
+  }
+}

@@ -23,7 +23,7 @@ import { addSessionPages } from './session-pages.ts'
 import { sessionRoutes } from './session-routes.ts'
 
 export interface PortalDeps {
-  readonly access: Pick<Access, 'sessionsFor' | 'sessionFor'>
+  readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor'>
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
   readonly auth: Pick<Auth, 'web'>

@@ -4,10 +4,11 @@ import type { WebIdentity } from '../auth/index.ts'
 import { cutPage, pageOf, pagingBy, type Route, RouteMissing, routesFor } from '../http/index.ts'
 import { parseSessionId } from '../recorder/index.ts'
 import type { Downloads } from './downloads.ts'
+import { SessionNotLive } from './errors.ts'
 import { sessionShape } from './session-shape.ts'
 
 export interface SessionRoutesDeps {
-  readonly access: Pick<Access, 'sessionsFor' | 'sessionFor'>
+  readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor'>
   readonly downloads: Downloads
 }
 
@@ -17,6 +18,9 @@ const description =
   'Owners, admins and auditors see every session of their tenant; members see their own. For any other the answer is 404.'
 const params = z.strictObject({ id: z.string() })
 const name = z.string().min(1).max(64)
+
+/** Without controls: it is shown on terminals. */
+const printable = /^[^\p{C}]*$/u
 
 const filters = z.strictObject({
   ...pagingBy(parseSessionId),
@@ -61,6 +65,34 @@ export function sessionRoutes({ access, downloads }: SessionRoutesDeps) {
       params,
       reply: sessionShape,
       act: ({ params }, { person }) => find(person, 'session.read', params.id),
+    }),
+    route({
+      method: 'POST',
+      path: '/api/v1/sessions/{id}/end',
+      summary: 'End a live session. Its user reads the reason, and the audit log has it',
+      description:
+        'Owners and admins end every session of their tenant; members and auditors end their own. For any other the answer is 404.',
+      right: 'session.end',
+      params,
+      body: z.strictObject({
+        reason: z
+          .string()
+          .regex(printable)
+          .min(1)
+          .max(200)
+          .optional()
+          .meta({ description: 'For the user and the log' }),
+      }),
+      status: 202,
+      reply: z.object({ id: z.string() }),
+      async act({ params: { id }, body }, { person }) {
+        const why = body.reason === undefined ? '' : `: ${body.reason}`
+        const told = `${person.user.name} ended this session${why}`
+        const result = await access.killSessionFor(person, id, told)
+        if (result === 'unknown') throw new RouteMissing()
+        if (result === 'not-live') throw new SessionNotLive()
+        return { id }
+      },
     }),
     route({
       method: 'GET',

@@ -41,6 +41,12 @@ const promised: { readonly [right: string]: { readonly [role in Role]: readonly 
     auditor: ['own', 'colleague'],
     member: ['own'],
   },
+  'session.end': {
+    owner: ['own', 'colleague'],
+    admin: ['own', 'colleague'],
+    auditor: ['own'],
+    member: ['own'],
+  },
   'recording.read': {
     owner: ['own', 'colleague'],
     admin: ['own', 'colleague'],
@@ -87,12 +93,20 @@ async function signIn(place: Place, name: string): Promise<string> {
   return `vaultterm=${cookie}`
 }
 
-const get = (path: string, cookie: string) =>
-  portal.inject({ method: 'GET', url: path, headers: { host, cookie } })
+const get = (path: string, cookie: string) => ask('GET', path, cookie)
+const ask = (method: string, path: string, cookie: string) =>
+  portal.inject({
+    method: method === 'POST' ? 'POST' : 'GET',
+    url: path,
+    headers: { host, cookie },
+  })
+
+/** Of an act that the person may do. The sessions here have ended: none of them can be ended again. */
+const allowedStatus = (right: string) => (right === 'session.end' ? 409 : 200)
 
 /** A refusal without what no two answers have in common. */
-async function refusal(path: string, cookie: string) {
-  const { statusCode, headers, body } = await get(path, cookie)
+async function refusal(method: string, path: string, cookie: string) {
+  const { statusCode, headers, body } = await ask(method, path, cookie)
   const { date: _, 'x-request-id': requestId, ...rest } = headers
   return { statusCode, headers: rest, body: body.replace(String(requestId), '') }
 }
@@ -164,7 +178,7 @@ ${rows.join('\n')}
 
 const cells = asked.flatMap((route) => roles.map((role) => ({ ...route, role })))
 test.each(cells)('$name gives $role exactly the promised sessions', async (cell) => {
-  const { path, right, role } = cell
+  const { method, path, right, role } = cell
   const { session, cookie } = people.get(role) ?? others
   const things: { readonly [whose in Whose]: SessionId } = {
     own: session,
@@ -181,18 +195,19 @@ test.each(cells)('$name gives $role exactly the promised sessions', async (cell)
   }
   const pathOf = (id: string) => path.replace(':id', id)
   expect(pathOf(''), 'a parameter that this test does not know').not.toContain(':')
-  const missing = await refusal(pathOf(unknown), cookie)
+  const missing = await refusal(method, pathOf(unknown), cookie)
   expect(missing.statusCode).toBe(404)
   for (const [whose, id] of Object.entries(things)) {
     if (mayRead.some((one) => one === whose)) {
-      expect([whose, (await get(pathOf(id), cookie)).statusCode]).toEqual([whose, 200])
-    } else expect([whose, await refusal(pathOf(id), cookie)]).toEqual([whose, missing])
+      const { statusCode } = await ask(method, pathOf(id), cookie)
+      expect([whose, statusCode]).toEqual([whose, allowedStatus(right)])
+    } else expect([whose, await refusal(method, pathOf(id), cookie)]).toEqual([whose, missing])
   }
 })
 
-test.each(asked)('$name is nothing for a stranger', async ({ path }) => {
+test.each(asked)('$name is nothing for a stranger', async ({ method, path }) => {
   for (const cookie of ['', 'vaultterm=none', `vaultterm=${acme.tenant}.${'A'.repeat(43)}`]) {
-    const { statusCode, body } = await get(path.replace(':id', others.session), cookie)
+    const { statusCode, body } = await ask(method, path.replace(':id', others.session), cookie)
     expect(statusCode).toBe(401)
     expect(body).not.toContain('web1')
   }

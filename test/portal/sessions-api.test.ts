@@ -1,5 +1,5 @@
 import { Registry } from 'prom-client'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createMetrics } from '../../src/metrics.ts'
 import { createPortal } from '../../src/portal/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
@@ -111,3 +111,69 @@ test.each(['kind=ftp', 'live=maybe', 'user=', 'cursor=AAAA', 'tenant=globex', 'u
     expect(body.error.message).toMatch(/^query\.\w+ /)
   },
 )
+
+describe('ending a session', () => {
+  const end = async (id: string, body: unknown, headers: Record<string, string> = {}) => {
+    const answer = await portal.inject({
+      method: 'POST',
+      url: `/api/v1/sessions/${id}/end`,
+      headers: { host, cookie, 'content-type': 'application/json', ...headers },
+      payload: typeof body === 'string' ? body : JSON.stringify(body),
+    })
+    return { statusCode: answer.statusCode, body: JSON.parse(answer.body) }
+  }
+  const killOf = async (id: string) =>
+    (await acme.events()).filter(
+      ({ type, public: fields }) => type === 'session.kill' && fields.session === id,
+    )
+
+  test('marks it with the reason, and the log names the person', async () => {
+    const id = sessions[1] ?? ''
+    expect(await end(id, { reason: 'maintenance at noon' })).toEqual({
+      statusCode: 202,
+      body: { id },
+    })
+    const rows = await fixture.database.superuser(
+      'select kill_reason as reason from session where id = $1',
+      [id],
+    )
+    expect(rows).toEqual([{ reason: 'boss ended this session: maintenance at noon' }])
+    const [event, ...more] = await killOf(id)
+    expect(event?.public).toMatchObject({ actorKind: 'user' })
+    expect(event?.private).toMatchObject({ targetName: 'db1', userName: 'bob' })
+    expect(more).toEqual([])
+  })
+
+  test('of one that has ended is a conflict, and no event', async () => {
+    const answer = await end(sessions[0] ?? '', {})
+    expect([answer.statusCode, answer.body.error.code]).toEqual([409, 'ERR_SESSION_NOT_LIVE'])
+    expect(await killOf(sessions[0] ?? '')).toEqual([])
+  })
+
+  test.each([
+    [{ reason: '' }, {}, 400, 'body.reason has fewer than 1 characters'],
+    [{ reason: 'x'.repeat(201) }, {}, 400, 'body.reason has more than 200 characters'],
+    [{ reason: '\u001b[2J' }, {}, 400, 'body.reason has the wrong form'],
+    [{ reason: 1 }, {}, 400, 'body.reason has the wrong form'],
+    [{ why: 'x' }, {}, 400, 'body.why is not a field of this request'],
+    [['x'], {}, 400, 'body has the wrong form'],
+    ['{"reason":', {}, 400, 'body is not JSON'],
+    [
+      'reason=x',
+      { 'content-type': 'application/x-www-form-urlencoded' },
+      400,
+      'the body must be JSON',
+    ],
+    [{}, { 'content-type': 'text/plain' }, 415, 'content type'],
+    [{}, { 'sec-fetch-site': 'cross-site' }, 403, 'must come from our own pages'],
+    [{}, { origin: 'http://evil.test' }, 403, 'must come from our own pages'],
+  ])('of a request with %j and %j does nothing', async (body, headers, status, message) => {
+    const id = sessions[2] ?? ''
+    const answer = await end(id, body, headers)
+    expect([answer.statusCode, answer.body.error.message]).toEqual([
+      status,
+      expect.stringContaining(message),
+    ])
+    expect(await killOf(id)).toEqual([])
+  })
+})
