@@ -27,6 +27,8 @@ export interface Session extends Partial<CommandFields> {
   readonly endedAt: string | null
   /** How it ended, in one word: ended, client-gone, killed, interrupted, or a code. */
   readonly reason: string | null
+  /** The message of a kill, for people; null where the session was not killed. */
+  readonly killReason: string | null
   readonly exitStatus: number | null
   readonly exitSignal: string | null
   /** In both directions; null where it is not known: of a live session, and of one that was cut off. */
@@ -142,6 +144,7 @@ function sessionOf(row: SessionRow): Session {
     startedAt: row.startedAt.toISOString(),
     endedAt: row.endKnown ? (row.endedAt?.toISOString() ?? null) : null,
     reason,
+    killReason: row.killReason,
     exitStatus,
     exitSignal,
     bytes,

@@ -19,6 +19,7 @@ ${session.command === undefined ? undefined : html`<pre><code>${session.command}
 <div><dt>Started</dt><dd>${formatTime(session.startedAt)}</dd></div>
 <div><dt>Duration</dt><dd>${formatDuration(session)}</dd></div>
 <div><dt>Ended</dt><dd>${formatEnd(session)}</dd></div>
+${session.killReason === null ? undefined : html`<div><dt>Because</dt><dd>${session.killReason}</dd></div>`}
 <div><dt>Kind</dt><dd>${session.kind}</dd></div>
 <div><dt>Via</dt><dd>${session.via}</dd></div>
 <div><dt>Bytes</dt><dd>${formatBytes(session.bytes)}</dd></div>

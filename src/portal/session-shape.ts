@@ -26,6 +26,10 @@ export const sessionShape = z
       .string()
       .nullable()
       .meta({ description: 'How it ended: ended, client-gone, killed, interrupted, or a code' }),
+    killReason: z
+      .string()
+      .nullable()
+      .meta({ description: 'The message of a kill; null where the session was not killed' }),
     exitStatus: z.int().nullable(),
     exitSignal: z.string().nullable(),
     bytes: z.int().nullable().meta({

@@ -44,7 +44,11 @@ test('ends a session on another node', async () => {
   })
   expect(await access.session(tenant, session)).toMatchObject({ live: true })
   await node.endSession(session, { tenant, bytes: 0, reason: 'killed' })
-  expect(await access.session(tenant, session)).toMatchObject({ live: false, reason: 'killed' })
+  expect(await access.session(tenant, session)).toMatchObject({
+    live: false,
+    reason: 'killed',
+    killReason: 'maintenance',
+  })
 })
 
 test('says what became of the wish to end a session', async () => {
