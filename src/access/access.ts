@@ -11,7 +11,7 @@ import { type Authorization, Mint } from './authorization.ts'
 import { Authorizer, type ForwardRefusal, type JumpOuter } from './authorizer.ts'
 import type { Act } from './can.ts'
 import type { ChannelKind } from './channel-kind.ts'
-import { type ChoicePage, type ChoiceQuery, listChoices } from './choices.ts'
+import { type ChoicePage, type ChoiceQuery, listChoices, listChoicesFor } from './choices.ts'
 import type { JumpAddress } from './decision.ts'
 import type { AccessAttempt, Denial } from './denial.ts'
 import { NodeLeaseLapsed } from './errors.ts'
@@ -49,6 +49,8 @@ export interface Access extends Targets, Grants {
   ): Promise<{ readonly target: Target } | Denial | undefined>
   /** One page of the targets on which the user has any rights now. */
   listChoices(identity: Identity, query: ChoiceQuery): Promise<ChoicePage>
+  /** The same for a user who is signed in to the pages. */
+  listChoicesFor(person: WebIdentity, query: ChoiceQuery): Promise<ChoicePage>
   /** Whether another channel may be opened in a running session. A denial is in the audit log. */
   permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined>
   /** Makes the denial of a forward that is never allowed, and puts it on record. */
@@ -209,6 +211,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     authorize: (identity, attempt) => authorizer.authorize(identity, attempt),
     authorizeJump: (identity, address, outer) => authorizer.authorizeJump(identity, address, outer),
     listChoices: (identity, query) => listChoices(database, identity, query),
+    listChoicesFor: (person, query) => listChoicesFor(database, person, query),
     permit: (identity, attempt) => authorizer.permit(identity, attempt),
     refuseForward: (identity, attempt, target, refusal) =>
       authorizer.refuseForward(identity, attempt, target, refusal),

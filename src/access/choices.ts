@@ -1,7 +1,8 @@
-import type { Identity } from '../auth/index.ts'
-import type { Database } from '../postgres/index.ts'
+import type { Identity, UserId, WebIdentity } from '../auth/index.ts'
+import type { Database, ReadTx } from '../postgres/index.ts'
 import { readAskers } from './circumstances.ts'
 import { credentialOf } from './decision.ts'
+import { findActiveUser } from './people-queries.ts'
 import { refusePerson } from './policy.ts'
 import {
   countReachable,
@@ -44,32 +45,61 @@ const nothing: ChoicePage = { choices: [], next: undefined, total: 0 }
 export function listChoices(
   database: Database,
   identity: Identity,
-  { search = '', after = '', limit: asked }: ChoiceQuery,
+  query: ChoiceQuery,
 ): Promise<ChoicePage> {
-  const { id } = identity.user
-  const limit = Math.min(Math.max(1, asked), limitMax)
-  const page = { search, after, limit: limit + 1 }
   return database.read(
     identity.tenant,
     async (tx) => {
-      const [[asker], names, recent, total] = await Promise.all([
+      const [[asker], page] = await Promise.all([
         readAskers(tx, [credentialOf(identity)]),
-        search === '' ? listReachableNames(tx, id, page) : searchReachableNames(tx, id, page),
-        search === '' && after === '' ? listRecentReachable(tx, id, recentMax) : [],
-        after === '' ? countReachable(tx, id, search) : undefined,
+        readPage(tx, identity.user.id, query),
       ])
-      if (asker?.user === undefined || refusePerson(asker, new Date()) !== undefined) return nothing
-      const shown = names.slice(0, limit)
-      const lastNames = new Set(recent.map(({ name }) => name))
-      return {
-        choices: [
-          ...recent.map(({ name, lastAt }) => ({ name, lastAt: lastAt.toISOString() })),
-          ...shown.filter(({ name }) => !lastNames.has(name)),
-        ],
-        next: names.length > limit ? shown.at(-1)?.name : undefined,
-        ...(total !== undefined && { total }),
-      }
+      const mayOpen = asker?.user !== undefined && refusePerson(asker, new Date()) === undefined
+      return mayOpen ? page : nothing
     },
     { snapshot: true },
   )
+}
+
+/** The same for a user who is signed in to the pages, with whatever key they will come. */
+export function listChoicesFor(
+  database: Database,
+  { tenant, user }: Pick<WebIdentity, 'tenant' | 'user'>,
+  query: ChoiceQuery,
+): Promise<ChoicePage> {
+  return database.read(
+    tenant,
+    async (tx) => {
+      const [now, page] = await Promise.all([
+        findActiveUser(tx, user.id),
+        readPage(tx, user.id, query),
+      ])
+      return now === undefined ? nothing : page
+    },
+    { snapshot: true },
+  )
+}
+
+async function readPage(
+  tx: ReadTx,
+  user: UserId,
+  { search = '', after = '', limit: asked }: ChoiceQuery,
+): Promise<ChoicePage> {
+  const limit = Math.min(Math.max(1, asked), limitMax)
+  const page = { search, after, limit: limit + 1 }
+  const [names, recent, total] = await Promise.all([
+    search === '' ? listReachableNames(tx, user, page) : searchReachableNames(tx, user, page),
+    search === '' && after === '' ? listRecentReachable(tx, user, recentMax) : [],
+    after === '' ? countReachable(tx, user, search) : undefined,
+  ])
+  const shown = names.slice(0, limit)
+  const lastNames = new Set(recent.map(({ name }) => name))
+  return {
+    choices: [
+      ...recent.map(({ name, lastAt }) => ({ name, lastAt: lastAt.toISOString() })),
+      ...shown.filter(({ name }) => !lastNames.has(name)),
+    ],
+    next: names.length > limit ? shown.at(-1)?.name : undefined,
+    ...(total !== undefined && { total }),
+  }
 }

@@ -9,7 +9,16 @@
 export { type Access, type AccessDeps, createAccess } from './access.ts'
 export type { Authorization } from './authorization.ts'
 export type { JumpOuter } from './authorizer.ts'
-export { type Act, can, type Member, type Reach, reachOf, type Thing } from './can.ts'
+export {
+  type Act,
+  acts,
+  can,
+  type Member,
+  type Reach,
+  reachOf,
+  rightsOf,
+  type Thing,
+} from './can.ts'
 export { type ChannelKind, channelKinds, isChannelKind, kindsByDefault } from './channel-kind.ts'
 export type { Choice, ChoicePage, ChoiceQuery } from './choices.ts'
 export type { JumpAddress } from './decision.ts'

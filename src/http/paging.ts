@@ -53,5 +53,10 @@ export function cutPage<Row>(
   const items = rows.slice(0, limit)
   const last = items.at(-1)
   const isEnd = rows.length <= limit || last === undefined
-  return { items, next: isEnd ? null : Buffer.from(keyOf(last)).toString('base64url') }
+  return { items, next: isEnd ? null : cursorOf(keyOf(last)) }
+}
+
+/** The opaque form of a sort key. */
+export function cursorOf(key: string): string {
+  return Buffer.from(key).toString('base64url')
 }

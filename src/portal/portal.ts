@@ -19,11 +19,13 @@ import type { Log } from '../log.ts'
 import type { Metrics, MetricsPage } from '../metrics.ts'
 import type { Recorder } from '../recorder/index.ts'
 import { Downloads } from './downloads.ts'
+import { selfRoutes } from './self-routes.ts'
 import { addSessionPages } from './session-pages.ts'
 import { sessionRoutes } from './session-routes.ts'
+import { targetRoutes } from './target-routes.ts'
 
 export interface PortalDeps {
-  readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor'>
+  readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor' | 'listChoicesFor'>
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
   readonly auth: Pick<Auth, 'web'>
@@ -79,7 +81,11 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   signIn.routes(app)
 
   const { access, recorder, audit } = deps
-  const routes = sessionRoutes({ access, downloads: new Downloads(recorder, audit) })
+  const routes = [
+    ...selfRoutes(),
+    ...targetRoutes({ access }),
+    ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),
+  ]
   serveRoutes(app, routes, {
     signIn,
     allows: (person, right) => reachOf(person, right) !== 'none',

@@ -1,40 +1,20 @@
-import { Registry } from 'prom-client'
-import { afterAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { type Act, reachOf } from '../../src/access/index.ts'
 import { type Role, roles, type WebIdentity } from '../../src/auth/index.ts'
-import { createMetrics } from '../../src/metrics.ts'
-import { createPortal } from '../../src/portal/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
-import { actor, open, openAccessFixture, type Place } from '../access/access-fixture.ts'
-import { silent } from '../support/postgres.ts'
-import { testRecorder } from '../support/recording.ts'
+import { actor, open, type Place } from '../access/access-fixture.ts'
+import { openPortalFixture } from './portal-fixture.ts'
 
 /** The portal over real modules: each role asks each route for each kind of session. */
-const fixture = await openAccessFixture()
-const { access, auth, audit, database } = fixture
-const recordings = await testRecorder()
-const host = 'portal.test'
-const metrics = new Registry()
-const portal = await createPortal({
-  auth,
-  access,
-  recorder: recordings.recorder,
-  audit,
-  metrics,
-  page: createMetrics(),
-  log: silent,
-  publicUrl: `http://${host}`,
-  checks: {},
-})
-afterAll(async () => {
-  await portal.close()
-  await recordings[Symbol.asyncDispose]()
-})
+const fixture = await openPortalFixture()
+const { access, auth, database, portal, recordings, host, signIn } = fixture
 
 type Whose = 'own' | 'colleague' | 'other tenant'
 
 /** The promise, apart from the code's own table: which sessions each right gives to each role. */
 const promised: { readonly [right: string]: { readonly [role in Role]: readonly Whose[] } } = {
+  'self.read': { owner: [], admin: [], auditor: [], member: [] },
+  'target.open': { owner: [], admin: [], auditor: [], member: [] },
   'session.read': {
     owner: ['own', 'colleague'],
     admin: ['own', 'colleague'],
@@ -86,20 +66,9 @@ async function addPerson(place: Place, name: string, role: Role, text = `${name}
   return { identity, session, cookie: await signIn(place, name) }
 }
 
-async function signIn(place: Place, name: string): Promise<string> {
-  const { token } = await auth.createLoginLink(place.tenant, name, actor)
-  const cookie = await auth.web.redeem(token)
-  if (cookie === undefined) throw new Error('a new link signs in')
-  return `vaultterm=${cookie}`
-}
-
-const get = (path: string, cookie: string) => ask('GET', path, cookie)
+const get = (path: string, cookie: string) => fixture.ask('GET', path, cookie)
 const ask = (method: string, path: string, cookie: string) =>
-  portal.inject({
-    method: method === 'POST' ? 'POST' : 'GET',
-    url: path,
-    headers: { host, cookie },
-  })
+  fixture.ask(method === 'POST' ? 'POST' : 'GET', path, cookie)
 
 /** Of an act that the person may do. The sessions here have ended: none of them can be ended again. */
 const allowedStatus = (right: string) => (right === 'session.end' ? 409 : 200)

@@ -1,32 +1,11 @@
-import { Registry } from 'prom-client'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createMetrics } from '../../src/metrics.ts'
-import { createPortal } from '../../src/portal/index.ts'
+import { beforeAll, describe, expect, test } from 'vitest'
 import type { SessionId } from '../../src/recorder/index.ts'
-import { actor, open, openAccessFixture } from '../access/access-fixture.ts'
-import { silent } from '../support/postgres.ts'
-import { testRecorder } from '../support/recording.ts'
+import { actor, open } from '../access/access-fixture.ts'
+import { openPortalFixture } from './portal-fixture.ts'
 
 /** The list of sessions, as a program asks for it. */
-const fixture = await openAccessFixture()
-const { access, auth, audit } = fixture
-const recordings = await testRecorder()
-const host = 'portal.test'
-const portal = await createPortal({
-  auth,
-  access,
-  recorder: recordings.recorder,
-  audit,
-  metrics: new Registry(),
-  page: createMetrics(),
-  log: silent,
-  publicUrl: `http://${host}`,
-  checks: {},
-})
-afterAll(async () => {
-  await portal.close()
-  await recordings[Symbol.asyncDispose]()
-})
+const fixture = await openPortalFixture()
+const { access, portal, host } = fixture
 
 const acme = await fixture.place()
 let cookie = ''
@@ -55,16 +34,11 @@ beforeAll(async () => {
   if (newest === undefined) throw new Error('no session')
   const outcome = { tenant: acme.tenant, bytes: 1, reason: 'ended' }
   await access.endSession(newest, outcome)
-  const { token } = await auth.createLoginLink(acme.tenant, 'boss', actor)
-  cookie = `vaultterm=${await auth.web.redeem(token)}`
+  cookie = await fixture.signIn(acme, 'boss')
 })
 
 async function list(query: string) {
-  const { statusCode, body } = await portal.inject({
-    method: 'GET',
-    url: `/api/v1/sessions${query}`,
-    headers: { host, cookie },
-  })
+  const { statusCode, body } = await fixture.ask('GET', `/api/v1/sessions${query}`, cookie)
   return { statusCode, body: JSON.parse(body) }
 }
 
