@@ -6,15 +6,18 @@ import {
   type CheckReport,
   createHttp,
   createSignIn,
+  describeRoutes,
   forAnybody,
   readAssets,
   runChecks,
   serveAssets,
+  serveRoutes,
 } from '../http/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Tenants } from '../tenant/index.ts'
 import type { Vault } from '../vault/index.ts'
+import { type AdminRight, adminRoutes } from './admin-routes.ts'
 import { overviewPage } from './overview-page.ts'
 
 export interface AdminDeps {
@@ -27,8 +30,7 @@ export interface AdminDeps {
   readonly checks: { readonly [name: string]: Check }
 }
 
-/** Every administrator may do everything here. */
-const forAdministrators = { config: { right: 'administrator' } } as const
+const forAdministrators = { config: { right: 'administrator' satisfies AdminRight } }
 
 /** The admin plane, on its own listener: the product's listener serves none of its routes. */
 export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
@@ -63,20 +65,9 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
       return document.toString()
     }),
   )
-  app.get(
-    '/api/v1/admin/tenants',
-    forAdministrators,
-    signIn.guarded(async () => tenants.list()),
-  )
-  app.get(
-    '/api/v1/admin/vault/health',
-    forAdministrators,
-    signIn.guarded(async (_person, _request, reply) => {
-      const { sealed, provider, kekId } = await vault.status()
-      const status = sealed ? 'sealed' : 'ok'
-      reply.code(sealed ? 503 : 200)
-      return { status, sealed, provider, kekId }
-    }),
-  )
+  const routes = adminRoutes({ tenants, vault })
+  serveRoutes(app, routes, { signIn, allows: () => true })
+  const document = describeRoutes(routes, { title: 'VaultTerm admin', cookie: 'vaultterm-admin' })
+  app.get('/api/v1/admin/openapi.json', forAnybody, async () => document)
   return app
 }

@@ -73,7 +73,7 @@ export function describeRoutes<Person>(
 type SchemaOf = (shape: z.ZodType, io: 'input' | 'output') => Json
 
 function describe<Person>(route: Route<Person, RouteRight>, schemaOf: SchemaOf): Json {
-  const { summary, description, right, params, query, body, reply, status = 200 } = route
+  const { summary, description, right, params, query, body, reply, statuses = [200] } = route
   return {
     summary,
     ...(description !== undefined && { description }),
@@ -82,15 +82,16 @@ function describe<Person>(route: Route<Person, RouteRight>, schemaOf: SchemaOf):
     ...(body !== undefined && {
       requestBody: { content: { 'application/json': { schema: schemaOf(body, 'input') } } },
     }),
-    responses: {
-      [status]: { description: summary, content: contentOf(reply, schemaOf) },
-      ...Object.fromEntries(
-        Object.entries(refusals).map(([status, text]) => [
-          status,
-          { description: text, content: contentOf(problem, schemaOf) },
-        ]),
-      ),
-    },
+    responses: Object.fromEntries([
+      ...Object.entries(refusals).map(([status, text]) => [
+        status,
+        { description: text, content: contentOf(problem, schemaOf) },
+      ]),
+      ...statuses.map((status) => [
+        status,
+        { description: summary, content: contentOf(reply, schemaOf) },
+      ]),
+    ]),
   }
 }
 

@@ -10,7 +10,7 @@ export interface StreamReply {
 
 /** The answer of an act whose route declares a stream. */
 export interface Download {
-  readonly content: Readable
+  readonly stream: Readable
   readonly fileName: string
 }
 
@@ -25,8 +25,8 @@ export interface RouteCall<Person> {
   readonly source: string
 }
 
-/** Of an answer that is no refusal. */
-export type RouteStatus = 200 | 202
+/** Of an answer that has its route's shape. */
+export type RouteStatus = 200 | 202 | 503
 
 /** The description of one act over HTTP. */
 export interface RouteFields<
@@ -51,8 +51,10 @@ export interface RouteFields<
   /** JSON. */
   readonly body?: Body
   readonly reply: Reply
-  /** Of the answer; 200 if not given. */
-  readonly status?: RouteStatus
+  /** Of the answers, the usual one first; only 200 if not given. */
+  readonly statuses?: readonly [RouteStatus, ...RouteStatus[]]
+  /** Which of them an answer has; the first if not given. */
+  statusOf?(answer: Answer<Reply>): RouteStatus
   act(
     asked: {
       readonly params: Read<Params>
@@ -71,6 +73,12 @@ export interface RouteInput {
   readonly body: unknown
 }
 
+export interface RouteAnswer {
+  readonly status: RouteStatus
+  /** JSON, or a stream. */
+  readonly content: string | Download
+}
+
 /** A route in the list that a listener serves. The types of its parts are in route()'s answer. */
 export interface Route<Person, Right extends RouteRight = RouteRight> {
   readonly method: 'GET' | 'POST'
@@ -82,9 +90,9 @@ export interface Route<Person, Right extends RouteRight = RouteRight> {
   readonly query?: z.ZodObject | undefined
   readonly body?: z.ZodObject | undefined
   readonly reply: z.ZodType | StreamReply
-  readonly status?: RouteStatus
+  readonly statuses?: readonly [RouteStatus, ...RouteStatus[]]
   /** Reads the parts, acts, and shapes the answer. Throws FieldInvalid, and what the act throws. */
-  answer(input: RouteInput, call: RouteCall<Person>): Promise<string | Download>
+  answer(input: RouteInput, call: RouteCall<Person>): Promise<RouteAnswer>
 }
 
 /** The same with the types of its parts, for programs that call it. */
@@ -119,7 +127,9 @@ export const routesFor =
       const query = readPart(fields.query, input.query, 'query') as Read<Query>
       const body = readPart(fields.body, input.body ?? {}, 'body') as Read<Body>
       const answer = await fields.act({ params, query, body }, call)
-      return isStream(fields.reply) ? (answer as Download) : shape(fields.reply, answer)
+      const status = fields.statusOf?.(answer) ?? fields.statuses?.[0] ?? 200
+      const content = isStream(fields.reply) ? (answer as Download) : shape(fields.reply, answer)
+      return { status, content }
     },
   })
 

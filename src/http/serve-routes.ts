@@ -20,7 +20,7 @@ export function serveRoutes<Person, Right extends RouteRight>(
   routes: readonly Route<Person, Right>[],
   { signIn, allows }: RouteDoor<Person, Right>,
 ): void {
-  for (const { method, path, right, status, reply: replyShape, answer } of routes) {
+  for (const { method, path, right, reply: replyShape, answer } of routes) {
     const type = isStream(replyShape) ? replyShape.stream : 'application/json; charset=utf-8'
     app.route<{ Params: { id?: string } }>({
       method,
@@ -31,13 +31,14 @@ export function serveRoutes<Person, Right extends RouteRight>(
         const { params, query, body } = request
         // A form has no fields that zod would see: an optional field in it would be left out in silence.
         if (body instanceof URLSearchParams) throw new BodyNotJson()
-        const answered = await answer({ params, query, body }, { person, source: request.ip })
-        reply.type(type).code(status ?? 200)
-        if (typeof answered === 'string') return answered
-        const fileName = answered.fileName.replaceAll(/[^\w.-]/g, '_')
+        const call = { person, source: request.ip }
+        const { status, content } = await answer({ params, query, body }, call)
+        reply.type(type).code(status)
+        if (typeof content === 'string') return content
+        const fileName = content.fileName.replaceAll(/[^\w.-]/g, '_')
         reply.header('content-disposition', `inline; filename="${fileName}"`)
         // The stream, not the reply: see Handler.
-        return answered.content
+        return content.stream
       }),
     })
   }

@@ -83,7 +83,7 @@ export function sessionRoutes({ access, downloads }: SessionRoutesDeps) {
           .optional()
           .meta({ description: 'For the user and the log' }),
       }),
-      status: 202,
+      statuses: [202],
       reply: z.object({ id: z.string() }),
       async act({ params: { id }, body }, { person }) {
         const why = body.reason === undefined ? '' : `: ${body.reason}`
@@ -105,8 +105,8 @@ export function sessionRoutes({ access, downloads }: SessionRoutesDeps) {
       async act({ params }, { person, source }) {
         const session = await find(person, 'recording.read', params.id)
         if (!session.recording) throw new RouteMissing()
-        const content = await downloads.open(person, session, source)
-        return { content, fileName: `${session.id}.cast` }
+        const stream = await downloads.open(person, session, source)
+        return { stream, fileName: `${session.id}.cast` }
       },
     }),
   ] satisfies readonly Route<WebIdentity, Act>[]

@@ -59,7 +59,7 @@ const routes = [
     params: z.strictObject({ id: z.string() }),
     reply: { stream: 'text/plain' },
     act: async ({ params }) => ({
-      content: Readable.from(['text of ', params.id]),
+      stream: Readable.from(['text of ', params.id]),
       fileName: `${params.id}.txt`,
     }),
   }),
