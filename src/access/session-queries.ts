@@ -5,7 +5,7 @@ import type { UserId } from '../auth/index.ts'
 import type { ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import type { Evidence, SessionId } from '../recorder/index.ts'
 import type { ChannelKind } from './channel-kind.ts'
-import { type SessionRow, sessionColumns, sessionTables } from './session-row.ts'
+import { listedColumns, type SessionRow, sessionColumns, sessionTables } from './session-row.ts'
 
 export type NewSession = Pick<
   SessionRow,
@@ -72,7 +72,7 @@ export function listSessions(
   },
 ): Promise<SessionRow[]> {
   return tx.many(
-    `select ${sessionColumns} from ${sessionTables}
+    `select ${listedColumns} from ${sessionTables}
        where ($1::uuid is null or s.id < $1)
          and ($2::boolean is null or (s.ended_at is null) = $2)
          and ($3::uuid is null or s.user_id = $3)

@@ -21,7 +21,9 @@ export interface SessionRow {
   readonly login: string
   readonly kind: ChannelKind
   readonly via: SessionVia
+  /** In a list only its beginning. */
   readonly command: Buffer | null
+  readonly commandBytes: number | null
   readonly source: string
   readonly clientIdent: string
   readonly node: string
@@ -51,9 +53,16 @@ export interface SessionRow {
 }
 
 /** The columns of sessionTables that make a SessionRow. */
-export const sessionColumns = `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
+export const sessionColumns = columnsWith('s.command')
+/** The same for lists: commands may be large, and a list is long. */
+export const listedColumns = columnsWith('substring(s.command from 1 for 1024) as command')
+export const sessionTables = 'session s join tenant t on t.tenant_id = s.tenant_id'
+
+function columnsWith(command: string): string {
+  return `s.id, s.tenant_id as "tenantId", t.slug as tenant, s.user_id as "userId",
   s.user_name as user, s.key_fingerprint as "keyFingerprint", s.target_id as "targetId",
-  s.target_name as target, s.target_generation as "targetGeneration", s.login, s.kind, s.via, s.command, s.source, s.client_ident as "clientIdent",
+  s.target_name as target, s.target_generation as "targetGeneration", s.login, s.kind, s.via, ${command},
+  octet_length(s.command) as "commandBytes", s.source, s.client_ident as "clientIdent",
   s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
   s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.end_known as "endKnown", s.recording,
   s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
@@ -61,4 +70,4 @@ export const sessionColumns = `s.id, s.tenant_id as "tenantId", t.slug as tenant
   s.killed_at as "killedAt", s.kill_reason as "killReason",
   s.certificate_generation as "certificateGeneration",
   s.certificate_serial::text as "certificateSerial", s.certificate_key_id as "certificateKeyId"`
-export const sessionTables = 'session s join tenant t on t.tenant_id = s.tenant_id'
+}

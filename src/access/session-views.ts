@@ -126,7 +126,7 @@ function listRows(
 }
 
 function sessionOf(row: SessionRow): Session {
-  const { id, tenant, tenantId, user, target, login, kind, via, command } = row
+  const { id, tenant, tenantId, user, target, login, kind, via, command, commandBytes } = row
   const { source, clientIdent, node, reason, exitStatus, exitSignal, bytes, recording } = row
   return {
     id,
@@ -137,7 +137,7 @@ function sessionOf(row: SessionRow): Session {
     login,
     kind,
     via,
-    ...(command !== null && commandFields(command)),
+    ...(command !== null && commandFields(command, commandBytes ?? command.length)),
     source,
     clientIdent,
     node,

@@ -91,3 +91,13 @@ export class BodyNotJson extends CodedError {
     super('the body must be JSON, with the content type application/json')
   }
 }
+
+/** A person has as many requests open as one may. */
+export class TooManyRequests extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_TOO_MANY_REQUESTS'
+
+  constructor(max: number) {
+    super(`${max} of your requests are open already: read their answers first`)
+  }
+}

@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { sourceOf } from '../address.ts'
+import { Headcount } from '../headcount.ts'
 import { type TurnOwner, Turns } from '../turns.ts'
-import { LinkSpent, RequestAbandoned, SignInRequired } from './errors.ts'
+import { LinkSpent, RequestAbandoned, SignInRequired, TooManyRequests } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
 import { wantsPage } from './problem.ts'
@@ -56,6 +57,8 @@ const tokenCharactersMax = 512
  * tenant: so many wait in front of the database, and never beside the logins and logs of the tenant.
  */
 const lookupsMax = 4
+/** Requests of one person that are not answered, or whose answer has not left: each answer is memory. */
+const answersMax = 32
 /** Requests of signed-in people that are worked on at the same time, for the same reason. */
 const requestsMax = 8
 
@@ -81,6 +84,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
     return await lookUp()
   }
   const requestTurns = new Turns(requestsMax)
+  const answers = new Headcount(answersMax)
   const cookieOf = (request: FastifyRequest) => readCookie(request.headers.cookie, name)
   const personOf = async (request: FastifyRequest, reply: FastifyReply) => {
     const cookie = cookieOf(request)
@@ -92,7 +96,9 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
     guarded: (handler) => async (request, reply) => {
       const person = await personOf(request, reply)
       if (person !== undefined) {
-        using _turn = await requestTurns.take(options.ownerOf(person), departure(reply))
+        const owner = options.ownerOf(person)
+        holdUntilSent(answers, `${owner.tenant} ${owner.user}`, reply)
+        using _turn = await requestTurns.take(owner, departure(reply))
         return await handler(person, request, reply)
       }
       if (wantsPage(request)) return reply.redirect('/login', 303)
@@ -141,6 +147,13 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
       })
     },
   }
+}
+
+/** Counts one more answer of the user until it has left, or its reader has. Throws TooManyRequests. */
+function holdUntilSent(answers: Headcount, user: string, { raw }: FastifyReply): void {
+  if (!answers.enter(user)) throw new TooManyRequests(answersMax)
+  if (raw.destroyed) answers.leave(user)
+  else raw.once('close', () => answers.leave(user))
 }
 
 /** Aborted when the client leaves before its answer. */

@@ -12,9 +12,12 @@ export const sessionShape = z
     login: z.string(),
     kind: z.enum(channelKinds),
     via: z.enum(['direct', 'jump', 'web']),
-    command: z.string().optional().meta({ description: 'Bytes that are no UTF-8 are replaced' }),
-    commandBytes: z.int().optional(),
-    commandSha256: z.string().optional(),
+    command: z.string().optional().meta({
+      description:
+        'Bytes that are no UTF-8 are replaced. A list has the first 1,024 bytes, and … for the rest',
+    }),
+    commandBytes: z.int().optional().meta({ description: 'Of the whole command' }),
+    commandSha256: z.string().optional().meta({ description: 'Absent where the command is cut' }),
     source: z.string(),
     clientIdent: z.string(),
     node: z.string(),

@@ -65,3 +65,58 @@ test('attack: a client that leaves while its cookie is looked up has no work don
   await answer
   expect(worked).toBe(1)
 })
+
+test('attack: one person cannot make more answers than they read', async () => {
+  const app = createHttp({
+    listener: 'portal',
+    publicUrl: 'http://portal.test',
+    log: silent,
+    metrics: new Registry(),
+  })
+  const signIn = createSignIn<string>({
+    sessions: {
+      redeem: async () => undefined,
+      session: async (cookie) => cookie,
+      end: async () => {},
+    },
+    cookie: 'test',
+    https: false,
+    howTo: '',
+    ownerOf: (user) => ({ tenant: 'acme', user }),
+  })
+  const large = 'x'.repeat(8 * 1024 * 1024)
+  let made = 0
+  app.get(
+    '/large',
+    forAnybody,
+    signIn.guarded(async (_person, request) => {
+      if (request.url.endsWith('?small')) return 'small'
+      made++
+      return large
+    }),
+  )
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  closing.push(() => app.close())
+  const address = app.server.address()
+  if (address === null || typeof address === 'string') throw new Error('no address')
+  const ask = (path: string, user: string) => {
+    const socket = connect({ port: address.port, host: '127.0.0.1' }).on('error', () => {})
+    closing.push(() => socket.destroy())
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: portal.test\r\nCookie: test=${user}\r\n\r\n`)
+    return socket
+  }
+  const statusOf = async (path: string, user: string) => {
+    const socket = ask(path, user)
+    const [head] = await once(socket, 'data')
+    socket.destroy()
+    return /^HTTP\/1\.1 (\d+)/.exec(String(head))?.[1]
+  }
+
+  const unread = Array.from({ length: 32 }, () => ask('/large', 'mallory').pause())
+  await expect.poll(() => made).toBe(32)
+  expect(await statusOf('/large', 'mallory')).toBe('429')
+  expect(made).toBe(32)
+  expect(await statusOf('/large?small', 'alice')).toBe('200')
+  for (const socket of unread) socket.destroy()
+  await expect.poll(() => statusOf('/large?small', 'mallory')).toBe('200')
+})

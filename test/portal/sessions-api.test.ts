@@ -151,3 +151,21 @@ describe('ending a session', () => {
     expect(await killOf(id)).toEqual([])
   })
 })
+
+test('attack: a list holds the beginning of long commands, and one session the whole', async () => {
+  const huge = Buffer.from(`${'x'.repeat(1022)}ä${'y'.repeat(200_000)}`)
+  await fixture.database.pastTriggers('update session set command = $1 where tenant_id = $2', [
+    huge,
+    acme.tenant,
+  ])
+  const { body } = await list('')
+  for (const session of body.items) {
+    expect(session).toMatchObject({ command: `${'x'.repeat(1022)}ä…`, commandBytes: huge.length })
+    expect(session).not.toHaveProperty('commandSha256')
+  }
+  expect(JSON.stringify(body).length).toBeLessThan(20_000)
+  const one = await fixture.ask('GET', `/api/v1/sessions/${sessions[0]}`, cookie)
+  const whole = JSON.parse(one.body)
+  expect(whole.command).toBe(huge.toString())
+  expect(whole.commandSha256).toMatch(/^[0-9a-f]{64}$/)
+})
