@@ -1,7 +1,6 @@
 import { connect, type LookupFunction, Socket } from 'node:net'
+import { ReadPace, readBytesMax } from './read-pace.ts'
 
-/** Long reads: fewer of them, and fewer packets torn in two. */
-const readBytes = 256 * 1024
 /** Shorter data is copied: lending it would hold too much memory for its size. */
 const lendBytesMin = 64 * 1024
 /** Several reads share a piece, so that a stalled receiver holds mostly bytes, not gaps. */
@@ -40,20 +39,20 @@ export class ReadMemory {
   #lending = false
   #isBusy = false
 
-  /** The memory for the socket's next read. */
-  next(): Buffer {
+  /** The memory for the socket's next read, of at most that many bytes. */
+  next(bytes = readBytesMax): Buffer {
     const current = this.#current
     const held = this.isHeld(current.memory.buffer)
     if (current.lent === 0 && !held) current.used = 0
     const isFirst = current.memory === firstPiece
     // A client that has not logged in does not get more memory by sending more.
-    if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytes) {
+    if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytesMax) {
       current.parked = true
       current.lost = isFirst || held || current.lent === 0
       this.#current = this.#spares.pop() ?? newLease(Buffer.allocUnsafeSlow(pieceBytes))
     }
     const { memory, used } = this.#current
-    return memory.subarray(used, used + readBytes)
+    return memory.subarray(used, used + bytes)
   }
 
   /** Passes the read bytes to `take`, which lends those that it keeps. */
@@ -142,10 +141,13 @@ export function adoptSocket(given: Socket): Socket {
 }
 
 function readingInto(memory: ReadMemory, socket: () => Socket) {
+  const pace = new ReadPace()
   return {
-    buffer: () => memory.next(),
+    buffer: () => memory.next(pace.bytes),
+    /** False stops the reading. */
     callback: (bytes: number): boolean => {
       const own = socket()
+      const startedMs = performance.now()
       // The answers to one read leave in one write.
       own.cork()
       try {
@@ -153,7 +155,13 @@ function readingInto(memory: ReadMemory, socket: () => Socket) {
       } finally {
         own.uncork()
       }
-      return true
+      if (pace.spend(bytes, performance.now() - startedMs)) return true
+      setImmediate(() => {
+        pace.nextTurn()
+        // Somebody may have paused it for a reason of their own, and resumes it.
+        if (!own.destroyed && !own.isPaused()) own.resume()
+      })
+      return false
     },
   }
 }

@@ -75,3 +75,55 @@ test('takes much memory for those only who are in and send much', () => {
   quiet.read(100, () => {})
   expect(quiet.next()).toHaveLength(32 * 1024)
 })
+
+/** As packets of one byte do: the work is large for the number of bytes. */
+function work(bytes: number): void {
+  const endMs = performance.now() + bytes / 1000
+  while (performance.now() < endMs);
+}
+
+test('attack: a socket whose bytes are much work lets the others go first', async () => {
+  const { client, socket } = await adopted()
+  const total = 800_000
+  let bytes = 0
+  let inTurn = 0
+  const turns: number[] = []
+  socket.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    inTurn += chunk.length
+    work(chunk.length)
+  })
+  const ended = once(socket, 'end')
+  client.end(Buffer.alloc(total))
+  while (bytes < total) {
+    await new Promise((done) => setImmediate(done))
+    if (inTurn > 0) turns.push(inTurn)
+    inTurn = 0
+  }
+  await ended
+  expect(bytes).toBe(total)
+  // The first reads are long, because nobody knows their cost. 8,000 bytes are the work of a turn.
+  const later = turns.slice(5, -1)
+  expect(later.length).toBeGreaterThan(15)
+  expect(later.toSorted((a, b) => a - b)[Math.floor(later.length / 2)]).toBeLessThan(40_000)
+})
+
+test('a socket that somebody paused stays so, and goes on when they say', async () => {
+  const { client, socket } = await adopted()
+  let bytes = 0
+  socket.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    work(9000)
+    socket.pause()
+  })
+  client.end(Buffer.alloc(300_000))
+  await expect.poll(() => bytes).toBeGreaterThan(0)
+  const before = bytes
+  for (let turn = 0; turn < 20; turn++) await new Promise((done) => setImmediate(done))
+  expect(bytes).toBe(before)
+  const ended = once(socket, 'end')
+  const goOn = setInterval(() => socket.resume(), 1)
+  open.push(() => clearInterval(goOn))
+  await ended
+  expect(bytes).toBe(300_000)
+})
