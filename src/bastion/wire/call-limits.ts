@@ -9,6 +9,8 @@ export const callLimits = {
   /** Of them, calls of more than `largeBytes`. */
   largeAtOnce: 16,
   largeBytes: 65_536,
+  /** Of one user: one who is held back must leave some of them to others. */
+  largeOfUser: 4,
   /** Of one user, calls that write to the log: the main process may hold each of them back for seconds. */
   pacedAtOnce: 16,
   /** Calls, and their bytes, between two pings of the main process. */

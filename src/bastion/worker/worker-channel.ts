@@ -41,6 +41,7 @@ export class WorkerChannel {
   readonly #callers = new Map<ConnectionId, Caller>()
   readonly #turns = new Turns(callLimits.atOnce)
   readonly #largeTurns = new Turns(callLimits.largeAtOnce)
+  readonly #largeOfUser = new UserTurns(callLimits.largeOfUser)
   readonly #pacedTurns = new UserTurns(callLimits.pacedAtOnce)
   #ids = 0
   /** Since the last ping. */
@@ -118,6 +119,7 @@ export class WorkerChannel {
 
   async #ask(id: number, frame: Buffer, owner: TurnOwner): Promise<unknown> {
     const isLarge = frame.length > callLimits.largeBytes
+    using _own = isLarge ? await this.#largeOfUser.take(owner) : undefined
     using _large = isLarge ? await this.#largeTurns.take(owner) : undefined
     using _turn = await this.#turns.take(owner)
     while (this.#sent >= callLimits.perPing || this.#sentBytes >= callLimits.bytesPerPing) {

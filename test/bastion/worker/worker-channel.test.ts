@@ -49,3 +49,19 @@ test('attack: a user whose calls the pace of the log holds back leaves turns for
   await turn()
   expect(sentOf(hostile).length - before).toBe(callLimits.pacedAtOnce + 1)
 })
+
+test('attack: long commands of a user whose calls are held back leave turns for long commands of others', async () => {
+  const { channel, connect, sentOf } = open()
+  const [hostile, polite] = [await connect('hostile'), await connect('polite')]
+  const command = Buffer.alloc(100_000)
+  const start = { kind: 'exec', command, clientIdent: 'x' } as const
+  const before = [hostile, polite].map((id) => sentOf(id).length)
+  for (let session = 0; session < 2 * callLimits.largeAtOnce; session++) {
+    void channel.broker.startSession(hostile, 'a1', start)
+  }
+  await turn()
+  expect(sentOf(hostile).length - (before[0] ?? 0)).toBe(callLimits.largeOfUser)
+  void channel.broker.startSession(polite, 'a2', start)
+  await turn()
+  expect(sentOf(polite).length - (before[1] ?? 0)).toBe(1)
+})
