@@ -21,9 +21,10 @@ import { createGrants, type Grants } from './grant.ts'
 import { isHostKeyOf } from './host-key.ts'
 import { type KillListener, type KillResult, Kills } from './kill.ts'
 import { LiveSessions } from './live-sessions.ts'
+import type { MendRecording } from './mends.ts'
 import { accessMetrics } from './metrics.ts'
 import { OwedWork } from './owed-work.ts'
-import { type MendRecording, Recovery } from './recovery.ts'
+import { Recovery } from './recovery.ts'
 import { type SessionOutcome, Sessions } from './session.ts'
 import type { SessionStart } from './session-start.ts'
 import { type Session, type SessionList, SessionViews } from './session-views.ts'
@@ -154,6 +155,8 @@ export interface AccessDeps {
 }
 
 const leaseMs = 30_000
+/** Recordings that are read after the ends of their sessions; the hourly look finds those beyond. */
+const lateMax = 1000
 /** In the order in which certificates have them. */
 const permits: readonly (readonly [kind: ChannelKind, permit: string])[] = [
   ['x11', 'permit-X11-forwarding'],
@@ -169,9 +172,11 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
   const authorizer = new Authorizer(database, vault, mint, metrics)
   const live = new LiveSessions(registry, log, metrics)
   const owed = new OwedWork(log, metrics)
+  // Each takes long, so a tenant's turn is one.
+  const late = new OwedWork(log, { ...metrics, owed: metrics.owedRecordings }, lateMax, 1)
   const witnesses = new Witnesses(database, log)
   const sessions = new Sessions({ database, mint, authorizer, live, owed, witnesses, log })
-  const recovery = new Recovery({ database, live, owed, witnesses, log, metrics })
+  const recovery = new Recovery({ database, live, owed, late, witnesses, log, metrics })
   const views = new SessionViews(database)
   let lease: NodeLease | undefined
   const kills = new Kills({ database, live, log, metrics, instance: () => lease?.instance })
@@ -264,6 +269,7 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     },
     async close() {
       owed.close()
+      late.close()
       witnesses.close()
       await witnesses.save()
     },

@@ -11,6 +11,10 @@ export function hasLoggedDigest(tx: ReadTx, session: SessionId): Promise<boolean
   return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"recordingDigest":"'])
 }
 
+export function hasLoggedLoss(tx: ReadTx, session: SessionId): Promise<boolean> {
+  return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"typ":"recording.lost"'])
+}
+
 export function hasLoggedEnd(tx: ReadTx, session: SessionId): Promise<boolean> {
   return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"typ":"session.end"'])
 }

@@ -7,6 +7,7 @@ export interface AccessMetrics {
   readonly live: Gauge
   readonly kills: Counter<'why'>
   readonly owed: Gauge
+  readonly owedRecordings: Gauge
   readonly owedFailures: Counter
   readonly recovered: Counter<'recording'>
 }
@@ -39,6 +40,11 @@ export function accessMetrics(registry: Metrics): AccessMetrics {
     owed: new Gauge({
       name: 'bastion_access_ends_owed',
       help: 'Ends of sessions that wait to be put on record.',
+      registers,
+    }),
+    owedRecordings: new Gauge({
+      name: 'bastion_access_recordings_owed',
+      help: 'Recordings of ended sessions that wait to be repaired and put on record.',
       registers,
     }),
     owedFailures: new Counter({

@@ -26,7 +26,7 @@ const ownersAtOnce = 4
  */
 const failuresMax = 3
 /** Of one tenant in a round: then it is the next one's turn. */
-const roundMax = 20
+const roundMaxDefault = 20
 const pauseMs = 1000
 const pauseMaxMs = 300_000
 /** An outage is everybody's, and over at once for everybody. */
@@ -38,7 +38,7 @@ const outagePauseMaxMs = 5000
 const writesMax = 50_000
 
 /**
- * Ends of sessions that could not be put on record yet.
+ * Ends of sessions, or recordings, that could not be put on record yet.
  *
  * Each belongs to its tenant. Tenants take turns, a failure delays only its own tenant, and within
  * a tenant a failed write goes after those that were not tried.
@@ -51,6 +51,7 @@ export class OwedWork {
   readonly #due = new Set<TenantId>()
   readonly #shares = new Shares<SessionId, TenantId>()
   readonly #max: number
+  readonly #roundMax: number
   #running = 0
   #isClosed = false
 
@@ -58,10 +59,12 @@ export class OwedWork {
     log: Log,
     metrics: Pick<AccessMetrics, 'owed' | 'owedFailures'>,
     max: number = writesMax,
+    roundMax: number = roundMaxDefault,
   ) {
     this.#log = log
     this.#metrics = metrics
     this.#max = max
+    this.#roundMax = roundMax
   }
 
   has(tenant: TenantId, session: SessionId): boolean {
@@ -168,7 +171,7 @@ export class OwedWork {
   async #round(tenant: TenantId, owner: Owner): Promise<void> {
     let failures = 0
     let last: unknown
-    for (const [session, write] of [...owner.writes].slice(0, roundMax)) {
+    for (const [session, write] of [...owner.writes].slice(0, this.#roundMax)) {
       if (this.#isClosed || failures >= failuresMax) break
       try {
         await write()
@@ -199,7 +202,10 @@ export class OwedWork {
     const ms =
       Math.min(pauseMs * 2 ** Math.min(owner.failures, 16), max) * (0.75 + Math.random() / 4)
     const owed = owner.writes.size
-    this.#log.warn({ err, tenant, owed }, 'ends of sessions could not be put on record yet')
+    this.#log.warn(
+      { err, tenant, owed },
+      'ends of sessions, or recordings, could not be put on record yet',
+    )
     owner.timer = setTimeout(() => {
       owner.timer = undefined
       this.#due.add(tenant)

@@ -5,23 +5,28 @@ import {
   type Database,
   endExpiredInstances,
   type NodeLease,
+  type ReadTx,
   settleInstance,
   type TenantId,
 } from '../postgres/index.ts'
 import type { KeptWitness, Mended, Recovered, SessionId, Unended } from '../recorder/index.ts'
 import type { LiveSessions } from './live-sessions.ts'
-import { hasLoggedDigest } from './logged-session.ts'
+import { hasLoggedDigest, hasLoggedLoss } from './logged-session.ts'
+import { type MendRecording, Mends } from './mends.ts'
 import type { AccessMetrics } from './metrics.ts'
 import type { OwedWork } from './owed-work.ts'
 import { listSought, listUnended } from './recovery-queries.ts'
 import { putEnd } from './session-end.ts'
 import { recordingLost, recordingRecovered, sessionEnded } from './session-events.ts'
-import { type EndTime, findSession, type SessionEnd, setRecording } from './session-queries.ts'
+import {
+  type EndTime,
+  findSession,
+  type RecordingEnd,
+  type SessionEnd,
+  setRecording,
+} from './session-queries.ts'
 import { findWitness } from './witness-queries.ts'
 import type { Witnesses } from './witnesses.ts'
-
-/** Makes the recording of a session that was cut off playable; the recorder's, which access does not hold. */
-export type MendRecording = (unended: Unended) => Promise<Recovered>
 
 /** The state of one recording, or the reason why it is not known yet. */
 type Outcome = Recovered | { readonly outcome: 'unreadable'; readonly err: unknown }
@@ -49,12 +54,16 @@ const sealedText =
  * that have lost their lease.
  *
  * Each session is its tenant's work, so that one tenant's log or recordings do not delay another
- * tenant. An end is put on record even if the recording cannot be read now; the recording follows.
+ * tenant. An end is put on record even if the recording cannot be read now, or not in a short time; the
+ * recording follows, and no end waits for it.
  */
 export class Recovery {
   readonly #database: Database
   readonly #live: LiveSessions
   readonly #owed: OwedWork
+  /** Recordings of sessions whose end is on record. */
+  readonly #late: OwedWork
+  readonly #mends = new Mends()
   readonly #witnesses: Witnesses
   readonly #log: Log
   readonly #metrics: AccessMetrics
@@ -67,6 +76,7 @@ export class Recovery {
     readonly database: Database
     readonly live: LiveSessions
     readonly owed: OwedWork
+    readonly late: OwedWork
     readonly witnesses: Witnesses
     readonly log: Log
     readonly metrics: AccessMetrics
@@ -74,6 +84,7 @@ export class Recovery {
     this.#database = deps.database
     this.#live = deps.live
     this.#owed = deps.owed
+    this.#late = deps.late
     this.#witnesses = deps.witnesses
     this.#log = deps.log
     this.#metrics = deps.metrics
@@ -129,6 +140,8 @@ export class Recovery {
     }))
     for (const { id, node } of expired) {
       this.#log.warn({ instance: id, node }, 'a process lost its lease: its sessions are ended')
+      // It may have put ends on record whose recordings it still owed.
+      this.#soughtAtMs = -Infinity
     }
     for (const { id } of claimed) {
       const open = await this.#database.system((tx) => listUnended(tx, id))
@@ -155,8 +168,18 @@ export class Recovery {
     for (const { tenant, session } of sought) {
       // The row of a session that this process still has says what it wants.
       if (this.#live.has(session) || this.#owed.has(tenant, session)) continue
-      this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
+      if (this.#late.has(tenant, session)) continue
+      this.#addLate(tenant, session, mend, () => this.#find(tenant, session))
     }
+  }
+
+  #addLate(
+    tenant: TenantId,
+    session: SessionId,
+    mend: MendRecording,
+    find: () => Promise<Remains>,
+  ): void {
+    this.#late.add(tenant, session, () => this.#addRecording(tenant, session, mend, find))
   }
 
   #addEnd(tenant: TenantId, session: SessionId, mend: MendRecording): void {
@@ -189,33 +212,42 @@ export class Recovery {
       if (outcome.outcome === 'sealed') return true
       const event = eventOf(session, outcome, witness)
       if (event !== undefined) await appendEvent(tx, event)
-      await appendEvent(tx, sessionEnded(row, end))
+      await appendEvent(tx, sessionEnded(row, end, { isRead: isRead(outcome) }))
       return true
     })
     this.#witnesses.forget(session)
     if (!isEnded) return
     this.#metrics.recovered.inc({ recording: outcome.outcome })
     if (outcome.outcome === 'sealed') this.#log.error({ session }, sealedText)
-    if (outcome.outcome !== 'unreadable') return
-    this.#log.error({ err: outcome.err, session }, 'an interrupted recording cannot be read now')
-    this.#owed.add(tenant, session, () => this.#addRecording(tenant, session, mend))
+    if (outcome.outcome === 'unreadable') {
+      this.#log.error({ err: outcome.err, session }, 'an interrupted recording cannot be read now')
+    } else if (outcome.outcome === 'unfinished') {
+      this.#log.info({ session }, 'a session ended, and its long recording is read later')
+    } else return
+    this.#addLate(tenant, session, mend, find)
   }
 
   /**
    * For a session that has ended without its recording. Rejects when it cannot be read or put on
    * record now.
    */
-  async #addRecording(tenant: TenantId, session: SessionId, mend: MendRecording): Promise<void> {
-    const { lastAt: _, ...remains } = await this.#find(tenant, session)
-    const recovered = await mend({ tenant, session, ...remains })
-    if (recovered.outcome === 'missing') return
+  async #addRecording(
+    tenant: TenantId,
+    session: SessionId,
+    mend: MendRecording,
+    find: () => Promise<Remains>,
+  ): Promise<void> {
+    const { lastAt: _, ...remains } = await find()
+    const recovered = await this.#mends.whole({ tenant, session, ...remains }, mend)
     if (recovered.outcome === 'sealed') return this.#log.error({ session }, sealedText)
-    const mended = recovered.outcome === 'mended' ? recovered : undefined
+    const event = eventOf(session, recovered, remains.witness)
     await this.#database.write(tenant, async (tx) => {
-      const recording = mended && { ...mended, complete: false }
-      if (!(await setRecording(tx, session, recording, mended?.evidence))) return
-      const event = eventOf(session, recovered, remains.witness)
-      if (event !== undefined) await appendEvent(tx, event)
+      // A missing one is sought on.
+      const isSet =
+        recovered.outcome !== 'missing' && (await setRecording(tx, session, recordingOf(recovered)))
+      if (event === undefined) return
+      // A row that says that nothing is sought proves nothing.
+      if (isSet || !(await isTold(tx, session, recovered))) await appendEvent(tx, event)
     })
   }
 
@@ -228,31 +260,49 @@ export class Recovery {
   }
 
   /**
-   * If the storage fails, the recording is looked for later; the session's end does not wait for
-   * it.
+   * If the storage fails, or takes long, the recording is looked for later; the session's end does not
+   * wait for it.
    */
   async #mend(unended: Unended, mend: MendRecording): Promise<Outcome> {
-    try {
-      return await mend(unended)
-    } catch (err) {
-      return { outcome: 'unreadable', err }
-    }
+    const outcome = await this.#mends
+      .prompt(unended, mend)
+      .catch((err: unknown): Outcome => ({ outcome: 'unreadable', err }))
+    if (isRead(outcome) || !(await unended.isSealed?.())) return outcome
+    return { outcome: 'sealed' }
+  }
+}
+
+/** Whether the log has the digest of a recording, or says of a lost one that it is lost. */
+async function isTold(tx: ReadTx, session: SessionId, { outcome }: Outcome): Promise<boolean> {
+  if (outcome !== 'mended' && (await hasLoggedLoss(tx, session))) return true
+  return hasLoggedDigest(tx, session)
+}
+
+function isRead({ outcome }: Outcome): boolean {
+  return outcome !== 'unreadable' && outcome !== 'unfinished'
+}
+
+/** The same before the end of the session is on record and after. */
+function recordingOf(outcome: Outcome): RecordingEnd {
+  const mended = outcome.outcome === 'mended' ? outcome : undefined
+  const isLeft = outcome.outcome === 'given-up' && outcome.why !== 'not-a-file'
+  return {
+    recording: mended && { ...mended, complete: false },
+    evidence: mended?.evidence,
+    isUnsealed: isLeft || outcome.outcome === 'sealed',
   }
 }
 
 function endOf(outcome: Outcome, lastAt: Date | undefined): SessionEnd {
   const mended = outcome.outcome === 'mended' ? outcome : undefined
-  const isLeft = outcome.outcome === 'given-up' && outcome.why !== 'not-a-file'
   return {
     reason: 'interrupted',
     exitStatus: undefined,
     exitSignal: undefined,
     bytes: undefined,
     time: timeOf(mended, lastAt),
-    recording: mended && { ...mended, complete: false },
-    evidence: mended?.evidence,
-    isUnsealed: isLeft || outcome.outcome === 'sealed',
-    isSought: outcome.outcome === 'missing' || outcome.outcome === 'unreadable',
+    ...recordingOf(outcome),
+    isSought: outcome.outcome === 'missing' || !isRead(outcome),
   }
 }
 
@@ -274,6 +324,7 @@ function eventOf(session: SessionId, outcome: Outcome, witness: KeptWitness | un
       return witness && recordingLost(session, outcome.outcome, witness.bytes)
     case 'empty':
     case 'sealed':
+    case 'unfinished':
       return undefined
   }
 }

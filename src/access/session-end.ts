@@ -36,7 +36,7 @@ export async function putEnd(
   }
   log.error({ session }, 'another program wrote on the row of this session that it had ended')
   if (entries.length > 0) await keepWitnesses(tx, entries, { alsoEnded: true })
-  await setRecording(tx, session, end.recording, end.evidence)
+  if (!end.isSought) await setRecording(tx, session, end)
   return { ...found, endedAt: dateOf(end.time), endKnown: end.time !== 'unknown' }
 }
 

@@ -71,9 +71,12 @@ export function sessionEnded(
   {
     streams,
     chain,
+    isRead = true,
   }: {
     readonly streams?: RecordingDigest['streams'] | undefined
     readonly chain?: string | undefined
+    /** Nobody knows yet whether there is a recording. */
+    readonly isRead?: boolean
   } = {},
 ): AuditEvent {
   const durationMs = (row.endedAt ?? row.startedAt).getTime() - row.startedAt.getTime()
@@ -89,7 +92,7 @@ export function sessionEnded(
       exitStatus: exitStatus === undefined ? undefined : String(exitStatus),
       bytes: bytes === undefined ? 'unknown' : String(bytes),
       durationMs: row.endKnown ? String(durationMs) : 'unknown',
-      recording: recording !== undefined,
+      recording: isRead ? recording !== undefined : undefined,
       recordingDigest: recording && `sha256:${recording.sha256}`,
       recordingBytes: recording && String(recording.bytes),
       recordingEvents: recording && String(recording.events),

@@ -41,18 +41,22 @@ export interface KeptDigest {
 /** The end of a session: a time ago, a point in time, or unknown. */
 export type EndTime = { readonly agoMs: number } | { readonly at: Date } | 'unknown'
 
-export interface SessionEnd {
+/** The state of a recording when nobody writes it any more. */
+export interface RecordingEnd {
+  readonly recording: KeptDigest | undefined
+  /** The comparison of the recording with its witness; undefined without a witness. */
+  readonly evidence: Evidence | undefined
+  /** There is a recording, and no digest of it. */
+  readonly isUnsealed: boolean
+}
+
+export interface SessionEnd extends RecordingEnd {
   readonly reason: string
   readonly exitStatus: number | undefined
   readonly exitSignal: string | undefined
   /** undefined: not known. */
   readonly bytes: number | undefined
   readonly time: EndTime
-  readonly recording: KeptDigest | undefined
-  /** The comparison of the recording with its witness; undefined without a witness. */
-  readonly evidence: Evidence | undefined
-  /** There is a recording, and no digest of it. */
-  readonly isUnsealed: boolean
   /** The file of its recording is still to be found. */
   readonly isSought: boolean
 }
@@ -181,15 +185,19 @@ export function setEnded(
 export async function setRecording(
   tx: WriteTx,
   id: SessionId,
-  recording: KeptDigest | undefined,
-  evidence: Evidence | undefined,
+  { recording, evidence, isUnsealed }: RecordingEnd,
 ): Promise<boolean> {
   const changed = await tx.run(
-    `update session set recording = $2::bytea is not null, recording_sha256 = $2,
+    `update session set recording = $2::bytea is not null or $7, recording_sha256 = $2,
        recording_bytes = $3, recording_events = $4, recording_complete = $5,
        recording_intact = $6, recording_sought = false
      where id = $1 and ended_at is not null and recording_sought and recording_sha256 is null`,
-    [id, ...digestValues(recording), evidence === undefined ? null : evidence === 'intact'],
+    [
+      id,
+      ...digestValues(recording),
+      evidence === undefined ? null : evidence === 'intact',
+      isUnsealed,
+    ],
   )
   return changed > 0
 }

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import type { TenantId } from '../postgres/index.ts'
-import { EventFormat, parseEvent, parseHeader } from './asciicast.ts'
+import { EventFormat } from './asciicast.ts'
 import { RecordingUnusable } from './errors.ts'
 import type { SessionId } from './session-id.ts'
+import { interruptionNote, SoundPart } from './sound-part.ts'
 import type { Store, StoredFile } from './store.ts'
-import { type Evidence, type KeptWitness, WitnessCheck } from './witness.ts'
+import type { Evidence, KeptWitness } from './witness.ts'
 
 /** A session whose process ended without ending its recording. */
 export interface Unended {
@@ -14,6 +14,8 @@ export interface Unended {
   readonly witness?: KeptWitness | undefined
   /** Whether its digest is known already. Asked before the file is changed, which then stays as it is. */
   readonly isSealed?: () => Promise<boolean>
+  /** How long its reading may take now; then the answer is 'unfinished'. The first bytes are always read. */
+  readonly withinMs?: number
 }
 
 /** A repaired recording with its digest. */
@@ -43,6 +45,8 @@ export type Recovered =
   | { readonly outcome: 'missing' }
   /** Its digest is known already: nothing was changed. */
   | { readonly outcome: 'sealed' }
+  /** Its reading takes longer than was asked for: nothing was changed. */
+  | { readonly outcome: 'unfinished' }
   /** It is left as it is. */
   | {
       readonly outcome: 'given-up'
@@ -58,15 +62,14 @@ export interface RecoveryBounds {
 }
 
 const boundsDefault: RecoveryBounds = { bytesMax: 64 * 1024 ** 3, timeMaxMs: 120_000 }
-const note = 'recording interrupted: the bastion stopped'
-/** No line of ours is longer. */
-const lineBytesMax = 4 * 1024 * 1024
+
+type Bound = 'too-large' | 'too-slow' | 'unfinished'
 
 /** The bounds of a recovery are exceeded. */
 class OutOfBounds extends Error {
-  readonly why: 'too-large' | 'too-slow'
+  readonly why: Bound
 
-  constructor(why: 'too-large' | 'too-slow') {
+  constructor(why: Bound) {
     super(why)
     this.why = why
   }
@@ -78,28 +81,28 @@ class OutOfBounds extends Error {
  */
 export async function recoverRecording(
   store: Store,
-  { tenant, session, witness, isSealed }: Unended,
+  { tenant, session, witness, isSealed, withinMs = Number.POSITIVE_INFINITY }: Unended,
   given: Partial<RecoveryBounds> = {},
 ): Promise<Recovered> {
-  const bounds = { ...boundsDefault, ...given }
+  const bounds = { ...boundsDefault, ...given, withinMs }
   let size: number | undefined
   try {
     const file = await store.reopen(tenant, session)
     if (file === undefined) return { outcome: 'missing' }
     try {
       size = await file.size()
-      const sound = await readSound(file, size, witness, bounds)
+      const sound = await readSound(file, witness, bounds)
       if (await isSealed?.()) return { outcome: 'sealed' }
       if (sound.outputs === 0 && witness === undefined) {
         await store.remove(tenant, session)
         return { outcome: 'empty' }
       }
-      return { outcome: 'mended', ...(await mend(file, sound)) }
+      return { outcome: 'mended', ...(await mend(file, size, sound)) }
     } finally {
       await file.close()
     }
   } catch (err) {
-    if (err instanceof OutOfBounds) return { outcome: 'given-up', why: err.why, bytes: size }
+    if (err instanceof OutOfBounds) return outcomeOf(err.why, size)
     if (err instanceof RecordingUnusable) {
       return { outcome: 'given-up', why: 'not-a-file', bytes: undefined }
     }
@@ -107,9 +110,14 @@ export async function recoverRecording(
   }
 }
 
-async function mend(file: StoredFile, sound: Sound): Promise<Mended> {
-  if (sound.cutBytes > 0) await file.truncate(sound.bytes)
-  const line = sound.noted ? '' : new EventFormat(() => 0).line('m', note)
+function outcomeOf(why: Bound, bytes: number | undefined): Recovered {
+  return why === 'unfinished' ? { outcome: why } : { outcome: 'given-up', why, bytes }
+}
+
+async function mend(file: StoredFile, size: number, sound: SoundPart): Promise<Mended> {
+  const cutBytes = Math.max(0, size - sound.bytes)
+  if (cutBytes > 0) await file.truncate(sound.bytes)
+  const line = sound.noted ? '' : new EventFormat(() => 0).line('m', interruptionNote)
   await file.append(Buffer.from(line))
   await file.sync()
   const durationMs = Math.round(sound.seconds * 1000)
@@ -119,77 +127,25 @@ async function mend(file: StoredFile, sound: Sound): Promise<Mended> {
     events: sound.events + (sound.noted ? 0 : 1),
     durationMs,
     lastEventMs: sound.startedMs === undefined ? undefined : sound.startedMs + durationMs,
-    cutBytes: sound.cutBytes,
+    cutBytes,
     evidence: sound.check?.result(),
   }
 }
 
-function newSound(witness: KeptWitness | undefined) {
-  return {
-    bytes: 0,
-    events: 0,
-    outputs: 0,
-    seconds: 0,
-    startedMs: undefined as number | undefined,
-    noted: false,
-    cutBytes: 0,
-    hash: createHash('sha256'),
-    check: witness && new WitnessCheck(witness),
-  }
-}
-
-type Sound = ReturnType<typeof newSound>
-
 /** Reads up to the first line that is not whole and ours; the file after it is not read at all. */
 async function readSound(
   file: StoredFile,
-  size: number,
   witness: KeptWitness | undefined,
-  { bytesMax, timeMaxMs }: RecoveryBounds,
-): Promise<Sound> {
-  const sound = newSound(witness)
-  const deadlineMs = performance.now() + timeMaxMs
-  let rest: Buffer[] = []
-  let restBytes = 0
-  reading: for await (const chunk of file.read()) {
-    if (sound.bytes + restBytes > bytesMax) throw new OutOfBounds('too-large')
-    if (performance.now() > deadlineMs) throw new OutOfBounds('too-slow')
-    let at = 0
-    for (let end = chunk.indexOf(0x0a, at); end >= 0; end = chunk.indexOf(0x0a, at)) {
-      const line = Buffer.concat([...rest, chunk.subarray(at, end + 1)])
-      rest = []
-      restBytes = 0
-      at = end + 1
-      if (!addLine(sound, line)) break reading
-    }
-    rest.push(chunk.subarray(at))
-    restBytes += chunk.length - at
-    if (restBytes > lineBytesMax) break
+  { bytesMax, timeMaxMs, withinMs }: RecoveryBounds & { readonly withinMs: number },
+): Promise<SoundPart> {
+  const sound = new SoundPart(witness)
+  const startMs = performance.now()
+  for await (const chunk of file.read()) {
+    const tookMs = performance.now() - startMs
+    if (sound.readBytes > bytesMax) throw new OutOfBounds('too-large')
+    if (tookMs > timeMaxMs) throw new OutOfBounds('too-slow')
+    if (tookMs > withinMs && sound.readBytes > 0) throw new OutOfBounds('unfinished')
+    if (!(await sound.add(chunk))) break
   }
-  sound.cutBytes = Math.max(0, size - sound.bytes)
   return sound
-}
-
-/** False at a line that a crash, or another program, spoiled. */
-function addLine(sound: Sound, line: Buffer): boolean {
-  const text = line.toString('utf8')
-  try {
-    if (sound.bytes === 0) {
-      const { timestamp } = parseHeader(text)
-      sound.startedMs = timestamp === undefined ? undefined : timestamp * 1000
-    } else if (!text.startsWith('#')) {
-      const event = parseEvent(text)
-      sound.events++
-      if (event.code === 'o') sound.outputs++
-      sound.seconds += event.interval
-      sound.noted = event.code === 'm' && event.data === note
-    }
-  } catch {
-    // CastInvalid.
-    return false
-  }
-  sound.bytes += line.length
-  sound.hash.update(line)
-  sound.check?.push(line)
-  return true
 }

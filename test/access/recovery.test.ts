@@ -570,3 +570,191 @@ test('attack: a dead process’s sessions end, also when a row says that they ha
   await recovers(next, noRecording, ended(next.access, tenant, session))
   expect((await next.access.session(tenant, session))?.reason).toBe('interrupted')
 })
+
+/** More than a recovery reads where it may take no time. */
+const long = (path: string) => writeFile(path, '[0,"o",""]\n'.repeat(30_000), { flag: 'a' })
+
+/** The recorder's, which has no time for some recordings before their ends, and later waits for them. */
+function slowly(its: TestRecorder, slow: readonly SessionId[]) {
+  const free = Promise.withResolvers<void>()
+  const mend = async (unended: Unended) => {
+    if (!slow.includes(unended.session)) return its.recorder.recover(unended)
+    if (unended.withinMs !== undefined) return its.recorder.recover({ ...unended, withinMs: -1 })
+    await free.promise
+    return its.recorder.recover(unended)
+  }
+  return { mend, free: () => free.resolve() }
+}
+
+const factsOf = async (
+  place: Awaited<ReturnType<typeof fixture.grantedPlace>>,
+  session: SessionId,
+) =>
+  (await place.events()).flatMap(({ type, public: facts }) =>
+    facts.session === session && /end$|recovered|lost/.test(type) ? [[type, facts] as const] : [],
+  )
+
+test('attack: no end waits for the long recordings of others, or for its own', async () => {
+  const place = await fixture.grantedPlace()
+  const { tenant } = place
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const bloated = [await witnessed(its, lost, place), await witnessed(its, lost, place)]
+  const honest = await witnessed(its, lost, place)
+  for (const { path } of bloated) await long(path)
+  await lost.access.close()
+  await loseLease(lost)
+  const slow = bloated.map(({ session }) => session)
+  const { mend, free } = slowly(its, slow)
+  await recovers(next, mend, async () => {
+    for (const session of [...slow, honest.session]) await ended(next.access, tenant, session)()
+    expect(await next.access.session(tenant, honest.session)).toMatchObject({
+      recordingIntact: true,
+    })
+  })
+  for (const session of slow) {
+    const facts = await factsOf(place, session)
+    expect(facts).toMatchObject([['session.end', { ended: 'interrupted' }]])
+    // Nobody knows it yet.
+    expect(facts[0]?.[1]).not.toHaveProperty('recording')
+  }
+  free()
+  await vi.waitFor(async () => {
+    for (const session of slow) {
+      expect(await next.access.session(tenant, session)).toMatchObject({ recordingIntact: true })
+      const kept = await next.access.recordingWitness(tenant, session)
+      expect(await factsOf(place, session)).toMatchObject([
+        ['session.end', {}],
+        ['recording.recovered', { tampered: false, recordingChain: `sha256:${kept?.chain}` }],
+      ])
+    }
+  }, 10_000)
+})
+
+test('attack: no end waits for a disk that hangs, and its tenant’s ends wait once', async () => {
+  const place = await fixture.grantedPlace()
+  const { tenant, demo } = place
+  const process = await fixture.serve()
+  const sessions: SessionId[] = []
+  for (let i = 0; i < 4; i++) sessions.push(await open(process.access, demo, 'web1'))
+  const asked: SessionId[] = []
+  const mend = (unended: Unended) => {
+    if (unended.withinMs !== undefined) asked.push(unended.session)
+    return new Promise<never>(() => {})
+  }
+  await process.access.interruptSessions(
+    sessions.map((session) => ({ tenant, session })),
+    mend,
+  )
+  for (const session of sessions) await ended(process.access, tenant, session)()
+  expect(asked).toEqual(sessions.slice(0, 1))
+})
+
+test('a process that dies between an end and its recording leaves the recording to the next', async () => {
+  const place = await fixture.grantedPlace()
+  const { tenant, demo } = place
+  await using its = await testRecorder()
+  const node = 'dies-twice'
+  const [lost, second, third] = [
+    await fixture.serve(node),
+    await fixture.serve(node),
+    await fixture.serve(node),
+  ]
+  const { session, path } = await witnessed(its, lost, place, { node })
+  await long(path)
+  await lost.access.close()
+  await loseLease(lost)
+  await recovers(second, slowly(its, [session]).mend, ended(second.access, tenant, session))
+  // The third has looked at its start, when the second still had its lease.
+  const other = await fixture.serve()
+  const control = await open(other.access, demo, 'web1')
+  await loseLease(other)
+  await recovers(third, record(its), ended(third.access, tenant, control))
+  expect(await third.access.session(tenant, session)).toMatchObject({ recordingSha256: null })
+  await loseLease(second)
+  await recovers(third, record(its), async () => {
+    expect(await third.access.session(tenant, session)).toMatchObject({ recordingIntact: true })
+  })
+  expect((await factsOf(place, session)).map(([type]) => type)).toEqual([
+    'session.end',
+    'recording.recovered',
+  ])
+})
+
+test.each([
+  ['missing', { outcome: 'missing' }, { recording: false }],
+  ['too-slow', { outcome: 'given-up', why: 'too-slow', bytes: 5 }, { recording: true }],
+] as const)('tells after an end that its recording is lost, once: %s', async (why, later, row) => {
+  const place = await fixture.grantedPlace()
+  const { tenant } = place
+  await using its = await testRecorder()
+  const node = `node-of-${why}`
+  const [process, next] = [await fixture.serve(node), await fixture.serve(node)]
+  const sessions: SessionId[] = []
+  for (let i = 0; i < 2; i++)
+    sessions.push((await witnessed(its, process, place, { node })).session)
+  const told = async () => {
+    for (const session of sessions)
+      expect(await factsOf(place, session)).toMatchObject([
+        ['session.end', {}],
+        ['recording.lost', { why }],
+      ])
+  }
+  await process.access.interruptSessions(
+    sessions.map((session) => ({ tenant, session })),
+    async ({ withinMs }) => (withinMs === undefined ? later : { outcome: 'unfinished' }),
+  )
+  await vi.waitFor(told, 10_000)
+  for (const session of sessions)
+    expect(await process.access.session(tenant, session)).toMatchObject(row)
+  // The next process seeks what is missing, one after the other.
+  await process.lease.release()
+  const sought: SessionId[] = []
+  const seek = async ({ session }: Unended) => {
+    sought.push(session)
+    return later
+  }
+  await recovers(next, seek, async () => {
+    expect(sought).toEqual(why === 'missing' ? sessions.toReversed() : [])
+  })
+  await told()
+})
+
+test('attack: a row that says that a session ended hides no recording that is read late', async () => {
+  const place = await fixture.grantedPlace()
+  const { tenant } = place
+  await using its = await testRecorder()
+  const process = await fixture.serve()
+  const texts = ['ended_at = now()', 'ended_at = now(), recording_sought = true']
+  for (const text of texts) {
+    const { session, path } = await witnessed(its, process, place)
+    await long(path)
+    await asApp(tenant, text, session)
+    const { mend, free } = slowly(its, [session])
+    free()
+    await process.access.interruptSessions([{ tenant, session }], mend)
+    await vi.waitFor(async () => {
+      expect((await factsOf(place, session)).map(([type]) => type)).toEqual([
+        'session.end',
+        'recording.recovered',
+      ])
+    }, 10_000)
+  }
+})
+
+test('attack: a row that opens a session again ends it no second time, however long its recording is', async () => {
+  const place = await fixture.grantedPlace()
+  const { tenant } = place
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const { session, path } = await sealed(its, lost, place)
+  const before = await factsOf(place, session)
+  await long(path)
+  const text = `ended_at = null, reason = null, ${digestless}`
+  await database.pastTriggers(`update session set ${text} where id = $1`, [session])
+  await lost.lease.release()
+  const { mend, free } = slowly(its, [session])
+  free()
+  await recovers(next, mend, ended(next.access, tenant, session))
+  expect(await factsOf(place, session)).toEqual(before)
+})

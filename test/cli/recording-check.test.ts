@@ -11,10 +11,11 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { type AuditEvent, appendEvent } from '../../src/audit/index.ts'
 import type { CliProduct } from '../../src/cli/deps.ts'
 import { verifyRecording } from '../../src/cli/recording-check.ts'
+import { readRecordings } from '../../src/cli/recording-event.ts'
 import type { TenantId } from '../../src/postgres/index.ts'
 import { openProduct } from '../../src/product.ts'
 import { RecordingWitness, type SessionId } from '../../src/recorder/index.ts'
@@ -398,6 +399,55 @@ test('finds an interrupted recording intact, though only its recovery tells the 
       event: { recordingChain: expect.stringMatching(/^[0-9a-f]{64}$/) },
     })
 })
+
+/** An end that waits for no recording, which is read when `free` is called; edit() comes before that. */
+async function endsFirst({ tenant, session, path }: Awaited<ReturnType<typeof recorded>>) {
+  const free = Promise.withResolvers<void>()
+  await opened.access.interruptSessions([{ tenant, session }], async (unended) => {
+    if (unended.withinMs !== undefined) return { outcome: 'unfinished' }
+    await free.promise
+    return opened.recorder.recover(unended)
+  })
+  return async (edit = (_path: string) => {}) => {
+    edit(path)
+    free.resolve()
+    await vi.waitFor(async () => {
+      const [log] = await readRecordings(product, { tenant, slug: '' }, [session])
+      expect(log?.event ?? log?.lost).toBeDefined()
+    }, 10_000)
+  }
+}
+
+test('finds an interrupted recording intact whose session ended before it was read', async () => {
+  const one = await recorded()
+  const read = await endsFirst(one)
+  expect(await problemOf(one.session)).toContain('the log has no digest')
+  await read()
+  for (const subject of [one.session, one.path])
+    expect(await verifyOne(subject)).toMatchObject({
+      problem: undefined,
+      event: { recordingChain: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    })
+})
+
+test.each<[string, (path: string) => void, string]>([
+  [
+    'is changed',
+    (path) => writeFileSync(path, readFileSync(path, 'utf8').replace('rm -rf /', 'ls -la /')),
+    'was changed while it was recorded',
+  ],
+  ['is taken away', (path) => rmSync(path), 'not recovered (missing)'],
+])(
+  'attack: finds that a recording %s between the end of its session and its repair',
+  async (_, edit, said) => {
+    const one = await recorded()
+    const read = await endsFirst(one)
+    await read(edit)
+    const { matches } = await verifyRecording(product, one.session).catch(() => ({ matches: [] }))
+    const [log] = await readRecordings(product, { tenant: one.tenant, slug: '' }, [one.session])
+    expect(matches[0]?.problem ?? log?.problem).toContain(said)
+  },
+)
 
 test('attack: another tenant vouches for no recording, and one that lies hides no honest one', async () => {
   const one = await recorded()
