@@ -2,12 +2,27 @@ import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { unlessMissing } from '../errors.ts'
-import { FileUntrusted } from './errors.ts'
+import { FileUntrusted, PostgresServerFailed } from './errors.ts'
 import { nobody } from './postgres-posture.ts'
 import { describe, quoted, resolveTrusted } from './trusted-path.ts'
 
 /** Files that tell the server which programs to run, and which logins need no password. */
 const settings = ['postgresql.conf', 'postgresql.auto.conf', 'pg_hba.conf', 'pg_ident.conf']
+
+/** Files that make the server wait for another server's log, or replay one, in place of its own work. */
+const modes = ['standby.signal', 'recovery.signal']
+
+/** Refuses a cluster that would start as a copy of another: nobody could write to it. */
+export async function assertClusterWritable(data: string): Promise<void> {
+  for (const name of modes) {
+    const path = join(data, name)
+    if ((await factsOf(path)) === undefined) continue
+    throw new PostgresServerFailed(
+      `would start as a copy of another server, because ${path} exists: VaultTerm never makes that ` +
+        `file. Find out who did, then run rm ${quoted(path)} and start again`,
+    )
+  }
+}
 
 /**
  * Refuses a cluster that another user can have written: its files are settings and passwords. Gives

@@ -9,7 +9,7 @@ import { Secret } from '../secret.ts'
 import { PostgresServerFailed } from './errors.ts'
 import { giveTree } from './give-tree.ts'
 import { removeLentTree } from './lent-tree.ts'
-import { assertClusterTrusted } from './postgres-cluster.ts'
+import { assertClusterTrusted, assertClusterWritable } from './postgres-cluster.ts'
 import { clearOrphans } from './postgres-orphans.ts'
 import { choosePosture, type Posture } from './postgres-posture.ts'
 import { keepPrivateDirectory } from './private-file.ts'
@@ -89,6 +89,7 @@ async function start(options: PostgresServerOptions): Promise<PostgresServer> {
   const started = performance.now()
   const data = join(directory, 'data')
   const owner = await assertClusterTrusted(data)
+  await assertClusterWritable(data)
   const posture = await choosePosture({
     directory,
     owner,

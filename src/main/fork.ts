@@ -4,7 +4,8 @@ import { extname, join, resolve } from 'node:path'
 import { type ForkWorker, workerThreads } from '../bastion/index.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const program = join(import.meta.dirname, `worker${extname(import.meta.filename)}`)
+/** The program of a worker. */
+export const workerProgram = join(import.meta.dirname, `worker${extname(import.meta.filename)}`)
 
 /**
  * The only variables of our environment that a worker gets: a database's password in them would be
@@ -16,11 +17,25 @@ const passedOn = [
   'VAULTTERM_NATIVE_CIPHERS',
 ]
 
-/**
- * Starts workers. Node's permission model limits a worker process: it reads the program and the
- * recordings, writes the recordings, and starts no process.
- */
+/** Starts workers. */
 export function workersOf(recordings: string): ForkWorker {
+  const limits = workerLimits(recordings)
+  return () =>
+    fork(workerProgram, [], {
+      ...limits,
+      // Output of a worker goes to the log: stdout belongs to the main process.
+      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'],
+    })
+}
+
+/**
+ * Node's permission model limits a worker process: it reads the program and the recordings, writes
+ * the recordings, and starts no process. lockDown() refuses what the model leaves open.
+ */
+export function workerLimits(recordings: string): {
+  readonly execArgv: string[]
+  readonly env: NodeJS.ProcessEnv
+} {
   // Permissions apply to real paths: packages and recordings may be behind symbolic links.
   // The root as a whole is not readable: by default it holds the home with the key of keys.
   const parts = ['src', 'dist', 'node_modules'].map((name) => join(root, name))
@@ -33,6 +48,9 @@ export function workersOf(recordings: string): ForkWorker {
     // SIGUSR1 would open a debugger for every process of the same user.
     '--disable-sigusr1',
     '--permission',
+    // SQLite opens and makes files past the permissions; the storage of web pages is made of it.
+    '--no-experimental-sqlite',
+    '--no-experimental-webstorage',
     ...[...new Set(readable)].map((path) => `--allow-fs-read=${path}/`),
     `--allow-fs-read=${join(root, 'package.json')}`,
     ...[...new Set(kept)].map((path) => `--allow-fs-write=${path}/`),
@@ -45,13 +63,7 @@ export function workersOf(recordings: string): ForkWorker {
     ),
     ['UV_THREADPOOL_SIZE', String(workerThreads)],
   ])
-  return () =>
-    fork(program, [], {
-      execArgv,
-      env,
-      // Output of a worker goes to the log: stdout belongs to the main process.
-      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'],
-    })
+  return { execArgv, env }
 }
 
 function realPath(path: string): string {

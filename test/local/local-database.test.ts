@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -64,6 +72,24 @@ test.each([
     } finally {
       await visit.close()
     }
+  },
+  120_000,
+)
+
+test.each(['standby.signal', 'recovery.signal'])(
+  'attack: a file %s that somebody put into the cluster is named, and what to do',
+  async (name) => {
+    const file = join(path, 'postgres', 'data', name)
+    writeFileSync(file, '')
+    const visited = visitHome({ path, what: 'a test', migrations, log: silent })
+    await expect(visited).rejects.toMatchObject({
+      code: 'ERR_LOCAL_POSTGRES',
+      message: expect.stringContaining(`because ${file} exists`),
+    })
+    expect(servers()).toEqual([])
+    rmSync(file)
+    const visit = await visitHome({ path, what: 'a test', migrations, log: silent })
+    await visit.close()
   },
   120_000,
 )
