@@ -25,6 +25,7 @@ export interface BastionDeps
     MonitorDeps,
     | 'loginGraceMs'
     | 'penalties'
+    | 'loggedIn'
     | 'turns'
     | 'callTurns'
     | 'endTurns'

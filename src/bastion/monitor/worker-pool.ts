@@ -9,6 +9,7 @@ import { workerMetrics } from '../wire/worker-metrics.ts'
 import { WorkerFailed } from './errors.ts'
 import type { MonitorDeps } from './monitor.ts'
 import { type NewConnection, WaitingConnections } from './waiting-connections.ts'
+import { WorkerChoice } from './worker-choice.ts'
 import { type ForkWorker, WorkerProcess } from './worker-process.ts'
 
 export interface WorkerPoolOptions {
@@ -31,12 +32,13 @@ const backOffMs = [0, 500, 1000, 2000, 5000, 10_000]
 /** A worker that lived this long did not fail at its start. */
 const settledMs = 10_000
 
-/** The workers: started, watched, replaced; each new connection goes to the one with the fewest. */
+/** The workers: started, watched, replaced; each new connection goes to one of them. */
 export class WorkerPool {
   readonly #options: WorkerPoolOptions
   readonly #log: Log
   readonly #workers = new Set<WorkerProcess>()
   readonly #workerOf = new Map<ConnectionId, WorkerProcess>()
+  readonly #choice = new WorkerChoice<WorkerProcess>()
   /** Workers that have ended, and whose sessions are not all ended on record. */
   readonly #endings = new Set<WorkerProcess>()
   /** Workers whose successor is being started. */
@@ -94,6 +96,7 @@ export class WorkerPool {
     }
     const { id, socket, source, admitted } = connection
     this.#workerOf.set(id, worker)
+    this.#choice.give(worker, source)
     worker.serve(id, socket, source, {
       release: () => {
         admitted.release()
@@ -166,12 +169,13 @@ export class WorkerPool {
 
   async #add(): Promise<WorkerProcess> {
     const { fork, deps, log, settings, lease } = this.#options
-    const worker = new WorkerProcess({
+    const worker: WorkerProcess = new WorkerProcess({
       fork,
       settings: { ...(await settings()), worker: ++this.#numbers },
       deps,
       known: this.#known,
       lease,
+      loggedIn: (source, user) => this.#choice.loggedIn(worker, source, user),
       log,
     })
     this.#workers.add(worker)
@@ -179,6 +183,7 @@ export class WorkerPool {
     // A log that takes nothing now must not keep the next worker from its start.
     const replaced = worker.over.then(() => {
       this.#workers.delete(worker)
+      this.#choice.forget(worker)
       this.#endings.add(worker)
       this.#retire(worker)
       const settled = performance.now() - worker.startedAtMs > settledMs
@@ -271,11 +276,19 @@ export class WorkerPool {
   #pick(): WorkerProcess | undefined {
     const able = [...this.#workers].filter(({ isServing }) => isServing)
     const quick = able.filter(({ owed }) => owed < 2)
-    const from = quick.length > 0 ? quick : able
-    return from.reduce<WorkerProcess | undefined>(
-      (best, one) => (best === undefined || one.connections < best.connections ? one : best),
-      undefined,
-    )
+    return this.#choice.choose(quick.length > 0 ? quick : able)
+  }
+
+  /** A suspect keeps its sessions: that a worker is bad is for an operator to say. */
+  #review(): void {
+    const serving = [...this.#workers].filter(({ isServing }) => isServing)
+    for (const { number, pid } of this.#choice.review(serving)) {
+      this.#options.deps.metrics.workersSuspected.inc()
+      this.#log.error(
+        { worker: number, pid },
+        'users log in at the other workers and not at this one: it gets no connections; it may be taken over',
+      )
+    }
   }
 
   #beat(): void {
@@ -283,6 +296,7 @@ export class WorkerPool {
     // The counts of a killed worker are those of its last report.
     if (++this.#beats % beatsPerCount === 0) {
       background(this.metrics(), this.#log, 'the figures of workers')
+      this.#review()
     }
     for (const worker of this.#workers) {
       if (worker.isGone) continue

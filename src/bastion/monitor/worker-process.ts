@@ -38,6 +38,8 @@ export interface WorkerOptions {
   readonly known: KnownMetrics
   /** Until when this node may serve now. */
   readonly lease: () => LeaseTimes | undefined
+  /** A user has logged in on one of its connections. */
+  readonly loggedIn: (source: string, user: string) => void
   readonly log: Log
 }
 
@@ -96,13 +98,13 @@ export class WorkerProcess {
   #isGone = false
 
   /** Throws when no worker can be made at all. */
-  constructor({ fork, settings, deps, known, lease, log }: WorkerOptions) {
+  constructor({ fork, settings, deps, known, lease, loggedIn, log }: WorkerOptions) {
     this.#lease = lease
     this.#known = known
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
     this.#workersKilled = deps.metrics.workersKilled
-    this.#monitor = new Monitor(deps)
+    this.#monitor = new Monitor({ ...deps, loggedIn })
     this.#calls = new WorkerCalls({
       monitor: this.#monitor,
       turns: deps.callTurns,

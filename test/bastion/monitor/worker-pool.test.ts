@@ -150,6 +150,20 @@ test.each([
   20_000,
 )
 
+test('attack: a worker drops all that it gets, and so has the fewest connections', async () => {
+  const pool = await start(['drop', 'take'], {
+    limits: { workers: 2, softBytes: 1e12, hardBytes: 1e12 },
+  })
+  let dropped = 0
+  for (let count = 0; count < 32; count++) {
+    const one = await clients(pool, 1)
+    await until(() => one.held() === 0)
+    dropped += one.released()
+  }
+  // Half, and one in eight more.
+  expect(dropped).toBeLessThanOrEqual(18)
+}, 30_000)
+
 test('attack: a worker that asks for what is not its own, again and again, is killed', async () => {
   const pool = await start(['forge'])
   const [before] = pool.pids
