@@ -26,6 +26,7 @@ export interface BastionDeps
     | 'loginGraceMs'
     | 'penalties'
     | 'loggedIn'
+    | 'worker'
     | 'turns'
     | 'callTurns'
     | 'endTurns'
@@ -88,7 +89,7 @@ const endsMax = 4
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
   const admission = new Admission(limits)
-  const penalties = new Penalties(limits.penalties)
+  const penalties = new Penalties(limits.penalties, undefined, deps.workers.workers)
   let shown: ReturnType<typeof deps.settings> | undefined
   const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true })
   const pool = await WorkerPool.start({

@@ -104,7 +104,7 @@ export class WorkerProcess {
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
     this.#workersKilled = deps.metrics.workersKilled
-    this.#monitor = new Monitor({ ...deps, loggedIn })
+    this.#monitor = new Monitor({ ...deps, worker: settings.worker, loggedIn })
     this.#calls = new WorkerCalls({
       monitor: this.#monitor,
       turns: deps.callTurns,
