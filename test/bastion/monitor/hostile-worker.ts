@@ -27,7 +27,9 @@ const pipe = openWorkerPipe((message) => {
     killed?.()
     killed = undefined
   }
-  if (message.type === 'stop' || message.type === 'drain') process.exit(0)
+  // One that lingers still has sessions.
+  if (message.type === 'drain' && what !== 'linger') process.exit(0)
+  if (message.type === 'stop') process.exit(0)
   if (message.type !== 'start') return
   if (what === 'never-ready') return
   pipe.send({ type: 'ready' })
