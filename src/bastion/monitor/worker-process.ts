@@ -8,7 +8,7 @@ import { callLimits } from '../wire/call-limits.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { FilesExhausted } from '../wire/errors.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
-import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
+import { MessagePipe, pipeDescriptor, workerFrameBytesMax } from '../wire/message-pipe.ts'
 import {
   type FromWorker,
   fromWorkerShape,
@@ -16,6 +16,7 @@ import {
   type ToWorker,
   type WorkerSettings,
 } from '../wire/messages.ts'
+import { WorkShare } from '../wire/work-share.ts'
 import type { Admitted } from './admission.ts'
 import { WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'
@@ -317,14 +318,15 @@ export class WorkerProcess {
   #openPipe(): MessagePipe {
     const stream = this.#process.stdio[pipeDescriptor]
     if (!(stream instanceof NetSocket)) throw new Error('a worker was forked without its pipe')
-    return new MessagePipe(stream, {
-      received: (message, bytes) => this.#received(message, bytes),
-      failed: (why) => this.#misspoke(why),
+    const handlers = {
+      received: (message: unknown, bytes: number) => this.#received(message, bytes),
+      failed: (why: string) => this.#misspoke(why),
       ended: () => {
         this.#drained.resolve()
         this.#hungUp()
       },
-    })
+    }
+    return new MessagePipe(stream, handlers, workerFrameBytesMax, new WorkShare())
   }
 
   #send(message: ToWorker): void {
@@ -347,6 +349,7 @@ export class WorkerProcess {
   /** Its last messages are still in the pipe: they have the file operations of its sessions. */
   #exited(how: string): void {
     if (this.#pipe === undefined) return this.#gone(how)
+    this.#pipe.readOut()
     const timer = setTimeout(() => this.#drained.resolve(), drainMs)
     const gone = this.#drained.promise.then(() => {
       clearTimeout(timer)
