@@ -25,6 +25,8 @@ export interface BastionDeps
     MonitorDeps,
     | 'loginGraceMs'
     | 'penalties'
+    | 'loggedIn'
+    | 'worker'
     | 'turns'
     | 'callTurns'
     | 'endTurns'
@@ -87,7 +89,7 @@ const endsMax = 4
 export async function createBastion(deps: BastionDeps): Promise<Bastion> {
   const { limits, metrics, log } = deps
   const admission = new Admission(limits)
-  const penalties = new Penalties(limits.penalties)
+  const penalties = new Penalties(limits.penalties, undefined, deps.workers.workers)
   let shown: ReturnType<typeof deps.settings> | undefined
   const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true })
   const pool = await WorkerPool.start({

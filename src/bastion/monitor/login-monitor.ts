@@ -18,6 +18,8 @@ export interface LoginMonitorDeps {
   readonly auth: Pick<Auth, 'authenticateSsh'>
   readonly metrics: Pick<BastionMetrics, 'authentications' | 'turnedAway'>
   readonly penalties: Pick<Penalties, 'loggedIn'>
+  /** Hears of each accepted login. */
+  readonly loggedIn?: (source: string, user: string) => void
   /** A login takes one turn. The other database connections are for users who are logged in. */
   readonly turns: Turns
   /** The time that a worker gives a connection to log in. */
@@ -94,6 +96,7 @@ export class LoginMonitor {
     penalties.loggedIn(state.source)
     state.stopTimer()
     const user = identity.user.id
+    this.#deps.loggedIn?.(state.source, user)
     state.isCounted = !state.isClosed && connectionsOf.enter(user)
     if (!state.isCounted) metrics.turnedAway.inc({ reason: 'user-limit' })
     return clientOf(identity, !state.isCounted)

@@ -14,6 +14,7 @@ export interface BastionMetrics {
   readonly handshakeSeconds: Histogram
   readonly forgedRequests: Counter
   readonly workersKilled: Counter
+  readonly workersSuspected: Counter
 }
 
 export function createBastionMetrics(registry: Metrics): BastionMetrics {
@@ -61,6 +62,11 @@ export function createBastionMetrics(registry: Metrics): BastionMetrics {
     workersKilled: new Counter({
       name: 'bastion_workers_killed_total',
       help: 'Workers that the main process killed, with the sessions in them; the log says why.',
+      registers,
+    }),
+    workersSuspected: new Counter({
+      name: 'bastion_workers_suspected_total',
+      help: 'Workers at which users did not log in who logged in at others. Above 0, look at the log.',
       registers,
     }),
   }

@@ -45,9 +45,11 @@ export interface MonitorDeps extends LoginMonitorDeps, SessionMonitorDeps, Forwa
   readonly jumpCertificates: Pick<JumpCertificates, 'certificateFor'>
   /** Those that workers show. */
   readonly hostKeys: () => Promise<readonly ServerHostKey[]>
-  readonly penalties: Pick<Penalties, 'left'> & LoginMonitorDeps['penalties']
+  readonly penalties: Pick<Penalties, 'left' | 'forget'> & LoginMonitorDeps['penalties']
   /** Calls of all workers, except logins, take one: each tenant has a fair share of the database. */
   readonly callTurns: Turns
+  /** The number of the worker that a monitor is for. */
+  readonly worker?: number
   readonly logPace: LogPace
   /** Authorizations of a user that have started no session: as many as one connection may have, unless given. */
   readonly unusedPerUserMax?: number
@@ -186,15 +188,19 @@ export class Monitor implements Broker {
     return cookie
   }
 
-  /** The worker says that the client left without a login, and how. */
+  /**
+   * The worker says that the client left without a login, and how. That counts once for each connection that
+   * this process has accepted: a worker opens jumps at will.
+   */
   left(id: ConnectionId, how: Departure): void {
     const { metrics, penalties, log } = this.#deps
     const state = this.#connections.find(id)
     if (state === undefined || state.identity !== undefined || state.hasLeft) return
+    if (state.outer !== undefined) return
     state.hasLeft = true
     const { source } = state
     metrics.departures.inc({ how })
-    if (!penalties.left(source, how)) return
+    if (!penalties.left(source, how, this.#deps.worker)) return
     metrics.heldSources.inc()
     log.warn({ source, how }, 'an address is refused: too many of its connections had no login')
   }
@@ -296,6 +302,8 @@ export class Monitor implements Broker {
    * attempt for each tenant. Failed writes are tried again, tenant by tenant.
    */
   async lost(): Promise<void> {
+    const { penalties, worker } = this.#deps
+    if (worker !== undefined) penalties.forget(worker)
     this.#logins.close()
     for (const [id] of this.#connections) this.close(id)
     for (const [tenant, unended] of Map.groupBy(this.#sessions.lost(), ({ tenant }) => tenant)) {

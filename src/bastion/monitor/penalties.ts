@@ -7,11 +7,13 @@ interface Debt {
   readonly until: number
   /** The penalty has reached the limit and is enforced until it has run out. */
   readonly isHeld: boolean
+  /** The part of it that rests on the word of each worker. */
+  readonly causedBy: ReadonlyMap<number, number>
 }
 
 /** How long a login speaks for the others of its address. */
 const goodStandingMs = 3_600_000
-/** An entry is some 200 bytes. */
+/** An entry is some 400 bytes. */
 const sourcesMax = 65_536
 
 /**
@@ -22,19 +24,26 @@ const sourcesMax = 65_536
  * Many people may share an address. If one of them has logged in within the hour, refused and
  * silent connections of the others cost no penalty. Holding a connection open to the end, and
  * breaking the protocol, always cost one.
+ *
+ * How a connection ended is the word of its worker, and a worker may have been taken over. What it
+ * caused is forgotten when it ends. An address with a login within the hour is refused only if other
+ * workers say so too: what one worker says counts as much as what all others say, and no more.
  */
 export class Penalties {
   readonly #limits: PenaltyLimits
   readonly #costs: Readonly<Record<Departure, number>>
   readonly #exempt: BlockList
   readonly #now: () => number
+  readonly #workers: number
   /** In the order of their last connection, the latest at the end. */
   readonly #debts = new Map<string, Debt>()
   /** The time of the last login from each address, in the same order. */
   readonly #logins = new Map<string, number>()
 
-  constructor(limits: PenaltyLimits, now: () => number = () => performance.now()) {
+  /** Where only one worker serves, its own word must do. */
+  constructor(limits: PenaltyLimits, now: () => number = () => performance.now(), workers = 1) {
     this.#limits = limits
+    this.#workers = workers
     this.#now = now
     this.#costs = {
       silent: limits.silentMs,
@@ -55,22 +64,43 @@ export class Penalties {
     return debt?.isHeld === true && debt.until > this.#now()
   }
 
-  /** A connection from there ended without a login. True if the address is refused from now on. */
-  left(address: string, how: Departure): boolean {
+  /**
+   * A connection from there ended without a login, as its worker says. True if the address is refused from
+   * now on.
+   */
+  left(address: string, how: Departure, worker = 0): boolean {
     const cost = this.#costs[how]
     if (cost === 0 || this.#isExempt(address)) return false
     const source = sourceOf(address)
     const now = this.#now()
-    const isMistake = how === 'silent' || how === 'refused'
-    if (isMistake && now - (this.#logins.get(source) ?? -Infinity) < goodStandingMs) return false
+    const isGood = now - (this.#logins.get(source) ?? -Infinity) < goodStandingMs
+    if (isGood && (how === 'silent' || how === 'refused')) return false
     const before = this.#debts.get(source)
-    const isOpen = before !== undefined && before.until > now
+    const open = before !== undefined && before.until > now ? before : undefined
     const { minMs, maxMs } = this.#limits
-    const until = Math.min((isOpen ? before.until : now) + cost, now + maxMs)
-    const wasHeld = isOpen && before.isHeld
-    const isHeld = wasHeld || until - now >= minMs
-    remember(this.#debts, source, { until, isHeld })
+    const until = Math.min((open?.until ?? now) + cost, now + maxMs)
+    const causedBy = new Map(open?.causedBy)
+    causedBy.set(worker, Math.min((causedBy.get(worker) ?? 0) + cost, maxMs))
+    const isDoubted = isGood && this.#workers > 1
+    const believed = isDoubted ? believable(causedBy) : sum(causedBy)
+    const wasHeld = open?.isHeld === true
+    const isHeld = wasHeld || Math.min(until - now, believed) >= minMs
+    remember(this.#debts, source, { until, isHeld, causedBy })
     return isHeld && !wasHeld
+  }
+
+  /** The worker has ended: what only it has said holds no address off. */
+  forget(worker: number): void {
+    const now = this.#now()
+    for (const [source, { until, isHeld, causedBy }] of this.#debts) {
+      if (!causedBy.has(worker)) continue
+      const others = new Map(causedBy)
+      others.delete(worker)
+      const rest = sum(others)
+      const debt = { until: Math.min(until, now + rest), causedBy: others }
+      if (debt.until <= now) this.#debts.delete(source)
+      else this.#debts.set(source, { ...debt, isHeld: isHeld && rest >= this.#limits.minMs })
+    }
   }
 
   /** A user from there has logged in. */
@@ -82,6 +112,17 @@ export class Penalties {
     const family = isIPv6(address) ? 'ipv6' : 'ipv4'
     return this.#exempt.check(address.split('%')[0] ?? address, family)
   }
+}
+
+/** No worker counts for more than all others. */
+function believable(causedBy: ReadonlyMap<number, number>): number {
+  const all = sum(causedBy)
+  const most = Math.max(...causedBy.values())
+  return all - most + Math.min(most, all - most)
+}
+
+function sum(parts: ReadonlyMap<number, number>): number {
+  return [...parts.values()].reduce((all, part) => all + part, 0)
 }
 
 /** Makes room by forgetting the oldest entry, which is never a flooding address. */

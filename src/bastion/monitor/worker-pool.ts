@@ -9,6 +9,7 @@ import { workerMetrics } from '../wire/worker-metrics.ts'
 import { WorkerFailed } from './errors.ts'
 import type { MonitorDeps } from './monitor.ts'
 import { type NewConnection, WaitingConnections } from './waiting-connections.ts'
+import { WorkerChoice } from './worker-choice.ts'
 import { type ForkWorker, WorkerProcess } from './worker-process.ts'
 
 export interface WorkerPoolOptions {
@@ -18,6 +19,8 @@ export interface WorkerPoolOptions {
   /** Until when this node may serve now; undefined where it serves without a lease. */
   readonly lease: () => LeaseTimes | undefined
   readonly limits: WorkerLimits
+  /** Eight unless given. */
+  readonly drainingMax?: number
   readonly deps: MonitorDeps
   readonly log: Log
 }
@@ -26,17 +29,19 @@ const beatMs = 1000
 /** Beats without an answer: a worker that hangs is killed within five seconds. */
 const owedMax = 4
 const beatsPerCount = 5
-const drainingMax = 8
+/** So many workers may serve their last sessions: from then on none is replaced that can serve on. */
+const oldMax = 8
 const backOffMs = [0, 500, 1000, 2000, 5000, 10_000]
 /** A worker that lived this long did not fail at its start. */
 const settledMs = 10_000
 
-/** The workers: started, watched, replaced; each new connection goes to the one with the fewest. */
+/** The workers: started, watched, replaced; each new connection goes to one of them. */
 export class WorkerPool {
   readonly #options: WorkerPoolOptions
   readonly #log: Log
   readonly #workers = new Set<WorkerProcess>()
   readonly #workerOf = new Map<ConnectionId, WorkerProcess>()
+  readonly #choice = new WorkerChoice<WorkerProcess>()
   /** Workers that have ended, and whose sessions are not all ended on record. */
   readonly #endings = new Set<WorkerProcess>()
   /** Workers whose successor is being started. */
@@ -52,6 +57,10 @@ export class WorkerPool {
   #isFilling = false
   #isClosing = false
   #restart: Promise<void> | undefined
+  /** A restart replaces the workers that were started before. */
+  #replaceBeforeMs = 0
+  /** A worker has ended, or the pool closes. */
+  #room = Promise.withResolvers<void>()
 
   private constructor(options: WorkerPoolOptions) {
     this.#options = options
@@ -94,6 +103,7 @@ export class WorkerPool {
     }
     const { id, socket, source, admitted } = connection
     this.#workerOf.set(id, worker)
+    this.#choice.give(worker, source)
     worker.serve(id, socket, source, {
       release: () => {
         admitted.release()
@@ -125,8 +135,12 @@ export class WorkerPool {
     return answers.filter((answer) => answer !== undefined)
   }
 
-  /** Replaces the workers one by one; sessions go on in the old ones until they end. */
+  /**
+   * Replaces the workers one by one; sessions go on in the old ones until they end. When too many old ones
+   * still have sessions, the rest waits until one has ended.
+   */
   restart(): Promise<void> {
+    this.#replaceBeforeMs = performance.now()
     this.#restart ??= this.#replaceAll().finally(() => (this.#restart = undefined))
     return this.#restart
   }
@@ -147,6 +161,7 @@ export class WorkerPool {
   /** Sessions go on; no new connections are served. */
   drain(): void {
     this.#isClosing = true
+    this.#room.resolve()
     this.#waiting.close()
     for (const worker of this.#workers) worker.drain('stop')
   }
@@ -154,6 +169,7 @@ export class WorkerPool {
   /** Ends the remaining sessions within this time. */
   async close(withinMs = 3000): Promise<void> {
     this.#isClosing = true
+    this.#room.resolve()
     this.#waiting.close()
     clearInterval(this.#heart)
     for (const worker of this.#workers) worker.stop('stop')
@@ -166,12 +182,13 @@ export class WorkerPool {
 
   async #add(): Promise<WorkerProcess> {
     const { fork, deps, log, settings, lease } = this.#options
-    const worker = new WorkerProcess({
+    const worker: WorkerProcess = new WorkerProcess({
       fork,
       settings: { ...(await settings()), worker: ++this.#numbers },
       deps,
       known: this.#known,
       lease,
+      loggedIn: (source, user) => this.#choice.loggedIn(worker, source, user),
       log,
     })
     this.#workers.add(worker)
@@ -179,6 +196,8 @@ export class WorkerPool {
     // A log that takes nothing now must not keep the next worker from its start.
     const replaced = worker.over.then(() => {
       this.#workers.delete(worker)
+      this.#choice.forget(worker)
+      this.#room.resolve()
       this.#endings.add(worker)
       this.#retire(worker)
       const settled = performance.now() - worker.startedAtMs > settledMs
@@ -237,15 +256,38 @@ export class WorkerPool {
   #trim(): void {
     const surplus = this.#staying.length - this.#leaving.size - this.#options.limits.workers
     const newest = this.#staying.filter((worker) => !this.#leaving.has(worker)).slice(-1)[0]
-    if (surplus > 0 && newest !== undefined) this.#drain(newest)
+    if (surplus > 0) newest?.drain('restart')
   }
 
   async #replaceAll(): Promise<void> {
-    const old = this.#staying
-    this.#log.info({ workers: old.length }, 'replacing the workers')
-    for (const worker of old) {
-      if (this.#isClosing) return
-      await this.#succeed(worker)
+    this.#log.info({ workers: this.#old.length }, 'replacing the workers')
+    while (this.#old.length > 0 && !this.#isClosing) {
+      await this.#waitForRoom()
+      const [worker] = this.#old
+      if (worker !== undefined && !this.#isClosing) await this.#succeed(worker)
+    }
+  }
+
+  /** Those that a restart has still to replace. */
+  get #old(): readonly WorkerProcess[] {
+    return this.#staying.filter(
+      (worker) => worker.startedAtMs < this.#replaceBeforeMs && !this.#leaving.has(worker),
+    )
+  }
+
+  get #hasRoom(): boolean {
+    const draining = [...this.#workers].filter(({ isDraining }) => isDraining)
+    return draining.length + this.#leaving.size < (this.#options.drainingMax ?? oldMax)
+  }
+
+  /** Old workers must not fill the machine, and none of their sessions is cut for a restart. */
+  async #waitForRoom(): Promise<void> {
+    if (this.#hasRoom || this.#isClosing) return
+    const what = 'workers are replaced later: too many old ones still have sessions'
+    this.#log.warn(what)
+    while (!this.#hasRoom && !this.#isClosing) {
+      this.#room = Promise.withResolvers()
+      await this.#room.promise
     }
   }
 
@@ -254,28 +296,30 @@ export class WorkerPool {
     this.#leaving.add(worker)
     try {
       await this.#add()
-      this.#drain(worker)
+      worker.drain('restart')
     } finally {
       this.#leaving.delete(worker)
+      this.#room.resolve()
       this.#trim()
     }
-  }
-
-  #drain(worker: WorkerProcess): void {
-    worker.drain('restart')
-    const draining = [...this.#workers].filter(({ isDraining }) => isDraining)
-    // Frequent replacements must not fill the machine with old workers.
-    if (draining.length > drainingMax) draining[0]?.stop('restart')
   }
 
   #pick(): WorkerProcess | undefined {
     const able = [...this.#workers].filter(({ isServing }) => isServing)
     const quick = able.filter(({ owed }) => owed < 2)
-    const from = quick.length > 0 ? quick : able
-    return from.reduce<WorkerProcess | undefined>(
-      (best, one) => (best === undefined || one.connections < best.connections ? one : best),
-      undefined,
-    )
+    return this.#choice.choose(quick.length > 0 ? quick : able)
+  }
+
+  /** A suspect keeps its sessions: that a worker is bad is for an operator to say. */
+  #review(): void {
+    const serving = [...this.#workers].filter(({ isServing }) => isServing)
+    for (const { number, pid } of this.#choice.review(serving)) {
+      this.#options.deps.metrics.workersSuspected.inc()
+      this.#log.error(
+        { worker: number, pid },
+        'users log in at the other workers and not at this one: it gets no connections; it may be taken over',
+      )
+    }
   }
 
   #beat(): void {
@@ -283,6 +327,7 @@ export class WorkerPool {
     // The counts of a killed worker are those of its last report.
     if (++this.#beats % beatsPerCount === 0) {
       background(this.metrics(), this.#log, 'the figures of workers')
+      this.#review()
     }
     for (const worker of this.#workers) {
       if (worker.isGone) continue
@@ -294,7 +339,7 @@ export class WorkerPool {
       const bytes = worker.residentBytes
       if (bytes !== undefined && bytes > hardBytes) worker.kill('it is far too large')
       else if (worker.isDraining || this.#leaving.has(worker)) continue
-      else if (bytes !== undefined && bytes > softBytes) {
+      else if (bytes !== undefined && bytes > softBytes && this.#hasRoom) {
         this.#log.warn({ worker: worker.number, bytes }, 'replacing a worker that has grown')
         this.#succeed(worker).catch((err: unknown) =>
           this.#log.error({ err }, 'a worker did not start'),

@@ -8,7 +8,7 @@ import { callLimits } from '../wire/call-limits.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { FilesExhausted } from '../wire/errors.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
-import { MessagePipe, pipeDescriptor } from '../wire/message-pipe.ts'
+import { MessagePipe, pipeDescriptor, workerFrameBytesMax } from '../wire/message-pipe.ts'
 import {
   type FromWorker,
   fromWorkerShape,
@@ -16,6 +16,7 @@ import {
   type ToWorker,
   type WorkerSettings,
 } from '../wire/messages.ts'
+import { WorkShare } from '../wire/work-share.ts'
 import type { Admitted } from './admission.ts'
 import { WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'
@@ -38,6 +39,8 @@ export interface WorkerOptions {
   readonly known: KnownMetrics
   /** Until when this node may serve now. */
   readonly lease: () => LeaseTimes | undefined
+  /** A user has logged in on one of its connections. */
+  readonly loggedIn: (source: string, user: string) => void
   readonly log: Log
 }
 
@@ -96,13 +99,13 @@ export class WorkerProcess {
   #isGone = false
 
   /** Throws when no worker can be made at all. */
-  constructor({ fork, settings, deps, known, lease, log }: WorkerOptions) {
+  constructor({ fork, settings, deps, known, lease, loggedIn, log }: WorkerOptions) {
     this.#lease = lease
     this.#known = known
     this.number = settings.worker
     this.#log = log.child({ worker: settings.worker })
     this.#workersKilled = deps.metrics.workersKilled
-    this.#monitor = new Monitor(deps)
+    this.#monitor = new Monitor({ ...deps, worker: settings.worker, loggedIn })
     this.#calls = new WorkerCalls({
       monitor: this.#monitor,
       turns: deps.callTurns,
@@ -315,14 +318,15 @@ export class WorkerProcess {
   #openPipe(): MessagePipe {
     const stream = this.#process.stdio[pipeDescriptor]
     if (!(stream instanceof NetSocket)) throw new Error('a worker was forked without its pipe')
-    return new MessagePipe(stream, {
-      received: (message, bytes) => this.#received(message, bytes),
-      failed: (why) => this.#misspoke(why),
+    const handlers = {
+      received: (message: unknown, bytes: number) => this.#received(message, bytes),
+      failed: (why: string) => this.#misspoke(why),
       ended: () => {
         this.#drained.resolve()
         this.#hungUp()
       },
-    })
+    }
+    return new MessagePipe(stream, handlers, workerFrameBytesMax, new WorkShare())
   }
 
   #send(message: ToWorker): void {
@@ -345,6 +349,7 @@ export class WorkerProcess {
   /** Its last messages are still in the pipe: they have the file operations of its sessions. */
   #exited(how: string): void {
     if (this.#pipe === undefined) return this.#gone(how)
+    this.#pipe.readOut()
     const timer = setTimeout(() => this.#drained.resolve(), drainMs)
     const gone = this.#drained.promise.then(() => {
       clearTimeout(timer)

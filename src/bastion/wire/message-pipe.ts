@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { keep } from '../../bytes.ts'
+import type { WorkShare } from './work-share.ts'
 
 /** The file descriptor of a worker's end of the pipe. */
 export const pipeDescriptor = 4
@@ -8,6 +9,8 @@ export const workerFrameBytesMax = 2_097_152
 /** The largest message of the main process: the names of all targets of a large tenant. */
 export const mainFrameBytesMax = 16 * 1_048_576
 const headBytes = 4
+/** A worker's largest list has a thousand files, with some 30 fields each. */
+const itemsMax = 65_536
 
 export interface PipeHandlers {
   /** One message, and its size. */
@@ -33,16 +36,30 @@ export class MessagePipe {
   readonly #drained = new Set<() => void>()
   #held: Buffer[] = []
   #heldBytes = 0
+  readonly #share: WorkShare | undefined
+  /** Nothing is read until then. */
+  #rest: NodeJS.Timeout | undefined
+  #isLast = false
   #isDeaf = false
 
-  /** Received messages must not be larger than frameBytesMax. */
-  constructor(stream: Duplex, handlers: PipeHandlers, frameBytesMax = workerFrameBytesMax) {
+  /**
+   * Received messages must not be larger than frameBytesMax. From a side that is not trusted, no more is
+   * read than its share of work allows; the rest waits on that side.
+   */
+  constructor(
+    stream: Duplex,
+    handlers: PipeHandlers,
+    frameBytesMax = workerFrameBytesMax,
+    share?: WorkShare,
+  ) {
     this.#stream = stream
     this.#handlers = handlers
     this.#frameBytesMax = frameBytesMax
+    this.#share = share
     stream.on('data', (chunk: Buffer) => this.#read(chunk))
     stream.on('drain', () => this.#resume())
     stream.once('close', () => {
+      this.readOut()
       this.#resume()
       handlers.ended()
     })
@@ -73,8 +90,15 @@ export class MessagePipe {
     }
   }
 
+  /** The other process has ended: what it has sent is read without a rest. */
+  readOut(): void {
+    this.#isLast = true
+    if (this.#rest !== undefined) this.#readOn()
+  }
+
   close(): void {
     this.#isDeaf = true
+    clearTimeout(this.#rest)
     this.#stream.destroy()
   }
 
@@ -88,19 +112,45 @@ export class MessagePipe {
     if (this.#isDeaf) return
     this.#held.push(chunk)
     this.#heldBytes += chunk.length
-    while (!this.#isDeaf && this.#heldBytes >= headBytes) {
+    this.#readHeld()
+  }
+
+  #readHeld(): void {
+    while (!this.#isDeaf && this.#rest === undefined && this.#heldBytes >= headBytes) {
       const length = this.#front(headBytes).readUInt32BE(0)
       if (length > this.#frameBytesMax) return this.#fail('a message that is too long')
       if (this.#heldBytes < headBytes + length) return
       const frame = this.#take(headBytes + length).subarray(headBytes)
-      let message: unknown
-      try {
-        message = decodeMessage(frame)
-      } catch {
-        return this.#fail('bytes that are not a message')
-      }
-      this.#handlers.received(message, length)
+      const receive = () => this.#receive(frame)
+      if (this.#share === undefined) receive()
+      else this.#pause(this.#share.spend(receive))
     }
+  }
+
+  #receive(frame: Buffer): void {
+    if (this.#share !== undefined && hasTooManyItems(frame)) {
+      return this.#fail('a message with too many parts')
+    }
+    let message: unknown
+    try {
+      message = decodeMessage(frame)
+    } catch {
+      return this.#fail('bytes that are not a message')
+    }
+    this.#handlers.received(message, frame.length)
+  }
+
+  #pause(ms: number): void {
+    if (ms === 0 || this.#isDeaf || this.#isLast) return
+    this.#stream.pause()
+    this.#rest = setTimeout(() => this.#readOn(), ms)
+  }
+
+  #readOn(): void {
+    clearTimeout(this.#rest)
+    this.#rest = undefined
+    this.#readHeld()
+    if (this.#rest === undefined) this.#stream.resume()
   }
 
   #fail(why: string): void {
@@ -139,6 +189,14 @@ export function encodeFrame(message: object): Buffer {
   frame.writeUInt32BE(length, 0)
   frame.write(text, headBytes)
   return frame
+}
+
+/** They cost more than their bytes: each part that is wrong is described. */
+function hasTooManyItems(frame: Buffer): boolean {
+  if (frame.length <= itemsMax) return false
+  let items = 0
+  for (const byte of frame) if (byte === 0x2c) items++
+  return items > itemsMax
 }
 
 function decodeMessage(frame: Buffer): unknown {

@@ -1,6 +1,6 @@
 import { createPrivateKey, sign } from 'node:crypto'
 import { writeSync } from 'node:fs'
-import { createServer, connect as dial } from 'node:net'
+import { createServer, connect as dial, type Socket } from 'node:net'
 import { pipeDescriptor } from '../../../src/bastion/wire/message-pipe.ts'
 import { Writer } from '../../../src/ssh/index.ts'
 import { boundLogin } from '../../support/bound-login.ts'
@@ -27,7 +27,9 @@ const pipe = openWorkerPipe((message) => {
     killed?.()
     killed = undefined
   }
-  if (message.type === 'stop' || message.type === 'drain') process.exit(0)
+  // One that lingers still has sessions.
+  if (message.type === 'drain' && what !== 'linger') process.exit(0)
+  if (message.type === 'stop') process.exit(0)
   if (message.type !== 'start') return
   if (what === 'never-ready') return
   pipe.send({ type: 'ready' })
@@ -127,10 +129,14 @@ function act(): void {
   }
 }
 
-process.on('message', (given: { connection: string; cookie: string }, socket: unknown) => {
+process.on('message', (given: { connection: string; cookie: string }, socket?: Socket) => {
   const { connection } = given
   if (what === 'hold') return
   if (socket !== undefined) pipe.send({ type: 'taken', connection })
+  if (what === 'drop') {
+    pipe.send({ type: 'closed', connection })
+    socket?.destroy()
+  }
   if (what === 'go-on' || what === 'cut-and-wait' || what === 'note-files')
     void goOn(connection, Buffer.from(given.cookie, 'hex'))
   if (what !== 'forge') return

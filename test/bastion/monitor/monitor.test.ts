@@ -4,7 +4,9 @@ import { type Authorization, isHostKeyOf } from '../../../src/access/index.ts'
 import { RequestCrossed, RequestForged } from '../../../src/bastion/monitor/errors.ts'
 import { ForwardGuard } from '../../../src/bastion/monitor/forward-guard.ts'
 import { Monitor } from '../../../src/bastion/monitor/monitor.ts'
+import { Penalties } from '../../../src/bastion/monitor/penalties.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
+import { parseConfig } from '../../../src/config.ts'
 import { Headcount } from '../../../src/headcount.ts'
 import type { SessionId } from '../../../src/recorder/index.ts'
 import { encodeUserauthRequest, type HostProof, parseCertificate } from '../../../src/ssh/index.ts'
@@ -675,6 +677,27 @@ describe('attack: a forward is asked for in a spelling that the target would rea
     const wish = { kind: 'forward', host, port: 80, peer: '192.0.2.7' } as const
     await expect(monitor.openForward(id, session, wish)).rejects.toThrow(RequestForged)
   })
+})
+
+test('attack: a worker opens jumps, and says that each of them broke the protocol', async () => {
+  const penalties = new Penalties(parseConfig({}).limits.penalties)
+  const monitor = fixture.monitor({ penalties, worker: 1 })
+  const { id } = await loggedIn(monitor)
+  for (let count = 0; count < 40; count++) {
+    const jump = await monitor.openJump(id, { host: 'web1', port: 22 })
+    if (jump === undefined || 'denied' in jump) throw new Error('no jump')
+    monitor.left(jump.connection, 'invalid')
+    monitor.close(jump.connection)
+  }
+  expect([penalties.size, penalties.isHeld('198.51.100.4')]).toEqual([0, false])
+  // Of connections that came from there, each counts once, until the worker ends.
+  const [one, two] = [fixture.connect(monitor), fixture.connect(monitor)]
+  for (let count = 0; count < 10; count++) monitor.left(one, 'invalid')
+  expect(penalties.isHeld('198.51.100.4')).toBe(false)
+  monitor.left(two, 'invalid')
+  expect(penalties.isHeld('198.51.100.4')).toBe(true)
+  await monitor.lost()
+  expect(penalties.isHeld('198.51.100.4')).toBe(false)
 })
 
 test('what a lost worker left is on record, and its people may come again', async () => {

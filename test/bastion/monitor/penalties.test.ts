@@ -81,6 +81,45 @@ test('attack: somebody with a login wears the bastion out from the same address'
   expect(penalties.isHeld('192.0.2.1')).toBe(true)
 })
 
+/** Two workers serve; each says what it says. */
+function doubted() {
+  const clock = { now: 10_000 }
+  const penalties = new Penalties(limits, () => clock.now, 2)
+  return { clock, penalties }
+}
+
+test('attack: a worker has the address of users refused, by what it says about their connections', () => {
+  const { penalties } = doubted()
+  penalties.loggedIn('192.0.2.1')
+  for (let count = 0; count < 100; count++) penalties.left('192.0.2.1', 'invalid', 1)
+  expect(penalties.isHeld('192.0.2.1')).toBe(false)
+  // A second one says so too.
+  penalties.left('192.0.2.1', 'invalid', 2)
+  expect(penalties.isHeld('192.0.2.1')).toBe(true)
+})
+
+test('attack: somebody with a login wears two workers out from the same address', () => {
+  const { penalties } = doubted()
+  penalties.loggedIn('192.0.2.1')
+  for (const worker of [1, 2]) penalties.left('192.0.2.1', 'late', worker)
+  expect(penalties.isHeld('192.0.2.1')).toBe(true)
+})
+
+test('attack: what a worker said holds an address off when the worker is gone', () => {
+  const { penalties, clock } = doubted()
+  for (let count = 0; count < 2; count++) penalties.left('192.0.2.1', 'invalid', 1)
+  for (let count = 0; count < 60; count++) penalties.left('192.0.2.2', 'invalid', 1)
+  for (let count = 0; count < 3; count++) penalties.left('192.0.2.2', 'refused', 2)
+  const held = () => ['192.0.2.1', '192.0.2.2'].map((address) => penalties.isHeld(address))
+  expect(held()).toEqual([true, true])
+  penalties.forget(1)
+  // What the other worker said stands, and no longer than that.
+  expect(held()).toEqual([false, true])
+  clock.now += 15_000
+  expect(held()).toEqual([false, false])
+  expect(penalties.left('192.0.2.1', 'silent', 2)).toBe(false)
+})
+
 test('attack: an IPv6 network of one customer is one address', () => {
   const { penalties } = frozen()
   for (const host of ['1', '2', '3']) penalties.left(`2001:db8:1:2::${host}`, 'refused')

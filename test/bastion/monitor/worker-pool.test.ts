@@ -8,6 +8,7 @@ import { afterEach, expect, test } from 'vitest'
 import { WorkerPool, type WorkerPoolOptions } from '../../../src/bastion/monitor/worker-pool.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
 import { parseConfig } from '../../../src/config.ts'
+import { createLog } from '../../../src/log.ts'
 import { formatPublicKey } from '../../../src/ssh/index.ts'
 import { eventually } from '../../support/installation.ts'
 import { silent } from '../../support/postgres.ts'
@@ -150,6 +151,20 @@ test.each([
   20_000,
 )
 
+test('attack: a worker drops all that it gets, and so has the fewest connections', async () => {
+  const pool = await start(['drop', 'take'], {
+    limits: { workers: 2, softBytes: 1e12, hardBytes: 1e12 },
+  })
+  let dropped = 0
+  for (let count = 0; count < 32; count++) {
+    const one = await clients(pool, 1)
+    await until(() => one.held() === 0)
+    dropped += one.released()
+  }
+  // Half, and one in eight more.
+  expect(dropped).toBeLessThanOrEqual(18)
+}, 30_000)
+
 test('attack: a worker that asks for what is not its own, again and again, is killed', async () => {
   const pool = await start(['forge'])
   const [before] = pool.pids
@@ -226,3 +241,24 @@ test('has as many workers as it should, whatever dies while they are replaced', 
   }
   await until(() => pool.pids.length === 1)
 }, 20_000)
+
+test('attack: sessions in old workers are cut by one restart after the other', async () => {
+  const warnings: string[] = []
+  const log = createLog('warn', { write: (line) => void warnings.push(line) })
+  const fork = () => forkWorker(program, ['linger'])
+  const pool = await start([], { fork, log, drainingMax: 2 })
+  for (let count = 0; count < 2; count++) await pool.restart()
+  const before = pool.pids
+  let isOver = false
+  const third = pool.restart().then(() => (isOver = true))
+  await until(() => warnings.some((line) => line.includes('workers are replaced later')))
+  expect(pool.pids).toEqual(before)
+  // Asked for again, it waits on.
+  const fourth = pool.restart()
+  await sleep(0)
+  expect([before.length, isOver]).toEqual([3, false])
+  process.kill(Number(before[1]), 'SIGKILL')
+  await Promise.all([third, fourth])
+  expect(pool.pids).toHaveLength(3)
+  expect(pool.pids.slice(0, 2)).toEqual([before[0], before[2]])
+}, 60_000)

@@ -36,6 +36,7 @@ async function start(what: string, args: readonly string[], other: Partial<Monit
     deps: { ...deps, ...other },
     known: workerMetrics(),
     lease: () => undefined,
+    loggedIn: () => {},
     log: silent,
   })
   await worker.ready
