@@ -1,0 +1,139 @@
+-- The doors to the log judge the very leaf that they append; and no value that a login writes is so large, or
+-- so far from our time, that its readers fail.
+
+-- An append takes what src/audit/event.ts encodes, in its two parts: the name of the log goes in at one
+-- place, and not where the caller likes. So a function that reads these parts reads what is logged.
+-- Lengths come first: they cost nothing, and nobody waits for the lock meanwhile.
+grant create on schema public to vaultterm_audit;
+set local role vaultterm_audit;
+create or replace function audit_append(id uuid, before bytea, after bytea, salt bytea, payload bytea)
+  returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  head public.audit_tree;
+  own constant uuid := public.app_instance();
+  whole text;
+  parts jsonb;
+  node bytea;
+begin
+  if octet_length(before) > 256 or octet_length(after) > 8192 or octet_length(payload) > 131072
+      or before is distinct from convert_to(
+        '{"$":"bastion.audit.event/v1","id":"' || id || '","log":"', 'UTF8') then
+    raise exception using errcode = 'VT014', message = 'this is not a leaf of this log and event';
+  end if;
+  -- Row-level security leaves one row: the tenant's. Without one nothing is appended, nor done.
+  select * into head from public.audit_tree for update;
+  if not found or cardinality(head.hashes) <> bit_count(head.size::bit(64)) then
+    raise exception using errcode = 'VT013',
+      message = 'these are not the hashes of ' || coalesce(head.size, 0) || ' leaves';
+  end if;
+  -- Only now: the lease may have ended while this waited for the lock.
+  if own is not null
+      and not exists (select from public.node_instance n where n.id = own and n.ended_at is null) then
+    raise exception using errcode = 'VT018', message = 'this process has lost its lease';
+  end if;
+  -- A year has four digits, as for who reads it. Whether the time is true nobody can tell here: an entry may
+  -- have waited for days, and the checkpoints around it say when it came.
+  whole := convert_from(before, 'UTF8') || head.origin || convert_from(after, 'UTF8');
+  parts := whole::jsonb;
+  if whole is distinct from '{"$":"bastion.audit.event/v1","id":"' || id || '","log":"' || head.origin || '"'
+      || coalesce(',"pc":"' || (parts ->> 'pc') || '"', '')
+      || ',"pub":' || public.audit_canonical(parts -> 'pub')
+      || ',"ts":"' || to_char((parts ->> 'ts')::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+      || '","typ":"' || (parts ->> 'typ') || '"}'
+      or length(parts ->> 'ts') <> 24 then
+    raise exception using errcode = 'VT014', message = 'this is not a leaf of this log and event';
+  end if;
+  if parts ? 'pc' then
+    if octet_length(salt) is distinct from 32 or payload is null
+        or convert_from(payload, 'UTF8') <> public.audit_canonical(convert_from(payload, 'UTF8')::jsonb)
+        or parts ->> 'pc' <> translate(encode(public.audit_hmac(salt,
+          convert_to('bastion.audit.priv/v1', 'UTF8') || decode('00', 'hex') || uuid_send(id) || payload),
+          'base64'), '+/=', '-_') then
+      raise exception using errcode = 'VT014', message = 'the leaf does not commit to this payload';
+    end if;
+  elsif salt is not null or payload is not null then
+    raise exception using errcode = 'VT014', message = 'the leaf does not commit to this payload';
+  end if;
+  node := sha256(decode('00', 'hex') || convert_to(whole, 'UTF8'));
+  update public.audit_tree
+    set size = head.size + 1, hashes = public.audit_grow(head.hashes, head.size, node);
+  insert into public.audit_leaf (leaf_index, event_id, leaf, leaf_hash)
+    values (head.first_leaf + head.size, id, convert_to(whole, 'UTF8'), node);
+  if salt is not null then
+    insert into public.audit_private (event_id, salt, payload) values (id, salt, payload);
+  end if;
+  if head.size <= head.signed_size then
+    insert into public.audit_unsigned default values on conflict do nothing;
+  end if;
+  return head.size;
+end
+$$;
+
+reset role;
+revoke create on schema public from vaultterm_audit;
+
+-- Both doors act first, because the log's lock is the last one that a transaction takes, and then compare what
+-- they judged with the leaf that is stored.
+
+-- Refuses to go on where the stored leaf of an event is another one than was judged (VT014).
+create function audit_require_leaf(of_event uuid, judged jsonb) returns void
+  language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  if (select convert_from(l.leaf, 'UTF8')::jsonb - 'log' from public.audit_leaf l
+      where l.tenant_id = public.app_tenant_id() and l.event_id = of_event)
+      is distinct from judged - 'log' then
+    raise exception using errcode = 'VT014', message = 'this is not the event that is on the log';
+  end if;
+end
+$$;
+revoke execute on function audit_require_leaf from public;
+
+create or replace function session_kill(
+  session_id uuid, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+  returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  leaf constant jsonb := (convert_from(before, 'UTF8') || convert_from(after, 'UTF8'))::jsonb;
+  facts constant jsonb := leaf -> 'pub';
+  -- audit_append refuses a payload that the leaf does not commit to.
+  words constant text := convert_from(payload, 'UTF8')::jsonb ->> 'reason';
+  index bigint;
+begin
+  update public.session s
+    set killed_at = now(),
+      kill_reason = case when length(words) <= 200 then words
+        else left(words, 100) || U&'\2026' || right(words, 99) end,
+      killed_by = left((facts ->> 'actorKind') || ' ' || (facts ->> 'actor'), 256)
+    where s.tenant_id = public.app_tenant_id() and s.id = session_id
+      and s.ended_at is null and s.killed_at is null
+      and leaf ->> 'typ' = 'session.kill' and facts ->> 'session' = s.id::text
+      and facts ->> 'user' = s.user_id::text and facts ->> 'target' = s.target_id::text
+      and words is not null;
+  if not found then
+    raise exception using errcode = 'VT014', message = 'this event ends no live session';
+  end if;
+  index := public.audit_append(event_id, before, after, salt, payload);
+  perform public.audit_require_leaf(event_id, leaf);
+  return index;
+end
+$$;
+
+create or replace function web_session_open(
+  cookie_hash bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+  returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  leaf constant jsonb := (convert_from(before, 'UTF8') || convert_from(after, 'UTF8'))::jsonb;
+  facts constant jsonb := leaf -> 'pub';
+  expires constant timestamptz := (facts ->> 'expiresAt')::timestamptz;
+  index bigint;
+begin
+  if leaf ->> 'typ' is distinct from 'web.login'
+      or coalesce(expires > now() + interval '7 days', true) then
+    raise exception using errcode = 'VT014', message = 'this event begins no web session';
+  end if;
+  insert into public.web_session (id, user_id, cookie_hash, expires_at)
+    values ((facts ->> 'webSession')::uuid, (facts ->> 'user')::uuid, cookie_hash, expires);
+  index := public.audit_append(event_id, before, after, salt, payload);
+  perform public.audit_require_leaf(event_id, leaf);
+  return index;
+end
+$$;
