@@ -69,6 +69,57 @@ begin
 end
 $$;
 
+-- Keeps a signed checkpoint. False when another node's is as large: the log is one, and so is its note.
+-- A signature is not verified here: who reads a checkpoint does. Each hash is one: a long one ended who read it.
+create or replace function audit_publish(new_size bigint, new_hashes bytea[], new_note text) returns boolean
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  head public.audit_tree;
+  root bytea;
+  kept integer := cardinality(new_hashes);
+begin
+  if num_nulls(new_size, new_hashes, new_note) > 0 or kept > 63 or octet_length(new_note) > 16384
+      or (kept > 0 and (array_ndims(new_hashes) <> 1 or array_lower(new_hashes, 1) <> 1))
+      or exists (select from unnest(new_hashes) hash where octet_length(hash) is distinct from 32) then
+    raise exception using errcode = 'VT014', message = 'the checkpoint is not of this log';
+  end if;
+  select * into head from public.audit_tree for update;
+  if not found then
+    raise exception using errcode = 'VT013', message = 'there is no log';
+  end if;
+  if new_size <= head.signed_size then
+    return false;
+  end if;
+  if new_size > head.size or kept <> bit_count(new_size::bit(64)) then
+    raise exception using errcode = 'VT014', message = 'the checkpoint is not of this log';
+  end if;
+  if new_size = head.size and new_hashes <> head.hashes then
+    raise exception using errcode = 'VT014', message = 'the checkpoint is not of this log';
+  end if;
+  root := new_hashes[kept];
+  for at in reverse kept - 1..1 loop
+    root := sha256(decode('01', 'hex') || new_hashes[at] || root);
+  end loop;
+  if starts_with(new_note, head.origin || E'\n' || new_size || E'\n'
+      || encode(root, 'base64') || E'\n\n' || E'\u2014' || ' ' || head.origin || ' ') is not true then
+    raise exception using errcode = 'VT014', message = 'the checkpoint is not of this log';
+  end if;
+  insert into public.audit_checkpoint (size, hashes, note)
+    values (head.first_leaf + new_size, new_hashes, new_note);
+  update public.audit_tree set signed_size = new_size;
+  if head.thinned_at < now() - interval '1 hour' then
+    perform public.audit_thin();
+    update public.audit_tree set thinned_at = now();
+  end if;
+  if new_size = head.size then
+    delete from public.audit_unsigned;
+  else
+    -- Behind those that wait for a checkpoint longer.
+    update public.audit_unsigned set since = now();
+  end if;
+  return true;
+end
+$$;
 reset role;
 revoke create on schema public from vaultterm_audit;
 
