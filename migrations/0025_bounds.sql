@@ -188,3 +188,66 @@ begin
   return index;
 end
 $$;
+
+-- Bounds, far above what we write. "Not valid": they hold for each row that is written from now on, and a row
+-- from before stays, whatever somebody made of it. So no table is read here, and none is locked for long.
+
+alter table audit_private
+  add constraint audit_private_payload_bound check (octet_length(payload) <= 131072) not valid;
+alter table audit_tree
+  add constraint audit_tree_origin_bound check (octet_length(origin) <= 64) not valid,
+  add constraint audit_tree_hashes_bound check (cardinality(hashes) <= 63
+    and octet_length(array_to_string(hashes, '')) <= 8192) not valid;
+alter table audit_checkpoint
+  add constraint audit_checkpoint_hashes_bound check (cardinality(hashes) <= 63
+    and octet_length(array_to_string(hashes, '')) <= 8192) not valid;
+alter table certificate_authority
+  add constraint certificate_authority_fingerprint_bound check (octet_length(fingerprint) <= 256) not valid;
+alter table security_key_counter
+  add constraint security_key_counter_fingerprint_bound check (octet_length(fingerprint) <= 256) not valid;
+alter table target_host_key
+  add constraint target_host_key_type_bound check (octet_length(type) <= 256) not valid;
+alter table user_key
+  add constraint user_key_type_bound check (octet_length(type) <= 256) not valid,
+  add constraint user_key_fingerprint_bound check (octet_length(fingerprint) <= 256) not valid;
+alter table session
+  add constraint session_user_name_bound check (octet_length(user_name) <= 1024) not valid,
+  add constraint session_target_name_bound check (octet_length(target_name) <= 1024) not valid,
+  add constraint session_login_bound check (octet_length(login) <= 1024) not valid,
+  add constraint session_key_fingerprint_bound check (octet_length(key_fingerprint) <= 256) not valid,
+  add constraint session_certificate_key_id_bound check (octet_length(certificate_key_id) <= 8192) not valid;
+
+-- A list is one list, of texts.
+alter table target
+  add constraint target_logins_bound check (array_ndims(logins) = 1 and array_position(logins, null) is null
+    and octet_length(array_to_string(logins, '')) <= 8192) not valid;
+alter table access_grant
+  add constraint access_grant_logins_bound check (coalesce(array_ndims(logins), 1) = 1
+    and array_position(logins, null) is null
+    and octet_length(array_to_string(logins, '')) <= 8192) not valid,
+  add constraint access_grant_forwards_bound check (coalesce(array_ndims(forwards), 1) = 1
+    and array_position(forwards, null) is null
+    and octet_length(array_to_string(forwards, '')) <= 65536) not valid,
+  add constraint access_grant_allow_bound check (cardinality(allow) <= 64) not valid;
+
+-- A time has a year of four digits, after 1: others, and infinity, are no time for who reads them. And a number
+-- is one that JavaScript holds; the audit log's are read in another way (src/audit/queries.ts).
+do $$
+declare
+  one record;
+begin
+  for one in
+    select c.relname as relation, a.attname as name, case a.atttypid when 'timestamptz'::regtype
+      then 'between ''0001-01-02 00:00:00+00'' and ''9999-12-30 00:00:00+00'''
+      else 'between -9007199254740991 and 9007199254740991' end as condition
+    from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname <> 'schema_migration'
+      and a.attgenerated = '' and (a.atttypid = 'timestamptz'::regtype
+        or (a.atttypid = 'bigint'::regtype and c.relname not like 'audit%'))
+    order by 1, 2
+  loop
+    execute format('alter table %I add constraint %I check (%I %s) not valid',
+      one.relation, one.relation || '_' || one.name || '_bound', one.name, one.condition);
+  end loop;
+end
+$$;
