@@ -271,7 +271,14 @@ test('attack: takes no private payload that its readers cannot hold', async () =
   await expect(append(payloadBytesMax + 1)).rejects.toMatchObject({ code: 'VT014' })
   // The control: the largest one is taken, and read.
   await append(payloadBytesMax)
-  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 1 })
+  // So is the largest one that strangers can make us write.
+  const long = '\u0001'.repeat(5000)
+  await audit.append(tenant, {
+    type: 'file.operation',
+    public: {},
+    private: { path: long, to: long, extension: long },
+  })
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 2 })
 })
 
 test('attack: one huge payload from before is a fault of its leaf, and the others are read', async () => {
