@@ -149,7 +149,8 @@ function checkGrant(grant: NewGrant) {
     throw new GrantInvalid('a grant that names destinations for forwards must also allow `forward`')
   }
   const end = until === undefined ? null : new Date(until)
-  if (end !== null && Number.isNaN(end.getTime())) {
+  // The database takes years of four digits.
+  if (end !== null && (Number.isNaN(end.getTime()) || end.toISOString().length > 24)) {
     throw new GrantInvalid(`${shown(until ?? '')} is not a time: write it as 2026-12-31T18:00:00Z`)
   }
   return {

@@ -28,6 +28,8 @@ const commitmentDomain = 'bastion.audit.priv/v1\0'
 
 /** A leaf is one record of a tlog-tiles entry bundle at most; ours are far smaller. */
 const leafBytesMax = 8192
+/** Of a private payload: the database refuses a larger one, and nobody reads one that is there. */
+export const payloadBytesMax = 131_072
 /** Of the name of a log. */
 const nameBytesMax = 64
 const publicLengthMax = 256
@@ -60,6 +62,8 @@ export function encodeEvent(
   })
   const length = leaf.length + nameBytesMax
   if (length > leafBytesMax) throw new EventRefused(event.type, `${length} bytes`)
+  if (secret !== undefined && secret.payload.length > payloadBytesMax)
+    throw new EventRefused(event.type, `${secret.payload.length} private bytes`)
   // Of the keys that stand before it, in their canonical order, neither has a value with a quote in it.
   const name = leaf.indexOf(namelessLog) + namelessLog.length - 1
   return {

@@ -1,6 +1,6 @@
 import type { ReadTx, WriteTx } from '../postgres/index.ts'
 import { LogInconsistent } from './errors.ts'
-import type { EncodedEvent } from './event.ts'
+import { type EncodedEvent, payloadBytesMax } from './event.ts'
 import type { CompactRange } from './merkle.ts'
 
 // Row-level security narrows every statement here to the transaction's tenant. Indexes and sizes count
@@ -87,13 +87,15 @@ export interface LeafRow {
   readonly leaf: Buffer
   readonly leafHash: Buffer
   readonly salt: Buffer | null
+  /** Null beside a salt: it is too large to be one of ours, and was not read. */
   readonly payload: Buffer | null
 }
 
 const firstLeaf = `(select coalesce(max(${held('first_leaf')}), 0) from audit_tree)`
 
 const leafColumns = `${held('l.leaf_index')} - ${firstLeaf} as index, l.event_id as "eventId", l.leaf,
-  l.leaf_hash as "leafHash", p.salt, p.payload`
+  l.leaf_hash as "leafHash", p.salt,
+  case when octet_length(p.payload) <= ${payloadBytesMax} then p.payload end as payload`
 
 /** Leaves in order from an index on. */
 export function listLeaves(tx: ReadTx, from: number, limit: number): Promise<LeafRow[]> {
@@ -144,8 +146,7 @@ export function hasLeafBelowZero(tx: ReadTx): Promise<{ found: boolean }> {
 export async function* eachLeaf(tx: ReadTx, batch: number): AsyncGenerator<LeafRow> {
   await tx.many(
     `declare each_leaf no scroll cursor for
-     select ${held('l.leaf_index')} - ${firstLeaf} as index,
-       l.event_id as "eventId", l.leaf, l.leaf_hash as "leafHash", p.salt, p.payload
+     select ${leafColumns}
      from audit_leaf l left join audit_private p using (tenant_id, event_id)
      where l.leaf_index >= ${firstLeaf} order by l.leaf_index`,
   )
@@ -222,7 +223,11 @@ export interface CheckpointRow extends CompactRange {
   readonly note: string
 }
 
-const checkpointColumns = `${held('size')} - ${firstLeaf} as size, hashes, note`
+/** Hashes that are none are not read, however long they are: without them, a checkpoint is none of ours. */
+const checkpointColumns = `${held('size')} - ${firstLeaf} as size, note,
+  case when cardinality(hashes) > 63
+      or exists (select from unnest(hashes) one where octet_length(one) is distinct from 32)
+    then '{}' else hashes end as hashes`
 
 /** Checkpoints from the largest one down, or from below a size. */
 export function listCheckpointsDown(

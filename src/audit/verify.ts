@@ -272,8 +272,10 @@ class LogCheck {
       if (salt !== null) this.#fault({ kind: 'private-unexpected', at: index })
       return
     }
-    if (salt === null || payload === null) this.#fault({ kind: 'private-missing', at: index })
+    if (salt === null) this.#fault({ kind: 'private-missing', at: index })
     else if (
+      // It was too large to be read.
+      payload === null ||
       salt.length !== 32 ||
       decodePrivate(payload) === undefined ||
       !commit(id, salt, payload).equals(commitment)

@@ -69,7 +69,11 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
         )
       }
       const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
-      if (expires !== undefined && Number.isNaN(expires.getTime())) {
+      // The database takes years of four digits.
+      if (
+        expires !== undefined &&
+        (Number.isNaN(expires.getTime()) || expires.toISOString().length > 24)
+      ) {
         throw new KeyRefused('the end of a key must be a time: write it as 2027-01-31T12:00:00Z')
       }
       if (expires !== undefined && expires.getTime() <= Date.now()) {

@@ -1,5 +1,5 @@
-import pg from 'pg'
 import type { Secret } from '../secret.ts'
+import { BoundedClient } from './client.ts'
 
 /**
  * Statements of the server's administrator, on one connection, outside any tenant and any role of
@@ -21,7 +21,7 @@ export async function administer<T>(
   url: Secret<string>,
   work: (server: Administration) => Promise<T>,
 ): Promise<T> {
-  const client = new pg.Client({
+  const client = new BoundedClient({
     connectionString: url.reveal(),
     application_name: 'vaultterm administration',
     connectionTimeoutMillis: connectMs,

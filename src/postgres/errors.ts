@@ -15,6 +15,19 @@ export class DatabaseUnavailable extends CodedError {
 }
 
 /**
+ * What the database answered is no answer that we read: its connection was given up. It is the fault of a row,
+ * not an outage.
+ */
+export class DatabaseAnswerUnreadable extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_DATABASE_ANSWER'
+
+  constructor(reason: string, cause?: unknown) {
+    super(`an answer of the database ${reason}`, { cause })
+  }
+}
+
+/**
  * This process lost its lease, and another process has ended its instance. It must not serve, and
  * the database refuses its writes to logs.
  */
@@ -138,7 +151,7 @@ const leaseLost = 'VT018'
  */
 export function translate(err: unknown, writing: boolean): unknown {
   // The server sent a value that our types cannot hold; the connection itself still works.
-  if (err instanceof RangeError) return err
+  if (err instanceof RangeError || err instanceof DatabaseAnswerUnreadable) return err
   // An error without an SQLSTATE did not come from the server: the connection broke or a time ran
   // out.
   if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
 import type { Log } from '../log.ts'
+import { BoundedClient, type BoundedConfig } from './client.ts'
 import { DatabaseUnavailable } from './errors.ts'
 import { connectReason } from './pool.ts'
 
@@ -22,7 +23,7 @@ const backoffMaxMs = 5000
  * and only then tells each listener that it may have missed notifications.
  */
 export class Listener {
-  readonly #config: pg.ClientConfig
+  readonly #config: BoundedConfig
   readonly #log: Log
   readonly #listeners = new Map<string, Set<OnPayload>>()
   readonly #closing = new AbortController()
@@ -31,7 +32,7 @@ export class Listener {
   #heartbeat: NodeJS.Timeout | undefined
   #reconnecting: Promise<void> = Promise.resolve()
 
-  constructor(config: pg.ClientConfig, log: Log) {
+  constructor(config: BoundedConfig, log: Log) {
     this.#config = config
     this.#log = log
   }
@@ -77,7 +78,7 @@ export class Listener {
   }
 
   async #connect(): Promise<pg.Client> {
-    const client = new pg.Client(this.#config)
+    const client = new BoundedClient(this.#config)
     client.on('error', () => this.#lost(client))
     client.on('end', () => this.#lost(client))
     client.on('notification', ({ channel, payload }) => this.#tell(channel, payload ?? ''))

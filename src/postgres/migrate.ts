@@ -1,6 +1,7 @@
 import pg from 'pg'
 import type { Log } from '../log.ts'
 import type { Secret } from '../secret.ts'
+import { BoundedClient } from './client.ts'
 import {
   DatabaseUnavailable,
   isBroken,
@@ -38,7 +39,7 @@ export async function migrate({
   readonly waitMs?: number
 }): Promise<{ applied: string[]; version: string }> {
   const files = await readMigrations(directory)
-  const client = new pg.Client({
+  const client = new BoundedClient({
     connectionString: url.reveal(),
     application_name: 'vaultterm migrate',
     connectionTimeoutMillis: 5000,

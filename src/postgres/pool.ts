@@ -1,5 +1,6 @@
 import pg from 'pg'
 import type { Secret } from '../secret.ts'
+import { BoundedClient, type BoundedConfig, messageBytesMax } from './client.ts'
 import { DatabaseRoleWrong, transportReason } from './errors.ts'
 import { type InstanceId, parseInstanceId } from './instance-id.ts'
 import { types } from './value-types.ts'
@@ -16,6 +17,8 @@ export interface PoolLimits {
   readonly lockMs: number
   /** Between two statements of a transaction. */
   readonly idleInTransactionMs: number
+  /** Of one message of the server: see client.ts. */
+  readonly messageBytesMax: number
 }
 
 export const defaultLimits: PoolLimits = {
@@ -25,6 +28,7 @@ export const defaultLimits: PoolLimits = {
   statementMs: 15_000,
   lockMs: 10_000,
   idleInTransactionMs: 15_000,
+  messageBytesMax,
 }
 
 /** How much longer than the server we wait for the server's own time-out to speak. */
@@ -36,7 +40,7 @@ export function answerMs(limits: PoolLimits): number {
 }
 
 /** The settings of every connection, pooled or not. */
-export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.ClientConfig {
+export function connectionConfig(url: Secret<string>, limits: PoolLimits): BoundedConfig {
   return {
     connectionString: url.reveal(),
     application_name: 'vaultterm',
@@ -44,6 +48,7 @@ export function connectionConfig(url: Secret<string>, limits: PoolLimits): pg.Cl
     // The server's time-out cancels the statement. Ours is for a server that does not answer at all.
     query_timeout: answerMs(limits),
     keepAlive: true,
+    messageBytesMax: limits.messageBytesMax,
     types,
   }
 }
@@ -58,6 +63,7 @@ export function openPool(
 ): pg.Pool {
   return new pg.Pool({
     ...connectionConfig(url, limits),
+    Client: BoundedClient,
     max: limits.connectionsMax,
     idleTimeoutMillis: 30_000,
     onConnect: (client) => takeOnRole(client, role, acrossTenants, limits, instance),

@@ -155,6 +155,42 @@ test('attack: no session is marked by an event of another one, of another type, 
   expect(await events()).toHaveLength(before.length + 1)
 })
 
+test('attack: no session is marked by an event that the log has in other words', async () => {
+  const { tenant, demo, events } = await fixture.grantedPlace()
+  const session = await open(access, demo, 'web1')
+  const { user, target, origin } = await database.app.read(tenant, (tx) =>
+    tx.one<{ user: string; target: string; origin: string }>(
+      'select user_id as user, target_id as target, origin from session, audit_tree where id = $1',
+      [session],
+    ),
+  )
+  const before = await events()
+  const event = {
+    type: 'session.kill',
+    public: { session, user, target },
+    private: { reason: 'mine' },
+  } as const
+  for (const value of [`"${session}`, `"${user}`, `"${target}`, '"session.kill']) {
+    const {
+      id,
+      leaf,
+      private: hidden,
+    } = encodeEvent(event, {
+      now: new Date(),
+      random: randomBytes,
+    })
+    // What the door read told of this session; what would be logged has the log's name in this value.
+    const told = `${leaf.before}${origin}${leaf.after}`
+    const at = told.indexOf(value) + 1
+    const values = [session, id, told.slice(0, at), told.slice(at), hidden?.salt, hidden?.payload]
+    await expect(
+      asApp(tenant, 'select session_kill($1, $2, $3, $4, $5, $6)', values),
+    ).rejects.toMatchObject({ code: 'VT014' })
+  }
+  expect(await events()).toEqual(before)
+  expect(await access.session(tenant, session)).toMatchObject({ live: true })
+})
+
 test('attack: a row that says that a live session ended keeps nobody from ending it', async () => {
   const { tenant, demo, grant } = await fixture.grantedPlace()
   await using ours = await listening(access)

@@ -135,6 +135,11 @@ test.each<[string, NewGrant, string]>([
     'ERR_GRANT_INVALID',
   ],
   ['until no time at all', { user: 'demo', target: '*', until: 'soon' }, 'ERR_GRANT_INVALID'],
+  [
+    'until a year of five digits',
+    { user: 'demo', target: '*', until: '+010000-01-01' },
+    'ERR_GRANT_INVALID',
+  ],
 ])('gives no grant %s', async (_what, wish, code) => {
   const { tenant, person, target } = await place()
   await person('demo')

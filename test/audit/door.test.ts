@@ -3,7 +3,13 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
-import { commit, decodeLeaf, decodePrivate, encodeEvent } from '../../src/audit/event.ts'
+import {
+  commit,
+  decodeLeaf,
+  decodePrivate,
+  encodeEvent,
+  payloadBytesMax,
+} from '../../src/audit/event.ts'
 import { type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
 import { rootHash } from '../../src/audit/merkle.ts'
 import { appendValues } from '../../src/audit/queries.ts'
@@ -177,12 +183,13 @@ const forgeries: readonly (readonly [string, (event: Forged) => Forged])[] = [
     (event) => edit(event, 'after', /"ts":"[^"]*"/, '"ts":"10000-01-01T00:00:00.000Z"'),
   ],
   ['of more than 8192 bytes', (event) => edit(event, 'after', 's-1', 'x'.repeat(9000))],
+  ['of no bytes', (event) => ({ ...event, before: null, after: null })],
 ]
 
 interface Forged {
   readonly id: string
-  readonly before: Buffer
-  readonly after: Buffer
+  readonly before: Buffer | null
+  readonly after: Buffer | null
   readonly salt: Buffer | null
   readonly payload: Buffer | null
 }
@@ -194,7 +201,7 @@ function edit(
   to: string,
   _why?: string,
 ): Forged {
-  const text = event[part].toString()
+  const text = `${event[part]}`
   const edited = text.replace(from, to)
   expect(edited).not.toBe(text)
   return { ...event, [part]: Buffer.from(edited) }
@@ -220,6 +227,82 @@ test.each(forgeries)('takes no leaf %s, also not of the application', async (_, 
   // Control: as it was made, it is taken.
   await append(forgeable(opened))
   expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 1 })
+})
+
+test('attack: the name of the log goes in at its own place, and nowhere else', async () => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  const [tree] = await database.superuser<{ origin: string }>(
+    'select origin from audit_tree where tenant_id = $1',
+    [tenant],
+  )
+  const { origin = '' } = tree ?? {}
+  const split = (before: Buffer, after: Buffer, event: Forged) =>
+    client.query('select audit_append($1, $2, $3, $4, $5)', [
+      event.id,
+      before,
+      after,
+      event.salt,
+      event.payload,
+    ])
+  // In each of these the whole is a leaf of this log, with the name of the log in a value.
+  for (const value of ['"s-1', '"t-1', '"session.open']) {
+    const event = forgeable(opened)
+    const whole = `${event.before}${origin}${event.after}`
+    const at = whole.indexOf(value) + 1
+    await expect(
+      split(Buffer.from(whole.slice(0, at)), Buffer.from(whole.slice(at)), event),
+    ).rejects.toMatchObject({ code: 'VT014' })
+  }
+  await checkLog(database.app, tenant, 0)
+})
+
+test('attack: takes no private payload that its readers cannot hold', async () => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  const append = (length: number) => {
+    const made = forgeable(opened)
+    const bytes = Buffer.from(`{"a":"${'a'.repeat(length - 8)}"}`)
+    const salt = made.salt ?? Buffer.alloc(32)
+    const pc = commit(made.id, salt, bytes).toString('base64url')
+    const { id, before, after } = edit(made, 'after', /"pc":"[^"]*"/, `"pc":"${pc}"`)
+    return client.query('select audit_append($1, $2, $3, $4, $5)', [id, before, after, salt, bytes])
+  }
+  await expect(append(payloadBytesMax + 1)).rejects.toMatchObject({ code: 'VT014' })
+  // The control: the largest one is taken, and read.
+  await append(payloadBytesMax)
+  // So is the largest one that strangers can make us write.
+  const long = '\u0001'.repeat(5000)
+  await audit.append(tenant, {
+    type: 'file.operation',
+    public: {},
+    private: { path: long, to: long, extension: long },
+  })
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 2 })
+})
+
+test('attack: one huge payload from before is a fault of its leaf, and the others are read', async () => {
+  const tenant = await database.createTenant()
+  for (let at = 0; at < 3; at += 1) await audit.append(tenant, opened)
+  // A row from before there was a limit.
+  await database.superuser(`alter table audit_private drop constraint audit_private_payload_bound`)
+  await database.pastTriggers(
+    `update audit_private
+     set payload = convert_to('{"a":"' || repeat('a', ${payloadBytesMax}) || '"}', 'UTF8')
+     where tenant_id = '${tenant}' and event_id = (select event_id from audit_leaf
+       where tenant_id = '${tenant}' and leaf_index = 1)`,
+  )
+  await database.superuser(
+    `alter table audit_private add constraint audit_private_payload_bound
+       check (octet_length(payload) <= ${payloadBytesMax}) not valid`,
+  )
+  const entries = await audit.tail(tenant, { limit: 10 })
+  expect(entries.map((entry) => Object.keys(entry.private).length)).toEqual([2, 0, 2])
+  expect(await audit.verify(tenant)).toMatchObject({
+    ok: false,
+    faults: [{ kind: 'private-changed', at: 1 }],
+    faultsTotal: 1,
+  })
 })
 
 test('takes no payload that is not canonical, though the leaf commits to it', async () => {
@@ -475,4 +558,46 @@ test('keeps no checkpoint whose note states another root than its hashes have', 
     await expect(publish(stated)).rejects.toMatchObject({ code: 'VT014' })
   // Control: with the root of its hashes it is kept.
   expect((await publish(root)).rows).toEqual([{ kept: true }])
+})
+
+test('attack: keeps no checkpoint with hashes that are none, and reads none from before', async () => {
+  const tenant = await database.createTenant()
+  const client = await login('app', 'vaultterm_app', tenant)
+  for (let at = 0; at < 4; at += 1) await audit.append(tenant, opened)
+  const [row] = await database.superuser<{ origin: string }>(
+    'select origin from audit_tree where tenant_id = $1',
+    [tenant],
+  )
+  const { origin = '' } = row ?? {}
+  const node = Buffer.alloc(32, 1)
+  const noteOf = (root: Buffer) => `${origin}\n3\n${root.toString('base64')}\n\n— ${origin} AAAA\n`
+  // Its note has the root of these hashes: only their lengths are wrong.
+  const rootOf = (first: Buffer) => rootHash({ size: 3, hashes: [first, node] })
+  const publish = (hashes: string, note: string) =>
+    client.query(`select audit_publish(3, ${hashes}, $1)`, [note])
+  const one = `'\\x${node.toString('hex')}'::bytea`
+  for (const [hashes, note] of [
+    [`array['a'::bytea, ${one}]`, noteOf(rootOf(Buffer.from('a')))],
+    [`array[repeat('a', 100000)::bytea, ${one}]`, noteOf(rootOf(Buffer.alloc(100_000, 'a')))],
+    [`array[null, ${one}]`, noteOf(rootOf(node))],
+    [`array[[${one}, ${one}]]`, noteOf(rootOf(node))],
+    [`'[0:1]={}'::bytea[]`, noteOf(rootOf(node))],
+    [`array[${one}, ${one}]`, `${noteOf(rootOf(node))}${'a'.repeat(16_384)}`],
+    ['null', noteOf(rootOf(node))],
+  ] as const) {
+    await expect(publish(hashes, note), hashes).rejects.toMatchObject({
+      code: expect.stringMatching(/^(VT014|22P02)$/),
+    })
+  }
+  // One from before: it is a forged checkpoint, and signing goes on above it.
+  await publish(`array[${one}, ${one}]`, noteOf(rootOf(node)))
+  await database.superuser(
+    'alter table audit_checkpoint drop constraint audit_checkpoint_hashes_bound',
+  )
+  await database.pastTriggers(
+    `update audit_checkpoint set hashes = array[repeat('a', 100000)::bytea, ${one}]
+     where tenant_id = '${tenant}'`,
+  )
+  await audit.checkpoint(tenant)
+  expect(await audit.verify(tenant)).toMatchObject({ forgedCheckpoints: [3], faultsTotal: 1 })
 })

@@ -91,6 +91,7 @@ test('says of whom there is no key, and which key there is not', async () => {
 test.each([
   ['yesterday', new Date(Date.now() - 86_400_000).toISOString(), /expired already/],
   ['no time', 'tomorrow-ish', /must be a time/],
+  ['in a year of five digits', '+010000-01-01', /must be a time/],
 ])('refuses a key that expires at %s', async (_what, expiresAt, reason) => {
   const place = await fixture.place()
   await place.user('demo')

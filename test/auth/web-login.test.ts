@@ -89,6 +89,25 @@ test('attack: no login that serves makes a web session without the event of just
   await expect(enter(login(user.id, 8 * 24 * hours))).rejects.toMatchObject(refused)
   await expect(enter({ type: 'web.login', public: facts })).rejects.toThrow('not-null')
   await expect(enter(login(stranger.id, hours))).rejects.toThrow('foreign key')
+  // What the door read named this user and type; what would be logged has the log's name in there.
+  const [tree] = await asApp('select origin from audit_tree', [])
+  const origin = tree !== undefined && 'origin' in tree ? tree.origin : ''
+  for (const value of [`"${user.id}`, '"web.login']) {
+    const { id, leaf } = encodeEvent(login(user.id, hours), {
+      now: new Date(),
+      random: randomBytes,
+    })
+    const told = `${leaf.before}${origin}${leaf.after}`
+    const at = told.indexOf(value) + 1
+    await expect(
+      asApp('select web_session_open($1, $2, $3, $4, null, null)', [
+        hash,
+        id,
+        told.slice(0, at),
+        told.slice(at),
+      ]),
+    ).rejects.toMatchObject(refused)
+  }
   expect(await web.session(cookie)).toBeUndefined()
   expect(await place.events('web.login')).toHaveLength(0)
   // The control leaves its event.

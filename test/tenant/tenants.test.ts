@@ -190,3 +190,23 @@ test('the bastion’s process makes, lists and suspends none', async () => {
   await expect(directory.suspend(slug, actor)).rejects.toThrow(denied)
   expect(await tenants.find(slug)).toMatchObject({ suspendedAt: undefined })
 })
+
+test('attack: a strange time in one tenant’s row keeps nobody from listing the others', async () => {
+  const tenant = await tenants.create({ slug: newSlug(), name: 'Strange' }, actor)
+  const suspend = (at: string) =>
+    database.app.write(tenant.id, (tx) => tx.run('update tenant set suspended_at = $1', [at]))
+  for (const at of ['infinity', '-infinity', '200000-01-01', '0044-03-15 BC']) {
+    await expect(suspend(at), at).rejects.toMatchObject({ code: '23514' })
+  }
+  // A row from before.
+  await database.superuser('alter table tenant drop constraint tenant_suspended_at_bound')
+  for (const [at, read] of [
+    ['infinity', '+275760-09-13T00:00:00.000Z'],
+    ['290000-01-01', '+275760-09-13T00:00:00.000Z'],
+    ['-infinity', '-271821-04-20T00:00:00.000Z'],
+  ] as const) {
+    await suspend(at)
+    const found = (await tenants.list()).find(({ id }) => id === tenant.id)
+    expect(found?.suspendedAt).toBe(read)
+  }
+})
