@@ -7,6 +7,7 @@ import { CodedError } from '../errors.ts'
 import { ListenFailed, tryListeners } from '../listener.ts'
 import type { Log } from '../log.ts'
 import {
+  listLoginSettings,
   listOverdueInstances,
   notificationUsage,
   notificationUsageMax,
@@ -40,6 +41,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
         check('database', () => database(product)),
         check('schema', () => schema(product)),
         check('row security', () => rowSecurity(product)),
+        check('login settings', () => loginSettings(product)),
         check('notifications', () => notifications(product)),
         check('clock', () => clock(product)),
         check('redis', () => redis(product)),
@@ -142,6 +144,19 @@ async function rowSecurity({ database: db }: Opened): Promise<string> {
   throw new Wrong(
     `it is not forced on ${open.map(({ name }) => name).join(', ')}`,
     'as the owner of the tables, run: alter table NAME enable row level security, force row level security',
+  )
+}
+
+/** A login may change its own, and they outlast its password. Those that matter do not bind us. */
+async function loginSettings({ database: db }: Opened): Promise<string> {
+  const found = await db.system(listLoginSettings)
+  if (found.length === 0) return 'no login of VaultTerm has settings of its own'
+  const logins = [...new Set(found.map(({ login }) => login))]
+  throw new Wrong(
+    found.map(({ login, setting }) => `${login}: ${setting}`).join(', '),
+    `any login may do that to itself. If you did not, change its password; then, as a superuser, run: ` +
+      logins.map((login) => `alter role ${login} reset all`).join('; ') +
+      ' (and the same with "in database NAME"). Your own belong to the database: alter database NAME set …',
   )
 }
 

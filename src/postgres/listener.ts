@@ -3,6 +3,7 @@ import pg from 'pg'
 import type { Log } from '../log.ts'
 import { DatabaseUnavailable } from './errors.ts'
 import { connectReason } from './pool.ts'
+import { takeBackSettings } from './session-settings.ts'
 
 /** undefined: notifications may have been missed. */
 export type OnPayload = (payload: string | undefined) => void
@@ -83,6 +84,7 @@ export class Listener {
     client.on('notification', ({ channel, payload }) => this.#tell(channel, payload ?? ''))
     try {
       await client.connect()
+      await client.query(takeBackSettings)
       for (const channel of this.#listeners.keys()) await client.query(`listen ${channel}`)
     } catch (err) {
       await client.end().catch(() => {})
