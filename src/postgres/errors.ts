@@ -133,6 +133,9 @@ export function isRetryable(err: unknown): boolean {
 /** The function node_require_lease of the migrations raises it. */
 const leaseLost = 'VT018'
 
+/** The function node_make_room of the migrations raises it. */
+const nodesMany = 'VT026'
+
 /**
  * An outage becomes DatabaseUnavailable; an error of the statement itself is returned unchanged.
  */
@@ -143,6 +146,9 @@ export function translate(err: unknown, writing: boolean): unknown {
   // out.
   if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)
   if (err.code === leaseLost) return new NodeLeaseLost(err)
+  if (err.code === nodesMany) {
+    return new DatabaseUnavailable(`${err.message}: look who fills node_instance`, err)
+  }
   const reason = outage(err.code ?? '', writing)
   return reason === undefined ? err : new DatabaseUnavailable(reason, err)
 }

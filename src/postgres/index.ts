@@ -27,7 +27,8 @@ export {
   type EndedInstance,
   endExpiredInstances,
   listOverdueInstances,
-  settleInstance,
+  removeOldInstances,
+  settleInstances,
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'
 export { notificationUsage, notificationUsageMax } from './notification-queue.ts'
