@@ -7,7 +7,9 @@ import { CodedError } from '../errors.ts'
 import { ListenFailed, tryListeners } from '../listener.ts'
 import type { Log } from '../log.ts'
 import {
+  findSchemaChanges,
   listLoginSettings,
+  listNames,
   listOverdueInstances,
   notificationUsage,
   notificationUsageMax,
@@ -40,6 +42,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
       findings.push(
         check('database', () => database(product)),
         check('schema', () => schema(product)),
+        check('schema as migrated', () => asMigrated(product)),
         check('row security', () => rowSecurity(product)),
         check('login settings', () => loginSettings(product)),
         check('notifications', () => notifications(product)),
@@ -129,6 +132,26 @@ async function schema({ database: db }: Opened): Promise<string> {
     )
   }
   return 'up to date'
+}
+
+/** Who changes the door of a log hides acts from it. */
+async function asMigrated({ database: db }: Opened): Promise<string> {
+  const { acts, others, unknown } = await db.system(findSchemaChanges)
+  if (unknown.length > 0) {
+    throw new Wrong(
+      `it was not compared: it has ${unknown.join(', ')} of a newer version`,
+      'run the `doctor` of that version; if there is none, find out who added the row to schema_migration',
+    )
+  }
+  const changed = [...acts, ...others]
+  if (changed.length === 0)
+    return 'functions, triggers, policies and grants are those of the migrations'
+  throw new Wrong(
+    `not as the migrations make it: ${listNames(changed)}`,
+    acts.length > 0
+      ? 'acts may be missing from the logs since then. Find out who changed it, and restore it from the files in migrations/'
+      : 'find out who changed it, and restore it from the files in migrations/',
+  )
 }
 
 async function rowSecurity({ database: db }: Opened): Promise<string> {

@@ -89,6 +89,27 @@ export class SchemaAhead extends CodedError {
   }
 }
 
+/** Somebody changed what the migrations made: acts may leave no trace, or reach another tenant. */
+export class SchemaChanged extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_SCHEMA_CHANGED'
+
+  constructor(changed: readonly string[]) {
+    super(
+      `the database differs from what the migrations make: ${listNames(changed)}. Find out who changed it, ` +
+        'restore it as the migrations of this version have it, and compare the logs with what happened meanwhile',
+    )
+  }
+}
+
+const namesMax = 5
+
+/** Some names for people. */
+export function listNames(names: readonly string[]): string {
+  const more = names.length > namesMax ? `, and ${names.length - namesMax} more` : ''
+  return names.slice(0, namesMax).join(', ') + more
+}
+
 /** A migration file differs from the one that was applied under its name. */
 export class MigrationEdited extends CodedError {
   readonly kind = 'conflict'

@@ -11,11 +11,13 @@ export { type Database, type Listening, openDatabase, type PoolLimits } from './
 export {
   DatabaseRoleWrong,
   DatabaseUnavailable,
+  listNames,
   MigrationEdited,
   NodeLeaseLost,
   raised,
   SchemaAhead,
   SchemaBehind,
+  SchemaChanged,
   type Violation,
   violation,
 } from './errors.ts'
@@ -32,6 +34,7 @@ export {
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'
 export { notificationUsage, notificationUsageMax } from './notification-queue.ts'
-export { requireSchema, type SchemaState, schemaState } from './schema.ts'
+export { requireSchema, requireUnchanged, type SchemaState, schemaState } from './schema.ts'
+export { findSchemaChanges, type SchemaChanges } from './schema-objects.ts'
 export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'
 export type { ReadTx, WriteTx } from './transaction.ts'
