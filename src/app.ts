@@ -17,6 +17,7 @@ import {
   type NodeLeaseLost,
   openDatabase,
   requireSchema,
+  requireUnchanged,
 } from './postgres/index.ts'
 import { migrations, type Product, recordingsDirectory } from './product.ts'
 import type { Recorder } from './recorder/index.ts'
@@ -166,7 +167,10 @@ async function openBastion(
 function readiness({ database, coordination, vault, audit }: Product) {
   return {
     database: () => database.ping(),
-    schema: async () => void (await requireSchema(database, migrations)),
+    schema: async () => {
+      await requireSchema(database, migrations)
+      await requireUnchanged(database)
+    },
     redis: () => coordination.ping(),
     audit: async () => audit.requireSound(),
     kek: async () => {

@@ -14,6 +14,7 @@ import {
   newInstanceId,
   openDatabase,
   requireSchema,
+  requireUnchanged,
 } from './postgres/index.ts'
 import { createRecorder, openDirStore, type Recorder } from './recorder/index.ts'
 import { type Coordination, openCoordination } from './redis/index.ts'
@@ -74,6 +75,7 @@ export async function openProduct(
     })
     closing.defer(() => database.close())
     await requireSchema(database, migrations)
+    if (serve !== undefined) await requireDoors(database, log)
     const lease =
       instance && (await openLease(datastores, { instance, ...serve, log, metrics }, closing))
     const kek = await openKek(datastores.kek)
@@ -118,6 +120,17 @@ export async function openProduct(
   } catch (err) {
     await closing.disposeAsync()
     throw err
+  }
+}
+
+/** A process does not serve where an act may leave no trace. The rest is a warning. */
+async function requireDoors(database: Database, log: Log): Promise<void> {
+  const { others, unknown } = await requireUnchanged(database)
+  if (others.length > 0) {
+    log.error({ changed: others }, 'the database is not as the migrations make it: run doctor')
+  }
+  if (unknown.length > 0) {
+    log.warn({ unknown }, 'the database has newer migrations: its functions are not compared')
   }
 }
 

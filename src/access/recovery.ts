@@ -6,7 +6,8 @@ import {
   endExpiredInstances,
   type NodeLease,
   type ReadTx,
-  settleInstance,
+  removeOldInstances,
+  settleInstances,
   type TenantId,
 } from '../postgres/index.ts'
 import type { KeptWitness, Mended, Recovered, SessionId, Unended } from '../recorder/index.ts'
@@ -42,6 +43,8 @@ interface Remains {
 
 /** Looks a lease: a lost instance is ended within one of these after its lease ran out. */
 const sweepsInLease = 9
+/** How many of the processes that ended at once are named. */
+const namedMax = 20
 /** Between looks for recordings that may have come back with a node's disk. */
 const seekMs = 3_600_000
 /** A sweep this often also looks for open sessions of its own that this process does not know. */
@@ -138,7 +141,7 @@ export class Recovery {
       expired: await endExpiredInstances(tx, instance),
       claimed: await claimEndedInstances(tx, instance),
     }))
-    for (const { id, node } of expired) {
+    for (const { id, node } of expired.slice(0, namedMax)) {
       this.#log.warn({ instance: id, node }, 'a process lost its lease: its sessions are ended')
       // It may have put ends on record whose recordings it still owed.
       this.#soughtAtMs = -Infinity
@@ -146,8 +149,9 @@ export class Recovery {
     for (const { id } of claimed) {
       const open = await this.#database.system((tx) => listUnended(tx, id))
       for (const { tenant, session } of open) this.#addEnd(tenant, session, mend)
-      if (open.length === 0) await this.#database.system((tx) => settleInstance(tx, id))
     }
+    await this.#database.system((tx) => settleInstances(tx))
+    await this.#database.system((tx) => removeOldInstances(tx))
   }
 
   /** Sessions that this process neither has nor owes an end: it must have dropped them. */

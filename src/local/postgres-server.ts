@@ -139,6 +139,8 @@ function flags(socketDirectory: string, { settings }: PostgresServerOptions): st
     log_min_error_statement: 'panic',
     log_error_verbosity: 'terse',
     log_line_prefix: '',
+    // For each process of the server: a statement of a stolen login must not fill the disk.
+    temp_file_limit: '1GB',
     ...settings,
   }
   return Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])

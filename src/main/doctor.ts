@@ -7,6 +7,9 @@ import { CodedError } from '../errors.ts'
 import { ListenFailed, tryListeners } from '../listener.ts'
 import type { Log } from '../log.ts'
 import {
+  findSchemaChanges,
+  listLoginSettings,
+  listNames,
   listOverdueInstances,
   notificationUsage,
   notificationUsageMax,
@@ -39,7 +42,9 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
       findings.push(
         check('database', () => database(product)),
         check('schema', () => schema(product)),
+        check('schema as migrated', () => asMigrated(product)),
         check('row security', () => rowSecurity(product)),
+        check('login settings', () => loginSettings(product)),
         check('notifications', () => notifications(product)),
         check('clock', () => clock(product)),
         check('redis', () => redis(product)),
@@ -129,6 +134,26 @@ async function schema({ database: db }: Opened): Promise<string> {
   return 'up to date'
 }
 
+/** Who changes the door of a log hides acts from it. */
+async function asMigrated({ database: db }: Opened): Promise<string> {
+  const { acts, others, unknown } = await db.system(findSchemaChanges)
+  if (unknown.length > 0) {
+    throw new Wrong(
+      `it was not compared: it has ${unknown.join(', ')} of a newer version`,
+      'run the `doctor` of that version; if there is none, find out who added the row to schema_migration',
+    )
+  }
+  const changed = [...acts, ...others]
+  if (changed.length === 0)
+    return 'functions, triggers, policies and grants are those of the migrations'
+  throw new Wrong(
+    `not as the migrations make it: ${listNames(changed)}`,
+    acts.length > 0
+      ? 'acts may be missing from the logs since then. Find out who changed it, and restore it from the files in migrations/'
+      : 'find out who changed it, and restore it from the files in migrations/',
+  )
+}
+
 async function rowSecurity({ database: db }: Opened): Promise<string> {
   const open = await db.system((tx) =>
     tx.many<{ name: string }>(
@@ -142,6 +167,19 @@ async function rowSecurity({ database: db }: Opened): Promise<string> {
   throw new Wrong(
     `it is not forced on ${open.map(({ name }) => name).join(', ')}`,
     'as the owner of the tables, run: alter table NAME enable row level security, force row level security',
+  )
+}
+
+/** A login may change its own, and they outlast its password. Those that matter do not bind us. */
+async function loginSettings({ database: db }: Opened): Promise<string> {
+  const found = await db.system(listLoginSettings)
+  if (found.length === 0) return 'no login of VaultTerm has settings of its own'
+  const logins = [...new Set(found.map(({ login }) => login))]
+  throw new Wrong(
+    found.map(({ login, setting }) => `${login}: ${setting}`).join(', '),
+    `any login may do that to itself. If you did not, change its password; then, as a superuser, run: ` +
+      logins.map((login) => `alter role ${login} reset all`).join('; ') +
+      ' (and the same with "in database NAME"). Your own belong to the database: alter database NAME set …',
   )
 }
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
+import { CodedError, errorCode } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Secret } from '../secret.ts'
@@ -50,7 +51,7 @@ export interface Database {
    * callers should need it.
    */
   system<T>(work: (tx: WriteTx) => Promise<T>): Promise<T>
-  /** Resolves when the database answers and can be written. */
+  /** Resolves when the database answers a question like those of an act, and can be written. */
   ping(): Promise<void>
   /**
    * Calls back for each notification on a channel. A payload of undefined means that some may have
@@ -161,12 +162,11 @@ class PooledDatabase implements Database {
   }
 
   async ping(): Promise<void> {
-    const state = await this.#transact('read', [['begin read only'], noTenant], (tx) =>
-      tx.one<{ standby: boolean; readOnly: boolean }>(
-        `select pg_is_in_recovery() as standby,
-           current_setting('default_transaction_read_only')::boolean as "readOnly"`,
-      ),
-    )
+    const state = await this.#look().catch((err: unknown) => {
+      if (err instanceof CodedError) throw err
+      const code = errorCode(err) ?? 'no code'
+      throw new DatabaseUnavailable(`it refuses a statement of every act (${code})`, err)
+    })
     if (state.standby || state.readOnly) throw new DatabaseUnavailable('it is read-only')
   }
 
@@ -181,6 +181,18 @@ class PooledDatabase implements Database {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #look() {
+    const role = `set local role ${acrossTenants[this.#role]}`
+    return this.#transact('read', [['begin read only'], noTenant, [role]], (tx) =>
+      // The table is named as everywhere: a server may answer and know no table of ours.
+      tx.one<{ standby: boolean; readOnly: boolean }>(
+        `select pg_is_in_recovery() as standby,
+           current_setting('default_transaction_read_only')::boolean as "readOnly",
+           exists (select from tenant) as tenants`,
+      ),
+    )
   }
 
   async #transact<T>(

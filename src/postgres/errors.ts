@@ -102,6 +102,27 @@ export class SchemaAhead extends CodedError {
   }
 }
 
+/** Somebody changed what the migrations made: acts may leave no trace, or reach another tenant. */
+export class SchemaChanged extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_SCHEMA_CHANGED'
+
+  constructor(changed: readonly string[]) {
+    super(
+      `the database differs from what the migrations make: ${listNames(changed)}. Find out who changed it, ` +
+        'restore it as the migrations of this version have it, and compare the logs with what happened meanwhile',
+    )
+  }
+}
+
+const namesMax = 5
+
+/** Some names for people. */
+export function listNames(names: readonly string[]): string {
+  const more = names.length > namesMax ? `, and ${names.length - namesMax} more` : ''
+  return names.slice(0, namesMax).join(', ') + more
+}
+
 /** A migration file differs from the one that was applied under its name. */
 export class MigrationEdited extends CodedError {
   readonly kind = 'conflict'
@@ -146,6 +167,9 @@ export function isRetryable(err: unknown): boolean {
 /** The function node_require_lease of the migrations raises it. */
 const leaseLost = 'VT018'
 
+/** The function node_make_room of the migrations raises it. */
+const nodesMany = 'VT026'
+
 /**
  * An outage becomes DatabaseUnavailable; an error of the statement itself is returned unchanged.
  */
@@ -156,6 +180,9 @@ export function translate(err: unknown, writing: boolean): unknown {
   // out.
   if (!(err instanceof pg.DatabaseError)) return new DatabaseUnavailable(transportReason(err), err)
   if (err.code === leaseLost) return new NodeLeaseLost(err)
+  if (err.code === nodesMany) {
+    return new DatabaseUnavailable(`${err.message}: look who fills node_instance`, err)
+  }
   const reason = outage(err.code ?? '', writing)
   return reason === undefined ? err : new DatabaseUnavailable(reason, err)
 }

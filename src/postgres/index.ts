@@ -11,25 +11,30 @@ export { type Database, type Listening, openDatabase, type PoolLimits } from './
 export {
   DatabaseRoleWrong,
   DatabaseUnavailable,
+  listNames,
   MigrationEdited,
   NodeLeaseLost,
   raised,
   SchemaAhead,
   SchemaBehind,
+  SchemaChanged,
   type Violation,
   violation,
 } from './errors.ts'
 export { type InstanceId, newInstanceId } from './instance-id.ts'
+export { listLoginSettings } from './login-settings.ts'
 export { migrate } from './migrate.ts'
 export {
   claimEndedInstances,
   type EndedInstance,
   endExpiredInstances,
   listOverdueInstances,
-  settleInstance,
+  removeOldInstances,
+  settleInstances,
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'
 export { notificationUsage, notificationUsageMax } from './notification-queue.ts'
-export { requireSchema, type SchemaState, schemaState } from './schema.ts'
+export { requireSchema, requireUnchanged, type SchemaState, schemaState } from './schema.ts'
+export { findSchemaChanges, type SchemaChanges } from './schema-objects.ts'
 export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'
 export type { ReadTx, WriteTx } from './transaction.ts'

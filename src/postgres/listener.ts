@@ -4,6 +4,7 @@ import type { Log } from '../log.ts'
 import { BoundedClient, type BoundedConfig } from './client.ts'
 import { DatabaseUnavailable } from './errors.ts'
 import { connectReason } from './pool.ts'
+import { takeBackSettings } from './session-settings.ts'
 
 /** undefined: notifications may have been missed. */
 export type OnPayload = (payload: string | undefined) => void
@@ -84,6 +85,7 @@ export class Listener {
     client.on('notification', ({ channel, payload }) => this.#tell(channel, payload ?? ''))
     try {
       await client.connect()
+      await client.query(takeBackSettings)
       for (const channel of this.#listeners.keys()) await client.query(`listen ${channel}`)
     } catch (err) {
       await client.end().catch(() => {})

@@ -13,6 +13,7 @@ import {
 import { type MigrationFile, readMigrations } from './migration-file.ts'
 import { connectReason } from './pool.ts'
 import { type AppliedMigration, compareSchema } from './schema.ts'
+import { takeBackSettings, withSettings } from './session-settings.ts'
 
 /** How long one starting node waits for another that is migrating. */
 const defaultWaitMs = 300_000
@@ -40,7 +41,10 @@ export async function migrate({
 }): Promise<{ applied: string[]; version: string }> {
   const files = await readMigrations(directory)
   const client = new BoundedClient({
-    connectionString: url.reveal(),
+    connectionString: withSettings(url, {
+      statement_timeout: 0,
+      idle_in_transaction_session_timeout: 0,
+    }),
     application_name: 'vaultterm migrate',
     connectionTimeoutMillis: 5000,
     keepAlive: true,
@@ -67,6 +71,7 @@ async function migrateOn(
   log: Log,
   waitMs: number,
 ) {
+  await client.query(takeBackSettings)
   await client.query(`set lock_timeout = ${Math.ceil(waitMs)}`)
   const before = await readApplied(client)
   const checksums = new Map(before.map(({ name, checksum }) => [name, checksum]))

@@ -3,6 +3,7 @@ import type { Secret } from '../secret.ts'
 import { BoundedClient, type BoundedConfig, messageBytesMax } from './client.ts'
 import { DatabaseRoleWrong, transportReason } from './errors.ts'
 import { type InstanceId, parseInstanceId } from './instance-id.ts'
+import { takeBackSettings, withSettings } from './session-settings.ts'
 import { types } from './value-types.ts'
 
 /** How long things may take, and how many may wait. */
@@ -42,7 +43,11 @@ export function answerMs(limits: PoolLimits): number {
 /** The settings of every connection, pooled or not. */
 export function connectionConfig(url: Secret<string>, limits: PoolLimits): BoundedConfig {
   return {
-    connectionString: url.reveal(),
+    connectionString: withSettings(url, {
+      statement_timeout: limits.statementMs,
+      lock_timeout: limits.lockMs,
+      idle_in_transaction_session_timeout: limits.idleInTransactionMs,
+    }),
     application_name: 'vaultterm',
     connectionTimeoutMillis: limits.waitMs,
     // The server's time-out cancels the statement. Ours is for a server that does not answer at all.
@@ -66,7 +71,7 @@ export function openPool(
     Client: BoundedClient,
     max: limits.connectionsMax,
     idleTimeoutMillis: 30_000,
-    onConnect: (client) => takeOnRole(client, role, acrossTenants, limits, instance),
+    onConnect: (client) => takeOnRole(client, role, acrossTenants, instance),
   })
 }
 
@@ -78,7 +83,6 @@ async function takeOnRole(
   client: pg.ClientBase,
   role: string,
   acrossTenants: string,
-  limits: PoolLimits,
   instance: InstanceId | undefined,
 ): Promise<void> {
   // The brand is the compiler's promise only, and this text is part of a statement.
@@ -87,10 +91,8 @@ async function takeOnRole(
   }
   try {
     await client.query(
-      `set role ${pg.escapeIdentifier(role)};
-       set statement_timeout = ${limits.statementMs};
-       set lock_timeout = ${limits.lockMs};
-       set idle_in_transaction_session_timeout = ${limits.idleInTransactionMs};
+      `${takeBackSettings}
+       set role ${pg.escapeIdentifier(role)};
        set app.instance = '${instance ?? ''}'`,
     )
   } catch (err) {

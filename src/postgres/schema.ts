@@ -1,6 +1,7 @@
 import type { Database } from './database.ts'
-import { SchemaAhead, SchemaBehind } from './errors.ts'
+import { SchemaAhead, SchemaBehind, SchemaChanged } from './errors.ts'
 import { type MigrationFile, readMigrations } from './migration-file.ts'
+import { findSchemaChanges, type SchemaChanges } from './schema-objects.ts'
 
 /** The state of a database's schema, compared with this program. */
 export interface SchemaState {
@@ -35,6 +36,16 @@ export async function requireSchema(database: Database, directory: string): Prom
   const found = await schemaState(database, directory)
   if (found.state === 'behind') throw new SchemaBehind(found.missing)
   if (found.state === 'ahead') throw new SchemaAhead(found.unknown)
+  return found
+}
+
+/**
+ * Throws SchemaChanged when a function, trigger, policy or rule is not as the migrations make it. A
+ * superuser can change it, and change it back: this finds what is left behind.
+ */
+export async function requireUnchanged(database: Database): Promise<SchemaChanges> {
+  const found = await database.system(findSchemaChanges)
+  if (found.acts.length > 0) throw new SchemaChanged(found.acts)
   return found
 }
 

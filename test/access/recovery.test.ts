@@ -1,10 +1,14 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { expect, test, vi } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Access, SessionStart } from '../../src/access/index.ts'
 import { findWitness, keepWitnesses } from '../../src/access/witness-queries.ts'
 import type { Identity } from '../../src/auth/index.ts'
-import { listOverdueInstances, type TenantId } from '../../src/postgres/index.ts'
+import {
+  endExpiredInstances,
+  listOverdueInstances,
+  type TenantId,
+} from '../../src/postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
 import { type TestRecorder, testRecorder } from '../support/recording.ts'
 import { open, openAccessFixture, type ServingProcess } from './access-fixture.ts'
@@ -758,3 +762,21 @@ test('attack: a row that opens a session again ends it no second time, however l
   await recovers(next, mend, ended(next.access, tenant, session))
   expect(await factsOf(place, session)).toEqual(before)
 })
+
+test('attack: rows of processes that never were keep no dead process’s session open', async () => {
+  const { tenant, demo } = await fixture.grantedPlace()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const session = await open(lost.access, demo, 'web1')
+  const ghosts = (many: number) => `insert into node_instance (id, node, lease_ms, lease_until)
+    select gen_random_uuid(), 'ghost', 1000, now() - interval '1 day' from generate_series(1, ${many})`
+  onTestFinished(() => database.pastTriggers("delete from node_instance where node = 'ghost'"))
+  await database.app.system((tx) => tx.run(ghosts(1500)))
+  // Some have ended before, and others still wait for their end.
+  const end = () => database.app.system((tx) => endExpiredInstances(tx, next.lease.instance))
+  await end()
+  await end()
+  await database.app.system((tx) => tx.run(ghosts(400)))
+  await loseLease(lost)
+  await recovers(next, noRecording, ended(next.access, tenant, session))
+  expect((await next.access.session(tenant, session))?.reason).toBe('interrupted')
+}, 60_000)

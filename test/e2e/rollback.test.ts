@@ -131,3 +131,38 @@ test('attack: doctor misses a tenant that was deleted with all of its log', asyn
     detail: expect.stringContaining('which is gone: rolled-back'),
   })
 }, 300_000)
+
+test('attack: a superuser changes the door of the logs, and readyz and doctor name it', async () => {
+  const client = await connectSuperuser(vaultterm)
+  const door = 'function audit_append('
+  try {
+    const { rows } = await client.query<{ text: string }>(
+      "select pg_get_functiondef('audit_append'::regproc) as text",
+    )
+    const text = rows[0]?.text ?? ''
+    await client.query(text.replace(/^begin$/m, 'begin\n if before is null then return 0; end if;'))
+    await vi.waitFor(
+      async () =>
+        expect(await readyz()).toMatchObject({
+          status: 503,
+          body: { checks: { schema: { ok: false, code: 'ERR_SCHEMA_CHANGED' } } },
+        }),
+      { timeout: 20_000, interval: 200 },
+    )
+    const { stdout } = await vaultterm.cli(['doctor', '--json'])
+    expect(JSON.parse(stdout)).toContainEqual(
+      expect.objectContaining({
+        name: 'schema as migrated',
+        ok: false,
+        detail: expect.stringContaining(door),
+      }),
+    )
+    await client.query(text)
+    const after = await vaultterm.cli(['doctor', '--json'])
+    expect(JSON.parse(after.stdout)).toContainEqual(
+      expect.objectContaining({ name: 'schema as migrated', ok: true }),
+    )
+  } finally {
+    await client.end()
+  }
+})

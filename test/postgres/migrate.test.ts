@@ -91,3 +91,20 @@ test('says who holds the lock that a migration waits for', async () => {
   await holder.query('rollback')
   expect(await migrate({ url, directory, log: silent })).toMatchObject({ applied: ['9999_next'] })
 })
+
+test('attack: no login that serves fills the disk with temporary tables or files', async () => {
+  const { url, name } = await openEmptyDatabase()
+  await migrate({ url, directory: 'migrations', log: silent })
+  const { urls } = await openTestDatabase()
+  for (const login of [urls.app, urls.bastion]) {
+    const own = new URL(login.reveal())
+    own.pathname = `/${name}`
+    const client = await connect(own.href)
+    await expect(client.query('create temporary table t (b bytea)')).rejects.toMatchObject({
+      code: '42501',
+    })
+    const { rows } = await client.query('show temp_file_limit')
+    expect(rows).toEqual([{ temp_file_limit: '1GB' }])
+    await expect(client.query('set temp_file_limit = -1')).rejects.toMatchObject({ code: '42501' })
+  }
+}, 60_000)

@@ -7,7 +7,8 @@ import {
   endExpiredInstances,
   holdLease,
   newInstanceId,
-  settleInstance,
+  removeOldInstances,
+  settleInstances,
 } from '../../src/postgres/index.ts'
 import { openWay } from '../support/database-way.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
@@ -35,7 +36,7 @@ const rowOf = async (instance: string) => {
        from node_instance where id = $1`,
     [instance],
   )
-  if (row === undefined) throw new Error('there is no such instance')
+  if (row === undefined) throw new Error('there is no instance')
   return row
 }
 
@@ -146,7 +147,7 @@ test('leaves an ended instance to one claimant, and to the next when that one en
 test('settles no instance whose last transaction may still commit', async () => {
   const lease = await hold(60_000)
   await lease.release()
-  const settle = () => app.system((tx) => settleInstance(tx, lease.instance))
+  const settle = () => app.system((tx) => settleInstances(tx))
   expect(await settle()).toBe(0)
   await fixture.pastTriggers(
     "update node_instance set ended_at = clock_timestamp() - interval '1 hour' where id = $1",
@@ -214,4 +215,52 @@ test('attack: the bastion’s login can neither end an instance nor make one', a
     await expect(fixture.bastion.write(tenant, (tx) => tx.run(text))).rejects.toThrow(refused)
   }
   expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
+})
+
+test('attack: no login fills the table of processes, nor keeps a new one out for good', async () => {
+  onTestFinished(() => fixture.pastTriggers("delete from node_instance where node = 'ghost'"))
+  const fill = (leaseUntil: string, many: number) =>
+    app.system((tx) =>
+      tx.run(
+        `insert into node_instance (id, node, lease_ms, lease_until)
+           select gen_random_uuid(), 'ghost', 3600000, ${leaseUntil} from generate_series(1, ${many})`,
+      ),
+    )
+  const rows = async () => {
+    const [row] = await fixture.superuser<{ many: number }>(
+      'select count(*)::int as many from node_instance',
+    )
+    return row?.many
+  }
+  await fill("now() - interval '1 day'", 1900)
+  await fill("now() - interval '1 day'", 300)
+  expect(await rows()).toBeLessThanOrEqual(2000)
+  await expect(fill("now() + interval '1 hour'", 2500)).rejects.toMatchObject({
+    code: 'ERR_DATABASE_UNAVAILABLE',
+    message: expect.stringContaining('too many processes hold a lease'),
+  })
+  // Rows that nothing asks for make room.
+  await hold(60_000)
+  expect(await rows()).toBeLessThanOrEqual(2000)
+}, 60_000)
+
+test('removes the rows of processes that ended long ago, and no others', async () => {
+  const [gone, kept] = [await hold(60_000), await hold(60_000)]
+  await gone.release()
+  const remove = () => app.system(removeOldInstances)
+  await remove()
+  await fixture.pastTriggers(
+    `update node_instance set lease_until = now() - interval '2 hours',
+       ended_at = now() - interval '2 hours' where id = $1`,
+    [gone.instance],
+  )
+  await app.system(settleInstances)
+  await remove()
+  await expect(rowOf(gone.instance)).rejects.toThrow('no instance')
+  expect(await rowOf(kept.instance)).toMatchObject({ ended: null })
+  // Nor does a login that serves.
+  const removed = app.system((tx) =>
+    tx.run('delete from node_instance where id = $1', [kept.instance]),
+  )
+  await expect(removed).rejects.toMatchObject({ code: 'VT022' })
 })

@@ -49,3 +49,13 @@ test('logs nothing when the server ends connections that are being closed', asyn
   await expect.poll(way.open).toBe(0)
   expect(lines).toEqual([])
 })
+
+test('attack: is not said to answer while it refuses the statements of every act', async () => {
+  await database.superuser('alter table tenant rename to tenant_of_others')
+  await expect(database.app.ping()).rejects.toMatchObject({
+    code: 'ERR_DATABASE_UNAVAILABLE',
+    message: expect.stringContaining('42P01'),
+  })
+  await database.superuser('alter table tenant_of_others rename to tenant')
+  await database.app.ping()
+})

@@ -107,7 +107,9 @@ const privileges = {
     'usage schema public',
   ],
   vaultterm_system: [
+    'delete table node_instance',
     'execute function app_tenant_id()',
+    'execute function node_may_go(node_instance)',
     'insert columns node_instance: id lease_ms lease_until node',
     'select columns access_grant: tenant_id until',
     'select columns session: ended_at id instance killed_at node recording_sought tenant_id',

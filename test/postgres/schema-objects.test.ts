@@ -1,0 +1,151 @@
+import { expect, test } from 'vitest'
+import { createMetrics } from '../../src/metrics.ts'
+import { findSchemaChanges, migrate, requireUnchanged } from '../../src/postgres/index.ts'
+import { lineOf, listSchemaObjects } from '../../src/postgres/schema-objects.ts'
+import { openProduct } from '../../src/product.ts'
+import { Secret } from '../../src/secret.ts'
+import { openEmptyDatabase, openTestDatabase, silent } from '../support/postgres.ts'
+
+const fixture = await openTestDatabase()
+const look = () => fixture.app.system(findSchemaChanges)
+
+/** A migration changes what is expected: `bin/run test test/postgres/schema-objects.test.ts -u`. */
+test('knows what the migrations make', async () => {
+  const lines = (await fixture.app.system(listSchemaObjects)).map(lineOf)
+  await expect(`/**
+ * What the migrations make of an empty database: digest and name of each thing in it.
+ * Written by test/postgres/schema-objects.test.ts -u.
+ */
+export const migratedObjects = \`
+${lines.join('\n')}
+\`
+`).toMatchFileSnapshot('../../src/postgres/migrated-objects.ts')
+  expect(await look()).toEqual({ acts: [], others: [], unknown: [] })
+})
+
+test('finds the same where a superuser owns the tables', async () => {
+  const { name } = await openEmptyDatabase()
+  const server = new URL(fixture.superuserUrl)
+  server.pathname = `/${name}`
+  const url = new Secret(server.href)
+  await migrate({ url, directory: 'migrations', log: silent })
+  const own = new URL(fixture.urls.app.reveal())
+  own.pathname = `/${name}`
+  await using database = fixture.open('vaultterm_app', {}, own.href)
+  expect(await database.system(findSchemaChanges)).toEqual({ acts: [], others: [], unknown: [] })
+})
+
+/** Each hides acts or opens a tenant: what a superuser does, and the name that tells it. */
+const attacks: readonly [what: string, change: string, undo: string, told: RegExp][] = [
+  [
+    'a trigger that keeps leaves out',
+    `create function quiet() returns trigger language plpgsql as 'begin return null; end';
+     create trigger quiet before insert on audit_leaf for each row execute function quiet()`,
+    'drop trigger quiet on audit_leaf; drop function quiet()',
+    /^trigger quiet on audit_leaf$/,
+  ],
+  [
+    'a rule in place of an insert',
+    'create rule quiet as on insert to audit_private do instead nothing',
+    'drop rule quiet on audit_private',
+    /^rule quiet on audit_private$/,
+  ],
+  [
+    'a trigger that is off',
+    'alter table session disable trigger keep_end',
+    'alter table session enable trigger keep_end',
+    /^trigger keep_end on session$/,
+  ],
+  [
+    'keys that are off',
+    'alter table audit_private disable trigger all',
+    'alter table audit_private enable trigger all',
+    /^trigger of keys on audit_private$/,
+  ],
+  [
+    'one more policy',
+    'create policy all_of_it on session using (true)',
+    'drop policy all_of_it on session',
+    /^policy all_of_it on session$/,
+  ],
+  [
+    'a policy with another condition',
+    'alter policy own on session using (true)',
+    'alter policy own on session using (tenant_id = app_tenant_id())',
+    /^policy own on session$/,
+  ],
+  [
+    'row security that is off',
+    'alter table session no force row level security',
+    'alter table session force row level security',
+    /^row security on session$/,
+  ],
+  [
+    'a function that runs for its caller',
+    'alter function audit_lock() security invoker',
+    'alter function audit_lock() security definer',
+    /^function audit_lock\(\)$/,
+  ],
+  [
+    'a function with other arguments and a name of ours',
+    "create function audit_lock(text) returns void language sql as 'select'",
+    'drop function audit_lock(text)',
+    /^function audit_lock\(text\)$/,
+  ],
+]
+
+test.each(attacks)('attack: finds %s by its name', async (_what, change, undo, told) => {
+  await fixture.superuser(change)
+  expect((await look()).acts).toContainEqual(expect.stringMatching(told))
+  await fixture.superuser(undo)
+  expect(await look()).toEqual({ acts: [], others: [], unknown: [] })
+})
+
+test('attack: names the door of the log when it lets some events fall', async () => {
+  const [{ text } = { text: '' }] = await fixture.superuser<{ text: string }>(
+    "select pg_get_functiondef('audit_append'::regproc) as text",
+  )
+  const changed = text.replace(/^begin$/m, 'begin\n if before is null then return 0; end if;')
+  expect(changed).not.toBe(text)
+  await fixture.superuser(changed)
+  await expect(requireUnchanged(fixture.app)).rejects.toMatchObject({
+    code: 'ERR_SCHEMA_CHANGED',
+    message: expect.stringContaining('function audit_append('),
+  })
+  // Nor does a process start to serve there.
+  const { urls: database } = fixture
+  const start = openProduct(
+    { database, redisUrl: undefined, kek: 'file:/nowhere', recordings: 'dir:/nowhere' },
+    {
+      log: silent,
+      metrics: createMetrics(),
+      egress: undefined,
+      serve: { node: 'a-name', leaseMs: 60_000 },
+    },
+  )
+  await expect(start).rejects.toMatchObject({ code: 'ERR_SCHEMA_CHANGED' })
+  await fixture.superuser(text)
+  await requireUnchanged(fixture.app)
+})
+
+test('tells of looser grants and lost constraints, and lets an operator’s own things be', async () => {
+  await fixture.superuser('grant update on audit_leaf to vaultterm_app')
+  await fixture.superuser('alter table app_user drop constraint app_user_role_check')
+  expect(await look()).toMatchObject({
+    acts: [],
+    others: ['constraint app_user_role_check on app_user', 'table audit_leaf'],
+  })
+  await fixture.superuser('revoke update on audit_leaf from vaultterm_app')
+  await fixture.superuser('create index of_the_operator on session (started_at)')
+  await fixture.superuser('create table of_the_operator_too (id int primary key)')
+  await fixture.superuser('grant select on session to pg_monitor')
+  await fixture.superuser("create function report() returns int language sql as 'select 1'")
+  expect((await look()).others).toEqual(['constraint app_user_role_check on app_user'])
+})
+
+test('compares nothing with a newer schema, and says so', async () => {
+  await fixture.superuser(
+    "insert into schema_migration (name, checksum, breaking) values ('9999_newer', '', false)",
+  )
+  expect(await look()).toEqual({ acts: [], others: [], unknown: ['migration 9999_newer'] })
+})
