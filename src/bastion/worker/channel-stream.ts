@@ -20,10 +20,12 @@ export class ChannelStream extends Duplex {
     channel.handle({
       data: (chunk) => {
         this.#owed += chunk.length
-        // A copy: once credit is given back, the memory is the connection's again.
-        if (this.push(Buffer.from(chunk))) this.#giveBack()
+        // A copy: its reader decrypts it in place, and does not say when it needs it no longer.
+        const copy = Buffer.from(chunk)
+        channel.letGo(chunk)
+        if (this.push(copy)) this.#giveBack()
       },
-      extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+      extendedData: (_kind, chunk) => channel.drop(chunk),
       request: (request) => request.reply(false),
       eof: () => this.push(null),
       close: () => this.destroy(),
