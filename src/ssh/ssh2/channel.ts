@@ -1,6 +1,7 @@
 import { smallBytes } from '../../chunks.ts'
 import type { Reader } from '../wire.ts'
 import { ProtocolBroken } from './errors.ts'
+import { HeldEvents } from './held-events.ts'
 import {
   type ChannelTerms,
   encodeChannelRequest,
@@ -42,7 +43,7 @@ export interface ChannelHandlers {
 export interface Channel {
   readonly type: string
   readonly closed: boolean
-  /** Until then events are held, bounded by the window, and then reported in order. */
+  /** Until then events are held, bounded in bytes, and then reported in order; small data is joined. */
   handle(handlers: ChannelHandlers): void
   /**
    * Sends under the other side's window and as fast as the socket takes it. `sent` runs as the
@@ -102,7 +103,7 @@ export class OpenChannel implements Channel, Receiving {
   readonly #transport: ChannelTransport
   readonly #remoteId: number
   #handlers: ChannelHandlers | undefined
-  #held: ((handlers: ChannelHandlers) => void)[] = []
+  readonly #held = new HeldEvents()
   #heldRequests = 0
   /** The other side's requests whose reply is still due, in order. */
   #replies: { success: boolean | undefined }[] = []
@@ -141,11 +142,9 @@ export class OpenChannel implements Channel, Receiving {
 
   handle(handlers: ChannelHandlers): void {
     if (this.#handlers !== undefined) throw new Error('this channel already has handlers')
-    const held = this.#held
-    this.#held = []
     this.#heldRequests = 0
     this.#handlers = handlers
-    for (const tell of held) tell(handlers)
+    this.#held.tell(handlers)
   }
 
   write(chunk: Buffer, sent: (bytes: number) => void): void {
@@ -301,8 +300,9 @@ export class OpenChannel implements Channel, Receiving {
     // A small one that waits would keep all of the read that it came with.
     const data = chunk.length < smallBytes ? Buffer.from(chunk) : chunk
     lend(data)
-    if (kind === 0) this.#tell((handlers) => handlers.data(data))
-    else this.#tell((handlers) => handlers.extendedData(kind, data))
+    if (this.#handlers === undefined) this.#held.data(data, kind)
+    else if (kind === 0) this.#handlers.data(data)
+    else this.#handlers.extendedData(kind, data)
   }
 
   #requestCame(reader: Reader): void {
@@ -314,7 +314,6 @@ export class OpenChannel implements Channel, Receiving {
     }
     const slot: { success: boolean | undefined } = { success: undefined }
     if (wantReply) this.#replies.push(slot)
-    if (this.#handlers === undefined) this.#heldRequests++
     const request: ChannelRequest = {
       name,
       // A request may be kept for long, and its payload would keep all that came with it.
@@ -326,7 +325,9 @@ export class OpenChannel implements Channel, Receiving {
         this.#sendReplies()
       },
     }
-    this.#tell((handlers) => handlers.request(request))
+    if (this.#handlers !== undefined) return this.#handlers.request(request)
+    this.#heldRequests++
+    this.#held.request(name.length + payload.length, (handlers) => handlers.request(request))
   }
 
   #sendReplies(): void {
@@ -386,7 +387,7 @@ export class OpenChannel implements Channel, Receiving {
   }
 
   #tell(tell: (handlers: ChannelHandlers) => void): void {
-    if (this.#handlers === undefined) this.#held.push(tell)
+    if (this.#handlers === undefined) this.#held.event(tell)
     else tell(this.#handlers)
   }
 }
