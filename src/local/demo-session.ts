@@ -107,7 +107,7 @@ export function serveSession(channel: Channel, account: DemoAccount, log: Log): 
       else running.write(chunk, () => channel.consumed(chunk.length))
     },
     // No client has one.
-    extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+    extendedData: (_kind, chunk) => channel.drop(chunk),
     request(request) {
       try {
         request.reply(answer(request))

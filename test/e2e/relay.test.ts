@@ -215,7 +215,7 @@ test('tells how a command ended to a client that closes with the end of its outp
   let status: number | undefined
   channel.handle({
     data: (chunk) => channel.consumed(chunk.length),
-    extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+    extendedData: (_kind, chunk) => channel.drop(chunk),
     request(request) {
       if (request.name === 'exit-status') status = request.payload.readUInt32BE(0)
       request.reply(true)

@@ -54,7 +54,7 @@ function serve(channel: Channel): void {
   }
   channel.handle({
     data: (chunk) => channel.write(Buffer.from(chunk), () => channel.consumed(chunk.length)),
-    extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+    extendedData: (_kind, chunk) => channel.drop(chunk),
     request(request) {
       request.reply(true)
       if (request.name !== 'exec' || request.payload.toString('latin1', 4) === 'cat') return

@@ -70,7 +70,7 @@ export function echoSessions(connection: Connection): void {
 function echo(channel: Channel): void {
   channel.handle({
     data: (chunk) => channel.write(chunk, () => channel.consumed(chunk.length)),
-    extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+    extendedData: (_kind, chunk) => channel.drop(chunk),
     request: (request) => request.reply(['exec', 'shell'].includes(request.name)),
     eof: () => {
       void channel.request('exit-status', Buffer.alloc(4), false)

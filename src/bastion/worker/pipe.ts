@@ -23,7 +23,7 @@ export function pipe(
         bytes[direction] += chunk.length
         to.write(chunk, sent)
       },
-      extendedData: (_kind, chunk) => from.consumed(chunk.length),
+      extendedData: (_kind, chunk) => from.drop(chunk),
       request: (request) => request.reply(false),
       eof: () => to.eof(),
       close() {

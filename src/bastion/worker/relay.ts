@@ -130,7 +130,7 @@ export class Relay {
       },
       // RFC 4254 defines none in this direction; accepting it keeps an unusual client's window
       // moving.
-      extendedData: (_kind, chunk) => client.consumed(chunk.length),
+      extendedData: (_kind, chunk) => client.drop(chunk),
       request: (request) => events.clientRequest(request),
       eof() {
         if (watch === undefined) target.eof()

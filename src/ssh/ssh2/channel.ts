@@ -1,7 +1,7 @@
 import { smallBytes } from '../../chunks.ts'
 import type { Reader } from '../wire.ts'
 import { ProtocolBroken } from './errors.ts'
-import { type Lender, Loans } from './loans.ts'
+import { HeldEvents } from './held-events.ts'
 import {
   type ChannelTerms,
   encodeChannelRequest,
@@ -11,6 +11,7 @@ import {
   readRequest,
 } from './messages.ts'
 import { OutgoingQueue, type OutgoingTransport, type Queued } from './outgoing.ts'
+import { lend, letGo } from './read-memory.ts'
 import { ReceiveWindow, type WindowBudget, type WindowShares } from './receive-window.ts'
 import type { Receiving } from './window-growth.ts'
 
@@ -42,20 +43,22 @@ export interface ChannelHandlers {
 export interface Channel {
   readonly type: string
   readonly closed: boolean
-  /** Until then events are held, bounded by the window, and then reported in order. */
+  /** Until then events are held, bounded in bytes, and then reported in order; small data is joined. */
   handle(handlers: ChannelHandlers): void
   /**
    * Sends under the other side's window and as fast as the socket takes it. `sent` runs as the
    * socket gets the bytes, or never will get them: once or several times, until it was called for all.
-   * Small chunks that wait are joined where they have the same function.
+   * Small chunks that wait are joined where they have the same function. The chunk is no longer the
+   * caller's: its memory may be reused once it has left.
    */
   write(chunk: Buffer, sent: (bytes: number) => void): void
   writeExtended(kind: number, chunk: Buffer, sent: (bytes: number) => void): void
-  /**
-   * Gives that much of the receive window back; no other call does. The bytes are no longer needed,
-   * and their memory may be reused.
-   */
+  /** Gives that much of the receive window back. It says of no memory that it may be reused. */
   consumed(bytes: number): void
+  /** Nobody looks into this received chunk any more, and it is not written on: its memory may be reused. */
+  letGo(chunk: Buffer): void
+  /** The same of one that was not kept at all: its part of the window is given back, too. */
+  drop(chunk: Buffer): void
   /** Gives the other side more to send than it was given with the channel, where there is room for it. */
   widen(bytes: number): void
   /**
@@ -77,7 +80,7 @@ export interface Channel {
 }
 
 /** The parts of its connection that a channel needs. */
-export interface ChannelTransport extends OutgoingTransport, Lender {
+export interface ChannelTransport extends OutgoingTransport {
   /** The shared budget for the growth of its channels' windows. */
   readonly windows: WindowBudget
   /** What they have before that. */
@@ -100,13 +103,12 @@ export class OpenChannel implements Channel, Receiving {
   readonly #transport: ChannelTransport
   readonly #remoteId: number
   #handlers: ChannelHandlers | undefined
-  #held: ((handlers: ChannelHandlers) => void)[] = []
+  readonly #held = new HeldEvents()
   #heldRequests = 0
   /** The other side's requests whose reply is still due, in order. */
   #replies: { success: boolean | undefined }[] = []
   /** Our requests that they have not answered, in order. */
   #asked: ((success: boolean) => void)[] = []
-  readonly #loans: Loans
   #eofSent = false
   #eofSeen = false
   /** CLOSE is queued: no message of ours comes after it. */
@@ -132,7 +134,6 @@ export class OpenChannel implements Channel, Receiving {
     this.localId = localId
     this.#remoteId = remote.sender
     this.outgoing = new OutgoingQueue(transport, remote)
-    this.#loans = new Loans(transport)
   }
 
   get closed(): boolean {
@@ -141,11 +142,9 @@ export class OpenChannel implements Channel, Receiving {
 
   handle(handlers: ChannelHandlers): void {
     if (this.#handlers !== undefined) throw new Error('this channel already has handlers')
-    const held = this.#held
-    this.#held = []
     this.#heldRequests = 0
     this.#handlers = handlers
-    for (const tell of held) tell(handlers)
+    this.#held.tell(handlers)
   }
 
   write(chunk: Buffer, sent: (bytes: number) => void): void {
@@ -157,10 +156,18 @@ export class OpenChannel implements Channel, Receiving {
   }
 
   consumed(bytes: number): void {
-    this.#loans.letGo(bytes)
     if (this.#over || this.#closeSeen || this.#closeSent) return
     const credit = this.window.consumed(bytes)
     if (credit > 0) this.#transport.send(encodeWindowAdjust(this.#remoteId, credit))
+  }
+
+  letGo(chunk: Buffer): void {
+    letGo(chunk)
+  }
+
+  drop(chunk: Buffer): void {
+    letGo(chunk)
+    this.consumed(chunk.length)
   }
 
   readonly credit = (): void => this.consumed(0)
@@ -272,9 +279,9 @@ export class OpenChannel implements Channel, Receiving {
   #send(item: Queued): void {
     if (this.#isDone() || (item.what === 'data' && (this.#eofSent || this.#closeSeen))) {
       // The sender counts on this credit, so it must get it.
-      if (item.what === 'data') item.sent(item.chunk.length)
-      else item.after?.(false)
-      return
+      if (item.what !== 'data') return item.after?.(false)
+      letGo(item.chunk)
+      return item.sent(item.chunk.length)
     }
     this.outgoing.push(item)
     if (this.outgoing.size === 1) this.outgoing.flush()
@@ -290,12 +297,12 @@ export class OpenChannel implements Channel, Receiving {
     // Data that crosses our CLOSE on its way is ignored.
     if (this.#closeSent || chunk.length === 0) return
     this.#transport.came(this, chunk.length)
-    const isSmall = chunk.length < smallBytes
-    this.#loans.add(chunk.length, isSmall)
     // A small one that waits would keep all of the read that it came with.
-    const data = isSmall ? Buffer.from(chunk) : chunk
-    if (kind === 0) this.#tell((handlers) => handlers.data(data))
-    else this.#tell((handlers) => handlers.extendedData(kind, data))
+    const data = chunk.length < smallBytes ? Buffer.from(chunk) : chunk
+    lend(data)
+    if (this.#handlers === undefined) this.#held.data(data, kind)
+    else if (kind === 0) this.#handlers.data(data)
+    else this.#handlers.extendedData(kind, data)
   }
 
   #requestCame(reader: Reader): void {
@@ -307,7 +314,6 @@ export class OpenChannel implements Channel, Receiving {
     }
     const slot: { success: boolean | undefined } = { success: undefined }
     if (wantReply) this.#replies.push(slot)
-    if (this.#handlers === undefined) this.#heldRequests++
     const request: ChannelRequest = {
       name,
       // A request may be kept for long, and its payload would keep all that came with it.
@@ -319,7 +325,9 @@ export class OpenChannel implements Channel, Receiving {
         this.#sendReplies()
       },
     }
-    this.#tell((handlers) => handlers.request(request))
+    if (this.#handlers !== undefined) return this.#handlers.request(request)
+    this.#heldRequests++
+    this.#held.request(name.length + payload.length, (handlers) => handlers.request(request))
   }
 
   #sendReplies(): void {
@@ -379,7 +387,7 @@ export class OpenChannel implements Channel, Receiving {
   }
 
   #tell(tell: (handlers: ChannelHandlers) => void): void {
-    if (this.#handlers === undefined) this.#held.push(tell)
+    if (this.#handlers === undefined) this.#held.event(tell)
     else tell(this.#handlers)
   }
 }

@@ -9,7 +9,7 @@ import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
 import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
 import { disconnectReason, encodeDisconnect, encodeIgnore, message } from './messages.ts'
 import type { OutgoingQueue } from './outgoing.ts'
-import { type Lease, type ReadMemory, readMemoryOf } from './read-memory.ts'
+import { readMemoryOf } from './read-memory.ts'
 import type { WindowBudget, WindowShares } from './receive-window.ts'
 import { type Receiving, WindowGrowth } from './window-growth.ts'
 
@@ -88,7 +88,6 @@ export class SshConnection implements Connection, ChannelTransport {
   readonly #protocol: Protocol
   readonly #socket: Duplex
   readonly #log: Log
-  readonly #memory: ReadMemory | undefined
   /** A message of the connection protocol has come: the login, whose buffers are kept, is over. */
   #ready = false
   readonly #channels: ChannelTable
@@ -147,10 +146,8 @@ export class SshConnection implements Connection, ChannelTransport {
     )
     socket.on('drain', () => this.resume())
     socket.once('close', () => this.died())
-    this.#memory = readMemoryOf(socket)
-    if (this.#memory !== undefined) {
-      this.#memory.isHeld = (memory) => !this.#ready || protocol.holds(memory)
-    }
+    const memory = readMemoryOf(socket)
+    if (memory !== undefined) memory.isHeld = (held) => !this.#ready || protocol.holds(held)
     this.#keepalive = options.keepalive ?? keepaliveByDefault
     const { intervalMs } = this.#keepalive
     if (intervalMs > 0) {
@@ -267,14 +264,6 @@ export class SshConnection implements Connection, ChannelTransport {
 
   came(channel: Receiving, bytes: number): void {
     this.#growth.came(channel, bytes)
-  }
-
-  lend(bytes: number): Lease | undefined {
-    return this.#memory?.lend(bytes)
-  }
-
-  letGo(lease: Lease, bytes: number): void {
-    this.#memory?.letGo(lease, bytes)
   }
 
   forget(channel: OpenChannel): void {

@@ -2,6 +2,7 @@ import { smallBytes } from '../../chunks.ts'
 import { Fifo } from '../../fifo.ts'
 import { ProtocolBroken } from './errors.ts'
 import type { ChannelTerms } from './messages.ts'
+import { letGo } from './read-memory.ts'
 import { SmallPieces } from './small-pieces.ts'
 
 /** The largest piece of data that we take, and the largest that we send. */
@@ -37,10 +38,13 @@ export interface OutgoingTransport {
 export type Queued =
   | {
       readonly what: 'data'
+      /** What is left of it. */
       chunk: Buffer
       kind: number
       /** Called as bytes of it leave or are dropped, until all are; for an empty chunk with 0. */
       readonly sent: (bytes: number) => void
+      /** As it was given: let go once all of it has left, or was dropped. */
+      whole?: Buffer
       /** Small pieces behind it, with the same function. */
       more?: SmallPieces
     }
@@ -94,7 +98,10 @@ export class OutgoingQueue {
   push(item: Queued): void {
     if (item.what === 'data' && this.#join(item)) return
     this.#queue.push(item)
-    if (item.what === 'data') return
+    if (item.what === 'data') {
+      item.whole = item.chunk
+      return
+    }
     this.#messages++
     this.#messageBytes += item.payload.length
   }
@@ -155,7 +162,7 @@ export class OutgoingQueue {
   /** Drops the data, and keeps the messages. */
   dropData(): void {
     for (const item of this.#queue.drain()) {
-      if (item.what === 'data') item.sent(bytesOf(item))
+      if (item.what === 'data') dropped(item)
       else this.#queue.push(item)
     }
     this.#runs = 0
@@ -168,7 +175,7 @@ export class OutgoingQueue {
     this.#messageBytes = 0
     this.#runs = 0
     for (const item of queue) {
-      if (item.what === 'data') item.sent(bytesOf(item))
+      if (item.what === 'data') dropped(item)
       else item.after?.(false)
     }
   }
@@ -187,6 +194,7 @@ export class OutgoingQueue {
 
   /** The chunk has left: the next run of small pieces is in its place, or the item is done. */
   #advance(item: Data): void {
+    if (item.whole !== undefined) letGo(item.whole)
     const run = item.more?.take()
     if (run === undefined) {
       this.#queue.shift()
@@ -200,6 +208,7 @@ export class OutgoingQueue {
 
 type Data = Extract<Queued, { what: 'data' }>
 
-function bytesOf({ chunk, more }: Data): number {
-  return chunk.length + (more?.bytes ?? 0)
+function dropped({ whole, chunk, more, sent }: Data): void {
+  if (whole !== undefined) letGo(whole)
+  sent(chunk.length + (more?.bytes ?? 0))
 }

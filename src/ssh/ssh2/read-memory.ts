@@ -14,29 +14,54 @@ const sparesMax = 3
 /** How much a socket holds before it counts as full: larger writes, and fewer of them. */
 export const socketBytes = 512 * 1024
 
-/** A piece of memory that a socket has read into, while its bytes are still needed. */
-export interface Lease {
+/** A piece of memory that a socket reads into. */
+interface Piece {
   readonly memory: Buffer
+  readonly owner: ReadMemory
   /** Where the next read begins. */
   used: number
-  /** Bytes of it that were handed out and not let go. */
+  /** Chunks of it that were handed out and not let go. */
   lent: number
-  /** No read uses it at the moment: releasing the last byte gives it back. */
+  /** No read uses it at the moment: the last chunk gives it back. */
   parked: boolean
   /** Something else may still look into it: it is not used again. */
   lost: boolean
 }
 
+/** The piece that a chunk lies in, whatever read it came with: a packet may be torn in two. */
+const pieces = new WeakMap<ArrayBufferLike, Piece>()
+/** Chunks that were handed out and not let go. */
+const lent = new WeakMap<Buffer, Piece>()
+
+/** A received chunk is handed out: its memory is not reused until this very chunk is let go. */
+export function lend(chunk: Buffer): void {
+  const piece = pieces.get(chunk.buffer)
+  if (piece === undefined || lent.has(chunk)) return
+  lent.set(chunk, piece)
+  piece.lent++
+}
+
 /**
- * The memory that a socket reads into. It is reused once none of its bytes are needed: a new piece
+ * Nobody looks into this chunk any more. Who forgets to say so costs the reuse of its memory; and who says
+ * it of one chunk, however often, frees no other one.
+ */
+export function letGo(chunk: Buffer): void {
+  const piece = lent.get(chunk)
+  if (piece === undefined) return
+  lent.delete(chunk)
+  piece.lent--
+  if (piece.lent === 0) piece.owner.isFree(piece)
+}
+
+/**
+ * The memory that a socket reads into. It is reused once none of its chunks is needed: a new piece
  * for each read would keep the collector busy.
  */
 export class ReadMemory {
   /** Whether the transport still looks into this memory. Until told otherwise it does. */
   isHeld: (memory: ArrayBufferLike) => boolean = () => true
-  #current: Lease = newLease(firstPiece)
-  readonly #spares: Lease[] = []
-  #lending = false
+  #current = this.#newPiece(firstPiece)
+  readonly #spares: Piece[] = []
   #isBusy = false
 
   /** The memory for the socket's next read, of at most that many bytes. */
@@ -49,43 +74,36 @@ export class ReadMemory {
     if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytesMax) {
       current.parked = true
       current.lost = isFirst || held || current.lent === 0
-      this.#current = this.#spares.pop() ?? newLease(Buffer.allocUnsafeSlow(pieceBytes))
+      this.#current = this.#spares.pop() ?? this.#newPiece(Buffer.allocUnsafeSlow(pieceBytes))
     }
     const { memory, used } = this.#current
     return memory.subarray(used, used + bytes)
   }
 
-  /** Passes the read bytes to `take`, which lends those that it keeps. */
+  /** Passes the read bytes to `take`, which lends the chunks that it hands out. */
   read(bytes: number, take: (chunk: Buffer) => void): void {
     const current = this.#current
     this.#isBusy ||= bytes === firstPiece.length
     const chunk = current.memory.subarray(current.used, current.used + bytes)
-    this.#lending = bytes >= lendBytesMin
-    if (this.#lending) current.used += bytes
-    take(this.#lending ? chunk : Buffer.from(chunk))
-    this.#lending = false
+    if (bytes < lendBytesMin) return take(Buffer.from(chunk))
+    current.used += bytes
+    take(chunk)
   }
 
-  /** Counts bytes of the read that is being handed out; undefined when they are a copy. */
-  lend(bytes: number): Lease | undefined {
-    if (!this.#lending) return undefined
-    this.#current.lent += bytes
-    return this.#current
+  /** No chunk of this piece is needed. */
+  isFree(piece: Piece): void {
+    if (!piece.parked || piece.lost || this.#spares.length >= sparesMax) return
+    piece.parked = false
+    piece.used = 0
+    this.#spares.push(piece)
   }
 
-  /** That many of a lease's bytes are no longer needed. */
-  letGo(lease: Lease, bytes: number): void {
-    lease.lent -= bytes
-    if (lease.lent > 0 || !lease.parked || lease.lost) return
-    if (this.#spares.length >= sparesMax) return
-    lease.parked = false
-    lease.used = 0
-    this.#spares.push(lease)
+  #newPiece(memory: Buffer): Piece {
+    const piece = { memory, owner: this, used: 0, lent: 0, parked: false, lost: false }
+    // The first piece is nobody's own: its bytes are copied, and so are all short reads.
+    if (memory !== firstPiece) pieces.set(memory.buffer, piece)
+    return piece
   }
-}
-
-function newLease(memory: Buffer): Lease {
-  return { memory, used: 0, lent: 0, parked: false, lost: false }
 }
 
 const memories = new WeakMap<object, ReadMemory>()

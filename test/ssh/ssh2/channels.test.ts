@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { Writer } from '../../../src/ssh/index.ts'
 import { msg } from '../../support/ssh-attacker.ts'
 import {
   channelData,
@@ -30,6 +31,42 @@ test('keeps what came before anybody listened, in order: an end of input too (F7
   expect(told).toEqual([])
   listen(channel)
   expect(told).toEqual([['request', 'exec'], ['data', 'early'], ['eof']])
+})
+
+test('attack: single bytes that come before anybody listens are joined, in their order', async () => {
+  const { attacker, channel, listen, told } = await openOne()
+  const error = new Writer().u8(channelMsg.extendedData).u32(0).u32(1).text('e').build()
+  const bytes = Array(1000).fill(channelData(0, 'o'))
+  attacker.send(...bytes, error, ...bytes, channelRequest(0, 'exit-status', true), ...bytes)
+  attacker.send(new Writer().u8(msg.globalRequest).text('heard').boolean(true).build())
+  // A refusal: all of it was read.
+  await attacker.first(82)
+  listen(channel)
+  expect(told).toEqual([
+    ['data', 'o'.repeat(1000)],
+    ['extended', '1:e'],
+    ['data', 'o'.repeat(1000)],
+    ['request', 'exit-status'],
+    ['data', 'o'.repeat(1000)],
+  ])
+})
+
+test.each([
+  ['long requests', Array(3).fill(channelRequest(0, 'x', false, Buffer.alloc(30_000)))],
+  ['many requests', Array(200).fill(channelRequest(0, 'x', false))],
+  [
+    'changes between its streams',
+    Array(8_500)
+      .fill([
+        channelData(0, 'o'),
+        new Writer().u8(channelMsg.extendedData).u32(0).u32(1).text('e').build(),
+      ])
+      .flat(),
+  ],
+])('attack: %s before anybody listens end the connection', async (_what, messages) => {
+  const { attacker } = await openOne()
+  attacker.send(...messages)
+  expect(await attacker.disconnectReason()).toBe(protocolError)
 })
 
 test('attack: a channel whose packets may hold nothing is refused at once (F5)', async () => {

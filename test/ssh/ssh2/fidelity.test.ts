@@ -184,7 +184,7 @@ function readAll(channel: Channel): Promise<Buffer> {
         came.push(Buffer.from(chunk))
         channel.consumed(chunk.length)
       },
-      extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+      extendedData: (_kind, chunk) => channel.drop(chunk),
       request: (request) => request.reply(false),
       eof: () => {},
       close: () => resolve(Buffer.concat(came)),

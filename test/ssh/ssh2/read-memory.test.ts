@@ -2,7 +2,13 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import { adoptSocket, ReadMemory, readMemoryOf } from '../../../src/ssh/ssh2/read-memory.ts'
+import {
+  adoptSocket,
+  lend,
+  letGo,
+  ReadMemory,
+  readMemoryOf,
+} from '../../../src/ssh/ssh2/read-memory.ts'
 
 const open: (() => void)[] = []
 afterEach(() => {
@@ -126,4 +132,28 @@ test('a socket that somebody paused stays so, and goes on when they say', async 
   open.push(() => clearInterval(goOn))
   await ended
   expect(bytes).toBe(300_000)
+})
+
+test('uses memory again once each of its chunks was let go, and no sooner', () => {
+  const memory = new ReadMemory()
+  memory.isHeld = () => false
+  memory.next()
+  memory.read(32 * 1024, () => {})
+  const first = memory.next()
+  const chunks: Buffer[] = []
+  memory.read(100_000, (read) => {
+    for (let at = 0; at < 100_000; at += 20_000) chunks.push(read.subarray(at, at + 20_000))
+    chunks.forEach(lend)
+  })
+  const second = memory.next()
+  expect(second.byteOffset).toBe(first.byteOffset + 100_000)
+  const [one = first, ...others] = chunks
+  // Attack: one chunk that is let go often stands for no other one, and a part of one for none.
+  for (const _ of chunks) letGo(one)
+  for (const chunk of others) letGo(chunk.subarray(0))
+  expect(memory.next().byteOffset).toBe(second.byteOffset)
+  others.forEach(letGo)
+  const third = memory.next()
+  expect(third.buffer).toBe(first.buffer)
+  expect(third.byteOffset).toBe(first.byteOffset)
 })

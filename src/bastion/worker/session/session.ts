@@ -90,7 +90,7 @@ export class SessionChannel {
         // No credit is given: the client can send at most one window until the start.
         else if (this.#phase !== 'over') this.#early.data(chunk)
       },
-      extendedData: (_kind, chunk) => channel.consumed(chunk.length),
+      extendedData: (_kind, chunk) => channel.drop(chunk),
       request: (request) => this.#requested(request),
       eof: () => {
         if (this.#relay !== undefined) this.#relay.client.eof()
