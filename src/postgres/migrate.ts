@@ -101,6 +101,9 @@ async function readApplied(client: pg.Client): Promise<AppliedMigration[]> {
   return rows
 }
 
+/** Another node made it in the same moment: its row in the catalog, its type, or the whole table was there. */
+const madeMeanwhile = new Set(['23505', '42710', '42P07'])
+
 async function createTable(client: pg.Client): Promise<void> {
   try {
     await client.query(
@@ -112,8 +115,7 @@ async function createTable(client: pg.Client): Promise<void> {
        )`,
     )
   } catch (err) {
-    // Another node made it in the same moment.
-    if (!(err instanceof pg.DatabaseError && err.code === '23505')) throw err
+    if (!(err instanceof pg.DatabaseError && madeMeanwhile.has(err.code ?? ''))) throw err
   }
 }
 

@@ -1,5 +1,5 @@
 import { smallBytes } from '../../chunks.ts'
-import type { ChannelHandlers } from './channel.ts'
+import type { ChannelHandlers } from './channel-handlers.ts'
 import { ProtocolBroken } from './errors.ts'
 import { packetBytesMax } from './outgoing.ts'
 import { SmallPieces } from './small-pieces.ts'

@@ -3,11 +3,8 @@
  * channels. No other module imports ssh2. Our changes to it are in patches/, one concern a file.
  */
 
-export type {
-  Channel,
-  ChannelHandlers,
-  ChannelRequest,
-} from './channel.ts'
+export type { Channel } from './channel.ts'
+export type { ChannelHandlers, ChannelRequest } from './channel-handlers.ts'
 export type { ChannelOpen } from './channel-table.ts'
 export { connectUpstream, type SigningKey, type UpstreamOptions } from './client.ts'
 export type { Connection, Keepalive } from './connection.ts'
