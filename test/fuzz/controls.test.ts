@@ -23,12 +23,13 @@ const quick: Bounds = {
 const fallsOver = /^(it ended|a login (took longer|failed)|its log|sealed)/
 
 test.each([
-  { role: 'stranger', manner: 'late', finding: fallsOver },
-  { role: 'target', manner: 'late', finding: fallsOver },
-  { role: 'stranger', manner: 'trusting', finding: /^sealed: .* got message 52$/ },
+  // Seeds with which it is found early.
+  { role: 'stranger', manner: 'late', seed: 4, finding: fallsOver },
+  { role: 'target', manner: 'late', seed: 6, finding: fallsOver },
+  { role: 'stranger', manner: 'trusting', seed: 1, finding: /^sealed: .* got message 52$/ },
 ] as const)(
   'control: a $role brings down a bastion that is written after the manual, and is $manner',
-  async ({ role, manner, finding }) => {
+  async ({ role, manner, seed, finding }) => {
     const naive = await startNaive(stock.path, manner)
     onTestFinished(() => naive.close())
     const { findings } = await runCampaign({
@@ -36,7 +37,7 @@ test.each([
       roles: [role],
       // It ends with the first finding. A busy machine sends less in a second, and next to nothing
       // for whoever lets all others go first.
-      rounds: [{ seed: 1, seconds: 80 }],
+      rounds: [{ seed, seconds: 80 }],
       niceness: 0,
       limits: { ...quick, growthBytes: 2 ** 30, peakBytes: 2 ** 30 },
     })
