@@ -17,6 +17,15 @@ export interface SchemaChanges {
   readonly unknown: readonly string[]
 }
 
+const digestLength = 32
+/** The digest of each object that the migrations make, by its name. */
+const expected: ReadonlyMap<string, string> = new Map(
+  migratedObjects
+    .trim()
+    .split('\n')
+    .map((line) => [line.slice(digestLength + 1), line.slice(0, digestLength)]),
+)
+
 /**
  * The schema as the catalogue describes it, without ids, and without the names of an installation's
  * own roles. An index that somebody adds is not part of it, nor is a table, a function with a name of
@@ -31,7 +40,6 @@ export async function listSchemaObjects(tx: ReadTx): Promise<SchemaObject[]> {
 
 /** Compares the schema with the one that the migrations make. */
 export async function findSchemaChanges(tx: ReadTx): Promise<SchemaChanges> {
-  const expected = new Map(migratedObjects.trim().split('\n').map(parseLine))
   const found = await listSchemaObjects(tx)
   const unknown = found.filter(({ name }) => name.startsWith('migration ') && !expected.has(name))
   if (unknown.length > 0) {
@@ -41,7 +49,7 @@ export async function findSchemaChanges(tx: ReadTx): Promise<SchemaChanges> {
   const lost = [...expected.keys()].filter((name) => !digests.has(name))
   const differing = found.filter(({ name, digest }) => {
     const wanted = expected.get(name)
-    return wanted === undefined ? !mayBeAdded(name, expected) : wanted !== digest
+    return wanted === undefined ? !mayBeAdded(name) : wanted !== digest
   })
   const changed = [...lost, ...differing.map(({ name }) => name)].toSorted()
   const isAct = (name: string) => /^(function|trigger|policy|rule|row security) /.test(name)
@@ -57,19 +65,13 @@ export function lineOf({ name, digest }: SchemaObject): string {
   return `${digest} ${name}`
 }
 
-function parseLine(line: string): [name: string, digest: string] {
-  return [line.slice(digestLength + 1), line.slice(0, digestLength)]
-}
-
 /** An operator's own. A function with a name of ours could be called in place of ours. */
-function mayBeAdded(name: string, expected: ReadonlyMap<string, string>): boolean {
+function mayBeAdded(name: string): boolean {
   if (name.startsWith('constraint ') || name.startsWith('table ')) return true
   if (!name.startsWith('function ')) return false
   const stem = name.slice(0, name.indexOf('(') + 1)
   return ![...expected.keys()].some((one) => one.startsWith(stem))
 }
-
-const digestLength = 32
 
 function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, digestLength)

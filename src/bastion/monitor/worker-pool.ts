@@ -283,8 +283,7 @@ export class WorkerPool {
   /** Old workers must not fill the machine, and none of their sessions is cut for a restart. */
   async #waitForRoom(): Promise<void> {
     if (this.#hasRoom || this.#isClosing) return
-    const what = 'workers are replaced later: too many old ones still have sessions'
-    this.#log.warn(what)
+    this.#log.warn('workers are replaced later: too many old ones still have sessions')
     while (!this.#hasRoom && !this.#isClosing) {
       this.#room = Promise.withResolvers()
       await this.#room.promise

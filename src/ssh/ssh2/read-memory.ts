@@ -128,7 +128,6 @@ export function openSocket(host: string, port: number, lookup?: LookupFunction):
     keepAlive: true,
     highWaterMark: socketBytes,
     onread: readingInto(memory, () => socket),
-    ...(lookup && { lookup }),
   }
   const socket: Socket = connect(options)
   memories.set(socket, memory)
