@@ -1,10 +1,7 @@
 import { Readable } from 'node:stream'
-import { Registry } from 'prom-client'
 import { afterAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import {
-  createHttp,
-  createSignIn,
   cutPage,
   describeRoutes,
   pageOf,
@@ -12,7 +9,7 @@ import {
   routesFor,
   serveRoutes,
 } from '../../src/http/index.ts'
-import { silent } from '../support/postgres.ts'
+import { createTestHttp, host } from './http-fixture.ts'
 
 /** A listener with people of its own: whoever shows a name as the cookie is that person. */
 type Right = 'thing.read' | 'thing.hide'
@@ -65,24 +62,7 @@ const routes = [
   }),
 ]
 
-const host = 'things.test'
-const app = createHttp({
-  listener: 'portal',
-  publicUrl: `http://${host}`,
-  log: silent,
-  metrics: new Registry(),
-})
-const signIn = createSignIn<string>({
-  sessions: {
-    redeem: async () => undefined,
-    session: async (cookie) => cookie,
-    end: async () => {},
-  },
-  cookie: 'test',
-  https: false,
-  howTo: '',
-  ownerOf: (user) => ({ tenant: 'acme', user }),
-})
+const { app, signIn } = createTestHttp()
 serveRoutes(app, routes, {
   signIn,
   allows: (person, right) => person === 'boss' || right === 'thing.read',

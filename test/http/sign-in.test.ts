@@ -1,37 +1,35 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
-import { Registry } from 'prom-client'
+import { connect, type Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 import { afterEach, expect, test } from 'vitest'
-import { createHttp, createSignIn, forAnybody } from '../../src/http/index.ts'
-import { silent } from '../support/postgres.ts'
+import { forAnybody } from '../../src/http/index.ts'
+import { createTestHttp, host } from './http-fixture.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close()
 })
 
+/** Listens until the end of the test. The answer sends a request on a connection of its own. */
+async function listen(app: FastifyInstance): Promise<(path: string, cookie: string) => Socket> {
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  closing.push(() => app.close())
+  const address = app.server.address()
+  if (address === null || typeof address === 'string') throw new Error('no address')
+  return (path, cookie) => {
+    const socket = connect({ port: address.port, host: '127.0.0.1' }).on('error', () => {})
+    closing.push(() => socket.destroy())
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nCookie: test=${cookie}\r\n\r\n`)
+    return socket
+  }
+}
+
 test('attack: a client that leaves while its cookie is looked up has no work done for it', async () => {
-  const app = createHttp({
-    listener: 'portal',
-    publicUrl: 'http://portal.test',
-    log: silent,
-    metrics: new Registry(),
-  })
   const lookedUp = Promise.withResolvers<string>()
   let lookups = 0
-  const signIn = createSignIn<string>({
-    sessions: {
-      redeem: async () => undefined,
-      session: () => {
-        lookups++
-        return lookedUp.promise
-      },
-      end: async () => {},
-    },
-    cookie: 'test',
-    https: false,
-    howTo: '',
-    ownerOf: (user) => ({ tenant: 'acme', user }),
+  const { app, signIn } = createTestHttp(() => {
+    lookups++
+    return lookedUp.promise
   })
   let worked = 0
   app.get(
@@ -42,16 +40,8 @@ test('attack: a client that leaves while its cookie is looked up has no work don
       return 'done'
     }),
   )
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  closing.push(() => app.close())
-  const address = app.server.address()
-  if (address === null || typeof address === 'string') throw new Error('no address')
-  const ask = () => {
-    const socket = connect({ port: address.port, host: '127.0.0.1' }).on('error', () => {})
-    closing.push(() => socket.destroy())
-    socket.write('GET /work HTTP/1.1\r\nHost: portal.test\r\nCookie: test=abc\r\n\r\n')
-    return socket
-  }
+  const get = await listen(app)
+  const ask = () => get('/work', 'abc')
 
   const leaving = ask()
   await expect.poll(() => lookups).toBe(1)
@@ -67,23 +57,7 @@ test('attack: a client that leaves while its cookie is looked up has no work don
 })
 
 test('attack: one person cannot make more answers than they read', async () => {
-  const app = createHttp({
-    listener: 'portal',
-    publicUrl: 'http://portal.test',
-    log: silent,
-    metrics: new Registry(),
-  })
-  const signIn = createSignIn<string>({
-    sessions: {
-      redeem: async () => undefined,
-      session: async (cookie) => cookie,
-      end: async () => {},
-    },
-    cookie: 'test',
-    https: false,
-    howTo: '',
-    ownerOf: (user) => ({ tenant: 'acme', user }),
-  })
+  const { app, signIn } = createTestHttp()
   const large = 'x'.repeat(8 * 1024 * 1024)
   let made = 0
   app.get(
@@ -95,16 +69,7 @@ test('attack: one person cannot make more answers than they read', async () => {
       return large
     }),
   )
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  closing.push(() => app.close())
-  const address = app.server.address()
-  if (address === null || typeof address === 'string') throw new Error('no address')
-  const ask = (path: string, user: string) => {
-    const socket = connect({ port: address.port, host: '127.0.0.1' }).on('error', () => {})
-    closing.push(() => socket.destroy())
-    socket.write(`GET ${path} HTTP/1.1\r\nHost: portal.test\r\nCookie: test=${user}\r\n\r\n`)
-    return socket
-  }
+  const ask = await listen(app)
   const statusOf = async (path: string, user: string) => {
     const socket = ask(path, user)
     const [head] = await once(socket, 'data')

@@ -1,0 +1,25 @@
+import { Registry } from 'prom-client'
+import { createHttp, createSignIn } from '../../src/http/index.ts'
+import { silent } from '../support/postgres.ts'
+
+export const host = 'portal.test'
+
+/** A server without routes whose people need no database: by default, a cookie is the name of its person. */
+export function createTestHttp(
+  session: (cookie: string) => Promise<string> = async (cookie) => cookie,
+) {
+  const app = createHttp({
+    listener: 'portal',
+    publicUrl: `http://${host}`,
+    log: silent,
+    metrics: new Registry(),
+  })
+  const signIn = createSignIn<string>({
+    sessions: { redeem: async () => undefined, session, end: async () => {} },
+    cookie: 'test',
+    https: false,
+    howTo: '',
+    ownerOf: (user) => ({ tenant: 'acme', user }),
+  })
+  return { app, signIn }
+}
