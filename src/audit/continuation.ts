@@ -29,6 +29,8 @@ export interface Continuation {
   readonly forged: readonly number[]
 }
 
+export type SeeLeaf = (index: number, leaf: Buffer, origin: string) => void
+
 /**
  * Recomputes the tree from the stored bytes of the leaves after the smallest known signed head: the
  * last checkpoint in the database, or the one that is remembered outside of it. Each of these heads
@@ -38,13 +40,13 @@ export interface Continuation {
  * that. A note that our key did not sign says nothing about the log, so it stops nothing: it is only
  * counted. Give it a transaction with one snapshot.
  *
- * With `see`, it reads all leaves, from the first one, and shows each.
+ * Each leaf that it reads is shown to `see`; `whole` makes it read all of them, from the first one.
  */
 export async function continueLog(
   tx: ReadTx,
   key: (origin: string) => VerifierKey,
   remembered: SignedHead | undefined,
-  see?: (index: number, leaf: Buffer) => void,
+  { see, whole = false }: { readonly see?: SeeLeaf; readonly whole?: boolean } = {},
 ): Promise<Continuation> {
   const tree = await findTree(tx)
   if (tree === undefined) {
@@ -75,9 +77,11 @@ export async function continueLog(
   if (largest !== undefined && largest.size > tree.size) {
     fail('rolled-back', `it has ${tree.size} leaves, and ${largest.size} of them were signed`)
   }
-  let range: CompactRange = (see === undefined ? heads[0] : undefined) ?? emptyTree
+  let range: CompactRange = (whole ? undefined : heads[0]) ?? emptyTree
   for (const head of [...heads, tree]) {
-    const reached = await extend(tx, range, head.size, see)
+    const reached = await extend(tx, range, head.size, (index, leaf) =>
+      see?.(index, leaf, tree.origin),
+    )
     range = reached
     if (reached.size === head.size && isSame(reached, head)) continue
     if (reached.size < head.size) fail('rolled-back', `leaf ${reached.size} is missing`)
@@ -111,14 +115,14 @@ async function extend(
   tx: ReadTx,
   start: CompactRange,
   size: number,
-  see?: (index: number, leaf: Buffer) => void,
+  see: (index: number, leaf: Buffer) => void,
 ): Promise<CompactRange> {
   let range = start
   while (range.size < size) {
     const rows = await listLeafBytes(tx, range.size, Math.min(batchMax, size - range.size))
     for (const { index, leaf } of rows) {
       if (index !== range.size) return range
-      see?.(index, leaf)
+      see(index, leaf)
       range = appendLeaf(range, leaf)
     }
     if (rows.length === 0) return range

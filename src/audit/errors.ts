@@ -48,6 +48,8 @@ export type Contradiction =
   | 'checkpoint'
   /** It has another name than the log that was signed, or another key signed that. */
   | 'replaced'
+  /** Events that this process appended are gone, and so is the event that says so. */
+  | 'lost'
 
 /** The stored log does not continue its signed head. It is not signed any further. */
 export class LogInconsistent extends CodedError {

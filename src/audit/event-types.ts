@@ -170,6 +170,10 @@ export const eventTypes = {
     public: ['tenant', 'origin', 'size', 'count', 'signedSize'],
     private: [],
   },
+  'audit.lost': {
+    public: ['tenant', 'origin', 'size', 'count', 'firstEvent', 'firstIndex'],
+    private: [],
+  },
   'audit.repaired': {
     public: [
       'tenant',

@@ -4,6 +4,7 @@ import { LogDamaged } from './errors.ts'
 import { type EncodedEvent, encodeEvent } from './event.ts'
 import type { AuditEvent } from './event-types.ts'
 import { appendSeconds, appends, kindOf } from './metrics.ts'
+import { OwnAppend } from './own-appends.ts'
 import { type Act, type Door, insertLeaf, insertLeafBy, lockTree } from './queries.ts'
 
 /** Where an event landed. */
@@ -47,16 +48,17 @@ export function actAndAppendLast(
  * does not tell of the act.
  */
 export async function actAndAppendBy(tx: WriteTx, door: Door, event: AuditEvent): Promise<Receipt> {
-  const receipt = await write(event, (encoded) => insertLeafBy(tx, door, encoded))
+  const receipt = await write(tx, event, (encoded) => insertLeafBy(tx, door, encoded))
   if (receipt === undefined) throw new Error('a log did not say where an event landed')
   return receipt
 }
 
 function append(tx: WriteTx, event: AuditEvent, act?: Act): Promise<Receipt | undefined> {
-  return write(event, (encoded) => insertLeaf(tx, encoded, act))
+  return write(tx, event, (encoded) => insertLeaf(tx, encoded, act))
 }
 
 async function write(
+  tx: WriteTx,
   event: AuditEvent,
   insert: (encoded: EncodedEvent) => Promise<number | undefined>,
 ): Promise<Receipt | undefined> {
@@ -64,6 +66,10 @@ async function write(
   const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
   const leafIndex = await insert(encoded).catch(throwDamage)
   if (leafIndex === undefined) return undefined
+  if (!Number.isSafeInteger(leafIndex) || leafIndex < 0) {
+    throw new LogDamaged('it gives an event no place')
+  }
+  tx.tell(new OwnAppend(encoded, leafIndex))
   stop()
   appends.inc({ kind: kindOf(event.type) })
   return { eventId: encoded.id, leafIndex }

@@ -38,6 +38,12 @@ export const forgedCheckpoints = new Counter({
   registers: [],
 })
 
+export const lostEvents = new Counter({
+  name: 'bastion_audit_lost_events_total',
+  help: 'Events that this process appended, and that are gone from their log. Alert on any.',
+  registers: [],
+})
+
 for (const type of Object.keys(eventTypes)) appends.inc({ kind: kindOf(type) }, 0)
 for (const outcome of ['signed', 'refused', 'failed']) checkpoints.inc({ outcome }, 0)
 
@@ -47,6 +53,7 @@ export function registerAuditMetrics(metrics: Metrics): void {
   metrics.registerMetric(checkpoints)
   metrics.registerMetric(inconsistentLogs)
   metrics.registerMetric(forgedCheckpoints)
+  metrics.registerMetric(lostEvents)
 }
 
 export function kindOf(type: string): string {

@@ -32,9 +32,10 @@ export async function proveLeaves(
   isWanted: (leaf: Buffer) => boolean,
 ): Promise<ProvenLeaves> {
   const found: { index: number; bytes: Buffer }[] = []
-  const { tree, last } = await continueLog(tx, key, remembered, (index, bytes) => {
+  const see = (index: number, bytes: Buffer) => {
     if (isWanted(bytes)) found.push({ index, bytes })
-  })
+  }
+  const { tree, last } = await continueLog(tx, key, remembered, { see, whole: true })
   const signedSize = Math.max(last?.size ?? 0, remembered?.size ?? 0)
   const leaves: ProvenLeaf[] = []
   const foreign: number[] = []

@@ -2,12 +2,14 @@ import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, systemTenant, type TenantId } from '../postgres/index.ts'
 import { Backoff } from './backoff.ts'
-import { type Continuation, continueLog } from './continuation.ts'
+import { type Continuation, continueLog, type SeeLeaf } from './continuation.ts'
 import { CheckpointForged, LogInconsistent, LogUnsigned, SignedHeadsUnusable } from './errors.ts'
+import type { AuditEvent } from './event-types.ts'
 import { appendLastEvent } from './log.ts'
 import { rootHash } from './merkle.ts'
-import { checkpoints, forgedCheckpoints, inconsistentLogs } from './metrics.ts'
-import { insertCheckpoint, listUnsigned, waitForDisk } from './queries.ts'
+import { checkpoints, forgedCheckpoints, inconsistentLogs, lostEvents } from './metrics.ts'
+import { type Compared, OwnAppend, OwnAppends } from './own-appends.ts'
+import { insertCheckpoint, listUnsigned, readTree, waitForDisk } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
 
@@ -21,6 +23,8 @@ const logsPerRoundMax = 1000
 const atOnceMax = 4
 /** After this time, a log that cannot be signed makes the node not ready. */
 const unsignedMsMax = 60_000
+/** Of many events or sizes, so many are named. */
+const toldOfMax = 10
 /** Remembered logs that a round checks even without new leaves. */
 const watchedPerRoundMax = 50
 
@@ -31,6 +35,9 @@ const watchedPerRoundMax = 50
  * It signs only heads that it has recomputed: the signed head, extended by the stored bytes of
  * every leaf since, must be the tree. Signed heads are remembered outside of the database, so that
  * a log that was rolled back is not signed, by a running node or after a restart.
+ *
+ * What this process appended must be in the log before it is signed. Where it is not, that is put on record,
+ * and signing goes on above it: the log has lost it for good, and to stop would leave the rest open as well.
  *
  * Only a note by our own key is evidence. Any holder of the application's database login can store another
  * note for a head. The forgery is put on record, and signing goes on above it.
@@ -49,6 +56,9 @@ export class Publisher {
     TenantId | 'all',
     { readonly sinceMs: number; readonly err: unknown }
   >()
+  readonly #own = new OwnAppends()
+  /** Those that were counted as lost. */
+  readonly #lost = new WeakSet<OwnAppend>()
   readonly #backoff = new Backoff<TenantId>()
   readonly #inWork = new Set<TenantId>()
   readonly #closing = new AbortController()
@@ -67,6 +77,9 @@ export class Publisher {
     this.#signer = signer
     this.#heads = heads
     this.#log = log
+    database.observe((tenant, fact) => {
+      if (fact instanceof OwnAppend) this.#own.add(tenant, fact)
+    })
   }
 
   /** Signs every log that has grown, and looks at the others in turn, again and again, until closed. */
@@ -86,6 +99,12 @@ export class Publisher {
     this.#closing.abort()
     clearInterval(this.#timer)
     await Promise.all(this.#rounds)
+    for (const tenant of this.#own.tenants()) {
+      await this.#compareAtEnd(tenant).catch((err: unknown) => {
+        if (err instanceof LogInconsistent) throw err
+        this.#log.warn({ err, tenant }, 'the last events could not be compared with the audit log')
+      })
+    }
   }
 
   /**
@@ -111,7 +130,13 @@ export class Publisher {
       const except = [...this.#inWork, ...this.#backoff.waiting()]
       const grown = await this.#database.system((tx) => listUnsigned(tx, except, logsPerRoundMax))
       this.#failing.delete('all')
-      await this.#each(grown.map(({ tenant }) => parseTenantId(tenant)).values())
+      // A log that does not say that it has grown is looked at as well, where it should have.
+      const logs = new Set([
+        ...grown.map(({ tenant }) => parseTenantId(tenant)),
+        ...this.#own.tenants(),
+      ])
+      for (const tenant of except) logs.delete(tenant)
+      await this.#each(logs.values())
     } catch (err) {
       if (err instanceof SignedHeadsUnusable) this.#failure = err
       else this.#failed('all', err)
@@ -133,13 +158,14 @@ export class Publisher {
 
   async #publish(tenant: TenantId, remembered: SignedHead | undefined): Promise<string> {
     const signer = await this.#signer()
-    const { tree, last } = await this.#aboveForgeries(tenant, signer, remembered)
+    const { tree, last, kept } = await this.#settled(tenant, signer, remembered)
     if (last?.size === tree.size) {
       // Another node signed it. This one has checked it, and remembers it from now on.
       if (remembered?.size !== last.size) {
         await this.#onDisk(tenant)
         await this.#heads.record(headOf(tenant, { ...tree, note: last.note }))
       }
+      this.#own.forget(tenant, kept)
       return last.note
     }
     if (tree.size > 0) await this.#onDisk(tenant)
@@ -148,6 +174,7 @@ export class Publisher {
     // A log without leaves needs no memory: any log continues it.
     if (tree.size === 0) return note
     await this.#heads.record(headOf(tenant, { ...tree, note }))
+    this.#own.forget(tenant, kept)
     await this.#database.write(tenant, (tx) => insertCheckpoint(tx, { ...tree, note }))
     checkpoints.inc({ outcome: 'signed' })
     return note
@@ -165,12 +192,85 @@ export class Publisher {
     tenant: TenantId,
     signer: CheckpointSigner,
     remembered: SignedHead | undefined,
-  ): Promise<Continuation> {
+  ): Promise<Continuation & Compared> {
+    const comparison = this.#own.compare(tenant)
     return this.#database.read(
       tenant,
-      (tx) => continueLog(tx, (origin) => keyOf(signer, origin), remembered),
+      async (tx) => {
+        const key = (origin: string) => keyOf(signer, origin)
+        const see: SeeLeaf = (...leaf) => comparison.see(...leaf)
+        const found = await continueLog(tx, key, remembered, { see })
+        return { ...found, ...(await comparison.finish(tx, found.tree)) }
+      },
       { snapshot: true },
     )
+  }
+
+  /** The log, once each loss and each forgery that it has is on record. */
+  async #settled(
+    tenant: TenantId,
+    signer: CheckpointSigner,
+    remembered: SignedHead | undefined,
+  ): Promise<Continuation & Compared> {
+    const found = await this.#aboveForgeries(tenant, signer, remembered)
+    if (found.lost.length === 0) return found
+    const told = await this.#tellLoss(tenant, found)
+    const above = await this.#continue(tenant, signer, remembered)
+    const gone = above.lost.filter(({ id }) => id === told)
+    if (gone.length === 0) {
+      this.#own.forget(tenant, found.lost)
+      return above
+    }
+    // What was lost is told again once the log takes events.
+    this.#own.forget(tenant, gone)
+    const reason = `it does not keep what is appended to it (${found.lost.length} events are gone)`
+    throw new LogInconsistent(found.tree.origin, 'lost', reason)
+  }
+
+  /** Puts lost events on record, on the log that lost them and on the platform's. Answers the id of the first record. */
+  async #tellLoss(tenant: TenantId, { tree, lost }: Continuation & Compared): Promise<string> {
+    const { origin, size } = tree
+    const [first] = lost
+    const events = lost.slice(0, toldOfMax).map(({ id, index }) => ({ id, index }))
+    this.#log.error(
+      { tenant, origin, count: lost.length, events },
+      'events of this process are gone from the audit log: somebody changed the database, or it lost them in a crash',
+    )
+    for (const append of lost) {
+      if (!this.#lost.has(append)) lostEvents.inc()
+      this.#lost.add(append)
+    }
+    const event = {
+      type: 'audit.lost',
+      public: {
+        tenant,
+        origin,
+        size: String(size),
+        count: String(lost.length),
+        firstEvent: first?.id,
+        firstIndex: first && String(first.index),
+      },
+    } as const
+    const { eventId } = await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
+    await this.#tellPlatform(tenant, event)
+    return eventId
+  }
+
+  /** Before the process ends: what it appended since the last head must be there. */
+  async #compareAtEnd(tenant: TenantId): Promise<void> {
+    const comparison = this.#own.compare(tenant)
+    const { origin, kept, lost } = await this.#database.read(
+      tenant,
+      async (tx) => {
+        const tree = await readTree(tx)
+        return { origin: tree.origin, ...(await comparison.finish(tx, tree)) }
+      },
+      { snapshot: true },
+    )
+    this.#own.forget(tenant, kept)
+    if (lost.length === 0) return
+    const events = lost.map(({ id }) => id).slice(0, toldOfMax)
+    throw new LogInconsistent(origin, 'lost', `${lost.length} events are gone: ${events.join(' ')}`)
   }
 
   /**
@@ -181,7 +281,7 @@ export class Publisher {
     tenant: TenantId,
     signer: CheckpointSigner,
     remembered: SignedHead | undefined,
-  ): Promise<Continuation> {
+  ): Promise<Continuation & Compared> {
     const found = await this.#continue(tenant, signer, remembered)
     const [largest] = found.forged
     if (largest === undefined) return found
@@ -199,7 +299,7 @@ export class Publisher {
     const { origin } = tree
     const [largest = 0] = forged
     this.#log.error(
-      { tenant, origin, sizes: forged.slice(0, 10) },
+      { tenant, origin, sizes: forged.slice(0, toldOfMax) },
       'forged checkpoint in the database',
     )
     if ((this.#forged.get(tenant) ?? 0) < largest) forgedCheckpoints.inc(forged.length)
@@ -215,6 +315,11 @@ export class Publisher {
     } as const
     await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
     this.#forged.set(tenant, largest)
+    await this.#tellPlatform(tenant, event)
+  }
+
+  /** Puts an event of a tenant's log on the platform's log as well. */
+  async #tellPlatform(tenant: TenantId, event: AuditEvent): Promise<void> {
     if (tenant === systemTenant) return
     await this.#database
       .write(systemTenant, (tx) => appendLastEvent(tx, event))

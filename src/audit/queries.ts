@@ -134,6 +134,18 @@ export function listLeavesAt(
   )
 }
 
+/** The leaves of events, of any epoch. */
+export function listLeavesOf(
+  tx: ReadTx,
+  ids: readonly string[],
+): Promise<{ id: string; index: number; leaf: Buffer }[]> {
+  return tx.many(
+    `select event_id as id, ${held('leaf_index')} as index, leaf from audit_leaf
+     where event_id = any ($1::uuid[])`,
+    [ids],
+  )
+}
+
 /** Whether there is a leaf below the first leaf of the first epoch. */
 export function hasLeafBelowZero(tx: ReadTx): Promise<{ found: boolean }> {
   return tx.one('select coalesce(min(leaf_index) < 0, false) as found from audit_leaf')

@@ -59,10 +59,14 @@ export interface Database {
    * fails; later it reconnects by itself until closed.
    */
   listen(channel: string, onPayload: OnPayload): Promise<Listening>
+  /** Calls back for each fact of a tenant's transaction (WriteTx.tell), after the commit and before write() returns. */
+  observe(observer: CommitObserver): void
   /** Waits for running transactions, then closes every connection. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
+
+export type CommitObserver = (tenant: TenantId, fact: object) => void
 
 /** Which role looks across tenants for each role that serves. */
 const acrossTenants = {
@@ -103,6 +107,7 @@ class PooledDatabase implements Database {
   /** Transactions of a tenant that wait for its log leave connections for other tenants. */
   readonly #turns: Turns
   readonly #heardAtMs = new WeakMap<pg.PoolClient, number>()
+  readonly #observers: CommitObserver[] = []
 
   constructor({
     url,
@@ -174,6 +179,10 @@ class PooledDatabase implements Database {
     return this.#listener.listen(channel, onPayload)
   }
 
+  observe(observer: CommitObserver): void {
+    this.#observers.push(observer)
+  }
+
   async close(): Promise<void> {
     await this.#listener.close()
     if (!this.#pool.ending) await this.#pool.end()
@@ -199,9 +208,9 @@ class PooledDatabase implements Database {
     kind: Kind,
     begin: readonly Begin[],
     work: (tx: WriteTx) => Promise<T>,
-    tenant = '',
+    tenant?: TenantId,
   ): Promise<T> {
-    using _turn = await this.#takeTurn(tenant)
+    using _turn = await this.#takeTurn(tenant ?? '')
     const client = await this.#connect()
     // The pool listens only to idle connections, and an error without a listener ends the process.
     // Here the running statement, or the next one, fails with it.
@@ -218,6 +227,9 @@ class PooledDatabase implements Database {
       const result = await work(tx.tx)
       await tx.commit()
       clean = true
+      if (tenant !== undefined) {
+        for (const fact of tx.facts) for (const observer of this.#observers) observer(tenant, fact)
+      }
       return result
     } catch (err) {
       clean = await tx.rollback()

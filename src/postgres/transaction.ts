@@ -22,6 +22,8 @@ export interface WriteTx extends ReadTx {
   last(): WriteTx
   /** Runs a statement for its effect; answers how many rows it touched. */
   run(text: string, values?: readonly unknown[]): Promise<number>
+  /** Tells those who observe the database of a fact, once the transaction is known to have committed. */
+  tell(fact: object): void
 }
 
 /** A statement that begins a transaction, with its values. */
@@ -39,10 +41,12 @@ type Ask = (text: string, values: readonly unknown[]) => Promise<pg.QueryResult>
 class Asking implements WriteTx {
   readonly #ask: Ask
   readonly #last: () => WriteTx
+  readonly #facts: object[]
 
-  constructor(ask: Ask, last: () => WriteTx) {
+  constructor(ask: Ask, last: () => WriteTx, facts: object[]) {
     this.#ask = ask
     this.#last = last
+    this.#facts = facts
   }
 
   async one<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row> {
@@ -68,6 +72,10 @@ class Asking implements WriteTx {
     return (await this.#ask(text, values)).rowCount ?? 0
   }
 
+  tell(fact: object): void {
+    this.#facts.push(fact)
+  }
+
   last(): WriteTx {
     return this.#last()
   }
@@ -87,6 +95,8 @@ const patienceMax = 2
 export class Transaction {
   /** The handle that work gets. */
   readonly tx: WriteTx
+  /** What is to be told once it has committed. */
+  readonly facts: object[] = []
   readonly #client: pg.ClientBase
   readonly #writing: boolean
   /** The time limit for the answer to one statement; undefined: the connection's own. */
@@ -113,10 +123,12 @@ export class Transaction {
         return this.#query(text, values)
       },
       () => last,
+      this.facts,
     )
     this.tx = new Asking(
       (text, values) => this.#query(text, values),
       () => last,
+      this.facts,
     )
   }
 

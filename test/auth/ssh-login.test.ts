@@ -205,6 +205,7 @@ function watched(statements: { text: string; tenant: string }[], hold?: Promise<
     system: (work) => app.system(work),
     ping: () => app.ping(),
     listen: (channel, onPayload) => app.listen(channel, onPayload),
+    observe: (observer) => app.observe(observer),
     close: async () => {},
     [Symbol.asyncDispose]: async () => {},
   }

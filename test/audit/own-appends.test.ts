@@ -1,0 +1,246 @@
+import { Registry } from 'prom-client'
+import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { type Audit, type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
+import { OwnAppend, OwnAppends } from '../../src/audit/own-appends.ts'
+import { parseTenantId, systemTenant, type TenantId } from '../../src/postgres/index.ts'
+import { createTestSigner } from '../support/audit.ts'
+import { openTestDatabase, silent } from '../support/postgres.ts'
+
+/** A superuser hides acts before their head is signed, and covers the traces. The process remembers them. */
+const database = await openTestDatabase()
+const signer = createTestSigner()
+const audits: Audit[] = []
+afterAll(() => Promise.allSettled(audits.map((audit) => audit.close())))
+
+function startNode(of = database.app) {
+  const metrics = new Registry()
+  const audit = createAudit({
+    database: of,
+    log: silent,
+    metrics,
+    signer: async () => signer,
+    owner: database.urls.owner,
+  })
+  audits.push(audit)
+  const counted = async () =>
+    Number((await metrics.metrics()).match(/^bastion_audit_lost_events_total (\d+)$/m)?.[1])
+  return { audit, counted }
+}
+
+const opened: AuditEvent = { type: 'session.open', public: { session: 's-1' } }
+const arguments_ = 'id uuid, before bytea, after bytea, salt bytea, payload bytea'
+
+/** Puts another body into the function that appends; answers how to cover that. */
+async function swapDoor(body: string): Promise<() => Promise<void>> {
+  const [row] = await database.superuser(
+    "select pg_get_functiondef('audit_append'::regproc) as text",
+  )
+  await database.superuser(`alter function audit_append rename to audit_append_kept;
+    create function audit_append(${arguments_}) returns bigint
+      language plpgsql security definer as $swap$ declare landed bigint; begin ${body} end $swap$;
+    grant execute on function audit_append to vaultterm_app`)
+  let covered = false
+  const cover = async () => {
+    if (covered) return
+    covered = true
+    await database.superuser(`drop function audit_append;
+      alter function audit_append_kept rename to audit_append`)
+    const [now] = await database.superuser(
+      "select pg_get_functiondef('audit_append'::regproc) as text",
+    )
+    expect(now).toEqual(row)
+  }
+  onTestFinished(cover)
+  return cover
+}
+
+const toldOn = async (audit: Audit, log: TenantId, tenant: TenantId) =>
+  (await audit.tail(log, { limit: 100 })).filter(
+    (one) => one.type === 'audit.lost' && one.public.tenant === tenant,
+  )
+
+const keep = 'public.audit_append_kept(id, before, after, salt, payload)'
+const swaps: readonly (readonly [string, string])[] = [
+  [
+    'appends nothing and gives the next place',
+    'select size into landed from public.audit_tree where tenant_id = current_setting($t$app.tenant_id$t$)::uuid; return landed;',
+  ],
+  ['gives the place of another event', 'return 0;'],
+  ['gives a place that no log has yet', 'return 4611686018427;'],
+  [
+    'appends another act',
+    `return public.audit_append_kept(id, before,
+       convert_to(replace(convert_from(after, $t$UTF8$t$), $t$s-1$t$, $t$s-2$t$), $t$UTF8$t$), salt, payload);`,
+  ],
+  [
+    'appends it to another log',
+    `perform set_config($t$app.tenant_id$t$, $t$${systemTenant}$t$, true); return ${keep};`,
+  ],
+]
+
+test.each(swaps)(
+  'attack: a superuser swaps the door for one that %s, and covers it',
+  async (_, body) => {
+    const { audit, counted } = startNode()
+    const tenant = await database.createTenant()
+    await audit.append(tenant, { type: 'session.open', public: { session: 's-0' } })
+    await audit.checkpoint(tenant)
+    const before = await counted()
+    const cover = await swapDoor(body)
+    const hidden = await audit.append(tenant, opened)
+    await cover()
+
+    await audit.checkpointAll()
+    for (const log of [tenant, systemTenant]) {
+      expect(await toldOn(audit, log, tenant)).toMatchObject([
+        { public: { tenant, count: '1', firstEvent: hidden.eventId } },
+      ])
+    }
+    expect(await counted()).toBe(before + 1)
+    // It is on record, and signed: the log goes on.
+    audit.requireSound()
+    await audit.append(tenant, opened)
+    await audit.checkpoint(tenant)
+    expect(await toldOn(audit, tenant, tenant)).toHaveLength(1)
+    expect(await audit.verify(tenant)).toMatchObject({ ok: true })
+  },
+)
+
+test('attack: while the door takes nothing the node is not ready, and what was lost is told once it does', async () => {
+  const { audit } = startNode()
+  const tenant = await database.createTenant()
+  await audit.append(tenant, { type: 'session.open', public: { session: 's-0' } })
+  await audit.checkpoint(tenant)
+  const cover = await swapDoor(swaps[0]?.[1] ?? '')
+  const hidden = [await audit.append(tenant, opened), await audit.append(tenant, opened)]
+  await audit.checkpointAll()
+  expect(() => audit.requireSound()).toThrow(expect.objectContaining({ contradiction: 'lost' }))
+  await expect(audit.checkpoint(tenant)).rejects.toMatchObject({ code: 'ERR_AUDIT_INCONSISTENT' })
+  await cover()
+
+  await expect
+    .poll(
+      async () => {
+        await audit.checkpointAll()
+        return toldOn(audit, tenant, tenant)
+      },
+      { timeout: 10_000, interval: 200 },
+    )
+    .toMatchObject([{ public: { firstEvent: hidden[0]?.eventId } }])
+  audit.requireSound()
+})
+
+test('attack: a superuser cuts the end of a log before its head is signed', async () => {
+  const { audit } = startNode()
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  const of = `where tenant_id = '${tenant}'`
+  await database.superuser(`create table cut as select * from audit_tree ${of}`)
+  await audit.append(tenant, opened)
+  const cut = await audit.append(tenant, opened)
+  await database.superuser(`set session_replication_role = replica;
+    delete from audit_leaf ${of} and leaf_index > 0;
+    delete from audit_unsigned ${of};
+    update audit_tree t set size = c.size, hashes = c.hashes from cut c where t.tenant_id = c.tenant_id;
+    drop table cut`)
+  // Another event takes the place of one that was cut.
+  await audit.append(tenant, opened)
+  await audit.checkpointAll()
+  const told = await toldOn(audit, tenant, tenant)
+  expect(told).toMatchObject([{ public: { count: '2', firstIndex: '1', size: '2' } }])
+  expect(cut.leafIndex).toBe(2)
+})
+
+test('what did not commit is not missed', async () => {
+  const { audit, counted } = startNode()
+  const tenant = await database.createTenant()
+  const before = await counted()
+  const undone = database.app.write(tenant, async (tx) => {
+    await appendEvent(tx, opened)
+    throw new Error('undone')
+  })
+  await expect(undone).rejects.toThrow('undone')
+  let attempts = 0
+  await database.app.write(
+    tenant,
+    async (tx) => {
+      await appendEvent(tx, opened)
+      attempts += 1
+      if (attempts === 1) await tx.run(`do $$ begin raise sqlstate '40001'; end $$`)
+    },
+    { retry: true },
+  )
+  await audit.checkpoint(tenant)
+  expect(await toldOn(audit, tenant, tenant)).toEqual([])
+  expect(await counted()).toBe(before)
+  expect(attempts).toBe(2)
+})
+
+test('events that are appended while their log is compared are not missed', async () => {
+  const [one, other] = [startNode(), startNode()]
+  const tenant = await database.createTenant()
+  const before = await one.counted()
+  let busy = true
+  const lanes = Array.from({ length: 4 }, async (_, lane) => {
+    for (let at = 0; at < 100; at += 1) await (lane % 2 ? one : other).audit.append(tenant, opened)
+  })
+  const signing = [one, other].map(async ({ audit }) => {
+    while (busy) await audit.checkpoint(tenant)
+  })
+  await Promise.all(lanes)
+  busy = false
+  await Promise.all(signing)
+  await one.audit.checkpoint(tenant)
+  expect(await one.audit.verify(tenant)).toMatchObject({ ok: true, size: 400 })
+  expect(await one.counted()).toBe(before)
+})
+
+test('events of a log that an operator gave up are not missed', async () => {
+  const { audit, counted } = startNode()
+  const tenant = await database.createTenant()
+  const before = await counted()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  await audit.append(tenant, opened)
+  await database.superuser(`set session_replication_role = replica;
+    update audit_leaf set leaf = leaf || 'x' where tenant_id = '${tenant}' and leaf_index = 0`)
+  const operator = startNode().audit
+  const order = {
+    actor: { kind: 'operator', id: 'cli', name: 'ann' },
+    reason: 'a test',
+    newEpoch: true,
+  }
+  await operator.repair(tenant, await operator.planRepair(tenant), order)
+  await audit.append(tenant, opened)
+  await startNode().audit.checkpoint(tenant)
+  await expect.poll(counted).toBe(before)
+})
+
+test('attack: a command finds at its end that its act is not on the log', async () => {
+  const { audit } = startNode()
+  const tenant = await database.createTenant()
+  const cover = await swapDoor(swaps[0]?.[1] ?? '')
+  const { eventId } = await audit.append(tenant, opened)
+  await cover()
+  await expect(audit.close()).rejects.toThrow(eventId)
+})
+
+test('remembers a bounded number of events, the newest of each log', async () => {
+  const own = new OwnAppends()
+  const [busy, quiet] = ['1', '2'].map((end) => parseTenantId(`${systemTenant.slice(0, -1)}${end}`))
+  if (busy === undefined || quiet === undefined) throw new Error('two tenants')
+  const leaf = { before: Buffer.from('{"log":"'), after: Buffer.from('"}') }
+  const appendOf = (index: number) => new OwnAppend({ id: `e-${index}`, leaf }, index)
+  own.add(quiet, appendOf(0))
+  for (let at = 0; at < 20_010; at += 1) own.add(busy, appendOf(at))
+  const { lost } = await own.compare(busy).finish(
+    // Nothing is in this log.
+    { many: async () => [] } as never,
+    { origin: 'x', firstLeaf: 0 },
+  )
+  expect(lost).toHaveLength(20_000)
+  expect(lost[0]?.index).toBe(10)
+  own.forget(busy, lost)
+  expect(own.tenants()).toEqual([quiet])
+})
