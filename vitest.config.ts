@@ -7,6 +7,8 @@ export default defineConfig({
     setupFiles: ['test/support/setup.ts'],
     testTimeout: 90_000,
     hookTimeout: 120_000,
+    // A busy machine takes seconds for what takes milliseconds: only what never comes is a failure.
+    expect: { poll: { timeout: 30_000, interval: 20 } },
     // Of two cores: tests wait for others a third of their time.
     maxWorkers: 3,
   },

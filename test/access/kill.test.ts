@@ -335,7 +335,8 @@ test('never leaves a forward open that was permitted while its grant went', asyn
       node.permit(demo, { target: 'web1', kind: 'agent' }),
       access.removeGrant(tenant, broad.id, actor),
     ])
-    if (denial === undefined) await vi.waitFor(() => expect(its.forwards.has(agent.id)).toBe(true))
+    if (denial === undefined)
+      await vi.waitFor(() => expect(its.forwards.has(agent.id)).toBe(true), 30_000)
   }
 })
 

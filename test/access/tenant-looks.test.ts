@@ -13,7 +13,7 @@ test('attack: a flood of hints costs two looks', async () => {
   const tenant = newTenant()
   for (let count = 0; count < 100_000; count++) looks.ask(tenant)
   first.resolve()
-  await vi.waitFor(() => expect(seen).toHaveLength(2))
+  await vi.waitFor(() => expect(seen).toHaveLength(2), 30_000)
   looks.close()
 })
 
@@ -23,7 +23,7 @@ test('looks again for a hint that comes while it looks', async () => {
     if (++looked === 1) looks.ask(tenant)
   })
   looks.ask(newTenant())
-  await vi.waitFor(() => expect(looked).toBe(2))
+  await vi.waitFor(() => expect(looked).toBe(2), 30_000)
   looks.close()
 })
 
@@ -37,6 +37,6 @@ test('attack: a tenant whose look hangs, flooded with hints, holds up no other t
   const others = Array.from({ length: 50 }, newTenant)
   for (let count = 0; count < 1000; count++) looks.ask(hanging)
   for (const tenant of others) looks.ask(tenant)
-  await vi.waitFor(() => expect(others.every((tenant) => seen.has(tenant))).toBe(true))
+  await vi.waitFor(() => expect(others.every((tenant) => seen.has(tenant))).toBe(true), 30_000)
   looks.close()
 })

@@ -68,7 +68,7 @@ test.each(settings)(
     const heard = vi.fn()
     const listening = await database.listen('test_settings', heard)
     await fixture.superuser("select pg_notify('test_settings', 'told')")
-    await vi.waitFor(() => expect(heard).toHaveBeenCalledWith('told'))
+    await vi.waitFor(() => expect(heard).toHaveBeenCalledWith('told'), 30_000)
     await listening.close()
   },
 )

@@ -127,7 +127,7 @@ describe('RF-03: a storage that fails', () => {
     await new Promise<void>((written) => recording.output(Buffer.from('a'), written))
     fault.append = Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }))
     for (const letter of 'bcd') recording.output(Buffer.from(letter), () => shown.push(letter))
-    await vi.waitFor(() => expect(failures).toHaveLength(1))
+    await vi.waitFor(() => expect(failures).toHaveLength(1), 30_000)
     delete fault.append
     recording.output(Buffer.from('e'), () => shown.push('e'))
     const digest = await recording.end()
@@ -195,7 +195,7 @@ describe('RF-03: a storage that fails', () => {
     await vi.waitFor(async () => {
       const lag = /^bastion_recorder_lag_seconds (.+)$/m.exec(await metrics.metrics())?.[1]
       expect(Number(lag)).toBeGreaterThan(0)
-    })
+    }, 30_000)
     slow.resolve()
     await recorder.close()
   })

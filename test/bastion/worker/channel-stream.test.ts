@@ -46,7 +46,7 @@ test('attack: single bytes that a stream’s reader does not take are joined', a
   const ended = vi.fn()
   stream.on('end', ended)
   stream.resume()
-  await vi.waitFor(() => expect(ended).toHaveBeenCalledOnce())
+  await vi.waitFor(() => expect(ended).toHaveBeenCalledOnce(), 30_000)
   expect(taken).toBe(`first${'.'.repeat(total)}${large.toString()}!`)
 })
 
@@ -62,6 +62,6 @@ test('gives the window back as its reader takes the bytes, and not before', asyn
   stream.on('data', (chunk: Buffer) => {
     bytes += chunk.length
   })
-  await vi.waitFor(() => expect(bytes).toBe(2 ** 21))
-  await vi.waitFor(() => expect(isAdjusted()).toBe(true))
+  await vi.waitFor(() => expect(bytes).toBe(2 ** 21), 30_000)
+  await vi.waitFor(() => expect(isAdjusted()).toBe(true), 30_000)
 })

@@ -34,7 +34,7 @@ test('attack: pieces without end for a side that never opens its window', async 
   expect(sent).toBe(65_537)
   await attacker.first(channelMsg.close)
   attacker.send(forChannel(channelMsg.close, 0))
-  await vi.waitFor(() => expect(told).toEqual([['close']]))
+  await vi.waitFor(() => expect(told).toEqual([['close']]), 30_000)
 })
 
 test('attack: requests that want no reply, behind data that nobody takes', async () => {
@@ -109,7 +109,7 @@ test('attack: more early data than was asked for; what is given later may be use
   patient.channels[0]?.widen(500)
   expect((await patient.attacker.first(channelMsg.adjust)).readUInt32BE(5)).toBe(500)
   patient.attacker.send(channelData(0, Buffer.alloc(1500)), forChannel(channelMsg.eof, 0))
-  await vi.waitFor(() => expect(patient.told.at(-1)).toEqual(['eof']))
+  await vi.waitFor(() => expect(patient.told.at(-1)).toEqual(['eof']), 30_000)
 })
 
 test('nobody is asked whether they are still there before their login is done', async () => {
