@@ -191,13 +191,9 @@ $$;
 
 -- Bounds, far above what we write. "Not valid": they hold for each row that is written from now on, and a row
 -- from before stays, whatever somebody made of it. So no table is read here, and none is locked for long.
+-- Each statement prepares all constraints of its table, so a table that each login writes has few, and those of
+-- the log that only its door writes have none.
 
-alter table audit_private
-  add constraint audit_private_payload_bound check (octet_length(payload) <= 131072) not valid;
-alter table audit_tree
-  add constraint audit_tree_origin_bound check (octet_length(origin) <= 64) not valid,
-  -- Each is of audit_grow(), and each append would pay for a look at them all.
-  add constraint audit_tree_hashes_bound check (cardinality(hashes) <= 63) not valid;
 alter table audit_checkpoint
   add constraint audit_checkpoint_hashes_bound check (cardinality(hashes) <= 63
     and octet_length(array_to_string(hashes, '')) <= 8192) not valid;
@@ -211,11 +207,9 @@ alter table user_key
   add constraint user_key_type_bound check (octet_length(type) <= 256) not valid,
   add constraint user_key_fingerprint_bound check (octet_length(fingerprint) <= 256) not valid;
 alter table session
-  add constraint session_user_name_bound check (octet_length(user_name) <= 1024) not valid,
-  add constraint session_target_name_bound check (octet_length(target_name) <= 1024) not valid,
-  add constraint session_login_bound check (octet_length(login) <= 1024) not valid,
-  add constraint session_key_fingerprint_bound check (octet_length(key_fingerprint) <= 256) not valid,
-  add constraint session_certificate_key_id_bound check (octet_length(certificate_key_id) <= 8192) not valid;
+  add constraint session_texts_bound check (
+    greatest(octet_length(user_name), octet_length(target_name), octet_length(login)) <= 1024
+    and octet_length(key_fingerprint) <= 256 and octet_length(certificate_key_id) <= 8192) not valid;
 
 -- A list is one list, of texts.
 alter table target
@@ -231,24 +225,27 @@ alter table access_grant
   add constraint access_grant_allow_bound check (cardinality(allow) <= 64) not valid;
 
 -- A time has a year of four digits, after 1: others, and infinity, are no time for who reads them. And a number
--- is one that JavaScript holds; the audit log's are read in another way (src/audit/queries.ts).
+-- is one that JavaScript holds. The log's are read in another way (src/audit/queries.ts).
 do $$
 declare
   one record;
 begin
   for one in
-    select c.relname as relation, a.attname as name, case a.atttypid when 'timestamptz'::regtype
-      then 'between ''0001-01-01 00:00:00+00'' and ''9999-12-31 23:59:59.999999+00'''
-      else 'between -9007199254740991 and 9007199254740991' end as condition
+    select c.relname as relation, case a.atttypid when 'timestamptz'::regtype then 'times' else 'numbers' end as kind,
+      format(case a.atttypid when 'timestamptz'::regtype
+        then 'least(%1$s) >= ''0001-01-01 00:00:00+00'' and greatest(%1$s) <= ''9999-12-31 23:59:59.999999+00'''
+        else 'least(%1$s) >= -9007199254740991 and greatest(%1$s) <= 9007199254740991' end,
+        string_agg(quote_ident(a.attname), ', ' order by a.attname)) as condition
     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname <> 'schema_migration'
-      and a.attgenerated = '' and (a.atttypid = 'timestamptz'::regtype
-        -- Serials are read as text, and some may have been used up before.
-        or (a.atttypid = 'bigint'::regtype and c.relname not like 'audit%' and a.attname not like '%serial'))
+      and c.relname not like 'audit%' and a.attgenerated = ''
+      -- Serials are read as text, and some may have been used up before.
+      and (a.atttypid = 'timestamptz'::regtype or (a.atttypid = 'bigint'::regtype and a.attname not like '%serial'))
+    group by c.relname, a.atttypid
     order by 1, 2
   loop
-    execute format('alter table %I add constraint %I check (%I %s) not valid',
-      one.relation, one.relation || '_' || one.name || '_bound', one.name, one.condition);
+    execute format('alter table %I add constraint %I check (%s) not valid',
+      one.relation, one.relation || '_' || one.kind || '_bound', one.condition);
   end loop;
 end
 $$;

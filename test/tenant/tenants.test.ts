@@ -199,7 +199,7 @@ test('attack: a strange time in one tenant’s row keeps nobody from listing the
     await expect(suspend(at), at).rejects.toMatchObject({ code: '23514' })
   }
   // A row from before.
-  await database.superuser('alter table tenant drop constraint tenant_suspended_at_bound')
+  await database.superuser('alter table tenant drop constraint tenant_times_bound')
   for (const [at, read] of [
     ['infinity', '+275760-09-13T00:00:00.000Z'],
     ['290000-01-01', '+275760-09-13T00:00:00.000Z'],
