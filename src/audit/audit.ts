@@ -77,6 +77,10 @@ export interface Audit {
   startPublisher(intervalMs?: number): void
   /** A C2SP verifier key: with it, anybody can verify the log's checkpoints. */
   verifierKey(tenant: TenantId): Promise<string>
+  /**
+   * Signs what this process appended, so that nothing of it can be cut once the process is gone. Throws
+   * LogInconsistent where some of it is gone already.
+   */
   close(): Promise<void>
 }
 
@@ -113,7 +117,13 @@ export function createAudit({
   const getSigner = signer ?? (() => Promise.reject(new SignerFailed('there is no signer')))
   const heads: SignedHeads =
     signedHeads === undefined ? forgetfulHeads() : new SignedHeadsFile(signedHeads)
-  const publisher = new Publisher(database, getSigner, heads, log.child({ module: 'audit' }))
+  const publisher = new Publisher(
+    database,
+    getSigner,
+    heads,
+    log.child({ module: 'audit' }),
+    signedHeads && `${signedHeads}.unsigned`,
+  )
   const tail: Audit['tail'] = (tenant, options) =>
     database.read(tenant, (tx) => listEntries(tx, options))
   const verify: Audit['verify'] = async (tenant, { kept = [] } = {}) => {

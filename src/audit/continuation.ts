@@ -31,6 +31,13 @@ export interface Continuation {
 
 export type SeeLeaf = (index: number, leaf: Buffer, origin: string) => void
 
+interface ReadOptions {
+  readonly see?: SeeLeaf
+  readonly whole?: boolean
+  /** One more signed head that is to be met, if it is of this log: leaves are read from there on. */
+  readonly from?: (CompactRange & { readonly origin: string }) | undefined
+}
+
 /**
  * Recomputes the tree from the stored bytes of the leaves after the smallest known signed head: the
  * last checkpoint in the database, or the one that is remembered outside of it. Each of these heads
@@ -46,7 +53,7 @@ export async function continueLog(
   tx: ReadTx,
   key: (origin: string) => VerifierKey,
   remembered: SignedHead | undefined,
-  { see, whole = false }: { readonly see?: SeeLeaf; readonly whole?: boolean } = {},
+  { see, whole = false, from }: ReadOptions = {},
 ): Promise<Continuation> {
   const tree = await findTree(tx)
   if (tree === undefined) {
@@ -70,7 +77,7 @@ export async function continueLog(
     const problem = headProblem(remembered, tree.origin, key(tree.origin))
     if (problem !== undefined) fail('replaced', problem)
   }
-  const heads = [last, remembered]
+  const heads = [last, remembered, from?.origin === tree.origin ? from : undefined]
     .filter((head) => head !== undefined)
     .toSorted((a, b) => a.size - b.size)
   const largest = heads.at(-1)

@@ -171,7 +171,7 @@ export const eventTypes = {
     private: [],
   },
   'audit.lost': {
-    public: ['tenant', 'origin', 'size', 'count', 'firstEvent', 'firstIndex'],
+    public: ['tenant', 'origin', 'size', 'count', 'uncompared', 'firstEvent', 'firstIndex'],
     private: [],
   },
   'audit.repaired': {

@@ -69,7 +69,7 @@ async function write(
   if (!Number.isSafeInteger(leafIndex) || leafIndex < 0) {
     throw new LogDamaged('it gives an event no place')
   }
-  tx.tell(new OwnAppend(encoded, leafIndex))
+  tx.tell(OwnAppend.of(encoded, leafIndex))
   stop()
   appends.inc({ kind: kindOf(event.type) })
   return { eventId: encoded.id, leafIndex }

@@ -1,42 +1,68 @@
-/** What this process appended to logs, and no signed head covers yet. */
+/** What this process appended to logs, and no head that it signed covers yet. */
 
 import { createHash } from 'node:crypto'
 import type { ReadTx, TenantId } from '../postgres/index.ts'
 import type { EncodedEvent } from './event.ts'
+import type { CompactRange } from './merkle.ts'
 import { listLeavesOf, type Tree } from './queries.ts'
 
-/** So many are remembered of one log, and of all. Beyond that, the oldest of the log is forgotten. */
+/** So many are remembered of one log, and of all. Beyond that, the oldest of the log is given up, and counted. */
 const perLogMax = 20_000
 const inAllMax = 200_000
 /** So many are looked up by their ids at a time. */
 const batchMax = 1000
+/** So many of the heads that this process signed last are kept for each log. */
+const headsMax = 2
 
-/** An appended event: its log must have this very leaf, at this very place. */
-export class OwnAppend {
+/** What is remembered of an event. */
+export interface Remembered {
   readonly id: string
   readonly index: number
-  readonly #nameAt: number
-  /** Of the leaf without the name of its log: only the log knows that. */
-  readonly #digest: Buffer
+  /** Where the name of the log begins in its leaf. */
+  readonly nameAt: number
+  /** SHA-256 of the leaf without that name: only the log knows it. */
+  readonly digest: Buffer
+}
 
-  constructor({ id, leaf }: Pick<EncodedEvent, 'id' | 'leaf'>, index: number) {
+/** An appended event: its log must have this very leaf, at this very place. */
+export class OwnAppend implements Remembered {
+  readonly id: string
+  readonly index: number
+  readonly nameAt: number
+  readonly digest: Buffer
+
+  constructor({ id, index, nameAt, digest }: Remembered) {
     this.id = id
     this.index = index
-    this.#nameAt = leaf.before.length
-    this.#digest = digestOf(leaf.before, leaf.after)
+    this.nameAt = nameAt
+    this.digest = digest
   }
 
-  /** Whether a stored leaf is that of the event, in a log of that name; without one, in any log. */
-  isStoredAs(leaf: Buffer, origin?: string): boolean {
-    const end = leaf.indexOf('"', this.#nameAt)
-    if (end === -1) return false
-    if (origin !== undefined && leaf.toString('utf8', this.#nameAt, end) !== origin) return false
-    return digestOf(leaf.subarray(0, this.#nameAt), leaf.subarray(end)).equals(this.#digest)
+  static of({ id, leaf }: Pick<EncodedEvent, 'id' | 'leaf'>, index: number): OwnAppend {
+    const nameAt = leaf.before.length
+    return new OwnAppend({ id, index, nameAt, digest: digestOf(leaf.before, leaf.after) })
+  }
+
+  /** Whether a stored leaf is that of the event, in a log of that name. */
+  isStoredAs(leaf: Buffer, origin: string): boolean {
+    const end = leaf.indexOf('"', this.nameAt)
+    if (end === -1 || leaf.toString('utf8', this.nameAt, end) !== origin) return false
+    return digestOf(leaf.subarray(0, this.nameAt), leaf.subarray(end)).equals(this.digest)
   }
 }
 
 function digestOf(before: Buffer, after: Buffer): Buffer {
   return createHash('sha256').update(before).update(after).digest()
+}
+
+/** A head that was compared and signed. */
+export type Head = CompactRange & { readonly origin: string }
+
+interface OwnLog {
+  /** In the order of their commits. */
+  readonly appends: Set<OwnAppend>
+  /** How many were given up, because too many waited. */
+  givenUp: number
 }
 
 /**
@@ -45,8 +71,9 @@ function digestOf(before: Buffer, after: Buffer): Buffer {
  * in the database; but the process knows what was committed.
  */
 export class OwnAppends {
-  /** In the order of their commits. */
-  readonly #logs = new Map<TenantId, Set<OwnAppend>>()
+  readonly #logs = new Map<TenantId, OwnLog>()
+  /** The heads that this process signed last, the newest first. */
+  readonly #heads = new Map<TenantId, readonly Head[]>()
   #count = 0
 
   /** The logs with remembered events. */
@@ -54,28 +81,51 @@ export class OwnAppends {
     return [...this.#logs.keys()]
   }
 
+  /** What is remembered of a log, to be kept beyond the end of the process. */
+  of(tenant: TenantId): Iterable<Remembered> {
+    return this.#logs.get(tenant)?.appends ?? []
+  }
+
   /** Give it only what has committed. */
   add(tenant: TenantId, append: OwnAppend): void {
-    const log = this.#logs.get(tenant) ?? new Set()
-    const [oldest] = log
-    if (oldest !== undefined && (log.size >= perLogMax || this.#count >= inAllMax)) {
-      this.forget(tenant, [oldest])
+    const log = this.#logs.get(tenant) ?? { appends: new Set(), givenUp: 0 }
+    const [oldest] = log.appends
+    if (oldest !== undefined && (log.appends.size >= perLogMax || this.#count >= inAllMax)) {
+      log.appends.delete(oldest)
+      log.givenUp += 1
+      this.#count -= 1
     }
-    log.add(append)
+    log.appends.add(append)
     this.#logs.set(tenant, log)
     this.#count += 1
   }
 
-  forget(tenant: TenantId, appends: Iterable<OwnAppend>): void {
+  /** Forgets events, and that others were given up. */
+  forget(
+    tenant: TenantId,
+    { appends, givenUp }: { appends: Iterable<OwnAppend>; givenUp?: number },
+  ): void {
     const log = this.#logs.get(tenant)
     if (log === undefined) return
-    for (const append of appends) if (log.delete(append)) this.#count -= 1
-    if (log.size === 0) this.#logs.delete(tenant)
+    for (const append of appends) if (log.appends.delete(append)) this.#count -= 1
+    log.givenUp -= givenUp ?? 0
+    if (log.appends.size === 0 && log.givenUp === 0) this.#logs.delete(tenant)
+  }
+
+  hasHead(tenant: TenantId): boolean {
+    return this.#heads.has(tenant)
+  }
+
+  /** A head of the log was compared, and signed. */
+  signed(tenant: TenantId, { origin, size, hashes }: Head): void {
+    const before = (this.#heads.get(tenant) ?? []).filter((head) => head.origin === origin)
+    this.#heads.set(tenant, [{ origin, size, hashes }, ...before].slice(0, headsMax))
   }
 
   /** Begins to compare them with a log. Call it before the log's snapshot is taken: that has them all. */
   compare(tenant: TenantId): Comparison {
-    return new Comparison([...(this.#logs.get(tenant) ?? [])])
+    const { appends = [], givenUp = 0 } = this.#logs.get(tenant) ?? {}
+    return new Comparison([...appends], givenUp, this.#heads.get(tenant) ?? [])
   }
 }
 
@@ -84,17 +134,34 @@ export interface Compared {
   readonly kept: readonly OwnAppend[]
   /** They committed, and are not in the log, or not as they were. In the order of their commits. */
   readonly lost: readonly OwnAppend[]
+  /** They were of a log that an operator gave up, on record. */
+  readonly former: readonly OwnAppend[]
+  /** How many could not be compared. */
+  readonly givenUp: number
 }
 
 class Comparison {
   readonly #appends: readonly OwnAppend[]
+  readonly #givenUp: number
+  readonly #heads: readonly Head[]
   /** Of two with one place, at most one is there: the other is looked up by its id. */
   readonly #byIndex: ReadonlyMap<number, OwnAppend>
   readonly #kept = new Set<OwnAppend>()
 
-  constructor(appends: readonly OwnAppend[]) {
+  constructor(appends: readonly OwnAppend[], givenUp: number, heads: readonly Head[]) {
     this.#appends = appends
+    this.#givenUp = givenUp
+    this.#heads = heads
     this.#byIndex = new Map(appends.map((append) => [append.index, append]))
+  }
+
+  /**
+   * The head to read on from, so that each event is among the leaves that are hashed. Another process may have
+   * signed a larger one meanwhile, and not of these events.
+   */
+  get from(): Head | undefined {
+    const first = this.#appends.reduce((least, { index }) => Math.min(least, index), Infinity)
+    return this.#heads.find(({ size }) => size <= first)
   }
 
   /** Looks at a leaf that is read anyway. */
@@ -104,30 +171,30 @@ class Comparison {
   }
 
   /** Looks up those that were not among the leaves that were read. In the snapshot of these leaves. */
-  async finish(tx: ReadTx, tree: Pick<Tree, 'origin' | 'firstLeaf'>): Promise<Compared> {
+  async finish(tx: ReadTx, tree: Pick<Tree, 'origin' | 'firstLeaf' | 'size'>): Promise<Compared> {
     const open = new Map(this.#missing().map((append) => [append.id, append]))
     const ids = [...open.keys()]
     for (let at = 0; at < ids.length; at += batchMax) {
       for (const { id, index, leaf } of await listLeavesOf(tx, ids.slice(at, at + batchMax))) {
         const append = open.get(id)
-        if (append !== undefined && isAt(append, index, leaf, tree)) this.#kept.add(append)
+        // A leaf beyond the head, or before the first one, is no part of the log.
+        if (append === undefined || append.index >= tree.size) continue
+        if (index !== tree.firstLeaf + append.index) continue
+        if (append.isStoredAs(leaf, tree.origin)) this.#kept.add(append)
       }
     }
-    return { kept: [...this.#kept], lost: this.#missing() }
+    // Only an operator gives a log up, and the file of signed heads says so: its name is not the database's word.
+    const wasGivenUp = this.#heads.some(({ origin }) => origin !== tree.origin)
+    const missing = this.#missing()
+    return {
+      kept: [...this.#kept],
+      lost: wasGivenUp ? [] : missing,
+      former: wasGivenUp ? missing : [],
+      givenUp: this.#givenUp,
+    }
   }
 
   #missing(): OwnAppend[] {
     return this.#appends.filter((append) => !this.#kept.has(append))
   }
-}
-
-/** Whether the event has its place in the log, or in a former epoch, which an operator gave up on record. */
-function isAt(
-  append: OwnAppend,
-  index: number,
-  leaf: Buffer,
-  { origin, firstLeaf }: Pick<Tree, 'origin' | 'firstLeaf'>,
-): boolean {
-  if (index >= 0 && index < firstLeaf) return append.isStoredAs(leaf)
-  return index === firstLeaf + append.index && append.isStoredAs(leaf, origin)
 }

@@ -12,6 +12,7 @@ import { type Compared, OwnAppend, OwnAppends } from './own-appends.ts'
 import { insertCheckpoint, listUnsigned, readTree, waitForDisk } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
+import { keepUnsigned, takeUnsigned } from './unsigned-appends.ts'
 
 const toldElsewhere: readonly string[] = [
   'ERR_VAULT_SEALED',
@@ -57,6 +58,9 @@ export class Publisher {
     { readonly sinceMs: number; readonly err: unknown }
   >()
   readonly #own = new OwnAppends()
+  readonly #unsigned: string | undefined
+  /** Of the losses that were found when the process ended. */
+  readonly #lostAtEnd: LogInconsistent[] = []
   /** Those that were counted as lost. */
   readonly #lost = new WeakSet<OwnAppend>()
   readonly #backoff = new Backoff<TenantId>()
@@ -72,13 +76,16 @@ export class Publisher {
     signer: () => Promise<CheckpointSigner>,
     heads: SignedHeads,
     log: Log,
+    /** The file in which a process that ends leaves what no head covers; undefined without a home. */
+    unsigned?: string,
   ) {
     this.#database = database
     this.#signer = signer
     this.#heads = heads
     this.#log = log
+    this.#unsigned = unsigned
     database.observe((tenant, fact) => {
-      if (fact instanceof OwnAppend) this.#own.add(tenant, fact)
+      if (fact instanceof OwnAppend) this.#remember(tenant, fact)
     })
   }
 
@@ -99,12 +106,32 @@ export class Publisher {
     this.#closing.abort()
     clearInterval(this.#timer)
     await Promise.all(this.#rounds)
-    for (const tenant of this.#own.tenants()) {
-      await this.#compareAtEnd(tenant).catch((err: unknown) => {
-        if (err instanceof LogInconsistent) throw err
-        this.#log.warn({ err, tenant }, 'the last events could not be compared with the audit log')
-      })
-    }
+    await this.#signAtEnd()
+    const [first] = this.#lostAtEnd
+    if (first !== undefined) throw first
+  }
+
+  #remember(tenant: TenantId, append: OwnAppend): void {
+    const known = this.#heads.find(tenant)
+    if (known !== undefined && !this.#own.hasHead(tenant)) this.#own.signed(tenant, known)
+    this.#own.add(tenant, append)
+  }
+
+  /** Nobody knows of what this process appended once it is gone: a head with that is signed before. */
+  async #signAtEnd(): Promise<void> {
+    if (this.#own.tenants().length === 0) return
+    await this.#heads.refresh().catch((err: unknown) => this.#log.warn({ err }, 'heads not read'))
+    await inLanes(this.#own.tenants().values(), (tenant) =>
+      this.publish(tenant).then(
+        () => {},
+        (err: unknown) => this.#compareAtEnd(tenant, err),
+      ),
+    )
+    const left = new Map(this.#own.tenants().map((tenant) => [tenant, this.#own.of(tenant)]))
+    if (this.#unsigned === undefined) return
+    await keepUnsigned(this.#unsigned, left).catch((err: unknown) =>
+      this.#log.error({ err, path: this.#unsigned }, 'unsigned events are not remembered'),
+    )
   }
 
   /**
@@ -158,14 +185,18 @@ export class Publisher {
 
   async #publish(tenant: TenantId, remembered: SignedHead | undefined): Promise<string> {
     const signer = await this.#signer()
-    const { tree, last, kept } = await this.#settled(tenant, signer, remembered)
+    const { tree, last, kept, former } = await this.#settled(tenant, signer, remembered)
+    const settle = () => {
+      this.#own.signed(tenant, tree)
+      this.#own.forget(tenant, { appends: [...kept, ...former] })
+    }
     if (last?.size === tree.size) {
       // Another node signed it. This one has checked it, and remembers it from now on.
       if (remembered?.size !== last.size) {
         await this.#onDisk(tenant)
         await this.#heads.record(headOf(tenant, { ...tree, note: last.note }))
       }
-      this.#own.forget(tenant, kept)
+      settle()
       return last.note
     }
     if (tree.size > 0) await this.#onDisk(tenant)
@@ -174,7 +205,7 @@ export class Publisher {
     // A log without leaves needs no memory: any log continues it.
     if (tree.size === 0) return note
     await this.#heads.record(headOf(tenant, { ...tree, note }))
-    this.#own.forget(tenant, kept)
+    settle()
     await this.#database.write(tenant, (tx) => insertCheckpoint(tx, { ...tree, note }))
     checkpoints.inc({ outcome: 'signed' })
     return note
@@ -199,7 +230,7 @@ export class Publisher {
       async (tx) => {
         const key = (origin: string) => keyOf(signer, origin)
         const see: SeeLeaf = (...leaf) => comparison.see(...leaf)
-        const found = await continueLog(tx, key, remembered, { see })
+        const found = await continueLog(tx, key, remembered, { see, from: comparison.from })
         return { ...found, ...(await comparison.finish(tx, found.tree)) }
       },
       { snapshot: true },
@@ -213,29 +244,40 @@ export class Publisher {
     remembered: SignedHead | undefined,
   ): Promise<Continuation & Compared> {
     const found = await this.#aboveForgeries(tenant, signer, remembered)
-    if (found.lost.length === 0) return found
+    if (found.former.length > 0) {
+      this.#log.warn({ tenant, count: found.former.length }, 'events went with the former log')
+    }
+    if (found.lost.length === 0 && found.givenUp === 0) return found
     const told = await this.#tellLoss(tenant, found)
     const above = await this.#continue(tenant, signer, remembered)
     const gone = above.lost.filter(({ id }) => id === told)
     if (gone.length === 0) {
-      this.#own.forget(tenant, found.lost)
+      this.#own.forget(tenant, { appends: found.lost, givenUp: found.givenUp })
       return above
     }
     // What was lost is told again once the log takes events.
-    this.#own.forget(tenant, gone)
+    this.#own.forget(tenant, { appends: gone })
     const reason = `it does not keep what is appended to it (${found.lost.length} events are gone)`
     throw new LogInconsistent(found.tree.origin, 'lost', reason)
   }
 
   /** Puts lost events on record, on the log that lost them and on the platform's. Answers the id of the first record. */
-  async #tellLoss(tenant: TenantId, { tree, lost }: Continuation & Compared): Promise<string> {
+  async #tellLoss(
+    tenant: TenantId,
+    { tree, lost, givenUp }: Continuation & Compared,
+  ): Promise<string> {
     const { origin, size } = tree
     const [first] = lost
     const events = lost.slice(0, toldOfMax).map(({ id, index }) => ({ id, index }))
     this.#log.error(
-      { tenant, origin, count: lost.length, events },
-      'events of this process are gone from the audit log: somebody changed the database, or it lost them in a crash',
+      { tenant, origin, count: lost.length, events, givenUp },
+      lost.length > 0
+        ? 'events of this process are gone from the audit log: somebody changed the database, or it lost them in a crash'
+        : 'events of this process could not be compared with the audit log: too many waited for a signature',
     )
+    if (lost.length > 0 && this.#closing.signal.aborted) {
+      this.#lostAtEnd.push(lossOf(origin, lost))
+    }
     for (const append of lost) {
       if (!this.#lost.has(append)) lostEvents.inc()
       this.#lost.add(append)
@@ -247,6 +289,7 @@ export class Publisher {
         origin,
         size: String(size),
         count: String(lost.length),
+        uncompared: givenUp === 0 ? undefined : String(givenUp),
         firstEvent: first?.id,
         firstIndex: first && String(first.index),
       },
@@ -256,10 +299,17 @@ export class Publisher {
     return eventId
   }
 
-  /** Before the process ends: what it appended since the last head must be there. */
-  async #compareAtEnd(tenant: TenantId): Promise<void> {
+  /** Where a log could not be signed at the end: what this process appended must be there at least. */
+  async #compareAtEnd(tenant: TenantId, cause: unknown): Promise<void> {
+    if (!isToldElsewhere(cause)) this.#log.warn({ err: cause, tenant }, 'not signed at the end')
+    await this.#findLoss(tenant).catch((err: unknown) =>
+      this.#log.warn({ err, tenant }, 'the last events could not be compared with the audit log'),
+    )
+  }
+
+  async #findLoss(tenant: TenantId): Promise<void> {
     const comparison = this.#own.compare(tenant)
-    const { origin, kept, lost } = await this.#database.read(
+    const { origin, lost } = await this.#database.read(
       tenant,
       async (tx) => {
         const tree = await readTree(tx)
@@ -267,10 +317,7 @@ export class Publisher {
       },
       { snapshot: true },
     )
-    this.#own.forget(tenant, kept)
-    if (lost.length === 0) return
-    const events = lost.map(({ id }) => id).slice(0, toldOfMax)
-    throw new LogInconsistent(origin, 'lost', `${lost.length} events are gone: ${events.join(' ')}`)
+    if (lost.length > 0) this.#lostAtEnd.push(lossOf(origin, lost))
   }
 
   /**
@@ -343,12 +390,26 @@ export class Publisher {
   }
 
   async #round(): Promise<void> {
+    await this.#takeUnsigned()
     await this.publishAll()
     // A log that was rolled back does not grow, so it must be checked even without new leaves.
     await this.#each(this.#nextWatched()).catch((err: unknown) =>
       this.#log.warn({ err }, 'signed logs could not be checked'),
     )
     await this.#heads.compact().catch((err: unknown) => this.#log.warn({ err }, 'not compacted'))
+  }
+
+  /** What commands and former processes of this home could not see signed is compared here. */
+  async #takeUnsigned(): Promise<void> {
+    if (this.#unsigned === undefined) return
+    const path = this.#unsigned
+    try {
+      const unread = await takeUnsigned(path, (tenant, append) => this.#remember(tenant, append))
+      if (unread > 0)
+        this.#log.error({ path, lines: unread }, 'unsigned events that nobody can read')
+    } catch (err) {
+      this.#log.error({ err, path }, 'the file of unsigned events cannot be read')
+    }
   }
 
   *#nextWatched(): Generator<TenantId> {
@@ -365,13 +426,9 @@ export class Publisher {
   }
 
   async #each(tenants: Iterator<TenantId | undefined>): Promise<void> {
-    const lane = async () => {
-      for (let next = tenants.next(); next.done !== true; next = tenants.next()) {
-        if (this.#closing.signal.aborted) return
-        if (next.value !== undefined) await this.#publishOrReport(next.value)
-      }
-    }
-    await Promise.all(Array.from({ length: atOnceMax }, lane))
+    await inLanes(tenants, async (tenant) => {
+      if (tenant !== undefined && !this.#closing.signal.aborted) await this.#publishOrReport(tenant)
+    })
   }
 
   async #publishOrReport(tenant: TenantId): Promise<void> {
@@ -400,8 +457,7 @@ export class Publisher {
 
   /** An operator sealed the vault, or the database is away: others say so. */
   #failed(log: TenantId | 'all', err: unknown): void {
-    const isToldOf = err instanceof CodedError && toldElsewhere.includes(err.code)
-    if (isToldOf) this.#failing.delete(log)
+    if (isToldElsewhere(err)) this.#failing.delete(log)
     else this.#failing.set(log, { sinceMs: this.#failing.get(log)?.sinceMs ?? Date.now(), err })
   }
 
@@ -430,4 +486,21 @@ export class Publisher {
         .catch((cause: unknown) => this.#log.error({ err: cause, tenant: log }, 'not on record'))
     }
   }
+}
+
+/** Several at a time. */
+async function inLanes<T>(all: Iterator<T>, work: (one: T) => Promise<void>): Promise<void> {
+  const lane = async () => {
+    for (let next = all.next(); next.done !== true; next = all.next()) await work(next.value)
+  }
+  await Promise.all(Array.from({ length: atOnceMax }, lane))
+}
+
+function isToldElsewhere(err: unknown): boolean {
+  return err instanceof CodedError && toldElsewhere.includes(err.code)
+}
+
+function lossOf(origin: string, lost: readonly OwnAppend[]): LogInconsistent {
+  const events = lost.map(({ id }) => id).slice(0, toldOfMax)
+  return new LogInconsistent(origin, 'lost', `${lost.length} events are gone: ${events.join(' ')}`)
 }

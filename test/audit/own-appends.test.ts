@@ -1,8 +1,13 @@
+import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Registry } from 'prom-client'
-import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { type Audit, type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
 import { OwnAppend, OwnAppends } from '../../src/audit/own-appends.ts'
 import { parseTenantId, systemTenant, type TenantId } from '../../src/postgres/index.ts'
+import { VaultSealed } from '../../src/vault/errors.ts'
 import { createTestSigner } from '../support/audit.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
 
@@ -12,19 +17,30 @@ const signer = createTestSigner()
 const audits: Audit[] = []
 afterAll(() => Promise.allSettled(audits.map((audit) => audit.close())))
 
-function startNode(of = database.app) {
+/** A process with a pool of its own, so that it knows of its own appends only. */
+function startNode(home?: string, vault: 'open' | 'sealed' = 'open') {
   const metrics = new Registry()
   const audit = createAudit({
-    database: of,
+    database: database.open('vaultterm_app'),
     log: silent,
     metrics,
-    signer: async () => signer,
+    signer: async () => {
+      if (vault === 'sealed') throw new VaultSealed()
+      return signer
+    },
+    signedHeads: home && join(home, 'signed-heads'),
     owner: database.urls.owner,
   })
   audits.push(audit)
   const counted = async () =>
     Number((await metrics.metrics()).match(/^bastion_audit_lost_events_total (\d+)$/m)?.[1])
   return { audit, counted }
+}
+
+async function newHome(): Promise<string> {
+  const home = await mkdtemp(join(tmpdir(), 'vaultterm-own-'))
+  onTestFinished(() => rm(home, { recursive: true }))
+  return home
 }
 
 const opened: AuditEvent = { type: 'session.open', public: { session: 's-1' } }
@@ -197,7 +213,8 @@ test('events that are appended while their log is compared are not missed', asyn
 })
 
 test('events of a log that an operator gave up are not missed', async () => {
-  const { audit, counted } = startNode()
+  const home = await newHome()
+  const { audit, counted } = startNode(home)
   const tenant = await database.createTenant()
   const before = await counted()
   await audit.append(tenant, opened)
@@ -205,42 +222,149 @@ test('events of a log that an operator gave up are not missed', async () => {
   await audit.append(tenant, opened)
   await database.superuser(`set session_replication_role = replica;
     update audit_leaf set leaf = leaf || 'x' where tenant_id = '${tenant}' and leaf_index = 0`)
-  const operator = startNode().audit
-  const order = {
-    actor: { kind: 'operator', id: 'cli', name: 'ann' },
-    reason: 'a test',
-    newEpoch: true,
-  }
+  const operator = startNode(home).audit
+  const order = { actor: { kind: 'operator', id: 'cli', name: 'ann' }, reason: 'a test' }
   await operator.repair(tenant, await operator.planRepair(tenant), order)
   await audit.append(tenant, opened)
-  await startNode().audit.checkpoint(tenant)
-  await expect.poll(counted).toBe(before)
+  await audit.checkpoint(tenant)
+  expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 2, signedSize: 2 })
+  expect(await toldOn(audit, tenant, tenant)).toEqual([])
+  expect(await counted()).toBe(before)
 })
 
-test('attack: a command finds at its end that its act is not on the log', async () => {
+test('attack: a leaf that waits beyond the head is no part of the log', async () => {
   const { audit } = startNode()
   const tenant = await database.createTenant()
-  const cover = await swapDoor(swaps[0]?.[1] ?? '')
-  const { eventId } = await audit.append(tenant, opened)
-  await cover()
-  await expect(audit.close()).rejects.toThrow(eventId)
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  const of = `where tenant_id = '${tenant}'`
+  await database.superuser(`create table behind as select * from audit_tree ${of}`)
+  const hidden = await audit.append(tenant, opened)
+  // Only the head is set back: the leaf stays until the process has looked.
+  await database.superuser(`set session_replication_role = replica;
+    update audit_tree t set size = b.size, hashes = b.hashes, signed_size = b.signed_size
+      from behind b where t.tenant_id = b.tenant_id;
+    delete from audit_unsigned ${of};
+    drop table behind`)
+  await audit.checkpointAll()
+  await database.superuser(`set session_replication_role = replica;
+    delete from audit_leaf ${of} and event_id = '${hidden.eventId}'`)
+  await audit.checkpointAll()
+  await expect
+    .poll(async () => {
+      await audit.checkpointAll()
+      return toldOn(audit, tenant, tenant)
+    })
+    .toMatchObject([{ public: { firstEvent: hidden.eventId } }])
 })
 
-test('remembers a bounded number of events, the newest of each log', async () => {
+test('attack: a leaf that is moved before the first one of the log is no part of it', async () => {
+  const { audit } = startNode()
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  const hidden = await audit.append(tenant, opened)
+  const of = `where tenant_id = '${tenant}'`
+  await database.superuser(`set session_replication_role = replica;
+    delete from audit_unsigned ${of};
+    update audit_leaf set leaf_index = leaf_index + 100 ${of};
+    update audit_leaf set leaf_index = 0 ${of} and event_id = '${hidden.eventId}';
+    update audit_leaf set leaf_index = 1 ${of} and leaf_index = 100;
+    update audit_checkpoint set size = size + 1 ${of};
+    update audit_tree set first_leaf = 1, size = 1, signed_size = 1,
+      hashes = array(select leaf_hash from audit_leaf ${of} and leaf_index = 1) ${of}`)
+  await audit.checkpointAll()
+  expect(await toldOn(audit, tenant, tenant)).toMatchObject([
+    { public: { count: '1', firstEvent: hidden.eventId } },
+  ])
+})
+
+test('attack: a leaf below a head that another process signed is hashed, and not only looked at', async () => {
+  const home = await newHome()
+  const { audit } = startNode(home)
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  const cover = await swapDoor(`return public.audit_append_kept(id, before,
+    convert_to(replace(convert_from(after, $t$UTF8$t$), $t$s-1$t$, $t$s-2$t$), $t$UTF8$t$), salt, payload);`)
+  const hidden = await audit.append(tenant, opened)
+  await cover()
+  // A command signs the log with the other leaf. Then the true one is shown, while the process looks.
+  await startNode(home).audit.checkpoint(tenant)
+  await database.superuser(`set session_replication_role = replica;
+    update audit_leaf set leaf = convert_to(replace(convert_from(leaf, 'UTF8'), 's-2', 's-1'), 'UTF8')
+    where tenant_id = '${tenant}' and event_id = '${hidden.eventId}'`)
+  await expect(audit.checkpoint(tenant)).rejects.toMatchObject({ contradiction: 'rewritten' })
+})
+
+describe('at the end of a process', () => {
+  test('attack: a command finds that its act is not on the log', async () => {
+    const { audit } = startNode()
+    const tenant = await database.createTenant()
+    const cover = await swapDoor(swaps[0]?.[1] ?? '')
+    const { eventId } = await audit.append(tenant, opened)
+    await cover()
+    await expect(audit.close()).rejects.toThrow(eventId)
+    expect(await toldOn(startNode().audit, tenant, tenant)).toHaveLength(1)
+  })
+
+  test('attack: what a command appended is signed when it is gone', async () => {
+    const home = await newHome()
+    const { audit } = startNode(home)
+    const tenant = await database.createTenant()
+    await audit.append(tenant, opened)
+    await audit.close()
+    expect(await startNode(home).audit.verify(tenant)).toMatchObject({
+      ok: true,
+      size: 1,
+      signedSize: 1,
+      rememberedSize: 1,
+    })
+  })
+
+  test('attack: what could not be signed at the end is compared by the next process', async () => {
+    const home = await newHome()
+    const sealed = startNode(home, 'sealed')
+    const tenant = await database.createTenant()
+    await sealed.audit.append(tenant, opened)
+    const { eventId } = await sealed.audit.append(tenant, opened)
+    await sealed.audit.close()
+    const left = join(home, 'signed-heads.unsigned')
+    expect(readFileSync(left, 'utf8')).toContain(eventId)
+    expect(statSync(left).mode & 0o777).toBe(0o600)
+    const of = `where tenant_id = '${tenant}'`
+    await database.superuser(`set session_replication_role = replica;
+      delete from audit_leaf ${of}; delete from audit_unsigned ${of};
+      update audit_tree set size = 0, hashes = '{}' ${of}`)
+    appendFileSync(left, '{"tenant":"no line')
+
+    const { audit } = startNode(home)
+    audit.startPublisher(50)
+    await expect
+      .poll(() => toldOn(audit, tenant, tenant))
+      .toMatchObject([{ public: { count: '2', firstIndex: '0' } }])
+    expect(existsSync(left)).toBe(false)
+  })
+})
+
+test('remembers a bounded number of events, the newest of each log, and says how many it gave up', async () => {
   const own = new OwnAppends()
   const [busy, quiet] = ['1', '2'].map((end) => parseTenantId(`${systemTenant.slice(0, -1)}${end}`))
   if (busy === undefined || quiet === undefined) throw new Error('two tenants')
   const leaf = { before: Buffer.from('{"log":"'), after: Buffer.from('"}') }
-  const appendOf = (index: number) => new OwnAppend({ id: `e-${index}`, leaf }, index)
+  const appendOf = (index: number) => OwnAppend.of({ id: `e-${index}`, leaf }, index)
   own.add(quiet, appendOf(0))
   for (let at = 0; at < 20_010; at += 1) own.add(busy, appendOf(at))
-  const { lost } = await own.compare(busy).finish(
+  const { lost, givenUp } = await own.compare(busy).finish(
     // Nothing is in this log.
     { many: async () => [] } as never,
-    { origin: 'x', firstLeaf: 0 },
+    { origin: 'x', firstLeaf: 0, size: 0 },
   )
   expect(lost).toHaveLength(20_000)
   expect(lost[0]?.index).toBe(10)
-  own.forget(busy, lost)
+  expect(givenUp).toBe(10)
+  own.forget(busy, { appends: lost })
+  expect(own.tenants()).toEqual([quiet, busy])
+  own.forget(busy, { appends: [], givenUp })
   expect(own.tenants()).toEqual([quiet])
 })

@@ -26,7 +26,8 @@ afterAll(() => Promise.allSettled(nodes.map((node) => node.audit.close())))
 function startNode(home: string, by = signer): Node {
   const metrics = new Registry()
   const audit = createAudit({
-    database: database.app,
+    // A process knows what it appended itself.
+    database: database.open('vaultterm_app'),
     log: silent,
     metrics,
     signer: async () => by,
