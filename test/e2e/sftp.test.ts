@@ -301,11 +301,9 @@ test('attack: no terminal changes the bytes between the inspection and the targe
 })
 
 test('a target that ends in the middle of an answer ends the session', async () => {
-  const script = ['\\000\\000\\000\\005\\002\\000\\000\\000\\003', '\\000\\000\\000\\074\\145']
-  const [greeting, beginning] = script.map((bytes) => `printf '${bytes}'`)
-  const broken = await Sshd.start([
-    `ForceCommand head -c 9 > /dev/null; ${greeting}; head -c 9 > /dev/null; ${beginning}`,
-  ])
+  // Its VERSION, and in the same write the beginning of a STATUS.
+  const answers = '\\000\\000\\000\\005\\002\\000\\000\\000\\003\\000\\000\\000\\074\\145'
+  const broken = await Sshd.start([`ForceCommand head -c 18 > /dev/null; printf '${answers}'`])
   try {
     await addTarget(vaultterm, broken, { name: 'broken' })
     const client = new RawClient({ target: 'broken' })
