@@ -86,9 +86,11 @@ test.runIf(givesTerminals)(
       await terminal.waitFor(/37 101/)
       await terminal.waitFor(/TERM=xterm-256color/)
       terminal.resize(132, 50)
-      await eventually(() => undefined, 'never', 300).catch(() => {})
-      terminal.type('stty size\r')
-      await terminal.waitFor(/50 132/)
+      // What is typed may come before the change.
+      await eventually(() => {
+        terminal.type('stty size\r')
+        return terminal.shown.includes('50 132') || undefined
+      }, 'the new size')
       terminal.type('sleep 100\r')
       await eventually(() => undefined, 'never', 200).catch(() => {})
       terminal.type('\x03')
