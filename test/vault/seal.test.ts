@@ -10,7 +10,7 @@ let tenant: TenantId
 beforeAll(async () => {
   tenant = await database.createTenant()
   await vault.createSshKeys(tenant)
-}, 120_000)
+})
 
 const sealed = { code: 'ERR_VAULT_SEALED' }
 

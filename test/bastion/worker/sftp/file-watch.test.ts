@@ -234,7 +234,7 @@ test('transfers are told while they go: to the main process, and to the log', as
   await stage.noted()
   await stage.down(handle(1, 'h'))
   await stage.recorded()
-  const deadline = performance.now() + 10_000
+  const deadline = performance.now() + 60_000
   const isTold = () =>
     stage.notes.some(({ moved }) => moved.some(({ written }) => (written ?? 0) > 0)) &&
     stage.records.flat().some(({ state, op }) => state === 'running' && op === 'write')
