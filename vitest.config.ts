@@ -5,8 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/services.ts'],
     setupFiles: ['test/support/setup.ts'],
-    testTimeout: 90_000,
-    hookTimeout: 120_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     // A busy machine takes seconds for what takes milliseconds: only what never comes is a failure.
     expect: { poll: { timeout: 30_000, interval: 20 } },
     // Of two cores: tests wait for others a third of their time.

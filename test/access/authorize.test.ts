@@ -154,7 +154,10 @@ test.each([
 
 test('does not let a loop of refusals fill the log', async () => {
   const { demo, events } = await openPlace()
-  for (let i = 0; i < 150; i++) denied(await access.authorize(demo, shell))
+  for (let round = 0; round < 10; round++) {
+    const all = await Promise.all(Array.from({ length: 15 }, () => access.authorize(demo, shell)))
+    for (const each of all) denied(each)
+  }
   const refused = (await events()).filter(({ type }) => type === 'session.refused')
   // The limit is for a minute, and the minute may have turned.
   expect(refused.length).toBeGreaterThanOrEqual(60)

@@ -22,8 +22,11 @@ async function listening(node: Access) {
   return { heard, forwards, [Symbol.asyncDispose]: close }
 }
 
+/** The next sweep would end it too, after 15 seconds. */
+const soon = { timeout: 14_000 }
+
 const hears = (heard: ReadonlyMap<SessionId, string>, session: SessionId, reason: RegExp) =>
-  vi.waitFor(() => expect(heard.get(session)).toMatch(reason), { timeout: 10_000 })
+  vi.waitFor(() => expect(heard.get(session)).toMatch(reason), soon)
 
 test('ends a session on another node', async () => {
   const { tenant, demo, events } = await fixture.grantedPlace()
@@ -310,7 +313,7 @@ test.each<[string, Forward['kind'], number | undefined, RegExp]>([
   for (const each of [taken, closed, kept]) node.expectForward(each)
   node.forgetForward(closed)
   await access.removeGrant(tenant, broad.id, actor)
-  await vi.waitFor(() => expect(its.forwards.get(taken.id)).toMatch(reason), { timeout: 5000 })
+  await vi.waitFor(() => expect(its.forwards.get(taken.id)).toMatch(reason), soon)
   expect([...its.forwards.keys()]).toEqual([taken.id])
   expect(its.heard.size).toBe(0)
   expect(await access.session(tenant, session)).toMatchObject({ live: true })

@@ -32,7 +32,7 @@ beforeAll(async () => {
   demo = { tenant, tenantSlug: 'acme', user, keyFingerprint: fingerprint }
   await access.addTarget(tenant, newTarget('web1'), actor)
   await access.addGrant(tenant, { user: 'demo', target: 'web1' }, actor)
-}, 240_000)
+})
 
 test('has the vault sign one login, as the login that was authorized and no other', async () => {
   const authorization = allowed(await access.authorize(demo, { login: 'deploy', ...shell }))

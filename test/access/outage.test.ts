@@ -38,7 +38,7 @@ test('writes an end once the database is back, and opens nothing without it', as
         exitStatus: 0,
         bytes: 7,
       }),
-    { timeout: 20_000, interval: 100 },
+    { timeout: 30_000, interval: 100 },
   )
 })
 

@@ -21,7 +21,7 @@ test('tries again what failed, until it succeeds', async () => {
   }
   await expect(owed.attempt(tenant, session, write)).rejects.toThrow('away')
   expect(owed.has(tenant, session)).toBe(true)
-  await vi.waitFor(() => expect(owed.has(tenant, session)).toBe(false), { timeout: 15_000 })
+  await vi.waitFor(() => expect(owed.has(tenant, session)).toBe(false), { timeout: 30_000 })
   expect(tries).toBe(3)
 })
 
@@ -66,7 +66,7 @@ test('attack: a tenant whose log takes nothing uses up no room of another', asyn
   expect(ours.filter((session) => owed.has(polite, session)).length).toBe(30)
   expect(held()).toBe(70)
   isDown = false
-  await vi.waitFor(() => expect(done.size).toBe(30), { timeout: 20_000 })
+  await vi.waitFor(() => expect(done.size).toBe(30), { timeout: 30_000 })
 })
 
 test('attack: tenants whose writes hang leave room for the others', async () => {
@@ -91,6 +91,6 @@ test('a write that always fails does not keep the others of its tenant behind it
   }
   const good = newSession()
   owed.add(tenant, good, async () => {})
-  await vi.waitFor(() => expect(owed.has(tenant, good)).toBe(false), { timeout: 20_000 })
+  await vi.waitFor(() => expect(owed.has(tenant, good)).toBe(false), { timeout: 30_000 })
   for (const session of bad) expect(owed.has(tenant, session)).toBe(true)
 })

@@ -32,7 +32,7 @@ async function recovers(
 ): Promise<void> {
   const stop = recover(mend)
   try {
-    await vi.waitFor(condition, { timeout: 20_000, interval: 50 })
+    await vi.waitFor(condition, { timeout: 30_000, interval: 50 })
   } finally {
     await stop()
   }
@@ -632,7 +632,7 @@ test('attack: no end waits for the long recordings of others, or for its own', a
         ['recording.recovered', { tampered: false, recordingChain: `sha256:${kept?.chain}` }],
       ])
     }
-  }, 10_000)
+  }, 30_000)
 })
 
 test('attack: no end waits for a disk that hangs, and its tenant’s ends wait once', async () => {
@@ -708,7 +708,7 @@ test.each([
     sessions.map((session) => ({ tenant, session })),
     async ({ withinMs }) => (withinMs === undefined ? later : { outcome: 'unfinished' }),
   )
-  await vi.waitFor(told, 10_000)
+  await vi.waitFor(told, 30_000)
   for (const session of sessions)
     expect(await process.access.session(tenant, session)).toMatchObject(row)
   // The next process seeks what is missing, one after the other.
@@ -742,7 +742,7 @@ test('attack: a row that says that a session ended hides no recording that is re
         'session.end',
         'recording.recovered',
       ])
-    }, 10_000)
+    }, 30_000)
   }
 })
 
@@ -779,4 +779,4 @@ test('attack: rows of processes that never were keep no dead process’s session
   await loseLease(lost)
   await recovers(next, noRecording, ended(next.access, tenant, session))
   expect((await next.access.session(tenant, session))?.reason).toBe('interrupted')
-}, 60_000)
+})

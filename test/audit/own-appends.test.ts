@@ -140,7 +140,7 @@ test('attack: while the door takes nothing the node is not ready, and what was l
         await audit.checkpointAll()
         return toldOn(audit, tenant, tenant)
       },
-      { timeout: 10_000, interval: 200 },
+      { interval: 200 },
     )
     .toMatchObject([{ public: { firstEvent: hidden[0]?.eventId } }])
   audit.requireSound()

@@ -133,10 +133,10 @@ test('says so on record, in a metric and as not ready, and goes on signing the o
   await vi.waitFor(
     () => expect(() => second.audit.requireSound()).toThrow('10 of them were signed'),
     {
-      timeout: 20_000,
+      timeout: 30_000,
     },
   )
-  await vi.waitFor(async () => expect(await second.gauge()).toBe(1), { timeout: 20_000 })
+  await vi.waitFor(async () => expect(await second.gauge()).toBe(1), { timeout: 30_000 })
   await vi.waitFor(
     async () => {
       for (const log of [tenant, systemTenant]) {
@@ -146,12 +146,12 @@ test('says so on record, in a metric and as not ready, and goes on signing the o
         ])
       }
     },
-    { timeout: 20_000 },
+    { timeout: 30_000 },
   )
   await vi.waitFor(
     async () =>
       expect(await second.audit.verify(polite)).toMatchObject({ ok: true, signedSize: 6 }),
-    { timeout: 20_000 },
+    { timeout: 30_000 },
   )
   expect((await second.audit.verify(tenant)).ok).toBe(false)
   await second.audit.close()
@@ -192,9 +192,9 @@ test.each([
   expect(await next.audit.verify(tenant)).toMatchObject({ ok: false })
   next.audit.startPublisher(50)
   await vi.waitFor(() => expect(() => next.audit.requireSound()).toThrow(told), {
-    timeout: 20_000,
+    timeout: 30_000,
   })
-  await vi.waitFor(async () => expect(await next.gauge()).toBe(1), { timeout: 20_000 })
+  await vi.waitFor(async () => expect(await next.gauge()).toBe(1), { timeout: 30_000 })
   await next.audit.close()
   // The other nodes of this file are to know nothing of it.
   await database.superuser(`delete from audit_unsigned where tenant_id = '${tenant}'`)

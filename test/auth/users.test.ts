@@ -143,7 +143,7 @@ test.each(overtaken)('$what for a user who is being removed is for nobody', asyn
         `select from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`,
         [database.name],
       )
-    await expect.poll(waiting, { timeout: 4000, interval: 20 }).toHaveLength(1)
+    await expect.poll(waiting).toHaveLength(1)
     await remover.query('commit')
     await refused
   } finally {

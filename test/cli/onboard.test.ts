@@ -65,7 +65,7 @@ function onboard(
   const lines = onboardLines({ name: 'web1', logins: [login] } as unknown as Target, key)
   return new Promise((done) => {
     const env = { PATH: path, CANARY: 'of root' }
-    const child = execFile('/bin/sh', [], { env, timeout: 20_000 }, (err, stdout, stderr) =>
+    const child = execFile('/bin/sh', [], { env, timeout: 60_000 }, (err, stdout, stderr) =>
       done({ stdout, stderr, code: typeof err?.code === 'number' ? err.code : err ? -1 : 0 }),
     )
     child.stdin?.end(`${lines.join('\n')}\n`)

@@ -414,7 +414,7 @@ async function endsFirst({ tenant, session, path }: Awaited<ReturnType<typeof re
     await vi.waitFor(async () => {
       const [log] = await readRecordings(product, { tenant, slug: '' }, [session])
       expect(log?.event ?? log?.lost).toBeDefined()
-    }, 10_000)
+    }, 30_000)
   }
 }
 

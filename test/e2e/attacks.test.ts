@@ -105,7 +105,7 @@ async function startHostileTarget(open: (open: ChannelOpen) => void): Promise<{
   const ssh = createSshServer({
     hostKeys: [hostKey],
     ident: 'Hostile',
-    loginGraceMs: 10_000,
+    loginGraceMs: 60_000,
     authTriesMax: 3,
     channelsMax: 8,
     log: pino({ level: 'silent' }),

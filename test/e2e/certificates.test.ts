@@ -39,7 +39,7 @@ beforeAll(async () => {
   plain = await Sshd.start()
   await addCertified('certified')
   await addTarget(vaultterm, plain)
-}, 120_000)
+})
 
 afterAll(async () => {
   await sshd?.close()

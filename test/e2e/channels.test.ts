@@ -124,7 +124,7 @@ describe('CH-06: channels without end', () => {
     await attacker.closed
     await expectWell()
     // Quarter of a million packets, each of which costs much where the ciphers are JavaScript.
-  }, 300_000)
+  }, 600_000)
 })
 
 describe('CH-12: environment', () => {
@@ -342,30 +342,26 @@ describe('CH-18: requests of the connection', () => {
     ['what there is not', 'no-such@example.com', 30_000],
     ['a name of 30 kB', 'x'.repeat(30_000), 2000],
     ['a malformed listener', 'tcpip-forward', 100],
-  ])(
-    '%s, over and over, is answered as often and delays nobody',
-    async (_, name, times) => {
-      const attacker = await enter(vaultterm, 'acme+real')
-      const request = new Writer().u8(msg.globalRequest).text(name).boolean(true).build()
-      const piece = name.length > 1000 ? 10 : 50
-      const answers = () => attacker.received.filter(([type]) => type === 81 || type === 82).length
-      const flood = async () => {
-        for (let sent = 0; sent < times; sent += piece) {
-          attacker.received.length = 0
-          attacker.send(...Array.from({ length: piece }, () => request))
-          const all = await attacker.until(() => (answers() === piece ? true : undefined))
-          expect(all).toBe(true)
-        }
+  ])('%s, over and over, is answered as often and delays nobody', async (_, name, times) => {
+    const attacker = await enter(vaultterm, 'acme+real')
+    const request = new Writer().u8(msg.globalRequest).text(name).boolean(true).build()
+    const piece = name.length > 1000 ? 10 : 50
+    const answers = () => attacker.received.filter(([type]) => type === 81 || type === 82).length
+    const flood = async () => {
+      for (let sent = 0; sent < times; sent += piece) {
+        attacker.received.length = 0
+        attacker.send(...Array.from({ length: piece }, () => request))
+        const all = await attacker.until(() => (answers() === piece ? true : undefined))
+        expect(all).toBe(true)
       }
-      const [before] = [await metric(vaultterm, 'bastion_sessions')]
-      await Promise.all([flood(), expectWell()])
-      attacker.end()
-      await attacker.closed
-      await eventually(
-        async () => ((await metric(vaultterm, 'bastion_sessions')) <= before ? true : undefined),
-        'every session ended',
-      )
-    },
-    60_000,
-  )
+    }
+    const [before] = [await metric(vaultterm, 'bastion_sessions')]
+    await Promise.all([flood(), expectWell()])
+    attacker.end()
+    await attacker.closed
+    await eventually(
+      async () => ((await metric(vaultterm, 'bastion_sessions')) <= before ? true : undefined),
+      'every session ended',
+    )
+  })
 })

@@ -272,7 +272,7 @@ describe('pages', () => {
     const admin = await signIn(url)
     await admin.page.getByRole('heading', { name: 'Overview' }).waitFor()
     expect(admin.seen).toEqual([])
-  }, 180_000)
+  })
 
   test('TE-04: a page that believed it would be found out (control)', async () => {
     const { page, seen } = await signIn(await demoLink())
@@ -310,7 +310,7 @@ describe('pages', () => {
       await player.waitFor()
       await player.click()
       await page.keyboard.press('End')
-      await player.getByText('the end of it').first().waitFor({ timeout: 20_000 })
+      await player.getByText('the end of it').first().waitFor({ timeout: 60_000 })
       expect(await page.title()).toBe(title)
       expect(await page.context().cookies()).toEqual(cookies)
       expect(await page.locator('a[href*="evil"]').count()).toBe(0)

@@ -25,7 +25,7 @@ beforeAll(async () => {
   await new Promise<void>((done) => greeter.listen(0, '127.0.0.1', done))
   const address = greeter.address()
   greeterPort = typeof address === 'object' && address !== null ? address.port : 0
-}, 120_000)
+})
 afterAll(async () => {
   greeter?.close()
   await vaultterm?.close()
@@ -76,7 +76,7 @@ test('200 connections at a time go through one SOCKS port', async () => {
   } finally {
     client.kill()
   }
-}, 120_000)
+})
 
 /** One connection to the greeter through a SOCKS 5 server: RFC 1928. */
 function greeted(port: number): Promise<string> {

@@ -39,7 +39,7 @@ beforeAll(async () => {
   await addGrant(vaultterm, 'forward,remote-forward,agent')
   bystander = new SshTerminal(['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+web1'])
   await bystander.waitFor(/[#$] /)
-}, 300_000)
+})
 afterAll(async () => {
   for (const child of children) child.kill('SIGKILL')
   for (const socket of sockets) socket.destroy()

@@ -57,7 +57,7 @@ test('taking the grant away ends the session that stood on it', async () => {
 })
 
 test('kill -9 of the bastion leaves a recording that plays, and the next process says so', async () => {
-  const { vaultterm, terminal, id } = await start({ VAULTTERM_NODE_LEASE_SECONDS: '9' })
+  const { vaultterm, terminal, id } = await start({ VAULTTERM_NODE_LEASE_SECONDS: '15' })
   // Durable within a second: wait for the flush, not for luck.
   await new Promise((done) => setTimeout(done, 1500))
   await vaultterm.crash()
@@ -70,7 +70,7 @@ test('kill -9 of the bastion leaves a recording that plays, and the next process
       return session?.live === false ? session : undefined
     },
     'the end of the session',
-    60_000,
+    90_000,
   )
   expect(shown).toMatchObject({ reason: 'interrupted', recording: true, bytes: null })
   const { stdout } = await vaultterm.cli(['session', 'export', id])
@@ -85,7 +85,8 @@ test('kill -9 of the bastion leaves a recording that plays, and the next process
 test('a stop that does not wait tells whoever is connected, and puts their end on record', async () => {
   const { vaultterm, terminal, id } = await start()
   vaultterm.signal('SIGTERM')
-  await new Promise((done) => setTimeout(done, 500))
+  // Two that come at once are one.
+  await expect.poll(() => vaultterm.stderr).toContain('draining')
   terminal.type('echo draining-$((40+2))\r')
   await terminal.waitFor(/draining-42/)
   vaultterm.signal('SIGTERM')
@@ -114,7 +115,7 @@ test('Ctrl-C tells the person at the terminal how long live sessions have, and t
     settings,
   })
   open.push(up)
-  await up.waitFor(/VaultTerm is up/, 60_000)
+  await up.waitFor(/VaultTerm is up/)
   const terminal = new SshTerminal(['-F', join(home, 'demo/ssh_config'), 'acme+web1'])
   open.push(terminal)
   await terminal.waitFor(/[#$] /)
@@ -131,7 +132,7 @@ test('Ctrl-C tells the person at the terminal how long live sessions have, and t
   }, 'the end of up')
   expect(await up.exited).toBe(0)
   await terminal.waitFor(/vaultterm: the bastion is stopping.*ERR_DRAINING/)
-}, 120_000)
+})
 
 test('a client without a session that a restart of the workers cuts off learns that it is a restart', async () => {
   const vaultterm = await VaultTerm.start()
@@ -146,11 +147,11 @@ test('a client without a session that a restart of the workers cuts off learns t
     said += chunk.toString()
   })
   const ended = new Promise((done) => idle.once('close', done))
-  await expect.poll(() => said, { timeout: 20_000 }).toContain('Authenticated to')
+  await expect.poll(() => said).toContain('Authenticated to')
   vaultterm.signal('SIGUSR2')
   await ended
   expect(said).toContain('the bastion is restarting')
-}, 120_000)
+})
 
 test('a session that was killed is not killed twice', async () => {
   const { vaultterm, terminal, id } = await start()

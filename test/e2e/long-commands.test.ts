@@ -24,7 +24,7 @@ beforeAll(async () => {
       (await vaultterm.ssh([...shared, '-O', 'check', 'acme+real'])).code === 0 || undefined,
     'the master',
   )
-}, 120_000)
+})
 afterAll(async () => {
   master?.kill('SIGKILL')
   await vaultterm?.close()

@@ -24,7 +24,7 @@ beforeAll(async () => {
   await addTarget(vaultterm, sshd)
   await copyTarget('real')
   await vaultterm.json('grant', 'add', 'acme', '--user', 'demo', '--target', '*')
-}, 240_000)
+})
 afterAll(async () => {
   for (const terminal of terminals) terminal.close()
   await sshd?.close()

@@ -12,7 +12,7 @@ beforeAll(async () => {
   vaultterm = await VaultTerm.start()
   sshd = await Sshd.start()
   await addTarget(vaultterm, sshd)
-}, 120_000)
+})
 afterAll(async () => {
   for (const terminal of terminals) terminal.close()
   await sshd?.close()

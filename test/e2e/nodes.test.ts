@@ -47,7 +47,7 @@ async function connect(first: VaultTerm, to: VaultTerm) {
     ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', 'acme+web1'],
   ])
   open.push(terminal)
-  await terminal.waitFor(/[#$] /, 30_000)
+  await terminal.waitFor(/[#$] /)
   const { id } = await eventually(
     async () => (await sessions(first)).find((one) => one.live && !known.has(one.id)),
     'its session',

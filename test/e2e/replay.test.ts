@@ -46,7 +46,7 @@ test('a one-time link signs in, the list leads to the replay, and its end shows 
   await player.waitFor()
   await player.click()
   await page.keyboard.press('End')
-  await player.getByText('<b>42 is the last line</b> ✓').first().waitFor({ timeout: 20_000 })
+  await player.getByText('<b>42 is the last line</b> ✓').first().waitFor({ timeout: 60_000 })
   const directory = process.env.VAULTTERM_SCREENSHOTS
   if (directory !== undefined) {
     await page.screenshot({ path: join(directory, 'replay.png') })

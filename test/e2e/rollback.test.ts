@@ -86,7 +86,7 @@ test('notices a rollback of signed events in doctor, readyz, metrics and the log
   await vi.waitFor(async () => {
     const page = await (await fetch(`${vaultterm.ready.portal}/metrics`)).text()
     expect(page).toMatch(/^bastion_audit_inconsistent_logs 1$/m)
-  }, 10_000)
+  }, 60_000)
   await vi.waitFor(
     async () =>
       expect((await tail()).filter(({ type }) => type === 'audit.inconsistent')).toMatchObject([
@@ -115,7 +115,7 @@ test('notices a rollback of signed events in doctor, readyz, metrics and the log
     interval: 500,
   })
   expect(await doctor()).toMatchObject({ ok: true })
-}, 300_000)
+})
 
 test('attack: doctor misses a tenant that was deleted with all of its log', async () => {
   await vaultterm.json('tenant', 'create', 'initech')
@@ -130,7 +130,7 @@ test('attack: doctor misses a tenant that was deleted with all of its log', asyn
     ok: false,
     detail: expect.stringContaining('which is gone: rolled-back'),
   })
-}, 300_000)
+})
 
 test('attack: a superuser changes the door of the logs, and readyz and doctor name it', async () => {
   const client = await connectSuperuser(vaultterm)
@@ -147,7 +147,7 @@ test('attack: a superuser changes the door of the logs, and readyz and doctor na
           status: 503,
           body: { checks: { schema: { ok: false, code: 'ERR_SCHEMA_CHANGED' } } },
         }),
-      { timeout: 20_000, interval: 200 },
+      { timeout: 60_000, interval: 200 },
     )
     const { stdout } = await vaultterm.cli(['doctor', '--json'])
     expect(JSON.parse(stdout)).toContainEqual(

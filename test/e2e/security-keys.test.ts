@@ -15,7 +15,7 @@ beforeAll(async () => {
   vaultterm = await VaultTerm.start()
   directory = join(vaultterm.home, 'security-keys')
   mkdirSync(directory)
-}, 60_000)
+})
 afterAll(() => vaultterm?.close())
 
 function makeKey(name: string, type: string, ...options: string[]): string {

@@ -19,7 +19,7 @@ const sockets = new Set<Socket>()
 
 beforeAll(async () => {
   vaultterm = await VaultTerm.start({
-    VAULTTERM_LOGIN_GRACE_SECONDS: '5',
+    VAULTTERM_LOGIN_GRACE_SECONDS: '10',
     VAULTTERM_CONNECTIONS_PER_USER_MAX: String(connectionsMax),
   })
   const parsed = parsePublicKeyBlob(publicKeyBlob(guest.publicKey))
@@ -82,7 +82,7 @@ test('PD-01 PD-03: who stalls is gone at the grace time, whatever they have said
   await noneLeft()
   // Who has logged in stays (control).
   const attacker = await enter()
-  await sleep(5500)
+  await sleep(10_500)
   expect(attacker.ended).toBe(false)
   attacker.end()
   await noneLeft()

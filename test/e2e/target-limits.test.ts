@@ -11,7 +11,7 @@ const masters: ReturnType<typeof spawn>[] = []
 
 beforeAll(async () => {
   vaultterm = await VaultTerm.start()
-}, 120_000)
+})
 afterAll(async () => {
   for (const master of masters) master.kill('SIGKILL')
   await vaultterm?.close()
@@ -67,7 +67,7 @@ describe("a target's limit of sessions on a connection is not the user's", () =>
     const all = Array.from({ length: 64 }, (_, number) => number)
     const results = await Promise.all(all.map((number) => over(`sleep 5; echo ${number}`)))
     expect(results.map(({ stdout, stderr }) => stdout.trim() || stderr)).toEqual(all.map(String))
-  }, 180_000)
+  })
 
   test('a shared connection that the target closes is dialled anew', async () => {
     const { over } = await sharedConnectionTo('closing', ['MaxSessions 10'])

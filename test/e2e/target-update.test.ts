@@ -9,7 +9,7 @@ beforeAll(async () => {
   vaultterm = await VaultTerm.start()
   sshd = await Sshd.start()
   await addTarget(vaultterm, sshd)
-}, 120_000)
+})
 afterAll(async () => {
   await sshd?.close()
   await vaultterm?.close()
@@ -73,7 +73,6 @@ test.each(['ed25519', 'ecdsa'] as const)(
       },
     })
   },
-  180_000,
 )
 
 test('changed logins are printed, with the grants that open nothing now, and each is checked', async () => {
@@ -111,7 +110,7 @@ test('changed logins are printed, with the grants that open nothing now, and eac
   expect((await vaultterm.cli(['target', 'check', 'acme', 'real', '--login', login])).code).toBe(0)
   expect((await update(login)).stderr).toContain(grant.id)
   await vaultterm.json('grant', 'remove', 'acme', grant.id)
-}, 180_000)
+})
 
 test('a live session ends when its target is moved, and a new one on the same connection is at the new address', async () => {
   const other = await Sshd.start()
@@ -139,7 +138,7 @@ test('a live session ends when its target is moved, and a new one on the same co
   } finally {
     await other.close()
   }
-}, 180_000)
+})
 
 test('target add on a name that is taken says to use update', async () => {
   const again = await vaultterm.cli([

@@ -46,15 +46,11 @@ const ssh = (remote: string, input: string | Buffer = '') =>
 
 /** Every session is over and on record as that, and no connection to the target is left. */
 const expectNothingLeft = async () => {
-  await eventually(
-    async () => {
-      const open = await metric(vaultterm, 'bastion_sessions')
-      const upstream = await metric(vaultterm, 'bastion_upstream_connections')
-      return open + upstream === 0 ? true : undefined
-    },
-    'the end of everything',
-    20_000,
-  )
+  await eventually(async () => {
+    const open = await metric(vaultterm, 'bastion_sessions')
+    const upstream = await metric(vaultterm, 'bastion_upstream_connections')
+    return open + upstream === 0 ? true : undefined
+  }, 'the end of everything')
   const unended = (await sessions(vaultterm)).filter(({ live, reason }) => live || reason === null)
   expect(unended).toEqual([])
   expect(vaultterm.alive).toBe(true)
@@ -83,7 +79,7 @@ describe('a target that vanishes', () => {
     }
     expect(codes).toEqual(new Set([3, 255]))
     await expectNothingLeft()
-  }, 180_000)
+  }, 600_000)
 
   test('under a stream of output leaves what came before it', async () => {
     toTarget.after(20_000_000, 'server')
@@ -93,7 +89,7 @@ describe('a target that vanishes', () => {
     // All but what encryption adds, and a last packet in part.
     expect(stdout.length).toBeGreaterThan(19_800_000)
     await expectNothingLeft()
-  }, 60_000)
+  })
 })
 
 describe('a client that is killed', () => {
@@ -111,7 +107,7 @@ describe('a client that is killed', () => {
     await expectNothingLeft()
     toUs.after()
     expect((await ssh(command)).code).toBe(3)
-  }, 180_000)
+  }, 600_000)
 
   test('while it sends leaves a session that has ended, and how much came on record', async () => {
     toUs.after(5_000_000, 'caller')
@@ -121,5 +117,5 @@ describe('a client that is killed', () => {
     const [last] = await sessions(vaultterm)
     expect(last).toMatchObject({ reason: 'client-gone' })
     expect(last?.bytes).toBeGreaterThan(4_000_000)
-  }, 60_000)
+  })
 })

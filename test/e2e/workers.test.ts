@@ -34,7 +34,7 @@ beforeAll(async () => {
   vaultterm = await VaultTerm.startNew({ VAULTTERM_WORKERS: '2' })
   sshd = await Sshd.start()
   await addTarget(vaultterm, sshd)
-}, 120_000)
+})
 afterAll(async () => {
   for (const terminal of terminals) terminal.close()
   await sshd?.close()
@@ -260,15 +260,11 @@ describe('a worker that', () => {
       return now.length === 2 ? now : undefined
     }, 'two live sessions')
     process.kill(victim, signal)
-    const ended = await eventually(
-      async () => {
-        const now = await sessions(vaultterm)
-        const gone = now.filter(({ id, live: is }) => !is && live.some((one) => one.id === id))
-        return gone.length > 0 ? gone : undefined
-      },
-      'the end of the session on record',
-      20_000,
-    )
+    const ended = await eventually(async () => {
+      const now = await sessions(vaultterm)
+      const gone = now.filter(({ id, live: is }) => !is && live.some((one) => one.id === id))
+      return gone.length > 0 ? gone : undefined
+    }, 'the end of the session on record')
     expect(ended).toHaveLength(1)
     expect(ended[0]).toMatchObject({ reason: 'interrupted', recording: true })
     expect(await vaultterm.json('session', 'verify', ended[0]?.id ?? '')).toMatchObject({
@@ -276,15 +272,10 @@ describe('a worker that', () => {
     })
     const cast = await vaultterm.cli(['session', 'export', ended[0]?.id ?? ''])
     expect(cast.stdout).toContain('interrupted')
-    const exits = [first, second].map(({ terminal }) =>
-      Promise.race([
-        terminal.exited.then(() => 'ended' as const),
-        new Promise<'on'>((done) => setTimeout(() => done('on'), 1000)),
-      ]),
-    )
-    const states = await Promise.all(exits)
-    expect(states.toSorted()).toEqual(['ended', 'on'])
-    const survivor = states[0] === 'on' ? first : second
+    const survivor = await Promise.race([
+      first.terminal.exited.then(() => second),
+      second.terminal.exited.then(() => first),
+    ])
     await survivor.say(`still-${signal.toLowerCase()}`)
     survivor.terminal.close()
     await eventually(() => (workers().length === 2 ? true : undefined), 'a new worker')
@@ -296,20 +287,20 @@ describe('a worker that', () => {
     )
   }
 
-  test('is killed is replaced, and nobody else notices', () => hit('SIGKILL'), 60_000)
+  test('is killed is replaced, and nobody else notices', () => hit('SIGKILL'))
 
-  test('hangs is killed within seconds, and nobody else notices', () => hit('SIGSTOP'), 60_000)
+  test('hangs is killed within seconds, and nobody else notices', () => hit('SIGSTOP'))
 
   test('hangs keeps nobody from logging in', async () => {
     const [victim = 0] = workers()
     process.kill(victim, 'SIGSTOP')
     // Before it is found out, some connections are its; after that none is.
-    await eventually(() => (workers().includes(victim) ? undefined : true), 'its end', 10_000)
+    await eventually(() => (workers().includes(victim) ? undefined : true), 'its end')
     const done = await Promise.all(
       Array.from({ length: 4 }, () => vaultterm.ssh(['acme+real', 'echo in'])),
     )
     for (const each of done) expect(each.stdout).toBe('in\n')
-  }, 60_000)
+  })
 })
 
 test('all are replaced one by one while people come and go, and nobody is refused', async () => {
@@ -327,14 +318,10 @@ test('all are replaced one by one while people come and go, and nobody is refuse
   }
   const visitors = [visitor(), visitor()]
   vaultterm.signal('SIGUSR2')
-  await eventually(
-    () => {
-      const isDone = workers().filter((pid) => !before.includes(pid)).length === 2
-      return isDone && visits.length > 5 ? true : undefined
-    },
-    'two new workers, and visitors all the while',
-    30_000,
-  )
+  await eventually(() => {
+    const isDone = workers().filter((pid) => !before.includes(pid)).length === 2
+    return isDone && visits.length > 5 ? true : undefined
+  }, 'two new workers, and visitors all the while')
   stop = true
   await Promise.all(visitors)
   expect(new Set(await Promise.all(visits))).toEqual(new Set([0]))
@@ -350,7 +337,10 @@ test('all are replaced one by one while people come and go, and nobody is refuse
     () => (workers().some((pid) => before.includes(pid)) ? undefined : true),
     'the end of the old worker',
   )
-}, 90_000)
+})
+
+/** How long a connection rests before a restart ends it. */
+const restMs = 2000
 
 test('a restart ends a connection when it rests, not between two of its sessions', async () => {
   await eventually(() => (workers().length === 2 ? true : undefined), 'two workers')
@@ -362,8 +352,14 @@ test('a restart ends a connection when it rests, not between two of its sessions
     (await vaultterm.ssh([...control, '-O', 'check', 'acme+real'])).code === 0
   vaultterm.signal('SIGUSR2')
   let replacedAt = Number.POSITIVE_INFINITY
+  let restsSince = performance.now()
   while (performance.now() < replacedAt + 1500) {
-    expect(await isUp()).toBe(true)
+    if (!(await isUp())) {
+      // It may end where this machine was so slow that it did rest.
+      expect(performance.now() - restsSince).toBeGreaterThan(restMs)
+      return
+    }
+    restsSince = performance.now()
     expect(await vaultterm.ssh([...control, 'acme+real', 'echo in'])).toMatchObject({
       stdout: 'in\n',
     })
@@ -375,7 +371,7 @@ test('a restart ends a connection when it rests, not between two of its sessions
     async () => ((await isUp()) ? undefined : true),
     'the end of a connection at rest',
   )
-}, 60_000)
+})
 
 test('a restart cuts off no client between its jump and the login there', async () => {
   await eventually(() => (workers().length === 2 ? true : undefined), 'two workers')
@@ -394,9 +390,8 @@ test('a restart cuts off no client between its jump and the login there', async 
   await eventually(
     () => (workers().some((pid) => before.includes(pid)) ? undefined : true),
     'the end of the old workers',
-    20_000,
   )
-}, 60_000)
+})
 
 test('what the workers count is on one page', async () => {
   // Whoever counted most of it has been killed, or replaced, by now.
@@ -425,12 +420,12 @@ test('a worker that grows too large gives way to another, and its sessions go on
     const pids = () =>
       execFileSync('ps', ['-o', 'pid=', '--ppid', String(small.pid)], { encoding: 'utf8' })
     const before = pids()
-    await eventually(() => (pids() === before ? undefined : true), 'another worker', 20_000)
+    await eventually(() => (pids() === before ? undefined : true), 'another worker')
     expect((await small.ssh(['acme+web1', 'echo in'])).stdout).toBe('in\n')
   } finally {
     await small.close()
   }
-}, 60_000)
+})
 
 test('attack: nobody ends a worker by names and numbers that are too large', async () => {
   const before = workers()

@@ -2,9 +2,12 @@ import { randomInt } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runCampaign } from './campaign.ts'
 import { type Subject, startVaultTerm } from './subject.ts'
+import { bounds } from './watchdog.ts'
 
 /** The fuzzers in short: `npm run fuzz` is the same for as long as one likes. */
 const seconds = 12
+/** Beside the other tests a login takes its time: here it is late when it hangs. */
+const patient = { ...bounds, answerMs: 45_000, settleMs: 90_000 }
 const given = process.env.VAULTTERM_FUZZ_SEED
 const seeds = given === undefined ? [1, randomInt(2 ** 31)] : [Number(given), Number(given)]
 
@@ -15,11 +18,15 @@ beforeAll(async () => {
 afterAll(() => subject?.close())
 
 test(`strangers and a hostile target, seeds ${seeds.join(' and ')}: repeat one with VAULTTERM_FUZZ_SEED`, async () => {
-  const { findings, cases } = await runCampaign({
-    subject,
-    rounds: seeds.map((seed) => ({ seed, seconds })),
-    say: (text) => process.stdout.write(`${text}\n`),
-  })
-  expect(findings.join('\n')).toBe('')
-  expect(cases).toBeGreaterThan(100)
-}, 120_000)
+  // A busy machine has next to nothing for whoever lets all others go first.
+  for (let enough = 100; enough > 0; ) {
+    const { findings, cases } = await runCampaign({
+      subject,
+      rounds: seeds.map((seed) => ({ seed, seconds })),
+      limits: patient,
+      say: (text) => process.stdout.write(`${text}\n`),
+    })
+    expect(findings.join('\n')).toBe('')
+    enough -= cases
+  }
+})

@@ -23,7 +23,7 @@ export async function startHonestTarget(): Promise<HonestTarget> {
   const ssh = createSshServer({
     hostKeys: [hostKey],
     ident: 'Honest',
-    loginGraceMs: 30_000,
+    loginGraceMs: 60_000,
     authTriesMax: 3,
     channelsMax: 64,
     log: silent,

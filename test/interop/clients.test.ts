@@ -36,7 +36,7 @@ beforeAll(async () => {
   log = new SessionLog(vaultterm)
   config = join(vaultterm.home, 'demo/ssh_config')
   writeFileSync(join(sshd.directory, 'many'), bytes)
-}, 120_000)
+})
 afterAll(async () => {
   await log?.close()
   await sshd?.close()
@@ -462,7 +462,6 @@ describe('Ansible', () => {
       expect(sessions.length).toBeGreaterThan(8)
       expectRecorded(wayOf(host), sessions)
     },
-    120_000,
   )
 })
 
@@ -483,7 +482,7 @@ describe('an editor’s way', () => {
       const child = spawn('ssh', ['-F', config, '-T', '-D', String(socks), host, 'bash'], {
         stdio: ['pipe', 'pipe', 'inherit'],
       })
-      const exited = once(child, 'exit')
+      const exited = once(child, 'close')
       let said = ''
       child.stdout.on('data', (chunk: Buffer) => {
         said += chunk.toString()

@@ -13,7 +13,7 @@ beforeAll(async () => {
   vaultterm = await VaultTerm.start()
   sshd = await Sshd.start()
   await addTarget(vaultterm, sshd)
-}, 120_000)
+})
 afterAll(async () => {
   await sshd?.close()
   await vaultterm?.close()
@@ -23,7 +23,7 @@ const connected = `
 import json, sys, time, paramiko
 port, key, known, *others = sys.argv[1:]
 transport = paramiko.Transport(('127.0.0.1', int(port)))
-transport.start_client(timeout=20)
+transport.start_client(timeout=60)
 `
 
 test('Paramiko asks for the login service anew with each key, and gets in with the last one', async () => {

@@ -91,7 +91,7 @@ test('a start that dies at any step is finished by the next, with nothing made t
     targets: ['web1'],
     grants: ['demo web1'],
   })
-}, 120_000)
+})
 
 test('another start changes nothing', async () => {
   const before = await state()

@@ -58,7 +58,7 @@ function ssh(command: string, options: string[] = [], input?: Buffer): Promise<O
 
 function run(file: string, args: string[], input?: Buffer): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = spawn(file, args, { timeout: 20_000 })
+    const child = spawn(file, args, { timeout: 60_000 })
     const stdout: Buffer[] = []
     const stderr: Buffer[] = []
     child.stdout.on('data', (chunk) => stdout.push(chunk))
@@ -116,13 +116,17 @@ test('gives a shell on a terminal of the size and the modes of the client', asyn
   pty.write(
     'stty size; stty -a | tr ";" "\\n" | grep -E "intr|eof|erase"; echo "$TERM $((40+2))"\r',
   )
-  await expect.poll(() => text, { timeout: 10_000 }).toContain('xterm-256color 42')
+  await expect.poll(() => text).toContain('xterm-256color 42')
   expect(text).toContain('31 91')
   expect(text).toContain('intr = ^C')
   expect(text).toContain('eof = ^D')
   pty.resize(100, 40)
-  pty.write('sleep 0.2; stty size\r')
-  await expect.poll(() => text, { timeout: 10_000 }).toContain('40 100')
+  // What is typed may come before the change.
+  const ask = () => {
+    pty.write('stty size\r')
+    return text
+  }
+  await expect.poll(ask, { interval: 200 }).toContain('40 100')
   pty.write('exit 3\r')
   expect(await exited).toBe(3)
 })
@@ -143,11 +147,11 @@ test('ends what runs when the client goes away', async () => {
   const child = spawn('ssh', [
     ...sshArguments(),
     `${target.login}@${target.host}`,
-    `echo up; trap '' HUP; sleep 3; touch ${marker}`,
+    `echo up; trap '' HUP; sleep 6; touch ${marker}`,
   ])
   await new Promise((resolve) => child.stdout.once('data', resolve))
   child.kill('SIGKILL')
-  await new Promise((resolve) => setTimeout(resolve, 4000))
+  await new Promise((resolve) => setTimeout(resolve, 7000))
   expect(existsSync(marker)).toBe(false)
 })
 

@@ -59,7 +59,7 @@ test('belongs to one at a time, and says to whom', async () => {
 
 test('is waited for', async () => {
   const home = await claimHome(path, { what })
-  const next = claimHome(path, { what, waitMs: 10_000 })
+  const next = claimHome(path, { what, waitMs: 60_000 })
   await home.release()
   await (await next).release()
 })
@@ -122,7 +122,7 @@ test.runIf(canIsolate)('attack: goes to one of two processes in two PID namespac
     await ended
   }
   // Killed without a word: the system has released the home.
-  await (await claimHome(path, { what, waitMs: 10_000 })).release()
+  await (await claimHome(path, { what, waitMs: 60_000 })).release()
 })
 
 test('is refused where others can write', async () => {

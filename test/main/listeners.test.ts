@@ -126,4 +126,4 @@ test('an address that is taken during the start is named too, and doctor names i
       fix: 'stop it, or set VAULTTERM_SSH_LISTEN to another address (port 0 picks a free one)',
     },
   ])
-}, 120_000)
+})

@@ -45,4 +45,4 @@ test('a second signal ends a start that waits for a database which lets it in an
     server.close()
     rmSync(home, { recursive: true, force: true })
   }
-}, 60_000)
+})

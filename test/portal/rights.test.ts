@@ -241,9 +241,13 @@ test('attack: a reader who opens a recording over and over is refused before the
     ).length
   const path = `/api/v1/sessions/${hasty.session}/recording.cast`
   const answers: { statusCode: number; body: string }[] = []
-  for (let round = 0; round < 80; round++) answers.push(await get(path, hasty.cookie))
-  const refused = answers.filter(({ statusCode }) => statusCode === 429)
-  expect(refused.length).toBeGreaterThan(5)
+  const refusals = () => answers.filter(({ statusCode }) => statusCode === 429)
+  // One a second is given back meanwhile: how many it takes is up to the machine.
+  while (refusals().length < 6) {
+    answers.push(...(await Promise.all([1, 2, 3, 4].map(() => get(path, hasty.cookie)))))
+    expect(answers.length).toBeLessThan(1000)
+  }
+  const refused = refusals()
   expect(JSON.parse(refused[0]?.body ?? '').error.code).toBe('ERR_TOO_MANY_REPLAYS')
   expect(await opened()).toBe(answers.length - refused.length)
   const auditor = people.get('auditor')

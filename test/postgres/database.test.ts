@@ -214,7 +214,7 @@ test('never shows a row of another tenant, whatever happens on two connections',
   const small = database.open('vaultterm_app', {
     connectionsMax: 2,
     waitingMax: 1000,
-    waitMs: 10_000,
+    waitMs: 60_000,
     statementMs: 50,
     lockMs: 40,
   })
@@ -223,6 +223,16 @@ test('never shows a row of another tenant, whatever happens on two connections',
     const rows = await tx.many<{ tenant: string }>('select tenant_id as tenant from probe')
     seen += rows.length
     return new Set(rows.map(({ tenant }) => tenant))
+  }
+  // Which statements take longer than they may is up to the machine.
+  const inTime = async <T>(ask: () => Promise<T>): Promise<T> => {
+    for (;;) {
+      try {
+        return await ask()
+      } catch (err) {
+        if (!String(err).includes('a statement took too long')) throw err
+      }
+    }
   }
   const acts: { [name: string]: (tenant: TenantId, id: number) => Promise<unknown> } = {
     read: (tenant) => small.read(tenant, rowsOf),
@@ -266,11 +276,11 @@ test('never shows a row of another tenant, whatever happens on two connections',
           const tenant = tenants[which] ?? acme
           id += 1
           await acts[act]?.(tenant, id).catch(() => {})
-          const rows = await small.read(tenant, rowsOf)
+          const rows = await inTime(() => small.read(tenant, rowsOf))
           expect([...rows]).toEqual([tenant])
         }),
       )
-      await expect(small.system(rowsOf)).rejects.toMatchObject({ code: '42501' })
+      await expect(inTime(() => small.system(rowsOf))).rejects.toMatchObject({ code: '42501' })
     }),
     { numRuns: 40 },
   )
@@ -453,10 +463,10 @@ describe('what cannot be sent, or understood', () => {
 })
 
 test('gives two statements that are sent together the time of two', async () => {
-  const app = database.open('vaultterm_app', { connectionsMax: 1, statementMs: 2000 })
+  const app = database.open('vaultterm_app', { connectionsMax: 1, statementMs: 4000 })
   // Longer than one may take with what the server is given beyond it, and each of them shorter.
   const slow = app.read(acme, (tx) =>
-    Promise.all([1, 2, 3].map(() => tx.one('select pg_sleep(1.6)::text as slept'))),
+    Promise.all([1, 2, 3].map(() => tx.one('select pg_sleep(3)::text as slept'))),
   )
   expect(await slow).toHaveLength(3)
 })

@@ -27,7 +27,7 @@ test('listens again after its connection was lost, and says that it may have mis
      where datname = current_database() and query = 'listen test_again'`,
   )
   expect(killed).toHaveLength(1)
-  await expect.poll(() => heard, { timeout: 10_000 }).toEqual([undefined])
+  await expect.poll(() => heard).toEqual([undefined])
   await notify('test_again', 'c')
   await expect.poll(() => heard).toEqual([undefined, 'c'])
 })

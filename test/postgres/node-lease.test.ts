@@ -51,8 +51,8 @@ test('ends for its owner before it ends for the others, by whole parts of its le
   const lease = await hold(leaseMs)
   const beforeMs = bootClockMs()
   const { leftMs } = await rowOf(lease.instance)
-  // The others' end lies at least so far ahead, however long the question took.
-  const othersAtMs = beforeMs + leftMs
+  // Later than it is by the time that the answer took: a part of the lease is longer.
+  const othersAtMs = bootClockMs() + leftMs
   expect(lease.stopAtMs).toBeLessThanOrEqual(othersAtMs - leaseMs / 9 + 20)
   expect(lease.serveUntilMs).toBeLessThanOrEqual(othersAtMs - (leaseMs / 9) * 2 + 20)
   expect(lease.serveUntilMs).toBeGreaterThan(beforeMs)
@@ -62,7 +62,7 @@ test('is renewed while its owner lives', async () => {
   const lease = await hold(4500)
   const { serveUntilMs } = lease
   await vi.waitFor(() => expect(lease.serveUntilMs).toBeGreaterThan(serveUntilMs + 2000), {
-    timeout: 20_000,
+    timeout: 30_000,
   })
   const other = await hold(60_000)
   await app.system((tx) => endExpiredInstances(tx, other.instance))
@@ -75,11 +75,11 @@ test('lapses without its database, and comes back when nobody took it', async ()
   const lapsed = vi.fn()
   lease.onLapse(lapsed)
   way.cut()
-  await vi.waitFor(() => expect(lapsed).toHaveBeenCalledOnce(), { timeout: 20_000 })
+  await vi.waitFor(() => expect(lapsed).toHaveBeenCalledOnce(), { timeout: 30_000 })
   expect(bootClockMs()).toBeGreaterThanOrEqual(lease.serveUntilMs)
   way.mend()
   await vi.waitFor(() => expect(lease.serveUntilMs).toBeGreaterThan(bootClockMs()), {
-    timeout: 20_000,
+    timeout: 30_000,
   })
   expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
 })
@@ -111,7 +111,7 @@ test('is lost for good when another process has taken it', async () => {
       const ended = await app.system((tx) => endExpiredInstances(tx, other.instance))
       expect(ended.map(({ id }) => id)).toContain(lease.instance)
     },
-    { timeout: 20_000 },
+    { timeout: 30_000 },
   )
   expect(await lease.lost).toMatchObject({ code: 'ERR_NODE_LEASE_LOST' })
   expect(lapsed).toHaveBeenCalledOnce()
@@ -197,7 +197,7 @@ test('attack: a claim by an instance that is not there runs out', async () => {
       const claimed = await app.system((tx) => claimEndedInstances(tx, next.instance))
       expect(claimed.map(({ id }) => id)).toContain(ended.instance)
     },
-    { timeout: 10_000 },
+    { timeout: 30_000 },
   )
 })
 
@@ -242,7 +242,7 @@ test('attack: no login fills the table of processes, nor keeps a new one out for
   // Rows that nothing asks for make room.
   await hold(60_000)
   expect(await rows()).toBeLessThanOrEqual(2000)
-}, 60_000)
+})
 
 test('removes the rows of processes that ended long ago, and no others', async () => {
   const [gone, kept] = [await hold(60_000), await hold(60_000)]

@@ -23,7 +23,7 @@ async function witnessed(points = 2) {
   })
   for (let count = 1; count <= points; count++) {
     await begun.output(`piece ${count}\r\n`)
-    await vi.waitFor(() => expect(told.length).toBe(count), { timeout: 10_000 })
+    await vi.waitFor(() => expect(told.length).toBe(count), { timeout: 30_000 })
   }
   const { kept } = witness
   if (kept === undefined) throw new Error('nothing was witnessed')

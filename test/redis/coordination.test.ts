@@ -196,13 +196,11 @@ test('waits a bounded time for a redis that stands still, and recovers when it m
     process.kill(server.pid, 'SIGCONT')
   }
   await expect
-    .poll(
-      () =>
-        ping().then(
-          () => 'up',
-          () => 'away',
-        ),
-      { timeout: 10_000 },
+    .poll(() =>
+      ping().then(
+        () => 'up',
+        () => 'away',
+      ),
     )
     .toBe('up')
 })

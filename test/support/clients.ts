@@ -23,7 +23,7 @@ export function runProgram(
     })
     const out: Buffer[] = []
     let stderr = ''
-    const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
+    const timer = setTimeout(() => child.kill('SIGKILL'), 120_000)
     child.stdout.on('data', (chunk: Buffer) => void out.push(chunk))
     child.stderr.on('data', (chunk: Buffer) => {
       stderr += chunk.toString()

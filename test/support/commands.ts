@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import type { Answer, Order } from './command-server.ts'
 import type { Finished } from './vaultterm.ts'
 
-const limitMs = 60_000
+const limitMs = 120_000
 const compiled = resolve(import.meta.dirname, '../../node_modules/.vaultterm-compiled')
 
 interface Server {
@@ -18,7 +18,7 @@ let orders = 0
 
 /**
  * Runs one of the operator's commands in a process that is kept for the next one. Its environment is
- * `env`. A command that ends that process, or takes a minute, has no exit status.
+ * `env`. A command that ends that process, or takes two minutes, has no exit status.
  */
 export function runCommand(
   args: readonly string[],

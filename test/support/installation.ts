@@ -131,7 +131,7 @@ export function newestEnded(vaultterm: VaultTerm, tenant = 'acme'): Promise<Sess
 export async function eventually<T>(
   ask: () => Promise<T | undefined> | T | undefined,
   what: string,
-  timeoutMs = 15_000,
+  timeoutMs = 60_000,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {

@@ -10,7 +10,7 @@ export interface Ended {
 export function runProgram(
   file: string,
   args: readonly string[],
-  { input = Buffer.alloc(0), timeoutMs = 60_000, env = process.env } = {},
+  { input = Buffer.alloc(0), timeoutMs = 120_000, env = process.env } = {},
 ): Promise<Ended> {
   const { promise, resolve, reject } = Promise.withResolvers<Ended>()
   const child = spawn(file, args, { stdio: 'pipe', timeout: timeoutMs, killSignal: 'SIGKILL', env })

@@ -51,7 +51,7 @@ export async function openChannelLab(options: Partial<SshServerOptions> = {}): P
   const server = createSshServer({
     hostKeys: [generateHostKey()],
     ident: 'VaultTerm',
-    loginGraceMs: 10_000,
+    loginGraceMs: 60_000,
     authTriesMax: 3,
     channelsMax: 8,
     log: pino({ level: 'silent' }),
@@ -102,7 +102,7 @@ export function openUnauthenticated(): { readonly wire: Duplex; readonly ready: 
   const server = createSshServer({
     hostKeys: [generateHostKey()],
     ident: 'VaultTerm',
-    loginGraceMs: 10_000,
+    loginGraceMs: 60_000,
     authTriesMax: 3,
     channelsMax: 8,
     log: pino({ level: 'silent' }),

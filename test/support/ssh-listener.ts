@@ -26,7 +26,7 @@ export async function listenForClients(
   const ssh = createSshServer({
     hostKeys: [generateHostKey()],
     ident: 'VaultTerm',
-    loginGraceMs: 30_000,
+    loginGraceMs: 60_000,
     authTriesMax: 6,
     channelsMax: 8,
     log: silent,

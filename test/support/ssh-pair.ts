@@ -53,7 +53,7 @@ export function serveOn(
   const server = createSshServer({
     hostKeys,
     ident: 'VaultTerm',
-    loginGraceMs: 30_000,
+    loginGraceMs: 60_000,
     authTriesMax: 6,
     channelsMax: 8,
     log: silent,
@@ -77,7 +77,7 @@ export function connectOn(
     hostKeyTypes: ['ssh-ed25519'],
     verifyHostKey: async () => true,
     key: signingKey(),
-    handshakeMs: 30_000,
+    handshakeMs: 60_000,
     log: silent,
     ...options,
   })

@@ -49,7 +49,7 @@ export class SshTerminal {
   }
 
   /** Waits until the pattern is on the screen behind what was waited for before. */
-  async waitFor(pattern: RegExp, timeoutMs = 15_000): Promise<RegExpExecArray> {
+  async waitFor(pattern: RegExp, timeoutMs = 60_000): Promise<RegExpExecArray> {
     const deadline = performance.now() + timeoutMs
     for (;;) {
       const found = pattern.exec(this.#shown.slice(this.#seen))

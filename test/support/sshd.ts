@@ -88,7 +88,7 @@ export class Sshd {
     child.stderr?.on('data', (chunk: Buffer) => {
       said = (said + chunk.toString()).slice(-20_000)
     })
-    for (let tries = 0; tries < 200; tries++) {
+    for (const until = performance.now() + 60_000; performance.now() < until; ) {
       if (child.exitCode !== null) throw new Error(`sshd ended with ${child.exitCode}:\n${said}`)
       if (await answers(this.port)) return
       await new Promise((done) => setTimeout(done, 25))

@@ -1,8 +1,10 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fillHome } from './begun-homes.ts'
 import { runCommand } from './commands.ts'
 
@@ -83,7 +85,7 @@ export class VaultTerm {
       this.stderr = (this.stderr + chunk.toString()).slice(-1_000_000)
       this.onStderr?.(chunk.toString())
     })
-    this.#exited = new Promise((done) => child.once('exit', (code) => done(code)))
+    this.#exited = endOf(child)
     const lines = createInterface({ input: child.stdout })
     const line = await Promise.race([
       new Promise<string>((done) => lines.once('line', done)),
@@ -147,7 +149,7 @@ export class VaultTerm {
   }
 
   /** The demo user's `ssh`, with a time limit. */
-  ssh(args: readonly string[], input?: string | Buffer, timeoutMs = 20_000): Promise<Finished> {
+  ssh(args: readonly string[], input?: string | Buffer, timeoutMs = 60_000): Promise<Finished> {
     return run(
       'ssh',
       ['-F', join(this.home, 'demo/ssh_config'), ...args],
@@ -180,6 +182,17 @@ export class VaultTerm {
     }
     rmSync(this.home, { recursive: true, force: true })
   }
+}
+
+/** Its exit status, once all that it has said is read; not for longer if others hold its stderr open. */
+function endOf(child: ChildProcess): Promise<number | null> {
+  const closed = once(child, 'close')
+  return new Promise((done) =>
+    child.once('exit', async (code) => {
+      await Promise.race([closed, sleep(2000, undefined, { ref: false })])
+      done(code)
+    }),
+  )
 }
 
 function run(

@@ -14,7 +14,7 @@ beforeAll(async () => {
   globex = await database.createTenant()
   await vault.createSshKeys(acme)
   await vault.createSshKeys(globex)
-}, 240_000)
+})
 
 const tables = ['vault_state', 'vault_kek', 'vault_secret']
 

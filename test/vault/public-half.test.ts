@@ -30,7 +30,7 @@ beforeAll(async () => {
   acme = await database.createTenant('acme')
   globex = await database.createTenant('globex')
   await Promise.all([vault.createSshKeys(acme), vault.createSshKeys(globex)])
-}, 240_000)
+})
 
 /** The rows as the program before BVE2 left them. */
 async function makeOld(tenant: TenantId): Promise<void> {

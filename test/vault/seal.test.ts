@@ -10,7 +10,7 @@ let tenant: TenantId
 beforeAll(async () => {
   tenant = await database.createTenant()
   await vault.createSshKeys(tenant)
-}, 120_000)
+})
 
 const sealed = { code: 'ERR_VAULT_SEALED' }
 
@@ -55,7 +55,9 @@ test('has wiped the key from the memory of every process soon after it was seale
   await other.seal()
   // The first vault was asked nothing since: the notification alone must do it.
   await expect
-    .poll(() => fixture.kek.wrap(Buffer.alloc(32), place).then(Boolean, (err) => err.code))
+    .poll(() => fixture.kek.wrap(Buffer.alloc(32), place).then(Boolean, (err) => err.code), {
+      timeout: 10_000,
+    })
     .toBe('ERR_VAULT_SEALED')
   await other.unseal()
 })

@@ -12,7 +12,7 @@ let tenant: TenantId
 beforeAll(async () => {
   tenant = await database.createTenant()
   await vault.createSshKeys(tenant)
-}, 120_000)
+})
 
 test('makes both key pairs of a tenant, RSA 4096, with the five fields of the tree', async () => {
   const admin = await vault.describe(tenant, 'admin_ssh')

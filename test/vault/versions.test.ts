@@ -11,7 +11,7 @@ beforeAll(async () => {
   tenant = await database.createTenant()
   await vault.createSshKeys(tenant)
   await vault.createAuthorityKey(tenant, { kind: 'user', generation: 1 })
-}, 120_000)
+})
 
 const secretColumns = 'kek_version, dek, private_key, public_key, rotation_policy'
 
@@ -84,7 +84,7 @@ test('attack: versions that do not open lock no tenant out of its keys, and are 
     .toContainEqual(
       expect.objectContaining({ record: 'secret', recordId: `vps/${tenant}/admin_ssh` }),
     )
-}, 60_000)
+})
 
 test('attack: no login adds a version beyond those that are read', async () => {
   for (const add of [addSecrets, addKek]) {

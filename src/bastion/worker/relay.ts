@@ -62,10 +62,10 @@ export interface Watch {
   upEnd(forward: () => void): void
   down(chunk: Buffer, forward: (chunk: Buffer) => void): void
   /**
-   * The target sends no more: what has not come whole never will. Gives how many bytes of it do not go
-   * on.
+   * The target sends no more: what has come whole goes on, and the rest never will. Gives how many
+   * bytes that is.
    */
-  downEnd(): number
+  downEnd(forward: (chunk: Buffer) => void): number
   /** The target's stderr. False: it does not go on, and the session is about to end. */
   aside(chunk: Buffer): boolean
 }
@@ -188,7 +188,7 @@ export class Relay {
       close: () => {
         // The client gets the end after all data that is still on its way. The end is counted then,
         // because the recording is complete only then.
-        if (watch !== undefined) down.went(watch.downEnd())
+        if (watch !== undefined) down.went(watch.downEnd(toClient))
         down.after(() => {
           this.#targetOpen = false
           if (spoke || !this.#clientOpen) client.close()

@@ -160,7 +160,7 @@ describe('attack: a tenant whose log takes nothing', () => {
     hostile.push(attacker.somebody.tenant)
     const polite = await withFile(monitor)
     monitor.lost().catch(() => {})
-    await expect.poll(polite.told, { timeout: 20_000 }).toEqual(['file.operation', 'session.end'])
+    await expect.poll(polite.told).toEqual(['file.operation', 'session.end'])
   })
 
   test('for one session holds up none of the tenant’s other sessions', async () => {
@@ -181,7 +181,7 @@ describe('attack: a tenant whose log takes nothing', () => {
     await monitor.lost()
     expect(await second.told()).toEqual(['file.operation', 'session.end'])
     refused = undefined
-    await expect.poll(first.told, { timeout: 20_000 }).toEqual(['session.end', 'file.operation'])
+    await expect.poll(first.told).toEqual(['session.end', 'file.operation'])
   })
 })
 
@@ -236,7 +236,7 @@ test('attack: what waits for a log that takes nothing has a bound, and nothing o
   await monitor.endSession(id, session, { bytes: 0, reason: 'audit-failed' })
   isAway = false
   await expect
-    .poll(async () => (await told()).map((entry) => entry.path ?? 'the end'), { timeout: 20_000 })
+    .poll(async () => (await told()).map((entry) => entry.path ?? 'the end'))
     .toEqual(['the end', '/0', '/1', '/2', '/3', '/4', '/5'])
 })
 

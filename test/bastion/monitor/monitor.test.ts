@@ -447,7 +447,7 @@ describe('attack: what a worker leaves behind', () => {
     const end = { bytesIn: 3, bytesOut: 4, ended: 'ended' } as const
     await expect(monitor.closeForward(id, forward, end)).rejects.toThrow('away')
     isAway = false
-    await expect.poll(() => types(somebody), { timeout: 20_000 }).toContain('forward.close')
+    await expect.poll(() => types(somebody)).toContain('forward.close')
   })
 
   test('its sessions are ended on record when the database is back', async () => {
@@ -466,7 +466,7 @@ describe('attack: what a worker leaves behind', () => {
     await monitor.lost()
     expect(await types(somebody)).not.toContain('session.end')
     isAway = false
-    await expect.poll(() => types(somebody), { timeout: 20_000 }).toContain('session.end')
+    await expect.poll(() => types(somebody)).toContain('session.end')
   })
 
   test('a session that was being started counts for nobody', async () => {

@@ -67,7 +67,7 @@ test.each([2, 3, 8])('attack: one of %i workers says that it has no connections'
 test('attack: a worker lets nobody log in; it is found, and gets nothing more', () => {
   const { comeIn, connect, share, suspects } = room(['one', 'two', 'three'], ['two'])
   expect(suspects()).toEqual([])
-  for (let user = 0; user < 40; user++) comeIn(`192.0.2.${user}`, `user ${user}`)
+  for (let user = 0; user < 120; user++) comeIn(`192.0.2.${user}`, `user ${user}`)
   expect(suspects()).toEqual(['two'])
   expect(suspects()).toEqual([])
   const before = share('two')
@@ -77,7 +77,7 @@ test('attack: a worker lets nobody log in; it is found, and gets nothing more', 
 
 test('a suspect serves when nobody else does, and is tried again after an hour', () => {
   const { comeIn, choice, workers, suspects, clock } = room(['one', 'two'], ['two'])
-  for (let user = 0; user < 40; user++) comeIn(`192.0.2.${user}`, `user ${user}`)
+  for (let user = 0; user < 120; user++) comeIn(`192.0.2.${user}`, `user ${user}`)
   expect(suspects()).toEqual(['two'])
   expect(choice.choose(workers.slice(1))?.name).toBe('two')
   const chosen = () => Array.from({ length: 8 }, () => choice.choose(workers)?.name)

@@ -52,7 +52,7 @@ const offer = authRequest('bob', 'publickey', publicKeyFields('ssh-ed25519', ed2
 const none = authRequest('bob', 'none')
 
 /** Long enough for an answer on one machine; only absences wait so long. */
-const silenceMs = 300
+const silenceMs = 1500
 
 async function isClosedSoon(attacker: Attacker): Promise<boolean> {
   return Promise.race([attacker.closed.then(() => true), sleep(silenceMs, false)])
@@ -63,7 +63,7 @@ async function startVictim(path: string) {
   const script = join(import.meta.dirname, '../../support/ssh2-victim.ts')
   const child = spawn(process.execPath, [script, path], {
     stdio: ['pipe', 'pipe', 'ignore'],
-    timeout: 20_000,
+    timeout: 60_000,
     killSignal: 'SIGKILL',
   })
   const exited = once(child, 'exit')

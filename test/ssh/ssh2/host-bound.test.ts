@@ -65,7 +65,7 @@ async function open() {
   const server = createSshServer({
     hostKeys: [plain],
     ident: 'VaultTerm',
-    loginGraceMs: 10_000,
+    loginGraceMs: 60_000,
     authTriesMax: 6,
     channelsMax: 8,
     log: silent,

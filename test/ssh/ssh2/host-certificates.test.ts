@@ -41,7 +41,7 @@ async function visit(type: string, wish: CertificateFields, by = authority): Pro
     said += chunk.toString()
     if (/Authenticated to|verification failed/.test(said)) resolve()
   })
-  ssh.once('exit', () => resolve())
+  ssh.once('close', () => resolve())
   await promise
   ssh.kill()
   return said

@@ -55,7 +55,7 @@ async function visit(
         .toSorted()
     await vi.waitFor(
       () => expect(recorded(), said).toEqual(expected.map(base64).toSorted()),
-      10_000,
+      30_000,
     )
     expect(said).not.toContain('failed')
   } finally {

@@ -132,7 +132,7 @@ describe('UP-03: a host key is accepted by a yes', () => {
   ]
   const run = async (answer: () => unknown) => {
     const verifyHostKey = answer as UpstreamOptions['verifyHostKey']
-    const lab = dial({ verifyHostKey, handshakeMs: 2000 })
+    const lab = dial({ verifyHostKey, handshakeMs: 20_000 })
     void letIn(lab.impostor)
     const said = await outcome(lab)
     const asked = lab.impostor.received.some(([type]) => type === msg.serviceRequest)
@@ -290,7 +290,7 @@ describe('UP-07: a target that keeps us waiting is left', () => {
   })
 
   test('but not one that takes its time (control)', async () => {
-    const lab = dial({ handshakeMs: 5000 })
+    const lab = dial({ handshakeMs: 20_000 })
     await sleep(handshakeMs)
     void letIn(lab.impostor)
     expect(await outcome(lab)).toBe('connected')

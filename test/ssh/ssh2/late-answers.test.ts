@@ -255,7 +255,7 @@ describe('a login', () => {
     const server = createSshServer({
       hostKeys: [generateHostKey()],
       ident: 'VaultTerm',
-      loginGraceMs: 10_000,
+      loginGraceMs: 60_000,
       authTriesMax: 3,
       channelsMax: 8,
       log: silent,

@@ -97,7 +97,7 @@ async function walk(
   const server = createSshServer({
     hostKeys: [hostKey],
     ident: 'VaultTerm',
-    loginGraceMs: 10_000,
+    loginGraceMs: 60_000,
     authTriesMax: 6,
     channelsMax: 8,
     log: silent,

@@ -26,7 +26,7 @@ interface StrangerLab {
   readonly connection: Promise<Connection>
 }
 
-function openLab({ graceMs = 10_000, ready = (_connection: Connection) => {} } = {}): StrangerLab {
+function openLab({ graceMs = 60_000, ready = (_connection: Connection) => {} } = {}): StrangerLab {
   const [wire, theirs] = duplexPair()
   const log: string[] = []
   const { promise: connection, resolve } = Promise.withResolvers<Connection>()
@@ -52,7 +52,8 @@ function openLab({ graceMs = 10_000, ready = (_connection: Connection) => {} } =
   return { attacker: new Attacker(theirs), wire, log, asked: () => asked, connection }
 }
 
-const soonMs = 1000
+/** Waited for by nobody who is cut off. */
+const soonMs = 30_000
 const isClosed = (attacker: Attacker) =>
   Promise.race([attacker.closed.then(() => true), sleep(soonMs, false)])
 
@@ -93,18 +94,19 @@ describe('PD-01 PD-03: who does not go on is cut off at the grace time', () => {
   test.each(stalls)('%s', async (_, stall) => {
     const from = performance.now()
     const { attacker, wire } = openLab({ graceMs })
-    await Promise.race([stall(attacker), attacker.closed])
+    // It may be cut off in the middle of what it does first.
+    void Promise.resolve(stall(attacker)).catch(() => {})
     expect(await isClosed(attacker)).toBe(true)
     expect(performance.now() - from).toBeGreaterThanOrEqual(graceMs - 10)
     expect(wire.destroyed).toBe(true)
   })
 
   test('who has logged in is not (control)', async () => {
-    const { attacker, connection } = openLab({ graceMs })
+    const { attacker, connection } = openLab({ graceMs: 2000 })
     await attacker.handshakeForLogin()
     attacker.send(signedLogin(attacker.sessionId))
     await connection
-    await sleep(graceMs + 100)
+    await sleep(2100)
     attacker.send(openChannel(0))
     await attacker.first(channelMsg.failure)
   })

@@ -62,7 +62,7 @@ export class FileWatch implements Watch {
   readonly #up = new InOrder()
   /** Answers that have come whole. Each waits until as many operations are on the log. */
   readonly #answers = new Fifo<{ readonly added: number; readonly chunks: Chunks }>()
-  /** Of an answer that has not come whole. */
+  /** An answer that has not come whole, with those before it that came in the same chunk. */
   readonly #partial = new Chunks()
   #asked: FileOperation[] = []
   #upBytes = 0
@@ -106,12 +106,16 @@ export class FileWatch implements Watch {
   down(chunk: Buffer, forward: (chunk: Buffer) => void): void {
     if (!this.#seen(() => this.#sftp.down(chunk))) return
     this.#partial.add(chunk)
-    if (!this.#sftp.isAnswerPartial) this.#answered(this.#partial.drain(), forward)
+    if (this.#sftp.partialAnswerBytes === 0) this.#answered(this.#partial.drain(), forward)
     this.#look()
   }
 
-  downEnd(): number {
-    return this.#partial.drain().reduce((sum, { length }) => sum + length, 0)
+  downEnd(forward: (chunk: Buffer) => void): number {
+    const held = Buffer.concat(this.#partial.drain())
+    const wholeBytes = this.#hasFailed ? 0 : held.length - this.#sftp.partialAnswerBytes
+    if (wholeBytes <= 0) return held.length
+    this.#answered([held.subarray(0, wholeBytes)], forward)
+    return held.length - wholeBytes
   }
 
   /**

@@ -35,9 +35,9 @@ export class SftpFrames {
     this.#inParts = inParts
   }
 
-  /** The beginning of a packet waits here for the rest of it. */
-  get isHolding(): boolean {
-    return this.#held > 0
+  /** How many bytes of a packet wait here for the rest of it: the last that came. */
+  get holding(): number {
+    return this.#held
   }
 
   push(chunk: Buffer, sink: SftpSink): void {

@@ -82,9 +82,12 @@ export class SftpWatch {
     return this.#pending.size >= busyPending || this.#pathBytes >= busyPathBytes
   }
 
-  /** The beginning of an answer has come, and its end has not. Data of a file do not count. */
-  get isAnswerPartial(): boolean {
-    return this.#down.isHolding
+  /**
+   * How many of the last bytes that came are the beginning of an answer that has not come whole. Data
+   * of a file do not count.
+   */
+  get partialAnswerBytes(): number {
+    return this.#down.holding
   }
 
   /** The client sends this. */
