@@ -26,13 +26,27 @@ const expected: ReadonlyMap<string, string> = new Map(
     .map((line) => [line.slice(digestLength + 1), line.slice(0, digestLength)]),
 )
 
+/** What the migrations make: an operator's own tables and functions stand beside them. */
+interface Ours {
+  readonly tables: readonly string[]
+  readonly functions: readonly string[]
+}
+
+const ours: Ours = {
+  tables: namesOf(/^table (.*)$/),
+  functions: namesOf(/^function ([^(]*)/),
+}
+
 /**
  * The schema as the catalogue describes it, without ids, and without the names of an installation's
- * own roles. An index that somebody adds is not part of it, nor is a table, a function with a name of
- * its own, or a grant to a role that is not ours.
+ * own roles; only of these tables and functions, where they are given. An operator's plain index is not
+ * part of it, nor is a grant to a role that is not ours.
  */
-export async function listSchemaObjects(tx: ReadTx): Promise<SchemaObject[]> {
-  const found = await tx.many<{ name: string; text: string }>(objects)
+export async function listSchemaObjects(tx: ReadTx, only?: Ours): Promise<SchemaObject[]> {
+  const found = await tx.many<{ name: string; text: string }>(objects, [
+    only?.tables ?? null,
+    only?.functions ?? null,
+  ])
   return found
     .map(({ name, text }) => ({ name, digest: digestOf(text) }))
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
@@ -40,7 +54,7 @@ export async function listSchemaObjects(tx: ReadTx): Promise<SchemaObject[]> {
 
 /** Compares the schema with the one that the migrations make. */
 export async function findSchemaChanges(tx: ReadTx): Promise<SchemaChanges> {
-  const found = await listSchemaObjects(tx)
+  const found = await listSchemaObjects(tx, ours)
   const unknown = found.filter(({ name }) => name.startsWith('migration ') && !expected.has(name))
   if (unknown.length > 0) {
     return { acts: [], others: [], unknown: unknown.map(({ name }) => name) }
@@ -48,8 +62,7 @@ export async function findSchemaChanges(tx: ReadTx): Promise<SchemaChanges> {
   const digests = new Map(found.map(({ name, digest }) => [name, digest]))
   const lost = [...expected.keys()].filter((name) => !digests.has(name))
   const differing = found.filter(({ name, digest }) => {
-    const wanted = expected.get(name)
-    return wanted === undefined ? !mayBeAdded(name) : wanted !== digest
+    return expected.get(name) !== digest
   })
   const changed = [...lost, ...differing.map(({ name }) => name)].toSorted()
   const isAct = (name: string) => /^(function|trigger|policy|rule|row security) /.test(name)
@@ -65,12 +78,9 @@ export function lineOf({ name, digest }: SchemaObject): string {
   return `${digest} ${name}`
 }
 
-/** An operator's own. A function with a name of ours could be called in place of ours. */
-function mayBeAdded(name: string): boolean {
-  if (name.startsWith('constraint ') || name.startsWith('table ')) return true
-  if (!name.startsWith('function ')) return false
-  const stem = name.slice(0, name.indexOf('(') + 1)
-  return ![...expected.keys()].some((one) => one.startsWith(stem))
+function namesOf(what: RegExp): string[] {
+  const names = [...expected.keys()].map((name) => what.exec(name)?.[1])
+  return [...new Set(names.filter((name) => name !== undefined))]
 }
 
 function digestOf(text: string): string {
@@ -91,7 +101,8 @@ const objects = `
     union all select 0, 'public', true),
   own as (
     select c.*, format('%I', c.relname) as shown from pg_class c
-      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S'))
+      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+        and ($1::text[] is null or c.relname = any($1)))
   select 'migration ' || name as name, '' as text from public.schema_migration
   union all
   select 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
@@ -103,6 +114,8 @@ const objects = `
             join role r on r.id = a.grantee and r.ours))::text
     from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'public'::regnamespace
+      -- One with a name of ours could be called in place of ours.
+      and ($2::text[] is null or p.proname = any($2))
   union all
   select 'trigger ' || t.tgname || ' on ' || c.shown,
       jsonb_build_array(t.tgtype, t.tgenabled, pg_get_triggerdef(t.oid))::text

@@ -128,6 +128,32 @@ test('attack: names the door of the log when it lets some events fall', async ()
   await requireUnchanged(fixture.app)
 })
 
+test('attack: nothing that stands beside the tables of the migrations makes a node unready', async () => {
+  // As PostGIS and the like make them, and tables of an operator's own.
+  await fixture.superuser(`
+    create table own_notes (id int primary key, note text unique default 'none' check (note <> ''));
+    alter table own_notes enable row level security, force row level security;
+    create policy all_of_it on own_notes using (true);
+    create rule quiet as on delete to own_notes do instead nothing;
+    create function own_touch() returns trigger language plpgsql as 'begin return new; end';
+    create trigger touch before insert on own_notes for each row execute function own_touch();
+    create table own_lines (note int references own_notes on delete cascade, at timestamptz);
+    alter table own_lines disable trigger all;
+    create index on own_lines (date(at at time zone 'UTC')) where note > 0;
+    create table own_parts (id int, at date) partition by range (at);
+    create table own_part partition of own_parts for values from ('2020-01-01') to ('2030-01-01');
+    create view own_sessions as select id, started_at from session;
+    create materialized view own_counts as select count(*) as many from own_lines;
+    create sequence own_numbers;
+    create type own_kind as enum ('a');
+    create domain own_text as text check (value <> '');
+    create function own_sum(own_kind, int) returns int language sql as 'select 1';
+    create statistics on id, started_at from session`)
+  await fixture.superuser('create extension pg_stat_statements')
+  expect(await look()).toEqual({ acts: [], others: [], unknown: [] })
+  await requireUnchanged(fixture.app)
+})
+
 test('tells of looser grants and lost constraints, and lets an operator’s own things be', async () => {
   await fixture.superuser('grant update on audit_leaf to vaultterm_app')
   await fixture.superuser('alter table app_user drop constraint app_user_role_check')
