@@ -268,14 +268,15 @@ fa7fcf1fa93db504996ec8ca191a5adb function audit_remove_checkpoints(sizes bigint[
 4c792d82f2c41c32dbb2cd84ff29b5cc function certificate_authority_count()
 3d0d89686ec851bc2efba501b9ce2e13 function certificate_authority_require(of_kind text, of_generation integer, in_state text, of_serial bigint)
 bd36931ad55758d0bc44a2258687e0c2 function certificate_revoked()
-656c3817148621977cd6eb1c973ed100 function node_keep_end()
-822b2567cd1efa8205c4dbadff7818d7 function node_keep_row()
+2c44cf82dfa9d7573788940d13d9bddd function node_keep_end()
+eabb2f5c283b3d05ec9ea78726939d57 function node_keep_row()
 889b000da2e5c2f2438e81e51f433488 function node_make_room()
-171c15ba3f5d78f665e8df7975be74e4 function node_may_go(instance public.node_instance)
+8129980eb8313204cd75e095a3322839 function node_may_go(instance public.node_instance)
 643333f6b37764493d524a90e49b822d function node_require_lease()
 120a09f2a389542b31f7436394821678 function notify_if_room(channel text, payload text)
 7bed8248ab3360de3de0f831a729041a function session_keep_end()
 42113377142754f5c8d32a47deb140b9 function session_kill(session_id uuid, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+1e566e423eebfe009ec3906e883af2d4 function session_require_instance()
 8370757800d5ee4469d20e47a4e24443 function vault_kek_replace(of_version integer, old bytea, new bytea)
 c921565e5fb92565413e4ce55f5f25f6 function vault_name_seal()
 a48d04b6dcfcadd1f4a4dbb031b41f59 function vault_require_unsealed()
@@ -428,6 +429,7 @@ ceb708756cfd2a20ce7be2a95b742d5e trigger of keys on user_key
 4822e13532dd3fbd73fa1bdcda786f60 trigger of keys on vault_kek
 52002a6dc4fd2a6236c1b0446667e35d trigger of keys on vault_secret
 c464c1b404fc87401b47501a9d245eca trigger of keys on web_session
+862cd8eabac924a239e0c578da19c023 trigger require_instance on session
 39ca7cf84d9a635aa48ff88a5fe11861 unique index on certificate_authority where (state = ANY (ARRAY['next'::text, 'active'::text]))
 3e04f624db0558b339eb2d0acb6b3924 unique index on certificate_revocation by COALESCE(generation, 0), COALESCE(serial, (0)::bigint), COALESCE(key_id, ''::text), COALESCE(fingerp
 `
