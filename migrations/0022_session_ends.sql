@@ -43,11 +43,15 @@ create trigger keep_end before update on session
   for each row execute function session_keep_end();
 
 -- Whose sessions nobody ends is not a matter of a column that somebody sets: an instance is settled when it
--- ended a while ago and has no open session; it ends once, at this database's time; and no lease is longer
--- than it says, so that also a claim by an instance that is not there runs out.
+-- ended a while ago and has no open session; it ends once and is settled once, at this database's times; and no
+-- lease is longer than it says, so that also a claim by an instance that is not there runs out, nor shorter
+-- than it was: a row whose lease ran out long ago is of a process that has not renewed it since.
 create function node_keep_end() returns trigger
   language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  if tg_op = 'UPDATE' then
+    new.lease_until := greatest(new.lease_until, old.lease_until);
+  end if;
   new.lease_until := least(new.lease_until, clock_timestamp() + new.lease_ms * interval '1 ms');
   if tg_op = 'INSERT' then
     return new;
@@ -61,12 +65,14 @@ begin
   if new.settled_at is not distinct from old.settled_at then
     return new;
   end if;
-  -- A transaction that began before the end may commit a session this much later.
+  -- A transaction that began before the end may commit a session this much later; and this one must see it.
   if old.settled_at is not null or old.ended_at is null
+      or current_setting('transaction_isolation') <> 'read committed'
       or old.ended_at > clock_timestamp() - interval '2 minutes'
       or exists (select from public.session s where s.instance = old.id and s.ended_at is null) then
     raise exception using errcode = 'VT022', message = 'this instance is not settled';
   end if;
+  new.settled_at := clock_timestamp();
   return new;
 end
 $$;

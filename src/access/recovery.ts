@@ -7,6 +7,7 @@ import {
   type NodeLease,
   type ReadTx,
   removeOldInstances,
+  restoreInstances,
   settleInstances,
   type TenantId,
 } from '../postgres/index.ts'
@@ -47,8 +48,11 @@ const sweepsInLease = 9
 const namedMax = 20
 /** Between looks for recordings that may have come back with a node's disk. */
 const seekMs = 3_600_000
-/** A sweep this often also looks for open sessions of its own that this process does not know. */
-const ownEvery = 12
+/**
+ * A sweep this often also looks for open sessions of its own that this process does not know, and for those of
+ * processes that the database does not know.
+ */
+const unknownEvery = 12
 const sealedText =
   'a row asks for the recovery of a sealed recording: another program changed it; the file stays as it is'
 
@@ -129,8 +133,11 @@ export class Recovery {
   async sweep(lease: NodeLease, mend: MendRecording): Promise<void> {
     try {
       await this.#endLostInstances(lease, mend)
-      if (this.#sweeps++ % ownEvery === 0) await this.#endUnknown(lease, mend)
+      const looksForUnknown = this.#sweeps++ % unknownEvery === 0
+      if (looksForUnknown) await this.#endUnknown(lease, mend)
       if (performance.now() - this.#soughtAtMs > seekMs) await this.#seek(lease, mend)
+      // Last: there may be no room for a row.
+      if (looksForUnknown) await this.#database.system(restoreInstances)
     } catch (err) {
       this.#log.warn({ err }, 'could not find the sessions of lost processes')
     }

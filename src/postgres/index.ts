@@ -30,6 +30,7 @@ export {
   endExpiredInstances,
   listOverdueInstances,
   removeOldInstances,
+  restoreInstances,
   settleInstances,
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'

@@ -52,19 +52,18 @@ export function endExpiredInstances(tx: WriteTx, own: InstanceId): Promise<Ended
 
 /**
  * The ended instances whose sessions this one has to end: those that it has claimed, and those that
- * no instance with a lease has, first those with open sessions. Only one instance at a time repairs a
- * recording.
+ * no instance with a lease has, first those with open sessions: these also where a row says that they are
+ * settled. Only one instance at a time repairs a recording.
  */
 export function claimEndedInstances(tx: WriteTx, own: InstanceId): Promise<EndedInstance[]> {
-  const free = `e.ended_at is not null and e.settled_at is null
-    and (e.recovered_by is null or e.recovered_by = $1 or not exists (
+  const free = `e.ended_at is not null and (e.recovered_by is null or e.recovered_by = $1 or not exists (
       select from node_instance r where r.id = e.recovered_by and r.ended_at is null))`
   return tx.many(
     `with ${open}, serving as (
        select e.id from node_instance e where e.id in (select id from open) and ${free}
          limit ${instancesMax} for update skip locked
      ), idle as (
-       select e.id from node_instance e where ${free}
+       select e.id from node_instance e where e.settled_at is null and ${free}
          order by e.ended_at limit ${idleMax} for update skip locked
      )
      update node_instance set recovered_by = $1
@@ -94,30 +93,46 @@ export function settleInstances(tx: WriteTx): Promise<number> {
   )
 }
 
+/**
+ * Gives a row to instances that have open sessions and no row: they are then ended like the others. A
+ * transaction that was left open for hours may have put such a session on record.
+ */
+export function restoreInstances(tx: WriteTx): Promise<number> {
+  return tx.run(
+    `with ${open}
+     insert into node_instance (id, node, lease_ms, lease_until)
+       select o.id, 'unknown', 1000, clock_timestamp() from open o
+         where o.id is not null and not exists (select from node_instance i where i.id = o.id)
+         limit ${idleMax}
+       on conflict do nothing`,
+  )
+}
+
 /** Removes rows that nothing asks for any more; the database refuses to lose another (node_keep_row). */
 export function removeOldInstances(tx: WriteTx): Promise<number> {
   return tx.run(
     `delete from node_instance where id in (select i.id from node_instance i
        where i.lease_until < statement_timestamp() - interval '1 hour'
-         and i.settled_at is not null and node_may_go(i)
+         and i.settled_at < statement_timestamp() - interval '1 hour' and node_may_go(i)
        order by i.lease_until limit ${instancesMax} for update skip locked)`,
   )
 }
 
 /**
- * Instances that ended, or lost their lease, some time ago, and whose sessions are still open on
- * record. Begins with the sessions: a row that says that it is settled proves nothing.
+ * The nodes of instances that ended, or lost their lease, some time ago, or have no row, and whose sessions
+ * are still open on record. Begins with the sessions: a row that says that it is settled proves nothing.
  */
 export function listOverdueInstances(
   tx: ReadTx,
   overdueMs: number,
-): Promise<{ readonly node: string; readonly endedAt: Date }[]> {
+): Promise<{ readonly node: string }[]> {
   return tx.many(
     `with ${open}
-     select i.node, coalesce(i.ended_at, i.lease_until) as "endedAt"
-       from open join node_instance i on i.id = open.id
-       where coalesce(i.ended_at, i.lease_until) < clock_timestamp() - $1 * interval '1 ms'
-       order by 2 limit ${instancesMax}`,
+     select coalesce(i.node, 'unknown') as node
+       from open o left join node_instance i on i.id = o.id
+       where o.id is not null and (i.id is null
+         or coalesce(i.ended_at, i.lease_until) < clock_timestamp() - $1 * interval '1 ms')
+       order by coalesce(i.ended_at, i.lease_until) limit ${instancesMax}`,
     [overdueMs],
   )
 }

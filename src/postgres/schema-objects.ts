@@ -9,9 +9,12 @@ export interface SchemaObject {
 }
 
 export interface SchemaChanges {
-  /** Functions, triggers, policies, rules and row security: an act may leave no trace, or reach another tenant. */
+  /**
+   * Functions, triggers, policies, rules and row security, and whatever else runs a function within a
+   * statement of ours: an act may leave no trace, or reach another tenant.
+   */
   readonly acts: readonly string[]
-  /** Columns, constraints and privileges: the database is laxer or stricter than it was. */
+  /** Columns, privileges, and constraints that are gone: the database is laxer or stricter than it was. */
   readonly others: readonly string[]
   /** Migrations of a newer program: then nothing was compared. */
   readonly unknown: readonly string[]
@@ -26,13 +29,29 @@ const expected: ReadonlyMap<string, string> = new Map(
     .map((line) => [line.slice(digestLength + 1), line.slice(0, digestLength)]),
 )
 
+/** What the migrations make: an operator's own tables and functions stand beside them. */
+interface Ours {
+  readonly tables: readonly string[]
+  readonly functions: readonly string[]
+}
+
+const ours: Ours = {
+  tables: namesOf(/^table (.*)$/),
+  functions: namesOf(/^function ([^(]*)/),
+}
+
 /**
  * The schema as the catalogue describes it, without ids, and without the names of an installation's
- * own roles. An index that somebody adds is not part of it, nor is a table, a function with a name of
- * its own, or a grant to a role that is not ours.
+ * own roles; only of these tables and functions, where they are given. An operator's plain index is not
+ * part of it, nor is a grant to a role that is not ours. To be called last in a transaction.
  */
-export async function listSchemaObjects(tx: ReadTx): Promise<SchemaObject[]> {
-  const found = await tx.many<{ name: string; text: string }>(objects)
+export async function listSchemaObjects(tx: ReadTx, only?: Ours): Promise<SchemaObject[]> {
+  // Shows by its schema what is not the server's own: a check that calls another length() differs.
+  await tx.one("select set_config('search_path', 'pg_catalog', true)")
+  const found = await tx.many<{ name: string; text: string }>(objects, [
+    only?.tables ?? null,
+    only?.functions ?? null,
+  ])
   return found
     .map(({ name, text }) => ({ name, digest: digestOf(text) }))
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
@@ -40,37 +59,37 @@ export async function listSchemaObjects(tx: ReadTx): Promise<SchemaObject[]> {
 
 /** Compares the schema with the one that the migrations make. */
 export async function findSchemaChanges(tx: ReadTx): Promise<SchemaChanges> {
-  const found = await listSchemaObjects(tx)
+  const found = await listSchemaObjects(tx, ours)
   const unknown = found.filter(({ name }) => name.startsWith('migration ') && !expected.has(name))
   if (unknown.length > 0) {
     return { acts: [], others: [], unknown: unknown.map(({ name }) => name) }
   }
   const digests = new Map(found.map(({ name, digest }) => [name, digest]))
   const lost = [...expected.keys()].filter((name) => !digests.has(name))
-  const differing = found.filter(({ name, digest }) => {
-    const wanted = expected.get(name)
-    return wanted === undefined ? !mayBeAdded(name) : wanted !== digest
-  })
-  const changed = [...lost, ...differing.map(({ name }) => name)].toSorted()
-  const isAct = (name: string) => /^(function|trigger|policy|rule|row security) /.test(name)
+  const changed = found
+    .filter(({ name, digest }) => expected.get(name) !== digest)
+    .map(({ name }) => name)
   return {
-    acts: changed.filter(isAct),
-    others: changed.filter((name) => !isAct(name)),
+    acts: [...lost.filter(decides), ...changed.filter((name) => decides(name) || computes(name))],
+    others: [...lost.filter((name) => !decides(name)), ...changed.filter(isOfTables)],
     unknown: [],
   }
 }
+
+const isOfTables = (name: string) => name.startsWith('table ')
+/** It may run a function in each statement on its table. One that is gone runs nothing. */
+const computes = (name: string) => /^(constraint|index|unique index) /.test(name)
+const decides = (name: string) =>
+  !isOfTables(name) && !computes(name) && !name.startsWith('migration ')
 
 /** One line of the committed list. */
 export function lineOf({ name, digest }: SchemaObject): string {
   return `${digest} ${name}`
 }
 
-/** An operator's own. A function with a name of ours could be called in place of ours. */
-function mayBeAdded(name: string): boolean {
-  if (name.startsWith('constraint ') || name.startsWith('table ')) return true
-  if (!name.startsWith('function ')) return false
-  const stem = name.slice(0, name.indexOf('(') + 1)
-  return ![...expected.keys()].some((one) => one.startsWith(stem))
+function namesOf(what: RegExp): string[] {
+  const names = [...expected.keys()].map((name) => what.exec(name)?.[1])
+  return [...new Set(names.filter((name) => name !== undefined))]
 }
 
 function digestOf(text: string): string {
@@ -91,7 +110,11 @@ const objects = `
     union all select 0, 'public', true),
   own as (
     select c.*, format('%I', c.relname) as shown from pg_class c
-      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S'))
+      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+        and ($1::text[] is null or c.relname = any($1))),
+  key_function as (
+    select oid, proname from pg_proc
+      where pronamespace = 'pg_catalog'::regnamespace and starts_with(proname, 'RI_FKey_'))
   select 'migration ' || name as name, '' as text from public.schema_migration
   union all
   select 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
@@ -103,15 +126,34 @@ const objects = `
             join role r on r.id = a.grantee and r.ours))::text
     from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'public'::regnamespace
+      -- One with a name of ours could be called in place of ours.
+      and ($2::text[] is null or p.proname = any($2))
   union all
   select 'trigger ' || t.tgname || ' on ' || c.shown,
       jsonb_build_array(t.tgtype, t.tgenabled, pg_get_triggerdef(t.oid))::text
-    from pg_trigger t join own c on c.oid = t.tgrelid where not t.tgisinternal
+    from pg_trigger t join own c on c.oid = t.tgrelid
+    -- Not what a trigger says of itself.
+    where t.tgconstraint = 0 or t.tgfoid not in (select oid from key_function)
   union all
-  -- Those of foreign keys have names with ids, and are disabled all together.
-  select 'trigger of keys on ' || c.shown, 'disabled'
-    from own c where exists (
-      select from pg_trigger t where t.tgrelid = c.oid and t.tgisinternal and t.tgenabled <> 'O')
+  -- Those of foreign keys have names with ids. An operator's table may have a key to one of ours.
+  select 'trigger of keys on ' || c.shown,
+      jsonb_agg(jsonb_build_array(n.conname, f.proname, t.tgtype, t.tgenabled)
+        order by n.conname, f.proname, t.tgtype, t.tgenabled)::text
+    from pg_trigger t join own c on c.oid = t.tgrelid join key_function f on f.oid = t.tgfoid
+      left join pg_constraint n on n.oid = t.tgconstraint
+    where t.tgconstraint <> 0 and (n.oid is null or n.conrelid in (select oid from own))
+    group by c.shown
+  union all
+  -- This one changes rows of that table, whose triggers then run.
+  select 'key ' || n.conname || ' of ' || n.conrelid::regclass || ' to ' || c.shown, ''
+    from pg_constraint n join own c on c.oid = n.confrelid
+    where n.conrelid not in (select oid from own)
+      and (n.confdeltype in ('c', 'n', 'd') or n.confupdtype in ('c', 'n', 'd'))
+  union all
+  select 'child ' || i.inhrelid::regclass || ' of ' || i.inhparent::regclass, ''
+    from pg_inherits i where (select count(*) from own where oid in (i.inhrelid, i.inhparent)) > 0
+  union all
+  select 'event trigger ' || evtname, '' from pg_event_trigger where evtevent = 'login' and evtenabled <> 'D'
   union all
   select 'policy ' || p.polname || ' on ' || c.shown,
       jsonb_build_array(p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid),
@@ -131,13 +173,35 @@ const objects = `
             order by r.name, a.privilege_type)
           from aclexplode(c.relacl) a join role r on r.id = a.grantee and r.ours and r.id <> c.relowner),
         (select jsonb_agg(jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-            a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid),
+            a.attidentity,
             (select jsonb_agg(r.name || ' ' || g.privilege_type order by r.name, g.privilege_type)
               from aclexplode(a.attacl) g join role r on r.id = g.grantee and r.ours)) order by a.attname)
-          from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))::text
+          from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))::text
     from own c
   union all
-  -- Since version 18 there are constraints for "not null" too.
-  select 'constraint ' || n.conname || ' on ' || c.shown, pg_get_constraintdef(n.oid)
-    from pg_constraint n join own c on c.oid = n.conrelid where n.contype <> 'n'`
+  select 'default of ' || a.attname || ' on ' || c.shown,
+      jsonb_build_array(a.attgenerated, pg_get_expr(d.adbin, d.adrelid))::text
+    from pg_attrdef d join own c on c.oid = d.adrelid
+      join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+  union all
+  -- A domain has checks, and a type has functions that read it.
+  select 'type of ' || a.attname || ' on ' || c.shown, ''
+    from pg_attribute a join own c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
+    where a.attnum > 0 and not a.attisdropped
+      and (t.typtype <> 'b' or t.typnamespace <> 'pg_catalog'::regnamespace)
+  union all
+  -- Since version 18 there are constraints for "not null" too. An operator may validate one.
+  select 'constraint ' || n.conname || ' on ' || c.shown,
+      regexp_replace(pg_get_constraintdef(n.oid), ' NOT VALID$', '')
+    from pg_constraint n join own c on c.oid = n.conrelid where n.contype <> 'n'
+  union all
+  -- Those that compute something, by that: a copy of one that is being built anew has another name.
+  select distinct shown, text from (
+    select case when i.indisunique then 'unique ' else '' end || 'index on ' || c.shown
+          || coalesce(' by ' || left(e.by, 100), '') || coalesce(' where ' || left(e.condition, 100), '') as shown,
+        jsonb_build_array(e.by, e.condition, e.classes)::text as text
+      from pg_index i join own c on c.oid = i.indrelid,
+        lateral (select pg_get_expr(i.indexprs, i.indrelid) as by, pg_get_expr(i.indpred, i.indrelid) as condition,
+          (select jsonb_agg(distinct o.opcname) from pg_opclass o where o.oid = any(i.indclass)
+            and o.opcnamespace <> 'pg_catalog'::regnamespace) as classes) e
+      where num_nonnulls(e.by, e.condition, e.classes) > 0) computed`

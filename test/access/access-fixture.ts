@@ -67,7 +67,7 @@ export interface AccessFixture {
   /** One whose user `demo` has a grant of the target `web1`. */
   grantedPlace(): Promise<GrantedPlace>
   /** One more process of the deployment. */
-  another(): Access
+  another(): Promise<Access>
   /** One more process that serves under a lease of its own. */
   serve(node?: string): Promise<ServingProcess>
 }
@@ -105,7 +105,7 @@ export async function openAccessFixture(): Promise<AccessFixture> {
       log: silent,
       metrics: new Registry(),
     })
-  const access = create(app)
+  const access = create(await database.openServing())
   async function place(): Promise<Place> {
     const slug = `t${randomBytes(6).toString('hex')}`
     const tenant = await database.createTenant(slug)
@@ -133,7 +133,7 @@ export async function openAccessFixture(): Promise<AccessFixture> {
     ca,
     leases,
     live: (tenant) => registry.list(tenant),
-    another: () => create(database.open('vaultterm_app')),
+    another: async () => create(await database.openServing()),
     async serve(node = `node-${randomBytes(4).toString('hex')}`) {
       const instance = newInstanceId()
       const own = database.open('vaultterm_app', {}, undefined, instance)

@@ -30,7 +30,7 @@ const hears = (heard: ReadonlyMap<SessionId, string>, session: SessionId, reason
 
 test('ends a session on another node', async () => {
   const { tenant, demo, events } = await fixture.grantedPlace()
-  const node = fixture.another()
+  const node = await fixture.another()
   await using its = await listening(node)
   await using ours = await listening(access)
   const session = await open(node, demo, 'web1')
@@ -69,7 +69,7 @@ test('says what became of the wish to end a session', async () => {
 
 test('ends after an outage what was killed during it', async () => {
   const { demo } = await fixture.grantedPlace()
-  const node = fixture.another()
+  const node = await fixture.another()
   await using its = await listening(node)
   const session = await open(node, demo, 'web1')
   // The mark without the word, as when the listening connection was lost at that moment.
@@ -247,7 +247,7 @@ test.each([
   const bystander = await place.person('bystander')
   await place.target('db1')
   await access.addGrant(place.tenant, { user: 'bystander', target: 'db1' }, actor)
-  const node = fixture.another()
+  const node = await fixture.another()
   await using its = await listening(node)
   const session = await open(node, place.demo, 'web1')
   const other = await open(node, bystander, 'db1')
@@ -269,7 +269,7 @@ test('lets a session go on that another grant still covers', async () => {
 })
 
 test('never leaves a session running that was started while its grant went', async () => {
-  const node = fixture.another()
+  const node = await fixture.another()
   await using its = await listening(node)
   for (let i = 0; i < 15; i++) {
     const { tenant, demo, grant } = await fixture.grantedPlace()
@@ -290,7 +290,7 @@ async function openForwards() {
     access.addGrant(tenant, { user: 'demo', target: 'web1', allow, forwards }, actor)
   const broad = await give(['forward', 'agent', 'x11'])
   await give(['forward'], ['db.example.org:5432'])
-  const node = fixture.another()
+  const node = await fixture.another()
   const session = await open(node, demo, 'web1')
   const forward = (kind: Forward['kind'], port?: number): Forward => ({
     id: crypto.randomUUID(),

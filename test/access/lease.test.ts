@@ -12,7 +12,14 @@ import { actor, allowed, newKey, newTarget, shell, start } from './access-fixtur
 const { database, vault, events } = await openVaultFixture()
 const deps = { database: database.app, log: silent }
 const ca = createCa({ database: database.app, vault, egress: undefined, metrics: new Registry() })
-const access = createAccess({ ...deps, vault, ca, registry: undefined, metrics: new Registry() })
+const access = createAccess({
+  ...deps,
+  database: await database.openServing(),
+  vault,
+  ca,
+  registry: undefined,
+  metrics: new Registry(),
+})
 const auth = createAuth({
   ...deps,
   vault,

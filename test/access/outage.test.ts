@@ -14,7 +14,7 @@ test('writes an end once the database is back, and opens nothing without it', as
   await fixture.access.addGrant(tenant, { user: 'demo', target: 'web1' }, actor)
   const way = await openWay(fixture.database.urls.app)
   const node = createAccess({
-    database: fixture.database.open('vaultterm_app', { waitMs: 1000 }, way.url),
+    database: await fixture.database.openServing({ waitMs: 1000 }, way.url),
     vault: { ...fixture.vault, lease: () => Promise.reject(new Error('not asked')) },
     ca: { ...fixture.ca, leaseUpstream: () => Promise.reject(new Error('not asked')) },
     registry: undefined,

@@ -7,6 +7,7 @@ import type { Identity } from '../../src/auth/index.ts'
 import {
   endExpiredInstances,
   listOverdueInstances,
+  newInstanceId,
   type TenantId,
 } from '../../src/postgres/index.ts'
 import type { Recorder, SessionId, Unended } from '../../src/recorder/index.ts'
@@ -18,7 +19,7 @@ const { database } = fixture
 
 /** As when its process has been killed: nobody renews its lease, which runs out. */
 async function loseLease({ lease }: ServingProcess): Promise<void> {
-  await database.superuser(
+  await database.pastTriggers(
     "update node_instance set lease_until = clock_timestamp() - interval '1 s' where id = $1",
     [lease.instance],
   )
@@ -566,13 +567,42 @@ test('attack: a dead process’s sessions end, also when a row says that they ha
     "update node_instance set settled_at = now(), ended_at = now() - interval '1 hour' where id = $1",
     [lost.lease.instance],
   )
-  const overdue = await database.app.system((tx) => listOverdueInstances(tx, 60_000))
-  expect(overdue.map(({ node }) => node)).toContain(lost.lease.node)
-  await database.pastTriggers('update node_instance set settled_at = null where id = $1', [
-    lost.lease.instance,
-  ])
+  expect(await overdue()).toContain(lost.lease.node)
   await recovers(next, noRecording, ended(next.access, tenant, session))
   expect((await next.access.session(tenant, session))?.reason).toBe('interrupted')
+})
+
+/** As `doctor` names them. */
+const overdue = async () =>
+  (await database.app.system((tx) => listOverdueInstances(tx, 60_000))).map(({ node }) => node)
+
+test('attack: a session ends whose process has no row any more', async () => {
+  const { tenant, demo } = await fixture.grantedPlace()
+  const [lost, next] = [await fixture.serve(), await fixture.serve()]
+  const session = await open(lost.access, demo, 'web1')
+  await database.pastTriggers('delete from node_instance where id = $1', [lost.lease.instance])
+  expect(await overdue()).toContain('unknown')
+  await recovers(next, noRecording, ended(next.access, tenant, session))
+  expect((await next.access.session(tenant, session))?.reason).toBe('interrupted')
+  expect(await overdue()).not.toContain('unknown')
+})
+
+test('attack: no login makes a session of no process', async () => {
+  const { tenant } = await fixture.grantedPlace()
+  const lost = await fixture.serve()
+  await lost.lease.release()
+  const make = (instance: string) =>
+    database.app.write(tenant, async (tx) => {
+      await tx.one("select set_config('app.instance', $1, true)", [instance])
+      await tx.run(`insert into session (id, user_id, user_name, key_fingerprint, target_id,
+          target_name, login, kind, source, client_ident, node, recording)
+        values (gen_random_uuid(), gen_random_uuid(), 'demo', '', gen_random_uuid(), 'web1', 'root',
+          'shell', '', '', 'n', false)`)
+    })
+  for (const instance of ['', newInstanceId(), lost.lease.instance]) {
+    await expect(make(instance)).rejects.toMatchObject({ code: 'ERR_NODE_LEASE_LOST' })
+  }
+  await make((await fixture.serve()).lease.instance)
 })
 
 /** More than a recovery reads where it may take no time. */

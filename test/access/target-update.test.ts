@@ -197,7 +197,7 @@ test.each<[string, TargetChange, RegExp]>([
   ['has no such login any more', { logins: ['deploy'] }, /access to this target ended/],
 ])('ends a session on another node when its target %s', async (_what, change, reason) => {
   const { demo, update } = await openPlace()
-  const node = fixture.another()
+  const node = await fixture.another()
   await using its = await listening(node)
   const session = await open(node, demo, 'web1')
   await update(change)
@@ -206,7 +206,7 @@ test.each<[string, TargetChange, RegExp]>([
 
 test('a session goes on when a key or a login is added', async () => {
   const { demo, update, tenant } = await openPlace()
-  const node = fixture.another()
+  const node = await fixture.another()
   await using its = await listening(node)
   const session = await open(node, demo, 'web1')
   await update({ hostKeys: { keys: [hostKey()], replace: false } })

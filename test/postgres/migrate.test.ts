@@ -92,6 +92,28 @@ test('says who holds the lock that a migration waits for', async () => {
   expect(await migrate({ url, directory, log: silent })).toMatchObject({ applied: ['9999_next'] })
 })
 
+test('attack: a session of no process, from before it was refused, ends like those of a lost one', async () => {
+  const { url, name } = await openEmptyDatabase()
+  const directory = mkdtempSync(join(tmpdir(), 'vaultterm-migrate-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  cpSync('migrations', directory, { recursive: true })
+  rmSync(join(directory, '0025_rows_of_nobody.sql'))
+  await migrate({ url, directory, log: silent })
+  const server = new URL(inject('postgresUrl'))
+  server.pathname = `/${name}`
+  const superuser = await connect(server.href)
+  await superuser.query(`set session_replication_role = replica;
+    insert into session (tenant_id, id, user_id, user_name, key_fingerprint, target_id, target_name,
+        login, kind, source, client_ident, node, recording, instance)
+      select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'demo', '', gen_random_uuid(),
+        'web1', 'root', 'shell', '', '', 'n', false, of from unnest(array[null, gen_random_uuid()]) of`)
+  await migrate({ url, directory: 'migrations', log: silent })
+  const { rows } = await superuser.query(
+    'select i.node from session s join node_instance i on i.id = s.instance where i.lease_until < clock_timestamp()',
+  )
+  expect(rows).toEqual([{ node: 'unknown' }, { node: 'unknown' }])
+})
+
 test('attack: no login that serves fills the disk with temporary tables or files', async () => {
   const { url, name } = await openEmptyDatabase()
   await migrate({ url, directory: 'migrations', log: silent })

@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { Registry } from 'prom-client'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { bootClockMs } from '../../src/boot-clock.ts'
@@ -41,7 +42,7 @@ const rowOf = async (instance: string) => {
 }
 
 const expire = (instance: string) =>
-  fixture.superuser(
+  fixture.pastTriggers(
     "update node_instance set lease_until = clock_timestamp() - interval '1 s' where id = $1",
     [instance],
   )
@@ -201,6 +202,76 @@ test('attack: a claim by an instance that is not there runs out', async () => {
   )
 })
 
+/** A session that its process has open. */
+const sessionOf = async (instance: string) =>
+  fixture.superuser(
+    `insert into session (tenant_id, id, user_id, user_name, key_fingerprint, target_id, target_name,
+         login, kind, source, client_ident, node, recording, instance)
+       values ($1, gen_random_uuid(), gen_random_uuid(), 'demo', '', gen_random_uuid(), 'web1',
+         'root', 'shell', '', '', 'n', false, $2)`,
+    [await fixture.createTenant(), instance],
+  )
+
+/** Statements of a login in one transaction. */
+async function inIsolation(level: string, work: (client: pg.Client) => Promise<void>) {
+  const client = new pg.Client({ connectionString: fixture.urls.app.reveal() })
+  await client.connect()
+  try {
+    await client.query(`begin isolation level ${level}; set local role vaultterm_system`)
+    await work(client)
+    await client.query('commit')
+  } finally {
+    await client.end()
+  }
+}
+
+test.each(['read committed', 'repeatable read', 'serializable'])(
+  'attack: no login removes the row of a process with an open session, %s',
+  async (level) => {
+    const lease = await hold(60_000)
+    // A time that the process has not had.
+    await app.system((tx) =>
+      tx.run("update node_instance set lease_until = now() - interval '2 hours' where id = $1", [
+        lease.instance,
+      ]),
+    )
+    expect((await rowOf(lease.instance)).leftMs).toBeGreaterThan(0)
+    await fixture.pastTriggers(
+      "update node_instance set lease_until = now() - interval '2 hours' where id = $1",
+      [lease.instance],
+    )
+    await inIsolation(level, async (client) => {
+      // The snapshot is older than the session.
+      await client.query('select from node_instance')
+      await sessionOf(lease.instance)
+      const gone = client.query('delete from node_instance where id = $1', [lease.instance])
+      await expect(gone).rejects.toMatchObject({ code: 'VT022' })
+    })
+    expect(await rowOf(lease.instance)).toMatchObject({ ended: null })
+  },
+)
+
+test('attack: no login settles a process whose session it does not see', async () => {
+  const lease = await hold(60_000)
+  await lease.release()
+  await fixture.pastTriggers(
+    "update node_instance set lease_until = '2000-01-01', ended_at = now() - interval '2 hours' where id = $1",
+    [lease.instance],
+  )
+  const settle = "update node_instance set settled_at = '2000-01-01' where id = $1"
+  await inIsolation('repeatable read', async (client) => {
+    await client.query('select from node_instance')
+    const settled = client.query(settle, [lease.instance])
+    await expect(settled).rejects.toMatchObject({ code: 'VT022' })
+  })
+  // One that it may settle stays for an hour, whatever it says.
+  await app.system((tx) => tx.run(settle, [lease.instance]))
+  const removed = app.system((tx) =>
+    tx.run('delete from node_instance where id = $1', [lease.instance]),
+  )
+  await expect(removed).rejects.toMatchObject({ code: 'VT022' })
+})
+
 test('attack: the bastion’s login can neither end an instance nor make one', async () => {
   const lease = await hold(60_000)
   const refused = /permission denied/
@@ -239,7 +310,16 @@ test('attack: no login fills the table of processes, nor keeps a new one out for
     code: 'ERR_DATABASE_UNAVAILABLE',
     message: expect.stringContaining('too many processes hold a lease'),
   })
-  // Rows that nothing asks for make room.
+  // Rows that nothing asks for make room, also those that somebody has ended and nobody has settled.
+  await app.system((tx) =>
+    tx.run(
+      `update node_instance set ended_at = now(), ended = 'released'
+         where node = 'ghost' and ended_at is null`,
+    ),
+  )
+  await fixture.pastTriggers(
+    "update node_instance set ended_at = now() - interval '2 hours' where node = 'ghost'",
+  )
   await hold(60_000)
   expect(await rows()).toBeLessThanOrEqual(2000)
 })
@@ -255,6 +335,12 @@ test('removes the rows of processes that ended long ago, and no others', async (
     [gone.instance],
   )
   await app.system(settleInstances)
+  await remove()
+  expect(await rowOf(gone.instance)).toMatchObject({ ended: 'released' })
+  await fixture.pastTriggers(
+    "update node_instance set settled_at = now() - interval '2 hours' where id = $1",
+    [gone.instance],
+  )
   await remove()
   await expect(rowOf(gone.instance)).rejects.toThrow('no instance')
   expect(await rowOf(kept.instance)).toMatchObject({ ended: null })

@@ -7,6 +7,7 @@ import {
   type Database,
   type InstanceId,
   migrate,
+  newInstanceId,
   openDatabase,
   type PoolLimits,
   parseTenantId,
@@ -47,6 +48,8 @@ export interface TestDatabase {
     url?: string,
     instance?: InstanceId,
   ): Database
+  /** The same for the application, as a process that has a lease for an hour: it may begin sessions. */
+  openServing(limits?: Partial<PoolLimits>, url?: string): Promise<Database>
 }
 
 const logins = {
@@ -88,6 +91,8 @@ export async function openTestDatabase(): Promise<TestDatabase> {
     opened.push(database)
     return database
   }
+  const superuser: TestDatabase['superuser'] = (text, values = []) =>
+    asSuperuser(name, async (client) => (await client.query(text, [...values])).rows)
   const app = open('vaultterm_app')
   const bastion = open('vaultterm_bastion')
   afterAll(async () => {
@@ -98,6 +103,15 @@ export async function openTestDatabase(): Promise<TestDatabase> {
     app,
     bastion,
     open,
+    async openServing(limits = {}, given = undefined) {
+      const instance = newInstanceId()
+      await superuser(
+        `insert into node_instance (id, node, lease_ms, lease_until)
+           values ($1, 'serving', 3600000, now() + interval '1 hour')`,
+        [instance],
+      )
+      return open('vaultterm_app', limits, given, instance)
+    },
     name,
     superuserUrl: urlOf(name),
     urls: { app: url(logins.app), bastion: url(logins.bastion), owner: url(logins.owner) },
@@ -119,8 +133,7 @@ export async function openTestDatabase(): Promise<TestDatabase> {
         await client.end()
       }
     },
-    superuser: (text, values = []) =>
-      asSuperuser(name, async (client) => (await client.query(text, [...values])).rows),
+    superuser,
     pastTriggers: (text, values = []) =>
       asSuperuser(name, async (client) => {
         await client.query('set session_replication_role = replica')

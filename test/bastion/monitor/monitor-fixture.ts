@@ -59,7 +59,12 @@ export async function openMonitorFixture(): Promise<MonitorFixture> {
       kek: `file:${join(directory, 'kek')}`,
       recordings: `dir:${join(directory, 'recordings')}`,
     },
-    { log: silent, metrics: new Registry(), egress: undefined },
+    {
+      log: silent,
+      metrics: new Registry(),
+      egress: undefined,
+      serve: { node: 'monitor', leaseMs: 600_000 },
+    },
   )
   afterAll(async () => {
     await product.close()
