@@ -34,13 +34,16 @@ if (major < 20) fail(`Node ${process.versions.node} is too old: install Node 20 
 
 const isBuilt =
   !existsSync(join(root, 'src', 'main.ts')) && existsSync(join(root, 'dist', 'main.js'))
+// What root starts is root's from then on, so root is told each time; others when they set it up.
+const isRoot = process.geteuid?.() === 0
+if (isRoot) warnOfOwner(root)
 if (isBuilt) {
   // A packaged copy was set up when it was made, and may be read-only.
   process.stdout.write(findNode(root).path)
 } else {
   if (readyNode() === undefined) {
     assertWritable(root)
-    warnOfOwner(root)
+    if (!isRoot) warnOfOwner(root)
     await withLock(`${root}/.setup-lock`, setUp)
   }
   process.stdout.write(readyNode() ?? fail('set-up did not finish: run it again'))

@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander'
-import { CodedError, type ErrorCode } from '../errors.ts'
+import { CodedError, type ErrorCode, errorCode } from '../errors.ts'
 import { printable } from './printable.ts'
 
 /** The command line is wrong. */
@@ -46,6 +46,19 @@ export class KeyFileRefused extends CodedError {
 export class FileUnusable extends CodedError {
   readonly kind = 'invalid'
   readonly code = 'ERR_FILE'
+}
+
+/** The reason that the operating system gives for a failed access to a file. */
+export function reason(err: unknown): string {
+  const code = errorCode(err) ?? 'unknown error'
+  const words: { readonly [code: string]: string } = {
+    ENOENT: 'the file does not exist',
+    EACCES: 'this user is not allowed to read or write it',
+    EISDIR: 'it is a directory',
+    EEXIST: 'it already exists',
+    ENOSPC: 'the disk is full',
+  }
+  return words[code] ?? code
 }
 
 /** A check failed; its findings have been printed. */

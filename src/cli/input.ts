@@ -1,8 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { errorCode } from '../errors.ts'
-import { FileUnusable } from './errors.ts'
+import { FileUnusable, reason } from './errors.ts'
 import type { Terminal } from './terminal.ts'
 
 /** Keys and host keys are a few hundred bytes. */
@@ -75,17 +74,4 @@ function decode(name: string, bytes: Buffer): string {
   } catch (err) {
     throw new FileUnusable(`${name} is not UTF-8 text`, { cause: err })
   }
-}
-
-/** The reason that the operating system gives for a failed access to a file. */
-export function reason(err: unknown): string {
-  const code = errorCode(err) ?? 'unknown error'
-  const words: { readonly [code: string]: string } = {
-    ENOENT: 'the file does not exist',
-    EACCES: 'this user is not allowed to read or write it',
-    EISDIR: 'it is a directory',
-    EEXIST: 'it already exists',
-    ENOSPC: 'the disk is full',
-  }
-  return words[code] ?? code
 }

@@ -16,6 +16,9 @@ export interface CertificateTrust {
  * The account controls its home, and root would follow its links. So root only takes on the account,
  * without its own terminal, environment and output: a process of the account can reach all of them.
  * The line that writes checks that it is the account: no two systems have the same `su`.
+ *
+ * The account may put a pipe in the place of its file, or hold up what runs as itself in some other way:
+ * it gets a bounded time, and then it is the turn of the next.
  */
 export function onboardLines({ name, logins }: Target, publicKey: string): readonly string[] {
   return [
@@ -24,6 +27,7 @@ export function onboardLines({ name, logins }: Target, publicKey: string): reado
     `key=${quote(publicKey)}`,
     '# Each account controls its home, so all that is done there is done as that account.',
     'add=\'umask 077; [ "$(id -u)" = "$1" ] && cd "$2" && mkdir -p .ssh && cd .ssh || exit 1',
+    '  [ -f authorized_keys ] || [ ! -e authorized_keys ] || exit 1',
     '  chmod go-w . authorized_keys 2> /dev/null; grep -qxF "$3" authorized_keys 2> /dev/null ||',
     '  { [ -z "$(tail -c 1 authorized_keys 2> /dev/null)" ] || echo; printf "%s\\n" "$3"; } >> authorized_keys\'',
     'clean() { env -i PATH="$PATH" $(command -v setsid) "$@"; }',
@@ -33,12 +37,18 @@ export function onboardLines({ name, logins }: Target, publicKey: string): reado
     '  clean setpriv --reuid "$(id -u "$login")" --regid "$(id -g "$login")" --init-groups sh -c "$@" ||',
     '  clean sudo -n -u "$login" sh -c "$@"',
     ') < /dev/null > /dev/null 2>&1',
+    'bounded() {',
+    '  "$@" & job=$!',
+    '  { sleep 20 && kill -9 "$job"; } > /dev/null 2>&1 & clock=$!',
+    '  wait "$job" 2> /dev/null; status=$?',
+    '  kill "$clock" 2> /dev/null; return "$status"',
+    '}',
     'onboard() {',
     '  home=$(getent passwd "$1" 2> /dev/null | cut -d: -f6)',
     '  [ -n "$home" ] || home=$2',
     '  uid=$(id -u "$1" 2> /dev/null) || { echo "no account $1 here" >&2; return 1; }',
-    '  if [ "$uid" = "$(id -u)" ]; then sh -c "$add" sh "$uid" "$home" "$key"',
-    '  else as "$1" "$add" sh "$uid" "$home" "$key"; fi && return',
+    '  if [ "$uid" = "$(id -u)" ]; then bounded sh -c "$add" sh "$uid" "$home" "$key"',
+    '  else bounded as "$1" "$add" sh "$uid" "$home" "$key"; fi && return',
     '  echo "cannot write $home/.ssh/authorized_keys as $1 (by su, runuser, setpriv or sudo)" >&2',
     '  return 1',
     '}',

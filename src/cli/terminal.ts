@@ -1,6 +1,6 @@
-import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
-import { errorCode } from '../errors.ts'
+import { CodedError, errorCode } from '../errors.ts'
+import { reason } from './errors.ts'
 
 /** A stream that may be a terminal. */
 export type Stream = Writable & { readonly isTTY?: boolean | undefined }
@@ -17,15 +17,34 @@ export interface Terminal {
 /** The reader of our output has gone (`… | head`): the command ends without a message. */
 export class ReaderGone extends Error {}
 
-/** Writes to a stream as fast as its reader reads. Throws ReaderGone when the reader has gone. */
-export async function write(stream: Stream, text: string | Uint8Array): Promise<void> {
-  if (stream.destroyed || stream.errored) throw new ReaderGone()
-  if (stream.write(text)) return
-  try {
-    await once(stream, 'drain')
-  } catch (err) {
-    throw isPipeError(err) ? new ReaderGone() : err
+/** Our output cannot be written, as on a full disk. */
+export class OutputLost extends CodedError {
+  readonly kind = 'unavailable'
+  readonly code = 'ERR_FILE'
+
+  constructor(cause: unknown) {
+    super(`cannot write the output: ${reason(cause)}`, { cause })
   }
+}
+
+/**
+ * Writes to a stream as fast as its reader reads. Throws ReaderGone when the reader has gone, and
+ * OutputLost when the text is not written.
+ */
+export async function write(stream: Stream, text: string | Uint8Array): Promise<void> {
+  if (stream.errored) throw lost(stream.errored)
+  if (stream.destroyed) throw new ReaderGone()
+  const written = new Promise<void>((resolve, reject) => {
+    stream.write(text, (err) => (err ? reject(err) : resolve()))
+  })
+  await written.catch((err) => {
+    throw lost(err)
+  })
+}
+
+function lost(err: unknown): Error {
+  const isGone = isPipeError(err) || errorCode(err) === 'ERR_STREAM_DESTROYED'
+  return isGone ? new ReaderGone() : new OutputLost(err)
 }
 
 export function isPipeError(err: unknown): boolean {

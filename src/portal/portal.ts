@@ -105,14 +105,20 @@ async function assets(): Promise<readonly Asset[]> {
   const web = new URL('../../web/', import.meta.url)
   const player = new URL('./', import.meta.resolve('asciinema-player'))
   const modules = (await readdir(player)).filter((name) => name.endsWith('.js'))
+  // The name of this one has a digest in it. Our driver of the player is built on it.
+  const core = modules.find((name) => name.startsWith('core-'))
+  if (core === undefined) throw new Error('the player has no core')
   return [
     { path: '/assets/style.css', file: new URL('shared/style.css', web) },
     { path: '/assets/icon.svg', file: new URL('shared/icon.svg', web) },
     { path: '/assets/times.js', file: new URL('shared/times.js', web) },
-    { path: '/assets/replay.js', file: new URL('portal/replay.js', web) },
+    ...['replay', 'replay-notes', 'recording', 'paced-driver', 'terminal-text'].map(
+      (name): Asset => ({ path: `/assets/${name}.js`, file: new URL(`portal/${name}.js`, web) }),
+    ),
     { path: '/assets/player.css', file: new URL('bundle/asciinema-player.css', player) },
     ...modules.map(
       (name): Asset => ({ path: `/assets/player/${name}`, file: new URL(name, player) }),
     ),
+    { path: '/assets/player/core.js', file: new URL(core, player) },
   ]
 }

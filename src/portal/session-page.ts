@@ -39,7 +39,6 @@ function whyUnrecorded({ kind }: Session): string {
 
 const altered = html`<section class="note"><p>This recording was changed while it was written: it is no evidence.</p></section>`
 
-const player = (
-  recording: string,
-) => html`<div id="player" class="player" data-recording="${recording}"></div>
+const player = (recording: string) => html`<section id="replay-notes" class="note" hidden></section>
+<div id="player" class="player" data-recording="${recording}"></div>
 <p><a href="${recording}" download>Download the recording</a> <span class="quiet">asciicast v3, for <code>asciinema play</code></span></p>`

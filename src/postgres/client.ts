@@ -22,6 +22,7 @@ interface Listening {
  */
 export class BoundedClient extends pg.Client {
   constructor(config: BoundedConfig = {}) {
+    forgetEnvironment()
     super(config)
     const { connection } = this as unknown as { readonly connection: Listening }
     const attach = connection.attachListeners.bind(connection)
@@ -31,6 +32,14 @@ export class BoundedClient extends pg.Client {
       pass(stream as Duplex, answers, new MessageLengths(config.messageBytesMax ?? messageBytesMax))
     }
   }
+}
+
+/**
+ * pg takes from the environment what a URL leaves out, such as PGPORT, PGSSLMODE and PGBINARY. Those are
+ * the settings of other programs for another server, and ours are in the URL.
+ */
+function forgetEnvironment(): void {
+  for (const name of Object.keys(process.env)) if (name.startsWith('PG')) delete process.env[name]
 }
 
 /** Passes on what the server sends, until it is too large or cannot be read. */

@@ -44,6 +44,8 @@ export interface Cast {
 export class CastInvalid extends Error {}
 
 const defaultSize: Size = { cols: 80, rows: 24 }
+/** No terminal has one column, and the portal's player fails at a wide character in it. */
+const colsMin = 2
 const colsMax = 1000
 const rowsMax = 500
 /** Longest title, command, marker or variable: they are labels, not content. */
@@ -52,7 +54,7 @@ const labelMax = 4096
 /** The size, limited to what a player can draw; a zero or absurd one means that it is unknown. */
 export function clampSize(cols: number, rows: number, fallback: Size = defaultSize): Size {
   return {
-    cols: cols >= 1 ? Math.min(Math.floor(cols), colsMax) : fallback.cols,
+    cols: cols >= 1 ? Math.min(Math.max(Math.floor(cols), colsMin), colsMax) : fallback.cols,
     rows: rows >= 1 ? Math.min(Math.floor(rows), rowsMax) : fallback.rows,
   }
 }

@@ -49,7 +49,18 @@ function pathOf(programs: readonly string[], login: string, knownHome = home): s
   const bin = join(place, 'bin')
   rmSync(bin, { recursive: true, force: true })
   mkdirSync(bin)
-  for (const name of ['env', 'id', 'cut', 'mkdir', 'chmod', 'grep', 'tail', 'sh', ...programs])
+  for (const name of [
+    'env',
+    'id',
+    'cut',
+    'mkdir',
+    'chmod',
+    'grep',
+    'tail',
+    'sleep',
+    'sh',
+    ...programs,
+  ])
     symlinkSync(findProgram(name) ?? `/missing/${name}`, join(bin, name))
   const answer = knownHome === '' ? 'exit 127' : `echo '${login}:x:1:1::${knownHome}:/bin/sh'`
   writeFileSync(join(bin, 'getent'), `#!/bin/sh\n${answer}\n`, { mode: 0o755 })
@@ -61,14 +72,15 @@ function onboard(
   login: string,
   programs: readonly string[] = ['setsid', ...ways],
   path = pathOf(programs, login),
+  logins: readonly string[] = [login],
 ): Promise<Finished> {
-  const lines = onboardLines({ name: 'web1', logins: [login] } as unknown as Target, key)
+  const lines = onboardLines({ name: 'web1', logins } as unknown as Target, key)
   return new Promise((done) => {
     const env = { PATH: path, CANARY: 'of root' }
     const child = execFile('/bin/sh', [], { env, timeout: 60_000 }, (err, stdout, stderr) =>
       done({ stdout, stderr, code: typeof err?.code === 'number' ? err.code : err ? -1 : 0 }),
     )
-    child.stdin?.end(`${lines.join('\n')}\n`)
+    child.stdin?.end(`${lines.join('\n').replace('sleep 20', 'sleep 1')}\n`)
   })
 }
 
@@ -100,6 +112,23 @@ describe.runIf(process.getuid?.() === 0 && games !== undefined)(
       expect((await onboard('games')).code).not.toBe(0)
       expect(lstatSync(etc)).toMatchObject({ uid: 0, gid: 0, mode: 0o40755 })
       expect(existsSync(join(etc, 'authorized_keys'))).toBe(false)
+    })
+
+    test('attack: a pipe in the place of authorized_keys holds up nothing', async () => {
+      asGames('mkdir .ssh && mkfifo .ssh/authorized_keys')
+      const { code, stderr } = await onboard('games')
+      expect([code, lstatSync(keys()).isFIFO()]).toEqual([1, true])
+      expect(stderr).toMatch(/^cannot write .*authorized_keys as games [^\n]*\n$/)
+    })
+
+    test('attack: an account that holds up its own part does not keep the next from its turn', async () => {
+      const path = pathOf(['setsid', ...ways], 'games')
+      rmSync(join(path, 'mkdir'))
+      const stuck = `#!/bin/sh\n[ -e ${home}/seen ] || { : > ${home}/seen; exec sleep 15; }\nexec /bin/mkdir "$@"\n`
+      writeFileSync(join(path, 'mkdir'), stuck, { mode: 0o755 })
+      const { code, stderr } = await onboard('games', [], path, ['games', 'games'])
+      expect(stderr).toMatch(/^cannot write .*authorized_keys as games [^\n]*\n$/)
+      expect([code, readFileSync(keys(), 'utf8')]).toEqual([1, `${key}\n`])
     })
 
     test('attack: the account gets neither the environment nor the output of root', async () => {

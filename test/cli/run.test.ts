@@ -1,11 +1,20 @@
-import { PassThrough } from 'node:stream'
+import { createWriteStream } from 'node:fs'
+import { PassThrough, type Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { type CliDeps, runCli } from '../../src/cli/index.ts'
 
 /** What a command says, when it does not get as far as the installation. */
 async function run(...argv: string[]) {
-  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()]
+  const stdout = new PassThrough()
+  const ran = await runOnto(stdout, argv)
+  return { ...ran, stdout: textOf(stdout) }
+}
+
+const textOf = (stream: PassThrough) => stream.read()?.toString() ?? ''
+
+async function runOnto(stdout: Writable, argv: readonly string[]) {
+  const [stdin, stderr] = [new PassThrough(), new PassThrough()]
   const untouched = () => Promise.reject(new Error('opened'))
   const deps: CliDeps = {
     open: untouched,
@@ -19,8 +28,7 @@ async function run(...argv: string[]) {
     ],
   }
   const status = await runCli(argv, { stdin, stdout, stderr, env: {} }, deps)
-  const text = (stream: PassThrough) => stream.read()?.toString() ?? ''
-  return { status, stdout: text(stdout), stderr: text(stderr) }
+  return { status, stderr: textOf(stderr) }
 }
 
 const wrong: readonly (readonly string[])[] = [
@@ -118,4 +126,14 @@ test('a bug is told as one, without its text', async () => {
     1,
     expect.stringMatching(/^vaultterm: internal error.*\(ERR_INTERNAL\)\n$/),
   ])
+})
+
+test('a full disk in the place of stdout is said, and is no success', async () => {
+  for (const argv of [['check-config'], ['doctor', '--json']]) {
+    const full = createWriteStream('/dev/full')
+    expect(await runOnto(full, argv)).toEqual({
+      status: 1,
+      stderr: 'vaultterm: cannot write the output: the disk is full (ERR_FILE)\n',
+    })
+  }
 })

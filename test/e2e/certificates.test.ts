@@ -201,6 +201,11 @@ describe('a user with a certificate', () => {
     expect((await login(await issued())).code).toBe(0)
     const krl = join(vaultterm.home, 'user.krl')
     await vaultterm.cli(['ca', 'krl', 'acme', '-o', krl])
+    // A second one only when it is asked for: the file may be another program's.
+    const again = await vaultterm.cli(['ca', 'krl', 'acme', '-o', krl])
+    expect(again.stderr).toContain('it already exists (--force overwrites) (ERR_FILE)')
+    const forced = await vaultterm.cli(['ca', 'krl', 'acme', '-o', krl, '--force'])
+    expect(forced.code).toBe(0)
     const asked = (file: string) => {
       try {
         return execFileSync('ssh-keygen', ['-Q', '-f', krl, file], { encoding: 'utf8' })

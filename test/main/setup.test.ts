@@ -103,6 +103,31 @@ test.runIf(hasBundled)(
   },
 )
 
+test.runIf(hasBundled)('attack: every user may write a file deep in a closed checkout', () => {
+  copyCheckout()
+  mkdirSync(join(copy, 'src/deep'))
+  writeFileSync(join(copy, 'src/deep/file.ts'), '')
+  for (const part of ['src/main.ts', 'src/deep', 'src/deep/file.ts', 'bin/setup/main.mjs']) {
+    chmodSync(join(copy, part), 0o777)
+    const { status, stderr } = start()
+    expect(status, part).toBe(1)
+    expect(stderr).toContain(`${join(copy, part)} can be written by every user`)
+    // As under umask 002: the group is the owner's to choose.
+    chmodSync(join(copy, part), 0o775)
+  }
+  expect(start()).toMatchObject({ status: 0, stderr: '' })
+})
+
+test.runIf(hasBundled && isRoot)('attack: root runs a checkout of another user, unwarned', () => {
+  copyCheckout()
+  chownSync(copy, mallory, mallory)
+  for (const _ of [1, 2]) {
+    const { status, stderr } = start()
+    expect(status).toBe(0)
+    expect(stderr).toMatch(/WARNING: .* belongs to another user \(user 4711\)/)
+  }
+})
+
 test.runIf(hasBundled && isRoot)('says where it cannot write, and runs where it need not', () => {
   copyCheckout()
   const user = { uid: mallory, gid: mallory }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import pg from 'pg'
 import { Registry } from 'prom-client'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import {
   openDatabase,
   parseTenantId,
@@ -469,4 +469,20 @@ test('gives two statements that are sent together the time of two', async () => 
     Promise.all([1, 2, 3].map(() => tx.one('select pg_sleep(3)::text as slept'))),
   )
   expect(await slow).toHaveLength(3)
+})
+
+test('attack: settings of another server in the environment reach no connection of ours', async () => {
+  const others = { PGSSLMODE: 'require', PGREPLICATION: 'database', PGBINARY: '1', PGPORT: '1' }
+  Object.assign(process.env, others)
+  onTestFinished(() => {
+    for (const name of Object.keys(others)) delete process.env[name]
+  })
+  const own = openDatabase({
+    url: database.urls.app,
+    role: 'vaultterm_app',
+    log: silent,
+    metrics: new Registry(),
+  })
+  onTestFinished(() => own.close())
+  expect(await own.read(acme, (tx) => tx.many(slugs))).toEqual([{ slug: 'acme' }])
 })

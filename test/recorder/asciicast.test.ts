@@ -98,6 +98,8 @@ describe('lines', () => {
     [0, 0, { cols: 80, rows: 24 }],
     [Number.NaN, -5, { cols: 80, rows: 24 }],
     [132, 43, { cols: 132, rows: 43 }],
+    // One column makes the portal's player fail at a wide character.
+    [1, 1, { cols: 2, rows: 1 }],
   ])('a size of %d × %d is drawn as %o', (cols, rows, size) => {
     expect(clampSize(cols, rows)).toEqual(size)
   })

@@ -1,0 +1,63 @@
+/** What the page says of its replay, above it: nothing, for most recordings. */
+export class ReplayNotes {
+  failed = false
+  #element
+  #url
+  #time = 0
+  #slow
+
+  constructor(element, url) {
+    this.#element = element
+    this.#url = url
+  }
+
+  /** The replay has drawn everything before this time, in milliseconds. */
+  at(time) {
+    this.#time = time
+  }
+
+  /** Says that the replay is behind, until it no longer is. */
+  late(is) {
+    if (is) {
+      this.#slow ??= this.#say('')
+      this.#slow.firstChild.data = `The replay is slow here, and still draws: it is at ${clock(this.#time)}. `
+    } else {
+      this.#slow?.remove()
+      this.#slow = undefined
+      this.#element.hidden = this.#element.childElementCount === 0
+    }
+  }
+
+  /** Says that the recording has more than is shown. */
+  fail() {
+    if (this.failed) return
+    this.failed = true
+    this.late(false)
+    this.#say(
+      `The replay stopped at ${clock(this.#time)}: the player failed there. The recording has more. `,
+    ).setAttribute('role', 'alert')
+  }
+
+  remark(text) {
+    this.#say(`${text} `)
+  }
+
+  #say(text) {
+    const line = document.createElement('p')
+    const link = document.createElement('a')
+    link.href = this.#url
+    link.download = ''
+    link.textContent = 'Download the recording'
+    line.append(text, link)
+    this.#element.append(line)
+    this.#element.hidden = false
+    return line
+  }
+}
+
+/** As the player's controls show it. */
+function clock(milliseconds) {
+  const seconds = Math.floor(milliseconds / 1000)
+  const minutes = Math.floor(seconds / 60)
+  return `${String(minutes).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`
+}
