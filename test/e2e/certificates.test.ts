@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
@@ -201,11 +201,13 @@ describe('a user with a certificate', () => {
     expect((await login(await issued())).code).toBe(0)
     const krl = join(vaultterm.home, 'user.krl')
     await vaultterm.cli(['ca', 'krl', 'acme', '-o', krl])
-    // A second one only when it is asked for: the file may be another program's.
-    const again = await vaultterm.cli(['ca', 'krl', 'acme', '-o', krl])
-    expect(again.stderr).toContain('it already exists (--force overwrites) (ERR_FILE)')
-    const forced = await vaultterm.cli(['ca', 'krl', 'acme', '-o', krl, '--force'])
-    expect(forced.code).toBe(0)
+    // The next list takes its place; a link in that place is replaced, and what it leads to stays.
+    const other = join(vaultterm.home, 'other')
+    writeFileSync(other, 'other')
+    rmSync(krl)
+    symlinkSync(other, krl)
+    expect(await vaultterm.cli(['ca', 'krl', 'acme', '-o', krl])).toMatchObject({ code: 0 })
+    expect(readFileSync(other, 'utf8')).toBe('other')
     const asked = (file: string) => {
       try {
         return execFileSync('ssh-keygen', ['-Q', '-f', krl, file], { encoding: 'utf8' })

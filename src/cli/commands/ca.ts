@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { hostNames } from '../../access/index.ts'
 import { actorKeys } from '../../auth/index.ts'
@@ -10,6 +9,7 @@ import type { CliProduct } from '../deps.ts'
 import { CheckFailed, FileUnusable, NotFound, reason, WrongUsage } from '../errors.ts'
 import { readText } from '../input.ts'
 import { parseSpan } from '../moment.ts'
+import { replaceFile } from '../output-file.ts'
 import { withProgress } from '../progress.ts'
 import { checkTarget } from '../target-check.ts'
 import { write } from '../terminal.ts'
@@ -199,18 +199,15 @@ function revokeCommand(ca: Command, context: Context): void {
     )
 }
 
-type KrlOptions = KindOption & { readonly output: string; readonly force?: boolean }
-
 function krlCommand(ca: Command, context: Context): void {
   ca.command('krl')
     .description('print the revocation list, for RevokedKeys in sshd_config')
     .argument('<tenant>')
     .option('-o, --output <file>', 'the file to write, or - for stdout', '-')
-    .option('--force', 'overwrite an existing file')
     .addOption(hostOption())
     .addOption(jsonOption())
-    .action(async (slug: string, options: KrlOptions) => {
-      const { output, force, host, json } = options
+    .action(async (slug: string, options: KindOption & { readonly output: string }) => {
+      const { output, host, json } = options
       const bytes = await context.withTenant('ca krl', slug, ({ ca: authority }, tenant) =>
         authority.revocationList(tenant.id, kindOf(host)),
       )
@@ -219,10 +216,9 @@ function krlCommand(ca: Command, context: Context): void {
       }
       if (output === '-') return write(context.terminal.stdout, bytes)
       try {
-        await writeFile(output, bytes, { flag: force === true ? 'w' : 'wx' })
+        await replaceFile(output, bytes)
       } catch (err) {
-        const hint = force === true ? '' : ' (--force overwrites)'
-        throw new FileUnusable(`cannot write ${output}: ${reason(err)}${hint}`, { cause: err })
+        throw new FileUnusable(`cannot write ${output}: ${reason(err)}`, { cause: err })
       }
       context.terminal.stderr.write(`wrote ${bytes.length} bytes to ${output}\n`)
     })
