@@ -26,8 +26,6 @@ export interface WorkerPoolOptions {
 }
 
 const beatMs = 1000
-/** Beats without an answer: a worker that hangs is killed within five seconds. */
-const owedMax = 4
 const beatsPerCount = 5
 /** So many workers may serve their last sessions: from then on none is replaced that can serve on. */
 const oldMax = 8
@@ -330,7 +328,7 @@ export class WorkerPool {
     }
     for (const worker of this.#workers) {
       if (worker.isGone) continue
-      if (worker.owed >= owedMax) {
+      if (worker.isHung) {
         worker.kill('it does not answer')
         continue
       }

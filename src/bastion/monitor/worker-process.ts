@@ -22,6 +22,7 @@ import { WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'
 import type { BastionMetrics } from './metrics.ts'
 import { Monitor, type MonitorDeps } from './monitor.ts'
+import { Pulse } from './pulse.ts'
 import { unreadHoldsAnswers, WorkerCalls } from './worker-calls.ts'
 
 export { workerThreads } from '../wire/worker-threads.ts'
@@ -86,8 +87,7 @@ export class WorkerProcess {
   #messages = 1
   #heard = 0
   #heardBytes = 0
-  /** Pings without an answer. Counted, not timed: the worker is not blamed when this process stands still. */
-  #pings: readonly number[] = []
+  readonly #pulse = new Pulse()
   /** Sessions and forwards that the worker was told to cut, each with the first number of a later ping. */
   readonly #cuts = new Map<string, number>()
   #isReady = false
@@ -186,7 +186,12 @@ export class WorkerProcess {
 
   /** How many pings in a row it has not answered. */
   get owed(): number {
-    return this.#pings.length
+    return this.#pulse.owed
+  }
+
+  /** It has not answered for too long. */
+  get isHung(): boolean {
+    return this.#pulse.isHung(this.#cuts.size > 0)
   }
 
   /** Its memory as the system counts it; undefined when the worker has ended. */
@@ -239,7 +244,7 @@ export class WorkerProcess {
     if ((this.#pipe?.unread ?? 0) > unreadMax) return this.kill('it does not read')
     for (const id of this.#handover?.late() ?? []) this.#lost(id)
     const id = this.#messages++
-    this.#pings = [...this.#pings, id]
+    this.#pulse.pinged(id, this.pid)
     this.#send({ type: 'ping', id, lease: this.#lease() })
   }
 
@@ -302,7 +307,7 @@ export class WorkerProcess {
 
   #ponged(id: number): void {
     if (id >= this.#messages) return this.#misspoke('an answer to a ping that was not sent')
-    this.#pings = this.#pings.filter((ping) => ping > id)
+    this.#pulse.ponged(id)
     for (const ping of this.#cuts.values()) {
       if (ping <= id) return this.kill('it does not close sessions or forwards that were ended')
     }

@@ -89,7 +89,10 @@ export const fromWorkerShape = z.discriminatedUnion('type', [
     session,
     point: recordingPoint,
   }),
-  /** The answer to a ping. It comes after the answers to all messages before that ping. */
+  /**
+   * The answer to a ping. It comes after the cuts that were ordered before that ping, and before whatever
+   * else waits.
+   */
   z.strictObject({ type: z.literal('pong'), id: count }),
   /**
    * The answer to `kill` and `endForward`: no further data goes through that session or forward.

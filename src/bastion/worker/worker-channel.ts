@@ -1,3 +1,4 @@
+import type { SessionId } from '../../recorder/index.ts'
 import { type TurnOwner, Turns } from '../../turns.ts'
 import { callLimits } from '../wire/call-limits.ts'
 import {
@@ -8,6 +9,8 @@ import {
   type ConnectionId,
   callShape,
   type Denial,
+  type FileNotes,
+  fileNotes,
 } from '../wire/calls.ts'
 import { CallRefused } from '../wire/errors.ts'
 import { entriesOf } from '../wire/log-entries.ts'
@@ -24,6 +27,9 @@ interface Caller {
   isKept: boolean
 }
 
+/** Messages about files that the system has not taken. The main process reads them no faster than it can. */
+const notesAtOnce = 8
+
 /** Connections without a login count as one tenant, and each as a user of it. */
 const strangers = 'strangers'
 
@@ -31,17 +37,18 @@ const strangers = 'strangers'
  * A worker's end of the channel to the main process: its calls, and their answers.
  *
  * A worker that sends too much is killed. So calls beyond callLimits wait here for their turn, tenant by
- * tenant and user by user.
+ * tenant and user by user. So do notes about files, which have no answers.
  */
 export class WorkerChannel {
   /** The main process, as the code that speaks SSH asks it. */
   readonly broker: Broker = brokerOver((call) => this.#call(call))
-  readonly #send: (frame: Buffer) => void
+  readonly #send: (frame: Buffer, sent?: () => void) => void
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   readonly #callers = new Map<ConnectionId, Caller>()
   readonly #turns = new Turns(callLimits.atOnce)
   readonly #largeTurns = new Turns(callLimits.largeAtOnce)
   readonly #largeOfUser = new UserTurns(callLimits.largeOfUser)
+  readonly #noteTurns = new Turns(notesAtOnce)
   readonly #pacedTurns = new UserTurns(callLimits.pacedAtOnce)
   #ids = 0
   /** Since the last ping. */
@@ -49,7 +56,8 @@ export class WorkerChannel {
   #sentBytes = 0
   #pinged = Promise.withResolvers<void>()
 
-  constructor(send: (frame: Buffer) => void) {
+  /** send calls back when the system has the frame. */
+  constructor(send: (frame: Buffer, sent?: () => void) => void) {
     this.#send = send
   }
 
@@ -68,6 +76,17 @@ export class WorkerChannel {
       )
     }
     return true
+  }
+
+  /**
+   * Resolves when the main process gets the notes even if this process ends at once. Rejects with
+   * CallRefused where it would not understand them.
+   */
+  async noteFiles(connection: ConnectionId, session: SessionId, notes: FileNotes): Promise<void> {
+    if (!fileNotes.safeParse(notes).success) throw new CallRefused()
+    using _turn = await this.#noteTurns.take(this.#ownerOf(connection))
+    const message: FromWorker = { type: 'files', connection, session, notes }
+    await new Promise<void>((sent) => this.#send(encodeFrame(message), sent))
   }
 
   /** The connection has closed. Its running calls are still answered. */
@@ -101,10 +120,13 @@ export class WorkerChannel {
   #callerOf(connection: ConnectionId): Caller {
     const known = this.#callers.get(connection)
     if (known !== undefined) return known
-    const owner = { tenant: strangers, user: connection }
-    const caller: Caller = { owner, calls: 0, isKept: false }
+    const caller: Caller = { owner: this.#ownerOf(connection), calls: 0, isKept: false }
     this.#callers.set(connection, caller)
     return caller
+  }
+
+  #ownerOf(connection: ConnectionId): TurnOwner {
+    return this.#callers.get(connection)?.owner ?? { tenant: strangers, user: connection }
   }
 
   #settle(connection: ConnectionId, { calls, isKept }: Caller): void {

@@ -3,8 +3,7 @@ import { Registry } from 'prom-client'
 import { createLog } from '../../log.ts'
 import { createRecorder, openDirStore } from '../../recorder/index.ts'
 import { adoptSocket, type Departure } from '../../ssh/index.ts'
-import { type ConnectionId, fileNotes } from '../wire/calls.ts'
-import { CallRefused } from '../wire/errors.ts'
+import type { ConnectionId } from '../wire/calls.ts'
 import { MessagePipe, mainFrameBytesMax, pipeDescriptor } from '../wire/message-pipe.ts'
 import {
   type FromWorker,
@@ -16,6 +15,7 @@ import {
 } from '../wire/messages.ts'
 import { createServiceMetrics } from '../wire/worker-metrics.ts'
 import { LeaseWatch } from './lease-watch.ts'
+import { Outbox } from './outbox.ts'
 import { createService, type Service } from './service.ts'
 import { FileBudget } from './sftp/file-budget.ts'
 import { TargetNames } from './target-names.ts'
@@ -40,8 +40,9 @@ export function runWorker(): void {
     },
     mainFrameBytesMax,
   )
-  const send = (message: FromWorker) => pipe.send(message)
-  const channel = new WorkerChannel((frame) => pipe.sendFrame(frame))
+  const outbox = new Outbox(pipe)
+  const send = (message: FromWorker) => outbox.send(message)
+  const channel = new WorkerChannel((frame, sent) => outbox.sendFrame(frame, sent))
   const registry = new Registry()
   let service: Service | undefined
   let ending = false
@@ -75,11 +76,7 @@ export function runWorker(): void {
       limits,
       hostKeys,
       // The system has the bytes by then, and the main process reads the pipe to its end.
-      noteFiles: (connection, session, notes) =>
-        new Promise((sent, refuse) => {
-          if (!fileNotes.safeParse(notes).success) return refuse(new CallRefused())
-          pipe.send({ type: 'files', connection, session, notes } satisfies FromWorker, sent)
-        }),
+      noteFiles: (...notes) => channel.noteFiles(...notes),
       jumpClosed: (connection) => closed(connection),
       recorded: (connection, session, point) =>
         send({ type: 'recorded', connection, session, point }),
@@ -124,7 +121,7 @@ export function runWorker(): void {
     await served.close(reason)
     const metrics = await figures()
     setTimeout(() => process.exit(0), lastWordMs)
-    pipe.send({ type: 'metrics', id: 0, metrics } satisfies FromWorker, () => process.exit(0))
+    outbox.send({ type: 'metrics', id: 0, metrics }, () => process.exit(0))
   }
 
   /** A connection, with its socket; without one when the client went on the way here. */
@@ -152,13 +149,13 @@ export function runWorker(): void {
         return service?.evict(message.connection)
       case 'ping':
         lease.renew(message.lease)
-        return send({ type: 'pong', id: message.id })
+        return outbox.sendFirst({ type: 'pong', id: message.id })
       case 'kill':
         service?.kill(message.session, message.reason)
-        return send({ type: 'cut', id: message.session })
+        return outbox.sendFirst({ type: 'cut', id: message.session })
       case 'endForward':
         service?.endForward(message.forward, message.reason)
-        return send({ type: 'cut', id: message.forward })
+        return outbox.sendFirst({ type: 'cut', id: message.forward })
       case 'metrics':
         figures().then(
           (metrics) => send({ type: 'metrics', id: message.id, metrics }),

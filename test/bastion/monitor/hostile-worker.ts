@@ -1,5 +1,5 @@
 import { createPrivateKey, sign } from 'node:crypto'
-import { writeSync } from 'node:fs'
+import { openSync, writeSync } from 'node:fs'
 import { createServer, connect as dial, type Socket } from 'node:net'
 import { pipeDescriptor } from '../../../src/bastion/wire/message-pipe.ts'
 import { Writer } from '../../../src/ssh/index.ts'
@@ -126,6 +126,11 @@ function act(): void {
       return void setInterval(() => {}, 1000)
     case 'stand':
       for (;;);
+    case 'work': {
+      // As one that serves so many clients that it does not come to its pipe.
+      const nothing = openSync('/dev/null', 'w')
+      for (;;) writeSync(nothing, 'x')
+    }
   }
 }
 

@@ -1,10 +1,10 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import type { MonitorDeps } from '../../../src/bastion/monitor/monitor.ts'
 import { WorkerProcess } from '../../../src/bastion/monitor/worker-process.ts'
 import type { ConnectionId } from '../../../src/bastion/wire/calls.ts'
@@ -207,6 +207,52 @@ test('a session for whose files there is no memory is killed; its worker lives, 
   )
   expect(worker.isGone).toBe(false)
   await close()
+})
+
+/** One that answers no ping. */
+async function startHung(what: string): Promise<WorkerProcess> {
+  const worker = await start(what, [])
+  onTestFinished(() => {
+    worker.kill('the test is over')
+    return worker.ended
+  })
+  return worker
+}
+
+/** Pings it as often, and lets its main thread work or stand for a while after each. */
+async function ping(worker: WorkerProcess, times: number) {
+  const writes = () => {
+    const text = readFileSync(`/proc/${worker.pid}/io`, 'utf8')
+    return Number(/^syscw: (\d+)$/m.exec(text)?.[1])
+  }
+  for (let time = 0; time < times; time++) {
+    worker.ping()
+    const before = writes()
+    const isBusy = () => writes() > before + 1000 || undefined
+    await Promise.race([eventually(isBusy, 'work').catch(() => {}), sleep(200)])
+  }
+}
+
+test('attack: a worker that has too much to do to answer in time is not taken for one that hangs', async () => {
+  const worker = await startHung('work')
+  await ping(worker, 8)
+  expect([worker.owed > 4, worker.isHung]).toEqual([true, false])
+  // It may only seem to have.
+  await ping(worker, 8)
+  expect(worker.isHung).toBe(true)
+})
+
+test('attack: a worker that seems busy gets no more time for what it was told to end', async () => {
+  const worker = await startHung('work')
+  worker.killSession('s' as SessionId, 'an operator said so')
+  await ping(worker, 4)
+  expect(worker.isHung).toBe(true)
+})
+
+test('attack: a worker that works in circles is taken for one that hangs', async () => {
+  const worker = await startHung('stand')
+  await ping(worker, 5)
+  expect(worker.isHung).toBe(true)
 })
 
 test('a worker that asks about connections that have ended lives', async () => {

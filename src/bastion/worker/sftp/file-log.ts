@@ -1,44 +1,44 @@
+import { Fifo } from '../../../fifo.ts'
 import type { FileOperation } from '../../wire/calls.ts'
 
-const batchMax = 100
 /** Of paths, as they cross the pipe. */
 const batchBytesMax = 512 * 1024
 /** Operations of one session, and bytes of their paths, that may wait for their record. */
 const unrecordedMax = 1024
 const unrecordedBytesMax = 256 * 1024
 
+export interface FileLogOptions {
+  /** The operations are on record when it resolves. One write is under way at a time. */
+  write(operations: readonly FileOperation[]): Promise<void>
+  /** Is called once: the session may not go on without its record. */
+  failed(err: unknown): void
+  /** More is on record. */
+  progressed(): void
+  /** Operations of one write. */
+  readonly batchMax: number
+}
+
 /**
- * Puts operations on record in their order. One write is under way at a time, and the next one
- * takes all operations that came meanwhile.
+ * Puts operations on record in their order: on the log, or into the memory of the main process. One write
+ * is under way at a time, and the next one takes all operations that came meanwhile. So a client makes
+ * few writes, whatever it cut its requests into.
  */
 export class FileLog {
-  readonly #write: (operations: readonly FileOperation[]) => Promise<void>
-  readonly #failed: (err: unknown) => void
-  readonly #progressed: () => void
+  readonly #options: FileLogOptions
   #waiting: FileOperation[] = []
   #waitingBytes = 0
   #writing: Promise<void> | undefined
   #added = 0
   #recorded = 0
-  readonly #awaiting: { readonly count: number; readonly act: () => void }[] = []
-  #hasFailed = false
+  readonly #acts = new Fifo<{ readonly count: number; readonly act: () => void }>()
+  #isOver = false
 
-  /**
-   * failed is called once: the session may not go on without its record. progressed is called whenever
-   * more is on record.
-   */
-  constructor(
-    write: (operations: readonly FileOperation[]) => Promise<void>,
-    failed: (err: unknown) => void,
-    progressed: () => void = () => {},
-  ) {
-    this.#write = write
-    this.#failed = failed
-    this.#progressed = progressed
+  constructor(options: FileLogOptions) {
+    this.#options = options
   }
 
   add(operation: FileOperation): void {
-    if (this.#hasFailed) return
+    if (this.#isOver) return
     this.#added++
     this.#waiting.push(operation)
     this.#waitingBytes += sizeOf(operation)
@@ -51,6 +51,11 @@ export class FileLog {
     return this.#added
   }
 
+  /** How many acts wait for what was added before them. */
+  get acts(): number {
+    return this.#acts.size
+  }
+
   /** Everything that was added is on record. */
   get isIdle(): boolean {
     return this.#recorded === this.#added
@@ -61,11 +66,19 @@ export class FileLog {
     return this.#added - this.#recorded >= unrecordedMax || this.#waitingBytes >= unrecordedBytesMax
   }
 
-  /** Calls back once everything that was added so far is on record. After a failure it never does. */
+  /** Calls back once everything that was added so far is on record. After a failure or a stop it never does. */
   whenRecorded(act: () => void): void {
-    if (this.#hasFailed) return
-    if (this.isIdle) act()
-    else this.#awaiting.push({ count: this.#added, act })
+    if (this.#isOver) return
+    // One that is called back meanwhile may come here: the others are before it.
+    if (this.isIdle && this.#acts.size === 0) act()
+    else this.#acts.push({ count: this.#added, act })
+  }
+
+  /** No further write begins, and nobody is called back. */
+  stop(): void {
+    this.#isOver = true
+    this.#waiting = []
+    this.#acts.drain()
   }
 
   /** Resolves when everything that was added is on record, or cannot be. */
@@ -75,30 +88,27 @@ export class FileLog {
 
   async #writeAll(): Promise<void> {
     try {
-      while (this.#waiting.length > 0 && !this.#hasFailed) {
-        const [batch = []] = batches(this.#waiting, batchMax, batchBytesMax)
+      while (this.#waiting.length > 0) {
+        const [batch = []] = batches(this.#waiting, this.#options.batchMax, batchBytesMax)
         this.#waiting.splice(0, batch.length)
-        await this.#write(batch)
+        await this.#options.write(batch)
         this.#recorded += batch.length
         for (const operation of batch) this.#waitingBytes -= sizeOf(operation)
         this.#settle()
-        this.#progressed()
+        if (!this.#isOver) this.#options.progressed()
       }
     } catch (err) {
-      this.#hasFailed = true
-      this.#waiting = []
-      this.#failed(err)
+      if (this.#isOver) return
+      this.stop()
+      this.#options.failed(err)
     } finally {
       this.#writing = undefined
     }
   }
 
   #settle(): void {
-    for (;;) {
-      const next = this.#awaiting[0]
-      if (next === undefined || next.count > this.#recorded || this.#hasFailed) return
-      this.#awaiting.shift()
-      next.act()
+    while ((this.#acts.first?.count ?? Number.POSITIVE_INFINITY) <= this.#recorded) {
+      this.#acts.shift()?.act()
     }
   }
 }

@@ -1,14 +1,13 @@
 import { Chunks } from '../../../chunks.ts'
 import type { CodedError } from '../../../errors.ts'
 import { Fifo } from '../../../fifo.ts'
-import type { Log } from '../../../log.ts'
+import { background, type Log } from '../../../log.ts'
 import type { FileNotes, FileOperation } from '../../wire/calls.ts'
 import { FilesExhausted } from '../../wire/errors.ts'
 import { FilesUnlogged, SftpUnreadable } from '../errors.ts'
 import type { Watch } from '../relay.ts'
 import type { KeptFiles } from './file-budget.ts'
-import { batches, FileLog } from './file-log.ts'
-import { InOrder } from './in-order.ts'
+import { FileLog } from './file-log.ts'
 import { type OpenFile, progressOf, runningOf } from './open-files.ts'
 import { sftpVersion } from './packet.ts'
 import { SftpWatch } from './sftp-watch.ts'
@@ -35,8 +34,8 @@ const asideBytesMax = 64 * 1024
 /** Chunks of the client that were inspected and wait to go on. */
 const lookedAtMax = 256
 const notesMax = 1000
-/** As the paths cross the pipe. */
-const noteBytesMax = 512 * 1024
+/** Operations of one write to the log. */
+const recordsMax = 100
 const noteMs = 500
 const runningMsDefault = 10_000
 /** A transfer is logged after this many bytes even before its time. */
@@ -53,18 +52,19 @@ const initBytes = 9
 export class FileWatch implements Watch {
   readonly #options: FileWatchOptions
   readonly #files: FileLog
+  /** What the client asked for: in the memory of the main process. */
+  readonly #asked: FileLog
   readonly #sftp: SftpWatch
   /** Data from the client that was not inspected yet. */
   readonly #incoming = new Chunks()
   #forwardUp: (chunk: Buffer) => void = () => {}
   /** The client's end of data, behind that. */
   #upEnd: (() => void) | undefined
-  readonly #up = new InOrder()
   /** Answers that have come whole. Each waits until as many operations are on the log. */
   readonly #answers = new Fifo<{ readonly added: number; readonly chunks: Chunks }>()
   /** An answer that has not come whole, with those before it that came in the same chunk. */
   readonly #partial = new Chunks()
-  #asked: FileOperation[] = []
+  #isTellingMoved = false
   #upBytes = 0
   #asideBytes = 0
   #hasFailed = false
@@ -75,15 +75,24 @@ export class FileWatch implements Watch {
 
   constructor(options: FileWatchOptions) {
     this.#options = options
-    this.#files = new FileLog(
-      (operations) => this.#record(operations),
-      (err) => this.#unlogged(err),
-      () => this.#look(),
-    )
+    const heard = {
+      failed: (err: unknown) => this.#unlogged(err),
+      progressed: () => this.#look(),
+    }
+    this.#files = new FileLog({
+      ...heard,
+      write: (operations) => this.#record(operations),
+      batchMax: recordsMax,
+    })
+    this.#asked = new FileLog({
+      ...heard,
+      write: (asked) => options.note({ asked, moved: [] }),
+      batchMax: notesMax,
+    })
     this.#sftp = new SftpWatch({
       asked: (operation) => {
         options.kept.asked(operation)
-        this.#asked.push(operation)
+        this.#asked.add(operation)
       },
       done: (operation) => this.#files.add(operation),
     })
@@ -134,7 +143,9 @@ export class FileWatch implements Watch {
     clearInterval(this.#ticker)
     this.#incoming.drain()
     this.#upEnd = undefined
-    this.#up.clear()
+    // A note that came after the record of its operation would be logged as interrupted once more.
+    this.#asked.stop()
+    await this.#asked.flush()
     this.#sftp.end()
     await this.#files.flush()
   }
@@ -155,20 +166,20 @@ export class FileWatch implements Watch {
    */
   #look(): void {
     while (!this.#hasFailed && !this.#sftp.isBusy && !this.#files.isBusy) {
-      if (this.#up.size >= lookedAtMax) return
+      if (this.#asked.acts >= lookedAtMax) return
       const next = this.#incoming.shift()
       if (next === undefined) return this.#passEnd()
       if (!this.#seen(() => this.#sftp.up(next))) return
       this.#agreeOnVersion(next)
       const forward = this.#forwardUp
-      this.#passUp(() => forward(next))
+      this.#asked.whenRecorded(() => forward(next))
     }
   }
 
   #passEnd(): void {
     const forward = this.#upEnd
     this.#upEnd = undefined
-    if (forward !== undefined) this.#passUp(forward)
+    if (forward !== undefined) this.#asked.whenRecorded(forward)
   }
 
   #answered(whole: readonly Buffer[], forward: (chunk: Buffer) => void): void {
@@ -188,21 +199,6 @@ export class FileWatch implements Watch {
     for (const chunk of whole) last.chunks.add(chunk)
   }
 
-  #passUp(forward: () => void): void {
-    const asked = this.#asked
-    this.#asked = []
-    if (asked.length === 0 && this.#up.size === 0) return forward()
-    const ready = this.#up.add(forward)
-    if (asked.length === 0) return ready()
-    this.#noteAsked(asked).then(
-      () => {
-        ready()
-        this.#look()
-      },
-      (err: unknown) => this.#unlogged(err),
-    )
-  }
-
   /**
    * Offers the target version 3 if the client offers a later one: the two would otherwise agree on
    * packets that this code cannot read.
@@ -216,16 +212,17 @@ export class FileWatch implements Watch {
     this.#upBytes += chunk.length
   }
 
-  async #noteAsked(asked: readonly FileOperation[]): Promise<void> {
-    for (const batch of batches(asked, notesMax, noteBytesMax)) {
-      await this.#options.note({ asked: batch, moved: [] })
-    }
-  }
-
   async #noteMoved(files: readonly OpenFile[]): Promise<void> {
-    for (let at = 0; at < files.length; at += notesMax) {
-      const moved = files.slice(at, at + notesMax).map(progressOf)
-      await this.#options.note({ asked: [], moved })
+    this.#isTellingMoved = true
+    try {
+      for (let at = 0; at < files.length; at += notesMax) {
+        const moved = files.slice(at, at + notesMax).map(progressOf)
+        await this.#options.note({ asked: [], moved })
+      }
+    } catch (err) {
+      this.#unlogged(err)
+    } finally {
+      this.#isTellingMoved = false
     }
   }
 
@@ -233,12 +230,13 @@ export class FileWatch implements Watch {
    * Reports the progress of transfers: to the main process each time, and to the log at intervals.
    */
   #tick(): void {
-    if (this.#hasFailed) return
+    // Notes that wait for a busy main process do not pile up.
+    if (this.#hasFailed || this.#isTellingMoved) return
     const { runningMs = runningMsDefault } = this.#options
     const now = performance.now()
     const moved = this.#sftp.files.moved()
     if (moved.length > 0) {
-      this.#noteMoved(moved).catch((err: unknown) => this.#unlogged(err))
+      background(this.#noteMoved(moved), this.#options.log, 'the progress of transfers')
     }
     for (const file of moved) {
       const bytes = (file.read?.bytes ?? 0) + (file.written?.bytes ?? 0)
@@ -277,6 +275,7 @@ export class FileWatch implements Watch {
   #fail(reason: CodedError, outcome: string): void {
     if (this.#hasFailed) return
     this.#hasFailed = true
+    this.#asked.stop()
     this.#options.fail(reason, outcome)
   }
 }

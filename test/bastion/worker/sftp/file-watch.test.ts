@@ -215,6 +215,34 @@ test('attack: a client that never reads its answers cannot have more done than t
   expect(stage.records.flat()).toHaveLength(20_000)
 })
 
+test('attack: a client that puts each request into a packet of its own has few messages made of them', async () => {
+  const stage = await started()
+  const requests = Array.from({ length: 250 }, (_, id) => remove(id, `/f${id}`))
+  for (const request of requests) await stage.up(request)
+  await stage.noted()
+  await stage.noted()
+  expect(stage.notes.length).toBeLessThanOrEqual(2)
+  const numbers = stage.notes.flatMap(({ asked }) => asked.map(({ number }) => number))
+  expect(numbers).toEqual(requests.map((_, number) => number))
+  expect(Buffer.concat(stage.target).equals(Buffer.concat(requests))).toBe(true)
+})
+
+test('what a session that ends has not told the main process, it never does', async () => {
+  const stage = await started()
+  await stage.up(remove(1, '/a'))
+  await stage.up(remove(2, '/b'))
+  const end = stage.watch.end()
+  await stage.noted()
+  await stage.recorded()
+  await end
+  expect(stage.notes.flatMap(({ asked }) => asked)).toHaveLength(1)
+  expect(stage.records.flat().map(({ op, state }) => `${op} ${state}`)).toEqual([
+    'remove interrupted',
+    'remove interrupted',
+  ])
+  expect(stage.target).toEqual([])
+})
+
 test('offers the target version 3 to a client that has later ones, in pieces of any size', async () => {
   for (const pieceBytes of [1, 2, 5, 8, 100]) {
     const stage = new Stage()
