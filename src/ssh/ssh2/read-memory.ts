@@ -1,6 +1,5 @@
-import { connect, type LookupFunction, Socket } from 'node:net'
 import { smallBytes } from '../../chunks.ts'
-import { ReadPace, readBytesMax } from './read-pace.ts'
+import { readBytesMax } from './read-pace.ts'
 import { Waste, WasteShare } from './waste.ts'
 
 /** Shorter data is copied: lending it would hold too much memory for its size. */
@@ -18,8 +17,6 @@ const handOutBytesMin = 4 * 1024
 /** What chunks may keep of the process's memory beside their own bytes. */
 const processWaste = new Waste(64 * 1024 * 1024)
 const connectionWasteBytes = 4 * 1024 * 1024
-/** How much a socket holds before it counts as full: larger writes, and fewer of them. */
-export const socketBytes = 512 * 1024
 
 /** A piece of memory that a socket reads into. */
 interface Piece {
@@ -135,6 +132,8 @@ export class ReadMemory {
 
   /** No chunk of this piece is needed. */
   isFree(piece: Piece): void {
+    // A read that had to wait may have left a torn packet behind since.
+    piece.lost ||= piece.parked && this.isHeld(piece.memory.buffer)
     if (!piece.parked || piece.lost || this.#spares.length >= sparesMax) return
     piece.parked = false
     piece.used = 0
@@ -150,82 +149,5 @@ export class ReadMemory {
     pieces.set(memory.buffer, piece)
     waste.endWith(memory.buffer)
     return piece
-  }
-}
-
-const memories = new WeakMap<object, ReadMemory>()
-
-/** The memory of a socket that openSocket() or adoptSocket() made. */
-export function readMemoryOf(socket: object): ReadMemory | undefined {
-  return memories.get(socket)
-}
-
-/**
- * A socket that is being connected, made for much data and for keystrokes: no delay for small packets,
- * long reads and writes for large ones. `lookup` finds the addresses of a name; by default the system does.
- * Listen for `connect` and `error` as with any other.
- */
-export function openSocket(host: string, port: number, lookup?: LookupFunction): Socket {
-  const memory = new ReadMemory()
-  const options = {
-    host,
-    port,
-    ...(lookup && { lookup }),
-    noDelay: true,
-    keepAlive: true,
-    highWaterMark: socketBytes,
-    onread: readingInto(memory, () => socket),
-  }
-  const socket: Socket = connect(options)
-  memories.set(socket, memory)
-  return socket
-}
-
-/**
- * A connection that another process has accepted, with memory of our own to read into. Call it
- * before its first byte is read, in the tick in which it came; the given socket can no longer be
- * used.
- */
-export function adoptSocket(given: Socket): Socket {
-  const handle: unknown = Reflect.get(given, '_handle')
-  // It has gone on the way here.
-  if (typeof handle !== 'object' || handle === null) return given
-  Reflect.set(given, '_handle', null)
-  const memory = new ReadMemory()
-  const options = {
-    handle,
-    readable: true,
-    writable: true,
-    highWaterMark: socketBytes,
-    onread: readingInto(memory, () => socket),
-  }
-  const socket: Socket = Reflect.construct(Socket, [options])
-  memories.set(socket, memory)
-  return socket
-}
-
-function readingInto(memory: ReadMemory, socket: () => Socket) {
-  const pace = new ReadPace()
-  return {
-    buffer: () => memory.next(pace.bytes),
-    /** False stops the reading. */
-    callback: (bytes: number): boolean => {
-      const own = socket()
-      const startedMs = performance.now()
-      // The answers to one read leave in one write.
-      own.cork()
-      try {
-        memory.read(bytes, (chunk) => own.emit('data', chunk))
-      } finally {
-        own.uncork()
-      }
-      if (pace.spend(bytes, performance.now() - startedMs)) return true
-      setImmediate(() => {
-        pace.nextTurn()
-        // Somebody may have paused it for a reason of their own, and resumes it.
-        if (!own.destroyed && !own.isPaused()) own.resume()
-      })
-      return false
-    },
   }
 }
