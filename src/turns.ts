@@ -5,7 +5,7 @@ export interface TurnOwner {
 }
 
 /** A queue in which each owner has its own line, and the lines are served in turn. */
-class FairQueue<Item> {
+export class FairQueue<Item> {
   /** By tenant and then by user, each in the order in which they are served. Empty lines are removed. */
   readonly #lines = new Map<string, Map<string, Item[]>>()
   #size = 0

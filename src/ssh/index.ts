@@ -95,6 +95,7 @@ export {
   openFailure,
   openSocket,
   type RekeyLimits,
+  readFor,
   receiveWindowBytes,
   type ServerHandlers,
   type ServerHostKey,

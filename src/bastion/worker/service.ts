@@ -8,6 +8,7 @@ import {
   createSshServer,
   type Departure,
   parseCertificate,
+  readFor,
   type ServerHostKey,
   type SshServer,
 } from '../../ssh/index.ts'
@@ -184,6 +185,7 @@ export function createService(deps: ServiceDeps): Service {
             return connection.disconnect(12, 'vaultterm: you have too many connections open')
           }
           const { tenant, user } = client
+          readFor(socket, { tenant, user })
           open(id, connection, client, log.child({ tenant, user, source }))
         },
       })

@@ -10,6 +10,7 @@ import {
   dialProblem,
   hostKeyOffer,
   openSocket,
+  readFor,
 } from '../../ssh/index.ts'
 import type { Authorization, ConnectionId } from '../wire/calls.ts'
 import type { ServiceDeps } from './deps.ts'
@@ -117,7 +118,9 @@ function connectTo(
   ended: AbortSignal,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = openSocket(host, port, names.lookupFor({ tenant, user: user.name }))
+    const owner = { tenant, user: user.name }
+    const socket = openSocket(host, port, names.lookupFor(owner))
+    readFor(socket, owner)
     const settle = () => {
       clearTimeout(timer)
       ended.removeEventListener('abort', abort)

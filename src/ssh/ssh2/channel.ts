@@ -1,4 +1,3 @@
-import { smallBytes } from '../../chunks.ts'
 import type { Reader } from '../wire.ts'
 import type { ChannelHandlers, ChannelRequest } from './channel-handlers.ts'
 import { ProtocolBroken } from './errors.ts'
@@ -12,7 +11,7 @@ import {
   readRequest,
 } from './messages.ts'
 import { OutgoingQueue, type OutgoingTransport, type Queued } from './outgoing.ts'
-import { lend, letGo } from './read-memory.ts'
+import { handOut, letGo } from './read-memory.ts'
 import { ReceiveWindow, type WindowBudget, type WindowShares } from './receive-window.ts'
 import type { Receiving } from './window-growth.ts'
 
@@ -70,6 +69,14 @@ export interface ChannelTransport extends OutgoingTransport {
 
 /** How many requests may be unanswered, or held before a handler is set. */
 const requestsMax = 128
+/** RFC 4250 section 4.6.1: nobody knows a longer name, and it would be kept while its request waits. */
+const nameBytesMax = 64
+
+/** The last field of a message: bytes behind it would be kept with it, and count in no window. */
+function last<T>(reader: Reader, value: T): T {
+  reader.end()
+  return value
+}
 
 /** A channel that both sides have agreed on; the connection hands it its messages. */
 export class OpenChannel implements Channel, Receiving {
@@ -216,24 +223,28 @@ export class OpenChannel implements Channel, Receiving {
     if (this.#closeSeen) throw new ProtocolBroken('a message came after the close of its channel')
     switch (number) {
       case message.channelWindowAdjust:
-        return this.outgoing.widen(reader.u32())
+        return this.outgoing.widen(last(reader, reader.u32()))
       case message.channelData:
-        return this.#dataCame(reader.string(), 0)
+        return this.#dataCame(last(reader, reader.string()), 0)
       case message.channelExtendedData: {
         const kind = reader.u32()
-        return this.#dataCame(reader.string(), kind)
+        return this.#dataCame(last(reader, reader.string()), kind)
       }
       case message.channelEof:
+        reader.end()
         if (this.#eofSeen) return
         this.#eofSeen = true
         return this.#tell((handlers) => handlers.eof())
       case message.channelClose:
+        reader.end()
         return this.#closeCame()
       case message.channelRequest:
         return this.#requestCame(reader)
       case message.channelSuccess:
+        reader.end()
         return this.#asked.shift()?.(true)
       case message.channelFailure:
+        reader.end()
         return this.#asked.shift()?.(false)
       default:
         throw new ProtocolBroken(`${number} is not the number of a channel message`)
@@ -274,9 +285,7 @@ export class OpenChannel implements Channel, Receiving {
     // Data that crosses our CLOSE on its way is ignored.
     if (this.#closeSent || chunk.length === 0) return
     this.#transport.came(this, chunk.length)
-    // A small one that waits would keep all of the read that it came with.
-    const data = chunk.length < smallBytes ? Buffer.from(chunk) : chunk
-    lend(data)
+    const data = handOut(chunk)
     if (this.#handlers === undefined) this.#held.data(data, kind)
     else if (kind === 0) this.#handlers.data(data)
     else this.#handlers.extendedData(kind, data)
@@ -302,6 +311,7 @@ export class OpenChannel implements Channel, Receiving {
         this.#sendReplies()
       },
     }
+    if (name.length > nameBytesMax) return request.reply(false)
     if (this.#handlers !== undefined) return this.#handlers.request(request)
     this.#heldRequests++
     this.#held.request(name.length + payload.length, (handlers) => handlers.request(request))

@@ -9,8 +9,8 @@ import { type GlobalRequest, GlobalRequests } from './global-requests.ts'
 import { KeyExchanges, type RekeyLimits, rekeyLimits } from './key-exchanges.ts'
 import { disconnectReason, encodeDisconnect, encodeIgnore, message } from './messages.ts'
 import type { OutgoingQueue } from './outgoing.ts'
-import { readMemoryOf } from './read-memory.ts'
 import type { WindowBudget, WindowShares } from './receive-window.ts'
+import { readMemoryOf } from './sockets.ts'
 import { type Receiving, WindowGrowth } from './window-growth.ts'
 
 /** A connection after its login, of either role: RFC 4254. */

@@ -14,7 +14,6 @@ export { generateHostKey, type ServerHostKey } from './host-key.ts'
 export type { RekeyLimits } from './key-exchanges.ts'
 export { assertPatched, usesNativeCiphers } from './library.ts'
 export { disconnectReason, openFailure } from './messages.ts'
-export { adoptSocket, openSocket, socketBytes } from './read-memory.ts'
 export { receiveWindowBytes } from './receive-window.ts'
 export { scanHostKeys } from './scan.ts'
 export {
@@ -25,3 +24,4 @@ export {
   type SshServer,
   type SshServerOptions,
 } from './server.ts'
+export { adoptSocket, openSocket, readFor, socketBytes } from './sockets.ts'

@@ -1,5 +1,6 @@
-import { connect, type LookupFunction, Socket } from 'node:net'
-import { ReadPace, readBytesMax } from './read-pace.ts'
+import { smallBytes } from '../../chunks.ts'
+import { readBytesMax } from './read-pace.ts'
+import { Waste, WasteShare } from './waste.ts'
 
 /** Shorter data is copied: lending it would hold too much memory for its size. */
 const lendBytesMin = 64 * 1024
@@ -11,8 +12,11 @@ const pieceBytes = 1024 * 1024
  */
 const firstPiece = Buffer.alloc(32 * 1024)
 const sparesMax = 3
-/** How much a socket holds before it counts as full: larger writes, and fewer of them. */
-export const socketBytes = 512 * 1024
+/** Shorter chunks are copied: that costs less than to keep account of them. */
+const handOutBytesMin = 4 * 1024
+/** What chunks may keep of the process's memory beside their own bytes. */
+const processWaste = new Waste(64 * 1024 * 1024)
+const connectionWasteBytes = 4 * 1024 * 1024
 
 /** A piece of memory that a socket reads into. */
 interface Piece {
@@ -22,6 +26,9 @@ interface Piece {
   used: number
   /** Chunks of it that were handed out and not let go. */
   lent: number
+  lentBytes: number
+  /** What its chunks keep beside their own bytes, once no read uses it. */
+  readonly waste: WasteShare
   /** No read uses it at the moment: the last chunk gives it back. */
   parked: boolean
   /** Something else may still look into it: it is not used again. */
@@ -33,12 +40,35 @@ const pieces = new WeakMap<ArrayBufferLike, Piece>()
 /** Chunks that were handed out and not let go. */
 const lent = new WeakMap<Buffer, Piece>()
 
+/**
+ * A received chunk as its takers may keep it for long. Windows count bytes, and a chunk keeps all of the
+ * memory that it lies in: it is copied where that is much more.
+ */
+export function handOut(chunk: Buffer): Buffer {
+  const piece = pieces.get(chunk.buffer)
+  const keepsMuch =
+    piece === undefined ? chunk.length * 2 < chunk.buffer.byteLength : piece.owner.waste.isTooMuch
+  if (chunk.length < handOutBytesMin || keepsMuch) return copyOf(chunk)
+  lend(chunk)
+  return chunk
+}
+
+/** Small chunks are joined where they wait. Others do not keep a pool that they share with many. */
+function copyOf(chunk: Buffer): Buffer {
+  if (chunk.length < smallBytes) return Buffer.from(chunk)
+  const copy = Buffer.allocUnsafeSlow(chunk.length)
+  chunk.copy(copy)
+  return copy
+}
+
 /** A received chunk is handed out: its memory is not reused until this very chunk is let go. */
 export function lend(chunk: Buffer): void {
   const piece = pieces.get(chunk.buffer)
   if (piece === undefined || lent.has(chunk)) return
   lent.set(chunk, piece)
   piece.lent++
+  piece.lentBytes += chunk.length
+  recount(piece)
 }
 
 /**
@@ -50,7 +80,15 @@ export function letGo(chunk: Buffer): void {
   if (piece === undefined) return
   lent.delete(chunk)
   piece.lent--
+  piece.lentBytes -= chunk.length
+  recount(piece)
   if (piece.lent === 0) piece.owner.isFree(piece)
+}
+
+/** A piece that is still read into is there anyway. */
+function recount(piece: Piece): void {
+  const isKept = piece.parked && piece.lent > 0
+  piece.waste.set(isKept ? pieceBytes - piece.lentBytes : 0)
 }
 
 /**
@@ -60,6 +98,7 @@ export function letGo(chunk: Buffer): void {
 export class ReadMemory {
   /** Whether the transport still looks into this memory. Until told otherwise it does. */
   isHeld: (memory: ArrayBufferLike) => boolean = () => true
+  readonly waste = new Waste(connectionWasteBytes, processWaste)
   #current = this.#newPiece(firstPiece)
   readonly #spares: Piece[] = []
   #isBusy = false
@@ -74,6 +113,7 @@ export class ReadMemory {
     if (isFirst ? this.#isBusy && !held : pieceBytes - current.used < readBytesMax) {
       current.parked = true
       current.lost = isFirst || held || current.lent === 0
+      recount(current)
       this.#current = this.#spares.pop() ?? this.#newPiece(Buffer.allocUnsafeSlow(pieceBytes))
     }
     const { memory, used } = this.#current
@@ -92,6 +132,8 @@ export class ReadMemory {
 
   /** No chunk of this piece is needed. */
   isFree(piece: Piece): void {
+    // A read that had to wait may have left a torn packet behind since.
+    piece.lost ||= piece.parked && this.isHeld(piece.memory.buffer)
     if (!piece.parked || piece.lost || this.#spares.length >= sparesMax) return
     piece.parked = false
     piece.used = 0
@@ -99,86 +141,13 @@ export class ReadMemory {
   }
 
   #newPiece(memory: Buffer): Piece {
-    const piece = { memory, owner: this, used: 0, lent: 0, parked: false, lost: false }
+    const waste = new WasteShare(this.waste)
+    const counts = { used: 0, lent: 0, lentBytes: 0 }
+    const piece = { memory, owner: this, ...counts, waste, parked: false, lost: false }
     // The first piece is nobody's own: its bytes are copied, and so are all short reads.
-    if (memory !== firstPiece) pieces.set(memory.buffer, piece)
+    if (memory === firstPiece) return piece
+    pieces.set(memory.buffer, piece)
+    waste.endWith(memory.buffer)
     return piece
-  }
-}
-
-const memories = new WeakMap<object, ReadMemory>()
-
-/** The memory of a socket that openSocket() or adoptSocket() made. */
-export function readMemoryOf(socket: object): ReadMemory | undefined {
-  return memories.get(socket)
-}
-
-/**
- * A socket that is being connected, made for much data and for keystrokes: no delay for small packets,
- * long reads and writes for large ones. `lookup` finds the addresses of a name; by default the system does.
- * Listen for `connect` and `error` as with any other.
- */
-export function openSocket(host: string, port: number, lookup?: LookupFunction): Socket {
-  const memory = new ReadMemory()
-  const options = {
-    host,
-    port,
-    ...(lookup && { lookup }),
-    noDelay: true,
-    keepAlive: true,
-    highWaterMark: socketBytes,
-    onread: readingInto(memory, () => socket),
-  }
-  const socket: Socket = connect(options)
-  memories.set(socket, memory)
-  return socket
-}
-
-/**
- * A connection that another process has accepted, with memory of our own to read into. Call it
- * before its first byte is read, in the tick in which it came; the given socket can no longer be
- * used.
- */
-export function adoptSocket(given: Socket): Socket {
-  const handle: unknown = Reflect.get(given, '_handle')
-  // It has gone on the way here.
-  if (typeof handle !== 'object' || handle === null) return given
-  Reflect.set(given, '_handle', null)
-  const memory = new ReadMemory()
-  const options = {
-    handle,
-    readable: true,
-    writable: true,
-    highWaterMark: socketBytes,
-    onread: readingInto(memory, () => socket),
-  }
-  const socket: Socket = Reflect.construct(Socket, [options])
-  memories.set(socket, memory)
-  return socket
-}
-
-function readingInto(memory: ReadMemory, socket: () => Socket) {
-  const pace = new ReadPace()
-  return {
-    buffer: () => memory.next(pace.bytes),
-    /** False stops the reading. */
-    callback: (bytes: number): boolean => {
-      const own = socket()
-      const startedMs = performance.now()
-      // The answers to one read leave in one write.
-      own.cork()
-      try {
-        memory.read(bytes, (chunk) => own.emit('data', chunk))
-      } finally {
-        own.uncork()
-      }
-      if (pace.spend(bytes, performance.now() - startedMs)) return true
-      setImmediate(() => {
-        pace.nextTurn()
-        // Somebody may have paused it for a reason of their own, and resumes it.
-        if (!own.destroyed && !own.isPaused()) own.resume()
-      })
-      return false
-    },
   }
 }

@@ -87,6 +87,8 @@ export interface SshServer {
   serve(socket: Duplex, handlers: ServerHandlers): void
 }
 
+/** A login takes some dozens. */
+const strangerPacketsMax = 1000
 /** How long a disconnected client may take to read why. */
 const lastWordsMs = 200
 
@@ -152,6 +154,13 @@ export function createSshServer(options: SshServerOptions): SshServer {
       connection.exchanged()
     })
     client.on('end', () => connection.died())
+    // Packets that are ignored would cost a stranger nothing, and us our time.
+    const count = () => {
+      if (client._protocol.packetNumber < strangerPacketsMax) return
+      leaves('invalid')
+      connection.disconnect(2, 'log in first')
+    }
+    socket.on('data', count)
     if (stranger === undefined) return connection.destroy()
     const { handlers } = stranger
     // Our KEXINIT follows when this returns.
@@ -213,6 +222,7 @@ export function createSshServer(options: SshServerOptions): SshServer {
       client._protocol.forgetBoundExchange()
       stranger.departure = undefined
       isIn = true
+      socket.off('data', count)
       connection.start()
       const announced = connection.globalRequest(announcement, prover.announced, false)
       background(announced, log, 'the announcement of the host keys')

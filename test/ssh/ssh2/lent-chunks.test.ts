@@ -67,7 +67,10 @@ const ignore = (bytes: Buffer) => new Writer().u8(2).string(bytes).build()
 const filler = ignore(Buffer.alloc(30_000))
 
 /** A user who has a channel, and memory to read into behind it. */
-async function enter(handlers: Partial<ChannelHandlers>) {
+async function enter(
+  handlers: Partial<ChannelHandlers>,
+  accepted: (channel: Channel) => void = () => {},
+) {
   const { port, arrived, served } = await listen()
   const socket = connect(port, '127.0.0.1')
   open.push(() => socket.destroy())
@@ -79,6 +82,7 @@ async function enter(handlers: Partial<ChannelHandlers>) {
   let ours: Channel | undefined
   connection.onChannelOpen = (request) => {
     ours = request.accept()
+    accepted(ours)
     listenTo(ours, handlers)
   }
   attacker.send(openChannel(0))
@@ -193,4 +197,100 @@ test('attack: an answer that waits cannot be changed by what the target sends af
   await target?.request('heard', Buffer.alloc(0), true)
   for (let times = 0; times < 8; times++) await send('B')
   expect(Buffer.concat(kept).equals(Buffer.alloc(4 * 32_768, 'A'))).toBe(true)
+})
+
+/** The memory that these chunks keep from being given back. */
+function backingBytes(chunks: readonly Buffer[]): number {
+  const memories = new Set(chunks.map(({ buffer }) => buffer))
+  return [...memories].reduce((sum, { byteLength }) => sum + byteLength, 0)
+}
+
+const bytesOf = (chunks: readonly Buffer[]) => chunks.reduce((sum, { length }) => sum + length, 0)
+
+test.each([1024, 16_384])(
+  'attack: data of %i bytes that waits does not keep the filler around it',
+  async (bytes) => {
+    const kept: Buffer[] = []
+    const { attacker, heard } = await enter({ data: (chunk) => kept.push(chunk) })
+    const long = ignore(Buffer.alloc(240_000))
+    for (let times = 0; times < 40; times++) {
+      attacker.send(long, long, channelData(0, Buffer.alloc(bytes)), long, long)
+      await heard()
+    }
+    expect(kept).toHaveLength(40)
+    expect(backingBytes(kept)).toBeLessThan(10 * 2 ** 20)
+  },
+)
+
+test('attack: data that waits does not keep the memory of data that went on later', async () => {
+  const kept: Buffer[] = []
+  let passing: Buffer[] = []
+  let channel: Channel | undefined
+  const { attacker, heard } = await enter(
+    {
+      data: (chunk) => (chunk[0] === 1 ? kept : passing).push(chunk),
+      request: (request) => {
+        for (const chunk of passing) channel?.drop(chunk)
+        passing = []
+        request.reply(true)
+      },
+    },
+    (accepted) => {
+      channel = accepted
+    },
+  )
+  const passes = channelData(0, Buffer.alloc(32_768, 0))
+  for (let times = 0; times < 40; times++) {
+    attacker.send(...Array(16).fill(passes), channelData(0, Buffer.alloc(16_384, 1)))
+    attacker.send(...Array(16).fill(passes))
+    await heard()
+  }
+  expect(kept).toHaveLength(40)
+  expect(backingBytes(kept)).toBeLessThan(10 * 2 ** 20)
+})
+
+test('long data that waits is not copied, and keeps little more than its bytes', async () => {
+  const kept: Buffer[] = []
+  const { attacker, heard } = await enter({ data: (chunk) => kept.push(chunk) })
+  for (let times = 0; times < 7; times++) {
+    attacker.send(...Array(8).fill(channelData(0, Buffer.alloc(32_768))))
+    await heard()
+  }
+  const copies = kept.filter(({ length, buffer }) => length === buffer.byteLength)
+  expect(copies).toHaveLength(0)
+  expect(backingBytes(kept)).toBeLessThan(3 * bytesOf(kept))
+})
+
+test.each([
+  ['data', channelData(0, Buffer.alloc(1024))],
+  [
+    'extended data',
+    new Writer()
+      .bytes(forChannel(95, 0, 1))
+      .string(Buffer.alloc(1024))
+      .build(),
+  ],
+  ['a window adjustment', forChannel(channelMsg.adjust, 0, 1)],
+  ['an end', forChannel(channelMsg.eof, 0)],
+  ['a close', forChannel(channelMsg.close, 0)],
+  ['an answer', forChannel(channelMsg.success, 0)],
+])('attack: bytes behind %s end the connection', async (_what, payload) => {
+  const { attacker, channels } = await openChannelLab()
+  attacker.send(openChannel(0))
+  await attacker.first(channelMsg.confirmation)
+  expect(channels).toHaveLength(1)
+  attacker.send(new Writer().bytes(payload).bytes(Buffer.alloc(1)).build())
+  expect(await attacker.disconnectReason()).toBe(2)
+})
+
+test('attack: a request with a name that is longer than names are is refused, and not kept', async () => {
+  const { attacker, channels, listen, told } = await openChannelLab()
+  attacker.send(openChannel(0))
+  await attacker.first(channelMsg.confirmation)
+  attacker.send(channelRequest(0, 'x'.repeat(65), true), channelRequest(0, 'x'.repeat(64), false))
+  await attacker.first(channelMsg.refused)
+  attacker.send(new Writer().u8(msg.globalRequest).text('heard').boolean(true).build())
+  await attacker.first(82)
+  listen(channels[0])
+  expect(told).toEqual([['request', 'x'.repeat(64)]])
 })

@@ -2,13 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import {
-  adoptSocket,
-  lend,
-  letGo,
-  ReadMemory,
-  readMemoryOf,
-} from '../../../src/ssh/ssh2/read-memory.ts'
+import { lend, letGo, ReadMemory } from '../../../src/ssh/ssh2/read-memory.ts'
+import { adoptSocket, readFor, readMemoryOf } from '../../../src/ssh/ssh2/sockets.ts'
 
 const open: (() => void)[] = []
 afterEach(() => {
@@ -112,6 +107,56 @@ test('attack: a socket whose bytes are much work lets the others go first', asyn
   const later = turns.slice(5, -1)
   expect(later.length).toBeGreaterThan(15)
   expect(later.toSorted((a, b) => a - b)[Math.floor(later.length / 2)]).toBeLessThan(40_000)
+})
+
+test('attack: a user with many busy sockets delays another user by a few reads', async () => {
+  let works = 0
+  const hostile = await Promise.all(Array.from({ length: 60 }, adopted))
+  const { client, socket } = await adopted()
+  for (const { client, socket } of hostile) {
+    readFor(socket, { tenant: 'one', user: 'mallory' })
+    socket.on('data', () => {
+      works++
+      work(10_000)
+    })
+    client.on('error', () => {}).write(Buffer.alloc(2_000_000))
+  }
+  readFor(socket, { tenant: 'two', user: 'victor' })
+  const between: number[] = []
+  socket.on('data', () => {
+    between.push(works)
+    works = 0
+    socket.write('.')
+  })
+  for (let question = 0; question < 6; question++) {
+    client.write('?')
+    await once(client, 'data')
+  }
+  // A question and its answer take some turns of the loop, for both ends are here.
+  expect(Math.max(...between.slice(1))).toBeLessThan(30)
+  expect(Math.min(...between.slice(1))).toBeGreaterThan(0)
+})
+
+test('a read that has to wait is not lost, and no read comes before it', async () => {
+  const { client, socket } = await adopted()
+  const other = await adopted()
+  const hash = createHash('sha256')
+  const sent = randomBytes(1_500_000)
+  const memory = readMemoryOf(socket)
+  if (memory !== undefined) memory.isHeld = () => false
+  let reads = 0
+  socket.on('data', (chunk: Buffer) => {
+    hash.update(chunk)
+    // As somebody may who does not know that one waits.
+    if (reads++ % 2 === 0) setImmediate(() => socket.resume())
+  })
+  other.socket.on('data', () => work(40_000))
+  const writes = setInterval(() => other.client.write('.'), 20)
+  open.push(() => clearInterval(writes))
+  const ended = once(socket, 'end')
+  client.end(sent)
+  await ended
+  expect(hash.digest('hex')).toBe(createHash('sha256').update(sent).digest('hex'))
 })
 
 test('a socket that somebody paused stays so, and goes on when they say', async () => {

@@ -353,6 +353,20 @@ test.each([
   },
 )
 
+test('attack: packets that are ignored end the connection of a stranger, and not that of a user', async () => {
+  const ignored = Array(1100).fill(Buffer.from([2, 0, 0, 0, 0]))
+  const { attacker } = openLab()
+  await attacker.handshakeForLogin()
+  attacker.send(...ignored)
+  expect(await attacker.disconnectReason()).toBe(2)
+  const user = openLab()
+  await user.attacker.handshakeForLogin()
+  user.attacker.send(signedLogin(user.attacker.sessionId))
+  await user.attacker.first(msg.authSuccess)
+  user.attacker.send(...ignored, openChannel(0))
+  await user.attacker.first(channelMsg.failure)
+})
+
 test('PD-15: what a handler throws ends its connection and no other', async () => {
   const { attacker, log, connection } = openLab({
     ready: (given) => {
