@@ -19,3 +19,4 @@ export { type Download, type Route, type RouteCall, routesFor } from './route.ts
 export { serveRoutes } from './serve-routes.ts'
 export { createHttp, type HttpOptions } from './server.ts'
 export { createSignIn, type SignIn, type SignInOptions, type WebSessions } from './sign-in.ts'
+export { text } from './text.ts'
