@@ -8,11 +8,13 @@
 
 export { type Asset, readAssets, serveAssets } from './assets.ts'
 export { type Check, type CheckReport, runChecks, shareChecks } from './checks.ts'
+export type { StartLimits } from './entrance.ts'
 export { RouteMissing, SignInRequired } from './errors.ts'
 export { allowPlayer } from './headers.ts'
 export { type Html, html } from './html.ts'
 export { describeRoutes } from './openapi.ts'
 export { type Page, page } from './page.ts'
+export { PageWork } from './page-work.ts'
 export { cursorOf, cutPage, pageOf, pagingBy } from './paging.ts'
 export { forAnybody, type RightfulRoute, type RouteRight } from './rights.ts'
 export { type Download, type Route, type RouteCall, routesFor } from './route.ts'
