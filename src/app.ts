@@ -9,6 +9,7 @@ import {
   protectedDestinations,
 } from './bastion/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
+import { PageWork, type StartLimits } from './http/index.ts'
 import { explainListen, type Face } from './listener.ts'
 import { mergeMetrics } from './metrics.ts'
 import { createPortal } from './portal/index.ts'
@@ -82,9 +83,10 @@ export async function startApp(options: {
     const page = mergeMetrics(product.metrics, () => bastion.metrics())
     const checks = readiness(product)
     const publicUrl = config.publicUrl
-    const portal = await createPortal({ ...product, page, publicUrl, checks })
+    const pages = { work: new PageWork(), starts: pageStarts(config) }
+    const portal = await createPortal({ ...product, ...pages, page, publicUrl, checks })
     closing.defer(() => portal.close())
-    const admin = await createAdmin({ ...product, publicUrl: undefined, checks })
+    const admin = await createAdmin({ ...product, ...pages, publicUrl: undefined, checks })
     closing.defer(() => admin.close())
     // The SSH listener last: its messages may point to the pages.
     const ready = {
@@ -161,6 +163,11 @@ async function openBastion(
   })
   closing.defer(() => bastion.close())
   return bastion
+}
+
+/** How fast connections to pages may be opened. A proxy opens them for many people, and is exempt where it is named. */
+function pageStarts({ pages, limits }: Config): StartLimits {
+  return { ...pages, exempt: limits.penalties.exempt ?? [] }
 }
 
 /** The checks that must pass before people are sent to this process. */

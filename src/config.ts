@@ -52,6 +52,7 @@ export interface Config {
   /** How much output of a command without a terminal is recorded from its beginning on. */
   readonly recordedOutputBytes: number
   readonly limits: BastionLimits
+  readonly pages: PageLimits
   readonly workers: WorkerLimits
   /** Settings without a default: `up` fills those that are not set. */
   readonly given: {
@@ -87,6 +88,12 @@ export interface BastionLimits {
   /** The same for targets. */
   readonly targetKeepalive: KeepaliveLimits
   readonly penalties: PenaltyLimits
+}
+
+/** Limits of the listeners of pages. */
+export interface PageLimits {
+  /** New connections a second from one source address; those without penalties have no such limit. */
+  readonly startsPerSecondMax: number
 }
 
 /** Any packet is a sign of life. */
@@ -244,6 +251,7 @@ const environment = z.object({
   VAULTTERM_UNAUTHENTICATED_MAX: count(400, 100_000),
   VAULTTERM_UNAUTHENTICATED_PER_SOURCE_MAX: count(64, 100_000),
   VAULTTERM_STARTS_PER_SECOND_MAX: count(200, 100_000),
+  VAULTTERM_PAGE_STARTS_PER_SECOND_MAX: count(200, 100_000),
   VAULTTERM_AUTH_TRIES_MAX: count(6, 100),
   VAULTTERM_CHANNELS_PER_CONNECTION_MAX: count(64, 1000),
   VAULTTERM_FORWARDS_PER_CONNECTION_MAX: count(512, 10_000),
@@ -323,6 +331,7 @@ export function parseConfig(env: NodeJS.ProcessEnv, { strict = false } = {}): Co
         exempt: values.VAULTTERM_PENALTY_EXEMPT,
       },
     },
+    pages: { startsPerSecondMax: values.VAULTTERM_PAGE_STARTS_PER_SECOND_MAX },
     workers: {
       workers: values.VAULTTERM_WORKERS,
       softBytes: values.VAULTTERM_WORKER_MEMORY_MIB * 1024 ** 2,

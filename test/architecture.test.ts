@@ -6,6 +6,7 @@ const layers = [
   ['fifo'],
   [
     'address',
+    'address-blocks',
     'boot-clock',
     'bytes',
     'chunks',
@@ -15,7 +16,9 @@ const layers = [
     'secret',
     'setting-names',
     'shares',
+    'start-rate',
     'turns',
+    'work-share',
   ],
   ['config', 'log', 'metrics'],
   ['postgres', 'redis', 'ssh', 'http', 'listener'],

@@ -66,6 +66,11 @@ export class ConnectionRoom {
     socket.once('close', () => this.#forget(guest))
   }
 
+  /** Whether one more request of the connection may begin. */
+  mayAsk(socket: Socket): boolean {
+    return (this.#bySocket.get(socket)?.asked ?? pipelinedMax) < pipelinedMax
+  }
+
   /**
    * A request begins. Resolves when those before it on its connection are answered: an answer that is made
    * behind one that nobody reads would wait in memory. False: the client has left, or has sent too many
@@ -73,7 +78,7 @@ export class ConnectionRoom {
    */
   async ask(socket: Socket, answer: ServerResponse): Promise<boolean> {
     const guest = this.#bySocket.get(socket)
-    if (guest === undefined || guest.asked === pipelinedMax) {
+    if (guest === undefined || !this.mayAsk(socket)) {
       socket.destroy()
       return false
     }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { text } from './text.ts'
 
 const limitDefault = 50
 const limitMax = 200
@@ -20,7 +21,8 @@ export function pagingBy<Key>(parse: (text: string) => Key | undefined) {
       .string()
       .regex(/^[\w-]{1,512}$/)
       .transform((cursor, context) => {
-        const key = parse(Buffer.from(cursor, 'base64url').toString())
+        const read = text().safeParse(Buffer.from(cursor, 'base64url').toString())
+        const key = read.success ? parse(read.data) : undefined
         if (key !== undefined) return key
         context.addIssue({ code: 'custom', message: 'is not the `next` of a page of this list' })
         return z.NEVER

@@ -1,13 +1,22 @@
 import { randomUUID } from 'node:crypto'
-import { Socket } from 'node:net'
-import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
+import type { Socket } from 'node:net'
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  fastify,
+  LogController,
+} from 'fastify'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { ConnectionRoom } from './connection-room.ts'
+import { Entrance, type StartLimits } from './entrance.ts'
 import { FieldInvalid, RouteMissing } from './errors.ts'
 import { securityHeaders } from './headers.ts'
 import { httpMetrics } from './metrics.ts'
 import { checkHost, checkOrigin, hostOf } from './origin.ts'
+import { PageWork } from './page-work.ts'
 import { problemOf, sendProblem } from './problem.ts'
 import { ReaderPace, type ReaderPaceLimits } from './reader-pace.ts'
 import { requireRights } from './rights.ts'
@@ -23,6 +32,10 @@ export interface HttpOptions {
   readonly connectionsMax?: number
   /** How slowly an answer may be read. */
   readonly readerPace?: ReaderPaceLimits
+  /** How fast they may be opened. */
+  readonly starts?: StartLimits | undefined
+  /** Of all listeners of the process. */
+  readonly work?: PageWork | undefined
 }
 
 const bodyBytesMax = 64 * 1024
@@ -30,10 +43,19 @@ const headerBytesMax = 16 * 1024
 const headersMax = 100
 const requestMs = 15_000
 const headersMs = 10_000
+const connectionsCheckingInterval = 1000
 const idleMs = 60_000
 const keepAliveMs = 10_000
+const httpLimits = {
+  maxHeaderSize: headerBytesMax,
+  headersTimeout: headersMs,
+  requestTimeout: requestMs,
+  keepAliveTimeout: keepAliveMs,
+  // Node looks at its limits every 30 s, which would let a slow request stay so long.
+  connectionsCheckingInterval,
+}
 const defaultConnectionsMax = 1024
-const connectionsCheckingInterval = 1000
+const defaultStarts: StartLimits = { startsPerSecondMax: 200, exempt: [] }
 
 /**
  * A server without routes. Register routes, each with its right, then listen; close() ends it with its
@@ -46,6 +68,8 @@ export function createHttp({
   metrics: registry,
   connectionsMax = defaultConnectionsMax,
   readerPace,
+  starts = defaultStarts,
+  work = new PageWork(),
 }: HttpOptions): FastifyInstance {
   const scope: FastifyBaseLogger = log.child({ module: 'http', listener })
   const metrics = httpMetrics(registry)
@@ -54,7 +78,23 @@ export function createHttp({
   const headers = securityHeaders(publicUrl?.startsWith('https:') ?? false)
   const console = listener === 'admin' ? 'Admin' : undefined
 
+  const room = new ConnectionRoom(connectionsMax)
+  const pace = new ReaderPace(readerPace)
+  const entrance = new Entrance({ room, pace, work, starts, http: httpLimits, idleMs })
+  const count = (reply: FastifyReply) => {
+    const status = `${Math.floor(reply.statusCode / 100)}xx`
+    metrics.requests.inc({ listener, status })
+    metrics.seconds.observe({ listener }, reply.elapsedTime / 1000)
+  }
+  const check = (request: FastifyRequest, reply: FastifyReply) => {
+    reply.headers(headers)
+    reply.header('x-request-id', request.id)
+    checkHost(request, publicHosts)
+    checkOrigin(request)
+  }
+
   const app = fastify({
+    serverFactory: entrance.serverFactory,
     loggerInstance: scope,
     // A sign-in link's token is in its address: addresses are not logged, routes are.
     logController: new LogController({ disableRequestLogging: true }),
@@ -63,18 +103,14 @@ export function createHttp({
     trustProxy: false,
     exposeHeadRoutes: false,
     bodyLimit: bodyBytesMax,
-    requestTimeout: requestMs,
-    connectionTimeout: idleMs,
-    keepAliveTimeout: keepAliveMs,
     forceCloseConnections: true,
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
     routerOptions: { maxParamLength: 100, ignoreTrailingSlash: false },
-    // Node looks at its limits every 30 s, which would let a slow request stay so long.
-    http: { maxHeaderSize: headerBytesMax, headersTimeout: headersMs, connectionsCheckingInterval },
+    // A malformed address: Fastify runs no hook for it.
     frameworkErrors(err, request, reply) {
-      reply.headers(headers)
-      sendProblem(request, reply, problemOf(err), console)
+      reply.raw.once('finish', () => count(reply))
+      sendProblem(request, reply, problemOf(refusalBy(check, request, reply) ?? err), console)
     },
     clientErrorHandler(_err, socket) {
       refuseMalformed(socket)
@@ -83,17 +119,15 @@ export function createHttp({
   requireRights(app)
   app.server.maxHeadersCount = headersMax
 
-  limitConnections(app, new ConnectionRoom(connectionsMax), new ReaderPace(readerPace))
-  app.addHook('onRequest', async (request, reply) => {
-    reply.headers(headers)
-    reply.header('x-request-id', request.id)
-    checkHost(request, publicHosts)
-    checkOrigin(request)
+  app.decorate('entrance', entrance)
+  checkPace(app, pace)
+  app.addHook('onRequest', async (request, reply) => check(request, reply))
+  // Runs when the body is there too.
+  app.addHook('preHandler', async (request, reply) => {
+    room.answer(request.raw.socket, reply.raw)
   })
   app.addHook('onResponse', async (request, reply) => {
-    const status = `${Math.floor(reply.statusCode / 100)}xx`
-    metrics.requests.inc({ listener, status })
-    metrics.seconds.observe({ listener }, reply.elapsedTime / 1000)
+    count(reply)
     scope.debug(
       {
         request: request.id,
@@ -139,26 +173,25 @@ function parseJson(body: string): unknown {
   }
 }
 
-function limitConnections(app: FastifyInstance, room: ConnectionRoom, pace: ReaderPace): void {
-  app.server.on('connection', (socket) => {
-    room.enter(socket)
-    pace.watch(socket)
-  })
+function checkPace(app: FastifyInstance, pace: ReaderPace): void {
   app.server.once('listening', () => {
     const checking = setInterval(() => pace.check(), connectionsCheckingInterval)
     app.server.once('close', () => clearInterval(checking))
   })
-  app.addHook('onRequest', async (request, reply) => {
-    const { socket } = request.raw
-    // Requests that are not sent over a socket have no connection: tests make them.
-    if (!(socket instanceof Socket)) return
-    const mayGoOn = await room.ask(socket, reply.raw)
-    if (!mayGoOn) return reply.hijack()
-  })
-  // Runs when the body is there too.
-  app.addHook('preHandler', async (request, reply) => {
-    room.answer(request.raw.socket, reply.raw)
-  })
+}
+
+/** What the check throws. */
+function refusalBy(
+  check: (request: FastifyRequest, reply: FastifyReply) => void,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): unknown {
+  try {
+    check(request, reply)
+  } catch (err) {
+    return err
+  }
+  return undefined
 }
 
 /** Bytes that are not HTTP never become a request; they get the shortest answer. */

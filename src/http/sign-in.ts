@@ -95,8 +95,9 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
   return {
     guarded: (handler) => async (request, reply) => {
       const person = await personOf(request, reply)
-      if (person !== undefined) {
-        const owner = options.ownerOf(person)
+      const owner = person && options.ownerOf(person)
+      request.server.entrance.recognize(request.raw.socket, owner)
+      if (person !== undefined && owner !== undefined) {
         holdUntilSent(answers, `${owner.tenant} ${owner.user}`, reply)
         using _turn = await requestTurns.take(owner, departure(reply))
         return await handler(person, request, reply)

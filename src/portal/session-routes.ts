@@ -1,7 +1,15 @@
 import { z } from 'zod'
 import { type Access, type Act, channelKinds, type Session } from '../access/index.ts'
 import type { WebIdentity } from '../auth/index.ts'
-import { cutPage, pageOf, pagingBy, type Route, RouteMissing, routesFor } from '../http/index.ts'
+import {
+  cutPage,
+  pageOf,
+  pagingBy,
+  type Route,
+  RouteMissing,
+  routesFor,
+  text,
+} from '../http/index.ts'
 import { parseSessionId } from '../recorder/index.ts'
 import type { Downloads } from './downloads.ts'
 import { SessionNotLive } from './errors.ts'
@@ -17,7 +25,7 @@ const route = routesFor<WebIdentity, Act>()
 const description =
   'Owners, admins and auditors see every session of their tenant; members see their own. For any other the answer is 404.'
 const params = z.strictObject({ id: z.string() })
-const name = z.string().min(1).max(64)
+const name = text().min(1).max(64)
 
 /** Without controls: it is shown on terminals. */
 const printable = /^[^\p{C}]*$/u

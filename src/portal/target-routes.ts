@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Access, Act } from '../access/index.ts'
 import type { WebIdentity } from '../auth/index.ts'
-import { cursorOf, pageOf, pagingBy, type Route, routesFor } from '../http/index.ts'
+import { cursorOf, pageOf, pagingBy, type Route, routesFor, text } from '../http/index.ts'
 
 export interface TargetRoutesDeps {
   readonly access: Pick<Access, 'listChoicesFor'>
@@ -28,13 +28,8 @@ export function targetRoutes({ access }: TargetRoutesDeps) {
         'Without a search, the first page begins with the targets that you opened last, beside the limit. With a search, names that start with it come first.',
       right: 'target.open',
       query: z.strictObject({
-        ...pagingBy((text) => (text.length <= nameMax ? text : undefined)),
-        search: z
-          .string()
-          .min(1)
-          .max(nameMax)
-          .optional()
-          .meta({ description: 'A part of the name' }),
+        ...pagingBy((name) => (name.length <= nameMax ? name : undefined)),
+        search: text().min(1).max(nameMax).optional().meta({ description: 'A part of the name' }),
       }),
       reply: pageOf(targetShape).extend({
         total: z.int().optional().meta({ description: 'Of all pages; only the first page has it' }),

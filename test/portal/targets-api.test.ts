@@ -79,3 +79,17 @@ test('attack: a removed user lists nothing with the cookie that they had', async
   await auth.removeUser(acme.tenant, 'gone', actor)
   expect((await ask('gone', '/api/v1/targets')).statusCode).toBe(401)
 })
+
+test.each([
+  '/api/v1/targets?search=%00',
+  // Of one U+0000, and of one behind a name.
+  '/api/v1/targets?cursor=AA',
+  '/api/v1/targets?cursor=d2ViMQA',
+  '/api/v1/sessions?user=%00',
+  '/api/v1/sessions?target=web1%00',
+])('attack: text that no column holds (%s) is refused, and no failure of ours', async (path) => {
+  expect(await ask('ada', path)).toMatchObject({
+    statusCode: 400,
+    body: { error: { code: 'ERR_REQUEST_INVALID' } },
+  })
+})

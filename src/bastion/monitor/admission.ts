@@ -1,5 +1,6 @@
 import { sourceOf } from '../../address.ts'
 import type { BastionLimits } from '../../config.ts'
+import { StartRate } from '../../start-rate.ts'
 
 /** A connection that was admitted and has not logged in yet. */
 export interface Admitted {
@@ -31,13 +32,12 @@ export class Admission {
   /** In order of arrival. */
   readonly #strangers = new Set<Stranger>()
   readonly #perSource = new Map<string, number>()
-  /** Starts of the current second. */
-  #starts = new Map<string, number>()
-  #second = 0
+  readonly #starts: StartRate
 
   constructor(limits: BastionLimits, now: () => number = () => performance.now()) {
     this.#limits = limits
     this.#now = now
+    this.#starts = new StartRate(limits.startsPerSecondMax, now)
   }
 
   get strangers(): number {
@@ -48,7 +48,7 @@ export class Admission {
   admit(address: string, evict: () => void): Admitted | 'start-rate' | 'crowded' {
     const source = sourceOf(address)
     const now = this.#now()
-    if (!this.#mayStart(source, now)) return 'start-rate'
+    if (!this.#starts.start(source)) return 'start-rate'
     const crowded = (this.#perSource.get(source) ?? 0) >= this.#limits.unauthenticatedPerSourceMax
     if (crowded || this.#strangers.size >= this.#limits.unauthenticatedMax) {
       const oldest = this.#oldest(crowded ? source : undefined)
@@ -60,17 +60,6 @@ export class Admission {
     this.#strangers.add(stranger)
     this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1)
     return { release: () => this.#forget(stranger) }
-  }
-
-  #mayStart(source: string, now: number): boolean {
-    const second = Math.floor(now / 1000)
-    if (second !== this.#second) {
-      this.#second = second
-      this.#starts = new Map()
-    }
-    const starts = (this.#starts.get(source) ?? 0) + 1
-    this.#starts.set(source, starts)
-    return starts <= this.#limits.startsPerSecondMax
   }
 
   #oldest(source: string | undefined): Stranger | undefined {

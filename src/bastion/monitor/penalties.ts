@@ -1,5 +1,5 @@
-import { BlockList, isIPv6 } from 'node:net'
 import { sourceOf } from '../../address.ts'
+import { AddressBlocks } from '../../address-blocks.ts'
 import type { PenaltyLimits } from '../../config.ts'
 import type { Departure } from '../../ssh/index.ts'
 
@@ -32,7 +32,7 @@ const sourcesMax = 65_536
 export class Penalties {
   readonly #limits: PenaltyLimits
   readonly #costs: Readonly<Record<Departure, number>>
-  readonly #exempt: BlockList
+  readonly #exempt: AddressBlocks
   readonly #now: () => number
   readonly #workers: number
   /** In the order of their last connection, the latest at the end. */
@@ -51,7 +51,7 @@ export class Penalties {
       late: limits.lateMs,
       invalid: limits.invalidMs,
     }
-    this.#exempt = blockList(limits.exempt ?? [])
+    this.#exempt = new AddressBlocks(limits.exempt ?? [])
   }
 
   /** How many addresses are remembered. */
@@ -70,7 +70,7 @@ export class Penalties {
    */
   left(address: string, how: Departure, worker = 0): boolean {
     const cost = this.#costs[how]
-    if (cost === 0 || this.#isExempt(address)) return false
+    if (cost === 0 || this.#exempt.has(address)) return false
     const source = sourceOf(address)
     const now = this.#now()
     const isGood = now - (this.#logins.get(source) ?? -Infinity) < goodStandingMs
@@ -107,11 +107,6 @@ export class Penalties {
   loggedIn(address: string): void {
     remember(this.#logins, sourceOf(address), this.#now())
   }
-
-  #isExempt(address: string): boolean {
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
-    return this.#exempt.check(address.split('%')[0] ?? address, family)
-  }
 }
 
 /** No worker counts for more than all others. */
@@ -133,15 +128,4 @@ function remember<Value>(sources: Map<string, Value>, source: string, value: Val
     if (sources.size <= sourcesMax) return
     sources.delete(oldest)
   }
-}
-
-function blockList(blocks: readonly string[]): BlockList {
-  const list = new BlockList()
-  for (const block of blocks) {
-    const [address = '', prefix] = block.split('/')
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
-    if (prefix === undefined) list.addAddress(address, family)
-    else list.addSubnet(address, Number(prefix), family)
-  }
-  return list
 }

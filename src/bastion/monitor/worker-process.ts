@@ -4,6 +4,7 @@ import { Socket as NetSocket, type Socket } from 'node:net'
 import { background, type Log } from '../../log.ts'
 import { type Figures, type KnownMetrics, parseFigures } from '../../metrics.ts'
 import type { SessionId } from '../../recorder/index.ts'
+import { WorkShare } from '../../work-share.ts'
 import { callLimits } from '../wire/call-limits.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { FilesExhausted } from '../wire/errors.ts'
@@ -16,7 +17,6 @@ import {
   type ToWorker,
   type WorkerSettings,
 } from '../wire/messages.ts'
-import { WorkShare } from '../wire/work-share.ts'
 import type { Admitted } from './admission.ts'
 import { WorkerFailed } from './errors.ts'
 import { Handover } from './handover.ts'

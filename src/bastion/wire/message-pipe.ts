@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { keep } from '../../bytes.ts'
-import type { WorkShare } from './work-share.ts'
+import type { WorkShare } from '../../work-share.ts'
 
 /** The file descriptor of a worker's end of the pipe. */
 export const pipeDescriptor = 4

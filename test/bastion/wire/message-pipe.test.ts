@@ -6,7 +6,7 @@ import {
   workerFrameBytesMax,
 } from '../../../src/bastion/wire/message-pipe.ts'
 import { fromWorkerShape } from '../../../src/bastion/wire/messages.ts'
-import { WorkShare, workedMs } from '../../../src/bastion/wire/work-share.ts'
+import { WorkShare, workedMs } from '../../../src/work-share.ts'
 import { eventually } from '../../support/installation.ts'
 
 /** The main process's end of a pipe. It checks the shape of each message. */
