@@ -35,7 +35,13 @@ const opened = await openProduct(
     kek: `file:${join(directory, 'kek')}`,
     recordings: `dir:${recordings}`,
   },
-  { log: silent, metrics: new Registry(), egress: undefined },
+  {
+    log: silent,
+    metrics: new Registry(),
+    egress: undefined,
+    // Sessions belong to a process that serves.
+    serve: { node: 'n1', leaseMs: 600_000 },
+  },
 )
 afterAll(async () => {
   // It says which events the tests took from their logs.
