@@ -34,7 +34,8 @@ export default async function startServices(project: TestProject): Promise<() =>
       fsync: 'off',
       synchronous_commit: 'off',
       full_page_writes: 'off',
-      max_connections: '300',
+      // Files of tests keep the pools of all their nodes until their end.
+      max_connections: '1000',
       shared_buffers: '64MB',
     },
   })
