@@ -1,13 +1,12 @@
 import { CodedError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { type Database, parseTenantId, systemTenant, type TenantId } from '../postgres/index.ts'
+import { type Database, parseTenantId, type TenantId } from '../postgres/index.ts'
 import { Backoff } from './backoff.ts'
 import { type Continuation, continueLog, type SeeLeaf } from './continuation.ts'
 import { CheckpointForged, LogInconsistent, LogUnsigned, SignedHeadsUnusable } from './errors.ts'
-import type { AuditEvent } from './event-types.ts'
-import { appendLastEvent } from './log.ts'
+import { Findings, namedMax } from './findings.ts'
 import { rootHash } from './merkle.ts'
-import { checkpoints, forgedCheckpoints, inconsistentLogs, lostEvents } from './metrics.ts'
+import { checkpoints, inconsistentLogs } from './metrics.ts'
 import { type Compared, OwnAppend, OwnAppends } from './own-appends.ts'
 import { insertCheckpoint, listUnsigned, readTree, waitForDisk } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
@@ -24,8 +23,6 @@ const logsPerRoundMax = 1000
 const atOnceMax = 4
 /** After this time, a log that cannot be signed makes the node not ready. */
 const unsignedMsMax = 60_000
-/** Of many events or sizes, so many are named. */
-const toldOfMax = 10
 /** Remembered logs that a round checks even without new leaves. */
 const watchedPerRoundMax = 50
 
@@ -48,10 +45,9 @@ export class Publisher {
   readonly #signer: () => Promise<CheckpointSigner>
   readonly #heads: SignedHeads
   readonly #log: Log
+  readonly #findings: Findings
   /** Logs that contradict their signed heads. They are not signed, and checked again later. */
   readonly #inconsistent = new Map<TenantId, LogInconsistent | CheckpointForged>()
-  /** For each log, the largest size at which a forged note was put on record. */
-  readonly #forged = new Map<TenantId, number>()
   /** Logs that could not be signed, since when and why; `all` where nobody knows which ones wait. */
   readonly #failing = new Map<
     TenantId | 'all',
@@ -61,8 +57,6 @@ export class Publisher {
   readonly #unsigned: string | undefined
   /** Of the losses that were found when the process ended. */
   readonly #lostAtEnd: LogInconsistent[] = []
-  /** Those that were counted as lost. */
-  readonly #lost = new WeakSet<OwnAppend>()
   readonly #backoff = new Backoff<TenantId>()
   readonly #inWork = new Set<TenantId>()
   readonly #closing = new AbortController()
@@ -83,6 +77,7 @@ export class Publisher {
     this.#signer = signer
     this.#heads = heads
     this.#log = log
+    this.#findings = new Findings(database, log)
     this.#unsigned = unsigned
     database.observe((tenant, fact) => {
       if (fact instanceof OwnAppend) this.#remember(tenant, fact)
@@ -248,55 +243,21 @@ export class Publisher {
       this.#log.warn({ tenant, count: found.former.length }, 'events went with the former log')
     }
     if (found.lost.length === 0 && found.givenUp === 0) return found
-    const told = await this.#tellLoss(tenant, found)
+    const { lost, tree } = found
+    const told = await this.#findings.tellLoss(tenant, found)
+    if (lost.length > 0 && this.#closing.signal.aborted) {
+      this.#lostAtEnd.push(lossOf(tree.origin, lost))
+    }
     const above = await this.#continue(tenant, signer, remembered)
     const gone = above.lost.filter(({ id }) => id === told)
     if (gone.length === 0) {
-      this.#own.forget(tenant, { appends: found.lost, givenUp: found.givenUp })
+      this.#own.forget(tenant, { appends: lost, givenUp: found.givenUp })
       return above
     }
     // What was lost is told again once the log takes events.
     this.#own.forget(tenant, { appends: gone })
-    const reason = `it does not keep what is appended to it (${found.lost.length} events are gone)`
-    throw new LogInconsistent(found.tree.origin, 'lost', reason)
-  }
-
-  /** Puts lost events on record, on the log that lost them and on the platform's. Answers the id of the first record. */
-  async #tellLoss(
-    tenant: TenantId,
-    { tree, lost, givenUp }: Continuation & Compared,
-  ): Promise<string> {
-    const { origin, size } = tree
-    const [first] = lost
-    const events = lost.slice(0, toldOfMax).map(({ id, index }) => ({ id, index }))
-    this.#log.error(
-      { tenant, origin, count: lost.length, events, givenUp },
-      lost.length > 0
-        ? 'events of this process are gone from the audit log: somebody changed the database, or it lost them in a crash'
-        : 'events of this process could not be compared with the audit log: too many waited for a signature',
-    )
-    if (lost.length > 0 && this.#closing.signal.aborted) {
-      this.#lostAtEnd.push(lossOf(origin, lost))
-    }
-    for (const append of lost) {
-      if (!this.#lost.has(append)) lostEvents.inc()
-      this.#lost.add(append)
-    }
-    const event = {
-      type: 'audit.lost',
-      public: {
-        tenant,
-        origin,
-        size: String(size),
-        count: String(lost.length),
-        uncompared: givenUp === 0 ? undefined : String(givenUp),
-        firstEvent: first?.id,
-        firstIndex: first && String(first.index),
-      },
-    } as const
-    const { eventId } = await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
-    await this.#tellPlatform(tenant, event)
-    return eventId
+    const reason = `it does not keep what is appended to it (${lost.length} events are gone)`
+    throw new LogInconsistent(tree.origin, 'lost', reason)
   }
 
   /** Where a log could not be signed at the end: what this process appended must be there at least. */
@@ -332,45 +293,14 @@ export class Publisher {
     const found = await this.#continue(tenant, signer, remembered)
     const [largest] = found.forged
     if (largest === undefined) return found
-    const isTold = (this.#forged.get(tenant) ?? 0) >= largest
+    const isTold = this.#findings.hasForgery(tenant, largest)
     if (isTold && largest < found.tree.size) return found
-    await this.#tellForgery(tenant, found)
+    await this.#findings.tellForgery(tenant, found)
     const above = await this.#continue(tenant, signer, remembered)
     const { origin, size } = above.tree
     // An attacker forges as fast as we append. The publisher tries again after a pause.
     if (above.forged[0] === size) throw new CheckpointForged(origin, size)
     return above
-  }
-
-  async #tellForgery(tenant: TenantId, { tree, last, forged }: Continuation): Promise<void> {
-    const { origin } = tree
-    const [largest = 0] = forged
-    this.#log.error(
-      { tenant, origin, sizes: forged.slice(0, toldOfMax) },
-      'forged checkpoint in the database',
-    )
-    if ((this.#forged.get(tenant) ?? 0) < largest) forgedCheckpoints.inc(forged.length)
-    const event = {
-      type: 'audit.forged',
-      public: {
-        tenant,
-        origin,
-        size: String(largest),
-        count: String(forged.length),
-        signedSize: last && String(last.size),
-      },
-    } as const
-    await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
-    this.#forged.set(tenant, largest)
-    await this.#tellPlatform(tenant, event)
-  }
-
-  /** Puts an event of a tenant's log on the platform's log as well. */
-  async #tellPlatform(tenant: TenantId, event: AuditEvent): Promise<void> {
-    if (tenant === systemTenant) return
-    await this.#database
-      .write(systemTenant, (tx) => appendLastEvent(tx, event))
-      .catch((err: unknown) => this.#log.error({ err, tenant: systemTenant }, 'not on record'))
   }
 
   /**
@@ -467,24 +397,7 @@ export class Publisher {
     const known = this.#inconsistent.get(tenant)?.contradiction
     this.#inconsistent.set(tenant, err)
     if (known === err.contradiction) return
-    const signed = this.#heads.find(tenant)
-    const event = {
-      type: 'audit.inconsistent',
-      public: {
-        tenant,
-        contradiction: err.contradiction,
-        origin: signed?.origin,
-        signedSize: signed && String(signed.size),
-        signedRoot: signed && rootHash(signed).toString('hex'),
-      },
-    } as const
-    // Also on the platform's log: the tenant's own may not be writable, or may be rolled back
-    // again.
-    for (const log of new Set([tenant, systemTenant])) {
-      await this.#database
-        .write(log, (tx) => appendLastEvent(tx, event))
-        .catch((cause: unknown) => this.#log.error({ err: cause, tenant: log }, 'not on record'))
-    }
+    await this.#findings.tellContradiction(tenant, err, this.#heads.find(tenant))
   }
 }
 
@@ -501,6 +414,6 @@ function isToldElsewhere(err: unknown): boolean {
 }
 
 function lossOf(origin: string, lost: readonly OwnAppend[]): LogInconsistent {
-  const events = lost.map(({ id }) => id).slice(0, toldOfMax)
+  const events = lost.map(({ id }) => id).slice(0, namedMax)
   return new LogInconsistent(origin, 'lost', `${lost.length} events are gone: ${events.join(' ')}`)
 }
