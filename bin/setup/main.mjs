@@ -34,7 +34,7 @@ if (major < 20) fail(`Node ${process.versions.node} is too old: install Node 20 
 
 const isBuilt =
   !existsSync(join(root, 'src', 'main.ts')) && existsSync(join(root, 'dist', 'main.js'))
-// What root starts is root's from then on, so root is told each time; others when they set it up.
+// A program that root starts has root's rights. So root is warned at each start, and another user at set-up.
 const isRoot = process.geteuid?.() === 0
 if (isRoot) warnOfOwner(root)
 if (isBuilt) {

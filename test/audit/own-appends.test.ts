@@ -43,6 +43,20 @@ async function newHome(): Promise<string> {
   return home
 }
 
+/** Answers how a superuser sets the head back to what it is now, with its leaves left behind it. */
+async function keepHead(tenant: TenantId): Promise<() => Promise<void>> {
+  await database.superuser(
+    `create table kept as select * from audit_tree where tenant_id = '${tenant}'`,
+  )
+  return async () => {
+    await database.superuser(`set session_replication_role = replica;
+      update audit_tree t set size = k.size, hashes = k.hashes, signed_size = k.signed_size
+        from kept k where t.tenant_id = k.tenant_id;
+      delete from audit_unsigned where tenant_id = '${tenant}';
+      drop table kept`)
+  }
+}
+
 const opened: AuditEvent = { type: 'session.open', public: { session: 's-1' } }
 const arguments_ = 'id uuid, before bytea, after bytea, salt bytea, payload bytea'
 
@@ -152,14 +166,12 @@ test('attack: a superuser cuts the end of a log before its head is signed', asyn
   await audit.append(tenant, opened)
   await audit.checkpoint(tenant)
   const of = `where tenant_id = '${tenant}'`
-  await database.superuser(`create table cut as select * from audit_tree ${of}`)
+  const setHeadBack = await keepHead(tenant)
   await audit.append(tenant, opened)
   const cut = await audit.append(tenant, opened)
   await database.superuser(`set session_replication_role = replica;
-    delete from audit_leaf ${of} and leaf_index > 0;
-    delete from audit_unsigned ${of};
-    update audit_tree t set size = c.size, hashes = c.hashes from cut c where t.tenant_id = c.tenant_id;
-    drop table cut`)
+    delete from audit_leaf ${of} and leaf_index > 0`)
+  await setHeadBack()
   // Another event takes the place of one that was cut.
   await audit.append(tenant, opened)
   await audit.checkpointAll()
@@ -238,14 +250,10 @@ test('attack: a leaf that waits beyond the head is no part of the log', async ()
   await audit.append(tenant, opened)
   await audit.checkpoint(tenant)
   const of = `where tenant_id = '${tenant}'`
-  await database.superuser(`create table behind as select * from audit_tree ${of}`)
+  const setHeadBack = await keepHead(tenant)
   const hidden = await audit.append(tenant, opened)
   // Only the head is set back: the leaf stays until the process has looked.
-  await database.superuser(`set session_replication_role = replica;
-    update audit_tree t set size = b.size, hashes = b.hashes, signed_size = b.signed_size
-      from behind b where t.tenant_id = b.tenant_id;
-    delete from audit_unsigned ${of};
-    drop table behind`)
+  await setHeadBack()
   await audit.checkpointAll()
   await database.superuser(`set session_replication_role = replica;
     delete from audit_leaf ${of} and event_id = '${hidden.eventId}'`)

@@ -40,6 +40,13 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true }))
 
 const written = (text: string, cols = 80, rows = 24) => newText(cols, rows).write(text).join('')
+const writtenInCharacters = (text: string) => {
+  const terminal = newText(80, 24)
+  return text
+    .split('')
+    .flatMap((character) => terminal.write(character))
+    .join('')
+}
 
 test.each([
   'plain text\r\n\x1b[1;31mred\x1b[0m ✓ 👨‍👩',
@@ -48,13 +55,7 @@ test.each([
   '\x1b[24;80H\x1b[2J\x1b[3;9r\x1b[10@\x1b[24S\x1b[!p\x1b[4 q',
 ])('an honest %j is fed as it is', (text) => {
   expect(written(text)).toBe(text)
-  const inCharacters = newText(80, 24)
-  expect(
-    text
-      .split('')
-      .flatMap((character) => inCharacters.write(character))
-      .join(''),
-  ).toBe(text)
+  expect(writtenInCharacters(text)).toBe(text)
 })
 
 test.each([
@@ -69,13 +70,7 @@ test.each([
   ['\x1b[65535\x18M', '\x18M'],
 ])('attack: a count of %j is one of the size of the screen', (text, fed) => {
   expect(written(text)).toBe(fed)
-  const inCharacters = newText(80, 24)
-  expect(
-    text
-      .split('')
-      .flatMap((character) => inCharacters.write(character))
-      .join(''),
-  ).toBe(fed)
+  expect(writtenInCharacters(text)).toBe(fed)
 })
 
 test('attack: a sequence that never ends is not kept in memory, and does nothing', () => {
