@@ -376,8 +376,9 @@ export class Publisher {
       if (refused) await this.#report(tenant, err)
       else if (err instanceof CheckpointForged) this.#inconsistent.set(tenant, err)
       else {
-        this.#failed(tenant, err)
-        this.#log.warn({ err, tenant }, 'checkpoint postponed')
+        // A sealed vault or a lost database is told once for the node, not once a log.
+        const level = this.#failed(tenant, err) ? 'warn' : 'debug'
+        this.#log[level]({ err, tenant }, 'checkpoint postponed')
       }
     } finally {
       this.#inWork.delete(tenant)
@@ -385,10 +386,14 @@ export class Publisher {
     }
   }
 
-  /** An operator sealed the vault, or the database is away: others say so. */
-  #failed(log: TenantId | 'all', err: unknown): void {
-    if (isToldElsewhere(err)) this.#failing.delete(log)
-    else this.#failing.set(log, { sinceMs: this.#failing.get(log)?.sinceMs ?? Date.now(), err })
+  /** False when an operator sealed the vault, or the database is away: others say so. */
+  #failed(log: TenantId | 'all', err: unknown): boolean {
+    if (isToldElsewhere(err)) {
+      this.#failing.delete(log)
+      return false
+    }
+    this.#failing.set(log, { sinceMs: this.#failing.get(log)?.sinceMs ?? Date.now(), err })
+    return true
   }
 
   /** Says it once on the record, and at each try in the program's log. */
