@@ -12,11 +12,14 @@ test('kept bytes are the same bytes in memory that holds nothing else', () => {
 test('attack: bytes in a message of a worker pin no pool in the process that keeps them', () => {
   const stream = new PassThrough()
   const received: unknown[] = []
-  const pipe = new MessagePipe(stream, {
-    received: (message) => received.push(message),
-    failed: (why) => received.push(why),
-    ended: () => {},
-  })
+  const pipe = new MessagePipe(
+    { from: stream, to: stream },
+    {
+      received: (message) => received.push(message),
+      failed: (why) => received.push(why),
+      ended: () => {},
+    },
+  )
   stream.emit('data', encodeFrame({ blob: Buffer.from('a host key') }))
   pipe.close()
   expect(received).toEqual([{ blob: Buffer.from('a host key') }])

@@ -24,7 +24,7 @@ export function workersOf(recordings: string): ForkWorker {
     fork(workerProgram, [], {
       ...limits,
       // Output of a worker goes to the log: stdout belongs to the main process.
-      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'],
+      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe', 'pipe'],
     })
 }
 

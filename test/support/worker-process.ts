@@ -1,10 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { Socket } from 'node:net'
-import { MessagePipe, pipeDescriptor } from '../../src/bastion/wire/message-pipe.ts'
+import { MessagePipe, pipeDescriptors } from '../../src/bastion/wire/message-pipe.ts'
 
 /** Forks a program in a worker's place, with the ways that a worker is talked to on. */
 export function forkWorker(program: string, args: readonly string[] = []): ChildProcess {
-  return fork(program, [...args], { stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'] })
+  return fork(program, [...args], { stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe', 'pipe'] })
 }
 
 /** What the main process says. */
@@ -17,9 +17,14 @@ export interface Told {
 
 /** In such a program: its end of the pipe. */
 export function openWorkerPipe(received: (message: Told) => void) {
-  return new MessagePipe(new Socket({ fd: pipeDescriptor }), {
-    received: (message) => received(message as Told),
-    failed: () => process.exit(1),
-    ended: () => process.exit(1),
-  })
+  const from = new Socket({ fd: pipeDescriptors.fromMain })
+  const to = new Socket({ fd: pipeDescriptors.toMain })
+  return new MessagePipe(
+    { from, to },
+    {
+      received: (message) => received(message as Told),
+      failed: () => process.exit(1),
+      ended: () => process.exit(1),
+    },
+  )
 }

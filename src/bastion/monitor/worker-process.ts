@@ -9,7 +9,7 @@ import { callLimits } from '../wire/call-limits.ts'
 import type { ConnectionId } from '../wire/calls.ts'
 import { FilesExhausted } from '../wire/errors.ts'
 import type { LeaseTimes } from '../wire/lease-times.ts'
-import { MessagePipe, pipeDescriptor, workerFrameBytesMax } from '../wire/message-pipe.ts'
+import { MessagePipe, pipeDescriptors, workerFrameBytesMax } from '../wire/message-pipe.ts'
 import {
   type FromWorker,
   fromWorkerShape,
@@ -282,13 +282,13 @@ export class WorkerProcess {
     this.#send({ type: 'stop', leave })
   }
 
+  /** What it had said before of its files is still read: a target has had those requests. */
   kill(why: string): void {
-    if (this.#isGone) return
-    if (!this.#isKilled) this.#workersKilled.inc()
+    if (this.#isGone || this.#isKilled) return
+    this.#workersKilled.inc()
     this.#isKilled = true
     this.#isSilent = true
     this.#log.error({ why, pid: this.pid }, 'worker killed')
-    this.#pipe?.close()
     this.#process.kill('SIGKILL')
   }
 
@@ -321,8 +321,12 @@ export class WorkerProcess {
   }
 
   #openPipe(): MessagePipe {
-    const stream = this.#process.stdio[pipeDescriptor]
-    if (!(stream instanceof NetSocket)) throw new Error('a worker was forked without its pipe')
+    const stdio: readonly unknown[] = this.#process.stdio
+    const from = stdio[pipeDescriptors.toMain]
+    const to = stdio[pipeDescriptors.fromMain]
+    if (!(from instanceof NetSocket && to instanceof NetSocket)) {
+      throw new Error('a worker was forked without its pipe')
+    }
     const handlers = {
       received: (message: unknown, bytes: number) => this.#received(message, bytes),
       failed: (why: string) => this.#misspoke(why),
@@ -331,7 +335,7 @@ export class WorkerProcess {
         this.#hungUp()
       },
     }
-    return new MessagePipe(stream, handlers, workerFrameBytesMax, new WorkShare())
+    return new MessagePipe({ from, to }, handlers, workerFrameBytesMax, new WorkShare())
   }
 
   #send(message: ToWorker): void {
@@ -378,6 +382,7 @@ export class WorkerProcess {
   }
 
   #received(message: unknown, bytes: number): void {
+    if (this.#isKilled) return this.#receivedLast(message)
     this.#heardBytes += bytes
     if (++this.#heard > messagesMax || this.#heardBytes > messageBytesMax) {
       return this.kill('it sends too much')
@@ -413,6 +418,15 @@ export class WorkerProcess {
         return this.#metrics.get(said.id)?.(this.#lastMetrics)
       case 'call':
         return background(this.#calls.answer(said.id, said.call, bytes), this.#log, 'an answer')
+    }
+  }
+
+  /** Nothing is done any more for a worker that was killed, but what it did is put on record. */
+  #receivedLast(message: unknown): void {
+    const { data: said } = fromWorkerShape.safeParse(message)
+    if (said?.type === 'files') this.#noteFiles(said)
+    if (said?.type === 'recorded') {
+      this.#monitor.recorded(said.connection, said.session, said.point)
     }
   }
 

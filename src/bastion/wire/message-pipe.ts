@@ -2,8 +2,8 @@ import type { Duplex } from 'node:stream'
 import { keep } from '../../bytes.ts'
 import type { WorkShare } from '../../work-share.ts'
 
-/** The file descriptor of a worker's end of the pipe. */
-export const pipeDescriptor = 4
+/** The file descriptors of a worker's ends of the pipe. */
+export const pipeDescriptors = { toMain: 4, fromMain: 5 } as const
 /** The largest message of a worker: a command, or the figures of a registry, with its bytes as text. */
 export const workerFrameBytesMax = 2_097_152
 /** The largest message of the main process: the names of all targets of a large tenant. */
@@ -11,6 +11,15 @@ export const mainFrameBytesMax = 16 * 1_048_576
 const headBytes = 4
 /** A worker's largest list has a thousand files, with some 30 fields each. */
 const itemsMax = 65_536
+
+/**
+ * One way each: where a process has ended, a message to it fails, and Node then closes the stream with
+ * all that the process had said before.
+ */
+export interface PipeEnds {
+  readonly from: Duplex
+  readonly to: Duplex
+}
 
 export interface PipeHandlers {
   /** One message, and its size. */
@@ -30,7 +39,8 @@ export interface PipeHandlers {
  * input.
  */
 export class MessagePipe {
-  readonly #stream: Duplex
+  readonly #from: Duplex
+  readonly #to: Duplex
   readonly #handlers: PipeHandlers
   readonly #frameBytesMax: number
   readonly #drained = new Set<() => void>()
@@ -47,45 +57,49 @@ export class MessagePipe {
    * read than its share of work allows; the rest waits on that side.
    */
   constructor(
-    stream: Duplex,
+    { from, to }: PipeEnds,
     handlers: PipeHandlers,
     frameBytesMax = workerFrameBytesMax,
     share?: WorkShare,
   ) {
-    this.#stream = stream
+    this.#from = from
+    this.#to = to
     this.#handlers = handlers
     this.#frameBytesMax = frameBytesMax
     this.#share = share
-    stream.on('data', (chunk: Buffer) => this.#read(chunk))
-    stream.on('drain', () => this.#resume())
-    stream.once('close', () => {
+    from.on('data', (chunk: Buffer) => this.#read(chunk))
+    from.once('close', () => {
       this.readOut()
-      this.#resume()
       handlers.ended()
     })
-    // The next event is the close.
-    stream.on('error', () => stream.destroy())
+    to.on('drain', () => this.#resume())
+    to.once('close', () => this.#resume())
+    // The next event of each is its close.
+    from.on('error', () => from.destroy())
+    to.on('error', () => to.destroy())
   }
 
   /** Bytes that the other side has not read yet. */
   get unread(): number {
-    return this.#stream.writableLength
+    return this.#to.writableLength
   }
 
-  /** Sends a message. Where the other side has ended, the message is lost. */
+  /** Sends a message. Where the other side has ended, the message is lost, and sent is not called. */
   send(message: object, sent?: () => void): void {
     this.sendFrame(encodeFrame(message), sent)
   }
 
   /** The same for a message that encodeFrame has made. */
   sendFrame(frame: Buffer, sent?: () => void): void {
-    if (!this.#stream.writable) return sent?.()
-    this.#stream.write(frame, () => sent?.())
+    if (!this.#to.writable) return
+    this.#to.write(frame, (err) => {
+      if (err === null || err === undefined) sent?.()
+    })
   }
 
   /** Resolves when at most that many bytes are unread, or the other side has ended. */
   async drained(bytes: number): Promise<void> {
-    while (this.#stream.writable && this.unread > bytes) {
+    while (this.#to.writable && this.unread > bytes) {
       await new Promise<void>((resolve) => this.#drained.add(resolve))
     }
   }
@@ -99,7 +113,8 @@ export class MessagePipe {
   close(): void {
     this.#isDeaf = true
     clearTimeout(this.#rest)
-    this.#stream.destroy()
+    this.#from.destroy()
+    this.#to.destroy()
   }
 
   #resume(): void {
@@ -142,7 +157,7 @@ export class MessagePipe {
 
   #pause(ms: number): void {
     if (ms === 0 || this.#isDeaf || this.#isLast) return
-    this.#stream.pause()
+    this.#from.pause()
     this.#rest = setTimeout(() => this.#readOn(), ms)
   }
 
@@ -150,7 +165,7 @@ export class MessagePipe {
     clearTimeout(this.#rest)
     this.#rest = undefined
     this.#readHeld()
-    if (this.#rest === undefined) this.#stream.resume()
+    if (this.#rest === undefined) this.#from.resume()
   }
 
   #fail(why: string): void {

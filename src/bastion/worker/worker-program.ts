@@ -4,7 +4,7 @@ import { createLog } from '../../log.ts'
 import { createRecorder, openDirStore } from '../../recorder/index.ts'
 import { adoptSocket, type Departure } from '../../ssh/index.ts'
 import type { ConnectionId } from '../wire/calls.ts'
-import { MessagePipe, mainFrameBytesMax, pipeDescriptor } from '../wire/message-pipe.ts'
+import { MessagePipe, mainFrameBytesMax, pipeDescriptors } from '../wire/message-pipe.ts'
 import {
   type FromWorker,
   type Leave,
@@ -31,7 +31,10 @@ const lastWordMs = 500
 export function runWorker(): void {
   if (process.send === undefined) throw new Error('a worker is started by vaultterm, not by hand')
   const pipe = new MessagePipe(
-    new Socket({ fd: pipeDescriptor }),
+    {
+      from: new Socket({ fd: pipeDescriptors.fromMain }),
+      to: new Socket({ fd: pipeDescriptors.toMain }),
+    },
     {
       // The worker trusts the main process, which has the secrets.
       received: (message) => received(message as ToWorker),

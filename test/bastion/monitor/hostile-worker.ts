@@ -1,7 +1,7 @@
 import { createPrivateKey, sign } from 'node:crypto'
-import { openSync, writeSync } from 'node:fs'
+import { openSync, writeFileSync, writeSync } from 'node:fs'
 import { createServer, connect as dial, type Socket } from 'node:net'
-import { pipeDescriptor } from '../../../src/bastion/wire/message-pipe.ts'
+import { pipeDescriptors } from '../../../src/bastion/wire/message-pipe.ts'
 import { Writer } from '../../../src/ssh/index.ts'
 import { boundLogin } from '../../support/bound-login.ts'
 import { publicKeyOf } from '../../support/ssh-authority.ts'
@@ -15,10 +15,13 @@ const [what = 'say', words = '[]', times = '1'] = process.argv.slice(2)
 
 /** Is called when the session is killed. */
 let killed: (() => void) | undefined
+/** Is called at a ping. */
+let pinged: (() => void) | undefined
 const answers: ((value: unknown) => void)[] = []
 const pipe = openWorkerPipe((message) => {
   if (message.type === 'answer' && message.id !== undefined) answers[message.id]?.(message.value)
   if (message.type === 'ping') pipe.send({ type: 'pong', id: message.id })
+  if (message.type === 'ping') pinged?.()
   if (message.type === 'kill' && what === 'cut-and-wait') {
     pipe.send({ type: 'cut', id: message.session })
   }
@@ -45,18 +48,26 @@ function call(method: string, ...args: unknown[]) {
 
 /** Has a session and a forward, as an honest one comes to them, and ends neither. */
 async function goOn(connection: string, cookie: Buffer): Promise<void> {
-  const { user, pem } = JSON.parse(words) as { user: string; pem: string }
+  const { user, pem, marker } = JSON.parse(words) as { user: string; pem: string; marker: string }
   await call('login', connection, boundLogin(cookie, keyOf(pem), user))
   const { id } = await call('authorize', connection, 'shell')
   const facts = { kind: 'shell', clientIdent: 'SSH-2.0-hostile' }
   const { session } = await call('startSession', connection, id, facts)
   await call('openForward', connection, session, { kind: 'agent' })
-  if (what !== 'note-files') return
-  for (let number = 0; number < 12; number++) {
-    const path = { base64: Buffer.from(`/${number}`).toString('base64') }
-    const notes = { asked: [{ number, op: 'remove', path }], moved: [] }
-    pipe.send({ type: 'files', connection, session, notes })
+  if (what !== 'note-files' && what !== 'note-when-pinged') return
+  const note = () => {
+    for (let number = 0; number < 12; number++) {
+      const path = { base64: Buffer.from(`/${number}`).toString('base64') }
+      const notes = { asked: [{ number, op: 'remove', path }], moved: [] }
+      const isLast = number === 11
+      pipe.send({ type: 'files', connection, session, notes }, () => {
+        // From now on an honest worker sends the requests on.
+        if (isLast) writeFileSync(marker, '')
+      })
+    }
   }
+  if (what === 'note-files') note()
+  else pinged = note
   killed = () => void call('endSession', connection, session, { bytes: 0, reason: 'killed' })
 }
 
@@ -93,10 +104,10 @@ function act(): void {
       }
       return
     case 'frame-of-nothing':
-      return write(pipeDescriptor, Buffer.from('\0\0\0\x08not json'))
+      return write(pipeDescriptors.toMain, Buffer.from('\0\0\0\x08not json'))
     case 'frame-too-long':
       return write(
-        pipeDescriptor,
+        pipeDescriptors.toMain,
         Buffer.concat([Buffer.from('ffffff00', 'hex'), Buffer.alloc(1e6)]),
       )
     case 'hang-up':
@@ -142,8 +153,9 @@ process.on('message', (given: { connection: string; cookie: string }, socket?: S
     pipe.send({ type: 'closed', connection })
     socket?.destroy()
   }
-  if (what === 'go-on' || what === 'cut-and-wait' || what === 'note-files')
+  if (['go-on', 'cut-and-wait', 'note-files', 'note-when-pinged'].includes(what)) {
     void goOn(connection, Buffer.from(given.cookie, 'hex'))
+  }
   if (what !== 'forge') return
   // Nobody has logged in there.
   for (let id = 0; id < 30; id++) {

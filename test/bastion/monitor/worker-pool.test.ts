@@ -194,7 +194,7 @@ test('says so when no worker can be started, and tries again', async () => {
   let isThere = true
   const nowhere = () =>
     fork(program, [], {
-      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe'],
+      stdio: ['ignore', 2, 'inherit', 'ipc', 'pipe', 'pipe'],
       execPath: '/nonexistent/node',
     })
   const pool = await start([], {

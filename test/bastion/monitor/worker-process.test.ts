@@ -1,7 +1,8 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
@@ -129,12 +130,15 @@ test.each([
 async function goingOn(what = 'go-on', other: Partial<MonitorDeps> = {}) {
   const { tenant, slug } = await fixture.somebody()
   const { privateKey } = generateKeyPairSync('ed25519')
+  const directory = mkdtempSync(join(tmpdir(), 'vaultterm-worker-'))
+  const marker = join(directory, 'noted')
   const line = formatPublicKey(publicKeyOf(privateKey))
   await product.auth.addKey(tenant, 'demo', line, {}, actor)
   await product.access.addGrant(tenant, { user: 'demo', target: 'web1', allow: ['agent'] }, actor)
   const login = JSON.stringify({
     user: slug,
     pem: privateKey.export({ format: 'pem', type: 'pkcs8' }),
+    marker,
   })
   const worker = await start(what, [login], other)
   const server = createServer({ pauseOnConnect: true }, (socket) =>
@@ -150,6 +154,7 @@ async function goingOn(what = 'go-on', other: Partial<MonitorDeps> = {}) {
   }, 'the forward')
   return {
     worker,
+    marker,
     session,
     forward,
     events,
@@ -160,6 +165,7 @@ async function goingOn(what = 'go-on', other: Partial<MonitorDeps> = {}) {
     async close() {
       client.destroy()
       server.close()
+      rmSync(directory, { recursive: true })
       worker.kill('the test is over')
       await worker.ended
     },
@@ -208,6 +214,32 @@ test('a session for whose files there is no memory is killed; its worker lives, 
   expect(worker.isGone).toBe(false)
   await close()
 })
+
+test('attack: a worker that the main process kills leaves no file operation untold', async () => {
+  const { worker, marker, events, close } = await goingOn('note-when-pinged')
+  worker.ping()
+  // This process reads nothing meanwhile, as under a flood.
+  while (!existsSync(marker)) pauseThread(5)
+  worker.kill('it is far too large')
+  while (isAlive(worker.pid)) pauseThread(5)
+  // Who says something to a process that has ended is told so, before it has read what that one said.
+  worker.ping()
+  await worker.ended
+  const told = async () =>
+    (await events())
+      .filter(({ type }) => type === 'file.operation')
+      .map(({ public: { state } }) => state)
+  expect(await told()).toEqual(Array.from({ length: 12 }, () => 'interrupted'))
+  await close()
+})
+
+const pauseThread = (ms: number) =>
+  void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+
+/** One that has ended stays until this process has heard of it. */
+function isAlive(pid: number | undefined): boolean {
+  return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+}
 
 /** One that answers no ping. */
 async function startHung(what: string): Promise<WorkerProcess> {

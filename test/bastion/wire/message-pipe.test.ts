@@ -19,7 +19,12 @@ function open() {
     failed: (why: string) => void failures.push(why),
     ended: () => {},
   }
-  const pipe = new MessagePipe(stream, handlers, workerFrameBytesMax, new WorkShare())
+  const pipe = new MessagePipe(
+    { from: stream, to: stream },
+    handlers,
+    workerFrameBytesMax,
+    new WorkShare(),
+  )
   return { stream, pipe, received, failures }
 }
 

@@ -14,7 +14,7 @@ async function open() {
   const own = connect((server.address() as AddressInfo).port, '127.0.0.1')
   const far = await accepted.promise
   const ignored = { received: () => {}, failed: () => {}, ended: () => {} }
-  const outbox = new Outbox(new MessagePipe(own, ignored))
+  const outbox = new Outbox(new MessagePipe({ from: own, to: own }, ignored))
   const read: FromWorker[] = []
   onTestFinished(() => {
     own.destroy()
@@ -25,7 +25,10 @@ async function open() {
     outbox,
     read,
     readOn() {
-      new MessagePipe(far, { ...ignored, received: (said) => void read.push(said as FromWorker) })
+      new MessagePipe(
+        { from: far, to: far },
+        { ...ignored, received: (said) => void read.push(said as FromWorker) },
+      )
       far.resume()
     },
   }
