@@ -2,6 +2,8 @@ import type { Log } from '../log.ts'
 import type { TenantId } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 import type { LiveRegistry, LiveSession } from '../redis/index.ts'
+import type { Authorization } from './authorization.ts'
+import { AuthorizationInvalid } from './errors.ts'
 import type { Forward } from './forwarding.ts'
 import type { AccessMetrics } from './metrics.ts'
 
@@ -12,6 +14,9 @@ const showMs = 200
 
 interface Live {
   readonly tenant: TenantId
+  readonly authorization: Authorization
+  /** Settles when it is on the log that its target was reached. */
+  opening: Promise<void> | undefined
   readonly forwards: Map<string, Forward>
   entry: LiveSession | undefined
   /** Runs until the session is entered into the registry. */
@@ -37,8 +42,12 @@ export class LiveSessions {
   }
 
   /** From here on a look at the tenant includes the session: call it before its row is committed. */
-  expect(tenant: TenantId, session: SessionId): void {
-    this.#live.set(session, { tenant, forwards: new Map(), entry: undefined, timer: undefined })
+  expect(authorization: Authorization, session: SessionId): void {
+    const { tenant } = authorization
+    this.#live.set(session, {
+      ...{ tenant, authorization, opening: undefined },
+      ...{ forwards: new Map(), entry: undefined, timer: undefined },
+    })
     const own = this.#ofTenant.get(tenant) ?? new Set()
     this.#ofTenant.set(tenant, own.add(session))
     this.#metrics.live.set(this.#live.size)
@@ -54,6 +63,24 @@ export class LiveSessions {
       live.entry = entry
       this.#put(entry)
     }, showMs).unref()
+  }
+
+  /**
+   * Calls `open` once for a live session: further calls get the answer of the first. One that failed may
+   * be tried again. Throws AuthorizationInvalid where the session was not started with the authorization.
+   */
+  async openOnce(
+    given: Authorization,
+    session: SessionId,
+    open: () => Promise<void>,
+  ): Promise<void> {
+    const live = this.#live.get(session)
+    if (live === undefined || live.authorization !== given) throw new AuthorizationInvalid()
+    live.opening ??= open().catch((err: unknown) => {
+      live.opening = undefined
+      throw err
+    })
+    return live.opening
   }
 
   remove(session: SessionId): void {

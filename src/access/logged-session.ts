@@ -7,15 +7,19 @@ import type { SessionId } from '../recorder/index.ts'
 /** Far more than the clocks of two nodes differ. */
 const skewMs = 3_600_000
 
-export function hasLoggedDigest(tx: ReadTx, session: SessionId): Promise<boolean> {
-  return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"recordingDigest":"'])
+/** The digest of its recording: this one, or any. */
+export function hasLoggedDigest(tx: ReadTx, session: SessionId, sha256?: string): Promise<boolean> {
+  const digest = `"recordingDigest":"${sha256 === undefined ? '' : `sha256:${sha256}"`}`
+  return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, digest])
 }
 
 export function hasLoggedLoss(tx: ReadTx, session: SessionId): Promise<boolean> {
   return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"typ":"recording.lost"'])
 }
 
-export function hasLoggedEnd(tx: ReadTx, session: SessionId): Promise<boolean> {
+/** Its end, or with a digest an event that has this digest. */
+export function hasLoggedEnd(tx: ReadTx, session: SessionId, sha256?: string): Promise<boolean> {
+  if (sha256 !== undefined) return hasLoggedDigest(tx, session, sha256)
   return hasLeafWith(tx, eventsFrom(session), [`"session":"${session}"`, '"typ":"session.end"'])
 }
 

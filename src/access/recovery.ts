@@ -13,7 +13,7 @@ import {
 } from '../postgres/index.ts'
 import type { KeptWitness, Mended, Recovered, SessionId, Unended } from '../recorder/index.ts'
 import type { LiveSessions } from './live-sessions.ts'
-import { hasLoggedDigest, hasLoggedLoss } from './logged-session.ts'
+import { hasLoggedDigest, hasLoggedEnd, hasLoggedLoss } from './logged-session.ts'
 import { type MendRecording, Mends } from './mends.ts'
 import type { AccessMetrics } from './metrics.ts'
 import type { OwedWork } from './owed-work.ts'
@@ -104,9 +104,14 @@ export class Recovery {
   async interrupt(sessions: readonly Unended[], mend: MendRecording): Promise<void> {
     const at = new Date()
     for (const { tenant, session } of sessions) {
+      let isRepeated = !this.#live.has(session)
       this.#live.remove(session)
       const remains = { witness: this.#witnesses.find(session), lastAt: at }
-      this.#owed.add(tenant, session, () => this.#end(tenant, session, mend, async () => remains))
+      this.#owed.add(tenant, session, () => {
+        const ended = this.#end(tenant, session, mend, async () => remains, isRepeated)
+        isRepeated = true
+        return ended
+      })
     }
     const tenants = new Set(sessions.map(({ tenant }) => tenant))
     await Promise.all([...tenants].map((tenant) => this.#owed.rested(tenant)))
@@ -211,19 +216,23 @@ export class Recovery {
     session: SessionId,
     mend: MendRecording,
     find: () => Promise<Remains>,
+    isRepeated = true,
   ): Promise<void> {
     const { lastAt, ...remains } = await find()
     const { witness } = remains
     const outcome = await this.#mend({ tenant, session, ...remains }, mend)
     const end = endOf(outcome, lastAt)
     const isEnded = await this.#database.write(tenant, async (tx) => {
-      const row = await putEnd(tx, session, end, witness, this.#log)
+      const row = await putEnd(tx, session, end, { witness, isRepeated, log: this.#log })
       if (row === undefined) return false
-      // The log has what it needs: only the row had been opened again.
-      if (outcome.outcome === 'sealed') return true
+      // The log may have what it needs: only the row had been opened again.
+      if (outcome.outcome === 'sealed' && (await hasLoggedEnd(tx, session))) return true
       const event = eventOf(session, outcome, witness)
       if (event !== undefined) await appendEvent(tx, event)
-      await appendEvent(tx, sessionEnded(row, end, { isRead: isRead(outcome) }))
+      await appendEvent(
+        tx,
+        sessionEnded(row, end, { isRead: isRead(outcome) && outcome.outcome !== 'sealed' }),
+      )
       return true
     })
     this.#witnesses.forget(session)
@@ -283,10 +292,10 @@ export class Recovery {
   }
 }
 
-/** Whether the log has the digest of a recording, or says of a lost one that it is lost. */
-async function isTold(tx: ReadTx, session: SessionId, { outcome }: Outcome): Promise<boolean> {
-  if (outcome !== 'mended' && (await hasLoggedLoss(tx, session))) return true
-  return hasLoggedDigest(tx, session)
+/** Whether the log has this digest of a recording, or of a lost one any, or says that it is lost. */
+async function isTold(tx: ReadTx, session: SessionId, outcome: Outcome): Promise<boolean> {
+  if (outcome.outcome === 'mended') return hasLoggedDigest(tx, session, outcome.sha256)
+  return (await hasLoggedLoss(tx, session)) || hasLoggedDigest(tx, session)
 }
 
 function isRead({ outcome }: Outcome): boolean {

@@ -16,21 +16,31 @@ import { keepWitnesses } from './witness-queries.ts'
  * Puts an end on a session's row: the caller appends its event. undefined: the end is on the log already.
  *
  * A row that says that the session ended proves nothing: any statement of a login that serves may have
- * written it. Without an event the session still gets its own.
+ * written it. Nor does an event, which such a login can append: of an end that is put on record for the
+ * first time (`isRepeated`), none is believed, and later only one with the digest of the recording.
  */
 export async function putEnd(
   tx: WriteTx,
   session: SessionId,
   end: SessionEnd,
-  witness: KeptWitness | undefined,
-  log: Log,
+  {
+    witness,
+    isRepeated,
+    log,
+  }: {
+    readonly witness: KeptWitness | undefined
+    /** An earlier try, or another process, may have put this end on record. */
+    readonly isRepeated: boolean
+    readonly log: Log
+  },
 ): Promise<SessionRow | undefined> {
   const entries = witness === undefined ? [] : [{ session, kept: witness, agoMs: 0 }]
   if (entries.length > 0) await keepWitnesses(tx, entries)
   const row = await setEnded(tx, session, end)
   if (row !== undefined) return row
   const found = await findSession(tx, session)
-  if (found === undefined || (await hasLoggedEnd(tx, session))) {
+  const isLogged = () => hasLoggedEnd(tx, session, end.recording?.sha256)
+  if (found === undefined || (isRepeated && (await isLogged()))) {
     log.debug({ session }, 'session had ended already')
     return undefined
   }

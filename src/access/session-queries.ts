@@ -131,18 +131,12 @@ export async function insertSession(tx: WriteTx, session: NewSession): Promise<D
   return startedAt
 }
 
-/**
- * Changes nothing if the session was open before, has ended, or belongs to another user or node.
- */
-export function setOpened(
-  id: SessionId,
-  { userId, targetId, login }: Pick<SessionRow, 'userId' | 'targetId' | 'login'>,
-): Act {
+/** Changes nothing if its row says that the session was open before, or has ended. */
+export function setOpened(id: SessionId): Act {
   return {
     text: `update session set opened_at = now()
-       where id = $1 and user_id = $2 and target_id = $3 and login = $4
-         and opened_at is null and ended_at is null returning id`,
-    values: [id, userId, targetId, login],
+       where id = $1 and opened_at is null and ended_at is null returning id`,
+    values: [id],
   }
 }
 

@@ -10,7 +10,7 @@ import type { LiveSessions } from './live-sessions.ts'
 import type { OwedWork } from './owed-work.ts'
 import { putEnd } from './session-end.ts'
 import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
-import { type EndTime, findSession, insertSession, setOpened } from './session-queries.ts'
+import { type EndTime, insertSession, setOpened } from './session-queries.ts'
 import type { SessionStart } from './session-start.ts'
 import { storedText } from './stored-text.ts'
 import type { Testimony, Witnesses } from './witnesses.ts'
@@ -70,7 +70,7 @@ export class Sessions {
     // Taken before anything is awaited: one authorization starts one session, also when asked twice at once.
     this.#mint.use(minted, session)
     const { tenant, user, target, login } = authorization
-    this.#live.expect(tenant, session)
+    this.#live.expect(authorization, session)
     try {
       const startedAt = await this.#database.write(tenant, async (tx) => {
         const inserted = insertSession(tx, {
@@ -119,7 +119,7 @@ export class Sessions {
       if (err instanceof DatabaseUnavailable) {
         const outcome = { tenant, bytes: 0, reason: 'not-started' }
         this.#owed.add(tenant, session, () =>
-          this.#writeEnd(session, outcome, { agoMs: 0 }, undefined),
+          this.#writeEnd(session, outcome, { agoMs: 0 }, undefined, true),
         )
       }
       throw err
@@ -127,33 +127,42 @@ export class Sessions {
     return { session }
   }
 
-  async opened(given: Authorization, session: SessionId): Promise<void> {
-    const { tenant, user, target, login } = given
-    const event = sessionOpened(session, given)
-    const done = await this.#database.write(tenant, (tx) =>
-      actAndAppendLast(
-        tx,
-        setOpened(session, { userId: user.id, targetId: target.id, login }),
-        event,
-      ),
-    )
-    if (done !== undefined) return
-    // It was open before, or has ended; or the authorization is for another one.
-    const row = await this.#database.read(tenant, (tx) => findSession(tx, session))
-    const isOf = row?.userId === user.id && row.targetId === target.id && row.login === login
-    if (!isOf) throw new AuthorizationInvalid()
+  /** What this process remembers decides: any statement of a login that serves may mark the row. */
+  opened(given: Authorization, session: SessionId): Promise<void> {
+    return this.#live.openOnce(given, session, async () => {
+      const { tenant } = given
+      const event = sessionOpened(session, given)
+      const done = await this.#database.write(tenant, (tx) =>
+        actAndAppendLast(tx, setOpened(session), event),
+      )
+      if (done !== undefined) return
+      // Or an earlier try of ours has committed without an answer: then the log says it twice.
+      this.#log.error(
+        { session },
+        'another program wrote on the row of this session that it was open, or had ended',
+      )
+      await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
+    })
   }
 
   /** Rejects when it could not be written; it is then tried again until it is written. */
   async end(session: SessionId, outcome: SessionOutcome): Promise<void> {
+    if (this.#live.tenantOf(session) !== outcome.tenant) {
+      this.#log.debug({ session }, 'session had ended already')
+      return
+    }
     // The session has ended, even if that cannot be written now: it needs no second end.
     this.#live.remove(session)
     this.#mint.forgetSession(session)
     const endedAtMs = performance.now()
     const testimony = this.#witnesses.end(session, outcome.recording)
-    await this.#owed.attempt(outcome.tenant, session, () =>
-      this.#writeEnd(session, outcome, { agoMs: performance.now() - endedAtMs }, testimony),
-    )
+    let isRepeated = false
+    await this.#owed.attempt(outcome.tenant, session, () => {
+      const time = { agoMs: performance.now() - endedAtMs }
+      const written = this.#writeEnd(session, outcome, time, testimony, isRepeated)
+      isRepeated = true
+      return written
+    })
   }
 
   async #writeEnd(
@@ -161,6 +170,7 @@ export class Sessions {
     outcome: SessionOutcome,
     time: EndTime,
     testimony: Testimony | undefined,
+    isRepeated: boolean,
   ): Promise<void> {
     const { tenant, exitStatus, exitSignal, bytes, recording } = outcome
     const end = {
@@ -176,7 +186,8 @@ export class Sessions {
     }
     const more = { streams: recording?.streams, chain: testimony?.kept.chain }
     await this.#database.write(tenant, async (tx) => {
-      const row = await putEnd(tx, session, end, testimony?.kept, this.#log)
+      const kept = testimony?.kept
+      const row = await putEnd(tx, session, end, { witness: kept, isRepeated, log: this.#log })
       if (row !== undefined) await appendLastEvent(tx, sessionEnded(row, end, more))
     })
   }

@@ -19,6 +19,7 @@ export {
 export { claimHome, type Home, type HomePaths, homePaths } from './home.ts'
 export { keepHostKeys } from './host-keys.ts'
 export { keepKekFile } from './kek-file.ts'
+export { keepRunning } from './kept-server.ts'
 export { hasLocalDatabase, type LocalDatabase, startLocalDatabase } from './local-database.ts'
 export { keepNodeName } from './node-name.ts'
 export {

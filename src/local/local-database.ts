@@ -12,14 +12,12 @@ import {
   logins,
   refuseLargeObjects,
 } from './logins.ts'
-import { startPostgres } from './postgres-server.ts'
+import { type PostgresServer, startPostgres } from './postgres-server.ts'
 
 /** The embedded database of a home: migrated, and with a login for each role. */
 export interface LocalDatabase {
   readonly urls: DatabaseUrls
-  /** Resolves when the server is gone, asked for or not. */
-  readonly exited: Promise<void>
-  stop(): Promise<void>
+  readonly server: PostgresServer
 }
 
 /** Starts the home's Postgres; the first start makes its content. Call it from the main thread. */
@@ -48,7 +46,7 @@ export async function startLocalDatabase(options: {
     await refuseLargeObjects(server.superuserUrlOf(databaseName))
     await migrate({ url: urls.owner, directory: migrations, log })
     await grantRoles(server.superuserUrl)
-    return { urls, exited: server.exited, stop: () => server.stop() }
+    return { urls, server }
   } catch (err) {
     await server.stop()
     throw err

@@ -9,12 +9,13 @@ import { Secret } from '../secret.ts'
 import { PostgresServerFailed } from './errors.ts'
 import { giveTree } from './give-tree.ts'
 import { removeLentTree } from './lent-tree.ts'
+import { OwnServer } from './own-server.ts'
 import { assertClusterTrusted, assertClusterWritable } from './postgres-cluster.ts'
 import { clearOrphans } from './postgres-orphans.ts'
 import { choosePosture, type Posture } from './postgres-posture.ts'
 import { keepPrivateDirectory } from './private-file.ts'
 import { createScratch, removeScratch, scratchSocket } from './scratch.ts'
-import { followLines, goneFrom, isGone, type StopStep, stopProcess } from './server-process.ts'
+import { followLines, goneFrom, isGone, type StopStep } from './server-process.ts'
 
 /** A login and its database. */
 export interface PostgresLogin {
@@ -32,8 +33,10 @@ export interface PostgresServer {
   superuserUrlOf(database: string): Secret<string>
   /** A connection string for a login, which need not exist. */
   url(login: PostgresLogin): Secret<string>
-  /** Resolves when the server is gone, asked for or not. */
+  /** Resolves when the process that was started last is gone, asked for or not. */
   readonly exited: Promise<void>
+  /** Starts it again, when it is gone. */
+  start(): Promise<void>
   /** Ends open connections, writes all data to disk, and resolves when no process is left. */
   stop(): Promise<void>
 }
@@ -97,8 +100,6 @@ async function start(options: PostgresServerOptions): Promise<PostgresServer> {
     makeScratch: () => createScratch(directory),
   })
   if (await isMissing(join(data, 'PG_VERSION'))) await createCluster(posture, options, data)
-  await clearOrphans(data, log)
-  if (posture.uid !== process.getuid?.()) await giveTree(data, posture.uid)
   const socketDirectory =
     options.socketDirectory ?? (await createSocketDirectory(directory, posture))
   const url = (login: PostgresLogin) => new Secret(formatUrl(login, socketDirectory))
@@ -106,22 +107,44 @@ async function start(options: PostgresServerOptions): Promise<PostgresServer> {
   const superuserUrlOf = (database: string) => url({ login: superuser, password, database })
   const superuserUrl = superuserUrlOf('postgres')
 
-  const child = posture.spawn('postgres', flags(socketDirectory, options), data)
-  const lastLines = followLog(child, log)
-  const exited = goneFrom(child)
-  const stop = async () => {
-    await stopProcess(child, exited, stopSteps)
-    await removeScratch(directory, log)
-  }
-  try {
-    await ready(child, exited, superuserUrl, lastLines)
-  } catch (err) {
-    await stop()
-    throw err
-  }
+  const server = new OwnServer({
+    prepare: () => prepare(data, socketDirectory, posture, log),
+    spawn: () => posture.spawn('postgres', flags(socketDirectory, options), data),
+    ready: (child, exited) => ready(child, exited, superuserUrl, followLog(child, log)),
+    stopSteps,
+  })
+  await server.start()
   const tookMs = Math.round(performance.now() - started)
-  log.info({ posture: posture.name, pid: child.pid, tookMs }, 'postgres is up')
-  return { pid: child.pid ?? 0, superuserUrl, superuserUrlOf, url, exited, stop }
+  log.info({ posture: posture.name, pid: server.pid, tookMs }, 'postgres is up')
+  return {
+    ...{ superuserUrl, superuserUrlOf, url },
+    get pid() {
+      return server.pid
+    },
+    get exited() {
+      return server.exited
+    },
+    start: () => server.start(),
+    async stop() {
+      await server.stop()
+      await removeScratch(directory, log)
+    },
+  }
+}
+
+/** A start again is one of the same cluster, which may have been changed meanwhile. */
+async function prepare(
+  data: string,
+  socketDirectory: string,
+  posture: Posture,
+  log: Log,
+): Promise<void> {
+  await assertClusterTrusted(data)
+  await assertClusterWritable(data)
+  await clearOrphans(data, log)
+  // It names a process id, as that of the cluster does.
+  await rm(join(socketDirectory, `${socketName}.lock`), { force: true })
+  if (posture.uid !== process.getuid?.()) await giveTree(data, posture.uid)
 }
 
 function formatUrl({ login, password, database }: PostgresLogin, socketDirectory: string): string {

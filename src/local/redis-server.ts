@@ -8,9 +8,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import type { Log } from '../log.ts'
 import { Secret } from '../secret.ts'
+import { OwnServer } from './own-server.ts'
 import { keepPrivateDirectory } from './private-file.ts'
 import { createScratch, removeScratch } from './scratch.ts'
-import { followLines, goneFrom, isGone, stopProcess } from './server-process.ts'
+import { followLines, isGone, type StopStep } from './server-process.ts'
 
 /**
  * A Redis (or Valkey) server of our own that stores nothing on disk. It listens on a unix socket in
@@ -20,12 +21,18 @@ export interface RedisServer {
   readonly pid: number
   /** `unix:///PATH`. */
   readonly url: Secret<string>
-  /** Resolves when the server is gone, asked for or not. */
+  /** Resolves when the process that was started last is gone, asked for or not. */
   readonly exited: Promise<void>
+  /** Starts it again, when it is gone. */
+  start(): Promise<void>
   stop(): Promise<void>
 }
 
 const readyMs = 10_000
+const stopSteps: readonly StopStep[] = [
+  ['SIGTERM', 5000],
+  ['SIGKILL', 5000],
+]
 /** sun_path holds 108 bytes with the closing zero. */
 const socketPathMax = 107
 
@@ -78,37 +85,35 @@ async function tryStart(
   log: Log,
 ): Promise<RedisServer | undefined> {
   const path = await chooseSocket(directory)
-  const child = await spawnServer(program)
-  const exited = goneFrom(child)
-  const lastLines = followLines(child, (line) => log.debug({ line }, 'redis said'))
-  child.stdin?.on('error', () => undefined) // It ended first, which `ready` tells.
-  child.stdin?.end(
-    [
-      'port 0',
-      `unixsocket ${JSON.stringify(path)}`,
-      'unixsocketperm 700',
-      'save ""',
-      'appendonly no',
-      `dir ${JSON.stringify(dirname(path))}`,
-      'daemonize no',
-      '',
-    ].join('\n'),
-  )
-  const stop = async () => {
-    await stopProcess(child, exited, [
-      ['SIGTERM', 5000],
-      ['SIGKILL', 5000],
-    ])
-    await removeScratch(directory, log)
+  const command = await commandOf(program)
+  const server = new OwnServer({
+    // One that was killed left its socket.
+    prepare: () => rm(path, { force: true }),
+    spawn: () => spawnServer(command, path),
+    ready: (child) => ready(child, path, log),
+    stopSteps,
+  })
+  try {
+    await server.start()
+  } catch (err) {
+    log.debug({ err }, 'redis did not start')
+    return undefined
   }
-  if (await ready(child, path)) {
-    log.info({ pid: child.pid, program }, 'redis is up')
-    const url = new Secret(pathToFileURL(path).href.replace(/^file:/, 'unix:'))
-    return { pid: child.pid ?? 0, url, exited, stop }
+  log.info({ pid: server.pid, program }, 'redis is up')
+  return {
+    get pid() {
+      return server.pid
+    },
+    url: new Secret(pathToFileURL(path).href.replace(/^file:/, 'unix:')),
+    get exited() {
+      return server.exited
+    },
+    start: () => server.start(),
+    async stop() {
+      await server.stop()
+      await removeScratch(directory, log)
+    },
   }
-  await stop()
-  log.debug({ lastLines }, 'redis did not start')
-  return undefined
 }
 
 /**
@@ -124,26 +129,44 @@ async function chooseSocket(directory: string): Promise<string> {
   return join(scratch, name)
 }
 
-async function spawnServer(program: string): Promise<ChildProcess> {
+async function commandOf(program: string): Promise<readonly string[]> {
   const setpriv = '/usr/bin/setpriv'
-  const command = (await isExecutable(setpriv)) ? [setpriv, '--pdeathsig=TERM', program] : [program]
+  return (await isExecutable(setpriv)) ? [setpriv, '--pdeathsig=TERM', program] : [program]
+}
+
+function spawnServer(command: readonly string[], path: string): ChildProcess {
   const [file = '', ...args] = [...command, '-']
   // Its own process group: a Ctrl-C at the terminal is for us, and we end it in our order.
-  return spawn(file, args, {
+  const child = spawn(file, args, {
     cwd: '/',
     detached: true,
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
+  child.stdin.on('error', () => undefined) // It ended first, which `ready` tells.
+  child.stdin.end(
+    [
+      'port 0',
+      `unixsocket ${JSON.stringify(path)}`,
+      'unixsocketperm 700',
+      'save ""',
+      'appendonly no',
+      `dir ${JSON.stringify(dirname(path))}`,
+      'daemonize no',
+      '',
+    ].join('\n'),
+  )
+  return child
 }
 
-async function ready(child: ChildProcess, path: string): Promise<boolean> {
+async function ready(child: ChildProcess, path: string, log: Log): Promise<void> {
+  const lastLines = followLines(child, (line) => log.debug({ line }, 'redis said'))
   const started = performance.now()
   while (!isGone(child) && performance.now() - started < readyMs) {
-    if (await ping(path)) return true
+    if (await ping(path)) return
     await delay(15)
   }
-  return false
+  throw new Error(`the local redis does not start: ${lastLines.join('\n')}`)
 }
 
 function ping(path: string): Promise<boolean> {

@@ -62,7 +62,7 @@ async function visitStopped(home: Home, migrations: string, log: Log): Promise<V
       run: undefined,
       database: database.urls,
       async close() {
-        await database.stop()
+        await database.server.stop()
         await home.release()
       },
     }

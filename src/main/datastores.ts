@@ -3,11 +3,12 @@ import {
   type Home,
   type HomePaths,
   keepKekFile,
+  keepRunning,
   resolveTrusted,
   startLocalDatabase,
   startRedis,
 } from '../local/index.ts'
-import { background, type Log } from '../log.ts'
+import type { Log } from '../log.ts'
 import { migrate } from '../postgres/index.ts'
 import { migrations } from '../product.ts'
 import { Secret } from '../secret.ts'
@@ -77,17 +78,9 @@ async function startDatabase(
     await migrate({ url: urls.owner, directory: migrations, log })
     return urls
   }
-  const database = await startLocalDatabase({ home, migrations, log })
-  let stopping = false
-  const ended = database.exited.then(() => {
-    if (!stopping) log.error('the embedded Postgres ended: start `up` again')
-  })
-  background(ended, log, 'the message that the embedded Postgres ended')
-  closing.defer(() => {
-    stopping = true
-    return database.stop()
-  })
-  return database.urls
+  const { urls, server } = await startLocalDatabase({ home, migrations, log })
+  closing.defer(keepRunning('Postgres', server, log))
+  return urls
 }
 
 async function startCoordination(
@@ -104,6 +97,6 @@ async function startCoordination(
 ): Promise<Secret<string> | undefined> {
   if (given.redisUrl !== undefined) return undefined
   const redis = await startRedis({ directory: home.paths.redis, log })
-  if (redis !== undefined) closing.defer(() => redis.stop())
+  if (redis !== undefined) closing.defer(keepRunning('Redis', redis, log))
   return redis?.url
 }

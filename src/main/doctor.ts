@@ -8,6 +8,7 @@ import { ListenFailed, tryListeners } from '../listener.ts'
 import type { Log } from '../log.ts'
 import {
   findSchemaChanges,
+  listDatabaseSettings,
   listLoginSettings,
   listNames,
   listOverdueInstances,
@@ -45,6 +46,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
         check('schema as migrated', () => asMigrated(product)),
         check('row security', () => rowSecurity(product)),
         check('login settings', () => loginSettings(product)),
+        check('database settings', () => databaseSettings(product)),
         check('notifications', () => notifications(product)),
         check('clock', () => clock(product)),
         check('redis', () => redis(product)),
@@ -181,6 +183,13 @@ async function loginSettings({ database: db }: Opened): Promise<string> {
       logins.map((login) => `alter role ${login} reset all`).join('; ') +
       ' (and the same with "in database NAME"). Your own belong to the database: alter database NAME set …',
   )
+}
+
+/** They are the operator's; but a superuser's, too. A connection whose triggers are off is refused. */
+async function databaseSettings({ database: db }: Opened): Promise<string> {
+  const found = await db.system(listDatabaseSettings)
+  if (found.length === 0) return 'the database has none of its own'
+  return `the database has ${listNames(found)}: find out who set what you did not`
 }
 
 /** A full queue delays the ends of sessions. Any login of the database server can fill it. */

@@ -17,6 +17,7 @@ import {
   openPool,
   type PoolLimits,
 } from './pool.ts'
+import { triggersOffText } from './session-settings.ts'
 import { isTenantId, type TenantId } from './tenant-id.ts'
 import { type Begin, type ReadTx, Transaction, type WriteTx } from './transaction.ts'
 
@@ -173,6 +174,8 @@ class PooledDatabase implements Database {
       throw new DatabaseUnavailable(`it refuses a statement of every act (${code})`, err)
     })
     if (state.standby || state.readOnly) throw new DatabaseUnavailable('it is read-only')
+    // A server that reads its settings anew changes those of open connections, too.
+    if (state.triggers !== 'origin') throw new DatabaseRoleWrong(this.#role, triggersOffText)
   }
 
   listen(channel: string, onPayload: OnPayload): Promise<Listening> {
@@ -196,8 +199,9 @@ class PooledDatabase implements Database {
     const role = `set local role ${acrossTenants[this.#role]}`
     return this.#transact('read', [['begin read only'], noTenant, [role]], (tx) =>
       // The table is named as everywhere: a server may answer and know no table of ours.
-      tx.one<{ standby: boolean; readOnly: boolean }>(
+      tx.one<{ standby: boolean; readOnly: boolean; triggers: string }>(
         `select pg_is_in_recovery() as standby,
+           current_setting('session_replication_role') as triggers,
            current_setting('default_transaction_read_only')::boolean as "readOnly",
            exists (select from tenant) as tenants`,
       ),

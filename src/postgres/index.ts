@@ -22,7 +22,7 @@ export {
   violation,
 } from './errors.ts'
 export { type InstanceId, newInstanceId } from './instance-id.ts'
-export { listLoginSettings } from './login-settings.ts'
+export { listDatabaseSettings, listLoginSettings } from './login-settings.ts'
 export { migrate } from './migrate.ts'
 export {
   claimEndedInstances,

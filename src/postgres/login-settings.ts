@@ -8,6 +8,17 @@ export interface LoginSetting {
 
 const settingsMax = 20
 
+/** What somebody has set for the database, or for all roles: it holds for each later connection. */
+export async function listDatabaseSettings(tx: ReadTx): Promise<readonly string[]> {
+  const found = await tx.many<{ setting: string }>(
+    `select own as setting from pg_db_role_setting s, unnest(s.setconfig) own
+     where s.setrole = 0
+       and s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+     order by 1 limit ${settingsMax}`,
+  )
+  return found.map(({ setting }) => setting)
+}
+
 /**
  * What the logins that may serve, and the owner of the tables, have set for themselves, here or in
  * every database: it holds for each later connection of theirs.

@@ -3,7 +3,12 @@ import type { Secret } from '../secret.ts'
 import { BoundedClient, type BoundedConfig, messageBytesMax } from './client.ts'
 import { DatabaseRoleWrong, transportReason } from './errors.ts'
 import { type InstanceId, parseInstanceId } from './instance-id.ts'
-import { takeBackSettings, withSettings } from './session-settings.ts'
+import {
+  takeBackSettings,
+  triggersOffState,
+  triggersOffText,
+  withSettings,
+} from './session-settings.ts'
 import { types } from './value-types.ts'
 
 /** How long things may take, and how many may wait. */
@@ -97,6 +102,7 @@ async function takeOnRole(
     )
   } catch (err) {
     if (!(err instanceof pg.DatabaseError)) throw err
+    if (err.code === triggersOffState) throw new DatabaseRoleWrong(role, triggersOffText, err)
     throw new DatabaseRoleWrong(
       role,
       `cannot be used (${err.code}): run \`vaultterm migrate\``,

@@ -10,11 +10,14 @@ export interface SchemaObject {
 
 export interface SchemaChanges {
   /**
-   * Functions, triggers, policies, rules and row security, and whatever else runs a function within a
-   * statement of ours: an act may leave no trace, or reach another tenant.
+   * Functions, triggers, policies, rules and row security, what our roles may do besides, and whatever else
+   * runs a function within a statement of ours: an act may leave no trace, or reach another tenant.
    */
   readonly acts: readonly string[]
-  /** Columns, privileges, and constraints that are gone: the database is laxer or stricter than it was. */
+  /**
+   * Columns, privileges, constraints that are gone, and what the login of the connection may do besides:
+   * the database is laxer or stricter than it was.
+   */
   readonly others: readonly string[]
   /** Migrations of a newer program: then nothing was compared. */
   readonly unknown: readonly string[]
@@ -71,16 +74,16 @@ export async function findSchemaChanges(tx: ReadTx): Promise<SchemaChanges> {
     .map(({ name }) => name)
   return {
     acts: [...lost.filter(decides), ...changed.filter((name) => decides(name) || computes(name))],
-    others: [...lost.filter((name) => !decides(name)), ...changed.filter(isOfTables)],
+    others: [...lost.filter((name) => !decides(name)), ...changed.filter(isOther)],
     unknown: [],
   }
 }
 
-const isOfTables = (name: string) => name.startsWith('table ')
+const isOther = (name: string) => /^(table|login) /.test(name)
 /** It may run a function in each statement on its table. One that is gone runs nothing. */
 const computes = (name: string) => /^(constraint|index|unique index) /.test(name)
 const decides = (name: string) =>
-  !isOfTables(name) && !computes(name) && !name.startsWith('migration ')
+  !isOther(name) && !computes(name) && !name.startsWith('migration ')
 
 /** One line of the committed list. */
 export function lineOf({ name, digest }: SchemaObject): string {
@@ -117,6 +120,32 @@ const objects = `
       where pronamespace = 'pg_catalog'::regnamespace and starts_with(proname, 'RI_FKey_'))
   select 'migration ' || name as name, '' as text from public.schema_migration
   union all
+  -- Our roles may do nothing but what is granted to them here.
+  select 'role ' || r.rolname || ' with ' || concat_ws(', ', case when rolsuper then 'superuser' end,
+      case when rolbypassrls then 'bypassrls' end, case when rolcreaterole then 'createrole' end,
+      case when rolreplication then 'replication' end,
+      case when rolcanlogin and rolname = 'vaultterm_audit' then 'login' end), ''
+    from pg_roles r join role on role.id = r.oid, owner
+    where role.ours and r.oid <> owner.id and (rolsuper or rolbypassrls or rolcreaterole
+      or rolreplication or rolcanlogin and rolname = 'vaultterm_audit')
+  union all
+  select 'role ' || r.name || ' as a member of ' || g.rolname, ''
+    from pg_auth_members m join role r on r.id = m.member join pg_roles g on g.oid = m.roleid, owner
+    where r.ours and r.id <> owner.id
+  union all
+  -- A login that owns the tables may do all of this anyway.
+  select 'login ' || l.rolname || ' as a member of ' || g.rolname, ''
+    from pg_roles l, pg_roles g, owner
+    where l.rolname = session_user and not l.rolsuper and not pg_has_role(l.oid, owner.id, 'member')
+      and (g.rolname in ('vaultterm_audit', 'pg_execute_server_program') or g.rolname like 'pg\\_%\\_data'
+        or g.rolname like 'pg\\_%\\_server\\_files') and pg_has_role(l.oid, g.oid, 'member')
+  union all
+  select 'login ' || l.rolname || ' with ' || concat_ws(', ', case when rolbypassrls then 'bypassrls' end,
+      case when rolcreaterole then 'createrole' end, case when rolreplication then 'replication' end), ''
+    from pg_roles l, owner
+    where l.rolname = session_user and not l.rolsuper and not pg_has_role(l.oid, owner.id, 'member')
+      and (rolbypassrls or rolcreaterole or rolreplication)
+  union all
   select 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
       jsonb_build_array(p.prosrc, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
         l.lanname, p.prokind, p.prosecdef, p.proleakproof, p.proisstrict, p.provolatile, p.proparallel,
@@ -127,6 +156,11 @@ const objects = `
     from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'public'::regnamespace
       -- One with a name of ours could be called in place of ours.
+      and ($2::text[] is null or p.proname = any($2))
+  union all
+  -- It runs when a statement that calls the function is planned.
+  select 'support of function ' || p.oid::regprocedure, ''
+    from pg_proc p where p.pronamespace = 'public'::regnamespace and p.prosupport <> 0
       and ($2::text[] is null or p.proname = any($2))
   union all
   select 'trigger ' || t.tgname || ' on ' || c.shown,
@@ -189,6 +223,11 @@ const objects = `
     from pg_attribute a join own c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
     where a.attnum > 0 and not a.attisdropped
       and (t.typtype <> 'b' or t.typnamespace <> 'pg_catalog'::regnamespace)
+  union all
+  -- By another one, other texts are equal.
+  select 'collation of ' || a.attname || ' on ' || c.shown, a.attcollation::regcollation::text
+    from pg_attribute a join own c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
+    where a.attnum > 0 and not a.attisdropped and a.attcollation <> t.typcollation
   union all
   -- Since version 18 there are constraints for "not null" too. An operator may validate one.
   select 'constraint ' || n.conname || ' on ' || c.shown,

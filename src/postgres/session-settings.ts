@@ -43,10 +43,20 @@ export function withSettings(
   return `${text}${query < 0 ? '?' : '&'}options=${options}`
 }
 
+export const triggersOffText =
+  'cannot be used: session_replication_role is not origin, so no trigger runs. Find out who set it, then, as a ' +
+  'superuser, reset it: for the database, for the login, or for the server'
+
+/** The state that the server returns for the check below. */
+export const triggersOffState = 'VT028'
+
 /**
  * Takes back what a login has set for itself and the start of a connection cannot: a limit that
  * servers before version 17 do not know, and a read-only state, which is also the operator's to set
  * for a database. The limit first, while it has not run out.
+ *
+ * Then refuses what only a superuser can set, and we cannot take back: that no trigger runs, neither
+ * ours nor those of foreign keys.
  */
 export const takeBackSettings = `
   select set_config('transaction_timeout', '0', false)
@@ -54,4 +64,11 @@ export const takeBackSettings = `
   select set_config('default_transaction_read_only', 'off', false)
     from pg_catalog.pg_db_role_setting s, unnest(s.setconfig) own
     where s.setrole = (select oid from pg_catalog.pg_roles where rolname = session_user)
-      and own like 'default_transaction_read_only=%';`
+      and own like 'default_transaction_read_only=%';
+  do $$
+  begin
+    if current_setting('session_replication_role') <> 'origin' then
+      raise exception using errcode = '${triggersOffState}', message = '${triggersOffText}';
+    end if;
+  end
+  $$;`

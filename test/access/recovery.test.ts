@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Access, SessionStart } from '../../src/access/index.ts'
 import { findWitness, keepWitnesses } from '../../src/access/witness-queries.ts'
+import { appendEvent } from '../../src/audit/index.ts'
 import type { Identity } from '../../src/auth/index.ts'
 import {
   endExpiredInstances,
@@ -125,7 +126,9 @@ test('attack: a process that wakes after its lease was taken writes nothing', as
   await expect(
     stopped.access.authorize(demo, { kind: 'exec', target: 'no' }),
   ).rejects.toMatchObject(lost)
-  await stopped.access.endSession(session, { tenant, bytes: 7, reason: 'ended' })
+  await expect(
+    stopped.access.endSession(session, { tenant, bytes: 7, reason: 'ended' }),
+  ).rejects.toMatchObject(lost)
   expect(await events()).toEqual(before)
   expect(await next.access.session(tenant, session)).toMatchObject({ reason: 'interrupted' })
   expect((await next.access.sessions(tenant)).length).toBe(1)
@@ -545,6 +548,26 @@ test('attack: a row that says that a live session ended hides neither its end no
   expect(end[0]?.public.recordingChain).toBe(`sha256:${kept?.chain}`)
   expect(await process.access.session(tenant, attacked.session)).toMatchObject({
     recordingSha256: digest.sha256,
+  })
+})
+
+test('attack: a digest that a login appends does not keep the end of a dead process’s session off the log', async () => {
+  const place = await fixture.grantedPlace()
+  const { tenant, demo } = place
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve('dead-node'), await fixture.serve('dead-node')]
+  const session = await open(lost.access, demo, 'web1', { node: 'dead-node' })
+  const recording = await its.begin({ tenant, session })
+  await recording.output('what a login hides')
+  const recordingDigest = `sha256:${'cd'.repeat(32)}`
+  await database.app.write(tenant, (tx) =>
+    appendEvent(tx, { type: 'recording.recovered', public: { session, recordingDigest } }),
+  )
+  await lost.lease.release()
+  await recovers(next, record(its), ended(next.access, tenant, session))
+  expect((await place.events()).at(-1)).toMatchObject({
+    type: 'session.end',
+    public: { session, ended: 'interrupted' },
   })
 })
 

@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest'
+import { appendEvent } from '../../src/audit/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { actor, allowed, newKey, open, openAccessFixture, shell, start } from './access-fixture.ts'
 
@@ -130,6 +131,39 @@ test('ends a session once, whoever comes second', async () => {
   await access.endSession(session, { tenant, bytes: 5000, reason: 'late', exitStatus: 77 })
   expect(await access.session(tenant, session)).toEqual(first)
   expect(typesOf(await events()).filter((type) => type === 'session.end')).toHaveLength(1)
+})
+
+test.each([
+  ['is open', 'opened_at = now()'],
+  ['has ended', "ended_at = now(), reason = 'ended'"],
+])('attack: a row that says that a session %s hides no target that it reaches', async (_, text) => {
+  const { tenant, demo, events } = await fixture.grantedPlace()
+  const authorization = allowed(await access.authorize(demo, shell))
+  const { session } = await access.startSession(authorization, start)
+  await database.app.write(tenant, (tx) => tx.run(`update session set ${text}`))
+  const opened = () => access.upstreamOpened(authorization, session)
+  await Promise.all([opened(), opened()])
+  await opened()
+  expect(typesOf(await events()).filter((type) => type === 'session.open')).toHaveLength(1)
+  await access.endSession(session, { tenant, bytes: 0, reason: 'ended' })
+  await expect(opened()).rejects.toMatchObject({ code: 'ERR_AUTHORIZATION' })
+})
+
+test('attack: an end that a login appends hides neither the true end nor its recording', async () => {
+  const { tenant, demo, events } = await fixture.grantedPlace()
+  const session = await open(access, demo, 'web1')
+  await database.app.write(tenant, async (tx) => {
+    await tx.run("update session set ended_at = now(), reason = 'ended'")
+    await appendEvent(tx, {
+      type: 'session.end',
+      public: { session, ended: 'exit', recordingDigest: `sha256:${'cd'.repeat(32)}` },
+    })
+  })
+  await access.endSession(session, { tenant, bytes: 9, reason: 'killed', recording: digest })
+  const ends = (await events()).filter(({ type }) => type === 'session.end')
+  expect(ends.at(-1)).toMatchObject({
+    public: { ended: 'killed', bytes: '9', recordingDigest: `sha256:${digest.sha256}` },
+  })
 })
 
 test('has no recording of a session in which nothing was to be kept', async () => {

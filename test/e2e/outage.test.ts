@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -22,13 +23,41 @@ afterEach(async () => {
   for (const one of open.splice(0).reverse()) await one.close()
 })
 
+test('the embedded servers killed: they are started again, and who is in stays', async () => {
+  const vaultterm = await VaultTerm.start()
+  open.push(vaultterm)
+  const terminal = new SshTerminal(['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+web1'])
+  open.push(terminal)
+  await terminal.waitFor(/[#$] /)
+  const killed = childrenOf(vaultterm.pid, /^(postgres|redis-server|valkey-server)$/)
+  for (const pid of killed) process.kill(pid, 'SIGKILL')
+  await eventually(
+    async () => vaultterm.stderr.match(/runs again/g)?.length === killed.length || undefined,
+    'the servers to run again',
+  )
+  await becomesReady(vaultterm)
+  terminal.type('echo still-$((40+2))\r')
+  await terminal.waitFor(/still-42/)
+  expect(await vaultterm.ssh(['acme+web1', 'true'])).toMatchObject({ code: 0 })
+  // And again, and up still stops with them.
+  for (const pid of childrenOf(vaultterm.pid, /^postgres$/)) process.kill(pid, 'SIGKILL')
+  await eventually(
+    async () => vaultterm.stderr.match(/runs again/g)?.length === killed.length + 1 || undefined,
+    'Postgres to run again',
+  )
+  terminal.type('exit\r')
+  await terminal.exited
+  vaultterm.signal('SIGTERM')
+  expect(await vaultterm.exited()).toBe(0)
+})
+
 test('the database gone: nobody gets in, who is in stays, and the process lives', async () => {
   const vaultterm = await VaultTerm.start()
   open.push(vaultterm)
   const terminal = new SshTerminal(['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+web1'])
   open.push(terminal)
   await terminal.waitFor(/[#$] /)
-  process.kill(postgresOf(vaultterm.pid), 'SIGKILL')
+  const undo = killPostgres(vaultterm)
   await eventually(async () => {
     const { status } = await fetch(`${vaultterm.ready.portal}/readyz`)
     return status === 503 ? true : undefined
@@ -40,6 +69,13 @@ test('the database gone: nobody gets in, who is in stays, and the process lives'
   await terminal.waitFor(/still-42/)
   expect((await fetch(`${vaultterm.ready.portal}/health`)).status).toBe(200)
   expect(vaultterm.alive).toBe(true)
+  await eventually(
+    () =>
+      /the embedded Postgres does not start: find the cause/.test(vaultterm.stderr) || undefined,
+    'what to do',
+  )
+  undo()
+  await becomesReady(vaultterm)
 })
 
 test('the database gone for longer than the lease: sessions end with a word, and the process lives', async () => {
@@ -48,25 +84,41 @@ test('the database gone for longer than the lease: sessions end with a word, and
   const terminal = new SshTerminal(['-F', join(vaultterm.home, 'demo/ssh_config'), 'acme+web1'])
   open.push(terminal)
   await terminal.waitFor(/[#$] /)
-  process.kill(postgresOf(vaultterm.pid), 'SIGKILL')
+  killPostgres(vaultterm)
   await terminal.waitFor(/vaultterm: .*lost its database.*ERR_NODE_LEASE_LAPSED/, 60_000)
   expect(await terminal.exited).toBe(255)
   expect(vaultterm.alive).toBe(true)
 })
 
-/** The postmaster among a process's children. */
-function postgresOf(parent: number): number {
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+/** Kills the postmaster, and keeps it from being started again until the answer is called. */
+function killPostgres(vaultterm: VaultTerm): () => void {
+  const mode = join(vaultterm.home, 'postgres/data/standby.signal')
+  writeFileSync(mode, '')
+  for (const pid of childrenOf(vaultterm.pid, /^postgres$/)) process.kill(pid, 'SIGKILL')
+  return () => rmSync(mode)
+}
+
+function becomesReady(vaultterm: VaultTerm): Promise<unknown> {
+  return eventually(async () => {
+    const { status } = await fetch(`${vaultterm.ready.portal}/readyz`)
+    return status === 200 ? true : undefined
+  }, 'readyz to be 200')
+}
+
+/** Those of a process's children whose program has such a name. */
+function childrenOf(parent: number, name: RegExp): readonly number[] {
+  const found = readdirSync('/proc').filter((pid) => {
     try {
+      if (!/^\d+$/.test(pid)) return false
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
       const isChild = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent
-      if (isChild && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'postgres')
-        return Number(pid)
+      return isChild && name.test(readFileSync(`/proc/${pid}/comm`, 'utf8').trim())
     } catch {
-      // It ended meanwhile.
+      return false // It ended meanwhile.
     }
-  }
-  throw new Error('there is no Postgres below it')
+  })
+  if (found.length === 0) throw new Error('there is no such server below it')
+  return found.map(Number)
 }
 
 const mayMount = process.getuid?.() === 0 && spawnSync('unshare', ['--mount', 'true']).status === 0

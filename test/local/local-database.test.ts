@@ -49,7 +49,7 @@ test('makes a database whose logins have their own roles and no other', async ()
     ),
   )
   expect(row).toEqual({ super: false, bypass: false })
-  await database.stop()
+  await database.server.stop()
   await home.release()
   expect(servers()).toEqual([])
 })
@@ -156,6 +156,6 @@ test('a first start that was killed while it made the cluster is finished by the
   await expect.poll(() => readdirSync(join(draft, 'base')).length).toBeGreaterThan(10)
   const database = await startLocalDatabase({ home, migrations, log: silent })
   await ended
-  await database.stop()
+  await database.server.stop()
   await home.release()
 })

@@ -147,8 +147,8 @@ describe.runIf(isRoot)('attack: another user plants files for root', () => {
   test('the logins of the database, its directory, or a setting in it', async () => {
     const home = await claimHome(path, { what })
     const start = async () => {
-      const { stop } = await startLocalDatabase({ home, migrations, log: silent })
-      await stop()
+      const { server } = await startLocalDatabase({ home, migrations, log: silent })
+      await server.stop()
     }
     await start()
     const data = join(home.paths.postgres, 'data')

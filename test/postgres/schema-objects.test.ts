@@ -1,6 +1,12 @@
+import pg from 'pg'
 import { expect, test } from 'vitest'
 import { createMetrics } from '../../src/metrics.ts'
-import { findSchemaChanges, migrate, requireUnchanged } from '../../src/postgres/index.ts'
+import {
+  findSchemaChanges,
+  migrate,
+  type ReadTx,
+  requireUnchanged,
+} from '../../src/postgres/index.ts'
 import { lineOf, listSchemaObjects } from '../../src/postgres/schema-objects.ts'
 import { openProduct } from '../../src/product.ts'
 import { Secret } from '../../src/secret.ts'
@@ -196,6 +202,18 @@ const attacks: readonly [what: string, change: string, undo: string, told: RegEx
     /^trigger quiet on audit_leaf$/,
   ],
   [
+    'a column whose texts are equal in another way',
+    'alter table audit_checkpoint alter note type text collate "C"',
+    'alter table audit_checkpoint alter note type text collate "default"',
+    /^collation of note on audit_checkpoint$/,
+  ],
+  [
+    'a function that another one plans',
+    'alter function audit_lock() support generate_series_int4_support',
+    "update pg_proc set prosupport = 0 where proname = 'audit_lock'",
+    /^support of function public\.audit_lock\(\)$/,
+  ],
+  [
     'a function that runs at each login',
     `create function own_login() returns event_trigger language plpgsql as 'begin return; end';
      create event trigger own_login on login execute function own_login()`,
@@ -203,6 +221,51 @@ const attacks: readonly [what: string, change: string, undo: string, told: RegEx
     /^event trigger own_login$/,
   ],
 ]
+
+/** What is found with a change of roles, which belong to all databases of the server: it is rolled back. */
+async function lookAfter(change: string) {
+  const client = new pg.Client({ connectionString: fixture.superuserUrl })
+  await client.connect()
+  const many: ReadTx['many'] = async (text, values = []) =>
+    (await client.query(text, [...values])).rows
+  const maybe: ReadTx['maybe'] = async (text, values) => (await many(text, values))[0] as never
+  const tx: ReadTx = { many, maybe, one: maybe as ReadTx['one'], last: () => tx }
+  try {
+    const login = new URL(fixture.urls.app.reveal()).username
+    await client.query(
+      `begin; ${change}; set session authorization ${login}; set role vaultterm_system`,
+    )
+    return await findSchemaChanges(tx)
+  } finally {
+    await client.end()
+  }
+}
+
+test.each([
+  [
+    'alter role vaultterm_audit bypassrls',
+    { acts: ['role vaultterm_audit with bypassrls'], others: [] },
+  ],
+  [
+    'grant vaultterm_audit to vaultterm_app',
+    {
+      acts: ['role vaultterm_app as a member of vaultterm_audit'],
+      others: ['login vaultterm_test_app as a member of vaultterm_audit'],
+    },
+  ],
+  [
+    'grant pg_write_all_data to vaultterm_test_app',
+    { acts: [], others: ['login vaultterm_test_app as a member of pg_write_all_data'] },
+  ],
+  [
+    'alter role vaultterm_test_app createrole',
+    { acts: [], others: ['login vaultterm_test_app with createrole'] },
+  ],
+  // The control.
+  ['grant pg_monitor to vaultterm_test_app', { acts: [], others: [] }],
+])('attack: names what a role of ours may do after %s', async (change, told) => {
+  expect(await lookAfter(change)).toEqual({ ...told, unknown: [] })
+})
 
 test.each(attacks)('attack: finds %s by its name', async (_what, change, undo, told) => {
   await fixture.superuser(change)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { listLoginSettings, migrate } from '../../src/postgres/index.ts'
+import { listDatabaseSettings, listLoginSettings, migrate } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
 
@@ -96,6 +96,55 @@ test('keeps what the operator sets for a database, and the options of its URL', 
     tx.one("select current_setting('work_mem') as memory, count(*)::int as tenants from tenant"),
   )
   expect(row).toEqual({ memory: '5MB', tenants: 1 })
+})
+
+test.each(['database', 'login'])(
+  'attack: no connection of ours is made after a superuser turned all triggers off for the %s',
+  async (whose) => {
+    const url = await createLogin('vaultterm_app, vaultterm_system')
+    const { username } = new URL(url)
+    const of =
+      whose === 'database'
+        ? `database ${fixture.name}`
+        : `role ${username} in database ${fixture.name}`
+    await fixture.superuser(`alter ${of} set session_replication_role = replica`)
+    onTestFinished(async () => {
+      await fixture.superuser(`alter ${of} reset session_replication_role`)
+    })
+    await using database = fixture.open('vaultterm_app', {}, url)
+    await expect(database.ping()).rejects.toMatchObject({
+      code: 'ERR_DATABASE_ROLE',
+      message: expect.stringContaining('session_replication_role is not origin'),
+    })
+    await expect(database.write(tenant, (tx) => tx.run('select 1'))).rejects.toThrow(/no trigger/)
+    await expect(database.listen('test_settings', () => {})).rejects.toThrow(/no trigger/)
+    const given = { directory: 'migrations', log: silent, url: new Secret(url) }
+    await expect(migrate(given)).rejects.toThrow(/no trigger/)
+  },
+)
+
+test('attack: an open connection whose triggers are off is not ready', async () => {
+  const url = await createLogin('vaultterm_app, vaultterm_system')
+  const { username } = new URL(url)
+  await fixture.superuser(
+    `grant set on parameter session_replication_role to ${username}, vaultterm_app`,
+  )
+  onTestFinished(async () => {
+    await fixture.superuser(
+      `revoke set on parameter session_replication_role from ${username}, vaultterm_app`,
+    )
+  })
+  await using database = fixture.open('vaultterm_app', { connectionsMax: 1 }, url)
+  await database.ping()
+  await database.write(tenant, (tx) => tx.run('set session_replication_role = replica'))
+  await expect(database.ping()).rejects.toMatchObject({ code: 'ERR_DATABASE_ROLE' })
+})
+
+test('tells which settings somebody gave the database', async () => {
+  await fixture.superuser(`alter database ${fixture.name} set work_mem = '5MB'`)
+  expect(await fixture.app.system(listDatabaseSettings)).toEqual(['work_mem=5MB'])
+  await fixture.superuser(`alter database ${fixture.name} reset work_mem`)
+  expect(await fixture.app.system(listDatabaseSettings)).toEqual([])
 })
 
 test('tells which logins have settings of their own', async () => {
