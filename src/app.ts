@@ -50,6 +50,8 @@ export interface App {
    * or cut off.
    */
   restartWorkers(): Promise<void>
+  /** The first step of a stop, because whoever stops a process may kill it soon. */
+  keepUnsigned(): void
   /** Ends the remaining sessions. The product stays open: it belongs to the caller. */
   close(): Promise<void>
 }
@@ -105,6 +107,7 @@ export async function startApp(options: {
       lost: lease.lost,
       drain: (withinMs) => bastion.drain(withinMs),
       restartWorkers: () => bastion.restart(),
+      keepUnsigned: () => audit.keepUnsigned(),
       close: () => close.disposeAsync(),
     }
   } catch (err) {

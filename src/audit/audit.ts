@@ -78,8 +78,13 @@ export interface Audit {
   /** A C2SP verifier key: with it, anybody can verify the log's checkpoints. */
   verifierKey(tenant: TenantId): Promise<string>
   /**
+   * The first step of a stop: what this process appended, and no signed head covers, is on the disk of its home
+   * when this returns. What comes later is written as well, by rounds, by close(), and when the process exits.
+   */
+  keepUnsigned(): void
+  /**
    * Signs what this process appended, so that nothing of it can be cut once the process is gone. Throws
-   * LogInconsistent where some of it is gone already.
+   * LogInconsistent where some of it is gone already. It takes some seconds at most: the rest is kept.
    */
   close(): Promise<void>
 }
@@ -215,6 +220,7 @@ export function createAudit({
       const { origin } = await database.read(tenant, readTree)
       return formatVerifierKey(keyOf(await getSigner(), origin))
     },
+    keepUnsigned: () => publisher.keepUnsigned(),
     close: () => publisher.close(),
   }
 }

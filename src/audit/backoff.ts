@@ -1,3 +1,5 @@
+import { bootClockMs } from '../boot-clock.ts'
+
 const firstMs = 5000
 const longestMs = 60_000
 
@@ -6,7 +8,7 @@ export class Backoff<Key> {
   readonly #failures = new Map<Key, { count: number; untilMs: number }>()
   readonly #now: () => number
 
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number = bootClockMs) {
     this.#now = now
   }
 

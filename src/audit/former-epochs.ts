@@ -60,6 +60,12 @@ export async function verifyFormerEpochs(tx: ReadTx, tree: Tree): Promise<Former
   return { verified, problem: undefined }
 }
 
+/** Whether the log says that it took the place of one that an operator gave up. */
+export async function beginsAfterFormer(tx: ReadTx): Promise<boolean> {
+  const [first] = await listLeafBytes(tx, 0, 1)
+  return first !== undefined && first.index === 0 && readFormer(first.leaf) !== undefined
+}
+
 function readFormer(bytes: Buffer): FormerEpoch | undefined {
   const leaf = decodeLeaf(bytes)
   if (leaf?.type !== 'audit.repaired' || leaf.public.repair !== 'epoch') return undefined

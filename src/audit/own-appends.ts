@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import type { ReadTx, TenantId } from '../postgres/index.ts'
 import type { EncodedEvent } from './event.ts'
+import { beginsAfterFormer } from './former-epochs.ts'
 import type { CompactRange } from './merkle.ts'
 import { listLeavesOf, type Tree } from './queries.ts'
 
@@ -22,6 +23,11 @@ export interface Remembered {
   readonly nameAt: number
   /** SHA-256 of the leaf without that name: only the log knows it. */
   readonly digest: Buffer
+  /**
+   * The log of the tenant that this process knew to be signed then. An operator may have given that one up a moment
+   * before, but not the one that came after it.
+   */
+  readonly origin?: string | undefined
 }
 
 /** An appended event: its log must have this very leaf, at this very place. */
@@ -30,12 +36,14 @@ export class OwnAppend implements Remembered {
   readonly index: number
   readonly nameAt: number
   readonly digest: Buffer
+  readonly origin: string | undefined
 
-  constructor({ id, index, nameAt, digest }: Remembered) {
+  constructor({ id, index, nameAt, digest, origin }: Remembered) {
     this.id = id
     this.index = index
     this.nameAt = nameAt
     this.digest = digest
+    this.origin = origin
   }
 
   static of({ id, leaf }: Pick<EncodedEvent, 'id' | 'leaf'>, index: number): OwnAppend {
@@ -43,11 +51,12 @@ export class OwnAppend implements Remembered {
     return new OwnAppend({ id, index, nameAt, digest: digestOf(leaf.before, leaf.after) })
   }
 
-  /** Whether a stored leaf is that of the event, in a log of that name. */
-  isStoredAs(leaf: Buffer, origin: string): boolean {
+  /** The name of the log of a stored leaf, if that is the leaf of the event. */
+  logOf(leaf: Buffer): string | undefined {
     const end = leaf.indexOf('"', this.nameAt)
-    if (end === -1 || leaf.toString('utf8', this.nameAt, end) !== origin) return false
-    return digestOf(leaf.subarray(0, this.nameAt), leaf.subarray(end)).equals(this.digest)
+    if (end === -1) return undefined
+    const digest = digestOf(leaf.subarray(0, this.nameAt), leaf.subarray(end))
+    return digest.equals(this.digest) ? leaf.toString('utf8', this.nameAt, end) : undefined
   }
 }
 
@@ -59,8 +68,8 @@ function digestOf(before: Buffer, after: Buffer): Buffer {
 export type Head = CompactRange & { readonly origin: string }
 
 interface OwnLog {
-  /** In the order of their commits. */
-  readonly appends: Set<OwnAppend>
+  /** By their ids, in the order of their commits. */
+  readonly appends: Map<string, OwnAppend>
   /** How many were given up, because too many waited. */
   givenUp: number
 }
@@ -82,20 +91,25 @@ export class OwnAppends {
   }
 
   /** What is remembered of a log, to be kept beyond the end of the process. */
-  of(tenant: TenantId): Iterable<Remembered> {
-    return this.#logs.get(tenant)?.appends ?? []
+  of(tenant: TenantId): Iterable<OwnAppend> {
+    return this.#logs.get(tenant)?.appends.values() ?? []
   }
 
-  /** Give it only what has committed. */
+  has(tenant: TenantId, { id }: OwnAppend): boolean {
+    return this.#logs.get(tenant)?.appends.has(id) ?? false
+  }
+
+  /** Give it only what has committed. Once is enough: two files may have the same event. */
   add(tenant: TenantId, append: OwnAppend): void {
-    const log = this.#logs.get(tenant) ?? { appends: new Set(), givenUp: 0 }
-    const [oldest] = log.appends
+    if (this.has(tenant, append)) return
+    const log = this.#logs.get(tenant) ?? { appends: new Map(), givenUp: 0 }
+    const [oldest] = log.appends.keys()
     if (oldest !== undefined && (log.appends.size >= perLogMax || this.#count >= inAllMax)) {
       log.appends.delete(oldest)
       log.givenUp += 1
       this.#count -= 1
     }
-    log.appends.add(append)
+    log.appends.set(append.id, append)
     this.#logs.set(tenant, log)
     this.#count += 1
   }
@@ -107,7 +121,7 @@ export class OwnAppends {
   ): void {
     const log = this.#logs.get(tenant)
     if (log === undefined) return
-    for (const append of appends) if (log.appends.delete(append)) this.#count -= 1
+    for (const append of appends) if (log.appends.delete(append.id)) this.#count -= 1
     log.givenUp -= givenUp ?? 0
     if (log.appends.size === 0 && log.givenUp === 0) this.#logs.delete(tenant)
   }
@@ -124,8 +138,8 @@ export class OwnAppends {
 
   /** Begins to compare them with a log. Call it before the log's snapshot is taken: that has them all. */
   compare(tenant: TenantId): Comparison {
-    const { appends = [], givenUp = 0 } = this.#logs.get(tenant) ?? {}
-    return new Comparison([...appends], givenUp, this.#heads.get(tenant) ?? [])
+    const { givenUp = 0 } = this.#logs.get(tenant) ?? {}
+    return new Comparison([...this.of(tenant)], givenUp, this.#heads.get(tenant) ?? [])
   }
 }
 
@@ -134,7 +148,7 @@ export interface Compared {
   readonly kept: readonly OwnAppend[]
   /** They committed, and are not in the log, or not as they were. In the order of their commits. */
   readonly lost: readonly OwnAppend[]
-  /** They were of a log that an operator gave up, on record. */
+  /** They are in a log that an operator gave up, on record, as they were appended. */
   readonly former: readonly OwnAppend[]
   /** How many could not be compared. */
   readonly givenUp: number
@@ -167,29 +181,31 @@ class Comparison {
   /** Looks at a leaf that is read anyway. */
   see(index: number, leaf: Buffer, origin: string): void {
     const append = this.#byIndex.get(index)
-    if (append?.isStoredAs(leaf, origin) === true) this.#kept.add(append)
+    if (append?.logOf(leaf) === origin) this.#kept.add(append)
   }
 
   /** Looks up those that were not among the leaves that were read. In the snapshot of these leaves. */
   async finish(tx: ReadTx, tree: Pick<Tree, 'origin' | 'firstLeaf' | 'size'>): Promise<Compared> {
     const open = new Map(this.#missing().map((append) => [append.id, append]))
     const ids = [...open.keys()]
+    const former = new Set<OwnAppend>()
     for (let at = 0; at < ids.length; at += batchMax) {
       for (const { id, index, leaf } of await listLeavesOf(tx, ids.slice(at, at + batchMax))) {
         const append = open.get(id)
+        if (append === undefined) continue
+        const log = append.logOf(leaf)
         // A leaf beyond the head, or before the first one, is no part of the log.
-        if (append === undefined || append.index >= tree.size) continue
-        if (index !== tree.firstLeaf + append.index) continue
-        if (append.isStoredAs(leaf, tree.origin)) this.#kept.add(append)
+        const isInPlace = index === tree.firstLeaf + append.index && append.index < tree.size
+        if (isInPlace && log === tree.origin) this.#kept.add(append)
+        else if (log !== undefined && isFormer(append, index, log, tree)) former.add(append)
       }
     }
-    // Only an operator gives a log up, and the file of signed heads says so: its name is not the database's word.
-    const wasGivenUp = this.#heads.some(({ origin }) => origin !== tree.origin)
-    const missing = this.#missing()
+    // The log is signed next, and with it the record that there was a former one.
+    if (former.size > 0 && !(await beginsAfterFormer(tx))) former.clear()
     return {
       kept: [...this.#kept],
-      lost: wasGivenUp ? [] : missing,
-      former: wasGivenUp ? missing : [],
+      lost: this.#missing().filter((append) => !former.has(append)),
+      former: [...former],
       givenUp: this.#givenUp,
     }
   }
@@ -197,4 +213,17 @@ class Comparison {
   #missing(): OwnAppend[] {
     return this.#appends.filter((append) => !this.#kept.has(append))
   }
+}
+
+/**
+ * Whether a leaf is that of an event which an operator gave up with its log. What is in neither log is gone,
+ * whoever gave the log up, and why.
+ */
+function isFormer(
+  { origin }: OwnAppend,
+  index: number,
+  log: string,
+  tree: Pick<Tree, 'origin' | 'firstLeaf'>,
+): boolean {
+  return index < tree.firstLeaf && log !== tree.origin && origin !== tree.origin
 }

@@ -1,30 +1,25 @@
-import { CodedError } from '../errors.ts'
+import { atExit } from '../at-exit.ts'
 import type { Log } from '../log.ts'
 import { type Database, parseTenantId, type TenantId } from '../postgres/index.ts'
-import { Backoff } from './backoff.ts'
 import { type Continuation, continueLog, type SeeLeaf } from './continuation.ts'
-import { CheckpointForged, LogInconsistent, LogUnsigned, SignedHeadsUnusable } from './errors.ts'
+import { CheckpointForged, LogInconsistent, SignedHeadsUnusable } from './errors.ts'
 import { Findings, namedMax } from './findings.ts'
+import { isToldElsewhere, LogTroubles } from './log-troubles.ts'
 import { rootHash } from './merkle.ts'
-import { checkpoints, inconsistentLogs } from './metrics.ts'
+import { checkpoints } from './metrics.ts'
 import { type Compared, OwnAppend, OwnAppends } from './own-appends.ts'
 import { insertCheckpoint, listUnsigned, readTree, waitForDisk } from './queries.ts'
 import { headOf, type SignedHead, type SignedHeads } from './signed-heads.ts'
 import { type CheckpointSigner, keyOf, signCheckpoint } from './signer.ts'
-import { keepUnsigned, takeUnsigned } from './unsigned-appends.ts'
+import { UnsignedAppends } from './unsigned-appends.ts'
 
-const toldElsewhere: readonly string[] = [
-  'ERR_VAULT_SEALED',
-  'ERR_VAULT_SEAL_FORGED',
-  'ERR_DATABASE_UNAVAILABLE',
-]
 const logsPerRoundMax = 1000
 /** Logs that are signed at a time: a long one must not keep the others waiting. */
 const atOnceMax = 4
-/** After this time, a log that cannot be signed makes the node not ready. */
-const unsignedMsMax = 60_000
 /** Remembered logs that a round checks even without new leaves. */
 const watchedPerRoundMax = 50
+/** So long a process signs when it ends, in all. What is left then is in the home. */
+const endMs = 5000
 
 /**
  * Signs the heads of logs, after they have committed and are on disk, never before: a head that was signed
@@ -46,20 +41,17 @@ export class Publisher {
   readonly #heads: SignedHeads
   readonly #log: Log
   readonly #findings: Findings
-  /** Logs that contradict their signed heads. They are not signed, and checked again later. */
-  readonly #inconsistent = new Map<TenantId, LogInconsistent | CheckpointForged>()
-  /** Logs that could not be signed, since when and why; `all` where nobody knows which ones wait. */
-  readonly #failing = new Map<
-    TenantId | 'all',
-    { readonly sinceMs: number; readonly err: unknown }
-  >()
+  readonly #troubles = new LogTroubles()
   readonly #own = new OwnAppends()
-  readonly #unsigned: string | undefined
+  readonly #unsigned: UnsignedAppends | undefined
   /** Of the losses that were found when the process ended. */
   readonly #lostAtEnd: LogInconsistent[] = []
-  readonly #backoff = new Backoff<TenantId>()
   readonly #inWork = new Set<TenantId>()
   readonly #closing = new AbortController()
+  /** Whoever stops this process may kill it soon. */
+  #isStopping = false
+  #isLate = false
+  readonly #giveUpExit: () => void
   #watched: Iterator<TenantId> | undefined
   #timer: NodeJS.Timeout | undefined
   readonly #rounds = new Set<Promise<void>>()
@@ -70,7 +62,7 @@ export class Publisher {
     signer: () => Promise<CheckpointSigner>,
     heads: SignedHeads,
     log: Log,
-    /** The file in which a process that ends leaves what no head covers; undefined without a home. */
+    /** The files in which a process that ends leaves what no head covers; undefined without a home. */
     unsigned?: string,
   ) {
     this.#database = database
@@ -78,9 +70,10 @@ export class Publisher {
     this.#heads = heads
     this.#log = log
     this.#findings = new Findings(database, log)
-    this.#unsigned = unsigned
+    this.#unsigned = unsigned === undefined ? undefined : new UnsignedAppends(unsigned, this.#own)
+    this.#giveUpExit = unsigned === undefined ? () => {} : atExit(() => this.keepUnsigned())
     database.observe((tenant, fact) => {
-      if (fact instanceof OwnAppend) this.#remember(tenant, fact)
+      if (fact instanceof OwnAppend) this.#appended(tenant, fact)
     })
   }
 
@@ -97,11 +90,29 @@ export class Publisher {
     round()
   }
 
+  /** For a process that stops: writes what it appended, and no signed head covers, to its home. */
+  keepUnsigned(): void {
+    this.#isStopping = true
+    try {
+      this.#unsigned?.keep()
+    } catch (err) {
+      this.#log.error({ err }, 'unsigned events are not remembered')
+    }
+  }
+
+  /** A database that says nothing must not keep a process from its end. */
   async close(): Promise<void> {
     this.#closing.abort()
     clearInterval(this.#timer)
-    await Promise.all(this.#rounds)
-    await this.#signAtEnd()
+    // Before all else: it may not come to an end.
+    this.keepUnsigned()
+    const late = Promise.withResolvers<void>()
+    const timer = setTimeout(late.resolve, endMs)
+    await Promise.race([this.#signAtEnd(), late.promise])
+    clearTimeout(timer)
+    this.#isLate = true
+    this.keepUnsigned()
+    this.#giveUpExit()
     const [first] = this.#lostAtEnd
     if (first !== undefined) throw first
   }
@@ -112,34 +123,27 @@ export class Publisher {
     this.#own.add(tenant, append)
   }
 
-  /** Nobody knows of what this process appended once it is gone: a head with that is signed before. */
-  async #signAtEnd(): Promise<void> {
-    if (this.#own.tenants().length === 0) return
-    await this.#heads.refresh().catch((err: unknown) => this.#log.warn({ err }, 'heads not read'))
-    await inLanes(this.#own.tenants().values(), (tenant) =>
-      this.publish(tenant).then(
-        () => {},
-        (err: unknown) => this.#compareAtEnd(tenant, err),
-      ),
-    )
-    const left = new Map(this.#own.tenants().map((tenant) => [tenant, this.#own.of(tenant)]))
-    if (this.#unsigned === undefined) return
-    await keepUnsigned(this.#unsigned, left).catch((err: unknown) =>
-      this.#log.error({ err, path: this.#unsigned }, 'unsigned events are not remembered'),
-    )
+  /** What this process did itself, as opposed to what it read. */
+  #appended(tenant: TenantId, append: OwnAppend): void {
+    const origin = this.#heads.find(tenant)?.origin
+    this.#remember(tenant, new OwnAppend({ ...append, origin }))
   }
 
-  /**
-   * Throws the first known contradiction, the reason why the heads cannot be read, or the reason why a log
-   * could not be signed for a minute. Until it is signed, its last events can be cut without a trace.
-   */
+  /** Nobody knows of what this process appended once it is gone: a head with that is signed before. */
+  async #signAtEnd(): Promise<void> {
+    await Promise.all(this.#rounds)
+    if (this.#own.tenants().length === 0) return
+    await this.#heads.refresh().catch((err: unknown) => this.#log.warn({ err }, 'heads not read'))
+    await inLanes(this.#own.tenants().values(), async (tenant) => {
+      if (this.#isLate) return
+      await this.publish(tenant).catch((err: unknown) => this.#compareAtEnd(tenant, err))
+    })
+  }
+
+  /** Throws the reason why the heads cannot be read, or why a log is not signed. */
   requireSound(): void {
     if (this.#failure !== undefined) throw this.#failure
-    for (const contradiction of this.#inconsistent.values()) throw contradiction
-    for (const { sinceMs, err } of this.#failing.values()) {
-      const waitedMs = Date.now() - sinceMs
-      if (waitedMs > unsignedMsMax) throw new LogUnsigned(Math.round(waitedMs / 1000), err)
-    }
+    this.#troubles.requireNone()
   }
 
   /**
@@ -149,9 +153,10 @@ export class Publisher {
     try {
       await this.#heads.refresh()
       this.#failure = undefined
-      const except = [...this.#inWork, ...this.#backoff.waiting()]
+      this.#troubles.forgetFormer((tenant) => this.#heads.find(tenant)?.origin)
+      const except = [...this.#inWork, ...this.#troubles.waiting()]
       const grown = await this.#database.system((tx) => listUnsigned(tx, except, logsPerRoundMax))
-      this.#failing.delete('all')
+      this.#troubles.listed()
       // A log that does not say that it has grown is looked at as well, where it should have.
       const logs = new Set([
         ...grown.map(({ tenant }) => parseTenantId(tenant)),
@@ -161,7 +166,7 @@ export class Publisher {
       await this.#each(logs.values())
     } catch (err) {
       if (err instanceof SignedHeadsUnusable) this.#failure = err
-      else this.#failed('all', err)
+      else this.#troubles.failed('all', err)
       checkpoints.inc({ outcome: 'failed' })
       this.#log.warn({ err }, 'checkpoints postponed')
     }
@@ -263,6 +268,7 @@ export class Publisher {
   /** Where a log could not be signed at the end: what this process appended must be there at least. */
   async #compareAtEnd(tenant: TenantId, cause: unknown): Promise<void> {
     if (!isToldElsewhere(cause)) this.#log.warn({ err: cause, tenant }, 'not signed at the end')
+    if (this.#isLate) return
     await this.#findLoss(tenant).catch((err: unknown) =>
       this.#log.warn({ err, tenant }, 'the last events could not be compared with the audit log'),
     )
@@ -327,26 +333,34 @@ export class Publisher {
       this.#log.warn({ err }, 'signed logs could not be checked'),
     )
     await this.#heads.compact().catch((err: unknown) => this.#log.warn({ err }, 'not compacted'))
+    await this.#releaseUnsigned()
   }
 
   /** What commands and former processes of this home could not see signed is compared here. */
   async #takeUnsigned(): Promise<void> {
-    if (this.#unsigned === undefined) return
-    const path = this.#unsigned
     try {
-      const unread = await takeUnsigned(path, (tenant, append) => this.#remember(tenant, append))
-      if (unread > 0)
-        this.#log.error({ path, lines: unread }, 'unsigned events that nobody can read')
+      const lines = await this.#unsigned?.take((...entry) => this.#remember(...entry))
+      if (lines) this.#log.error({ lines }, 'unsigned events that nobody can read')
     } catch (err) {
-      this.#log.error({ err, path }, 'the file of unsigned events cannot be read')
+      this.#log.error({ err }, 'a file of unsigned events cannot be read')
     }
+  }
+
+  async #releaseUnsigned(): Promise<void> {
+    try {
+      await this.#unsigned?.release()
+    } catch (err) {
+      this.#log.error({ err }, 'a file of unsigned events cannot be removed')
+    }
+    // Live sessions that end append, too.
+    if (this.#isStopping) this.keepUnsigned()
   }
 
   *#nextWatched(): Generator<TenantId> {
     for (let count = 0; count < watchedPerRoundMax; count += 1) {
       const next = this.#watched?.next()
       if (next?.done === false) {
-        if (!this.#backoff.isWaiting(next.value)) yield next.value
+        if (!this.#troubles.isWaiting(next.value)) yield next.value
         continue
       }
       // All were checked: the next round starts with the first again.
@@ -366,42 +380,27 @@ export class Publisher {
     this.#inWork.add(tenant)
     try {
       await this.publish(tenant)
-      this.#backoff.succeeded(tenant)
-      this.#inconsistent.delete(tenant)
-      this.#failing.delete(tenant)
+      this.#troubles.signed(tenant)
     } catch (err) {
-      this.#backoff.failed(tenant)
+      this.#troubles.postpone(tenant, this.#heads.find(tenant)?.origin)
       const refused = err instanceof LogInconsistent
       checkpoints.inc({ outcome: refused ? 'refused' : 'failed' })
       if (refused) await this.#report(tenant, err)
-      else if (err instanceof CheckpointForged) this.#inconsistent.set(tenant, err)
+      else if (err instanceof CheckpointForged) this.#troubles.contradicted(tenant, err)
       else {
         // A sealed vault or a lost database is told once for the node, not once a log.
-        const level = this.#failed(tenant, err) ? 'warn' : 'debug'
+        const level = this.#troubles.failed(tenant, err) ? 'warn' : 'debug'
         this.#log[level]({ err, tenant }, 'checkpoint postponed')
       }
     } finally {
       this.#inWork.delete(tenant)
-      inconsistentLogs.set(this.#inconsistent.size)
     }
-  }
-
-  /** False when an operator sealed the vault, or the database is away: others say so. */
-  #failed(log: TenantId | 'all', err: unknown): boolean {
-    if (isToldElsewhere(err)) {
-      this.#failing.delete(log)
-      return false
-    }
-    this.#failing.set(log, { sinceMs: this.#failing.get(log)?.sinceMs ?? Date.now(), err })
-    return true
   }
 
   /** Says it once on the record, and at each try in the program's log. */
   async #report(tenant: TenantId, err: LogInconsistent): Promise<void> {
     this.#log.error({ err, tenant }, 'audit log inconsistent, not signed')
-    const known = this.#inconsistent.get(tenant)?.contradiction
-    this.#inconsistent.set(tenant, err)
-    if (known === err.contradiction) return
+    if (this.#troubles.contradicted(tenant, err)) return
     await this.#findings.tellContradiction(tenant, err, this.#heads.find(tenant))
   }
 }
@@ -412,10 +411,6 @@ async function inLanes<T>(all: Iterator<T>, work: (one: T) => Promise<void>): Pr
     for (let next = all.next(); next.done !== true; next = all.next()) await work(next.value)
   }
   await Promise.all(Array.from({ length: atOnceMax }, lane))
-}
-
-function isToldElsewhere(err: unknown): boolean {
-  return err instanceof CodedError && toldElsewhere.includes(err.code)
 }
 
 function lossOf(origin: string, lost: readonly OwnAppend[]): LogInconsistent {

@@ -42,8 +42,8 @@ export async function runUntilStopped(
     process.exit(1)
   }
   process.on('uncaughtException', die)
+  let app: App | undefined
   try {
-    let app: App | undefined
     // By default Node opens a debugger.
     process.on('SIGUSR1', () => log.warn('SIGUSR1 has no meaning here'))
     // Without a listener, the signal would end the process.
@@ -56,6 +56,7 @@ export async function runUntilStopped(
     // A step may wait for long: for a database that says nothing, or for another node's migration.
     app = await Promise.race([started, stop.second.then(() => Promise.reject(new StopRequested()))])
     const end = await Promise.race([stop.first, app.lost])
+    app.keepUnsigned()
     // Another process has taken its lease: open sessions are already ended on record.
     if (typeof end !== 'string') throw end
     tell(stopLine(app.sessions, config.drainMs))
@@ -71,6 +72,8 @@ export async function runUntilStopped(
       log.error('stopping takes too long: the process ends now')
       process.exit(1)
     }, closeMs)
+    // What closes first may wait for a database that says nothing.
+    app?.keepUnsigned()
     await closing.disposeAsync()
     clearTimeout(stuck)
     stop.close()

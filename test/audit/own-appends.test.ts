@@ -1,14 +1,28 @@
-import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs'
+import { fork } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  appendFileSync,
+  chownSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type Audit, type AuditEvent, appendEvent, createAudit } from '../../src/audit/index.ts'
 import { OwnAppend, OwnAppends } from '../../src/audit/own-appends.ts'
+import { UnsignedAppends } from '../../src/audit/unsigned-appends.ts'
 import { parseTenantId, systemTenant, type TenantId } from '../../src/postgres/index.ts'
 import { VaultSealed } from '../../src/vault/errors.ts'
 import { createTestSigner } from '../support/audit.ts'
+import { passTime } from '../support/boot-clock.ts'
+import { openWay } from '../support/database-way.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
 
 /** A superuser hides acts before their head is signed, and covers the traces. The process remembers them. */
@@ -18,13 +32,15 @@ const audits: Audit[] = []
 afterAll(() => Promise.allSettled(audits.map((audit) => audit.close())))
 
 /** A process with a pool of its own, so that it knows of its own appends only. */
-function startNode(home?: string, vault: 'open' | 'sealed' = 'open') {
+function startNode(home?: string, vault: 'open' | 'sealed' = 'open', url?: string) {
   const metrics = new Registry()
+  let asked = 0
   const audit = createAudit({
-    database: database.open('vaultterm_app'),
+    database: database.open('vaultterm_app', {}, url),
     log: silent,
     metrics,
     signer: async () => {
+      asked += 1
       if (vault === 'sealed') throw new VaultSealed()
       return signer
     },
@@ -34,7 +50,7 @@ function startNode(home?: string, vault: 'open' | 'sealed' = 'open') {
   audits.push(audit)
   const counted = async () =>
     Number((await metrics.metrics()).match(/^bastion_audit_lost_events_total (\d+)$/m)?.[1])
-  return { audit, counted }
+  return { audit, counted, asked: () => asked }
 }
 
 async function newHome(): Promise<string> {
@@ -42,6 +58,37 @@ async function newHome(): Promise<string> {
   onTestFinished(() => rm(home, { recursive: true }))
   return home
 }
+
+/** The files in a home with what processes could not see signed. */
+const leftIn = (home: string) =>
+  readdirSync(home)
+    .filter((name) => name.startsWith('signed-heads.unsigned'))
+    .map((name) => join(home, name))
+
+const textLeftIn = (home: string) =>
+  leftIn(home)
+    .map((path) => readFileSync(path, 'utf8'))
+    .join('')
+
+/** A superuser removes the events of a log from an index on, and what says that there were any. */
+async function cut(tenant: TenantId, setHeadBack: () => Promise<void>, from: number) {
+  await database.superuser(`set session_replication_role = replica;
+    delete from audit_leaf l using audit_tree t where l.tenant_id = '${tenant}'
+      and t.tenant_id = l.tenant_id and l.leaf_index >= t.first_leaf + ${from}`)
+  await setHeadBack()
+}
+
+const order = { actor: { kind: 'operator', id: 'cli', name: 'ann' }, reason: 'a test' }
+
+/** A signed leaf is changed; an operator's command gives the log up. */
+async function giveUp(home: string, tenant: TenantId): Promise<void> {
+  const operator = startNode(home).audit
+  await operator.repair(tenant, await operator.planRepair(tenant), order)
+}
+
+const change = (tenant: TenantId) =>
+  database.superuser(`set session_replication_role = replica;
+    update audit_leaf set leaf = leaf || 'x' where tenant_id = '${tenant}' and leaf_index = 0`)
 
 /** Answers how a superuser sets the head back to what it is now, with its leaves left behind it. */
 async function keepHead(tenant: TenantId): Promise<() => Promise<void>> {
@@ -232,16 +279,92 @@ test('events of a log that an operator gave up are not missed', async () => {
   await audit.append(tenant, opened)
   await audit.checkpoint(tenant)
   await audit.append(tenant, opened)
-  await database.superuser(`set session_replication_role = replica;
-    update audit_leaf set leaf = leaf || 'x' where tenant_id = '${tenant}' and leaf_index = 0`)
-  const operator = startNode(home).audit
-  const order = { actor: { kind: 'operator', id: 'cli', name: 'ann' }, reason: 'a test' }
-  await operator.repair(tenant, await operator.planRepair(tenant), order)
+  await change(tenant)
+  await giveUp(home, tenant)
   await audit.append(tenant, opened)
   await audit.checkpoint(tenant)
   expect(await audit.verify(tenant)).toMatchObject({ ok: true, size: 2, signedSize: 2 })
   expect(await toldOn(audit, tenant, tenant)).toEqual([])
   expect(await counted()).toBe(before)
+})
+
+test('attack: an act that the log lost before an operator gave it up is told on the next one', async () => {
+  const home = await newHome()
+  const { audit } = startNode(home)
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  const setHeadBack = await keepHead(tenant)
+  const hidden = await audit.append(tenant, opened)
+  await cut(tenant, setHeadBack, 1)
+  await change(tenant)
+  await giveUp(home, tenant)
+  await audit.checkpoint(tenant)
+  expect(await toldOn(audit, tenant, tenant)).toMatchObject([
+    { public: { count: '1', firstEvent: hidden.eventId } },
+  ])
+})
+
+test('attack: an act on the log that took the place of another is no act of the former one', async () => {
+  const home = await newHome()
+  const { audit } = startNode(home)
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  await change(tenant)
+  // It waits from here on, because the log cannot be signed.
+  await audit.checkpointAll()
+  await giveUp(home, tenant)
+  const setHeadBack = await keepHead(tenant)
+  // The process has not looked since, and knows only the former log.
+  const hidden = await audit.append(tenant, opened)
+  await cut(tenant, setHeadBack, 1)
+  // It does not wait with the new log.
+  await audit.checkpointAll()
+  expect(await toldOn(audit, tenant, tenant)).toMatchObject([
+    { public: { count: '1', firstEvent: hidden.eventId } },
+  ])
+  audit.requireSound()
+})
+
+test('attack: an act that is moved into a former log, with its name, is no act of that one', async () => {
+  const home = await newHome()
+  const { audit } = startNode(home)
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpoint(tenant)
+  const of = `where tenant_id = '${tenant}'`
+  const [former] = await database.superuser<{ origin: string }>(
+    `select origin from audit_tree ${of}`,
+  )
+  await change(tenant)
+  await giveUp(home, tenant)
+  await audit.checkpoint(tenant)
+  const setHeadBack = await keepHead(tenant)
+  const { eventId } = await audit.append(tenant, opened)
+  await setHeadBack()
+  await database.superuser(`set session_replication_role = replica;
+    delete from audit_leaf ${of} and leaf_index = 0;
+    update audit_leaf l set leaf_index = 0, leaf = convert_to(replace(
+      convert_from(leaf, 'UTF8'), t.origin, '${former?.origin}'), 'UTF8')
+    from audit_tree t where t.tenant_id = l.tenant_id and l.event_id = '${eventId}'`)
+  await audit.checkpointAll()
+  expect(await toldOn(audit, tenant, tenant)).toMatchObject([{ public: { firstEvent: eventId } }])
+})
+
+test('attack: a clock that is set back keeps no log from being signed', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { audit, asked } = startNode(undefined, 'sealed')
+  const tenant = await database.createTenant()
+  await audit.append(tenant, opened)
+  await audit.checkpointAll()
+  expect(asked()).toBeGreaterThan(0)
+  vi.setSystemTime(Date.now() - 24 * 3600_000)
+  const before = asked()
+  passTime(6000)
+  await audit.checkpointAll()
+  expect(asked()).toBeGreaterThan(before)
 })
 
 test('attack: a leaf that waits beyond the head is no part of the log', async () => {
@@ -337,13 +460,10 @@ describe('at the end of a process', () => {
     await sealed.audit.append(tenant, opened)
     const { eventId } = await sealed.audit.append(tenant, opened)
     await sealed.audit.close()
-    const left = join(home, 'signed-heads.unsigned')
+    const [left = ''] = leftIn(home)
     expect(readFileSync(left, 'utf8')).toContain(eventId)
     expect(statSync(left).mode & 0o777).toBe(0o600)
-    const of = `where tenant_id = '${tenant}'`
-    await database.superuser(`set session_replication_role = replica;
-      delete from audit_leaf ${of}; delete from audit_unsigned ${of};
-      update audit_tree set size = 0, hashes = '{}' ${of}`)
+    await cut(tenant, await emptied(tenant), 0)
     appendFileSync(left, '{"tenant":"no line')
 
     const { audit } = startNode(home)
@@ -351,8 +471,161 @@ describe('at the end of a process', () => {
     await expect
       .poll(() => toldOn(audit, tenant, tenant))
       .toMatchObject([{ public: { count: '2', firstIndex: '0' } }])
-    expect(existsSync(left)).toBe(false)
+    await expect.poll(() => leftIn(home)).toEqual([])
   })
+
+  const emptied = async (tenant: TenantId) => async () => {
+    await database.superuser(`set session_replication_role = replica;
+      delete from audit_unsigned where tenant_id = '${tenant}';
+      update audit_tree set size = 0, hashes = '{}' where tenant_id = '${tenant}'`)
+  }
+
+  test.each([
+    ['as it is written now', undefined],
+    ['of a version that knew no name of a log', 'signed-heads.unsigned'],
+    ['that an older version left while it read it', `signed-heads.unsigned.${randomUUID()}.taken`],
+  ])(
+    'attack: a process that has read a file %s, and could not sign yet, may be killed',
+    async (_, name) => {
+      const home = await newHome()
+      const command = startNode(home, 'sealed').audit
+      const tenant = await database.createTenant()
+      const { eventId } = await command.append(tenant, opened)
+      await command.close()
+      if (name !== undefined) {
+        const [left = ''] = leftIn(home)
+        expect(readFileSync(left, 'utf8')).not.toContain('origin')
+        renameSync(left, join(home, name))
+      }
+      const killed = startNode(home, 'sealed')
+      killed.audit.startPublisher(20)
+      // A round that asks for the key has read the file before.
+      await expect.poll(() => killed.asked()).toBeGreaterThan(0)
+      await cut(tenant, await emptied(tenant), 0)
+
+      const { audit } = startNode(home)
+      audit.startPublisher(50)
+      await expect
+        .poll(() => toldOn(audit, tenant, tenant))
+        .toMatchObject([{ public: { firstEvent: eventId } }])
+    },
+  )
+
+  test.runIf(process.getuid?.() === 0)(
+    'attack: what a command of root leaves can be read by the user who serves',
+    async () => {
+      const home = await newHome()
+      chownSync(home, 65_534, 65_534)
+      const { audit } = startNode(home, 'sealed')
+      await audit.append(await database.createTenant(), opened)
+      await audit.close()
+      const [left = ''] = leftIn(home)
+      expect(statSync(left)).toMatchObject({ uid: 65_534, gid: 65_534 })
+    },
+  )
+
+  test.each(['with', 'without'])(
+    'what was left of a log that an operator gave up meanwhile is not missed, %s its name in the file',
+    async (names) => {
+      const home = await newHome()
+      const { audit, counted } = startNode(home)
+      const tenant = await database.createTenant()
+      await audit.append(tenant, opened)
+      await audit.checkpoint(tenant)
+      const sealed = startNode(home, 'sealed').audit
+      await sealed.remembered()
+      await sealed.append(tenant, opened)
+      await sealed.close()
+      await change(tenant)
+      const [left = ''] = leftIn(home)
+      const text = readFileSync(left, 'utf8')
+      expect(text).toContain('"origin":"')
+      if (names === 'without') writeFileSync(left, text.replace(/,"origin":"[^"]*"/g, ''))
+      await giveUp(home, tenant)
+
+      const next = startNode(home)
+      const before = await counted()
+      next.audit.startPublisher(50)
+      await expect.poll(() => leftIn(home)).toEqual([])
+      await next.audit.checkpoint(tenant)
+      expect(await toldOn(next.audit, tenant, tenant)).toEqual([])
+      expect(await counted()).toBe(before)
+      expect(await next.audit.verify(tenant)).toMatchObject({ ok: true })
+    },
+  )
+
+  test('attack: a database that says nothing keeps no process from its end, and hides no act of many logs', async () => {
+    const home = await newHome()
+    const way = await openWay(database.urls.app)
+    const { audit } = startNode(home, 'open', way.url)
+    const tenants = await Promise.all(Array.from({ length: 24 }, () => database.createTenant()))
+    const ids: string[] = []
+    for (const tenant of tenants) ids.push((await audit.append(tenant, opened)).eventId)
+    way.silence()
+    const beganMs = performance.now()
+    const closed = audit.close()
+    // Before anything is asked of the database.
+    for (const id of ids) expect(textLeftIn(home)).toContain(id)
+    await closed
+    expect(performance.now() - beganMs).toBeLessThan(15_000)
+    for (const id of ids) expect(textLeftIn(home)).toContain(id)
+    expect(leftIn(home)).toHaveLength(1)
+  })
+
+  test.each([
+    ['is told to stop, and is killed while it waits for others', 'SIGTERM'],
+    ['ends by an error that nobody caught', 'SIGUSR2'],
+  ] as const)('attack: a process that %s hides no act', async (_, signal) => {
+    const home = await newHome()
+    const tenant = await database.createTenant()
+    const child = fork(join(import.meta.dirname, '../support/stuck-server.ts'), {
+      env: {
+        ...process.env,
+        HOME_OF_IT: home,
+        URL_OF_IT: database.urls.app.reveal(),
+        TENANT: tenant,
+      },
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    })
+    const ended = once(child, 'exit')
+    onTestFinished(() => void child.kill('SIGKILL'))
+    const [eventId] = await once(child, 'message')
+    expect(leftIn(home)).toEqual([])
+    child.kill(signal)
+    await expect.poll(() => textLeftIn(home)).toContain(eventId)
+    child.kill('SIGKILL')
+    await ended
+    expect(textLeftIn(home)).toContain(eventId)
+  })
+})
+
+test('attack: what a command leaves is read once at least, while others read and remove', async () => {
+  const home = await newHome()
+  const path = join(home, 'signed-heads.unsigned')
+  const digest = Buffer.alloc(32)
+  const seen = new Set<number>()
+  let busy = true
+  const reading = Array.from({ length: 2 }, async () => {
+    const own = new OwnAppends()
+    const files = new UnsignedAppends(path, own)
+    while (busy || leftIn(home).length > 0) {
+      await files.take((log, append) => {
+        seen.add(append.index)
+        own.add(log, append)
+      })
+      for (const log of own.tenants()) own.forget(log, { appends: [...own.of(log)] })
+      await files.release()
+    }
+  })
+  for (let index = 0; index < 200; index += 1) {
+    const own = new OwnAppends()
+    own.add(systemTenant, new OwnAppend({ id: `e-${index}`, index, nameAt: 1, digest }))
+    new UnsignedAppends(path, own).keep()
+    await new Promise(setImmediate)
+  }
+  busy = false
+  await Promise.all(reading)
+  expect(seen.size).toBe(200)
 })
 
 test('remembers a bounded number of events, the newest of each log, and says how many it gave up', async () => {

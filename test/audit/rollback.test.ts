@@ -2,10 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Registry } from 'prom-client'
-import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, expect, test, vi } from 'vitest'
 import { type Audit, type AuditEvent, createAudit } from '../../src/audit/index.ts'
 import { systemTenant, type TenantId } from '../../src/postgres/index.ts'
 import { createTestSigner, deleteLog, tamper } from '../support/audit.ts'
+import { passTime } from '../support/boot-clock.ts'
 import { openTestDatabase, silent } from '../support/postgres.ts'
 
 /** A superuser sets the database back, and the node notices: also after a restart. */
@@ -204,8 +205,6 @@ test.each(['audit_checkpoint', 'audit_unsigned'])(
   'attack: is not ready when somebody keeps it from signing, by the grants of %s',
   async (table) => {
     const tenant = await database.createTenant()
-    vi.useFakeTimers({ toFake: ['Date'] })
-    onTestFinished(() => void vi.useRealTimers())
     const node = startNode(`grants-${table}`)
     await grow(node, tenant, 3)
     await node.audit.checkpoint(tenant)
@@ -216,11 +215,11 @@ test.each(['audit_checkpoint', 'audit_unsigned'])(
       await grow(node, tenant, 2)
       await node.audit.checkpointAll()
       node.audit.requireSound()
-      vi.setSystemTime(Date.now() + 61_000)
+      passTime(61_000)
       await node.audit.checkpointAll()
       expect(() => node.audit.requireSound()).toThrow('permission denied')
       await database.superuser(`grant select on ${table} to ${role}`)
-      vi.setSystemTime(Date.now() + 61_000)
+      passTime(61_000)
       await node.audit.checkpointAll()
       node.audit.requireSound()
     } finally {

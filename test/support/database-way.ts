@@ -14,8 +14,10 @@ export async function openWay(to: Secret<string>) {
   const sockets = new Set<Socket>()
   const clients = new Set<Socket>()
   let isCut = false
+  let isSilent = false
   const server = createServer((client) => {
     if (isCut) return void client.destroy()
+    if (isSilent) return void keepSilent(client)
     const upstream = connect({ path: join(real, socketName) })
     for (const socket of [client, upstream]) {
       sockets.add(socket)
@@ -41,6 +43,10 @@ export async function openWay(to: Secret<string>) {
     server.close()
     rmSync(directory, { recursive: true })
   })
+  const keepSilent = (client: Socket) => {
+    sockets.add(client)
+    client.on('error', () => client.destroy())
+  }
   const url = to.reveal()
   return {
     url: url.replace(new URL(url).hostname, encodeURIComponent(directory)),
@@ -48,6 +54,11 @@ export async function openWay(to: Secret<string>) {
     /** From here on the server hears nothing from the clients that are connected. */
     hold: () => {
       for (const client of clients) client.unpipe()
+    },
+    /** From here on nobody hears anything, on new connections as well. */
+    silence: () => {
+      isSilent = true
+      for (const socket of sockets) socket.unpipe()
     },
     /** How many connections of clients are open. */
     open: () => clients.size,

@@ -1,4 +1,5 @@
 import { hostNames, type Target } from '../../access/index.ts'
+import { bootClockMs } from '../../boot-clock.ts'
 import type { Ca } from '../../ca/index.ts'
 import type { Log } from '../../log.ts'
 import type { TenantId } from '../../postgres/index.ts'
@@ -6,6 +7,7 @@ import type { ServerHostKey } from '../../ssh/index.ts'
 
 interface Issued {
   readonly blob: Buffer
+  /** By bootClockMs(): where somebody sets the clock, a certificate that is not valid must not stay. */
   readonly renewAtMs: number
 }
 
@@ -39,7 +41,7 @@ export class JumpCertificates {
     const names = hostNames(tenant.slug, target)
     const key = JSON.stringify([tenant.id, target.id, names, publicKey.blob.toString('base64')])
     const known = await this.#issued.get(key)
-    if (known !== undefined && known.renewAtMs > Date.now()) return known.blob
+    if (known !== undefined && known.renewAtMs > bootClockMs()) return known.blob
     const issued = this.#issue(tenant.id, target, publicKey.blob, names)
     this.#issued.delete(key)
     this.#issued.set(key, issued)
@@ -52,7 +54,7 @@ export class JumpCertificates {
     try {
       const order = { target, publicKey, names, ttlSeconds, standsIn: true }
       const { blob } = await this.#ca.issueHost(tenant, order, by)
-      return { blob, renewAtMs: Date.now() + (ttlSeconds * 1000) / 2 }
+      return { blob, renewAtMs: bootClockMs() + (ttlSeconds * 1000) / 2 }
     } catch (err) {
       this.#log.warn({ err, tenant, target: target.id }, 'no host certificate for a jump')
       return undefined
