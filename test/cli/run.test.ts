@@ -137,3 +137,15 @@ test('a full disk in the place of stdout is said, and is no success', async () =
     })
   }
 })
+
+test('attack: a check that failed exits 1 and says so, also when its reader has gone', async () => {
+  for (const argv of [['doctor'], ['doctor', '--json']]) {
+    const gone = new PassThrough()
+    gone.destroy()
+    const { status, stderr } = await runOnto(gone, argv)
+    expect([status, stderr]).toEqual([1, expect.stringContaining('these checks failed: vault')])
+  }
+  const gone = new PassThrough()
+  gone.destroy()
+  expect(await runOnto(gone, ['check-config'])).toEqual({ status: 0, stderr: '' })
+})

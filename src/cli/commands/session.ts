@@ -173,23 +173,27 @@ function verifyCommand(session: Command, context: Context): void {
       )
       const wrong = matches.filter(({ problem }) => problem !== undefined)
       const ok = matches.length > 0 && wrong.length === 0
-      const [match] = matches
-      if (json === true) {
-        const shown = match === undefined ? nothingMatches : matchToJson(match)
-        const all = matches.map(matchToJson)
-        await context.printJson({ ...shown, ok, sha256: sha256 ?? null, matches: all })
-      } else {
+      const failure = ok ? undefined : mismatch(subject, wrong)
+      await context.printCheck(failure, async () => {
+        if (json === true) {
+          const [match] = matches
+          const shown = match === undefined ? nothingMatches : matchToJson(match)
+          const all = matches.map(matchToJson)
+          return context.printJson({ ...shown, ok, sha256: sha256 ?? null, matches: all })
+        }
         const honest = matches.filter(({ problem }) => problem === undefined)
         const word = ok ? 'intact: it matches' : 'matches'
         for (const one of honest) await context.print(printable(`${word} ${placeOf(one)}`))
-      }
-      if (ok) return
-      throw new CheckFailed(
-        wrong.length > 0
-          ? wrong.map(({ tenant, problem }) => `log of ${tenant}: ${problem}`).join('; ')
-          : `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
-      )
+      })
     })
+}
+
+function mismatch(subject: string, wrong: readonly RecordingMatch[]): CheckFailed {
+  return new CheckFailed(
+    wrong.length > 0
+      ? wrong.map(({ tenant, problem }) => `log of ${tenant}: ${problem}`).join('; ')
+      : `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
+  )
 }
 
 const nothingMatches = {
