@@ -6,13 +6,13 @@ import type { Session } from '../../access/index.ts'
 import { parseSessionId } from '../../recorder/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
-import { CheckFailed, FileUnusable, NotFound, reason } from '../errors.ts'
+import { CheckFailed, FileUnusable, NotFound, reason, shown } from '../errors.ts'
 import { readableBytes, readableDuration, readableTime } from '../moment.ts'
 import { printable } from '../printable.ts'
 import { verifyRecording, whyUnrecorded } from '../recording-check.ts'
 import type { RecordingMatch } from '../recording-match.ts'
+import { printRecording } from '../recording-output.ts'
 import { type Column, formatFields } from '../table.ts'
-import { write } from '../terminal.ts'
 import { type JsonOption, jsonOption, parseCount } from './options.ts'
 
 const columns: readonly Column<Session>[] = [
@@ -142,8 +142,7 @@ function exportCommand(session: Command, context: Context): void {
             private: { actorName: context.actor.name },
           })
           if (output === undefined) {
-            for await (const chunk of recording) await write(context.terminal.stdout, chunk)
-            return
+            return printRecording(context.terminal.stdout, recording)
           }
           try {
             const flags = force === true ? 'w' : 'wx'
@@ -231,7 +230,7 @@ async function find({ access }: CliProduct, id: string): Promise<Session> {
   if (found !== undefined) return found
   const hint =
     parseSessionId(id) === undefined ? ': give the whole id, as `session list` prints it' : ''
-  throw new NotFound('session', `there is no session ${JSON.stringify(id)}${hint}`)
+  throw new NotFound('session', `there is no session ${shown(id)}${hint}`)
 }
 
 function endOf({ live, exitStatus, exitSignal, reason: why }: Session): string {
