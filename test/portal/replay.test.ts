@@ -87,7 +87,7 @@ test('attack: a recording that takes minutes to draw leaves the page alive, and 
   await notes.getByRole('link', { name: 'Download the recording' }).waitFor()
   await page.keyboard.press('Space')
   await page.keyboard.press('0')
-  await terminal.getByText('THE-DEED').first().waitFor()
+  await terminal.getByText('THE-DEED').first().waitFor(patient)
   await notes.waitFor({ state: 'hidden' })
   await page.close()
 })
