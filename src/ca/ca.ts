@@ -99,6 +99,8 @@ interface CaDeps {
 const userTtlSecondsMax = 24 * 3600
 const userTtlSecondsMin = 60
 const hostTtlSecondsMax = 90 * 24 * 3600
+/** Of a forced command, or of source addresses: a certificate is no longer than 64 KiB. */
+const optionBytesMax = 16_384
 /** Clocks differ. */
 const skewSeconds = 30
 /** The login must be done within it; the session may be longer. */
@@ -138,14 +140,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     ) {
       throw new CertificateRefused('a user certificate is valid for 1 minute to 24 hours')
     }
-    if (
-      sourceAddress !== undefined &&
-      matchesAddressList(sourceAddress, '192.0.2.1') === undefined
-    ) {
-      throw new CertificateRefused(
-        'write source addresses as a list separated by commas: 192.0.2.7,198.51.100.0/24',
-      )
-    }
+    requireRestrictions(order)
     return issuer.issue(tenant, 'user', 'active', {
       certificate: {
         publicKey,
@@ -233,6 +228,28 @@ function requireKey(publicKey: Buffer): void {
   const parsed = parsePublicKeyBlob(publicKey)
   if ('problem' in parsed)
     throw new CertificateRefused(`this key cannot be certified: ${parsed.problem}`)
+}
+
+/** Throws CertificateRefused for those that no certificate can hold. */
+function requireRestrictions({ forceCommand, sourceAddress }: UserCertificateOrder): void {
+  if (forceCommand !== undefined && (!isOption(forceCommand) || forceCommand.trim() === '')) {
+    throw new CertificateRefused(
+      `a forced command is text of 1 to ${optionBytesMax} bytes, without zero bytes`,
+    )
+  }
+  if (
+    sourceAddress !== undefined &&
+    (!isOption(sourceAddress) || matchesAddressList(sourceAddress, '192.0.2.1') === undefined)
+  ) {
+    throw new CertificateRefused(
+      'write source addresses as a list separated by commas: 192.0.2.7,198.51.100.0/24',
+    )
+  }
+}
+
+/** U+FFFD stands for bytes that were no text, and its own bytes are others. */
+function isOption(text: string): boolean {
+  return Buffer.byteLength(text) <= optionBytesMax && !/[\0\ufffd]/.test(text)
 }
 
 function life(seconds: number): { readonly validAfter: bigint; readonly validBefore: bigint } {

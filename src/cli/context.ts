@@ -1,11 +1,12 @@
 import { userInfo } from 'node:os'
 import type { Actor } from '../auth/index.ts'
+import type { CodedError } from '../errors.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { CliDeps, CliProduct } from './deps.ts'
 import { printable, printableJson } from './printable.ts'
 import { withProgress } from './progress.ts'
 import { type Column, formatTable } from './table.ts'
-import { type Terminal, write } from './terminal.ts'
+import { ReaderGone, type Terminal, write } from './terminal.ts'
 
 /** The terminal and the installation of one command. */
 export class Context {
@@ -68,6 +69,16 @@ export class Context {
     if (options.json === true) return this.printJson(rows.map(options.toJson))
     if (rows.length === 0) return void this.terminal.stderr.write(`${options.none}\n`)
     await this.print(...formatTable(options.columns, rows))
+  }
+
+  /** Prints what a check found, and throws its failure, if it failed: also where the reader has gone. */
+  async printCheck(failure: CodedError | undefined, print: () => Promise<void>): Promise<void> {
+    try {
+      await print()
+    } catch (err) {
+      if (failure === undefined || !(err instanceof ReaderGone)) throw err
+    }
+    if (failure !== undefined) throw failure
   }
 
   /** Prints the result of one act: as JSON, or as one line. */

@@ -61,6 +61,11 @@ export function reason(err: unknown): string {
   return words[code] ?? code
 }
 
+/** What was typed, in quotes. */
+export function shown(text: string): string {
+  return JSON.stringify(text.slice(0, 64))
+}
+
 /** A check failed; its findings have been printed. */
 export class CheckFailed extends CodedError {
   readonly kind = 'conflict'
@@ -84,20 +89,36 @@ export interface Failure {
   readonly status: 1 | 2
 }
 
-/**
- * Formats an error as every command prints it. An error without a code is a bug or an outage. `command` is the
- * one that was typed, as far as it was understood.
- */
-export function failureOf(err: unknown, command: string): Failure {
+/** A command line, as far as it was understood. */
+export interface Typed {
+  readonly command: string
+  readonly argv: readonly string[]
+}
+
+/** Formats an error as every command prints it. An error without a code is a bug or an outage. */
+export function failureOf(err: unknown, { command, argv }: Typed): Failure {
+  const told = (message: string, code: ErrorCode) => say(cut(message, argv), code)
   if (err instanceof CommanderError) {
-    return { line: say(`${usageText(err)}; see ${command} --help`, 'ERR_USAGE'), status: 2 }
+    return { line: told(`${usageText(err)}; see ${command} --help`, 'ERR_USAGE'), status: 2 }
   }
-  if (err instanceof WrongUsage) return { line: say(err.message, err.code), status: 2 }
-  if (err instanceof CodedError) return { line: say(err.message, err.code), status: 1 }
+  if (err instanceof WrongUsage) return { line: told(err.message, err.code), status: 2 }
+  if (err instanceof CodedError) return { line: told(err.message, err.code), status: 1 }
   return {
     line: say('internal error; VAULTTERM_LOG=debug shows the details', 'ERR_INTERNAL'),
     status: 1,
   }
+}
+
+/** Longer arguments are echoed by their beginning. */
+const echoMax = 256
+
+/** Cuts what a message echoes of the command line: an argument, or a long word, as a part of one is. */
+function cut(message: string, argv: readonly string[]): string {
+  const short = (text: string) => `${text.slice(0, echoMax)}…`
+  return argv
+    .filter(({ length }) => length > echoMax)
+    .reduce((text, argument) => text.replaceAll(argument, () => short(argument)), message)
+    .replace(/\S+/g, (word) => (word.length > 2 * echoMax ? short(word) : word))
 }
 
 /** Joins a message and the list below it into one line. */

@@ -16,7 +16,11 @@ export function printable(text: string): string {
 
 /** Formats a value as JSON that is safe to print on a terminal and parses to the same value. */
 export function printableJson(value: unknown): string {
-  const text = JSON.stringify(value, null, 2) ?? 'null'
+  return escapeJson(JSON.stringify(value, null, 2) ?? 'null')
+}
+
+/** Makes JSON, or lines of it, safe to print on a terminal. It parses to the same. */
+export function escapeJson(text: string): string {
   // Only strings can hold such characters, and there an escape means the same.
   return text.replace(unsafeInJson, (character) =>
     character

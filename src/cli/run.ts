@@ -16,7 +16,7 @@ import { vaultCommands } from './commands/vault.ts'
 import { webLoginCommand } from './commands/web-login.ts'
 import { Context } from './context.ts'
 import type { CliDeps } from './deps.ts'
-import { failureOf } from './errors.ts'
+import { failureOf, WrongUsage } from './errors.ts'
 import { isPipeError, ReaderGone, type Terminal } from './terminal.ts'
 
 const about = `A multi-tenant SSH bastion: ssh TENANT@BASTION reaches a target with a key that
@@ -46,6 +46,7 @@ export async function runCli(
     failing = command
   })
   try {
+    requireText(argv)
     if (argv.length === 0) program.help({ error: true })
     await program.parseAsync([...argv], { from: 'user' })
     return context.status
@@ -54,7 +55,7 @@ export async function runCli(
     // Either the user asked for help or the version, or gave no command and was shown the help.
     if (err instanceof CommanderError && answered.includes(err.code)) return 0
     if (err instanceof CommanderError && err.code === 'commander.help') return 2
-    const { line, status } = failureOf(err, pathOf(failing))
+    const { line, status } = failureOf(err, { command: pathOf(failing), argv })
     terminal.stderr.write(`${line}\n`)
     if (terminal.env.VAULTTERM_LOG === 'debug' || terminal.env.VAULTTERM_LOG === 'trace') {
       terminal.stderr.write(`${err instanceof Error ? err.stack : String(err)}\n`)
@@ -77,6 +78,13 @@ const commands = [
   adminCommands,
   webLoginCommand,
 ]
+
+/** Bytes that are not UTF-8 arrive as U+FFFD: what would be stored or signed is not what was typed. */
+function requireText(argv: readonly string[]): void {
+  const place = argv.findIndex((argument) => argument.includes('\ufffd'))
+  if (place === -1) return
+  throw new WrongUsage(`argument ${place + 1} is not UTF-8 text, or has the character U+FFFD`)
+}
 
 /** Every command throws instead of ending the process, and writes to the terminal that was given. */
 function setUp(command: Command, terminal: Terminal, fails: (command: Command) => void): void {

@@ -1,11 +1,11 @@
 import type { Target } from '../access/index.ts'
 import { fingerprint, formatPublicKey } from '../ssh/index.ts'
-import { NotFound } from './errors.ts'
+import { NotFound, shown } from './errors.ts'
 
 /** Throws NotFound where a look-up found no target of that name. */
 export function requireTarget(target: Target | undefined, name: string): Target {
   if (target !== undefined) return target
-  throw new NotFound('target', `there is no target ${JSON.stringify(name)}`)
+  throw new NotFound('target', `there is no target ${shown(name)}`)
 }
 
 /** A target as every command prints it with --json. */

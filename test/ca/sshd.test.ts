@@ -328,6 +328,11 @@ describe('is not issued', () => {
     ['for half a second', { ttlSeconds: 60.5 }],
     ['for a key that is none', { publicKey: Buffer.from('no key') }],
     ['for addresses that are none', { sourceAddress: 'home' }],
+    ['for addresses without end', { sourceAddress: Array(2000).fill('192.0.2.1').join(',') }],
+    ['for no command', { forceCommand: '' }],
+    ['for a blank command', { forceCommand: ' \n' }],
+    ['attack: for a command that was not text', { forceCommand: 'cat /srv/\ufffd' }],
+    ['for a command of 100 kB', { forceCommand: 'x'.repeat(100_000) }],
   ])('%s', async (_, bent) => {
     const good = { user, publicKey: makeKey().blob, ttlSeconds: 3600 }
     await expect(ca.issueUser(tenant, { ...good, ...bent }, by)).rejects.toMatchObject({

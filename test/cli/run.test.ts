@@ -137,3 +137,41 @@ test('a full disk in the place of stdout is said, and is no success', async () =
     })
   }
 })
+
+test('attack: a check that failed exits 1 and says so, also when its reader has gone', async () => {
+  for (const argv of [['doctor'], ['doctor', '--json']]) {
+    const gone = new PassThrough()
+    gone.destroy()
+    const { status, stderr } = await runOnto(gone, argv)
+    expect([status, stderr]).toEqual([1, expect.stringContaining('these checks failed: vault')])
+  }
+  const gone = new PassThrough()
+  gone.destroy()
+  expect(await runOnto(gone, ['check-config'])).toEqual({ status: 0, stderr: '' })
+})
+
+test('attack: an argument of 100 kB is not echoed whole', async () => {
+  const long = 'x'.repeat(100_000)
+  const spaced = 'a b'.repeat(30_000)
+  const wrongs = [
+    [long],
+    ['key', 'add', 'acme', 'maria', long],
+    ['key', 'add', 'acme', 'maria', spaced],
+    ['grant', 'add', 'acme', '--user', 'a', '--target', 'web', '--allow', `${long},shell`],
+    ['target', 'add', 'acme', 'web', '--login', 'root', '--host', 'h', '--port', spaced],
+  ]
+  for (const argv of wrongs) {
+    const { status, stderr } = await run(...argv)
+    expect(status).toBeGreaterThan(0)
+    expect(stderr.length).toBeLessThan(1500)
+    expect(stderr).toMatch(/^vaultterm: .+ \(ERR_(USAGE|FILE)\)\n$/)
+  }
+})
+
+test('attack: an argument that is not UTF-8 is refused by name', async () => {
+  const { status, stderr } = await run('ca', 'issue', 'acme', '--force-command', 'cat \ufffd')
+  expect([status, stderr]).toEqual([
+    2,
+    'vaultterm: argument 5 is not UTF-8 text, or has the character U+FFFD (ERR_USAGE)\n',
+  ])
+})

@@ -1,3 +1,4 @@
+import { clock } from './replay-notes.js'
 import { TerminalText } from './terminal-text.js'
 
 /** The smallest terminal that the player draws without an error, and the largest that it draws fast. */
@@ -20,7 +21,7 @@ export async function readRecording(response, remark) {
   const [first, ...lines] = (await response.text()).split('\n')
   const { version, term } = JSON.parse(first)
   if (version !== 3) throw new Error('not an asciicast v3 recording')
-  const reader = new EventReader(drawnSize(term?.cols, term?.rows, usual))
+  const reader = new EventReader(term)
   let turnEnds = performance.now() + turnMs
   for (const [index, line] of lines.entries()) {
     if (line === '' || line.startsWith('#')) continue
@@ -33,10 +34,11 @@ export async function readRecording(response, remark) {
       turnEnds = performance.now() + turnMs
     }
   }
-  const { cols, rows, events, shrunk } = reader
-  if (shrunk || isLarger(term?.cols, term?.rows)) {
+  const { cols, rows, events, otherSizeAt } = reader
+  if (otherSizeAt !== undefined) {
+    const sizes = `larger than ${largest.cols} × ${largest.rows}, or smaller than ${smallest.cols} × ${smallest.rows}`
     remark(
-      `The terminal was larger than ${largest.cols} × ${largest.rows}, and is drawn in that size.`,
+      `From ${clock(otherSizeAt)} on, the terminal is drawn in another size than it had: it was ${sizes}.`,
     )
   }
   return { cols, rows, events }
@@ -47,17 +49,17 @@ class EventReader {
   cols
   rows
   events = []
-  /** Whether a size was larger than what is drawn. */
-  shrunk = false
+  /** When the terminal first had a size that is not drawn. */
+  otherSizeAt
   #time = 0
-  #size
+  #size = usual
   #text
 
-  constructor(size) {
-    this.cols = size.cols
-    this.rows = size.rows
-    this.#size = size
-    this.#text = new TerminalText(size.cols, size.rows)
+  constructor(term) {
+    this.#resize(term?.cols, term?.rows)
+    this.cols = this.#size.cols
+    this.rows = this.#size.rows
+    this.#text = new TerminalText(this.cols, this.rows)
   }
 
   /** Whether the line could be read. */
@@ -74,11 +76,15 @@ class EventReader {
   #drawn(code, data) {
     if (code === 'o') return { time: this.#time, pieces: this.#text.write(data) }
     if (code !== 'r') return data
-    const [cols, rows] = data.split('x').map(Number)
-    this.shrunk ||= isLarger(cols, rows)
+    this.#resize(...data.split('x').map(Number))
+    const { cols, rows } = this.#size
+    this.#text.resize(cols, rows)
+    return `${cols}x${rows}`
+  }
+
+  #resize(cols, rows) {
     this.#size = drawnSize(cols, rows, this.#size)
-    this.#text.resize(this.#size.cols, this.#size.rows)
-    return `${this.#size.cols}x${this.#size.rows}`
+    if (cols !== this.#size.cols || rows !== this.#size.rows) this.otherSizeAt ??= this.#time
   }
 }
 
@@ -88,10 +94,6 @@ function parse(line) {
   } catch {
     return undefined
   }
-}
-
-function isLarger(cols, rows) {
-  return cols > largest.cols || rows > largest.rows
 }
 
 function drawnSize(cols, rows, fallback) {

@@ -56,7 +56,7 @@ export class ReplayNotes {
 }
 
 /** As the player's controls show it. */
-function clock(milliseconds) {
+export function clock(milliseconds) {
   const seconds = Math.floor(milliseconds / 1000)
   const minutes = Math.floor(seconds / 60)
   return `${String(minutes).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`

@@ -1,35 +1,30 @@
 /**
- * Output as it is fed to the player's terminal: nothing that is shown is left out, and no sequence
- * makes more work than a terminal of this size can show.
- *
- * A count in a sequence may be 65535, and the player does each of them. What such a count does to the
- * screen is done by a count of the size of the screen, too. The recording itself keeps every byte.
+ * Output in the pieces that are fed to the player's terminal. All of it is fed, just as it is: where a
+ * sequence is left out or shortened, the cursor ends elsewhere, and what comes next may be drawn where
+ * it is erased. This only counts the work that each makes, so that the page gets its turn in between.
  */
 
-/** Characters of one feed: with a line end each, they take some milliseconds. */
+/** Characters of text in one piece: with a line end each, they take some milliseconds. */
 const pieceMax = 4096
-/** Cells that one feed may touch, at most. */
+/** Cells that one piece may touch, unless a single sequence touches more. */
 const workMax = 150_000
 /** About as much as one character of text costs, in cells that are moved or cleared. */
 const cellsOfCharacter = 32
-/** Longer parameters are of no sequence that a terminal knows. */
-const parametersMax = 256
-/** ESC # 8 fills the screen with E, by far the slowest sequence of the player. A test needs a few. */
-const alignmentsMax = 1000
+/** The player knows no larger number. */
+const numberMax = 65_535
 
-/** Modes and colours: their numbers are names. */
-const namesIn = 'hlm'
-const countsLinesIn = 'LMST'
-const touchesScreenIn = 'JLMSThl'
+/** What ends a sequence that may touch all of the screen. */
+const touchScreen = { escape: 'c', sequence: 'JLMSThl' }
 
 export class TerminalText {
   #cols
-  #rows
+  #screen
   /** Where the output is: in text, after an escape, or in a control sequence. */
   #place = 'text'
-  /** The sequence so far, without its beginning. It is fed when it is complete. */
-  #held = ''
-  #alignments = 0
+  /** What the sequence has so far: its last character, the number at its end, and its largest one. */
+  #last = ''
+  #number = 0
+  #largest = 0
   #pieces = []
   #piece = ''
   #work = 0
@@ -40,21 +35,23 @@ export class TerminalText {
 
   resize(cols, rows) {
     this.#cols = cols
-    this.#rows = rows
+    this.#screen = cols * rows
   }
 
   /** The output in pieces, each of which is drawn in some milliseconds. */
   write(text) {
     let at = 0
     while (at < text.length) {
-      if (this.#place !== 'text') {
-        this.#take(text[at++])
-        continue
+      if (this.#place === 'text') {
+        const end = nextSequence(text, at)
+        this.#addText(text, at, end)
+        at = end
+        if (at === text.length) break
       }
-      const end = nextSequence(text, at)
-      this.#addText(text, at, end)
-      if (end < text.length) this.#begin(text[end])
-      at = end + 1
+      // Whole, also if it is two units of the text.
+      const character = String.fromCodePoint(text.codePointAt(at))
+      this.#add(character, this.#take(character))
+      at += character.length
     }
     this.#cut()
     const pieces = this.#pieces
@@ -62,54 +59,54 @@ export class TerminalText {
     return pieces
   }
 
-  #begin(character) {
-    this.#held = ''
-    this.#place = character === '\x1b' ? 'escape' : 'sequence'
-  }
-
-  /** A character inside a sequence, by the rules of the VT500: vt100.net/emu/dec_ansi_parser. */
+  /**
+   * Follows a character of a sequence, by the rules of the VT500: vt100.net/emu/dec_ansi_parser.
+   *
+   * @returns the cells that it makes the terminal touch
+   */
   #take(character) {
-    const code = character.charCodeAt(0)
-    if (character === '\x1b' || character === '\x9b') this.#begin(character)
-    else if (character === '\x18' || character === '\x1a' || (code >= 0x80 && code < 0xa0)) {
+    const code = character.codePointAt(0)
+    if (character === '\x1b') return this.#begin('escape')
+    if (character === '\x9b') return this.#begin('sequence')
+    if (character === '\x18' || character === '\x1a' || (code >= 0x80 && code < 0xa0))
       this.#place = 'text'
-      this.#add(character, this.#cols)
-    } else if (code < 0x20) this.#add(character, this.#cols)
-    else if (code !== 0x7f) this.#takePrintable(character, code)
+    else if (code >= 0x20 && code !== 0x7f) return this.#takePrintable(character, code)
+    return this.#cols
   }
 
   #takePrintable(character, code) {
-    if (this.#place === 'escape' && character === '[' && this.#held === '') this.#begin('\x9b')
-    else if (code < (this.#place === 'escape' ? 0x30 : 0x40)) {
-      if (this.#held.length <= parametersMax) this.#held += character
-    } else {
-      if (this.#held.length <= parametersMax) {
-        if (this.#place === 'escape') this.#addEscape(character)
-        else this.#addSequence(character)
-      }
-      this.#place = 'text'
-    }
+    if (this.#place === 'escape' && character === '[' && this.#last === '')
+      return this.#begin('sequence')
+    if (code < (this.#place === 'escape' ? 0x30 : 0x40)) return this.#addParameter(character, code)
+    const cells = this.#cellsOfSequence(character)
+    this.#place = 'text'
+    return cells
   }
 
-  #addEscape(final) {
-    const name = this.#held + final
-    if (name === '#8' && ++this.#alignments > alignmentsMax) return
-    this.#add(`\x1b${name}`, name === '#8' || name === 'c' ? this.#screen : this.#cols)
+  #begin(place) {
+    this.#place = place
+    this.#last = ''
+    this.#number = 0
+    this.#largest = 0
+    return 1
   }
 
-  #addSequence(final) {
-    const most = countsLinesIn.includes(final) ? this.#rows : Math.max(this.#cols, this.#rows)
-    const parameters = namesIn.includes(final)
-      ? this.#held
-      : this.#held.replace(/\d+/g, (count) => (Number(count) > most ? `${most}` : count))
-    this.#add(
-      `\x1b[${parameters}${final}`,
-      touchesScreenIn.includes(final) ? this.#screen : this.#cols,
-    )
+  #addParameter(character, code) {
+    const digit = code - 0x30
+    const isDigit = digit >= 0 && digit <= 9
+    this.#number = isDigit ? Math.min(this.#number * 10 + digit, numberMax) : 0
+    this.#largest = Math.max(this.#largest, this.#number)
+    this.#last = character
+    return 1
   }
 
-  get #screen() {
-    return this.#cols * this.#rows
+  #cellsOfSequence(final) {
+    // It fills the screen with E.
+    if (this.#place === 'escape' && final === '8' && this.#last === '#') return this.#screen
+    // It repeats a character as often as its number says.
+    if (this.#place === 'sequence' && final === 'b')
+      return Math.max(this.#largest, 1) * cellsOfCharacter
+    return touchScreen[this.#place].includes(final) ? this.#screen : this.#cols
   }
 
   #addText(text, from, to) {

@@ -56,9 +56,12 @@ export function auditCommands(program: Command, context: Context): void {
         const report = await withLog(context, 'audit verify', slug, ({ audit: log }, tenant) =>
           withProgress(context.terminal, 'verifying', () => log.verify(tenant, { kept })),
         )
-        if (json === true) await context.printJson(report)
-        else await context.print(...reportLines(report))
-        if (!report.ok) throw new CheckFailed(`the log of ${slug} has ${report.faultsTotal} faults`)
+        const failure = report.ok
+          ? undefined
+          : new CheckFailed(`the log of ${slug} has ${report.faultsTotal} faults`)
+        await context.printCheck(failure, () =>
+          json === true ? context.printJson(report) : context.print(...reportLines(report)),
+        )
       },
     )
   audit
@@ -163,13 +166,16 @@ async function repair(
     const order = { actor: context.actor, reason: reason ?? 'audit repair' }
     await withProgress(context.terminal, 'repairing', () => audit.repair(tenant, plan, order))
   }
-  if (json === true) await context.printJson({ ...plan, done })
-  else await context.print(...reportLines(plan.report), repairLine(plan, done))
-  if (refused) {
-    throw new CheckFailed(
-      `signed events of ${slug} were changed or are gone, and no repair brings them back: restore the database, or begin a new log with --new-epoch --reason TEXT`,
-    )
-  }
+  const failure = refused
+    ? new CheckFailed(
+        `signed events of ${slug} were changed or are gone, and no repair brings them back: restore the database, or begin a new log with --new-epoch --reason TEXT`,
+      )
+    : undefined
+  await context.printCheck(failure, () =>
+    json === true
+      ? context.printJson({ ...plan, done })
+      : context.print(...reportLines(plan.report), repairLine(plan, done)),
+  )
 }
 
 function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string {

@@ -6,7 +6,7 @@ import { type CertificateKind, formatPublicKey, parsePublicKey } from '../../ssh
 import type { Tenant } from '../../tenant/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
-import { CheckFailed, FileUnusable, NotFound, reason, WrongUsage } from '../errors.ts'
+import { CheckFailed, FileUnusable, NotFound, reason, shown, WrongUsage } from '../errors.ts'
 import { readText } from '../input.ts'
 import { parseSpan } from '../moment.ts'
 import { replaceFile } from '../output-file.ts'
@@ -333,8 +333,4 @@ function parseSerial(value: string): bigint {
 function parseGeneration(value: string): number {
   if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('give a whole number from 1')
   return Number(value)
-}
-
-function shown(text: string): string {
-  return JSON.stringify(text.slice(0, 64))
 }

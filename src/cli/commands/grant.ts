@@ -8,7 +8,7 @@ import {
 } from '../../access/index.ts'
 import { type Role, roles } from '../../auth/index.ts'
 import type { Context } from '../context.ts'
-import { WrongUsage } from '../errors.ts'
+import { shown, WrongUsage } from '../errors.ts'
 import { readableTime } from '../moment.ts'
 import type { Column } from '../table.ts'
 import { collect, type JsonOption, jsonOption, parseMomentOption } from './options.ts'
@@ -113,7 +113,7 @@ function collectKinds(value: string, before: readonly ChannelKind[] = []): reado
   const kinds = collect(value).map((kind) => {
     if (isChannelKind(kind)) return kind
     throw new InvalidArgumentError(
-      `${JSON.stringify(kind)} is unknown: choose from ${channelKinds.join(', ')}`,
+      `${shown(kind)} is unknown: choose from ${channelKinds.join(', ')}`,
     )
   })
   return [...before, ...kinds]

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
+import type { Finding } from '../deps.ts'
 import { CheckFailed } from '../errors.ts'
 import { printable } from '../printable.ts'
 import { formatFields } from '../table.ts'
@@ -51,17 +52,21 @@ export function serverCommands(program: Command, context: Context): void {
     .addOption(jsonOption())
     .action(async ({ json }: JsonOption) => {
       const findings = await deps.doctor()
-      if (json === true) await context.printJson(findings)
-      else {
-        const style = styleOf(context.terminal.stdout, context.terminal.env)
-        await context.print(
-          ...findings.flatMap(({ name, ok, detail, fix }) => [
-            `${ok ? style.good('ok   ') : style.bad('WRONG')}  ${name}: ${printable(detail)}`,
-            ...(fix === undefined ? [] : [`       ${printable(fix)}`]),
-          ]),
-        )
-      }
       const wrong = findings.filter(({ ok }) => !ok).map(({ name }) => name)
-      if (wrong.length > 0) throw new CheckFailed(`these checks failed: ${wrong.join(', ')}`)
+      const failure =
+        wrong.length === 0 ? undefined : new CheckFailed(`these checks failed: ${wrong.join(', ')}`)
+      await context.printCheck(failure, () =>
+        json === true ? context.printJson(findings) : printFindings(context, findings),
+      )
     })
+}
+
+async function printFindings(context: Context, findings: readonly Finding[]): Promise<void> {
+  const style = styleOf(context.terminal.stdout, context.terminal.env)
+  await context.print(
+    ...findings.flatMap(({ name, ok, detail, fix }) => [
+      `${ok ? style.good('ok   ') : style.bad('WRONG')}  ${name}: ${printable(detail)}`,
+      ...(fix === undefined ? [] : [`       ${printable(fix)}`]),
+    ]),
+  )
 }

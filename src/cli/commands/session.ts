@@ -6,13 +6,13 @@ import type { Session } from '../../access/index.ts'
 import { parseSessionId } from '../../recorder/index.ts'
 import type { Context } from '../context.ts'
 import type { CliProduct } from '../deps.ts'
-import { CheckFailed, FileUnusable, NotFound, reason } from '../errors.ts'
+import { CheckFailed, FileUnusable, NotFound, reason, shown } from '../errors.ts'
 import { readableBytes, readableDuration, readableTime } from '../moment.ts'
 import { printable } from '../printable.ts'
 import { verifyRecording, whyUnrecorded } from '../recording-check.ts'
 import type { RecordingMatch } from '../recording-match.ts'
+import { printRecording } from '../recording-output.ts'
 import { type Column, formatFields } from '../table.ts'
-import { write } from '../terminal.ts'
 import { type JsonOption, jsonOption, parseCount } from './options.ts'
 
 const columns: readonly Column<Session>[] = [
@@ -142,8 +142,7 @@ function exportCommand(session: Command, context: Context): void {
             private: { actorName: context.actor.name },
           })
           if (output === undefined) {
-            for await (const chunk of recording) await write(context.terminal.stdout, chunk)
-            return
+            return printRecording(context.terminal.stdout, recording)
           }
           try {
             const flags = force === true ? 'w' : 'wx'
@@ -173,23 +172,27 @@ function verifyCommand(session: Command, context: Context): void {
       )
       const wrong = matches.filter(({ problem }) => problem !== undefined)
       const ok = matches.length > 0 && wrong.length === 0
-      const [match] = matches
-      if (json === true) {
-        const shown = match === undefined ? nothingMatches : matchToJson(match)
-        const all = matches.map(matchToJson)
-        await context.printJson({ ...shown, ok, sha256: sha256 ?? null, matches: all })
-      } else {
+      const failure = ok ? undefined : mismatch(subject, wrong)
+      await context.printCheck(failure, async () => {
+        if (json === true) {
+          const [match] = matches
+          const shown = match === undefined ? nothingMatches : matchToJson(match)
+          const all = matches.map(matchToJson)
+          return context.printJson({ ...shown, ok, sha256: sha256 ?? null, matches: all })
+        }
         const honest = matches.filter(({ problem }) => problem === undefined)
         const word = ok ? 'intact: it matches' : 'matches'
         for (const one of honest) await context.print(printable(`${word} ${placeOf(one)}`))
-      }
-      if (ok) return
-      throw new CheckFailed(
-        wrong.length > 0
-          ? wrong.map(({ tenant, problem }) => `log of ${tenant}: ${problem}`).join('; ')
-          : `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
-      )
+      })
     })
+}
+
+function mismatch(subject: string, wrong: readonly RecordingMatch[]): CheckFailed {
+  return new CheckFailed(
+    wrong.length > 0
+      ? wrong.map(({ tenant, problem }) => `log of ${tenant}: ${problem}`).join('; ')
+      : `no log holds the digest of ${subject}: the recording was changed, or another installation made it`,
+  )
 }
 
 const nothingMatches = {
@@ -227,7 +230,7 @@ async function find({ access }: CliProduct, id: string): Promise<Session> {
   if (found !== undefined) return found
   const hint =
     parseSessionId(id) === undefined ? ': give the whole id, as `session list` prints it' : ''
-  throw new NotFound('session', `there is no session ${JSON.stringify(id)}${hint}`)
+  throw new NotFound('session', `there is no session ${shown(id)}${hint}`)
 }
 
 function endOf({ live, exitStatus, exitSignal, reason: why }: Session): string {

@@ -104,10 +104,12 @@ export function targetCommands(program: Command, context: Context): void {
           )
         })
         const good = report.logins.filter(({ ok }) => ok)
-        if (json === true) await context.printJson(report)
-        else if (good.length > 0)
-          await context.print(...good.map(({ message }) => printable(`${name}: ${message}`)))
-        if (!report.ok) throw failedCheck(name, report)
+        const failure = report.ok ? undefined : failedCheck(name, report)
+        await context.printCheck(failure, async () => {
+          if (json === true) await context.printJson(report)
+          else if (good.length > 0)
+            await context.print(...good.map(({ message }) => printable(`${name}: ${message}`)))
+        })
       },
     )
 }
