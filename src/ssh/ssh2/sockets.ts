@@ -16,6 +16,8 @@ class SocketReads {
   readonly #socket: () => Socket
   /** Read, and not worked on. */
   readonly #waiting: Buffer[] = []
+  /** The other side has ended, and chunks that came before that still wait. */
+  #hasEnded = false
   owner: TurnOwner | undefined
 
   constructor(socket: () => Socket) {
@@ -30,6 +32,12 @@ class SocketReads {
       /** False stops the reading. */
       callback: (bytes: number): boolean => this.#came(bytes),
     }
+  }
+
+  /** True when the end is to be told later, after what came before it. */
+  holdsEnd(): boolean {
+    this.#hasEnded ||= this.#waiting.length > 0
+    return this.#hasEnded
   }
 
   #came(bytes: number): boolean {
@@ -67,6 +75,10 @@ class SocketReads {
     } finally {
       chunks.forEach(letGo)
       socket.uncork()
+    }
+    if (this.#hasEnded) {
+      this.#hasEnded = false
+      socket.push(null)
     }
     return this.#pace.spend(bytes, performance.now() - startedMs)
   }
@@ -122,11 +134,19 @@ export function readFor(socket: object, owner: TurnOwner): void {
   if (reads !== undefined) reads.owner = owner
 }
 
+/** Tells its end after all that came before it, whoever resumed the reading meanwhile. */
+class ReadingSocket extends Socket {
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    if (chunk === null && readsOf.get(this)?.holdsEnd() === true) return false
+    return super.push(chunk, encoding)
+  }
+}
+
 function readingSocket(options: object): Socket {
   const reads = new SocketReads(() => socket)
   const { onread } = reads
   const all = { ...options, highWaterMark: socketBytes, onread }
-  const socket: Socket = Reflect.construct(Socket, [all])
+  const socket: Socket = Reflect.construct(ReadingSocket, [all])
   readsOf.set(socket, reads)
   socket.once('close', () => reads.memory.end())
   return socket

@@ -143,6 +143,31 @@ test('a read that has to wait is not lost, and no read comes before it', async (
   expect(hash.digest('hex')).toBe(createHash('sha256').update(sent).digest('hex'))
 })
 
+test('attack: an end is told after what came before it, though somebody resumed the reading', async () => {
+  const { client, socket } = await adopted()
+  const told: string[] = []
+  socket.on('data', () => told.push('data'))
+  const ended = once(socket, 'end').then(() => told.push('end'))
+  // They take the time of some turns, and ours waits behind them.
+  const others = await Promise.all(Array.from({ length: 6 }, adopted))
+  const goOn = () => {
+    socket.resume()
+    if (!told.includes('end')) setImmediate(goOn)
+  }
+  let isSent = false
+  for (const other of others) {
+    other.socket.once('data', () => {
+      if (!isSent) client.end('x')
+      isSent = true
+      setImmediate(goOn)
+      work(40_000)
+    })
+    other.client.write('.')
+  }
+  await ended
+  expect(told).toEqual(['data', 'end'])
+})
+
 test('a socket that somebody paused stays so, and goes on when they say', async () => {
   const { client, socket } = await adopted()
   let bytes = 0
