@@ -11,6 +11,8 @@ import { disconnectReason, encodeDisconnect, encodeIgnore, message } from './mes
 import type { OutgoingQueue } from './outgoing.ts'
 import type { WindowBudget, WindowShares } from './receive-window.ts'
 import { readMemoryOf } from './sockets.ts'
+import { TornPacket } from './torn-packet.ts'
+import { Unsent } from './unsent.ts'
 import { type Receiving, WindowGrowth } from './window-growth.ts'
 
 /** A connection after its login, of either role: RFC 4254. */
@@ -95,6 +97,8 @@ export class SshConnection implements Connection, ChannelTransport {
   readonly #waiting = new Set<OutgoingQueue>()
   readonly #requests: GlobalRequests
   readonly #exchanges: KeyExchanges
+  readonly #torn: TornPacket
+  readonly #unsent: Unsent
   readonly #growth = new WindowGrowth(() => this.#askForLife())
   /** The bytes that ssh2 keeps until the keys are exchanged. */
   #heldBytes = 0
@@ -144,10 +148,22 @@ export class SshConnection implements Connection, ChannelTransport {
       () => this.#exchanges.begun(),
       (packetNumber) => this.#requests.unimplemented(packetNumber),
     )
-    socket.on('drain', () => this.resume())
+    this.#unsent = new Unsent(socket, () => this.resume())
+    socket.on('drain', () => {
+      this.#unsent.drained()
+      this.resume()
+    })
     socket.once('close', () => this.died())
     const memory = readMemoryOf(socket)
     if (memory !== undefined) memory.isHeld = (held) => !this.#ready || protocol.holds(held)
+    this.#torn = new TornPacket(
+      () => memory?.user() ?? '',
+      () => this.#cut('a peer does not finish a large packet'),
+    )
+    // The transport has listened before us: it has had this chunk. A login has its own limits.
+    socket.on('data', () => {
+      if (this.#started && !this.#dead) this.#torn.keeps(protocol._decipher?._packet?.length ?? 0)
+    })
     this.#keepalive = options.keepalive ?? keepaliveByDefault
     const { intervalMs } = this.#keepalive
     if (intervalMs > 0) {
@@ -166,7 +182,8 @@ export class SshConnection implements Connection, ChannelTransport {
   }
 
   get ready(): boolean {
-    return !this.#dead && !this.#socket.writableNeedDrain && !this.#protocol.exchangingKeys
+    const isFull = this.#socket.writableNeedDrain || this.#unsent.isTooMuch
+    return !this.#dead && !isFull && !this.#protocol.exchangingKeys
   }
 
   openChannel(type: string, payload: Buffer): Promise<Channel> {
@@ -223,6 +240,7 @@ export class SshConnection implements Connection, ChannelTransport {
     this.#dead = true
     clearInterval(this.#keepaliveTimer)
     this.#exchanges.end()
+    this.#torn.end()
     this.#waiting.clear()
     const channels = this.#channels.end(error)
     for (const channel of channels) this.#guard(() => channel.died())
@@ -240,8 +258,10 @@ export class SshConnection implements Connection, ChannelTransport {
 
   send(payload: Buffer): void {
     if (this.#protocol.exchangingKeys) this.#heldBytes += payload.length
+    const isFew = this.#unsent.message()
     this.#write(() => this.#protocol.sendPayload(payload), payload.length)
-    if (this.#socket.writableLength > unsentBytesMax || this.#heldBytes > heldBytesMax) {
+    const isLong = this.#socket.writableLength > unsentBytesMax
+    if (!isFew || isLong || this.#heldBytes > heldBytesMax) {
       this.#cut('a peer reads nothing and keeps sending requests')
     }
   }
@@ -280,6 +300,7 @@ export class SshConnection implements Connection, ChannelTransport {
       process.nextTick(() => {
         this.#corked = false
         this.#socket.uncork()
+        this.#unsent.count()
       })
     }
     try {

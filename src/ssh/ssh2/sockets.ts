@@ -1,4 +1,4 @@
-import { connect, type LookupFunction, Socket } from 'node:net'
+import { type LookupFunction, Socket } from 'node:net'
 import { sourceOf } from '../../address.ts'
 import type { TurnOwner } from '../../turns.ts'
 import { lend, letGo, ReadMemory } from './read-memory.ts'
@@ -16,10 +16,14 @@ class SocketReads {
   readonly #socket: () => Socket
   /** Read, and not worked on. */
   readonly #waiting: Buffer[] = []
+  /** The other side has ended, and chunks that came before that still wait. */
+  #hasEnded = false
   owner: TurnOwner | undefined
 
   constructor(socket: () => Socket) {
     this.#socket = socket
+    this.memory.user = () => JSON.stringify(this.owner ?? this.#stranger())
+    this.memory.redirect = (memory) => redirect(this.#socket(), memory)
   }
 
   get onread() {
@@ -28,6 +32,12 @@ class SocketReads {
       /** False stops the reading. */
       callback: (bytes: number): boolean => this.#came(bytes),
     }
+  }
+
+  /** True when the end is to be told later, after what came before it. */
+  holdsEnd(): boolean {
+    this.#hasEnded ||= this.#waiting.length > 0
+    return this.#hasEnded
   }
 
   #came(bytes: number): boolean {
@@ -66,6 +76,10 @@ class SocketReads {
       chunks.forEach(letGo)
       socket.uncork()
     }
+    if (this.#hasEnded) {
+      this.#hasEnded = false
+      socket.push(null)
+    }
     return this.#pace.spend(bytes, performance.now() - startedMs)
   }
 
@@ -88,6 +102,25 @@ class SocketReads {
   }
 }
 
+/**
+ * Has Node read into this memory next. It takes that from the last read, and keeps it however long nothing
+ * comes. False where this Node works in another way.
+ */
+function redirect(socket: Socket, memory: Buffer): boolean {
+  const kept = Object.getOwnPropertySymbols(socket).find(
+    ({ description }) => description === 'kBuffer',
+  )
+  if (kept === undefined) return false
+  const handle: unknown = Reflect.get(socket, '_handle')
+  // A socket that has closed has none.
+  if (typeof handle === 'object' && handle !== null) {
+    const use: unknown = Reflect.get(handle, 'useUserBuffer')
+    if (typeof use !== 'function') return false
+    Reflect.apply(use, handle, [memory])
+  }
+  return Reflect.set(socket, kept, memory)
+}
+
 const readsOf = new WeakMap<object, SocketReads>()
 
 /** The memory of a socket that openSocket() or adoptSocket() made. */
@@ -101,25 +134,32 @@ export function readFor(socket: object, owner: TurnOwner): void {
   if (reads !== undefined) reads.owner = owner
 }
 
+/** Tells its end after all that came before it, whoever resumed the reading meanwhile. */
+class ReadingSocket extends Socket {
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    if (chunk === null && readsOf.get(this)?.holdsEnd() === true) return false
+    return super.push(chunk, encoding)
+  }
+}
+
+function readingSocket(options: object): Socket {
+  const reads = new SocketReads(() => socket)
+  const { onread } = reads
+  const all = { ...options, highWaterMark: socketBytes, onread }
+  const socket: Socket = Reflect.construct(ReadingSocket, [all])
+  readsOf.set(socket, reads)
+  socket.once('close', () => reads.memory.end())
+  return socket
+}
+
 /**
  * A socket that is being connected, made for much data and for keystrokes: no delay for small packets,
  * long reads and writes for large ones. `lookup` finds the addresses of a name; by default the system does.
  * Listen for `connect` and `error` as with any other.
  */
 export function openSocket(host: string, port: number, lookup?: LookupFunction): Socket {
-  const reads = new SocketReads(() => socket)
-  const options = {
-    host,
-    port,
-    ...(lookup && { lookup }),
-    noDelay: true,
-    keepAlive: true,
-    highWaterMark: socketBytes,
-    onread: reads.onread,
-  }
-  const socket: Socket = connect(options)
-  readsOf.set(socket, reads)
-  return socket
+  const socket = readingSocket({ noDelay: true, keepAlive: true })
+  return socket.connect({ host, port, ...(lookup && { lookup }) })
 }
 
 /**
@@ -132,15 +172,5 @@ export function adoptSocket(given: Socket): Socket {
   // It has gone on the way here.
   if (typeof handle !== 'object' || handle === null) return given
   Reflect.set(given, '_handle', null)
-  const reads = new SocketReads(() => socket)
-  const options = {
-    handle,
-    readable: true,
-    writable: true,
-    highWaterMark: socketBytes,
-    onread: reads.onread,
-  }
-  const socket: Socket = Reflect.construct(Socket, [options])
-  readsOf.set(socket, reads)
-  return socket
+  return readingSocket({ handle, readable: true, writable: true })
 }

@@ -32,6 +32,8 @@ declare module 'ssh2' {
     channelData(channel: number, data: Buffer): void
     channelExtData(channel: number, data: Buffer, kind: number): void
     holds(memory: ArrayBufferLike): boolean
+    /** Whichever it is: what it keeps of a packet that is not complete. */
+    readonly _decipher?: { readonly _packet?: Uint8Array | null }
     rekey(): void
     cleanup(): void
   }

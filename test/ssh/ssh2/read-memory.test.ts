@@ -1,34 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { lend, letGo, ReadMemory } from '../../../src/ssh/ssh2/read-memory.ts'
-import { adoptSocket, readFor, readMemoryOf } from '../../../src/ssh/ssh2/sockets.ts'
+import { readFor, readMemoryOf } from '../../../src/ssh/ssh2/sockets.ts'
+import { AdoptedSockets } from '../../support/adopted-sockets.ts'
 
+const sockets = new AdoptedSockets()
 const open: (() => void)[] = []
 afterEach(() => {
+  sockets[Symbol.dispose]()
   for (const close of open.splice(0)) close()
 })
 
-/** A connection, and our end of it, which is adopted as it comes. */
-async function adopted() {
-  const came = Promise.withResolvers<Socket>()
-  const server = createServer({ pauseOnConnect: true }, (socket) =>
-    came.resolve(adoptSocket(socket)),
-  )
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  if (typeof address !== 'object' || address === null) throw new Error('no address')
-  const client = connect(address.port, '127.0.0.1')
-  const socket = await came.promise
-  open.push(() => {
-    client.destroy()
-    socket.destroy()
-    server.close()
-  })
-  return { client, socket }
-}
+const adopted = () => sockets.open()
 
 test('reads an accepted connection into memory of its own, and writes to it', async () => {
   const { client, socket } = await adopted()
@@ -157,6 +141,31 @@ test('a read that has to wait is not lost, and no read comes before it', async (
   client.end(sent)
   await ended
   expect(hash.digest('hex')).toBe(createHash('sha256').update(sent).digest('hex'))
+})
+
+test('attack: an end is told after what came before it, though somebody resumed the reading', async () => {
+  const { client, socket } = await adopted()
+  const told: string[] = []
+  socket.on('data', () => told.push('data'))
+  const ended = once(socket, 'end').then(() => told.push('end'))
+  // They take the time of some turns, and ours waits behind them.
+  const others = await Promise.all(Array.from({ length: 6 }, adopted))
+  const goOn = () => {
+    socket.resume()
+    if (!told.includes('end')) setImmediate(goOn)
+  }
+  let isSent = false
+  for (const other of others) {
+    other.socket.once('data', () => {
+      if (!isSent) client.end('x')
+      isSent = true
+      setImmediate(goOn)
+      work(40_000)
+    })
+    other.client.write('.')
+  }
+  await ended
+  expect(told).toEqual(['data', 'end'])
 })
 
 test('a socket that somebody paused stays so, and goes on when they say', async () => {
