@@ -2,8 +2,11 @@ import { type AtHand, ReadRoom } from './read-room.ts'
 
 /** The usual packets are shorter: what every connection may keep of one. */
 const usualBytes = 64 * 1024
-/** Those of the process, of 1 MiB at most: a long command, and nothing else, has such a packet. */
-export const tornPackets = new ReadRoom(64, 30_000)
+/**
+ * Those of the process, of 1 MiB at most: a long command, and nothing else, has such a packet. It may take as
+ * long as a silent peer is waited for.
+ */
+export const tornPackets = new ReadRoom(64, 15 * 60_000)
 
 /** A large packet that has not come as a whole: its peer need not send the rest, and we keep what there is. */
 export class TornPacket implements AtHand {
