@@ -57,6 +57,8 @@ const tokenCharactersMax = 512
  * tenant: so many wait in front of the database, and never beside the logins and logs of the tenant.
  */
 const lookupsMax = 4
+/** The database's answer to a cookie or a link comes later, and costs about so much here. */
+const lookupMs = 0.5
 /** Requests of one person that are not answered, or whose answer has not left: each answer is memory. */
 const answersMax = 32
 /** Requests of signed-in people that are worked on at the same time, for the same reason. */
@@ -76,12 +78,18 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
   const turns = new Turns(lookupsMax)
   /** One address after the other. */
   const inTurn = async <T>(
-    { ip }: FastifyRequest,
+    { ip, raw, server }: FastifyRequest,
     reply: FastifyReply,
     lookUp: () => Promise<T>,
   ): Promise<T> => {
     using _turn = await turns.take({ tenant: sourceOf(ip), user: '' }, departure(reply))
-    return await lookUp()
+    // What is refused without the database is refused before this, and costs what was measured.
+    const asked = setImmediate(() => server.entrance.charge(raw.socket, lookupMs))
+    try {
+      return await lookUp()
+    } finally {
+      clearImmediate(asked)
+    }
   }
   const requestTurns = new Turns(requestsMax)
   const answers = new Headcount(answersMax)
