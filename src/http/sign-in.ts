@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { sourceOf } from '../address.ts'
 import { Headcount } from '../headcount.ts'
 import { type TurnOwner, Turns } from '../turns.ts'
+import { watchAnswer } from './answer-watch.ts'
 import { LinkSpent, RequestAbandoned, SignInRequired, TooManyRequests } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
@@ -99,6 +100,10 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
     if (cookie === undefined) return undefined
     return inTurn(request, reply, () => sessions.session(cookie))
   }
+  const isSignedIn = async (request: FastifyRequest) => {
+    const cookie = cookieOf(request)
+    return cookie !== undefined && (await sessions.session(cookie)) !== undefined
+  }
 
   return {
     guarded: (handler) => async (request, reply) => {
@@ -107,6 +112,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
       request.server.entrance.recognize(request.raw.socket, owner)
       if (person !== undefined && owner !== undefined) {
         holdUntilSent(answers, `${owner.tenant} ${owner.user}`, reply)
+        watchAnswer(reply.raw, () => isSignedIn(request))
         using _turn = await requestTurns.take(owner, departure(reply))
         return await handler(person, request, reply)
       }
