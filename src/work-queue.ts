@@ -10,12 +10,13 @@ const knownMin = 256
 class Line<Item> {
   readonly items: Item[] = []
   readonly members = new Map<string, Line<Item>>()
-  /** In the order in which they came. */
+  /** Those with items, the one that waits longest first. */
   readonly waiting = new Set<Line<Item>>()
   /** On the clock of the group around it. */
   spentMs: number
   /** What the member had done that was served last; it never goes back. */
   #clockMs = 0
+  #isForLongest = true
   #knownMax = knownMin
 
   constructor(spentMs: number) {
@@ -35,18 +36,24 @@ class Line<Item> {
     return line
   }
 
-  /** Of those that wait, the member that has done the least. */
+  /** Of those that wait, in turn: the member that has done the least, and the one that waits longest. */
   next(): Line<Item> | undefined {
-    let least: Line<Item> | undefined
-    for (const line of this.waiting)
-      if (least === undefined || line.spentMs < least.spentMs) least = line
-    if (least !== undefined) this.#clockMs = Math.max(this.#clockMs, least.spentMs)
-    return least
+    this.#isForLongest = !this.#isForLongest
+    let next: Line<Item> | undefined
+    for (const line of this.waiting) {
+      if (next === undefined || line.spentMs < next.spentMs) next = line
+      if (this.#isForLongest) break
+    }
+    if (next === undefined) return undefined
+    if (!this.#isForLongest) this.#clockMs = Math.max(this.#clockMs, next.spentMs)
+    this.waiting.delete(next)
+    this.waiting.add(next)
+    return next
   }
 
   charge(line: Line<Item>, workMs: number): void {
     line.spentMs += workMs
-    // Newcomers without end would else stop the clock, and nobody else would have a turn.
+    // Also with newcomers only, whoever has rested is forgotten some time.
     const atWork = this.waiting.size + (this.waiting.has(line) ? 0 : 1)
     this.#clockMs += workMs / atWork / 4
     if (this.members.size > this.#knownMax) this.#forgetRested()
@@ -63,8 +70,9 @@ class Line<Item> {
 
 /**
  * A queue for work that costs differently much. Of the groups that wait, the one comes first for which the
- * least work was done; and so among its members. A group that does less than its share therefore never waits
- * for those that ask without end, however many of them there are.
+ * least work was done; and so among its members. A group that does less than its share therefore does not
+ * wait for those that ask without end, however many of them there are. Every second turn is for the group
+ * that waits longest: nobody waits for newcomers without end.
  *
  * Time without work is no credit: whoever comes after an hour is at most `creditMs` ahead.
  */

@@ -40,17 +40,17 @@ test.each([
   (_where, name) => {
     const { serve, wait } = besieged(many(1000, name))
     // By then all of them have used what they had as newcomers.
-    for (let turns = 0; turns < 20_000; turns++) serve()
+    for (let turns = 0; turns < 16_000; turns++) serve()
     const waits = many(8, () => '192.0.2.1').map(wait)
-    expect(waits.reduce((sum, turns) => sum + turns)).toBeLessThan(10)
+    expect(waits.reduce((sum, turns) => sum + turns)).toBeLessThan(20)
   },
 )
 
 test('attack: while a thousand addresses are newcomers too, each of them goes first once', () => {
   const { serve, wait } = besieged(many(1000, (count) => `10.${count >> 8}.${count & 255}.1`))
-  expect(wait('192.0.2.1')).toBe(1000)
+  expect(wait('192.0.2.1')).toBeGreaterThan(900)
   for (let turns = 0; turns < 2000; turns++) serve()
-  expect(wait('198.51.100.1')).toBe(0)
+  expect(wait('198.51.100.1')).toBeLessThan(3)
 })
 
 test('attack: new addresses without end do not keep those out that have been here', () => {
@@ -61,7 +61,7 @@ test('attack: new addresses without end do not keep those out that have been her
   for (let count = 0; count < 10; count++) queue.add(at(next()), 'new')
   queue.add(at('192.0.2.1'), 'known')
   for (let turns = 0; ; turns++) {
-    expect(turns).toBeLessThan(2000)
+    expect(turns).toBeLessThan(30)
     const taken = queue.take()
     if (taken?.item === 'known') break
     queue.charge(taken?.owner ?? [], workMs)

@@ -14,9 +14,10 @@ import { StartRate } from '../start-rate.ts'
 import type { TurnOwner } from '../turns.ts'
 import { type BareRefusal, refuse } from './bare-answer.ts'
 import type { ConnectionRoom } from './connection-room.ts'
+import { Guests } from './guests.ts'
 import type { PageWork } from './page-work.ts'
 import type { ReaderPace } from './reader-pace.ts'
-import { strangerAt, Visit } from './visit.ts'
+import { Visit } from './visit.ts'
 
 export interface StartLimits {
   /** New connections a second from one address. */
@@ -51,6 +52,7 @@ export class Entrance {
   readonly #options: EntranceOptions
   readonly #starts: StartRate
   readonly #exempt: AddressBlocks
+  readonly #guests = new Guests((address) => this.#exempt.has(address))
   readonly #visits = new Map<Socket, Visit>()
 
   constructor(options: EntranceOptions) {
@@ -89,16 +91,20 @@ export class Entrance {
   /** The connection's last request was that person's, or nobody's who is known. */
   recognize(socket: Socket, person: TurnOwner | undefined): void {
     this.#visits.get(socket)?.isFrom(person)
+    if (person !== undefined) this.#guests.know(socket.remoteAddress ?? '')
   }
 
   /** Work for the connection's last request that was not done while its bytes were read. */
   charge(socket: Socket, workMs: number): void {
-    this.#options.work.owe(this.#visits.get(socket)?.owner ?? strangerAt(undefined), workMs)
+    const owner = this.#visits.get(socket)?.owner
+    if (owner !== undefined) this.#options.work.owe(owner, workMs)
   }
 
   /** Ends the connections whose requests take too long to come, or to be read. Call it every second or so. */
   check(): void {
     for (const [socket, visit] of this.#visits) {
+      // Its refusal has had time to leave.
+      if (visit.hasLeft) socket.destroy()
       const lateness = visit.lateness()
       if (lateness !== undefined) this.#refuse(socket, visit, lateness)
     }
@@ -107,6 +113,7 @@ export class Entrance {
   /** Bytes that are not HTTP never become a request. */
   refuseMalformed(socket: Socket): void {
     if (socket.writable) this.#options.onRefusal('malformed')
+    this.#visits.get(socket)?.leave()
     refuse(socket, 'malformed')
   }
 
@@ -126,12 +133,13 @@ export class Entrance {
       return void socket.destroy()
     }
     const { room, pace, work } = this.#options
-    work.atOnce(strangerAt(address), () => {
+    const owner = this.#guests.ownerAt(address)
+    work.atOnce(owner, () => {
       room.enter(socket)
       if (socket.destroyed) return
       pace.watch(socket)
       open()
-      this.#visits.set(socket, new Visit(socket, work, () => room.mayAsk(socket)))
+      this.#visits.set(socket, new Visit(socket, work, owner, () => room.mayAsk(socket)))
       socket.once('close', () => this.#visits.delete(socket))
     })
   }

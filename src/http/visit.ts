@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { networksOf, sourceOf } from '../address.ts'
 import type { TurnOwner } from '../turns.ts'
 import type { WorkOwner } from '../work-queue.ts'
 import { RequestAbandoned } from './errors.ts'
@@ -16,11 +15,6 @@ const headMs = 10_000
 const requestMs = 15_000
 /** So long a piece waits for its turn. Below Node's limit for a connection that rests between two requests. */
 const turnMs = 5000
-
-/** Strangers at an address: one group of everybody who is not signed in, by networks. */
-export function strangerAt(address: string | undefined): WorkOwner {
-  return ['strangers', ...networksOf(sourceOf(address ?? ''))]
-}
 
 /**
  * A connection of a listener, whose bytes are read a piece at a time, each in its turn. Node itself would
@@ -49,11 +43,11 @@ export class Visit {
   /** How long the client has owed the rest of its request. */
   #owedMs = 0
 
-  constructor(socket: Socket, work: PageWork, mayAsk: () => boolean) {
+  constructor(socket: Socket, work: PageWork, stranger: WorkOwner, mayAsk: () => boolean) {
     this.#socket = socket
     this.#work = work
     this.#mayAsk = mayAsk
-    this.#stranger = strangerAt(socket.remoteAddress)
+    this.#stranger = stranger
     this.#parse = socket.listeners('data') as ((bytes: Buffer) => void)[]
     for (const parse of this.#parse) socket.removeListener('data', parse)
     // The body of a request has room again: resume. The peer has taken what waited for it: drain.
@@ -68,6 +62,10 @@ export class Visit {
 
   get hasOpen(): boolean {
     return this.#open > 0
+  }
+
+  get hasLeft(): boolean {
+    return this.#leaving.signal.aborted
   }
 
   /** Whose requests the next ones are; nobody's who is known, if undefined. */
@@ -100,7 +98,7 @@ export class Visit {
     const nowMs = performance.now()
     const passedMs = nowMs - this.#lookedAtMs
     this.#lookedAtMs = nowMs
-    if (this.#leaving.signal.aborted) return undefined
+    if (this.hasLeft) return undefined
     if (this.#waitsSinceMs !== undefined)
       return nowMs - this.#waitsSinceMs >= turnMs ? 'busy' : undefined
     if (this.#isDone()) this.#owedMs = 0
@@ -114,7 +112,7 @@ export class Visit {
   }
 
   #read(): void {
-    if (this.#isReading || this.#socket.destroyed || this.#leaving.signal.aborted) return
+    if (this.#isReading || this.#socket.destroyed || this.hasLeft) return
     // Tells Node of the end of the connection, if there is no more.
     if (this.#socket.readableLength === 0) this.#socket.read()
     else if (this.#mayRead()) this.#readPieces().catch(() => this.#socket.destroy())

@@ -134,7 +134,7 @@ async function besiege(ask: Awaited<ReturnType<typeof open>>, networks: number) 
   return all
 }
 
-test('attack: strangers in a hundred networks keep no newcomer waiting: not a browser, not a signed-in person, not a probe', async () => {
+test('attack: strangers in sixty networks keep no newcomer waiting: not a browser, not a signed-in person, not a probe', async () => {
   const { app, signIn } = createTestHttp()
   let strangers = 0
   app.get('/slow', forAnybody, async () => {
@@ -163,6 +163,25 @@ test('attack: strangers in a hundred networks keep no newcomer waiting: not a br
   }
   expect(strangers - before).toBeLessThan(20)
 }, 30_000)
+
+test('attack: a person whose answers are large waits for the work that they were', async () => {
+  const { app, signIn } = createTestHttp()
+  app.get(
+    '/large',
+    forAnybody,
+    signIn.guarded(async () => 'x'.repeat(200_000)),
+  )
+  const ask = await open(app)
+  const large = head('GET /large', 'Cookie: test=ada\r\n')
+  const started = performance.now()
+  const { came } = ask(large)
+  await expect.poll(() => came().length).toBeGreaterThan(200_000)
+  const owner = ask(large.repeat(7) + head('GET /large', 'Connection: close\r\nCookie: test=ada\r\n'))
+  await owner.answer
+  await ask(head('GET /large', 'Connection: close\r\nCookie: test=ada\r\n')).answer
+  // Ten of 20 ms, of which the first few are an advance.
+  expect(performance.now() - started).toBeGreaterThan(250)
+})
 
 test('attack: one address that sends eight requests at a time has one of them in its turn', async () => {
   const { app } = createTestHttp()
@@ -193,6 +212,9 @@ test('attack: a connection that waits too long for its turn is told to come agai
   const told = () => all.filter(({ came }) => /^HTTP\/1.1 503 .*retry-after: /s.test(came()))
   await expect.poll(() => told().length, { timeout: 15_000 }).toBeGreaterThan(10)
   expect(all.filter(({ came }) => came().includes('malformed'))).toEqual([])
+  // The client of this one does not close it.
+  const [refused] = told()
+  await expect.poll(() => refused?.socket.closed, { timeout: 5000 }).toBe(true)
   const counted = await metrics.getSingleMetric('bastion_http_refusals_total')?.get()
   expect(counted?.values.map(({ labels }) => labels)).toEqual([
     { listener: 'portal', reason: 'busy' },
