@@ -60,8 +60,6 @@ const tokenCharactersMax = 512
 const lookupsMax = 4
 /** The database's answer to a cookie or a link comes later, and costs about so much here. */
 const lookupMs = 0.5
-/** What a character of an answer costs: a list of 200 sessions has 100,000, and takes 10 ms. */
-const characterMs = 1e-4
 /** Requests of one person that are not answered, or whose answer has not left: each answer is memory. */
 const answersMax = 32
 /** Requests of signed-in people that are worked on at the same time, for the same reason. */
@@ -116,12 +114,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
         holdUntilSent(answers, `${owner.tenant} ${owner.user}`, reply)
         watchAnswer(reply.raw, () => isSignedIn(request))
         using _turn = await requestTurns.take(owner, departure(reply))
-        const body = await handler(person, request, reply)
-        // Rows that were read, and their page. Not by the clock: others work between the parts of it.
-        if (typeof body === 'string') {
-          request.server.entrance.charge(request.raw.socket, body.length * characterMs)
-        }
-        return body
+        return await handler(person, request, reply)
       }
       if (wantsPage(request)) return reply.redirect('/login', 303)
       throw new SignInRequired()

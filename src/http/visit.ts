@@ -14,7 +14,7 @@ const endOfHead = '\r\n\r\n'
 const headMs = 10_000
 const requestMs = 15_000
 /** So long a piece waits for its turn. Below Node's limit for a connection that rests between two requests. */
-const turnMs = 5000
+const turnMs = 8000
 
 /**
  * A connection of a listener, whose bytes are read a piece at a time, each in its turn. Node itself would
