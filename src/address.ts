@@ -27,3 +27,13 @@ export function sourceOf(address: string): string {
     .map((group) => Number.parseInt(group || '0', 16).toString(16))
     .join(':')}::/64`
 }
+
+/**
+ * The networks around a source, the widest first, and the source last. Whoever has many IPv4 addresses often
+ * has neighbours; a customer's IPv6 network is a /48, and a small provider's a /32.
+ */
+export function networksOf(source: string): readonly string[] {
+  if (!source.includes(':')) return [`${source.split('.').slice(0, 3).join('.')}.0/24`, source]
+  const groups = source.split(':')
+  return [`${groups.slice(0, 2).join(':')}::/32`, `${groups.slice(0, 3).join(':')}::/48`, source]
+}

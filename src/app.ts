@@ -9,7 +9,7 @@ import {
   protectedDestinations,
 } from './bastion/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
-import { PageWork, type StartLimits } from './http/index.ts'
+import type { StartLimits } from './http/index.ts'
 import { explainListen, type Face } from './listener.ts'
 import { mergeMetrics } from './metrics.ts'
 import { createPortal } from './portal/index.ts'
@@ -85,10 +85,10 @@ export async function startApp(options: {
     const page = mergeMetrics(product.metrics, () => bastion.metrics())
     const checks = readiness(product)
     const publicUrl = config.publicUrl
-    const pages = { work: new PageWork(), starts: pageStarts(config) }
-    const portal = await createPortal({ ...product, ...pages, page, publicUrl, checks })
+    const starts = pageStarts(config)
+    const portal = await createPortal({ ...product, starts, page, publicUrl, checks })
     closing.defer(() => portal.close())
-    const admin = await createAdmin({ ...product, ...pages, publicUrl: undefined, checks })
+    const admin = await createAdmin({ ...product, starts, publicUrl: undefined, checks })
     closing.defer(() => admin.close())
     // The SSH listener last: its messages may point to the pages.
     const ready = {

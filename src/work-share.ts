@@ -3,6 +3,8 @@ export interface WorkShareLimits {
   readonly restPerWork: number
   /** Work of this long is done at once: nobody waits for more than that. */
   readonly advanceMs: number
+  /** No more than this is owed, whatever was done: the rest of it is forgiven. Without a limit if not given. */
+  readonly owedMsMax?: number
 }
 
 const defaultLimits: WorkShareLimits = { restPerWork: 2, advanceMs: 100 }
@@ -37,9 +39,9 @@ export class WorkShare {
 
   /** Counts work that has been done since then, and returns the same. */
   owe(workMs: number, startedAtMs = performance.now()): number {
-    const { restPerWork, advanceMs } = this.#limits
+    const { restPerWork, advanceMs, owedMsMax = Number.POSITIVE_INFINITY } = this.#limits
     const paidMs = Math.max(0, startedAtMs - this.#restedAtMs) / restPerWork
-    this.#owedMs = Math.max(0, this.#owedMs - paidMs) + workMs
+    this.#owedMs = Math.min(owedMsMax, Math.max(0, this.#owedMs - paidMs) + workMs)
     this.#restedAtMs = performance.now()
     return Math.max(0, this.#owedMs - advanceMs) * restPerWork
   }

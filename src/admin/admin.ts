@@ -21,7 +21,7 @@ import type { Vault } from '../vault/index.ts'
 import { type AdminRight, adminRoutes } from './admin-routes.ts'
 import { overviewPage } from './overview-page.ts'
 
-export interface AdminDeps extends Pick<HttpOptions, 'work' | 'starts'> {
+export interface AdminDeps extends Pick<HttpOptions, 'starts'> {
   readonly adminAuth: AdminAuth
   readonly tenants: Pick<Tenants, 'list'>
   readonly vault: Pick<Vault, 'status'>
@@ -35,8 +35,8 @@ const forAdministrators = { config: { right: 'administrator' satisfies AdminRigh
 
 /** The admin plane, on its own listener: the product's listener serves none of its routes. */
 export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
-  const { adminAuth, tenants, vault, metrics, log, publicUrl, checks, work, starts } = deps
-  const app = createHttp({ listener: 'admin', publicUrl, log, metrics, work, starts })
+  const { adminAuth, tenants, vault, metrics, log, publicUrl, checks, starts } = deps
+  const app = createHttp({ listener: 'admin', publicUrl, log, metrics, starts })
   const web = new URL('../../web/shared/', import.meta.url)
   const assets: readonly Asset[] = [
     { path: '/assets/style.css', file: new URL('style.css', web) },

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { sourceOf } from '../address.ts'
+import { SourceSizes } from './source-sizes.ts'
 
 interface Guest {
   readonly socket: Socket
@@ -36,12 +37,13 @@ const newMs = 2000
  * share. Whoever shares the address of an attacker (a proxy, a NAT) may be kept out by them. An attacker
  * with more addresses than there are connections can cut anybody off; newcomers still get in, each in the
  * place of the one that has been there longest. An IPv6 /64 counts as one address, and those of one /48,
- * which an attacker has as easily, push out each other first.
+ * which an attacker has as easily, push out each other first; so do those of an IPv4 /24.
  */
 export class ConnectionRoom {
   readonly #max: number
   /** By source, each in order of arrival. */
   readonly #guests = new Map<string, Set<Guest>>()
+  readonly #sizes = new SourceSizes()
   readonly #bySocket = new Map<Socket, Guest>()
 
   constructor(max: number) {
@@ -62,6 +64,7 @@ export class ConnectionRoom {
     const guest: Guest = { socket, source, asked: 0, answering: 0, waitingSince, last }
     const others = this.#guests.get(source) ?? new Set()
     this.#guests.set(source, others.add(guest))
+    this.#sizes.change(source, others.size - 1, others.size)
     this.#bySocket.set(socket, guest)
     socket.once('close', () => this.#forget(guest))
   }
@@ -107,43 +110,34 @@ export class ConnectionRoom {
 
   /** Who makes room for a connection of this address. */
   #leaving(newcomer: string): Guest | undefined {
-    const sets = [...this.#guests.values()]
-    const most = Math.max(...sets.map(({ size }) => size))
+    const most = this.#sizes.most
     const own = this.#guests.get(newcomer) ?? new Set()
     if (own.size + 1 >= most) {
       const leaving = longestWaiting(own)
       if (leaving !== undefined || own.size >= most) return leaving
     }
-    const largest = ofLargestNetwork(sets.filter(({ size }) => size === most))
-    const waiting = longestWaiting(largest)
+    const largest = this.#sizes.largest()
+    const waiting = longestWaiting(this.#of(largest))
     // Two addresses that would only change places do not cut off each other's answers in turn.
     const mayCut = own.size === 0 || own.size + 1 < most
     if (!mayCut) return waiting
-    const answered = largest.find(({ answering }) => answering > 0)
+    const answered = oldestAnswered(this.#of(largest))
     // If each address has one connection, whoever has just come has had no time to ask yet.
     const isNew = most === 1 && performance.now() - (waiting?.waitingSince ?? 0) < newMs
     return isNew ? (answered ?? waiting) : (waiting ?? answered)
   }
 
+  *#of(sources: readonly string[]): Generator<Guest> {
+    for (const source of sources) yield* this.#guests.get(source) ?? []
+  }
+
   #forget(guest: Guest): void {
     if (!this.#bySocket.delete(guest.socket)) return
     const others = this.#guests.get(guest.source)
-    others?.delete(guest)
-    if (others?.size === 0) this.#guests.delete(guest.source)
+    if (others?.delete(guest) !== true) return
+    this.#sizes.change(guest.source, others.size + 1, others.size)
+    if (others.size === 0) this.#guests.delete(guest.source)
   }
-}
-
-/** Of addresses that have equally many connections, the guests of the networks with most such addresses. */
-function ofLargestNetwork(addresses: readonly Set<Guest>[]): Guest[] {
-  const networks = [...Map.groupBy(addresses, ([guest]) => networkOf(guest?.source ?? '')).values()]
-  const most = Math.max(...networks.map(({ length }) => length))
-  const largest = networks.filter(({ length }) => length === most)
-  return largest.flat().flatMap((guests) => [...guests])
-}
-
-/** The /48 of an IPv6 /64; an IPv4 address itself. */
-function networkOf(source: string): string {
-  return source.split(':').slice(0, 3).join(':')
 }
 
 function longestWaiting(guests: Iterable<Guest>): Guest | undefined {
@@ -153,4 +147,9 @@ function longestWaiting(guests: Iterable<Guest>): Guest | undefined {
     if (longest === undefined || guest.waitingSince < longest.waitingSince) longest = guest
   }
   return longest
+}
+
+function oldestAnswered(guests: Iterable<Guest>): Guest | undefined {
+  for (const guest of guests) if (guest.answering > 0) return guest
+  return undefined
 }

@@ -6,6 +6,7 @@ type Labels = 'listener' | 'status'
 export interface HttpMetrics {
   readonly requests: Counter<Labels>
   readonly seconds: Histogram<'listener'>
+  readonly refusals: Counter<'listener' | 'reason'>
 }
 
 const made = new WeakMap<Metrics, HttpMetrics>()
@@ -27,6 +28,12 @@ export function httpMetrics(registry: Metrics): HttpMetrics {
       help: 'Time from a request to the end of its reply.',
       labelNames: ['listener'],
       buckets: [0.005, 0.02, 0.1, 0.5, 2, 10],
+      registers,
+    }),
+    refusals: new Counter({
+      name: 'bastion_http_refusals_total',
+      help: 'Connections to pages refused before their request was read, by listener and reason.',
+      labelNames: ['listener', 'reason'],
       registers,
     }),
   }

@@ -12,6 +12,8 @@ export interface StreamReply {
 export interface Download {
   readonly stream: Readable
   readonly fileName: string
+  /** Whether the person still has the right to it. Asked again and again while it is read. */
+  mayGoOn(): Promise<boolean>
 }
 
 /** One part of a request, as its shape reads it; nothing where the route declares no such part. */

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { watchAnswer } from './answer-watch.ts'
 import { BodyNotJson, RightMissing } from './errors.ts'
 import type { RouteRight } from './rights.ts'
 import { isStream, type Route } from './route.ts'
@@ -35,6 +36,7 @@ export function serveRoutes<Person, Right extends RouteRight>(
         const { status, content } = await answer({ params, query, body }, call)
         reply.type(type).code(status)
         if (typeof content === 'string') return content
+        watchAnswer(reply.raw, () => content.mayGoOn())
         const fileName = content.fileName.replaceAll(/[^\w.-]/g, '_')
         reply.header('content-disposition', `inline; filename="${fileName}"`)
         // The stream, not the reply: see Handler.

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import type { Socket } from 'node:net'
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -34,25 +33,17 @@ export interface HttpOptions {
   readonly readerPace?: ReaderPaceLimits
   /** How fast they may be opened. */
   readonly starts?: StartLimits | undefined
-  /** Of all listeners of the process. */
-  readonly work?: PageWork | undefined
 }
 
 const bodyBytesMax = 64 * 1024
 const headerBytesMax = 16 * 1024
 const headersMax = 100
-const requestMs = 15_000
-const headersMs = 10_000
-const connectionsCheckingInterval = 1000
+const checkMs = 1000
 const idleMs = 60_000
 const keepAliveMs = 10_000
 const httpLimits = {
   maxHeaderSize: headerBytesMax,
-  headersTimeout: headersMs,
-  requestTimeout: requestMs,
   keepAliveTimeout: keepAliveMs,
-  // Node looks at its limits every 30 s, which would let a slow request stay so long.
-  connectionsCheckingInterval,
 }
 const defaultConnectionsMax = 1024
 const defaultStarts: StartLimits = { startsPerSecondMax: 200, exempt: [] }
@@ -69,7 +60,6 @@ export function createHttp({
   connectionsMax = defaultConnectionsMax,
   readerPace,
   starts = defaultStarts,
-  work = new PageWork(),
 }: HttpOptions): FastifyInstance {
   const scope: FastifyBaseLogger = log.child({ module: 'http', listener })
   const metrics = httpMetrics(registry)
@@ -80,7 +70,10 @@ export function createHttp({
 
   const room = new ConnectionRoom(connectionsMax)
   const pace = new ReaderPace(readerPace)
-  const entrance = new Entrance({ room, pace, work, starts, http: httpLimits, idleMs })
+  // A listener has a share of its own: a flood of the portal does not reach the admin plane.
+  const work = new PageWork()
+  const onRefusal = (reason: string) => metrics.refusals.inc({ listener, reason })
+  const entrance = new Entrance({ room, pace, work, starts, http: httpLimits, idleMs, onRefusal })
   const count = (reply: FastifyReply) => {
     const status = `${Math.floor(reply.statusCode / 100)}xx`
     metrics.requests.inc({ listener, status })
@@ -113,14 +106,17 @@ export function createHttp({
       sendProblem(request, reply, problemOf(refusalBy(check, request, reply) ?? err), console)
     },
     clientErrorHandler(_err, socket) {
-      refuseMalformed(socket)
+      entrance.refuseMalformed(socket)
     },
   })
   requireRights(app)
   app.server.maxHeadersCount = headersMax
 
   app.decorate('entrance', entrance)
-  checkPace(app, pace)
+  checkConnections(app, () => {
+    pace.check()
+    entrance.check()
+  })
   app.addHook('onRequest', async (request, reply) => check(request, reply))
   // Runs when the body is there too.
   app.addHook('preHandler', async (request, reply) => {
@@ -173,9 +169,9 @@ function parseJson(body: string): unknown {
   }
 }
 
-function checkPace(app: FastifyInstance, pace: ReaderPace): void {
+function checkConnections(app: FastifyInstance, check: () => void): void {
   app.server.once('listening', () => {
-    const checking = setInterval(() => pace.check(), connectionsCheckingInterval)
+    const checking = setInterval(check, checkMs)
     app.server.once('close', () => clearInterval(checking))
   })
 }
@@ -192,14 +188,4 @@ function refusalBy(
     return err
   }
   return undefined
-}
-
-/** Bytes that are not HTTP never become a request; they get the shortest answer. */
-function refuseMalformed(socket: Socket): void {
-  if (!socket.writable) return void socket.destroy()
-  const body = '{"error":{"code":"ERR_REQUEST_INVALID","message":"the request is malformed"}}'
-  socket.end(
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n` +
-      `content-length: ${body.length}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n${body}`,
-  )
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { sourceOf } from '../address.ts'
 import { Headcount } from '../headcount.ts'
 import { type TurnOwner, Turns } from '../turns.ts'
+import { watchAnswer } from './answer-watch.ts'
 import { LinkSpent, RequestAbandoned, SignInRequired, TooManyRequests } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
@@ -57,6 +58,8 @@ const tokenCharactersMax = 512
  * tenant: so many wait in front of the database, and never beside the logins and logs of the tenant.
  */
 const lookupsMax = 4
+/** The database's answer to a cookie or a link comes later, and costs about so much here. */
+const lookupMs = 0.5
 /** Requests of one person that are not answered, or whose answer has not left: each answer is memory. */
 const answersMax = 32
 /** Requests of signed-in people that are worked on at the same time, for the same reason. */
@@ -76,12 +79,18 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
   const turns = new Turns(lookupsMax)
   /** One address after the other. */
   const inTurn = async <T>(
-    { ip }: FastifyRequest,
+    { ip, raw, server }: FastifyRequest,
     reply: FastifyReply,
     lookUp: () => Promise<T>,
   ): Promise<T> => {
     using _turn = await turns.take({ tenant: sourceOf(ip), user: '' }, departure(reply))
-    return await lookUp()
+    // What is refused without the database is refused before this, and costs what was measured.
+    const asked = setImmediate(() => server.entrance.charge(raw.socket, lookupMs))
+    try {
+      return await lookUp()
+    } finally {
+      clearImmediate(asked)
+    }
   }
   const requestTurns = new Turns(requestsMax)
   const answers = new Headcount(answersMax)
@@ -91,6 +100,10 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
     if (cookie === undefined) return undefined
     return inTurn(request, reply, () => sessions.session(cookie))
   }
+  const isSignedIn = async (request: FastifyRequest) => {
+    const cookie = cookieOf(request)
+    return cookie !== undefined && (await sessions.session(cookie)) !== undefined
+  }
 
   return {
     guarded: (handler) => async (request, reply) => {
@@ -99,6 +112,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
       request.server.entrance.recognize(request.raw.socket, owner)
       if (person !== undefined && owner !== undefined) {
         holdUntilSent(answers, `${owner.tenant} ${owner.user}`, reply)
+        watchAnswer(reply.raw, () => isSignedIn(request))
         using _turn = await requestTurns.take(owner, departure(reply))
         return await handler(person, request, reply)
       }

@@ -25,7 +25,7 @@ import { addSessionPages } from './session-pages.ts'
 import { sessionRoutes } from './session-routes.ts'
 import { targetRoutes } from './target-routes.ts'
 
-export interface PortalDeps extends Pick<HttpOptions, 'work' | 'starts'> {
+export interface PortalDeps extends Pick<HttpOptions, 'starts'> {
   readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor' | 'listChoicesFor'>
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
@@ -58,8 +58,8 @@ const health = {
 
 /** The product listener: health, metrics, the API, and the pages for signed-in users. */
 export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
-  const { auth, metrics, page, log, publicUrl, checks, work, starts } = deps
-  const app = createHttp({ listener: 'portal', publicUrl, log, metrics, work, starts })
+  const { auth, metrics, page, log, publicUrl, checks, starts } = deps
+  const app = createHttp({ listener: 'portal', publicUrl, log, metrics, starts })
   serveAssets(app, await readAssets(await assets()))
 
   app.get('/health', forAnybody, async () => ({ status: 'ok' }))

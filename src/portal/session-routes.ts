@@ -114,7 +114,9 @@ export function sessionRoutes({ access, downloads }: SessionRoutesDeps) {
         const session = await find(person, 'recording.read', params.id)
         if (!session.recording) throw new RouteMissing()
         const stream = await downloads.open(person, session, source)
-        return { stream, fileName: `${session.id}.cast` }
+        const mayGoOn = async () =>
+          (await access.sessionFor(person, 'recording.read', session.id)) !== undefined
+        return { stream, fileName: `${session.id}.cast`, mayGoOn }
       },
     }),
   ] satisfies readonly Route<WebIdentity, Act>[]

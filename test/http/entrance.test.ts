@@ -121,6 +121,96 @@ test('attack: strangers at a hundred addresses do not make a signed-in person wa
   expect(Number(answers()[1])).toBeLessThan(50)
 })
 
+/** Opens connections of as many networks, which have eight requests of 5 ms waiting at any time. */
+async function besiege(ask: Awaited<ReturnType<typeof open>>, networks: number) {
+  const slow = head('GET /slow', `X-Long: ${'x'.repeat(100)}\r\n`)
+  const all = Array.from({ length: networks }, (_, count) =>
+    ask(slow.repeat(8), `127.2.${count}.1`),
+  )
+  const refill = setInterval(() => {
+    for (const { socket } of all) if (socket.writableLength < 1024) socket.write(slow)
+  }, 100)
+  closing.push(() => clearInterval(refill))
+  return all
+}
+
+test('attack: strangers in sixty networks keep no newcomer waiting: not a browser, not a signed-in person, not a probe', async () => {
+  const { app, signIn } = createTestHttp()
+  let strangers = 0
+  app.get('/slow', forAnybody, async () => {
+    strangers++
+    burn(5)
+    return 'slow'
+  })
+  app.get('/health', forAnybody, async () => 'alive')
+  app.get(
+    '/own',
+    forAnybody,
+    signIn.guarded(async (person) => `own ${person}`),
+  )
+  const ask = await open(app)
+  await besiege(ask, 60)
+  // All of them have come: who comes at the same moment is a newcomer as well.
+  await expect.poll(() => strangers, { timeout: 20_000 }).toBeGreaterThan(80)
+  const before = strangers
+  const own = head('GET /own', 'Connection: close\r\nCookie: test=ada\r\n')
+  for (const [text, from, answer] of [
+    [last('/health'), '127.0.0.1', 'alive'],
+    [own, '127.3.1.1', 'own ada'],
+    [last('/health'), '127.3.2.1', 'alive'],
+  ] as const) {
+    expect(await ask(text, from).answer).toContain(answer)
+  }
+  // A cycle of them for each request would be three times sixty.
+  expect(strangers - before).toBeLessThan(90)
+}, 30_000)
+
+test('attack: one address that sends eight requests at a time has one of them in its turn', async () => {
+  const { app } = createTestHttp()
+  const order: string[] = []
+  app.get('/by/:name', forAnybody, async (request) => {
+    const { name } = request.params as { readonly name: string }
+    order.push(name)
+    burn(5)
+    return name
+  })
+  const ask = await open(app)
+  const both = ['a', 'b'].map((name, count) =>
+    ask(head(`GET /by/${name}`).repeat(7) + last(`/by/${name}`), `127.0.${count + 1}.1`),
+  )
+  for (const { answer } of both) await answer
+  expect(order).toHaveLength(16)
+  expect(new Set(order.slice(0, 6)).size).toBe(2)
+})
+
+test('attack: a connection that waits too long for its turn is told to come again, and is counted', async () => {
+  const { app, metrics } = createTestHttp()
+  app.get('/slow', forAnybody, async () => {
+    burn(20)
+    return 'slow'
+  })
+  const ask = await open(app)
+  const all = await besiege(ask, 150)
+  const told = () => all.filter(({ came }) => /^HTTP\/1.1 503 .*retry-after: /s.test(came()))
+  await expect.poll(() => told().length, { timeout: 20_000 }).toBeGreaterThan(10)
+  expect(all.filter(({ came }) => came().includes('malformed'))).toEqual([])
+  // The client of this one does not close it.
+  const [refused] = told()
+  await expect.poll(() => refused?.socket.closed, { timeout: 5000 }).toBe(true)
+  const counted = await metrics.getSingleMetric('bastion_http_refusals_total')?.get()
+  expect(counted?.values.map(({ labels }) => labels)).toEqual([
+    { listener: 'portal', reason: 'busy' },
+  ])
+}, 30_000)
+
+test('attack: what is refused before it is a request is counted', async () => {
+  const { ask, metrics } = await listening({ starts: { startsPerSecondMax: 1, exempt: [] } })
+  expect(await ask('no HTTP\r\n\r\n').answer).toContain('HTTP/1.1 400 ')
+  for (let count = 0; count < 3; count++) await ask(last('/quick')).answer
+  const counted = await metrics.getSingleMetric('bastion_http_refusals_total')?.get()
+  expect(counted?.values.map(({ labels }) => labels.reason)).toEqual(['malformed', 'rate'])
+})
+
 test('attack: an address opens connections without end; others, and those that are exempt, get in', async () => {
   const starts = { startsPerSecondMax: 5, exempt: ['127.0.0.3'] }
   const { ask } = await listening({ starts })

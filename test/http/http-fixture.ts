@@ -8,11 +8,12 @@ export const host = 'portal.test'
 export function createTestHttp(
   session: (cookie: string) => Promise<string> = async (cookie) => cookie,
 ) {
+  const metrics = new Registry()
   const app = createHttp({
     listener: 'portal',
     publicUrl: `http://${host}`,
     log: silent,
-    metrics: new Registry(),
+    metrics,
   })
   const signIn = createSignIn<string>({
     sessions: { redeem: async () => undefined, session, end: async () => {} },
@@ -21,5 +22,5 @@ export function createTestHttp(
     howTo: '',
     ownerOf: (user) => ({ tenant: 'acme', user }),
   })
-  return { app, signIn }
+  return { app, signIn, metrics }
 }

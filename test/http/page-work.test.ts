@@ -16,7 +16,7 @@ test('attack: work for pages without end leaves most of the time to others', asy
   let workMs = 0
   const ask = async (user: string) => {
     while (performance.now() - started < 1000) {
-      await work.run({ tenant: 'strangers', user }, staying, () => {
+      await work.run(['strangers', user], staying, () => {
         burn(5)
         workMs += 5
       })
@@ -28,16 +28,31 @@ test('attack: work for pages without end leaves most of the time to others', asy
   expect(workMs).toBeGreaterThan(50)
 })
 
-test('half of the turns are for people, and the others for one address after the other', async () => {
+test('people who are signed in have half of the work, and a newcomer waits for one piece', async () => {
   const work = new PageWork()
   const order: string[] = []
-  const ask = (tenant: string, user: string) =>
-    work.run({ tenant, user }, staying, () => void order.push(user))
-  await Promise.all([
-    ...Array.from({ length: 10 }, () => ask('strangers', 'flood')),
-    ask('strangers', 'browser'),
-    ...Array.from({ length: 3 }, () => ask('people', 'ada')),
-    ask('people', 'bob'),
-  ])
-  expect(order.slice(0, 9).join(' ')).toBe('flood flood ada browser bob flood ada flood ada')
+  const ask = (group: string, user: string) =>
+    work.run([group, user], staying, () => {
+      burn(1)
+      order.push(user)
+    })
+  const flood = Array.from({ length: 40 }, () => ask('strangers', 'flood'))
+  const people = Array.from({ length: 30 }, () => ask('people', 'ada'))
+  await flood[15]
+  const before = order.length
+  await ask('strangers', 'browser')
+  expect(order.slice(before).length).toBeLessThan(10)
+  await Promise.all([...flood, ...people])
+  const both = order.slice(0, 40)
+  expect(both.filter((user) => user === 'ada').length).toBeGreaterThan(10)
+  expect(both.filter((user) => user === 'flood').length).toBeGreaterThan(10)
+})
+
+test('attack: connections that are accepted without end do not put off a page without end', async () => {
+  const work = new PageWork()
+  for (let count = 0; count < 40; count++) work.atOnce(['strangers', 'flood'], () => burn(5))
+  const started = performance.now()
+  await work.run(['strangers', 'first'], staying, () => {})
+  await work.run(['strangers', 'browser'], staying, () => {})
+  expect(performance.now() - started).toBeLessThan(1000)
 })

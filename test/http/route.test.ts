@@ -56,6 +56,7 @@ const routes = [
     params: z.strictObject({ id: z.string() }),
     reply: { stream: 'text/plain' },
     act: async ({ params }) => ({
+      mayGoOn: async () => true,
       stream: Readable.from(['text of ', params.id]),
       fileName: `${params.id}.txt`,
     }),

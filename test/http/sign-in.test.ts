@@ -77,8 +77,12 @@ test('attack: one person cannot make more answers than they read', async () => {
     return /^HTTP\/1\.1 (\d+)/.exec(String(head))?.[1]
   }
 
-  const unread = Array.from({ length: 32 }, () => ask('/large', 'mallory').pause())
-  await expect.poll(() => made).toBe(32)
+  const unread = []
+  // Some at a time: all of them would wait too long for their turn on a busy machine.
+  for (let count = 0; count < 32; count += 8) {
+    for (let one = 0; one < 8; one++) unread.push(ask('/large', 'mallory').pause())
+    await expect.poll(() => made).toBe(count + 8)
+  }
   expect(await statusOf('/large', 'mallory')).toBe('429')
   expect(made).toBe(32)
   expect(await statusOf('/large?small', 'alice')).toBe('200')

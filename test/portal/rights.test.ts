@@ -2,7 +2,9 @@ import { expect, test } from 'vitest'
 import { type Act, reachOf } from '../../src/access/index.ts'
 import { type Role, roles, type WebIdentity } from '../../src/auth/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
+import { createTenants } from '../../src/tenant/index.ts'
 import { actor, open, type Place } from '../access/access-fixture.ts'
+import { silent } from '../support/postgres.ts'
 import { openPortalFixture } from './portal-fixture.ts'
 
 /** The portal over real modules: each role asks each route for each kind of session. */
@@ -273,3 +275,36 @@ test('attack: downloads that are not read do not pile up, and the next one may b
   await expect.poll(async () => (await get(path, slow.cookie)).statusCode).toBe(200)
   for (const one of held) one.stream().resume()
 })
+
+test('attack: a recording that is read slowly is cut off when its reader is removed or signs out, or the tenant is suspended', async () => {
+  const closed = await fixture.place()
+  await closed.target('web1')
+  const much = 'much\r\n'.repeat(200_000)
+  const add = (place: Place, name: string) => addPerson(place, name, 'member', much)
+  const [stays, removed, leaves, shut] = [
+    await add(acme, 'stays'),
+    await add(acme, 'removed'),
+    await add(acme, 'leaves'),
+    await add(closed, 'shut'),
+  ]
+  const begin = async ({ session, cookie }: typeof stays) => {
+    const url = `/api/v1/sessions/${session}/recording.cast`
+    const headers = { host, cookie }
+    const answer = await portal.inject({ method: 'GET', url, headers, payloadAsStream: true })
+    expect(answer.statusCode).toBe(200)
+    return answer.stream().on('error', () => {})
+  }
+  const kept = await begin(stays)
+  const cut = [await begin(removed), await begin(leaves), await begin(shut)]
+  await auth.removeUser(acme.tenant, 'removed', actor)
+  await auth.web.end(leaves.cookie.replace('vaultterm=', ''))
+  const vault = { createSshKeys: () => Promise.reject(new Error('not asked')) }
+  const tenants = createTenants({ database: database.app, vault, log: silent })
+  await tenants.suspend(closed.slug, actor)
+  await expect
+    .poll(() => cut.map(({ destroyed }) => destroyed), { timeout: 15_000 })
+    .toEqual([true, true, true])
+  let bytes = 0
+  for await (const chunk of kept) bytes += chunk.length
+  expect(bytes).toBeGreaterThan(much.length)
+}, 30_000)
