@@ -7,6 +7,7 @@ const layers = [
   [
     'address',
     'address-blocks',
+    'at-exit',
     'boot-clock',
     'bytes',
     'chunks',
@@ -18,6 +19,7 @@ const layers = [
     'shares',
     'start-rate',
     'turns',
+    'work-queue',
     'work-share',
   ],
   ['config', 'log', 'metrics'],
