@@ -25,7 +25,8 @@ export class Guests {
     this.#known.delete(source)
     this.#known.set(source, performance.now() + rememberMs)
     if (this.#known.size <= addressesMax) return
-    for (const oldest of this.#known.keys()) return void this.#known.delete(oldest)
+    const [oldest = ''] = this.#known.keys()
+    this.#known.delete(oldest)
   }
 
   /** Whose work a new connection is. */

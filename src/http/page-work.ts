@@ -36,7 +36,7 @@ export class PageWork {
       done.reject(signal.reason)
     }
     this.#queue.add(owner, piece)
-    void this.#serve()
+    this.#serve().catch(done.reject)
     signal.addEventListener('abort', leave)
     try {
       await done.promise
@@ -64,15 +64,18 @@ export class PageWork {
   async #serve(): Promise<void> {
     if (this.#isServing) return
     this.#isServing = true
-    for (let next = this.#queue.take(); next !== undefined; next = this.#queue.take()) {
-      const { startedAtMs, spentMs, passedMs } = await measured(next.item)
-      // The system counts a thread's time in steps of some milliseconds: right for many pieces, not for one.
-      this.#queue.charge(next.owner, Math.min(passedMs, Math.max(spentMs, 1)))
-      const restMs = this.#share.owe(spentMs, startedAtMs)
-      next.item.done.resolve()
-      if (restMs >= 1) await sleep(restMs)
+    try {
+      for (let next = this.#queue.take(); next !== undefined; next = this.#queue.take()) {
+        const { startedAtMs, spentMs, passedMs } = await measured(next.item)
+        // The system counts a thread's time in steps of some milliseconds: right for many pieces, not for one.
+        this.#queue.charge(next.owner, Math.min(passedMs, Math.max(spentMs, 1)))
+        const restMs = this.#share.owe(spentMs, startedAtMs)
+        next.item.done.resolve()
+        if (restMs >= 1) await sleep(restMs)
+      }
+    } finally {
+      this.#isServing = false
     }
-    this.#isServing = false
   }
 }
 
