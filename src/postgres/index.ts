@@ -24,6 +24,7 @@ export {
 export { type InstanceId, newInstanceId } from './instance-id.ts'
 export { listLoginSettings } from './login-settings.ts'
 export { migrate } from './migrate.ts'
+export type { MigrationSource } from './migration-source.ts'
 export {
   claimEndedInstances,
   type EndedInstance,

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { queueTables } from '../../src/jobs/index.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { findSchemaChanges, migrate, requireUnchanged } from '../../src/postgres/index.ts'
 import { lineOf, listSchemaObjects } from '../../src/postgres/schema-objects.ts'
@@ -28,7 +29,7 @@ test('finds the same where a superuser owns the tables', async () => {
   const server = new URL(fixture.superuserUrl)
   server.pathname = `/${name}`
   const url = new Secret(server.href)
-  await migrate({ url, directory: 'migrations', log: silent })
+  await migrate({ url, directory: 'migrations', sources: [queueTables], log: silent })
   const own = new URL(fixture.urls.app.reveal())
   own.pathname = `/${name}`
   await using database = fixture.open('vaultterm_app', {}, own.href)

@@ -3,6 +3,7 @@ import pg from 'pg'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterAll, inject } from 'vitest'
+import { queueTables } from '../../src/jobs/index.ts'
 import {
   type Database,
   type InstanceId,
@@ -187,7 +188,7 @@ async function migratedTemplate(): Promise<string> {
 
 function migrateTemplate(template: string) {
   const url = new Secret(urlOf(template, logins.owner))
-  return migrate({ url, directory: 'migrations', log: silent })
+  return migrate({ url, directory: 'migrations', sources: [queueTables], log: silent })
 }
 
 async function ensureLogin(client: pg.Client, login: string): Promise<void> {
