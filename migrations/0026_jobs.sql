@@ -41,10 +41,14 @@ $$;
 revoke execute on all functions in schema pgboss from public;
 grant usage on schema pgboss to vaultterm_jobs, vaultterm_app, vaultterm_system;
 
-grant select, insert, update, delete on pgboss.job, pgboss.job_common, pgboss.queue, pgboss.schedule,
-  pgboss.subscription, pgboss.version, pgboss.bam, pgboss.warning, pgboss.job_dependency, pgboss.instance
-  to vaultterm_jobs;
-grant execute on all functions in schema pgboss to vaultterm_jobs;
+-- No more than it uses with the settings of src/jobs/boss.ts.
+grant select, insert, update, delete on pgboss.job, pgboss.job_common to vaultterm_jobs;
+grant select, insert, update on pgboss.queue, pgboss.schedule to vaultterm_jobs;
+grant select, update (cron_on, bam_on, flow_on, reindex_on, monitor_backoff_on) on pgboss.version to vaultterm_jobs;
+grant select, delete on pgboss.job_dependency, pgboss.instance to vaultterm_jobs;
+grant update (stopped_on) on pgboss.instance to vaultterm_jobs; -- to lock a row that it deletes
+grant select on pgboss.bam to vaultterm_jobs;
+grant execute on function pgboss.job_now, pgboss.create_queue to vaultterm_jobs;
 
 -- The application adds a job in the transaction of the act, and ends it in the transaction of its effects. It
 -- deletes none.

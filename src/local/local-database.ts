@@ -44,7 +44,12 @@ export async function startLocalDatabase(options: {
         password: passwords[login],
         database: databaseName,
       })
-    const urls = { owner: url('owner'), app: url('app'), bastion: url('bastion') }
+    const urls = {
+      owner: url('owner'),
+      app: url('app'),
+      bastion: url('bastion'),
+      jobs: url('jobs'),
+    }
     await createLogins(server.superuserUrl, passwords)
     await refuseLargeObjects(server.superuserUrlOf(databaseName))
     await migrate({ url: urls.owner, directory: migrations, sources: [queueTables], log })

@@ -369,11 +369,11 @@ eabb2f5c283b3d05ec9ea78726939d57 function node_keep_row()
 643333f6b37764493d524a90e49b822d function node_require_lease()
 120a09f2a389542b31f7436394821678 function notify_if_room(channel text, payload text)
 bec9ae516548d64a61093532fa36b804 function pgboss.create_queue(queue_name text, options jsonb)
-135f92639765e628d7e63322fdb52f66 function pgboss.delete_queue(queue_name text)
+26f40f19616375ebde25ae207b0b9b84 function pgboss.delete_queue(queue_name text)
 d5684aae67e42ebda4c383c9bb522278 function pgboss.job_now()
-29dc04d751a731222b6604e260ea2e61 function pgboss.job_table_format(command text, table_name text)
-92eada43fdabdb754c29af3896e09748 function pgboss.job_table_run(command text, tbl_name text, queue_name text)
-48a667493055916e128392ce044f2279 function pgboss.job_table_run_async(command_name text, version integer, command text, tbl_name text, queue_name text)
+77136ef8d8761a929dc8d2f431a41407 function pgboss.job_table_format(command text, table_name text)
+21ca94e644c5287e375314e72d1781b3 function pgboss.job_table_run(command text, tbl_name text, queue_name text)
+435e0644077e881818cd5215f1e4a83a function pgboss.job_table_run_async(command_name text, version integer, command text, tbl_name text, queue_name text)
 7bed8248ab3360de3de0f831a729041a function session_keep_end()
 42113377142754f5c8d32a47deb140b9 function session_kill(session_id uuid, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
 1e566e423eebfe009ec3906e883af2d4 function session_require_instance()
@@ -507,16 +507,16 @@ b5a362ff8d7b5b3db9bedd78f5442a07 table certificate_authority
 fe4f97d2769405cd0aa7e57a823adf42 table job_schedule
 c565e2030ee25a4b1b58470455ac9a8e table login_link
 6b4a241ebf3ce747e1e2504480c9df34 table node_instance
-3cd414615458f8a38f5126c8b407b252 table pgboss.bam
-49ac544597e073443d9f1b62907924d0 table pgboss.instance
+8a917ad2d9bcfdd89f60724219fcdbb6 table pgboss.bam
+4e3eb1064bf96339fbbed482fe3c14fe table pgboss.instance
 233e9c34251d9f6f5563ead2ec8280b5 table pgboss.job
 e4f7cc88810f5f9ba1f1872afc33ef17 table pgboss.job_common
-7396b8e07bad1732a098fe183c9256ac table pgboss.job_dependency
-1cdfe2d841b76f4f63fc8c483d94ef9c table pgboss.queue
-bb33182d0e4e45f58b726292818de466 table pgboss.schedule
-38412e1590a05da7aba65b247add6d83 table pgboss.subscription
-675ba3f0f68eb0c604929bc407d118b7 table pgboss.version
-6bd8dfcc645f30ea5cf5b15a639580e8 table pgboss.warning
+45736d01978556830405585f2bc5f408 table pgboss.job_dependency
+a11f470062ee8820e5e4992618f62b46 table pgboss.queue
+84bb42b8462ed3a695ce9242d2c2fcdb table pgboss.schedule
+ae86c3dce2be30dea1fc0f357bb6b225 table pgboss.subscription
+c10ea0af0101b7739b616087c35c736c table pgboss.version
+fac6055dbc4eab54fb514065cbedd844 table pgboss.warning
 9306e1b8e290937a2fee990bd5ae499c table recording_witness
 ac572a6f342037c5b8748756d69f12c0 table schema_migration
 e37bc0d6edaa550ce4160725d546c160 table security_key_counter

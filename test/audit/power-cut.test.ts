@@ -50,7 +50,12 @@ async function setUp(server: PostgresServer): Promise<void> {
     await many(`create role ${app.login} login password ${secret}`)
     await many(`create database ${owner.database} owner ${owner.login}`)
   })
-  await migrate({ url: server.url(owner), directory: 'migrations', sources: [queueTables], log: silent })
+  await migrate({
+    url: server.url(owner),
+    directory: 'migrations',
+    sources: [queueTables],
+    log: silent,
+  })
   await administer(server.superuserUrl, ({ many }) =>
     many(`grant vaultterm_app, vaultterm_system to ${app.login}`),
   )

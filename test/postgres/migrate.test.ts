@@ -87,12 +87,16 @@ test('says who holds the lock that a migration waits for', async () => {
   server.pathname = `/${name}`
   const holder = await connect(server.href)
   await holder.query('begin; lock table schema_migration in share mode')
-  await expect(migrate({ url, directory, sources, log: silent, waitMs: 200 })).rejects.toMatchObject({
+  await expect(
+    migrate({ url, directory, sources, log: silent, waitMs: 200 }),
+  ).rejects.toMatchObject({
     code: 'ERR_MIGRATION_BLOCKED',
     message: expect.stringMatching(/postgres \(process \d+, schema_migration\)/),
   })
   await holder.query('rollback')
-  expect(await migrate({ url, directory, sources, log: silent })).toMatchObject({ applied: ['9999_next'] })
+  expect(await migrate({ url, directory, sources, log: silent })).toMatchObject({
+    applied: ['9999_next'],
+  })
 })
 
 test('attack: a session of no process, from before it was refused, ends like those of a lost one', async () => {

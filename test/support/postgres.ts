@@ -29,6 +29,7 @@ export interface TestDatabase {
   readonly urls: {
     readonly app: Secret<string>
     readonly bastion: Secret<string>
+    readonly jobs: Secret<string>
     readonly owner: Secret<string>
   }
   readonly name: string
@@ -56,6 +57,7 @@ export interface TestDatabase {
 const logins = {
   app: 'vaultterm_test_app',
   bastion: 'vaultterm_test_bastion',
+  jobs: 'vaultterm_test_jobs',
   owner: 'vaultterm_test_owner',
 } as const
 
@@ -115,7 +117,12 @@ export async function openTestDatabase(): Promise<TestDatabase> {
     },
     name,
     superuserUrl: urlOf(name),
-    urls: { app: url(logins.app), bastion: url(logins.bastion), owner: url(logins.owner) },
+    urls: {
+      app: url(logins.app),
+      bastion: url(logins.bastion),
+      jobs: url(logins.jobs),
+      owner: url(logins.owner),
+    },
     async createTenant(slug = `t${randomBytes(8).toString('hex')}`) {
       const tenant = newTenantId()
       await app.write(tenant, (tx) =>
@@ -181,6 +188,7 @@ async function migratedTemplate(): Promise<string> {
       }
       await client.query(`grant vaultterm_app, vaultterm_system to ${logins.app}`)
       await client.query(`grant vaultterm_bastion, vaultterm_directory to ${logins.bastion}`)
+      await client.query(`grant vaultterm_jobs to ${logins.jobs}`)
     }),
   )
   return template
