@@ -18,8 +18,8 @@ import { jobMetrics } from './metrics.ts'
 import { findJob, findProgress, type JobRow, listJobs, type StoredState } from './queries.ts'
 import { Queue } from './queue.ts'
 import { countStates } from './queue-counts.ts'
+import { Runners } from './runners.ts'
 import { scheduleJobs } from './schedules.ts'
-import { Worker } from './worker.ts'
 
 export const jobStates = ['waiting', 'running', 'done', 'failed', 'cancelled'] as const
 export type JobState = (typeof jobStates)[number]
@@ -189,9 +189,9 @@ function startWork({
   const scoped = log.child({ module: 'jobs' })
   const connection = openQueueConnection({ url, log, metrics })
   const addMany: Parameters<typeof scheduleJobs>[0]['addMany'] = (lane, many) =>
-    worker.addMany(lane, many)
+    runners.addMany(lane, many)
   const { tick, eachTenant } = scheduleJobs({ database, queue, schedules, addMany })
-  const worker = new Worker({
+  const runners = new Runners({
     ...{ database, queue, connection, tick, log: scoped },
     jobs: [...jobs, tick, eachTenant],
     metrics: jobMetrics(metrics),
@@ -199,8 +199,8 @@ function startWork({
   queue
     .prime()
     .catch((err: unknown) => scoped.warn({ err }, 'the lanes of jobs cannot be read yet'))
-  worker.start()
-  return worker
+  runners.start()
+  return runners
 }
 
 const storedStates: { readonly [S in JobState]: readonly StoredState[] } = {

@@ -6,7 +6,7 @@ export type Lane = 'quick' | 'slow'
 interface LaneSettings {
   /** Jobs that a node runs at a time. */
   readonly atOnce: number
-  /** The same of one tenant: what blocks its jobs leaves workers for the others. */
+  /** The same of one tenant: what blocks its jobs leaves runners for the others. */
   readonly atOncePerTenant: number
   readonly queue: QueueOptions
 }
@@ -15,7 +15,7 @@ const day = 24 * 3600
 const common = {
   retryBackoff: true,
   retryDelayMax: 3600,
-  // A worker that does not answer for this time has lost its job.
+  // A node that does not answer for this time has lost its job.
   heartbeatSeconds: 10,
   retentionSeconds: 14 * day,
   deleteAfterSeconds: 7 * day,

@@ -14,8 +14,8 @@ export async function isFull(tx: ReadTx, kind: string): Promise<boolean> {
   return waiting >= waitingMax
 }
 
-/** Wakes the workers after the commit. Where the notifications are full, they find the job within seconds. */
-export async function wakeWorkers(tx: WriteTx, channel: string, lane: string): Promise<void> {
+/** Wakes the runners after the commit. Where the notifications are full, they find the job within seconds. */
+export async function wakeRunners(tx: WriteTx, channel: string, lane: string): Promise<void> {
   await tx.many('select notify_if_room($1, $2)', [channel, lane])
 }
 

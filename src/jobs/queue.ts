@@ -6,7 +6,7 @@ import { affectedOf, openBoss, within } from './boss.ts'
 import { JobInputInvalid, JobLost, JobsFull } from './errors.ts'
 import type { Job } from './job.ts'
 import { inputBytesMax, type Lane, laneNames } from './lanes.ts'
-import { deleteProgress, isFull, wakeWorkers } from './queries.ts'
+import { deleteProgress, isFull, wakeRunners } from './queries.ts'
 
 /** A notification says which lane has a new job. */
 export const addedChannel = 'vaultterm_jobs_added'
@@ -33,7 +33,7 @@ export function sentOf<Input extends z.ZodType>(
 
 /**
  * The queue as the application sees it: everything here is a statement in a transaction of the tenant's, in the
- * application's role. So an act adds its jobs also while no worker can reach the queue.
+ * application's role. So an act adds its jobs also while no node can reach the queue.
  */
 export class Queue {
   readonly #database: Database
@@ -68,7 +68,7 @@ export class Queue {
       ...(startAfter !== undefined && { startAfter }),
       db: within(tx),
     })
-    if (id !== null && startAfter === undefined) await wakeWorkers(tx, addedChannel, job.lane)
+    if (id !== null && startAfter === undefined) await wakeRunners(tx, addedChannel, job.lane)
     return id ?? undefined
   }
 
@@ -95,7 +95,7 @@ export class Queue {
   async retry(tx: WriteTx, lane: Lane, id: string): Promise<boolean> {
     const boss = await this.#open()
     const isRetried = affectedOf(await boss.retry(lane, id, { db: within(tx) })) === 1
-    if (isRetried) await wakeWorkers(tx, addedChannel, lane)
+    if (isRetried) await wakeRunners(tx, addedChannel, lane)
     return isRetried
   }
 

@@ -508,7 +508,7 @@ fe4f97d2769405cd0aa7e57a823adf42 table job_schedule
 c565e2030ee25a4b1b58470455ac9a8e table login_link
 6b4a241ebf3ce747e1e2504480c9df34 table node_instance
 8a917ad2d9bcfdd89f60724219fcdbb6 table pgboss.bam
-4e3eb1064bf96339fbbed482fe3c14fe table pgboss.instance
+45a90079d0fcea576d3995403c7596e3 table pgboss.instance
 233e9c34251d9f6f5563ead2ec8280b5 table pgboss.job
 e4f7cc88810f5f9ba1f1872afc33ef17 table pgboss.job_common
 45736d01978556830405585f2bc5f408 table pgboss.job_dependency

@@ -51,7 +51,7 @@ const written = (n: number) =>
   fixture.superuser<{ pid: number }>('select pid from probe where n = $1', [n])
 const stateOf = async (id: string) => (await jobs.get(id)).state
 
-/** A killed worker's job is found by its heartbeat, and waits for its next try. */
+/** A killed node's job is found by its heartbeat, and waits for its next try. */
 async function untilTaken(id: string): Promise<void> {
   await expect.poll(() => stateOf(id)).not.toBe('running')
   await fixture.superuser('update pgboss.job set start_after = now() where id = $1', [id])

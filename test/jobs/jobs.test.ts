@@ -142,7 +142,7 @@ test('attack: a tenant that fills its queue reaches its limit, and nobody elseâ€
   expect(await add(acme, probes.each, next())).toBeDefined()
 })
 
-test('attack: a tenant whose jobs hang takes no worker from a polite one', async () => {
+test('attack: a tenant whose jobs hang takes no runner from a polite one', async () => {
   const blocked = await fixture.createTenant()
   const hanging = await Promise.all(
     Array.from({ length: 12 }, async () => idOf(add(blocked, probes.hangBefore, next()))),

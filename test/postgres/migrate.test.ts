@@ -137,3 +137,25 @@ test('attack: no login that serves fills the disk with temporary tables or files
     await expect(client.query('set temp_file_limit = -1')).rejects.toMatchObject({ code: '42501' })
   }
 })
+
+test('attack: a package with other statements than a migration names changes nothing', async () => {
+  const { url, name } = await openEmptyDatabase()
+  const [own] = sources
+  const read = async () => `${await own?.read()}\nalter role vaultterm_jobs bypassrls;`
+  const refused = { code: 'ERR_MIGRATION_SOURCE' }
+  const given = { url, directory: 'migrations', log: silent }
+  const other = [{ name: own?.name ?? '', read }]
+  await expect(migrate({ ...given, sources: other })).rejects.toMatchObject(refused)
+  await expect(migrate({ ...given, sources: [] })).rejects.toMatchObject(refused)
+  const server = new URL(inject('postgresUrl'))
+  server.pathname = `/${name}`
+  const { rows } = await (await connect(server.href)).query('select name from schema_migration')
+  // Not even the steps before it.
+  expect(rows).toEqual([])
+})
+
+test('takes the transaction out of the package’s text, which would end the migrator’s', async () => {
+  const text = (await queueTables.read()).replace(/\$(\w*)\$[\s\S]*?\$\1\$/g, '')
+  expect(text).not.toMatch(/\b(?:begin|commit|rollback|set local|pg_advisory\w*)\b/i)
+  expect(text).toContain('CREATE TABLE pgboss.job_common')
+})

@@ -82,6 +82,35 @@ const attacks: readonly [what: string, change: string, undo: string, told: RegEx
     /^row security on session$/,
   ],
   [
+    'one more policy on the queue',
+    'create policy all_of_it on pgboss.job_common using (true)',
+    'drop policy all_of_it on pgboss.job_common',
+    /^policy all_of_it on pgboss\.job_common$/,
+  ],
+  [
+    'row security of the queue that is off',
+    'alter table pgboss.job no force row level security',
+    'alter table pgboss.job force row level security',
+    /^row security on pgboss\.job$/,
+  ],
+  [
+    'a partition of the queue without a policy',
+    "create table pgboss.own partition of pgboss.job for values in ('own')",
+    'drop table pgboss.own',
+    /^child pgboss\.own of pgboss\.job$/,
+  ],
+  [
+    'a clock of the queue that each act would run',
+    `create or replace function pgboss.job_now() returns timestamptz language sql stable as
+       'select now() - interval ''1 day'''`,
+    `create or replace function pgboss.job_now() returns timestamptz as
+    $$
+      SELECT pg_catalog.now();
+    $$
+    language sql stable`,
+    /^function pgboss\.job_now\(\)$/,
+  ],
+  [
     'a function that runs for its caller',
     'alter function audit_lock() security invoker',
     'alter function audit_lock() security definer',

@@ -23,12 +23,12 @@ import { countJobs } from './queue-counts.ts'
 const polling = { pollingIntervalSeconds: 2, notifyPollingIntervalSeconds: 2 }
 /** Any login of the server can send notifications: more of them make no more work. */
 const wakeMs = 100
-const startPauseMaxMs = 60_000
+const startPauseMaxMs = 15_000
 const countMs = 15_000
 
 const stored = z.object({ kind: z.string(), input: z.unknown() })
 
-export interface WorkerDeps {
+export interface RunnersDeps {
   /** In the application's role: the work of a job is done in it. */
   readonly database: Database
   readonly queue: Queue
@@ -40,20 +40,20 @@ export interface WorkerDeps {
   readonly log: Log
 }
 
-/** Takes jobs of both lanes, on one node, until it is stopped. A queue that cannot be reached is tried again. */
-export class Worker {
-  readonly #deps: WorkerDeps
+/** Those of one node: they take jobs of both lanes until they are stopped. A queue that cannot be reached is tried again. */
+export class Runners {
+  readonly #deps: RunnersDeps
   readonly #stopping = new AbortController()
   #starting: Promise<void> | undefined
   #boss: PgBoss | undefined
   #isUp = false
   #problem: unknown
   #counting: NodeJS.Timeout | undefined
-  /** Makes the workers of a lane look soon. */
+  /** Makes the runners of a lane look soon. */
   #wake: ((lane: string) => void) | undefined
   #stopped: Promise<void> | undefined
 
-  constructor(deps: WorkerDeps) {
+  constructor(deps: RunnersDeps) {
     this.#deps = deps
   }
 
@@ -182,13 +182,13 @@ export class Worker {
   async #work(boss: PgBoss, lane: Lane): Promise<void> {
     const options = {
       localConcurrency: lanes[lane].atOnce,
-      // Not the library's count over all nodes: two workers that ask at once pass it.
+      // Not the library's count over all nodes: two runners that ask at once pass it.
       localGroupConcurrency: lanes[lane].atOncePerTenant,
       ...polling,
     }
     await boss.work<object>(lane, options, async ([fetched]) => {
       if (fetched === undefined) return
-      // Where one was, there may be more: otherwise each worker would take one job in two seconds.
+      // Where one was, there may be more: otherwise each runner would take one job in two seconds.
       await this.#try(lane, fetched).finally(() => this.#wake?.(lane))
     })
   }
