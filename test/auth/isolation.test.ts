@@ -1,9 +1,5 @@
 import pg from 'pg'
-import { Registry } from 'prom-client'
-import { beforeAll, expect, onTestFinished, test } from 'vitest'
-import { sweepLogins } from '../../src/auth/index.ts'
-import { createJobs } from '../../src/jobs/index.ts'
-import { silent } from '../support/postgres.ts'
+import { beforeAll, expect, test } from 'vitest'
 import { actor, makeKey, openAuthFixture, signed, source } from './auth-fixture.ts'
 
 const fixture = await openAuthFixture()
@@ -194,15 +190,7 @@ test('what is swept away is the tenant’s own', async () => {
     "update login_link set expires_at = now() - interval '1 hour' where tenant_id = any($1)",
     [[acme.tenant, globex.tenant]],
   )
-  const metrics = new Registry()
-  const url = database.urls.jobs
-  const jobs = createJobs({ database: database.app, url, log: silent, metrics })
-  const working = jobs.work({ jobs: [sweepLogins], schedules: [] })
-  onTestFinished(() => working.stop(1000))
-  const id = await database.app.write(acme.tenant, (tx) =>
-    jobs.add(tx, acme.tenant, sweepLogins, {}),
-  )
-  await expect.poll(async () => (await jobs.get(id ?? '')).state).toBe('done')
+  await fixture.sweep(acme.tenant)
   const own = await database.superuser(
     'select from login_link where tenant_id = $1 and expires_at < now()',
     [acme.tenant],
