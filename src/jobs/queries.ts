@@ -83,10 +83,10 @@ export interface JobRow {
 const columns = `j.id, j.name as lane, j.data ->> 'kind' as kind, j.group_id as tenant, t.slug,
   j.state::text as state, j.retry_count + (j.started_on is not null)::int as tries,
   j.retry_limit + 1 as "triesMax", j.created_on as "createdAt", j.start_after as "startAfter",
-  j.started_on as "startedAt", j.completed_on as "endedAt", j.output ->> 'message' as problem`
+  j.started_on as "startedAt", j.completed_on as "endedAt", coalesce(j.output ->> 'message', j.output -> 'value' ->> 'message') as problem`
 const withTenant = 'pgboss.job j left join tenant t on t.tenant_id::text = j.group_id'
 
-/** Across tenants, newest first; without the library's own. */
+/** Across tenants, newest first; without the library's own and, unless asked for, the looks of each minute. */
 export function listJobs(
   tx: ReadTx,
   lanes: readonly string[],
@@ -103,6 +103,8 @@ export function listJobs(
   return tx.many(
     `select ${columns} from ${withTenant}
        where j.name = any($1) and ($2::text is null or j.group_id = $2)
+         and ($3::text[] is not null or j.state <> 'completed'
+           or j.data ->> 'kind' is distinct from 'jobs.tick')
          and ($3::text[] is null or j.state::text = any($3))
        order by j.created_on desc, j.id limit $4`,
     [lanes, tenant ?? null, states ?? null, limit],

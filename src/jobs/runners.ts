@@ -25,6 +25,8 @@ const polling = { pollingIntervalSeconds: 2, notifyPollingIntervalSeconds: 2 }
 const wakeMs = 100
 const startPauseMaxMs = 15_000
 const countMs = 15_000
+/** For the last statements, once jobs have ended or were given back. */
+const stopGraceMs = 3000
 
 const stored = z.object({ kind: z.string(), input: z.unknown() })
 
@@ -82,7 +84,13 @@ export class Runners {
 
   /** Takes no more jobs and waits for those that run. The others go back to the queue. */
   stop(withinMs: number): Promise<void> {
-    this.#stopped ??= this.#stop(withinMs)
+    this.#stopped ??= Promise.race([
+      this.#stop(withinMs).catch((err: unknown) =>
+        this.#deps.log.warn({ err: shown(err) }, 'the job queue was not closed'),
+      ),
+      // A database that stands still must not hold up the end of the process.
+      sleep(withinMs + stopGraceMs, undefined, { ref: false }),
+    ])
     return this.#stopped
   }
 
@@ -136,7 +144,8 @@ export class Runners {
         await this.#work(boss, lane)
       }
       const { data, ...options } = sentOf(systemTenant, tick, {})
-      await boss.schedule(tick.lane, '* * * * *', data, { ...options, key: 'tick' })
+      const kept = { key: 'tick', deleteAfterSeconds: 3600 }
+      await boss.schedule(tick.lane, '* * * * *', data, { ...options, ...kept })
     } catch (err) {
       await this.#end(boss, 1000)
       throw err

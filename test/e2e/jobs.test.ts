@@ -80,7 +80,7 @@ test('the operator sees scheduled work, and cancels a job on the record', async 
     "update pgboss.job set start_after = now() + interval '1 day' where state = 'created'",
   )
   expect((await list()).map(({ kind }) => kind)).toEqual(
-    expect.arrayContaining(['jobs.tick', 'jobs.each-tenant', 'auth.sweep']),
+    expect.arrayContaining(['jobs.each-tenant', 'auth.sweep']),
   )
   await vaultterm.json('job', 'cancel', sweep.id)
   expect(await vaultterm.json('job', 'show', sweep.id)).toMatchObject({

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { PgBoss } from 'pg-boss'
 import { Registry } from 'prom-client'
@@ -307,9 +308,7 @@ test('is the schema that the pinned library makes, at its version', async () => 
     'job_common_tenant',
     'job_common_waiting',
   ])
-  const { default: about } = await import('pg-boss/package.json', { with: { type: 'json' } }).catch(
-    () => ({ default: undefined }),
-  )
-  expect(about ?? { version: '12.38.0' }).toMatchObject({ version: '12.38.0' })
-  expect(await boss.schemaVersion()).toBe(46)
+  const about = JSON.parse(readFileSync('node_modules/pg-boss/package.json', 'utf8'))
+  expect(about.version).toBe('12.38.0')
+  expect(await boss.schemaVersion()).toBe(about.pgboss.schema)
 })
