@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { createAdmin } from './admin/index.ts'
+import { sweepLogins, sweepLoginsDaily } from './auth/index.ts'
 import {
   type Bastion,
   createBastion,
@@ -9,7 +10,8 @@ import {
   protectedDestinations,
 } from './bastion/index.ts'
 import type { Config, Datastores, Listen } from './config.ts'
-import type { StartLimits } from './http/index.ts'
+import type { Checks, StartLimits } from './http/index.ts'
+import type { Working } from './jobs/index.ts'
 import { explainListen, type Face } from './listener.ts'
 import { mergeMetrics } from './metrics.ts'
 import { createPortal } from './portal/index.ts'
@@ -77,13 +79,15 @@ export async function startApp(options: {
     const mend: Recorder['recover'] = (unended) => recorder.recover(unended)
     closing.defer(access.serveUnder(lease, config.nodeLeaseMs, mend))
     audit.startPublisher()
+    const working = workOnJobs(product)
+    closing.defer(() => working.stop(jobsStopMs))
     const listeners: Listen[] = []
     const own = () => protectedDestinations(config, datastores, listeners)
     const serving = { hostKeys, fork, lease, config, own }
     const bastion = await openBastion(datastores, product, serving, closing)
     lease.onLapse(() => bastion.leaseLapsed())
     const page = mergeMetrics(product.metrics, () => bastion.metrics())
-    const checks = readiness(product)
+    const checks = readiness(product, working)
     const publicUrl = config.publicUrl
     const starts = pageStarts(config)
     const portal = await createPortal({ ...product, starts, page, publicUrl, checks })
@@ -105,7 +109,12 @@ export async function startApp(options: {
         return bastion.sessions
       },
       lost: lease.lost,
-      drain: (withinMs) => bastion.drain(withinMs),
+      async drain(withinMs) {
+        const jobs = working.stop(Math.min(withinMs, jobsStopMs))
+        const inTime = await bastion.drain(withinMs)
+        await jobs
+        return inTime
+      },
       restartWorkers: () => bastion.restart(),
       keepUnsigned: () => audit.keepUnsigned(),
       close: () => close.disposeAsync(),
@@ -168,13 +177,21 @@ async function openBastion(
   return bastion
 }
 
+/** How long running jobs may go on when the process stops; the others go back to the queue. */
+const jobsStopMs = 10_000
+
+/** Begins in the background: people log in also while the queue cannot be reached. */
+function workOnJobs({ jobs }: Product): Working {
+  return jobs.work({ jobs: [sweepLogins], schedules: [sweepLoginsDaily] })
+}
+
 /** How fast connections to pages may be opened. A proxy opens them for many people, and is exempt where it is named. */
 function pageStarts({ pages, limits }: Config): StartLimits {
   return { ...pages, exempt: limits.penalties.exempt ?? [] }
 }
 
-/** The checks that must pass before people are sent to this process. */
-function readiness({ database, coordination, vault, audit }: Product) {
+/** The checks that must pass before people are sent to this process; without background work they can log in. */
+function readiness({ database, coordination, vault, audit }: Product, working: Working): Checks {
   return {
     database: () => database.ping(),
     schema: async () => {
@@ -187,6 +204,7 @@ function readiness({ database, coordination, vault, audit }: Product) {
       const { sealed } = await vault.status()
       if (sealed) throw new VaultSealed()
     },
+    jobs: { aside: () => working.requireUp() },
   }
 }
 

@@ -21,6 +21,8 @@ export interface DatabaseUrls {
   readonly app: Secret<string>
   /** Serves the bastion face: can read no secret table. */
   readonly bastion: Secret<string>
+  /** Takes jobs from the queue and gives them back: it can read no other table. */
+  readonly jobs: Secret<string>
 }
 
 /** The datastores that `serve` requires, and that `up` makes if the settings do not name them. */
@@ -59,6 +61,7 @@ export interface Config {
     readonly databaseUrl: string | undefined
     readonly ownerDatabaseUrl: string | undefined
     readonly bastionDatabaseUrl: string | undefined
+    readonly jobsDatabaseUrl: string | undefined
     readonly redisUrl: string | undefined
     readonly kek: string | undefined
     readonly recordings: string | undefined
@@ -221,6 +224,7 @@ const environment = z.object({
   DATABASE_URL: postgresUrl.optional(),
   VAULTTERM_OWNER_DATABASE_URL: postgresUrl.optional(),
   VAULTTERM_BASTION_DATABASE_URL: postgresUrl.optional(),
+  VAULTTERM_JOBS_DATABASE_URL: postgresUrl.optional(),
   REDIS_URL: connectionUrl(/^(rediss?|unix):\/\//, 'redis://').optional(),
   VAULTTERM_KEK: z
     .string()
@@ -341,6 +345,7 @@ export function parseConfig(env: NodeJS.ProcessEnv, { strict = false } = {}): Co
       databaseUrl: values.DATABASE_URL,
       ownerDatabaseUrl: values.VAULTTERM_OWNER_DATABASE_URL,
       bastionDatabaseUrl: values.VAULTTERM_BASTION_DATABASE_URL,
+      jobsDatabaseUrl: values.VAULTTERM_JOBS_DATABASE_URL,
       redisUrl: values.REDIS_URL,
       kek: values.VAULTTERM_KEK,
       recordings: values.VAULTTERM_RECORDINGS,
@@ -369,11 +374,12 @@ export function requireDatastores({ given }: Config): Datastores {
   }
 }
 
-/** One login can serve for all three roles, which it takes on by `set role`. */
+/** One login can serve for all four roles, which it takes on by `set role`. */
 export function databaseUrls(given: Config['given'], databaseUrl: string): DatabaseUrls {
   return {
     owner: new Secret(given.ownerDatabaseUrl ?? databaseUrl),
     app: new Secret(databaseUrl),
     bastion: new Secret(given.bastionDatabaseUrl ?? databaseUrl),
+    jobs: new Secret(given.jobsDatabaseUrl ?? databaseUrl),
   }
 }

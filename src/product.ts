@@ -4,6 +4,7 @@ import { type Audit, createAudit } from './audit/index.ts'
 import { type AdminAuth, type Auth, createAdminAuth, createAuth, tagOldKeys } from './auth/index.ts'
 import { type Ca, createCa, loginCertificates } from './ca/index.ts'
 import type { Datastores } from './config.ts'
+import { createJobs, type Jobs } from './jobs/index.ts'
 import type { Log } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import {
@@ -32,6 +33,7 @@ export interface Product {
   readonly audit: Audit
   readonly recorder: Recorder
   readonly coordination: Coordination
+  readonly jobs: Jobs
   readonly database: Database
   /** Of a process that serves. */
   readonly lease: NodeLease | undefined
@@ -78,6 +80,7 @@ export async function openProduct(
     if (serve !== undefined) await requireDoors(database, log)
     const lease =
       instance && (await openLease(datastores, { instance, ...serve, log, metrics }, closing))
+    const jobs = createJobs({ database, url: datastores.database.jobs, log, metrics })
     const kek = await openKek(datastores.kek)
     const vault = createVault({ database, kek, log, metrics })
     closing.defer(() => vault.close())
@@ -111,6 +114,7 @@ export async function openProduct(
       audit,
       recorder,
       coordination,
+      jobs,
       database,
       lease,
       log,

@@ -25,6 +25,7 @@ const layers = [
   ['config', 'log', 'metrics'],
   ['postgres', 'redis', 'ssh', 'http', 'listener'],
   ['audit'],
+  ['jobs'],
   ['vault'],
   ['auth', 'ca', 'recorder'],
   ['access', 'tenant'],
@@ -148,6 +149,7 @@ test('finds a circle that types alone close', () => {
 const keepers: Record<string, string> = {
   ssh2: 'ssh/ssh2/',
   pg: 'postgres/',
+  'pg-boss': 'jobs/',
   ioredis: 'redis/',
   'node-pty': 'local/',
   commander: 'cli/',

@@ -28,6 +28,7 @@ const settings = [
   ['DATABASE_URL', 'postgres'],
   ['VAULTTERM_OWNER_DATABASE_URL', 'postgresql'],
   ['VAULTTERM_BASTION_DATABASE_URL', 'postgres'],
+  ['VAULTTERM_JOBS_DATABASE_URL', 'postgres'],
   ['REDIS_URL', 'redis'],
   ['REDIS_URL', 'rediss'],
 ] as const
@@ -57,7 +58,7 @@ test('attack: nothing behind the settings tells a password either', async () => 
   const config = parseConfig({})
   for (const rest of bad) {
     const url = new Secret(`postgres${rest}`)
-    const database = { owner: url, app: url, bastion: url }
+    const database = { owner: url, app: url, bastion: url, jobs: url }
     const stores = { database, redisUrl: undefined, kek: 'file:/k', recordings: 'dir:/r' }
     expect(await shown(() => protectedDestinations(config, stores, [])), rest).not.toContain(secret)
     const redis = new Secret(`redis${rest}`)
@@ -106,7 +107,12 @@ test.each([
 
 test('knows every place of its own datastores, however their URLs name them', () => {
   const url = new Secret('postgres://a:b@/x?host=/run/pg')
-  const database = { owner: url, app: url, bastion: new Secret('postgres://a:b@db:6000/x') }
+  const database = {
+    owner: url,
+    app: url,
+    bastion: url,
+    jobs: new Secret('postgres://a:b@db:6000/x'),
+  }
   const stores = {
     database,
     redisUrl: new Secret('unix:///run/redis/r.sock'),

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import pg from 'pg'
+import { queueTables } from '../../src/jobs/index.ts'
 import { startPostgres } from '../../src/local/index.ts'
 import { createLog } from '../../src/log.ts'
 import { migrate } from '../../src/postgres/index.ts'
@@ -48,7 +49,7 @@ export async function openScratch(): Promise<Scratch> {
       grant create on database postgres to scale_owner;
       alter schema public owner to scale_owner`)
     const directoryOfMigrations = resolve(import.meta.dirname, '../../migrations')
-    await migrate({ url: ownerUrl, directory: directoryOfMigrations, log })
+    await migrate({ url: ownerUrl, directory: directoryOfMigrations, sources: [queueTables], log })
     await superuser.query('grant vaultterm_app, vaultterm_system to scale_app')
     return { directory, superuser, ownerUrl, appUrl, close }
   } catch (err) {

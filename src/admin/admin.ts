@@ -2,8 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import type { AdminAuth, WebIdentity } from '../auth/index.ts'
 import {
   type Asset,
-  type Check,
   type CheckReport,
+  type Checks,
   createHttp,
   createSignIn,
   describeRoutes,
@@ -28,7 +28,7 @@ export interface AdminDeps extends Pick<HttpOptions, 'starts'> {
   readonly metrics: Metrics
   readonly log: Log
   readonly publicUrl: string | undefined
-  readonly checks: { readonly [name: string]: Check }
+  readonly checks: Checks
 }
 
 const forAdministrators = { config: { right: 'administrator' satisfies AdminRight } }

@@ -160,6 +160,8 @@ export const eventTypes = {
   'web.link': { public: ['user', 'link', 'role', 'expiresAt'], private: ['name'] },
   'web.login': { public: ['user', 'link', 'webSession', 'role', 'expiresAt'], private: ['name'] },
   'web.logout': { public: ['user', 'webSession', 'role'], private: ['name'] },
+  'job.retry': { public: ['job', 'jobKind'], private: [] },
+  'job.cancel': { public: ['job', 'jobKind'], private: [] },
   'vault.seal': { public: ['provider', 'kek'], private: [] },
   'vault.unseal': { public: ['provider', 'kek'], private: [] },
   'audit.inconsistent': {

@@ -25,5 +25,6 @@ export {
   type WebIdentity,
 } from './identity.ts'
 export { tagOldKeys, type UserKey } from './keys.ts'
+export { sweepLogins, sweepLoginsDaily } from './sweep.ts'
 export type { User } from './users.ts'
 export type { WebLogins } from './web-login.ts'

@@ -254,8 +254,8 @@ export function deleteWebSession(
   )
 }
 
-/** Removes links and web sessions that have expired. Each sign-in does it. */
-export async function sweep(tx: WriteTx, idleSeconds: number): Promise<void> {
+/** Removes links and web sessions that have expired: nobody can use them. */
+export async function removeExpired(tx: WriteTx, idleSeconds: number): Promise<void> {
   await tx.run('delete from login_link where expires_at <= now()')
   await tx.run(
     `delete from web_session

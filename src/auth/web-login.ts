@@ -8,7 +8,6 @@ import {
   findWebSession,
   insertLink,
   nameWebSession,
-  sweep,
   takeLink,
   touchWebSession,
 } from './queries.ts'
@@ -60,7 +59,6 @@ export class WebLogin implements WebLogins {
     return this.#database.write(tenant, async (tx) => {
       const user = await findUser(tx)
       const { token, hash } = newToken(tenant)
-      await sweep(tx, idleSeconds)
       const link = await insertLink(tx, user.id, hash, linkSeconds)
       const expiresAt = link.expiresAt.toISOString()
       await appendEvent(tx, {

@@ -2,6 +2,7 @@ import type { Access } from '../access/index.ts'
 import type { Audit } from '../audit/index.ts'
 import type { AdminAuth, Auth } from '../auth/index.ts'
 import type { Ca } from '../ca/index.ts'
+import type { Jobs } from '../jobs/index.ts'
 import type { Log } from '../log.ts'
 import type { Database } from '../postgres/index.ts'
 import type { Recorder } from '../recorder/index.ts'
@@ -20,6 +21,7 @@ export interface CliProduct {
   readonly audit: Audit
   readonly recorder: Recorder
   readonly coordination: Coordination
+  readonly jobs: Jobs
   readonly database: Database
   readonly log: Log
   readonly run: {

@@ -6,6 +6,7 @@ import { adminCommands } from './commands/admin.ts'
 import { auditCommands } from './commands/audit.ts'
 import { caCommands } from './commands/ca.ts'
 import { grantCommands } from './commands/grant.ts'
+import { jobCommands } from './commands/job.ts'
 import { keyCommands } from './commands/key.ts'
 import { serverCommands } from './commands/server.ts'
 import { sessionCommands } from './commands/session.ts'
@@ -75,6 +76,7 @@ const commands = [
   auditCommands,
   caCommands,
   vaultCommands,
+  jobCommands,
   adminCommands,
   webLoginCommand,
 ]

@@ -5,6 +5,15 @@ import { errorCode } from '../errors.ts'
  */
 export type Check = () => Promise<void>
 
+/** A part that people can do without: it is told, and the process stays ready. */
+export interface Aside {
+  readonly aside: Check
+}
+
+export interface Checks {
+  readonly [name: string]: Check | Aside
+}
+
 export interface CheckReport {
   readonly ready: boolean
   readonly checks: { readonly [name: string]: { readonly ok: boolean; readonly code?: string } }
@@ -13,24 +22,22 @@ export interface CheckReport {
 const answerMs = 2000
 
 /** Runs all checks at once. The caller may be a stranger, so a failure shows only its code. */
-export async function runChecks(
-  checks: { readonly [name: string]: Check },
-  waitMs = answerMs,
-): Promise<CheckReport> {
+export async function runChecks(checks: Checks, waitMs = answerMs): Promise<CheckReport> {
   const results = await Promise.all(
-    Object.entries(checks).map(async ([name, check]) => [name, await run(check, waitMs)] as const),
+    Object.entries(checks).map(async ([name, check]) => {
+      const isAside = typeof check !== 'function'
+      const result = await run(isAside ? check.aside : check, waitMs)
+      return { name, result, isReady: isAside || result.ok }
+    }),
   )
   return {
-    ready: results.every(([, { ok }]) => ok),
-    checks: Object.fromEntries(results),
+    ready: results.every(({ isReady }) => isReady),
+    checks: Object.fromEntries(results.map(({ name, result }) => [name, result])),
   }
 }
 
 /** The same for strangers: the checks run at most once in this time, for any number of callers. */
-export function shareChecks(
-  checks: { readonly [name: string]: Check },
-  shareMs = 1000,
-): () => Promise<CheckReport> {
+export function shareChecks(checks: Checks, shareMs = 1000): () => Promise<CheckReport> {
   let report: Promise<CheckReport> | undefined
   return () => {
     if (report !== undefined) return report

@@ -7,7 +7,7 @@
  */
 
 export { type Asset, readAssets, serveAssets } from './assets.ts'
-export { type Check, type CheckReport, runChecks, shareChecks } from './checks.ts'
+export { type CheckReport, type Checks, runChecks, shareChecks } from './checks.ts'
 export type { StartLimits } from './entrance.ts'
 export { RouteMissing, SignInRequired } from './errors.ts'
 export { allowPlayer } from './headers.ts'

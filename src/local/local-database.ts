@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatabaseUrls } from '../config.ts'
+import { queueTables } from '../jobs/index.ts'
 import type { Log } from '../log.ts'
 import { migrate } from '../postgres/index.ts'
 import type { Home, HomePaths } from './home.ts'
@@ -41,10 +42,15 @@ export async function startLocalDatabase(options: {
         password: passwords[login],
         database: databaseName,
       })
-    const urls = { owner: url('owner'), app: url('app'), bastion: url('bastion') }
+    const urls = {
+      owner: url('owner'),
+      app: url('app'),
+      bastion: url('bastion'),
+      jobs: url('jobs'),
+    }
     await createLogins(server.superuserUrl, passwords)
     await refuseLargeObjects(server.superuserUrlOf(databaseName))
-    await migrate({ url: urls.owner, directory: migrations, log })
+    await migrate({ url: urls.owner, directory: migrations, sources: [queueTables], log })
     await grantRoles(server.superuserUrl)
     return { urls, server }
   } catch (err) {

@@ -16,6 +16,8 @@ export const logins = {
     roles: ['vaultterm_bastion', 'vaultterm_directory'],
     attributes: '',
   },
+  /** Works the queue, and can read no table of ours. */
+  jobs: { name: 'local_jobs', roles: ['vaultterm_jobs'], attributes: '' },
 } as const
 
 export const databaseName = 'vaultterm'
@@ -28,26 +30,45 @@ const hidden = z
   .string()
   .min(1)
   .transform((text) => new Secret(text))
-const content = z.object({ superuser: hidden, owner: hidden, app: hidden, bastion: hidden })
+const content = z.object({
+  superuser: hidden,
+  owner: hidden,
+  app: hidden,
+  bastion: hidden,
+  jobs: hidden,
+})
 
-/** The passwords in a file, made on the first use. The file exists before the first login does. */
+/**
+ * The passwords in a file, made on the first use. The file exists before the first login does. A file of a
+ * home that is older than the queue gets a password for it.
+ */
 export async function keepPasswords(path: string): Promise<Passwords> {
   const text = await readIfThere(path)
-  if (text !== undefined) return parsePasswords(path, text)
-  const password = () => randomBytes(24).toString('base64url')
-  const made = {
-    superuser: password(),
-    owner: password(),
-    app: password(),
-    bastion: password(),
-  }
-  await writePrivateFile(path, `${JSON.stringify(made, undefined, 2)}\n`)
-  return content.parse(made)
+  const known = text === undefined ? undefined : parsePasswords(path, text)
+  if (known !== undefined && known.jobs !== undefined) return content.parse(known)
+  const made =
+    known === undefined ? newPasswords(Object.keys(content.shape)) : newPasswords(['jobs'])
+  const all = content.parse({ ...known, ...made })
+  await writePrivateFile(path, `${JSON.stringify({ ...known, ...made }, undefined, 2)}\n`)
+  return all
 }
 
-function parsePasswords(path: string, text: string): Passwords {
+function newPasswords(names: readonly string[]): { readonly [name: string]: string } {
+  return Object.fromEntries(names.map((name) => [name, randomBytes(24).toString('base64url')]))
+}
+
+const stored = z.string().min(1)
+const storedContent = z.object({
+  superuser: stored,
+  owner: stored,
+  app: stored,
+  bastion: stored,
+  jobs: stored.optional(),
+})
+
+function parsePasswords(path: string, json: string): z.output<typeof storedContent> {
   try {
-    return content.parse(parsePrivateJson(text))
+    return storedContent.parse(parsePrivateJson(json))
   } catch (err) {
     throw new HomeUnusable(
       path,
@@ -64,7 +85,7 @@ function parsePasswords(path: string, text: string): Passwords {
  */
 export function createLogins(superuser: Secret<string>, passwords: Passwords): Promise<void> {
   return administer(superuser, async (server) => {
-    for (const login of ['owner', 'app', 'bastion'] as const) {
+    for (const login of ['owner', 'app', 'bastion', 'jobs'] as const) {
       const { name, attributes } = logins[login]
       const known = await server.many('select from pg_roles where rolname = $1', [name])
       const verb = known.length > 0 ? 'alter' : 'create'

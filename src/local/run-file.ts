@@ -35,7 +35,7 @@ const content = z.object({
   portal: z.string(),
   admin: z.string(),
   publicUrl: z.string(),
-  database: z.object({ owner: secret, app: secret, bastion: secret }),
+  database: z.object({ owner: secret, app: secret, bastion: secret, jobs: secret }),
   redisUrl: secret.optional(),
   kek: z.string(),
   recordings: z.string(),
@@ -43,13 +43,18 @@ const content = z.object({
 
 /** Writes the facts of this process to the run file. */
 export async function writeRun(path: string, facts: RunFacts): Promise<void> {
-  const { owner, app, bastion } = facts.database
+  const { owner, app, bastion, jobs } = facts.database
   const text = {
     ...facts,
     ...ownProcessId(),
     startedAt: new Date().toISOString(),
     // The file is as private as the logins beside it.
-    database: { owner: owner.reveal(), app: app.reveal(), bastion: bastion.reveal() },
+    database: {
+      owner: owner.reveal(),
+      app: app.reveal(),
+      bastion: bastion.reveal(),
+      jobs: jobs.reveal(),
+    },
     redisUrl: facts.redisUrl?.reveal(),
   }
   await writePrivateFile(path, `${JSON.stringify(text, undefined, 2)}\n`)

@@ -57,6 +57,7 @@ function commandDeps(
     async migrate() {
       const { migrations } = await import('../product.ts')
       const { migrate } = await import('../postgres/index.ts')
+      const { queueTables } = await import('../jobs/index.ts')
       const { given } = parseConfig(env)
       if (given.databaseUrl === undefined) {
         throw new ConfigInvalid([
@@ -64,7 +65,12 @@ function commandDeps(
         ])
       }
       const { owner } = databaseUrls(given, given.databaseUrl)
-      return migrate({ url: owner, directory: migrations, log: quietLog() })
+      return migrate({
+        url: owner,
+        directory: migrations,
+        sources: [queueTables],
+        log: quietLog(),
+      })
     },
     async checkConfig(options) {
       const { describeConfig } = await import('./check-config.ts')

@@ -1,4 +1,5 @@
 import { type Config, type DatabaseUrls, type Datastores, databaseUrls } from '../config.ts'
+import { queueTables } from '../jobs/index.ts'
 import {
   type Home,
   type HomePaths,
@@ -75,7 +76,7 @@ async function startDatabase(
 ): Promise<DatabaseUrls> {
   if (given.databaseUrl !== undefined) {
     const urls = databaseUrls(given, given.databaseUrl)
-    await migrate({ url: urls.owner, directory: migrations, log })
+    await migrate({ url: urls.owner, directory: migrations, sources: [queueTables], log })
     return urls
   }
   const { urls, server } = await startLocalDatabase({ home, migrations, log })

@@ -4,6 +4,7 @@ import { formatAddress } from '../address.ts'
 import type { Finding } from '../cli/index.ts'
 import type { Config } from '../config.ts'
 import { CodedError } from '../errors.ts'
+import { QueueDown } from '../jobs/index.ts'
 import { ListenFailed, tryListeners } from '../listener.ts'
 import type { Log } from '../log.ts'
 import {
@@ -53,6 +54,7 @@ export async function examine(config: Config, log: Log): Promise<readonly Findin
         check('vault', () => vault(product)),
         check('audit logs', () => auditLogs(product)),
         check('lost nodes', () => lostNodes(product)),
+        check('jobs', () => backgroundWork(product)),
       )
       const ports = product.run.live ? [] : await listeners(config)
       return [...(await Promise.all(findings)), ...ports]
@@ -263,6 +265,22 @@ async function lostNodes({ database: db, run }: Opened): Promise<string> {
       ? 'look in the log for "ends of sessions could not be put on record": it names the tenant and why'
       : 'start a node: it ends them',
   )
+}
+
+/** People log in also while it stands still. */
+async function backgroundWork({ jobs }: Opened): Promise<string> {
+  try {
+    const { waiting, running, failed } = await jobs.look()
+    const seen = failed === 0 ? '' : ': look at `vaultterm job list --state failed`'
+    return `${waiting} wait, ${running} run, ${failed} have failed in the last week${seen}`
+  } catch (err) {
+    if (!(err instanceof QueueDown)) throw err
+    throw new Wrong(
+      err.message,
+      'the login of VAULTTERM_JOBS_DATABASE_URL (or DATABASE_URL) must be a member of vaultterm_jobs: as a superuser, ' +
+        'run: grant vaultterm_jobs to LOGIN. People can log in meanwhile',
+    )
+  }
 }
 
 /** The listeners of a server that does not run. */

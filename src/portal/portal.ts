@@ -5,7 +5,7 @@ import type { Audit } from '../audit/index.ts'
 import type { Auth, WebIdentity } from '../auth/index.ts'
 import {
   type Asset,
-  type Check,
+  type Checks,
   createHttp,
   createSignIn,
   describeRoutes,
@@ -37,7 +37,7 @@ export interface PortalDeps extends Pick<HttpOptions, 'starts'> {
   /** The address that people type into a browser; undefined if it is the listener itself. */
   readonly publicUrl: string | undefined
   /** The checks that must pass before people are sent to this process. */
-  readonly checks: { readonly [name: string]: Check }
+  readonly checks: Checks
 }
 
 /** Of the document: these are for programs that watch the process. */

@@ -135,6 +135,19 @@ export class MigrationEdited extends CodedError {
   }
 }
 
+/** The package that a migration takes statements from is not the one that it was written for. */
+export class MigrationSourceDiffers extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_MIGRATION_SOURCE'
+
+  constructor(migration: string, source: string, found: string) {
+    super(
+      `migration ${migration} needs the statements of ${source} exactly, and this program has others ` +
+        `(sha256 ${found}): install the packages of package-lock.json`,
+    )
+  }
+}
+
 /** A constraint said no: an expected answer, which a caller may turn into one of its own. */
 export interface Violation {
   readonly kind: 'unique' | 'foreign-key' | 'check'

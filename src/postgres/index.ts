@@ -24,6 +24,7 @@ export {
 export { type InstanceId, newInstanceId } from './instance-id.ts'
 export { listDatabaseSettings, listLoginSettings } from './login-settings.ts'
 export { migrate } from './migrate.ts'
+export type { MigrationSource } from './migration-source.ts'
 export {
   claimEndedInstances,
   type EndedInstance,
@@ -35,6 +36,7 @@ export {
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'
 export { notificationUsage, notificationUsageMax } from './notification-queue.ts'
+export { openQueueConnection, type QueueConnection } from './queue-connection.ts'
 export { requireSchema, requireUnchanged, type SchemaState, schemaState } from './schema.ts'
 export { findSchemaChanges, type SchemaChanges } from './schema-objects.ts'
 export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'

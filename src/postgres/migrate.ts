@@ -11,6 +11,7 @@ import {
   SchemaAhead,
 } from './errors.ts'
 import { type MigrationFile, readMigrations } from './migration-file.ts'
+import { type MigrationSource, wholeText } from './migration-source.ts'
 import { connectReason } from './pool.ts'
 import { type AppliedMigration, compareSchema } from './schema.ts'
 import { takeBackSettings, withSettings } from './session-settings.ts'
@@ -30,11 +31,14 @@ const holdersMax = 5
 export async function migrate({
   url,
   directory,
+  sources = [],
   log,
   waitMs = defaultWaitMs,
 }: {
   readonly url: Secret<string>
   readonly directory: string
+  /** The packages whose statements the files name. */
+  readonly sources?: readonly MigrationSource[]
   readonly log: Log
   /** For each lock. */
   readonly waitMs?: number
@@ -53,7 +57,7 @@ export async function migrate({
   client.on('error', () => {})
   try {
     await client.connect()
-    return await migrateOn(client, files, log, waitMs)
+    return await migrateOn(client, files, { sources, log, waitMs })
   } catch (err) {
     if (err instanceof pg.DatabaseError || err instanceof Error) {
       const outage = isBroken(err) && 'code' in err && !`${err.code}`.startsWith('ERR_')
@@ -68,9 +72,13 @@ export async function migrate({
 async function migrateOn(
   client: pg.Client,
   files: readonly MigrationFile[],
-  log: Log,
-  waitMs: number,
+  options: {
+    readonly sources: readonly MigrationSource[]
+    readonly log: Log
+    readonly waitMs: number
+  },
 ) {
+  const { sources, log, waitMs } = options
   await client.query(takeBackSettings)
   await client.query(`set lock_timeout = ${Math.ceil(waitMs)}`)
   const before = await readApplied(client)
@@ -81,8 +89,11 @@ async function migrateOn(
   const { state, missing, unknown } = compareSchema(files, before)
   if (state === 'ahead') throw new SchemaAhead(unknown)
   const applied: string[] = []
-  for (const file of files.filter(({ name }) => missing.includes(name))) {
-    if (!(await apply(client, file, waitMs))) continue
+  const wanted = files.filter(({ name }) => missing.includes(name))
+  // All of them before the first is applied.
+  const texts = await Promise.all(wanted.map((file) => wholeText(file, sources)))
+  for (const [at, file] of wanted.entries()) {
+    if (!(await apply(client, { ...file, sql: texts[at] ?? '' }, waitMs))) continue
     applied.push(file.name)
     log.info({ module: 'postgres', migration: file.name }, 'migration applied')
   }

@@ -3,6 +3,7 @@
  * Written by test/postgres/schema-objects.test.ts -u.
  */
 export const migratedObjects = `
+e3b0c44298fc1c149afbf4c8996fb924 child pgboss.job_common of pgboss.job
 9fb8b89e8a637916f66c51d9b7e2b9e4 constraint access_grant_allow_bound on access_grant
 801d0babdecb0f1fe4ccb7c0f9589970 constraint access_grant_allow_check on access_grant
 a769ec0b9a5a2ea36c9167e63dbc12ea constraint access_grant_forwards_bound on access_grant
@@ -45,6 +46,7 @@ b8ee54f498c8e6dd1abfa587d7324201 constraint audit_tree_origin_key on audit_tree
 6c75b1b19b26261720e8d7837189f6ba constraint audit_tree_tenant_id_fkey on audit_tree
 6389a079a1ff3a19fa1944eccdebcfd8 constraint audit_unsigned_pkey on audit_unsigned
 45ec3ed0fa8dd0e4e9d51ed6cd18a2c9 constraint audit_unsigned_tenant_id_fkey on audit_unsigned
+8c8464f42472e42ee190fc91ca8db79b constraint bam_pkey on pgboss.bam
 ed959b1474b27ccff6cd139030bd3487 constraint certificate_authority_check on certificate_authority
 c4fad250b0786024474ef24d8a1f8fdf constraint certificate_authority_fingerprint_bound on certificate_authority
 2f398affa529c1de1eb88fbaad78687a constraint certificate_authority_generation_check on certificate_authority
@@ -66,6 +68,22 @@ f75491583f4efaa7bc400f347bd214dc constraint certificate_revocation_numbers_bound
 6c75b1b19b26261720e8d7837189f6ba constraint certificate_revocation_tenant_id_fkey on certificate_revocation
 07393de327e0800ee02738e1d05f0024 constraint certificate_revocation_tenant_id_kind_generation_fkey on certificate_revocation
 7fdee1ca42f5fed6253a6641d09466fd constraint certificate_revocation_times_bound on certificate_revocation
+cb544d500456eb74c19a4de86a19e142 constraint dlq_fkey on pgboss.job_common
+8c8464f42472e42ee190fc91ca8db79b constraint instance_pkey on pgboss.instance
+90efb89f1b4faadb85eb8b39318972e4 constraint job_common_pkey on pgboss.job_common
+67377a7c747b4ac8b0bb4eff9a191d95 constraint job_dependency_pkey on pgboss.job_dependency
+c62b1540122eb9579550621c7dce80cc constraint job_key_strict_fifo_singleton_key_check on pgboss.job_common
+90efb89f1b4faadb85eb8b39318972e4 constraint job_pkey on pgboss.job
+43a3a5169720ab1d18074903384356d2 constraint job_progress_done_check on job_progress
+c9c79d360682d7c63c9f1d63d84bea25 constraint job_progress_note_check on job_progress
+15fd1bf0315c531983a385c77870e6e2 constraint job_progress_pkey on job_progress
+6c75b1b19b26261720e8d7837189f6ba constraint job_progress_tenant_id_fkey on job_progress
+167186a1d9961824826e91e99e99f3e5 constraint job_progress_times_bound on job_progress
+09b62262b7c8113fb6a6b315338c7dfb constraint job_progress_total_check on job_progress
+518083f75b0ff5c3f3a3e0de433efe62 constraint job_schedule_name_check on job_schedule
+ce4342496d4c81acb81d1006cf92a937 constraint job_schedule_pkey on job_schedule
+6c75b1b19b26261720e8d7837189f6ba constraint job_schedule_tenant_id_fkey on job_schedule
+3f36c90db792b49a853a0f9645f58653 constraint job_schedule_times_bound on job_schedule
 04e3e9267c932cad7b3eb8e3523de440 constraint login_link_pkey on login_link
 6c75b1b19b26261720e8d7837189f6ba constraint login_link_tenant_id_fkey on login_link
 9c230c51b1637bb636d7fb1f3b144b3b constraint login_link_tenant_id_token_hash_key on login_link
@@ -78,6 +96,10 @@ db4b0270d4fd1a2ba11752d9b81cc3f9 constraint login_link_times_bound on login_link
 810d7d0edc308a7a8d1573527868561f constraint node_instance_node_check on node_instance
 8c8464f42472e42ee190fc91ca8db79b constraint node_instance_pkey on node_instance
 898a1adce0af03271a9c1f21dd74863f constraint node_instance_times_bound on node_instance
+f5e864978b97c35602481228329b29e1 constraint q_fkey on pgboss.job_common
+9be7344fe7d4bc1717286a6ee30294d9 constraint queue_check on pgboss.queue
+e1bdb9f8e62ba5a80fd1064d058d672f constraint queue_dead_letter_fkey on pgboss.queue
+7bae5e355e1887ccfd39ef9956bbf618 constraint queue_pkey on pgboss.queue
 97f46bc4bdada39c715bf43551f5a9cc constraint recording_witness_bytes_check on recording_witness
 b044124da0ca2ff6a62a4367f50eebfb constraint recording_witness_chain_check on recording_witness
 193c2546d893b4f2882b96409f002148 constraint recording_witness_numbers_bound on recording_witness
@@ -86,6 +108,9 @@ b990e7553e427c8f23832d81d48e1a5b constraint recording_witness_pkey on recording_
 6c75b1b19b26261720e8d7837189f6ba constraint recording_witness_tenant_id_fkey on recording_witness
 04fa1ffb64c7dec06576de0733ddad0b constraint recording_witness_tenant_id_session_id_fkey on recording_witness
 38c77d06d0afc05cf57f8207007d92c5 constraint recording_witness_times_bound on recording_witness
+9c4b9511e6665a40c2d547a493859479 constraint schedule_kind_check on pgboss.schedule
+1cee52c361f2a4c550556a8d5bcc9d39 constraint schedule_name_fkey on pgboss.schedule
+0b58962ffcba7019c862bf5ba4f252f0 constraint schedule_pkey on pgboss.schedule
 7bae5e355e1887ccfd39ef9956bbf618 constraint schema_migration_pkey on schema_migration
 c11d9de24fe50cf005889243a3fecacb constraint security_key_counter_counter_check on security_key_counter
 c4fad250b0786024474ef24d8a1f8fdf constraint security_key_counter_fingerprint_bound on security_key_counter
@@ -112,6 +137,8 @@ d3c05696f039e4900747d0ac0fac17e5 constraint session_tenant_id_check on session
 77f7de3d45f2e14170afeecb354f0be9 constraint session_texts_bound on session
 d15134dbabdd65ac30be1b3e45595830 constraint session_times_bound on session
 f161a498c2bf187d9018162cb7d4df85 constraint session_via_check on session
+1cee52c361f2a4c550556a8d5bcc9d39 constraint subscription_name_fkey on pgboss.subscription
+888e2fceaecd92a0222f258b277d4646 constraint subscription_pkey on pgboss.subscription
 5f6e9f61563832567c148211f4ced9ba constraint target_auth_check on target
 2f398affa529c1de1eb88fbaad78687a constraint target_generation_check on target
 780efab5dfabcab1793ca5b2d04cb918 constraint target_host_check on target
@@ -170,18 +197,30 @@ bdb8b46cf0f93bf6d628ee9f006f783f constraint vault_state_one_check on vault_state
 70507ac7e255d533eb412895bc118d74 constraint vault_state_pkey on vault_state
 3700d71d41774541d6a97dd67efaa9a9 constraint vault_state_seal_check_check on vault_state
 fc014cfc34e907313e3f1a0c53a9eb84 constraint vault_state_times_bound on vault_state
+51b255af119395e0411b540c278a3474 constraint version_pkey on pgboss.version
+8c8464f42472e42ee190fc91ca8db79b constraint warning_pkey on pgboss.warning
 13bc4038c0a22a0e95cfdd3c2dc7b51b constraint web_session_cookie_hash_check on web_session
 04e3e9267c932cad7b3eb8e3523de440 constraint web_session_pkey on web_session
 c22c3e783f78ac660533092093a38eec constraint web_session_tenant_id_cookie_hash_key on web_session
 6c75b1b19b26261720e8d7837189f6ba constraint web_session_tenant_id_fkey on web_session
 59854250cf3e04715a7580385c014d4f constraint web_session_tenant_id_user_id_fkey on web_session
 f60d71e4fd84534350c2c52522e22d36 constraint web_session_times_bound on web_session
+cca1423238e30d3e13ad400dcbb150ba default of active_count on pgboss.queue
 1ba714886e10dcb06371727c5d0ae0f6 default of address_host on target
 d1f6ac7311d8b261b29fbbb332b33029 default of applied_at on schema_migration
+d1f6ac7311d8b261b29fbbb332b33029 default of at on job_progress
 d1f6ac7311d8b261b29fbbb332b33029 default of at on recording_witness
 f584a992955c383333d79b4e29fd4e94 default of auth on target
+3f86082f950ca2cb88351895e8a25e1b default of blocked on pgboss.job
+3f86082f950ca2cb88351895e8a25e1b default of blocked on pgboss.job_common
+cca1423238e30d3e13ad400dcbb150ba default of blocked_count on pgboss.queue
+3f86082f950ca2cb88351895e8a25e1b default of blocking on pgboss.job
+3f86082f950ca2cb88351895e8a25e1b default of blocking on pgboss.job_common
 d1f6ac7311d8b261b29fbbb332b33029 default of changed_at on vault_state
 f896272e8faf858b6273f45d75166077 default of comment on user_key
+cca1423238e30d3e13ad400dcbb150ba default of completed_delta on pgboss.queue
+818280831970a6f31455a8f408d7a8e4 default of config on pgboss.instance
+cca1423238e30d3e13ad400dcbb150ba default of crash_restarts on pgboss.instance
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on access_grant
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on app_user
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on audit_checkpoint
@@ -194,35 +233,81 @@ d1f6ac7311d8b261b29fbbb332b33029 default of created_at on user_key
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on vault_kek
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on vault_secret
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on web_session
+cca1423238e30d3e13ad400dcbb150ba default of created_delta on pgboss.queue
+71d269273930ee8786b58e1a2e76d880 default of created_on on pgboss.bam
+d1f6ac7311d8b261b29fbbb332b33029 default of created_on on pgboss.job
+d1f6ac7311d8b261b29fbbb332b33029 default of created_on on pgboss.job_common
+d1f6ac7311d8b261b29fbbb332b33029 default of created_on on pgboss.queue
+d1f6ac7311d8b261b29fbbb332b33029 default of created_on on pgboss.schedule
+d1f6ac7311d8b261b29fbbb332b33029 default of created_on on pgboss.subscription
+d1f6ac7311d8b261b29fbbb332b33029 default of created_on on pgboss.warning
+cca1423238e30d3e13ad400dcbb150ba default of deferred_count on pgboss.queue
+cae9bbb82e52bf16009c34c62476202a default of deletion_seconds on pgboss.job
+cae9bbb82e52bf16009c34c62476202a default of deletion_seconds on pgboss.job_common
 459cda48d1a48e3290f09fae49e03182 default of end_known on session
 d2bbe921e6087891d4405ced525bcdf0 default of ends_at on access_grant
+47e60ef5ea90f39ed49d9305416ecd2b default of expire_seconds on pgboss.job
+47e60ef5ea90f39ed49d9305416ecd2b default of expire_seconds on pgboss.job_common
+cca1423238e30d3e13ad400dcbb150ba default of failed_count on pgboss.queue
+cca1423238e30d3e13ad400dcbb150ba default of failed_delta on pgboss.queue
 cca1423238e30d3e13ad400dcbb150ba default of first_leaf on audit_tree
 106051e4f669786aca6012927b89e522 default of forwards on access_grant
 e34129a0ee0edd888123f600c66a587b default of generation on target
 c6ef84be8cbd062d96dd7a99e80381e2 default of hashes on audit_tree
+d1f6ac7311d8b261b29fbbb332b33029 default of heartbeat_on on pgboss.instance
 3f86082f950ca2cb88351895e8a25e1b default of host_certified on target
 ea7cc87e3c47d74227d35a20bab4aeef default of id on access_grant
 ea7cc87e3c47d74227d35a20bab4aeef default of id on app_user
 ea7cc87e3c47d74227d35a20bab4aeef default of id on login_link
+ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.bam
+ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.job
+ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.job_common
+ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.warning
 ea7cc87e3c47d74227d35a20bab4aeef default of id on target
 ea7cc87e3c47d74227d35a20bab4aeef default of id on user_key
 ea7cc87e3c47d74227d35a20bab4aeef default of id on web_session
 379858c09abe0c37c14b6f1287445335 default of instance on session
+707ae83e03a827da8b3e2a7be27ebc33 default of keep_until on pgboss.job
+707ae83e03a827da8b3e2a7be27ebc33 default of keep_until on pgboss.job_common
+f896272e8faf858b6273f45d75166077 default of key on pgboss.schedule
+498ffaf540a679c6294a70a87e631364 default of kind on pgboss.schedule
 d1f6ac7311d8b261b29fbbb332b33029 default of last_rotated on vault_secret
 cca1423238e30d3e13ad400dcbb150ba default of last_serial on certificate_authority
 106051e4f669786aca6012927b89e522 default of logins on access_grant
+3f86082f950ca2cb88351895e8a25e1b default of notify on pgboss.queue
 459cda48d1a48e3290f09fae49e03182 default of one on vault_state
 8f53b429e4a529faa2176fd32db0e2c6 default of origin on audit_tree
+cca1423238e30d3e13ad400dcbb150ba default of pending_dependencies on pgboss.job
+cca1423238e30d3e13ad400dcbb150ba default of pending_dependencies on pgboss.job_common
+cca1423238e30d3e13ad400dcbb150ba default of priority on pgboss.job
+cca1423238e30d3e13ad400dcbb150ba default of priority on pgboss.job_common
+cca1423238e30d3e13ad400dcbb150ba default of queued_count on pgboss.queue
+cca1423238e30d3e13ad400dcbb150ba default of ready_count on pgboss.queue
+ced233b47d8e45fce9b2c83082e5c0be default of ready_history on pgboss.queue
 3f86082f950ca2cb88351895e8a25e1b default of recording_sought on session
 3f86082f950ca2cb88351895e8a25e1b default of records_tagged on vault_kek
+3f86082f950ca2cb88351895e8a25e1b default of retry_backoff on pgboss.job
+3f86082f950ca2cb88351895e8a25e1b default of retry_backoff on pgboss.job_common
+cca1423238e30d3e13ad400dcbb150ba default of retry_count on pgboss.job
+cca1423238e30d3e13ad400dcbb150ba default of retry_count on pgboss.job_common
+cca1423238e30d3e13ad400dcbb150ba default of retry_delay on pgboss.job
+cca1423238e30d3e13ad400dcbb150ba default of retry_delay on pgboss.job_common
+27ec8ce2187a79343fcf31485573e1f8 default of retry_limit on pgboss.job
+27ec8ce2187a79343fcf31485573e1f8 default of retry_limit on pgboss.job_common
 3f86082f950ca2cb88351895e8a25e1b default of sealed on vault_state
 d1f6ac7311d8b261b29fbbb332b33029 default of seen_at on security_key_counter
 d1f6ac7311d8b261b29fbbb332b33029 default of seen_at on web_session
 cca1423238e30d3e13ad400dcbb150ba default of signed_size on audit_tree
 d1f6ac7311d8b261b29fbbb332b33029 default of since on audit_unsigned
 cca1423238e30d3e13ad400dcbb150ba default of size on audit_tree
+d1f6ac7311d8b261b29fbbb332b33029 default of start_after on pgboss.job
+d1f6ac7311d8b261b29fbbb332b33029 default of start_after on pgboss.job_common
 71d269273930ee8786b58e1a2e76d880 default of started_at on node_instance
 d1f6ac7311d8b261b29fbbb332b33029 default of started_at on session
+d1f6ac7311d8b261b29fbbb332b33029 default of started_on on pgboss.instance
+c29f6a53a625f8241339b8caaf296cef default of state on pgboss.job
+c29f6a53a625f8241339b8caaf296cef default of state on pgboss.job_common
+834e666fa84cbf26d177a15073688d1c default of status on pgboss.bam
 1b8e26f516a045ffe4cb1a768a576c88 default of subject on access_grant
 e34129a0ee0edd888123f600c66a587b default of target_generation on session
 97f0df57b8c5a861279379edc2840044 default of tenant_id on access_grant
@@ -234,6 +319,8 @@ e34129a0ee0edd888123f600c66a587b default of target_generation on session
 97f0df57b8c5a861279379edc2840044 default of tenant_id on audit_unsigned
 97f0df57b8c5a861279379edc2840044 default of tenant_id on certificate_authority
 97f0df57b8c5a861279379edc2840044 default of tenant_id on certificate_revocation
+97f0df57b8c5a861279379edc2840044 default of tenant_id on job_progress
+97f0df57b8c5a861279379edc2840044 default of tenant_id on job_schedule
 97f0df57b8c5a861279379edc2840044 default of tenant_id on login_link
 97f0df57b8c5a861279379edc2840044 default of tenant_id on recording_witness
 97f0df57b8c5a861279379edc2840044 default of tenant_id on security_key_counter
@@ -245,8 +332,15 @@ e34129a0ee0edd888123f600c66a587b default of target_generation on session
 97f0df57b8c5a861279379edc2840044 default of tenant_id on vault_secret
 97f0df57b8c5a861279379edc2840044 default of tenant_id on web_session
 d1f6ac7311d8b261b29fbbb332b33029 default of thinned_at on audit_tree
+f38b8fdcf098e2b66e38dc2dec54368f default of timezone on pgboss.schedule
+cca1423238e30d3e13ad400dcbb150ba default of total_count on pgboss.queue
+d1f6ac7311d8b261b29fbbb332b33029 default of updated_on on pgboss.queue
+d1f6ac7311d8b261b29fbbb332b33029 default of updated_on on pgboss.schedule
+d1f6ac7311d8b261b29fbbb332b33029 default of updated_on on pgboss.subscription
 3f86082f950ca2cb88351895e8a25e1b default of verify_required on user_key
 bdf8bd1693837864bc5995ab02fc3d92 default of via on session
+cca1423238e30d3e13ad400dcbb150ba default of warning_queued on pgboss.queue
+5054167dbfbd1ece31552ba10e13c8b6 default of workers on pgboss.instance
 0d57f725177f3d7610b61b67acbdc944 function access_changed()
 e1e2ab3c29b3d84b94e74e9defe36d68 function app_instance()
 70ac14b670717956b2e168c7c4711361 function app_tenant_id()
@@ -274,6 +368,12 @@ eabb2f5c283b3d05ec9ea78726939d57 function node_keep_row()
 8129980eb8313204cd75e095a3322839 function node_may_go(instance public.node_instance)
 643333f6b37764493d524a90e49b822d function node_require_lease()
 120a09f2a389542b31f7436394821678 function notify_if_room(channel text, payload text)
+bec9ae516548d64a61093532fa36b804 function pgboss.create_queue(queue_name text, options jsonb)
+26f40f19616375ebde25ae207b0b9b84 function pgboss.delete_queue(queue_name text)
+d5684aae67e42ebda4c383c9bb522278 function pgboss.job_now()
+77136ef8d8761a929dc8d2f431a41407 function pgboss.job_table_format(command text, table_name text)
+21ca94e644c5287e375314e72d1781b3 function pgboss.job_table_run(command text, tbl_name text, queue_name text)
+435e0644077e881818cd5215f1e4a83a function pgboss.job_table_run_async(command_name text, version integer, command text, tbl_name text, queue_name text)
 7bed8248ab3360de3de0f831a729041a function session_keep_end()
 42113377142754f5c8d32a47deb140b9 function session_kill(session_id uuid, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
 1e566e423eebfe009ec3906e883af2d4 function session_require_instance()
@@ -284,6 +384,15 @@ d3d146da037e770b95411b8071fed25b function web_session_open(cookie_hash bytea, ev
 2872b5ead0fcff23679cac01c9b4e7ee index on access_grant where (until IS NOT NULL)
 459f962f158a6ad2d7119358d9ee12eb index on node_instance where ((ended_at IS NOT NULL) AND (settled_at IS NULL))
 d762119c1770179310dcf8aa9d564093 index on node_instance where (ended_at IS NULL)
+a97385fe7e16a5b3b5e1975def951933 index on pgboss.job_common by (data ->> 'kind'::text) where (state < 'active'::pgboss.job_state)
+ce1b9dc0cbf3f668f7966b326e8a5b92 index on pgboss.job_common where ((state < 'active'::pgboss.job_state) AND (NOT blocked) AND (policy = 'key_strict_fifo'::text))
+f231bf7a3d841faa7ea9717a6cbe1a88 index on pgboss.job_common where ((state < 'active'::pgboss.job_state) AND (NOT blocked))
+ccb41300001b3177a1e2ea522a60a7cd index on pgboss.job_common where ((state < 'active'::pgboss.job_state) AND (singleton_key IS NOT NULL))
+4d81173d2bc4aa7ef1b9755eb9920ee7 index on pgboss.job_common where ((state = 'active'::pgboss.job_state) AND (group_id IS NOT NULL))
+b05bbf3beb2f40fa81d549e2c9cf6442 index on pgboss.job_common where (blocking AND (state = 'completed'::pgboss.job_state))
+9c6e81a9fe6060836a9432d6f8f1a6d4 index on pgboss.job_common where (completed_on IS NOT NULL)
+ceb1873ade67e4cbcda36d3269423878 index on pgboss.job_common where (source_root_id IS NOT NULL)
+af7bb51701e638b8f0b488f1ea5263a5 index on pgboss.job_common where (state = ANY (ARRAY['created'::pgboss.job_state, 'retry'::pgboss.job_state, 'active'::pgboss.job_sta
 f63e690777521f68a67ae44b4a510f99 index on session where ((ended_at IS NULL) AND (killed_at IS NOT NULL))
 d762119c1770179310dcf8aa9d564093 index on session where (ended_at IS NULL)
 c1ef2263b8531448225b4029a78bc1e9 index on session where recording_sought
@@ -314,11 +423,15 @@ e3b0c44298fc1c149afbf4c8996fb924 migration 0022_session_ends
 e3b0c44298fc1c149afbf4c8996fb924 migration 0023_versions_and_notices
 e3b0c44298fc1c149afbf4c8996fb924 migration 0024_bounds
 e3b0c44298fc1c149afbf4c8996fb924 migration 0025_rows_of_nobody
+e3b0c44298fc1c149afbf4c8996fb924 migration 0026_jobs
 0fcf104af791482965c19bcb22e987c6 policy directory on session
 0fcf104af791482965c19bcb22e987c6 policy directory on vault_kek
+4261e512e931cd2f0137f67200e49119 policy every on pgboss.job
+4261e512e931cd2f0137f67200e49119 policy every on pgboss.job_common
 440f4cd0e5bd8a8d72d3691487241cc4 policy every on tenant
 86e5cca695e932e26ba358f66e9fc791 policy every on vault_state
 0fcf104af791482965c19bcb22e987c6 policy heads on audit_unsigned
+0fcf104af791482965c19bcb22e987c6 policy look on pgboss.job
 e1770666460839823e4bcc86bdb6470a policy own on access_grant
 e1770666460839823e4bcc86bdb6470a policy own on app_user
 e1770666460839823e4bcc86bdb6470a policy own on audit_checkpoint
@@ -328,7 +441,11 @@ e1770666460839823e4bcc86bdb6470a policy own on audit_tree
 e1770666460839823e4bcc86bdb6470a policy own on audit_unsigned
 e1770666460839823e4bcc86bdb6470a policy own on certificate_authority
 e1770666460839823e4bcc86bdb6470a policy own on certificate_revocation
+e1770666460839823e4bcc86bdb6470a policy own on job_progress
+e1770666460839823e4bcc86bdb6470a policy own on job_schedule
 e1770666460839823e4bcc86bdb6470a policy own on login_link
+beb87795961b8952508fc377776872bd policy own on pgboss.job
+beb87795961b8952508fc377776872bd policy own on pgboss.job_common
 e1770666460839823e4bcc86bdb6470a policy own on recording_witness
 e1770666460839823e4bcc86bdb6470a policy own on security_key_counter
 e1770666460839823e4bcc86bdb6470a policy own on session
@@ -350,8 +467,20 @@ ca345f69d036d6969a500f5464587338 policy platform on vault_state
 9749d682cc49fcd52b064507a21769d0 row security on audit_unsigned
 9749d682cc49fcd52b064507a21769d0 row security on certificate_authority
 9749d682cc49fcd52b064507a21769d0 row security on certificate_revocation
+9749d682cc49fcd52b064507a21769d0 row security on job_progress
+9749d682cc49fcd52b064507a21769d0 row security on job_schedule
 9749d682cc49fcd52b064507a21769d0 row security on login_link
 0e08de844e654ddf5acec69cc551ff27 row security on node_instance
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.bam
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.instance
+9749d682cc49fcd52b064507a21769d0 row security on pgboss.job
+9749d682cc49fcd52b064507a21769d0 row security on pgboss.job_common
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.job_dependency
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.queue
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.schedule
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.subscription
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.version
+0e08de844e654ddf5acec69cc551ff27 row security on pgboss.warning
 9749d682cc49fcd52b064507a21769d0 row security on recording_witness
 0e08de844e654ddf5acec69cc551ff27 row security on schema_migration
 9749d682cc49fcd52b064507a21769d0 row security on security_key_counter
@@ -374,8 +503,20 @@ af41093a6cac88d3856d2d12478ffb61 table audit_unsigned
 b5a362ff8d7b5b3db9bedd78f5442a07 table certificate_authority
 4b378f306933bd9201500de05dc6a0ab table certificate_revocation
 3eab2b4da0bfc738f10054b98197868b table certificate_revocation_id_seq
+738b650450496dd99d851d8847dc4dd2 table job_progress
+fe4f97d2769405cd0aa7e57a823adf42 table job_schedule
 c565e2030ee25a4b1b58470455ac9a8e table login_link
 6b4a241ebf3ce747e1e2504480c9df34 table node_instance
+8a917ad2d9bcfdd89f60724219fcdbb6 table pgboss.bam
+45a90079d0fcea576d3995403c7596e3 table pgboss.instance
+233e9c34251d9f6f5563ead2ec8280b5 table pgboss.job
+e4f7cc88810f5f9ba1f1872afc33ef17 table pgboss.job_common
+45736d01978556830405585f2bc5f408 table pgboss.job_dependency
+a11f470062ee8820e5e4992618f62b46 table pgboss.queue
+84bb42b8462ed3a695ce9242d2c2fcdb table pgboss.schedule
+ae86c3dce2be30dea1fc0f357bb6b225 table pgboss.subscription
+c10ea0af0101b7739b616087c35c736c table pgboss.version
+fac6055dbc4eab54fb514065cbedd844 table pgboss.warning
 9306e1b8e290937a2fee990bd5ae499c table recording_witness
 ac572a6f342037c5b8748756d69f12c0 table schema_migration
 e37bc0d6edaa550ce4160725d546c160 table security_key_counter
@@ -418,18 +559,33 @@ bbb3b21980075020c0df7ebfc2d335cf trigger of keys on audit_tree
 70d14b1d145db7889ac6071dd18b592f trigger of keys on audit_unsigned
 2581df2cc2c329c45a45c3d4252908ed trigger of keys on certificate_authority
 afed0b88e0cf46aaf8e1fc32341928c5 trigger of keys on certificate_revocation
+ccc9cb0488c7983af846825449c03b64 trigger of keys on job_progress
+b2053efeff48dbeabf495edcc290b784 trigger of keys on job_schedule
 a62fe862dc9f8015a4cdeee2f699b0a8 trigger of keys on login_link
+c77734c953384e1d7e1aadaae7070cc3 trigger of keys on pgboss.job_common
+318d5ba4d68eb1bc70d60c2ab6b790a0 trigger of keys on pgboss.queue
+02c9d44ab61f3c8048b508465843c1dc trigger of keys on pgboss.schedule
+fb48c490dba9748331747cd6f1504411 trigger of keys on pgboss.subscription
 f1d1301432aa743c046273fb45afd173 trigger of keys on recording_witness
 ecd5f0212b5f35152299e20a9d26c994 trigger of keys on security_key_counter
 53d6399d4ad8dc44c68ae5d136a0ebef trigger of keys on session
 382d204b3f5e6a349060ddf95c6fb4c2 trigger of keys on target
 966ea57daafaefcf370a6eff9a788b34 trigger of keys on target_host_key
-16a1c60da5830f0d2cf1b77f24fc4a28 trigger of keys on tenant
+226ad8b514b99bb3e12bdad01912dc1c trigger of keys on tenant
 ceb708756cfd2a20ce7be2a95b742d5e trigger of keys on user_key
 4822e13532dd3fbd73fa1bdcda786f60 trigger of keys on vault_kek
 52002a6dc4fd2a6236c1b0446667e35d trigger of keys on vault_secret
 c464c1b404fc87401b47501a9d245eca trigger of keys on web_session
 862cd8eabac924a239e0c578da19c023 trigger require_instance on session
+e3b0c44298fc1c149afbf4c8996fb924 type of state on pgboss.job
+e3b0c44298fc1c149afbf4c8996fb924 type of state on pgboss.job_common
 39ca7cf84d9a635aa48ff88a5fe11861 unique index on certificate_authority where (state = ANY (ARRAY['next'::text, 'active'::text]))
 3e04f624db0558b339eb2d0acb6b3924 unique index on certificate_revocation by COALESCE(generation, 0), COALESCE(serial, (0)::bigint), COALESCE(key_id, ''::text), COALESCE(fingerp
+aa974f62cd7c5a0eefa31348c7996cbf unique index on pgboss.job_common by COALESCE(singleton_key, ''::text) where ((state <= 'active'::pgboss.job_state) AND (policy = 'exclusive'::text))
+d932ec3c931c1ea0c125fea19db24631 unique index on pgboss.job_common by COALESCE(singleton_key, ''::text) where ((state <= 'active'::pgboss.job_state) AND (policy = 'stately'::text))
+97ae450806ae965cae0367fc49b03d7e unique index on pgboss.job_common by COALESCE(singleton_key, ''::text) where ((state <> 'cancelled'::pgboss.job_state) AND (singleton_on IS NOT NULL))
+822baf5f17066dc60791cd4b654ad8c1 unique index on pgboss.job_common by COALESCE(singleton_key, ''::text) where ((state = 'active'::pgboss.job_state) AND (policy = 'singleton'::text))
+59552efe1d5718639c4d73041caf4f8c unique index on pgboss.job_common by COALESCE(singleton_key, ''::text) where ((state = 'created'::pgboss.job_state) AND (policy = 'short'::text))
+ee6a61cc7fb865449390469fe4412d95 unique index on pgboss.job_common where ((state = 'created'::pgboss.job_state) AND upsert_by_key)
+49303857affcd358a6b16a5e84b89b4b unique index on pgboss.job_common where ((state = ANY (ARRAY['active'::pgboss.job_state, 'retry'::pgboss.job_state, 'failed'::pgboss.job_sta
 `

@@ -108,13 +108,18 @@ const objects = `
   role as (
     select r.oid as id, case when r.oid = o.id then 'owner' else r.rolname end as name,
         r.oid = o.id or r.rolname in ('vaultterm_app', 'vaultterm_audit', 'vaultterm_bastion',
-          'vaultterm_directory', 'vaultterm_system') as ours
+          'vaultterm_directory', 'vaultterm_jobs', 'vaultterm_system') as ours
       from pg_roles r, owner o
     union all select 0, 'public', true),
+  -- Of the queue's own tables only those whose names do not hold a day.
   own as (
-    select c.*, format('%I', c.relname) as shown from pg_class c
-      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
-        and ($1::text[] is null or c.relname = any($1))),
+    select c.*, n.shown from pg_class c
+      join lateral (
+        select case when nspname = 'public' then format('%I', c.relname)
+            else format('%I.%I', nspname, c.relname) end as shown
+          from pg_namespace where oid = c.relnamespace
+            and (nspname = 'public' or nspname = 'pgboss' and not starts_with(c.relname, 'queue_stats'))) n on true
+      where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and ($1::text[] is null or n.shown = any($1))),
   key_function as (
     select oid, proname from pg_proc
       where pronamespace = 'pg_catalog'::regnamespace and starts_with(proname, 'RI_FKey_'))
@@ -146,7 +151,7 @@ const objects = `
     where l.rolname = session_user and not l.rolsuper and not pg_has_role(l.oid, owner.id, 'member')
       and (rolbypassrls or rolcreaterole or rolreplication)
   union all
-  select 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+  select 'function ' || n.shown || '(' || pg_get_function_identity_arguments(p.oid) || ')',
       jsonb_build_array(p.prosrc, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
         l.lanname, p.prokind, p.prosecdef, p.proleakproof, p.proisstrict, p.provolatile, p.proparallel,
         p.proconfig, p.probin, p.prosqlbody is null, (select r.name from role r where r.id = p.proowner),
@@ -154,9 +159,11 @@ const objects = `
           from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
             join role r on r.id = a.grantee and r.ours))::text
     from pg_proc p join pg_language l on l.oid = p.prolang
-    where p.pronamespace = 'public'::regnamespace
-      -- One with a name of ours could be called in place of ours.
-      and ($2::text[] is null or p.proname = any($2))
+      join lateral (
+        select case when nspname = 'public' then '' else nspname || '.' end || p.proname as shown
+          from pg_namespace where oid = p.pronamespace and nspname in ('public', 'pgboss')) n on true
+    -- One with a name of ours could be called in place of ours.
+    where ($2::text[] is null or n.shown = any($2))
   union all
   -- It runs when a statement that calls the function is planned.
   select 'support of function ' || p.oid::regprocedure, ''

@@ -8,6 +8,7 @@ import { type AuditEvent, appendEvent } from '../../src/audit/index.ts'
 import { Publisher } from '../../src/audit/publisher.ts'
 import { readTree } from '../../src/audit/queries.ts'
 import { type SignedHeads, SignedHeadsFile } from '../../src/audit/signed-heads.ts'
+import { queueTables } from '../../src/jobs/index.ts'
 import { type PostgresServer, startPostgres } from '../../src/local/index.ts'
 import {
   administer,
@@ -49,7 +50,12 @@ async function setUp(server: PostgresServer): Promise<void> {
     await many(`create role ${app.login} login password ${secret}`)
     await many(`create database ${owner.database} owner ${owner.login}`)
   })
-  await migrate({ url: server.url(owner), directory: 'migrations', log: silent })
+  await migrate({
+    url: server.url(owner),
+    directory: 'migrations',
+    sources: [queueTables],
+    log: silent,
+  })
   await administer(server.superuserUrl, ({ many }) =>
     many(`grant vaultterm_app, vaultterm_system to ${app.login}`),
   )

@@ -1,5 +1,6 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { Registry } from 'prom-client'
+import { expect } from 'vitest'
 import { type AuditEntry, createAudit } from '../../src/audit/index.ts'
 import {
   type Actor,
@@ -9,9 +10,11 @@ import {
   createAuth,
   type Identity,
   type Role,
+  sweepLogins,
   type User,
 } from '../../src/auth/index.ts'
 import { loginCertificates } from '../../src/ca/index.ts'
+import { createJobs } from '../../src/jobs/index.ts'
 import type { Database, TenantId } from '../../src/postgres/index.ts'
 import {
   type AuthAttempt,
@@ -49,6 +52,8 @@ export interface AuthFixture {
   readonly adminAuth: AdminAuth
   place(): Promise<Place>
   events(tenant: TenantId, type?: string): Promise<readonly AuditEntry[]>
+  /** Does the tenant's clean-up, as a job. */
+  sweep(tenant: TenantId): Promise<void>
   /** One more process, over a database that a test looks at or breaks. */
   over(database: Database): Auth
 }
@@ -65,6 +70,14 @@ export async function openAuthFixture(): Promise<AuthFixture> {
       log: silent,
       metrics: new Registry(),
     })
+  const sweep = async (tenant: TenantId) => {
+    const url = database.urls.jobs
+    const jobs = createJobs({ database: app, url, log: silent, metrics: new Registry() })
+    const id = await app.write(tenant, (tx) => jobs.add(tx, tenant, sweepLogins, {}))
+    const working = jobs.work({ jobs: [sweepLogins], schedules: [] })
+    await expect.poll(async () => (await jobs.get(id ?? '')).state).toBe('done')
+    await working.stop(1000)
+  }
   const auth = over(app)
   const adminAuth = createAdminAuth({ database: app, log: silent, metrics: new Registry() })
   const audit = createAudit({ database: app, log: silent, metrics: new Registry() })
@@ -81,6 +94,7 @@ export async function openAuthFixture(): Promise<AuthFixture> {
     adminAuth,
     events,
     over,
+    sweep,
     async place() {
       const slug = `t${randomBytes(6).toString('hex')}`
       const tenant = await database.createTenant(slug)

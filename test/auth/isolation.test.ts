@@ -190,7 +190,12 @@ test('what is swept away is the tenant’s own', async () => {
     "update login_link set expires_at = now() - interval '1 hour' where tenant_id = any($1)",
     [[acme.tenant, globex.tenant]],
   )
-  await auth.createLoginLink(acme.tenant, 'demo', actor)
+  await fixture.sweep(acme.tenant)
+  const own = await database.superuser(
+    'select from login_link where tenant_id = $1 and expires_at < now()',
+    [acme.tenant],
+  )
+  expect(own).toEqual([])
   const links = await database.superuser(
     'select count(*)::int as links from login_link where tenant_id = $1 and expires_at < now()',
     [globex.tenant],

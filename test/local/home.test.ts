@@ -140,7 +140,7 @@ test('tells what runs, for as long as it runs', async () => {
     portal: 'http://127.0.0.1:2',
     admin: 'http://127.0.0.1:3',
     publicUrl: 'https://example.com',
-    database: { owner: secret, app: secret, bastion: secret },
+    database: { owner: secret, app: secret, bastion: secret, jobs: secret },
     redisUrl: undefined,
     kek: 'file:/k',
     recordings: 'dir:/r',

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
@@ -27,6 +27,17 @@ test.each(damaged)(
     expect(inspect(failure, { depth: 10, showHidden: true })).not.toContain(secret.slice(0, 6))
   },
 )
+
+test('gives the logins of an older home one for the queue, and keeps the others', async () => {
+  const path = join(directory, 'older.json')
+  const older = { superuser: 's', owner: 'o', app: 'a', bastion: 'b' }
+  writeFileSync(path, JSON.stringify(older), { mode: 0o600 })
+  const { jobs } = await keepPasswords(path)
+  const stored = JSON.parse(readFileSync(path, 'utf8'))
+  expect(stored).toEqual({ ...older, jobs: jobs.reveal() })
+  expect(jobs.reveal().length).toBeGreaterThan(30)
+  expect((await keepPasswords(path)).jobs.reveal()).toBe(jobs.reveal())
+})
 
 test.each(damaged)('says nothing of a run file that is %s, in any error', async (_, text) => {
   const path = join(directory, 'run.json')

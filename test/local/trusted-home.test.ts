@@ -130,7 +130,7 @@ describe.runIf(isRoot)('attack: another user plants files for root', () => {
     const url = new Secret('postgres://planted')
     await home.announce({
       ...{ ssh: '', portal: '', admin: '', publicUrl: '', kek: '', recordings: '' },
-      ...{ database: { owner: url, app: url, bastion: url }, redisUrl: undefined },
+      ...{ database: { owner: url, app: url, bastion: url, jobs: url }, redisUrl: undefined },
     })
     mkdirSync(join(path, 'postgres/data'), { recursive: true })
     writeFileSync(join(path, 'postgres/data/PG_VERSION'), '18')
@@ -226,7 +226,7 @@ describe.runIf(isRoot)('attack: another user plants files for root', () => {
     await keepKekFile(kek)
     const url = new Secret('')
     const datastores = {
-      database: { owner: url, app: url, bastion: url },
+      database: { owner: url, app: url, bastion: url, jobs: url },
       redisUrl: undefined,
       kek: `file:${kek}`,
       recordings: `dir:${recordings}`,

@@ -8,7 +8,7 @@ const { superuser } = await openTestDatabase()
 const tablesOfNobody = ['node_instance', 'schema_migration', 'vault_state']
 /** Look across tenants, each by policies of its own. */
 const rolesAcross = ['vaultterm_directory', 'vaultterm_system']
-const roles = ['vaultterm_app', 'vaultterm_bastion', ...rolesAcross].toSorted()
+const roles = ['vaultterm_app', 'vaultterm_bastion', 'vaultterm_jobs', ...rolesAcross].toSorted()
 
 interface Table {
   readonly name: string

@@ -4,9 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { expect, inject, onTestFinished, test } from 'vitest'
+import { queueTables } from '../../src/jobs/index.ts'
 import { administer, migrate } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
 import { openEmptyDatabase, openTestDatabase, silent } from '../support/postgres.ts'
+
+const sources = [queueTables]
 
 test('names a migration that the database refuses, with its reason, and leaves nothing of it', async () => {
   const server = inject('postgresUrl')
@@ -24,7 +27,7 @@ test('names a migration that the database refuses, with its reason, and leaves n
     join(directory, '0001_half.sql'),
     'create table half (); select no_such_function();',
   )
-  await expect(migrate({ url, directory, log: silent })).rejects.toMatchObject({
+  await expect(migrate({ url, directory, sources, log: silent })).rejects.toMatchObject({
     code: 'ERR_MIGRATION_FAILED',
     message: expect.stringMatching(/0001_half.* failed, and nothing .*no_such_function/),
   })
@@ -53,7 +56,7 @@ test('attack: no login that may do nothing keeps a node from migrating', async (
     own.pathname = `/${name}`
     await (await connect(own.href)).query('select pg_advisory_lock($1)', [formerKey])
   }
-  const given = { directory: 'migrations', log: silent, waitMs: 30_000 }
+  const given = { directory: 'migrations', sources, log: silent, waitMs: 30_000 }
   expect(await migrate({ ...given, url: migrated.urls.owner })).toMatchObject({ applied: [] })
   const both = await Promise.all([1, 2].map(() => migrate({ ...given, url: empty.url })))
   const [one, other] = both.map(({ applied }) => applied)
@@ -75,7 +78,7 @@ test('attack: no login that may do nothing keeps a node from migrating', async (
 
 test('says who holds the lock that a migration waits for', async () => {
   const { url, name } = await openEmptyDatabase()
-  await migrate({ url, directory: 'migrations', log: silent })
+  await migrate({ url, directory: 'migrations', sources, log: silent })
   const directory = mkdtempSync(join(tmpdir(), 'vaultterm-migrate-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   cpSync('migrations', directory, { recursive: true })
@@ -84,12 +87,16 @@ test('says who holds the lock that a migration waits for', async () => {
   server.pathname = `/${name}`
   const holder = await connect(server.href)
   await holder.query('begin; lock table schema_migration in share mode')
-  await expect(migrate({ url, directory, log: silent, waitMs: 200 })).rejects.toMatchObject({
+  await expect(
+    migrate({ url, directory, sources, log: silent, waitMs: 200 }),
+  ).rejects.toMatchObject({
     code: 'ERR_MIGRATION_BLOCKED',
     message: expect.stringMatching(/postgres \(process \d+, schema_migration\)/),
   })
   await holder.query('rollback')
-  expect(await migrate({ url, directory, log: silent })).toMatchObject({ applied: ['9999_next'] })
+  expect(await migrate({ url, directory, sources, log: silent })).toMatchObject({
+    applied: ['9999_next'],
+  })
 })
 
 test('attack: a session of no process, from before it was refused, ends like those of a lost one', async () => {
@@ -98,7 +105,7 @@ test('attack: a session of no process, from before it was refused, ends like tho
   onTestFinished(() => rmSync(directory, { recursive: true }))
   cpSync('migrations', directory, { recursive: true })
   rmSync(join(directory, '0025_rows_of_nobody.sql'))
-  await migrate({ url, directory, log: silent })
+  await migrate({ url, directory, sources, log: silent })
   const server = new URL(inject('postgresUrl'))
   server.pathname = `/${name}`
   const superuser = await connect(server.href)
@@ -107,7 +114,7 @@ test('attack: a session of no process, from before it was refused, ends like tho
         login, kind, source, client_ident, node, recording, instance)
       select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'demo', '', gen_random_uuid(),
         'web1', 'root', 'shell', '', '', 'n', false, of from unnest(array[null, gen_random_uuid()]) of`)
-  await migrate({ url, directory: 'migrations', log: silent })
+  await migrate({ url, directory: 'migrations', sources, log: silent })
   const { rows } = await superuser.query(
     'select i.node from session s join node_instance i on i.id = s.instance where i.lease_until < clock_timestamp()',
   )
@@ -116,7 +123,7 @@ test('attack: a session of no process, from before it was refused, ends like tho
 
 test('attack: no login that serves fills the disk with temporary tables or files', async () => {
   const { url, name } = await openEmptyDatabase()
-  await migrate({ url, directory: 'migrations', log: silent })
+  await migrate({ url, directory: 'migrations', sources, log: silent })
   const { urls } = await openTestDatabase()
   for (const login of [urls.app, urls.bastion]) {
     const own = new URL(login.reveal())
@@ -129,4 +136,26 @@ test('attack: no login that serves fills the disk with temporary tables or files
     expect(rows).toEqual([{ temp_file_limit: '1GB' }])
     await expect(client.query('set temp_file_limit = -1')).rejects.toMatchObject({ code: '42501' })
   }
+})
+
+test('attack: a package with other statements than a migration names changes nothing', async () => {
+  const { url, name } = await openEmptyDatabase()
+  const [own] = sources
+  const read = async () => `${await own?.read()}\nalter role vaultterm_jobs bypassrls;`
+  const refused = { code: 'ERR_MIGRATION_SOURCE' }
+  const given = { url, directory: 'migrations', log: silent }
+  const other = [{ name: own?.name ?? '', read }]
+  await expect(migrate({ ...given, sources: other })).rejects.toMatchObject(refused)
+  await expect(migrate({ ...given, sources: [] })).rejects.toMatchObject(refused)
+  const server = new URL(inject('postgresUrl'))
+  server.pathname = `/${name}`
+  const { rows } = await (await connect(server.href)).query('select name from schema_migration')
+  // Not even the steps before it.
+  expect(rows).toEqual([])
+})
+
+test('takes the transaction out of the package’s text, which would end the migrator’s', async () => {
+  const text = (await queueTables.read()).replace(/\$(\w*)\$[\s\S]*?\$\1\$/g, '')
+  expect(text).not.toMatch(/\b(?:begin|commit|rollback|set local|pg_advisory\w*)\b/i)
+  expect(text).toContain('CREATE TABLE pgboss.job_common')
 })

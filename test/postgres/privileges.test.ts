@@ -13,6 +13,7 @@ const privileges = {
   vaultterm_app: [
     'delete table access_grant',
     'delete table app_user',
+    'delete table job_progress',
     'delete table login_link',
     'delete table target',
     'delete table target_host_key',
@@ -25,6 +26,7 @@ const privileges = {
     'execute function audit_publish(bigint,bytea[],text)',
     'execute function certificate_authority_require(text,integer,text,bigint)',
     'execute function notify_if_room(text,text)',
+    'execute function pgboss.job_now()',
     'execute function session_kill(uuid,uuid,bytea,bytea,bytea,bytea)',
     'execute function vault_kek_replace(integer,bytea,bytea)',
     'execute function vault_require_unsealed()',
@@ -33,7 +35,10 @@ const privileges = {
     'insert columns app_user: email name role',
     'insert columns certificate_authority: activated_at fingerprint generation kind public_key state',
     'insert columns certificate_revocation: fingerprint generation key_id kind serial',
+    'insert columns job_progress: done job_id note total',
+    'insert columns job_schedule: due_at name',
     'insert columns login_link: expires_at token_hash user_id',
+    'insert columns pgboss.job_common: blocked blocking created_on data dead_letter deletion_seconds expire_seconds group_id group_tier heartbeat_seconds id keep_until name pending_dependencies policy priority retry_backoff retry_delay retry_delay_max retry_limit singleton_key singleton_on start_after trace_context',
     'insert columns recording_witness: at bytes chain offsets session_id',
     'insert columns security_key_counter: counter fingerprint',
     'insert columns session: certificate_generation certificate_key_id certificate_serial client_ident command id key_fingerprint kind login node recording source target_generation target_id target_name user_id user_name via',
@@ -53,7 +58,12 @@ const privileges = {
     'select table audit_tree',
     'select table certificate_authority',
     'select table certificate_revocation',
+    'select table job_progress',
+    'select table job_schedule',
     'select table login_link',
+    'select table pgboss.job',
+    'select table pgboss.job_common',
+    'select table pgboss.queue',
     'select table recording_witness',
     'select table security_key_counter',
     'select table session',
@@ -66,6 +76,10 @@ const privileges = {
     'select table vault_state',
     'select table web_session',
     'update columns certificate_authority: activated_at last_serial retired_at state',
+    'update columns job_progress: at done note total',
+    'update columns job_schedule: due_at',
+    'update columns pgboss.job: blocked completed_on output pending_dependencies retry_limit start_after state',
+    'update columns pgboss.job_common: blocked completed_on output pending_dependencies retry_limit start_after state',
     'update columns recording_witness: at bytes chain offsets',
     'update columns security_key_counter: counter seen_at',
     'update columns session: bytes end_known ended_at exit_signal exit_status opened_at reason recording recording_bytes recording_complete recording_events recording_intact recording_sha256 recording_sought',
@@ -74,6 +88,7 @@ const privileges = {
     'update columns user_key: tag',
     'update columns vault_state: changed_at open_proof sealed',
     'update columns web_session: seen_at',
+    'usage schema pgboss',
     'usage schema public',
   ],
   vaultterm_audit: [
@@ -106,12 +121,41 @@ const privileges = {
     'select columns tenant: slug suspended_at tenant_id',
     'usage schema public',
   ],
+  /** The queue's own tables, and none of ours. */
+  vaultterm_jobs: [
+    'delete table pgboss.instance',
+    'delete table pgboss.job',
+    'delete table pgboss.job_common',
+    'delete table pgboss.job_dependency',
+    'execute function pgboss.create_queue(text,jsonb)',
+    'execute function pgboss.job_now()',
+    'insert table pgboss.job',
+    'insert table pgboss.job_common',
+    'insert table pgboss.queue',
+    'insert table pgboss.schedule',
+    'select table pgboss.bam',
+    'select table pgboss.instance',
+    'select table pgboss.job',
+    'select table pgboss.job_common',
+    'select table pgboss.job_dependency',
+    'select table pgboss.queue',
+    'select table pgboss.schedule',
+    'select table pgboss.version',
+    'update columns pgboss.instance: stopped_on',
+    'update columns pgboss.version: bam_on cron_on flow_on monitor_backoff_on reindex_on',
+    'update table pgboss.job',
+    'update table pgboss.job_common',
+    'update table pgboss.queue',
+    'update table pgboss.schedule',
+    'usage schema pgboss',
+  ],
   vaultterm_system: [
     'delete table node_instance',
     'execute function app_tenant_id()',
     'execute function node_may_go(node_instance)',
     'insert columns node_instance: id lease_ms lease_until node',
     'select columns access_grant: tenant_id until',
+    'select columns pgboss.job: completed_on created_on data group_id id name output retry_count retry_limit start_after started_on state',
     'select columns session: ended_at id instance killed_at node recording_sought tenant_id',
     'select columns vault_kek: records_tagged tenant_id',
     'select table audit_unsigned',
@@ -119,6 +163,7 @@ const privileges = {
     'select table schema_migration',
     'select table tenant',
     'update columns node_instance: ended ended_at lease_until recovered_by settled_at',
+    'usage schema pgboss',
     'usage schema public',
   ],
   /** Mends a log, and owns everything but the door. */
@@ -132,16 +177,18 @@ const privileges = {
 
 test('gives each role the privileges that it uses, and nobody any other', async () => {
   const rows = await superuser<{ role: string; privilege: string; thing: string }>(`
-    with thing as (
-      select 'table ' || relname as name, relacl as acl, relowner as owner from pg_class
-        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')
+    with ours as (
+      select oid from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'),
+    thing as (
+      select 'table ' || oid::regclass as name, relacl as acl, relowner as owner from pg_class
+        where relnamespace in (select oid from ours) and relkind in ('r', 'p', 'v', 'm', 'f')
       union all
-      select 'sequence ' || relname, relacl, relowner from pg_class
-        where relnamespace = 'public'::regnamespace and relkind = 'S'
+      select 'sequence ' || oid::regclass, relacl, relowner from pg_class
+        where relnamespace in (select oid from ours) and relkind = 'S'
       union all
       -- Without a list of its own, a function may be run by everybody.
       select 'function ' || oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)), proowner
-        from pg_proc where pronamespace = 'public'::regnamespace
+        from pg_proc where pronamespace in (select oid from ours)
       union all
       select 'schema ' || nspname, coalesce(nspacl, acldefault('n', nspowner)), nspowner
         from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'
@@ -160,10 +207,10 @@ test('gives each role the privileges that it uses, and nobody any other', async 
     union all
     select coalesce(nullif(g.grantee, 0)::regrole::text, 'public'),
         lower(g.privilege_type) || case when g.is_grantable then ' with grant option' else '' end,
-        'columns ' || c.relname || ': ' || string_agg(a.attname, ' ' order by a.attname collate "C")
+        'columns ' || c.oid::regclass || ': ' || string_agg(a.attname, ' ' order by a.attname collate "C")
       from pg_class c join pg_attribute a on a.attrelid = c.oid, aclexplode(a.attacl) g
-      where c.relnamespace = 'public'::regnamespace and g.grantee <> c.relowner
-      group by 1, 2, c.relname`)
+      where c.relnamespace in (select oid from ours) and g.grantee <> c.relowner
+      group by 1, 2, c.oid`)
   const found: Record<string, string[]> = Object.fromEntries(
     Object.keys(privileges).map((role) => [role, []]),
   )

@@ -1,5 +1,6 @@
 import pg from 'pg'
 import { expect, test } from 'vitest'
+import { queueTables } from '../../src/jobs/index.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import {
   findSchemaChanges,
@@ -34,7 +35,7 @@ test('finds the same where a superuser owns the tables', async () => {
   const server = new URL(fixture.superuserUrl)
   server.pathname = `/${name}`
   const url = new Secret(server.href)
-  await migrate({ url, directory: 'migrations', log: silent })
+  await migrate({ url, directory: 'migrations', sources: [queueTables], log: silent })
   const own = new URL(fixture.urls.app.reveal())
   own.pathname = `/${name}`
   await using database = fixture.open('vaultterm_app', {}, own.href)
@@ -85,6 +86,35 @@ const attacks: readonly [what: string, change: string, undo: string, told: RegEx
     'alter table session no force row level security',
     'alter table session force row level security',
     /^row security on session$/,
+  ],
+  [
+    'one more policy on the queue',
+    'create policy all_of_it on pgboss.job_common using (true)',
+    'drop policy all_of_it on pgboss.job_common',
+    /^policy all_of_it on pgboss\.job_common$/,
+  ],
+  [
+    'row security of the queue that is off',
+    'alter table pgboss.job no force row level security',
+    'alter table pgboss.job force row level security',
+    /^row security on pgboss\.job$/,
+  ],
+  [
+    'a partition of the queue without a policy',
+    "create table pgboss.own partition of pgboss.job for values in ('own')",
+    'drop table pgboss.own',
+    /^child pgboss\.own of pgboss\.job$/,
+  ],
+  [
+    'a clock of the queue that each act would run',
+    `create or replace function pgboss.job_now() returns timestamptz language sql stable as
+       'select now() - interval ''1 day'''`,
+    `create or replace function pgboss.job_now() returns timestamptz as
+    $$
+      SELECT pg_catalog.now();
+    $$
+    language sql stable`,
+    /^function pgboss\.job_now\(\)$/,
   ],
   [
     'a function that runs for its caller',

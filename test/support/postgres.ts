@@ -3,6 +3,7 @@ import pg from 'pg'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterAll, inject } from 'vitest'
+import { queueTables } from '../../src/jobs/index.ts'
 import {
   type Database,
   type InstanceId,
@@ -28,6 +29,7 @@ export interface TestDatabase {
   readonly urls: {
     readonly app: Secret<string>
     readonly bastion: Secret<string>
+    readonly jobs: Secret<string>
     readonly owner: Secret<string>
   }
   readonly name: string
@@ -55,6 +57,7 @@ export interface TestDatabase {
 const logins = {
   app: 'vaultterm_test_app',
   bastion: 'vaultterm_test_bastion',
+  jobs: 'vaultterm_test_jobs',
   owner: 'vaultterm_test_owner',
 } as const
 
@@ -114,7 +117,12 @@ export async function openTestDatabase(): Promise<TestDatabase> {
     },
     name,
     superuserUrl: urlOf(name),
-    urls: { app: url(logins.app), bastion: url(logins.bastion), owner: url(logins.owner) },
+    urls: {
+      app: url(logins.app),
+      bastion: url(logins.bastion),
+      jobs: url(logins.jobs),
+      owner: url(logins.owner),
+    },
     async createTenant(slug = `t${randomBytes(8).toString('hex')}`) {
       const tenant = newTenantId()
       await app.write(tenant, (tx) =>
@@ -180,6 +188,7 @@ async function migratedTemplate(): Promise<string> {
       }
       await client.query(`grant vaultterm_app, vaultterm_system to ${logins.app}`)
       await client.query(`grant vaultterm_bastion, vaultterm_directory to ${logins.bastion}`)
+      await client.query(`grant vaultterm_jobs to ${logins.jobs}`)
     }),
   )
   return template
@@ -187,7 +196,7 @@ async function migratedTemplate(): Promise<string> {
 
 function migrateTemplate(template: string) {
   const url = new Secret(urlOf(template, logins.owner))
-  return migrate({ url, directory: 'migrations', log: silent })
+  return migrate({ url, directory: 'migrations', sources: [queueTables], log: silent })
 }
 
 async function ensureLogin(client: pg.Client, login: string): Promise<void> {
