@@ -84,7 +84,10 @@ export async function startApp(options: {
     const checks = readiness(product)
     const publicUrl = config.publicUrl
     const pages = { work: new PageWork(), starts: pageStarts(config) }
-    const portal = await createPortal({ ...product, ...pages, page, publicUrl, checks })
+    // The port is known when the listener has one.
+    const ssh = () =>
+      config.publicSsh ?? { host: undefined, port: listeners.at(-1)?.port ?? config.ssh.port }
+    const portal = await createPortal({ ...product, ...pages, page, publicUrl, checks, ssh })
     closing.defer(() => portal.close())
     const admin = await createAdmin({ ...product, ...pages, publicUrl: undefined, checks })
     closing.defer(() => admin.close())

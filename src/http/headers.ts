@@ -17,7 +17,11 @@ const policy = (script: string, ...more: readonly string[]) =>
 /** Headers of every reply, errors and files included. */
 export function securityHeaders(https: boolean): { readonly [name: string]: string } {
   return {
-    'content-security-policy': policy("'self'", "require-trusted-types-for 'script'"),
+    'content-security-policy': policy(
+      "'self'",
+      "require-trusted-types-for 'script'",
+      "trusted-types 'none'",
+    ),
     'x-content-type-options': 'nosniff',
     'x-frame-options': 'DENY',
     'referrer-policy': 'no-referrer',
@@ -25,7 +29,7 @@ export function securityHeaders(https: boolean): { readonly [name: string]: stri
     'cross-origin-resource-policy': 'same-origin',
     'cross-origin-embedder-policy': 'require-corp',
     'permissions-policy':
-      'camera=(), microphone=(), geolocation=(), payment=(), usb=(), clipboard-read=(), clipboard-write=()',
+      'camera=(), microphone=(), geolocation=(), payment=(), usb=(), clipboard-read=(), clipboard-write=(self)',
     // Pages and data belong to a person and are not cached. Public files set their own header.
     'cache-control': 'no-store',
     ...(https ? { 'strict-transport-security': 'max-age=31536000' } : {}),

@@ -23,37 +23,38 @@ const countsLinesIn = 'LMST'
 const touchesScreenIn = 'JLMSThl'
 
 export class TerminalText {
-  #cols
-  #rows
+  #cols: number
+  #rows: number
   /** Where the output is: in text, after an escape, or in a control sequence. */
-  #place = 'text'
+  #place: 'text' | 'escape' | 'sequence' = 'text'
   /** The sequence so far, without its beginning. It is fed when it is complete. */
   #held = ''
   #alignments = 0
-  #pieces = []
+  #pieces: string[] = []
   #piece = ''
   #work = 0
 
-  constructor(cols, rows) {
-    this.resize(cols, rows)
+  constructor(cols: number, rows: number) {
+    this.#cols = cols
+    this.#rows = rows
   }
 
-  resize(cols, rows) {
+  resize(cols: number, rows: number): void {
     this.#cols = cols
     this.#rows = rows
   }
 
   /** The output in pieces, each of which is drawn in some milliseconds. */
-  write(text) {
+  write(text: string): readonly string[] {
     let at = 0
     while (at < text.length) {
       if (this.#place !== 'text') {
-        this.#take(text[at++])
+        this.#take(text.charAt(at++))
         continue
       }
       const end = nextSequence(text, at)
       this.#addText(text, at, end)
-      if (end < text.length) this.#begin(text[end])
+      if (end < text.length) this.#begin(text.charAt(end))
       at = end + 1
     }
     this.#cut()
@@ -62,13 +63,13 @@ export class TerminalText {
     return pieces
   }
 
-  #begin(character) {
+  #begin(character: string): void {
     this.#held = ''
     this.#place = character === '\x1b' ? 'escape' : 'sequence'
   }
 
   /** A character inside a sequence, by the rules of the VT500: vt100.net/emu/dec_ansi_parser. */
-  #take(character) {
+  #take(character: string): void {
     const code = character.charCodeAt(0)
     if (character === '\x1b' || character === '\x9b') this.#begin(character)
     else if (character === '\x18' || character === '\x1a' || (code >= 0x80 && code < 0xa0)) {
@@ -78,7 +79,7 @@ export class TerminalText {
     else if (code !== 0x7f) this.#takePrintable(character, code)
   }
 
-  #takePrintable(character, code) {
+  #takePrintable(character: string, code: number): void {
     if (this.#place === 'escape' && character === '[' && this.#held === '') this.#begin('\x9b')
     else if (code < (this.#place === 'escape' ? 0x30 : 0x40)) {
       if (this.#held.length <= parametersMax) this.#held += character
@@ -91,13 +92,13 @@ export class TerminalText {
     }
   }
 
-  #addEscape(final) {
+  #addEscape(final: string): void {
     const name = this.#held + final
     if (name === '#8' && ++this.#alignments > alignmentsMax) return
     this.#add(`\x1b${name}`, name === '#8' || name === 'c' ? this.#screen : this.#cols)
   }
 
-  #addSequence(final) {
+  #addSequence(final: string): void {
     const most = countsLinesIn.includes(final) ? this.#rows : Math.max(this.#cols, this.#rows)
     const parameters = namesIn.includes(final)
       ? this.#held
@@ -108,34 +109,34 @@ export class TerminalText {
     )
   }
 
-  get #screen() {
+  get #screen(): number {
     return this.#cols * this.#rows
   }
 
-  #addText(text, from, to) {
+  #addText(text: string, from: number, to: number): void {
     for (let at = from; at < to; ) {
       let end = Math.min(at + pieceMax, to)
       // Not between the two halves of a character.
-      if (end < to && /[\ud800-\udbff]/.test(text[end - 1])) end++
+      if (end < to && /[\ud800-\udbff]/.test(text.charAt(end - 1))) end++
       this.#add(text.slice(at, end), (end - at) * cellsOfCharacter)
       at = end
     }
   }
 
-  #add(text, work) {
+  #add(text: string, work: number): void {
     if (this.#work + work > workMax) this.#cut()
     this.#piece += text
     this.#work += work
   }
 
-  #cut() {
+  #cut(): void {
     if (this.#piece !== '') this.#pieces.push(this.#piece)
     this.#piece = ''
     this.#work = 0
   }
 }
 
-function nextSequence(text, from) {
+function nextSequence(text: string, from: number): number {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they begin a sequence.
   const sequence = /[\x1b\x9b]/g
   sequence.lastIndex = from
