@@ -102,7 +102,8 @@ function keyOf(root) {
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
     .filter((file) => !file.startsWith(built(root)))
-  for (const file of [...files.sort(), join(root, 'package-lock.json')]) {
+  const shared = ['package-lock.json', 'tsconfig.json'].map((name) => join(root, name))
+  for (const file of [...files.sort(), ...shared]) {
     const bytes = readFileSync(file)
     hash.update(`${file.slice(root.length)}:${bytes.length}:`).update(bytes)
   }

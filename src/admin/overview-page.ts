@@ -39,7 +39,9 @@ ${tenants.length === 0 ? html`<p class="quiet">None yet: <code>vaultterm tenant 
   })
 }
 
-const table = (tenants: readonly Tenant[]) => html`<div class="scroll"><table>
+const table = (
+  tenants: readonly Tenant[],
+) => html`<div class="scroll" tabindex="0" role="region" aria-label="Tenants"><table>
 <thead><tr><th scope="col">Tenant</th><th scope="col">Name</th><th scope="col">Created</th><th scope="col">State</th><th scope="col">Id</th></tr></thead>
 <tbody>
 ${tenants.map(

@@ -26,8 +26,8 @@ export function plainTargetsPage(
     html`<code>ssh -p ${port} ${person.tenantSlug}+${name}@${host}</code>`
   const rows = targets.map(
     ({ name, lastAt }) =>
-      html`<tr><td><b>${name}</b></td><td>${line(name)}</td>
-<td class="fit">${lastAt === undefined ? 'never' : formatTime(lastAt)}</td></tr>\n`,
+      html`<tr role="row">${cell(html`<b>${name}</b>`)}${cell(line(name))}
+${cell(lastAt === undefined ? 'never' : formatTime(lastAt), 'You last opened it')}</tr>\n`,
   )
   return portalPage(person, {
     title: 'Targets',
@@ -47,7 +47,7 @@ export function plainSessionsPage(
   person: WebIdentity,
   { sessions, isBuilt }: { readonly sessions: readonly Session[]; readonly isBuilt: boolean },
 ): Html {
-  const heads = ['Person and target', 'What', 'Started', 'Ended', 'Duration', 'Bytes', '']
+  const heads = ['Person and target', 'What', 'Started', 'Ended', 'Duration', 'Bytes', 'Act']
   return portalPage(person, {
     title: 'Sessions',
     of: 'sessions',
@@ -102,20 +102,27 @@ const notBuilt = (isBuilt: boolean) =>
     : html`<div class="notice warn"><p><b>The pages of this installation were not built.</b> These plain ones work, and so does
 SSH. An operator finds the reason in the output of <code>bin/run build</code>.</p></div>`
 
-const table = (heads: readonly string[], rows: readonly Html[]) => html`<div class="scroll"><table>
-<thead><tr>${heads.map((head) => html`<th scope="col">${head}</th>`)}</tr></thead>
-<tbody>
+/** As small cards on a narrow screen. CSS takes the roles of a table away there, so they are written. */
+const table = (
+  heads: readonly string[],
+  rows: readonly Html[],
+) => html`<div class="scroll"><table role="table" class="stack">
+<thead role="rowgroup"><tr role="row">${heads.map((head) => html`<th role="columnheader" scope="col">${head}</th>`)}</tr></thead>
+<tbody role="rowgroup">
 ${rows}
 </tbody></table></div>`
 
-const row = (session: Session) => html`<tr>
-<td><b>${session.user}</b> on ${session.login}@${session.target}</td>
-<td class="cut">${session.command === undefined ? session.kind : html`<code>${session.command}</code>`}</td>
-<td class="fit">${formatTime(session.startedAt)}</td>
-<td>${formatEnd(session)}</td>
-<td class="r">${formatDuration(session)}</td>
-<td class="r">${formatBytes(session.bytes)}</td>
-<td><a href="/plain/sessions/${session.id}">Details</a></td>
+const cell = (value: Html | string, label?: string) =>
+  html`<td role="cell"${label === undefined ? undefined : html` data-l="${label}"`}>${value}</td>\n`
+
+const row = (session: Session) => html`<tr role="row">
+${cell(html`<b>${session.user}</b> on ${session.login}@${session.target}`)}
+${cell(session.command === undefined ? session.kind : html`<code>${session.command}</code>`)}
+${cell(formatTime(session.startedAt), 'Started')}
+${cell(formatEnd(session))}
+${cell(formatDuration(session), 'Duration')}
+${cell(formatBytes(session.bytes), 'Bytes')}
+<td role="cell" class="act"><a class="button" href="/plain/sessions/${session.id}">Details<span class="hide"> ${session.user} on ${session.target}</span></a></td>
 </tr>\n`
 
 /** How it ended, in a word or two. */

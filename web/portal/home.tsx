@@ -56,7 +56,7 @@ function HomePage({ frame }: { readonly frame: Frame }) {
   const copy = () => {
     const focused = document.activeElement?.closest('tr')?.dataset.target
     const which = target ?? focused
-    if (which !== undefined) void copyText(rememberedLine(frame, which))
+    if (which !== undefined) copyText(rememberedLine(frame, which))
   }
   const keys = {
     c: { does: texts.keys.copy, act: copy },

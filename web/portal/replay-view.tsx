@@ -175,7 +175,7 @@ function keysOf(replayer: Replayer): PageKeys {
       act: () => replayer.set({ skipsIdle: !replayer.settings.value.skipsIdle }),
     },
     f: { does: keys.full, act: () => replayer.toggleFullScreen() },
-    c: { does: keys.link, act: () => void copyText(linkAt(replayer.at.value)) },
+    c: { does: keys.link, act: () => copyText(linkAt(replayer.at.value)) },
     Home: { does: keys.start, act: () => replayer.seek(0) },
     End: { does: keys.end, act: () => replayer.seek('100%') },
     ...Object.fromEntries(tenths),

@@ -46,6 +46,7 @@ export const texts = {
   digest: 'Its SHA-256 is on the audit log with the end of the session:',
   digestLabel: 'SHA-256',
   check: 'Check it against the log',
+  goesOn: 'The session goes on: this is what it had shown when this page was opened.',
   noReplay: {
     forward: 'This session is a forward, and forwards are not recorded.',
     live: 'The replay is here when the session has ended.',

@@ -107,13 +107,15 @@ function Content(props: {
           <What session={session} />
         </pre>
       )}
+      {session.live && recording && <p class="notice">{texts.goesOn}</p>}
       {recording === undefined ? (
         <>
           <p class="notice">{whyNone(session)}</p>
           <Keys />
         </>
       ) : (
-        <ReplayView url={recording} startAt={startOf(location.search)} />
+        // When it ends, the whole recording is read in place of what there was.
+        <ReplayView key={`${session.live}`} url={recording} startAt={startOf(location.search)} />
       )}
       <Facts session={session} />
       {asks.value && (

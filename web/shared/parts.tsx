@@ -55,8 +55,8 @@ export function Copy(props: {
     }, 2000)
     return () => clearTimeout(timer)
   }, [done.value])
-  const copy = async () => {
-    done.value = await copyText(props.text())
+  const copy = () => {
+    done.value = copyText(props.text())
   }
   return (
     <button
@@ -73,21 +73,23 @@ export function Copy(props: {
   )
 }
 
-/** Whether it is in the clipboard. On plain http, browsers have no other way than a selected field. */
-export async function copyText(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text)
-    return true
-  } catch {
-    const field = document.createElement('textarea')
-    field.value = text
-    field.className = 'hide'
-    document.body.append(field)
-    field.select()
-    const done = document.execCommand('copy')
-    field.remove()
-    return done
-  }
+/**
+ * Whether it is in the clipboard. The pages have no right to the clipboard by themselves, which a hostile
+ * recording could use: only a press of the reader copies what is selected.
+ */
+export function copyText(text: string): boolean {
+  const before = document.activeElement
+  const field = document.createElement('textarea')
+  field.value = text
+  field.className = 'hide'
+  // Behind an open dialog nothing can be selected.
+  const place = document.querySelector('dialog[open]') ?? document.body
+  place.append(field)
+  field.select()
+  const done = document.execCommand('copy')
+  field.remove()
+  if (before instanceof HTMLElement) before.focus()
+  return done
 }
 
 /** A line to copy, whole on every width. */
