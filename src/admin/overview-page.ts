@@ -1,5 +1,5 @@
 import type { WebIdentity } from '../auth/index.ts'
-import { type CheckReport, type Html, html, page } from '../http/index.ts'
+import { type CheckReport, cell, type Html, html, listRow, listTable, page } from '../http/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { VaultStatus } from '../vault/index.ts'
 
@@ -39,17 +39,20 @@ ${tenants.length === 0 ? html`<p class="quiet">None yet: <code>vaultterm tenant 
   })
 }
 
-const table = (
-  tenants: readonly Tenant[],
-) => html`<div class="scroll" tabindex="0" role="region" aria-label="Tenants"><table>
-<thead><tr><th scope="col">Tenant</th><th scope="col">Name</th><th scope="col">Created</th><th scope="col">State</th><th scope="col">Id</th></tr></thead>
-<tbody>
-${tenants.map(
-  ({ id, slug, name, createdAt, suspendedAt }) => html`<tr>
-<td><b>${slug}</b></td><td class="cut">${name}</td>
-<td><time datetime="${createdAt}">${createdAt.slice(0, 10)}</time></td>
-<td>${suspendedAt === undefined ? html`<span class="state good">active</span>` : html`<span class="state warn">suspended</span>`}</td>
-<td><code>${id}</code></td>
-</tr>\n`,
-)}
-</tbody></table></div>`
+const table = (tenants: readonly Tenant[]) =>
+  listTable(
+    ['Tenant', 'Name', 'Created', 'State', 'Id'],
+    tenants.map(({ id, slug, name, createdAt, suspendedAt }) =>
+      listRow([
+        cell(html`<b>${slug}</b>`),
+        cell(name),
+        cell(html`<time datetime="${createdAt}">${createdAt.slice(0, 10)}</time>`, 'Created'),
+        cell(
+          suspendedAt === undefined
+            ? html`<span class="state good">active</span>`
+            : html`<span class="state warn">suspended</span>`,
+        ),
+        cell(html`<code>${id}</code>`, 'Id'),
+      ]),
+    ),
+  )

@@ -1,6 +1,6 @@
 import type { Choice, Session } from '../access/index.ts'
 import type { WebIdentity } from '../auth/index.ts'
-import { type Html, html } from '../http/index.ts'
+import { cell, type Html, html, listRow, listTable } from '../http/index.ts'
 import { formatBytes, formatDuration, formatTime } from './format.ts'
 import { portalPage } from './frame.ts'
 
@@ -24,10 +24,12 @@ export function plainTargetsPage(
 ): Html {
   const line = (name: string) =>
     html`<code>ssh -p ${port} ${person.tenantSlug}+${name}@${host}</code>`
-  const rows = targets.map(
-    ({ name, lastAt }) =>
-      html`<tr role="row">${cell(html`<b>${name}</b>`)}${cell(line(name))}
-${cell(lastAt === undefined ? 'never' : formatTime(lastAt), 'You last opened it')}</tr>\n`,
+  const rows = targets.map(({ name, lastAt }) =>
+    listRow([
+      cell(html`<b>${name}</b>`),
+      cell(line(name)),
+      cell(lastAt === undefined ? 'never' : formatTime(lastAt), 'You last opened it'),
+    ]),
   )
   return portalPage(person, {
     title: 'Targets',
@@ -37,7 +39,7 @@ ${cell(lastAt === undefined ? 'never' : formatTime(lastAt), 'You last opened it'
 ${notBuilt(isBuilt)}${
   targets.length === 0
     ? html`<p>You cannot open a target yet: an operator gives access with <code>vaultterm grant add</code>.</p>`
-    : table(['Target', 'Line', 'You last opened it'], rows)
+    : listTable(['Target', 'Line', 'You last opened it'], rows)
 }`,
   })
 }
@@ -56,7 +58,7 @@ export function plainSessionsPage(
 ${notBuilt(isBuilt)}${
   sessions.length === 0
     ? html`<p>No sessions yet. The first one appears here the moment it starts.</p>`
-    : table(heads, sessions.map(row))
+    : listTable(heads, sessions.map(row))
 }`,
   })
 }
@@ -102,28 +104,16 @@ const notBuilt = (isBuilt: boolean) =>
     : html`<div class="notice warn"><p><b>The pages of this installation were not built.</b> These plain ones work, and so does
 SSH. An operator finds the reason in the output of <code>bin/run build</code>.</p></div>`
 
-/** As small cards on a narrow screen. CSS takes the roles of a table away there, so they are written. */
-const table = (
-  heads: readonly string[],
-  rows: readonly Html[],
-) => html`<div class="scroll"><table role="table" class="stack">
-<thead role="rowgroup"><tr role="row">${heads.map((head) => html`<th role="columnheader" scope="col">${head}</th>`)}</tr></thead>
-<tbody role="rowgroup">
-${rows}
-</tbody></table></div>`
-
-const cell = (value: Html | string, label?: string) =>
-  html`<td role="cell"${label === undefined ? undefined : html` data-l="${label}"`}>${value}</td>\n`
-
-const row = (session: Session) => html`<tr role="row">
-${cell(html`<b>${session.user}</b> on ${session.login}@${session.target}`)}
-${cell(session.command === undefined ? session.kind : html`<code>${session.command}</code>`)}
-${cell(formatTime(session.startedAt), 'Started')}
-${cell(formatEnd(session))}
-${cell(formatDuration(session), 'Duration')}
-${cell(formatBytes(session.bytes), 'Bytes')}
-<td role="cell" class="act"><a class="button" href="/plain/sessions/${session.id}">Details<span class="hide"> ${session.user} on ${session.target}</span></a></td>
-</tr>\n`
+const row = (session: Session) =>
+  listRow([
+    cell(html`<b>${session.user}</b> on ${session.login}@${session.target}`),
+    cell(session.command === undefined ? session.kind : html`<code>${session.command}</code>`),
+    cell(formatTime(session.startedAt), 'Started'),
+    cell(formatEnd(session)),
+    cell(formatDuration(session), 'Duration'),
+    cell(formatBytes(session.bytes), 'Bytes'),
+    html`<td role="cell" class="act"><a class="button" href="/plain/sessions/${session.id}">Details<span class="hide"> ${session.user} on ${session.target}</span></a></td>\n`,
+  ])
 
 /** How it ended, in a word or two. */
 function formatEnd({ live, exitStatus, exitSignal, reason }: Session): Html {

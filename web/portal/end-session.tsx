@@ -1,4 +1,4 @@
-import { useSignal } from '@preact/signals'
+import { type Signal, useSignal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { call } from '../shared/call.ts'
 import type { Frame } from '../shared/frame.ts'
@@ -13,25 +13,24 @@ export function mayEnd({ ends, user }: Frame, session: Session): boolean {
   return session.live && (ends === 'all' || (ends === 'own' && session.user === user))
 }
 
-/** Asks before it ends a session. For somebody else's work the name is typed. */
-export function EndSession(props: {
+interface EndSessionProps {
   readonly session: Session
   readonly frame: Frame
   readonly onClose: () => void
   readonly onEnded: () => void
-}) {
-  const { session, frame, onClose, onEnded } = props
-  const dialog = useRef<HTMLDialogElement>(null)
+}
+
+/** What the dialog asks for, and what came of it. */
+function useEnding({ session, frame, onEnded }: EndSessionProps) {
   const typed = useSignal('')
   const reason = useSignal('')
-  const wrong = useSignal(false)
+  const isWrong = useSignal(false)
   const error = useSignal<unknown>(undefined)
   const isOther = session.user !== frame.user
-  useEffect(() => dialog.current?.showModal(), [])
   const end = async (event: Event) => {
     event.preventDefault()
-    wrong.value = isOther && typed.value.trim() !== session.user
-    if (wrong.value) return
+    isWrong.value = isOther && typed.value.trim() !== session.user
+    if (isWrong.value) return
     try {
       const body = reason.value.trim() === '' ? {} : { reason: reason.value.trim() }
       await call('POST', '/api/v1/sessions/{id}/end', { params: { id: session.id }, body })
@@ -40,43 +39,24 @@ export function EndSession(props: {
       error.value = err
     }
   }
+  return { typed, reason, isWrong: isWrong.value, error: error.value, isOther, end }
+}
+
+/** Asks before it ends a session. For somebody else's work the name is typed. */
+export function EndSession(props: EndSessionProps) {
+  const { session, onClose } = props
+  const dialog = useRef<HTMLDialogElement>(null)
+  const { typed, reason, isWrong, error, isOther, end } = useEnding(props)
+  useEffect(() => dialog.current?.showModal(), [])
   const name = visible(session.user)
   return (
     <dialog ref={dialog} aria-labelledby="end-title" onClose={onClose}>
       <form onSubmit={end}>
         <h2 id="end-title">{texts.dialog.title(name, visible(session.target))}</h2>
         <p>{texts.dialog.effect}</p>
-        <div class="field">
-          <label for="end-reason">{texts.dialog.reason}</label>
-          <input
-            id="end-reason"
-            type="text"
-            maxLength={200}
-            aria-describedby="end-help"
-            onInput={(event) => {
-              reason.value = event.currentTarget.value
-            }}
-          />
-          <p class="help" id="end-help">
-            {texts.dialog.reasonHelp}
-          </p>
-        </div>
-        {isOther && (
-          <div class="field">
-            <label for="end-name">{texts.dialog.type(name)}</label>
-            <input
-              id="end-name"
-              type="text"
-              autocomplete="off"
-              aria-invalid={wrong.value}
-              onInput={(event) => {
-                typed.value = event.currentTarget.value
-              }}
-            />
-            {wrong.value && <p class="wrong">{texts.dialog.mismatch(name)}</p>}
-          </div>
-        )}
-        {error.value !== undefined && <Failure what={texts.dialog.failed} error={error.value} />}
+        <Reason value={reason} />
+        {isOther && <TypedName name={name} value={typed} isWrong={isWrong} />}
+        {error !== undefined && <Failure what={texts.dialog.failed} error={error} />}
         <footer>
           <button type="button" autofocus onClick={() => dialog.current?.close()}>
             {common.cancel}
@@ -87,5 +67,51 @@ export function EndSession(props: {
         </footer>
       </form>
     </dialog>
+  )
+}
+
+function Reason({ value }: { readonly value: Signal<string> }) {
+  return (
+    <div class="field">
+      <label for="end-reason">{texts.dialog.reason}</label>
+      <input
+        id="end-reason"
+        type="text"
+        maxLength={200}
+        aria-describedby="end-help"
+        onInput={(event) => {
+          value.value = event.currentTarget.value
+        }}
+      />
+      <p class="help" id="end-help">
+        {texts.dialog.reasonHelp}
+      </p>
+    </div>
+  )
+}
+
+function TypedName(props: {
+  readonly name: string
+  readonly value: Signal<string>
+  readonly isWrong: boolean
+}) {
+  const { name, value, isWrong } = props
+  return (
+    <div class="field">
+      <label for="end-name">{texts.dialog.type(name)}</label>
+      <input
+        id="end-name"
+        type="text"
+        autocomplete="off"
+        aria-invalid={isWrong}
+        aria-describedby="end-wrong"
+        onInput={(event) => {
+          value.value = event.currentTarget.value
+        }}
+      />
+      <p class="wrong" id="end-wrong" role="status">
+        {isWrong ? texts.dialog.mismatch(name) : ''}
+      </p>
+    </div>
   )
 }

@@ -15,9 +15,16 @@ interface Place {
   readonly target: string | undefined
 }
 
+/** A name that a target can have. Another one in a link would be a line that somebody else wrote. */
+const targetName = /^[a-z0-9][a-z0-9._-]{0,62}$/
+
 function readPlace(): Place {
   const params = new URLSearchParams(location.search)
-  return { search: params.get('search') ?? '', target: params.get('target') ?? undefined }
+  const target = params.get('target') ?? ''
+  return {
+    search: (params.get('search') ?? '').slice(0, 63),
+    target: targetName.test(target) ? target : undefined,
+  }
 }
 
 function addressOf({ search, target }: Place): string {
@@ -83,11 +90,7 @@ function HomePage({ frame }: { readonly frame: Frame }) {
           />
         </div>
         {target !== undefined && (
-          <ConnectPanel
-            frame={frame}
-            target={visible(target)}
-            onClose={() => go({ target: undefined })}
-          />
+          <ConnectPanel frame={frame} target={target} onClose={() => go({ target: undefined })} />
         )}
       </div>
       <Keys own={keys} />

@@ -8,16 +8,19 @@ import type { Mark } from './recording.ts'
 import type { Replayer } from './replayer.ts'
 import { texts } from './session-texts.ts'
 
-/** The player of a recording, with what happened beside it. */
-export function ReplayView({ url, startAt }: { url: string; startAt: number | undefined }) {
-  const place = useRef<HTMLDivElement>(null)
-  const notes = useRef<HTMLElement>(null)
+interface Places {
+  readonly place: { readonly current: HTMLDivElement | null }
+  readonly notes: { readonly current: HTMLElement | null }
+}
+
+/** The replay of a recording, once it is read. */
+function useReplay(url: string, startAt: number | undefined, places: Places) {
   const replayer = useSignal<Replayer | undefined>(undefined)
   const error = useSignal<unknown>(undefined)
   const load = () => {
     error.value = undefined
     const leaving = new AbortController()
-    openReplay(url, { place, notes, leaving: leaving.signal }).then(
+    openReplay(url, places, leaving.signal).then(
       (opened) => {
         replayer.value = opened
         opened?.open(startAt)
@@ -32,24 +35,35 @@ export function ReplayView({ url, startAt }: { url: string; startAt: number | un
     }
   }
   useEffect(load, [url])
-  const now = replayer.value
-  const marks = now?.facts.value?.marks ?? []
+  return { replayer: replayer.value, error: error.value, again: () => void load() }
+}
+
+/** The player of a recording, with what happened beside it. */
+export function ReplayView({ url, startAt }: { url: string; startAt: number | undefined }) {
+  const place = useRef<HTMLDivElement>(null)
+  const notes = useRef<HTMLElement>(null)
+  const { replayer, error, again } = useReplay(url, startAt, { place, notes })
+  const marks = replayer?.facts.value?.marks ?? []
   return (
     <>
       <section id="replay-notes" class="notice" ref={notes} hidden />
-      {error.value !== undefined && (
-        <Failure what={texts.replayFailed} error={error.value} again={() => load()} />
-      )}
-      <div class={marks.length > 0 ? 'with-log' : undefined} hidden={error.value !== undefined}>
+      {error !== undefined && <Failure what={texts.replayFailed} error={error} again={again} />}
+      <div class={marks.length > 0 ? 'with-log' : undefined} hidden={error !== undefined}>
         <div>
           <section class="player" aria-label={texts.replay}>
             <div id="player" class="stage" ref={place} />
           </section>
-          {now === undefined ? <Loading what={texts.loadingReplay} /> : <Settings replayer={now} />}
+          {replayer === undefined ? (
+            <Loading what={texts.loadingReplay} />
+          ) : (
+            <Settings replayer={replayer} />
+          )}
         </div>
-        {now !== undefined && marks.length > 0 && <Happened replayer={now} marks={marks} />}
+        {replayer !== undefined && marks.length > 0 && (
+          <Happened replayer={replayer} marks={marks} />
+        )}
       </div>
-      <Keys own={now === undefined ? {} : keysOf(now)} />
+      <Keys own={replayer === undefined ? {} : keysOf(replayer)} />
     </>
   )
 }
@@ -57,15 +71,8 @@ export function ReplayView({ url, startAt }: { url: string; startAt: number | un
 /** Reads the recording while the player's code is loaded. undefined if the reader has left. */
 async function openReplay(
   url: string,
-  {
-    place,
-    notes,
-    leaving,
-  }: {
-    place: { current: HTMLDivElement | null }
-    notes: { current: HTMLElement | null }
-    leaving: AbortSignal
-  },
+  { place, notes }: Places,
+  leaving: AbortSignal,
 ): Promise<Replayer | undefined> {
   const [response, { Replayer }] = await Promise.all([
     send(url, { signal: leaving }),

@@ -66,37 +66,12 @@ function Content(props: {
 }) {
   const { frame, session, reload } = props
   const asks = useSignal(false)
-  const recording = recordingOf(session)
+  const ask = (does: boolean) => {
+    asks.value = does
+  }
   return (
     <>
-      <div class="head">
-        <div>
-          <h1>
-            <Outside text={session.user} /> {texts.on}{' '}
-            <Outside text={`${session.login}@${session.target}`} />
-          </h1>
-          <p class="quiet">{summary(session)}</p>
-        </div>
-        <div class="row end">
-          {recording && <Verified session={session} />}
-          {mayEnd(frame, session) && (
-            <button
-              type="button"
-              class="danger"
-              onClick={() => {
-                asks.value = true
-              }}
-            >
-              {texts.end}
-            </button>
-          )}
-          {recording && (
-            <a class="button" href={recording} download>
-              {texts.download}
-            </a>
-          )}
-        </div>
-      </div>
+      <Head frame={frame} session={session} onEnd={() => ask(true)} />
       {session.recordingIntact === false && (
         <div class="notice bad">
           <p>{texts.verifiedLong.no}</p>
@@ -107,29 +82,72 @@ function Content(props: {
           <What session={session} />
         </pre>
       )}
-      {session.live && recording && <p class="notice">{texts.goesOn}</p>}
-      {recording === undefined ? (
-        <>
-          <p class="notice">{whyNone(session)}</p>
-          <Keys />
-        </>
-      ) : (
-        // When it ends, the whole recording is read in place of what there was.
-        <ReplayView key={`${session.live}`} url={recording} startAt={startOf(location.search)} />
-      )}
+      <Shown session={session} />
       <Facts session={session} />
       {asks.value && (
         <EndSession
           {...{ session, frame }}
-          onClose={() => {
-            asks.value = false
-          }}
+          onClose={() => ask(false)}
           onEnded={() => {
-            asks.value = false
+            ask(false)
             reload()
           }}
         />
       )}
+    </>
+  )
+}
+
+/** Who, where, when, how it ended, verified or not; and the acts. */
+function Head(props: {
+  readonly frame: Frame
+  readonly session: Session
+  readonly onEnd: () => void
+}) {
+  const { frame, session, onEnd } = props
+  const recording = recordingOf(session)
+  return (
+    <div class="head">
+      <div>
+        <h1>
+          <Outside text={session.user} /> {texts.on}{' '}
+          <Outside text={`${session.login}@${session.target}`} />
+        </h1>
+        <p class="quiet">{summary(session)}</p>
+      </div>
+      <div class="row end">
+        {recording && <Verified session={session} />}
+        {mayEnd(frame, session) && (
+          <button type="button" class="danger" onClick={onEnd}>
+            {texts.end}
+          </button>
+        )}
+        {recording && (
+          <a class="button" href={recording} download>
+            {texts.download}
+          </a>
+        )}
+      </div>
+    </div>
+  )
+}
+
+/** The replay, or why there is none. */
+function Shown({ session }: { readonly session: Session }) {
+  const recording = recordingOf(session)
+  if (recording === undefined) {
+    return (
+      <>
+        <p class="notice">{whyNone(session)}</p>
+        <Keys />
+      </>
+    )
+  }
+  // When it ends, the whole recording is read in place of what there was.
+  return (
+    <>
+      {session.live && <p class="notice">{texts.goesOn}</p>}
+      <ReplayView key={`${session.live}`} url={recording} startAt={startOf(location.search)} />
     </>
   )
 }
