@@ -90,7 +90,10 @@ export async function startApp(options: {
     const checks = readiness(product, working)
     const publicUrl = config.publicUrl
     const starts = pageStarts(config)
-    const portal = await createPortal({ ...product, starts, page, publicUrl, checks })
+    // The port is known when the listener has one.
+    const ssh = () =>
+      config.publicSsh ?? { host: undefined, port: listeners.at(-1)?.port ?? config.ssh.port }
+    const portal = await createPortal({ ...product, starts, page, publicUrl, checks, ssh })
     closing.defer(() => portal.close())
     const admin = await createAdmin({ ...product, starts, publicUrl: undefined, checks })
     closing.defer(() => admin.close())

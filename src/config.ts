@@ -42,6 +42,8 @@ export interface Config {
   readonly admin: Listen
   /** The URL that people type into a browser; undefined means the portal's own address. */
   readonly publicUrl: string | undefined
+  /** Where people's ssh connects to, if that is not the SSH listener. */
+  readonly publicSsh: Listen | undefined
   readonly logLevel: string
   /** `off`: SSH in JavaScript also where ssh2's native ciphers are built. ssh2 itself reads it, too. */
   readonly nativeCiphers: 'auto' | 'off'
@@ -148,19 +150,22 @@ export class ConfigInvalid extends CodedError {
   }
 }
 
-const listen = (fallback: string) =>
-  z
-    .string()
-    .default(fallback)
-    .transform((text, context): Listen => {
-      const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text)
-      const port = Number(parts?.[3])
-      if (parts === null || port > 65535) {
-        context.addIssue(`is not HOST:PORT (for example ${fallback}): ${JSON.stringify(text)}`)
-        return z.NEVER
-      }
-      return { host: parts[1] ?? parts[2] ?? '', port }
-    })
+const address = (example: string) =>
+  z.string().transform((text, context): Listen => {
+    const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text)
+    const port = Number(parts?.[3])
+    if (parts === null || port > 65535) {
+      context.addIssue(`is not HOST:PORT (for example ${example}): ${JSON.stringify(text)}`)
+      return z.NEVER
+    }
+    return { host: parts[1] ?? parts[2] ?? '', port }
+  })
+const listen = (fallback: string) => z.string().default(fallback).pipe(address(fallback))
+/** It is shown in lines for a shell. */
+const publicAddress = address('bastion.example.com:22').refine(
+  ({ host, port }) => /^[\w.:-]+$/.test(host) && port > 0,
+  'is not a host name or address with a port',
+)
 
 const count = (fallback: number, max: number, min = 1) =>
   z
@@ -221,6 +226,7 @@ const environment = z.object({
   VAULTTERM_PORTAL_LISTEN: listen('127.0.0.1:4000'),
   VAULTTERM_ADMIN_LISTEN: listen('127.0.0.1:4100'),
   VAULTTERM_PUBLIC_URL: z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }).optional(),
+  VAULTTERM_PUBLIC_SSH: publicAddress.optional(),
   DATABASE_URL: postgresUrl.optional(),
   VAULTTERM_OWNER_DATABASE_URL: postgresUrl.optional(),
   VAULTTERM_BASTION_DATABASE_URL: postgresUrl.optional(),
@@ -300,6 +306,7 @@ export function parseConfig(env: NodeJS.ProcessEnv, { strict = false } = {}): Co
     portal: values.VAULTTERM_PORTAL_LISTEN,
     admin: values.VAULTTERM_ADMIN_LISTEN,
     publicUrl: values.VAULTTERM_PUBLIC_URL?.replace(/\/+$/, ''),
+    publicSsh: values.VAULTTERM_PUBLIC_SSH,
     logLevel: values.VAULTTERM_LOG,
     nativeCiphers: values.VAULTTERM_NATIVE_CIPHERS,
     egress: values.VAULTTERM_EGRESS,

@@ -16,7 +16,7 @@ open=$(find "$root/bin" "$root/src" "$root/dist" "$root/migrations" "$root/patch
   "$root/package.json" "$root/package-lock.json" ! -type l -perm -0002 2>/dev/null) || :
 open=${open%%"
 "*}
-for part in "$root" "$root/bin" "$root/src" "$root/dist" "$root/node_modules" "$root/node_modules/.vaultterm" \
+for part in "$root" "$root/bin" "$root/src" "$root/dist" "$root/web" "$root/web/dist" "$root/node_modules" "$root/node_modules/.vaultterm" \
   "$root/node_modules/.vaultterm-compiled" "$root"/node_modules/node-* "$open"; do
   [ -e "$part" ] || continue
   facts=$(ls -ldnL -- "$part")

@@ -21,6 +21,7 @@ import { assertWritable, warnOfOwner } from './checkout.mjs'
 import { withLock } from './lock.mjs'
 import { bundledNode, findNode } from './node.mjs'
 import { installDependencies } from './npm.mjs'
+import { buildPages, havePages, mayBuildPages } from './pages.mjs'
 import { applyPatches } from './patches.mjs'
 import { announceStarts, fail, say, step } from './step.mjs'
 
@@ -46,7 +47,9 @@ if (isBuilt) {
     if (!isRoot) warnOfOwner(root)
     await withLock(`${root}/.setup-lock`, setUp)
   }
-  process.stdout.write(readyNode() ?? fail('set-up did not finish: run it again'))
+  const ready = readyNode() ?? fail('set-up did not finish: run it again')
+  if (!havePages({ root, state })) await preparePages(ready)
+  process.stdout.write(ready)
 }
 
 async function setUp(addOwner) {
@@ -70,6 +73,16 @@ async function setUp(addOwner) {
   // Without the path of this checkout: in a copy of it, that would lead to the first one.
   const kept = node.path === bundledNode(root) ? bundled : node.path
   writeState('ready', JSON.stringify({ key: readyKey(node.version), node: kept }))
+}
+
+/** The pages have a key of their own: a change of them repeats nothing else of the set-up. */
+async function preparePages(ready) {
+  const pages = { root, state, node: { path: ready } }
+  if (!mayBuildPages(pages)) return
+  await withLock(`${root}/.setup-lock`, async (addOwner) => {
+    announceStarts(addOwner)
+    if (!havePages(pages)) await buildPages(pages)
+  })
 }
 
 /** The Node of a finished set-up that fits this checkout and its settings as they are now, or undefined. */

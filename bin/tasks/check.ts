@@ -3,6 +3,7 @@ import { runTool } from './child.ts'
 /** The checks before anything runs, each with the name under which it passes or fails. */
 const checks = [
   { name: 'types', tool: 'typescript/bin/tsc', args: ['-p', '.'] },
+  { name: 'types of the pages', tool: 'typescript/bin/tsc', args: ['-p', 'web'] },
   {
     name: 'lint and format',
     tool: '@biomejs/biome/bin/biome',

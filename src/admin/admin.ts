@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { AdminAuth, WebIdentity } from '../auth/index.ts'
 import {
-  type Asset,
   type CheckReport,
   type Checks,
   createHttp,
@@ -9,6 +8,7 @@ import {
   describeRoutes,
   forAnybody,
   type HttpOptions,
+  lookAssets,
   readAssets,
   runChecks,
   serveAssets,
@@ -37,13 +37,7 @@ const forAdministrators = { config: { right: 'administrator' satisfies AdminRigh
 export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
   const { adminAuth, tenants, vault, metrics, log, publicUrl, checks, starts } = deps
   const app = createHttp({ listener: 'admin', publicUrl, log, metrics, starts })
-  const web = new URL('../../web/shared/', import.meta.url)
-  const assets: readonly Asset[] = [
-    { path: '/assets/style.css', file: new URL('style.css', web) },
-    { path: '/assets/icon.svg', file: new URL('icon.svg', web) },
-    { path: '/assets/times.js', file: new URL('times.js', web) },
-  ]
-  serveAssets(app, await readAssets(assets))
+  serveAssets(app, await readAssets(lookAssets))
   const signIn = createSignIn<WebIdentity>({
     sessions: adminAuth,
     cookie: 'vaultterm-admin',

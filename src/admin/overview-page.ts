@@ -1,5 +1,5 @@
 import type { WebIdentity } from '../auth/index.ts'
-import { type CheckReport, type Html, html, page } from '../http/index.ts'
+import { type CheckReport, cell, type Html, html, listRow, listTable, page } from '../http/index.ts'
 import type { Tenant } from '../tenant/index.ts'
 import type { VaultStatus } from '../vault/index.ts'
 
@@ -16,35 +16,43 @@ export function overviewPage(
     readonly health: CheckReport
   },
 ): Html {
+  const state = (isGood: boolean, word: string) =>
+    html`<span class="state ${isGood ? 'good' : 'bad'}">${word}</span>`
+  const light = (name: string, isGood: boolean, word: string) =>
+    html`<section class="light ${isGood ? 'good' : 'bad'}"><div class="wide"><h2>${name}</h2>${state(isGood, word)}</div></section>\n`
   return page({
     title: 'Overview',
     console: 'Admin',
     person: { name: person.user.name, detail: 'administrator' },
-    scripts: ['/assets/times.js'],
+    nav: [{ href: '/', label: 'Overview', current: true }],
     body: html`<h1>Overview</h1>
-<p class="lead">${health.ready ? 'Every required service works.' : 'A required service does not work.'}</p>
+<p class="lead">${health.ready ? 'Every required service works.' : 'A required service does not work.'} Times are UTC.</p>
+<div class="lights">
+${light('Vault', !vault.sealed, vault.sealed ? 'sealed' : 'open')}
+${Object.entries(health.checks).map(([name, { ok, code }]) => light(name, ok, ok ? 'ok' : (code ?? 'failed')))}</div>
 <dl class="facts">
-<div><dt>Vault</dt><dd>${vault.sealed ? html`<span class="state live">sealed</span>` : 'open'}</dd></div>
 <div><dt>Key provider</dt><dd>${vault.provider}</dd></div>
 <div><dt>Key</dt><dd><code>${vault.kekId}</code></dd></div>
-${Object.entries(health.checks).map(
-  ([name, { ok, code }]) =>
-    html`<div><dt>${name}</dt><dd>${ok ? 'ok' : html`<span class="state live">${code ?? 'failed'}</span>`}</dd></div>\n`,
-)}</dl>
+</dl>
 <h2>Tenants</h2>
 ${tenants.length === 0 ? html`<p class="quiet">None yet: <code>vaultterm tenant create SLUG</code> makes one.</p>` : table(tenants)}`,
   })
 }
 
-const table = (tenants: readonly Tenant[]) => html`<div class="scroll"><table>
-<thead><tr><th>Tenant</th><th>Name</th><th>Created</th><th>State</th><th>Id</th></tr></thead>
-<tbody>
-${tenants.map(
-  ({ id, slug, name, createdAt, suspendedAt }) => html`<tr>
-<td>${slug}</td><td class="wide">${name}</td>
-<td><time datetime="${createdAt}">${createdAt.slice(0, 10)}</time></td>
-<td>${suspendedAt === undefined ? 'active' : html`<span class="state live">suspended</span>`}</td>
-<td><code>${id}</code></td>
-</tr>\n`,
-)}
-</tbody></table></div>`
+const table = (tenants: readonly Tenant[]) =>
+  listTable(
+    ['Tenant', 'Name', 'Created', 'State', 'Id'],
+    tenants.map(({ id, slug, name, createdAt, suspendedAt }) =>
+      listRow([
+        cell(html`<b>${slug}</b>`),
+        cell(name),
+        cell(html`<time datetime="${createdAt}">${createdAt.slice(0, 10)}</time>`, 'Created'),
+        cell(
+          suspendedAt === undefined
+            ? html`<span class="state good">active</span>`
+            : html`<span class="state warn">suspended</span>`,
+        ),
+        cell(html`<code>${id}</code>`, 'Id'),
+      ]),
+    ),
+  )

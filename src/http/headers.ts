@@ -17,7 +17,11 @@ const policy = (script: string, ...more: readonly string[]) =>
 /** Headers of every reply, errors and files included. */
 export function securityHeaders(https: boolean): { readonly [name: string]: string } {
   return {
-    'content-security-policy': policy("'self'", "require-trusted-types-for 'script'"),
+    'content-security-policy': policy(
+      "'self'",
+      "require-trusted-types-for 'script'",
+      "trusted-types 'none'",
+    ),
     'x-content-type-options': 'nosniff',
     'x-frame-options': 'DENY',
     'referrer-policy': 'no-referrer',

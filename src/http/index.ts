@@ -7,11 +7,14 @@
  */
 
 export { type Asset, readAssets, serveAssets } from './assets.ts'
+export { type BuiltPages, type PageFiles, readBuiltPages } from './built-pages.ts'
 export { type CheckReport, type Checks, runChecks, shareChecks } from './checks.ts'
 export type { StartLimits } from './entrance.ts'
 export { RouteMissing, SignInRequired } from './errors.ts'
 export { allowPlayer } from './headers.ts'
 export { type Html, html } from './html.ts'
+export { cell, listRow, listTable } from './list-table.ts'
+export { lookAssets } from './look.ts'
 export { describeRoutes } from './openapi.ts'
 export { type Page, page } from './page.ts'
 export { cursorOf, cutPage, pageOf, pagingBy } from './paging.ts'

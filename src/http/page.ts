@@ -1,4 +1,6 @@
+import type { PageFiles } from './built-pages.ts'
 import { type Html, html } from './html.ts'
+import { look } from './look.ts'
 
 /** One page of the portal or the admin console. */
 export interface Page {
@@ -7,37 +9,29 @@ export interface Page {
   readonly console?: string
   /** The signed-in person, and the way to sign out; undefined before that. */
   readonly person?: { readonly name: string; readonly detail: string }
+  /** The pages of the signed-in person; the one that is shown is current. */
+  readonly nav?: readonly { readonly href: string; readonly label: string; current?: boolean }[]
   readonly body: Html
-  /** Browser modules, by their address here. */
-  readonly scripts?: readonly string[]
-  readonly styles?: readonly string[]
+  /** The built files that make the page live. Without them it needs no script. */
+  readonly files?: PageFiles | undefined
 }
 
-/** The whole document. Its look is one stylesheet; it needs no script. */
-export function page({ title, console, person, body, scripts = [], styles = [] }: Page): Html {
+/** The whole document. */
+export function page(page: Page): Html {
+  const { title, console, body, files } = page
   return html`<!doctype html>
-<html lang="en">
+<html lang="en"${console === undefined ? undefined : html` class="admin"`}>
 <head>
 <meta charset="utf-8">
 <title>${title} · VaultTerm${console === undefined ? undefined : ` ${console}`}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
-${[...styles, '/assets/style.css'].map((href) => html`<link rel="stylesheet" href="${href}">\n`)}
-${scripts.map((src) => html`<script type="module" src="${src}"></script>\n`)}
-</head>
+<link rel="icon" href="${look.icon.path}" type="image/svg+xml">
+<link rel="stylesheet" href="${look.style.path}">
+${files && filesOf(files)}</head>
 <body>
-<a class="skip" href="#main">Skip to the content</a>
-<header class="bar">
-<a class="mark" href="/"><img src="/assets/icon.svg" alt="" width="22" height="22"> VaultTerm</a>
-${console === undefined ? undefined : html`<span class="console">${console}</span>`}
-${
-  person === undefined
-    ? undefined
-    : html`<div class="person"><span><b>${person.name}</b> <span class="quiet">${person.detail}</span></span>
-<form method="post" action="/logout"><button class="plain">Sign out</button></form></div>`
-}
-</header>
+<a class="skip" href="#main">Skip to the page</a>
+${console === undefined ? bar(page) : band(page)}
 <main id="main">
 ${body}
 </main>
@@ -45,3 +39,30 @@ ${body}
 </html>
 `
 }
+
+const filesOf = ({ script, preloads, styles }: PageFiles) => [
+  ...styles.map((href) => html`<link rel="stylesheet" href="${href}">\n`),
+  ...preloads.map((href) => html`<link rel="modulepreload" href="${href}">\n`),
+  html`<script type="module" src="${script}"></script>\n`,
+]
+
+const mark = html`<a class="mark" href="/"><img src="${look.icon.path}" alt="" width="24" height="24"> VaultTerm</a>`
+
+const bar = ({ person, nav }: Page) => html`<header class="bar">${mark}
+${person && html`<span class="tenant">${person.detail}</span>`}
+${nav && html`<nav class="nav" aria-label="Main">${links(nav)}</nav>`}
+${person && menu(person.name)}</header>`
+
+/** The console is seen at once to be another place. */
+const band = ({ console, person, nav }: Page) => html`<header class="band">${mark}
+<strong>${console}</strong>${person && menu(`${person.name}, ${person.detail}`)}</header>
+<nav class="rail" aria-label="Main">${nav && links(nav)}</nav>`
+
+const links = (nav: NonNullable<Page['nav']>) =>
+  nav.map(
+    ({ href, label, current }) =>
+      html`<a href="${href}"${current ? html` aria-current="page"` : undefined}>${label}</a>`,
+  )
+
+const menu = (name: string) => html`<details class="person end"><summary>${name}</summary>
+<div class="menu"><form method="post" action="/logout"><button>Sign out</button></form></div></details>`

@@ -71,11 +71,11 @@ export function sendProblem(
   const document = page({
     title: status === 404 ? 'Not found' : 'Refused',
     ...(console === undefined ? {} : { console }),
-    body: html`<section class="note">
+    body: html`<div class="empty"><p class="crumb">${status}</p>
 <h1>${sentence(message)}</h1>
-<p class="quiet">${code} · request <code>${requestId}</code></p>
-<p><a href="/">Back to the start</a></p>
-</section>`,
+<p><a class="button strong" href="/">Back to the start</a></p>
+<p class="small quiet">${code} · request <code>${requestId}</code> · ${new Date().toISOString().slice(0, 19).replace('T', ' ')} UTC</p>
+</div>`,
   })
   reply.type('text/html; charset=utf-8').send(document.toString())
 }

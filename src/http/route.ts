@@ -97,6 +97,12 @@ export interface Route<Person, Right extends RouteRight = RouteRight> {
   answer(input: RouteInput, call: RouteCall<Person>): Promise<RouteAnswer>
 }
 
+/** Kept as they are written, so that a program finds a route's types by them. */
+interface Named<Method, Path> {
+  readonly method: Method
+  readonly path: Path
+}
+
 /** The same with the types of its parts, for programs that call it. */
 type TypedRoute<
   Person,
@@ -120,9 +126,11 @@ export const routesFor =
     const Params extends z.ZodObject | undefined = undefined,
     const Query extends z.ZodObject | undefined = undefined,
     const Body extends z.ZodObject | undefined = undefined,
+    const Method extends Route<Person>['method'] = never,
+    const Path extends Route<Person>['path'] = never,
   >(
-    fields: RouteFields<Person, Right, Params, Query, Body, Reply>,
-  ): TypedRoute<Person, Right, Params, Query, Body, Reply> => ({
+    fields: RouteFields<Person, Right, Params, Query, Body, Reply> & Named<Method, Path>,
+  ): TypedRoute<Person, Right, Params, Query, Body, Reply> & Named<Method, Path> => ({
     ...fields,
     async answer(input, call) {
       const params = readPart(fields.params, input.params, 'path') as Read<Params>

@@ -181,20 +181,20 @@ function departure(reply: FastifyReply): AbortSignal {
   return controller.signal
 }
 
-const pressButton = (token: string) => html`<section class="note">
+const pressButton = (token: string) => html`<div class="narrow-page"><div class="card">
 <h1>Sign in</h1>
-<p>This link signs you in once, in this browser.</p>
+<p class="quiet">This link signs you in once, in this browser.</p>
 <form method="post" action="/login">
 <input type="hidden" name="token" value="${token}">
-<button class="strong" autofocus>Sign in</button>
-</form>
-</section>`
+<button class="strong big" autofocus>Sign in</button>
+</form></div>
+<p class="help">Everything that you do here is on the audit log.</p></div>`
 
-const askForLink = (howTo: string) => html`<section class="note">
+const askForLink = (howTo: string) => html`<div class="narrow-page"><div class="card">
 <h1>Sign in</h1>
-<p>Signing in takes a one-time link. Ask your operator for one; this prints it:</p>
-<pre><code>${howTo}</code></pre>
-</section>`
+<p class="quiet">Signing in takes a one-time link. Ask your operator for one.</p>
+<div class="code"><div><span>This prints it</span></div><pre><code>${howTo}</code></pre></div></div>
+<p class="help">Everything that you do here is on the audit log.</p></div>`
 
 /** A token as we make them: anything else is not looked up, and not put on a page. */
 function readToken(value: unknown): string | undefined {

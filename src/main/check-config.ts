@@ -18,6 +18,7 @@ export function describeConfig(
     VAULTTERM_PORTAL_LISTEN: formatAddress(config.portal),
     VAULTTERM_ADMIN_LISTEN: formatAddress(config.admin),
     VAULTTERM_PUBLIC_URL: config.publicUrl ?? formatUrl(config.portal),
+    VAULTTERM_PUBLIC_SSH: formatAddress(config.publicSsh ?? config.ssh),
     DATABASE_URL:
       given.databaseUrl === undefined ? 'embedded' : showConnectionUrl(given.databaseUrl),
     REDIS_URL: given.redisUrl === undefined ? 'local' : showConnectionUrl(given.redisUrl),

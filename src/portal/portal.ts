@@ -1,17 +1,17 @@
-import { readdir } from 'node:fs/promises'
 import type { FastifyInstance } from 'fastify'
 import { type Access, reachOf } from '../access/index.ts'
 import type { Audit } from '../audit/index.ts'
 import type { Auth, WebIdentity } from '../auth/index.ts'
 import {
-  type Asset,
   type Checks,
   createHttp,
   createSignIn,
   describeRoutes,
   forAnybody,
   type HttpOptions,
+  lookAssets,
   readAssets,
+  readBuiltPages,
   serveAssets,
   serveRoutes,
   shareChecks,
@@ -20,12 +20,12 @@ import type { Log } from '../log.ts'
 import type { Metrics, MetricsPage } from '../metrics.ts'
 import type { Recorder } from '../recorder/index.ts'
 import { Downloads } from './downloads.ts'
+import { addPages, type PagesDeps } from './pages.ts'
 import { selfRoutes } from './self-routes.ts'
-import { addSessionPages } from './session-pages.ts'
 import { sessionRoutes } from './session-routes.ts'
 import { targetRoutes } from './target-routes.ts'
 
-export interface PortalDeps extends Pick<HttpOptions, 'starts'> {
+export interface PortalDeps extends Pick<HttpOptions, 'starts'>, Pick<PagesDeps, 'ssh'> {
   readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor' | 'listChoicesFor'>
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
@@ -36,9 +36,14 @@ export interface PortalDeps extends Pick<HttpOptions, 'starts'> {
   readonly log: Log
   /** The address that people type into a browser; undefined if it is the listener itself. */
   readonly publicUrl: string | undefined
+  /** The directory of the built pages; that of this checkout if not given. */
+  readonly pages?: URL
   /** The checks that must pass before people are sent to this process. */
   readonly checks: Checks
 }
+
+/** From src/ and from dist/ alike. */
+const builtPages = new URL('../../web/dist/', import.meta.url)
 
 /** Of the document: these are for programs that watch the process. */
 const health = {
@@ -56,11 +61,18 @@ const health = {
   },
 }
 
+/** The routes of the API with the types of their parts, for the pages that call them. */
+export type PortalRoute = ReturnType<
+  typeof selfRoutes | typeof targetRoutes | typeof sessionRoutes
+>[number]
+
 /** The product listener: health, metrics, the API, and the pages for signed-in users. */
 export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   const { auth, metrics, page, log, publicUrl, checks, starts } = deps
   const app = createHttp({ listener: 'portal', publicUrl, log, metrics, starts })
-  serveAssets(app, await readAssets(await assets()))
+  const built = await readBuiltPages(deps.pages ?? builtPages)
+  if (built === undefined) log.warn({ remedy: 'bin/run build' }, 'the pages were not built')
+  serveAssets(app, await readAssets([...lookAssets, ...(built?.assets ?? [])]))
 
   app.get('/health', forAnybody, async () => ({ status: 'ok' }))
   const ready = shareChecks(checks)
@@ -97,29 +109,6 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     paths: health,
   })
   app.get('/api/v1/openapi.json', forAnybody, async () => document)
-  addSessionPages(app, signIn, access)
+  addPages(app, signIn, { access, built, ssh: deps.ssh })
   return app
-}
-
-/** The public files: our own, and the player's modules as they are published. */
-async function assets(): Promise<readonly Asset[]> {
-  const web = new URL('../../web/', import.meta.url)
-  const player = new URL('./', import.meta.resolve('asciinema-player'))
-  const modules = (await readdir(player)).filter((name) => name.endsWith('.js'))
-  // The name of this one has a digest in it. Our driver of the player is built on it.
-  const core = modules.find((name) => name.startsWith('core-'))
-  if (core === undefined) throw new Error('the player has no core')
-  return [
-    { path: '/assets/style.css', file: new URL('shared/style.css', web) },
-    { path: '/assets/icon.svg', file: new URL('shared/icon.svg', web) },
-    { path: '/assets/times.js', file: new URL('shared/times.js', web) },
-    ...['replay', 'replay-notes', 'recording', 'paced-driver', 'terminal-text'].map(
-      (name): Asset => ({ path: `/assets/${name}.js`, file: new URL(`portal/${name}.js`, web) }),
-    ),
-    { path: '/assets/player.css', file: new URL('bundle/asciinema-player.css', player) },
-    ...modules.map(
-      (name): Asset => ({ path: `/assets/player/${name}`, file: new URL(name, player) }),
-    ),
-    { path: '/assets/player/core.js', file: new URL(core, player) },
-  ]
 }

@@ -79,10 +79,11 @@ test("attack: a member asks for another tenant's session by its id, on every pat
   const listed = await (await get('/api/v1/sessions', cookie)).text()
   expect(listed).toContain(globexSession)
   expect(listed).not.toContain(acmeSession)
-  expect(await (await get('/', cookie)).text()).not.toContain(acmeSession)
+  expect(await (await get('/plain/sessions', cookie)).text()).not.toContain(acmeSession)
   const unknown = '00000000-0000-7000-8000-000000000000'
   for (const path of [
     '/sessions/ID',
+    '/plain/sessions/ID',
     '/api/v1/sessions/ID',
     '/api/v1/sessions/ID/recording.cast',
   ]) {

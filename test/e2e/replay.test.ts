@@ -39,6 +39,8 @@ test('a one-time link signs in, the list leads to the replay, and its end shows 
   const url = await link()
   await page.goto(url)
   await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('heading', { name: 'What can I open?' }).waitFor()
+  await page.getByRole('link', { name: 'Sessions' }).click()
   await page.getByRole('heading', { name: 'Sessions' }).waitFor()
   await page.getByRole('link', { name: 'Replay' }).first().click()
   await page.waitForURL(new RegExp(`/sessions/${session}$`))

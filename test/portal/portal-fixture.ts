@@ -23,6 +23,7 @@ export async function openPortalFixture() {
     log: silent,
     publicUrl: `http://${host}`,
     checks: {},
+    ssh: () => ({ host: 'bastion.test', port: 2222 }),
   })
   afterAll(async () => {
     await portal.close()

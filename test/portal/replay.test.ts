@@ -30,7 +30,7 @@ afterAll(() => browser?.close())
 
 type Events = readonly (readonly [interval: number, code: string, data: string])[]
 
-/** The replay near its end, of a recording with these events. `edit` changes the page's script that reads it. */
+/** The replay at its end, of a recording with these events. `edit` changes the page's script that reads it. */
 async function replayOf(size: { cols: number; rows: number }, events: Events, edit = untouched) {
   const page = await browser.newPage({ viewport: { width: 1200, height: 900 } })
   const lines = [{ version: 3, term: size }, ...events].map((line) => `${JSON.stringify(line)}\n`)
@@ -39,13 +39,13 @@ async function replayOf(size: { cols: number; rows: number }, events: Events, ed
     if (url.endsWith('/recording.cast')) return route.fulfill({ body: lines.join('') })
     const answer = await portal.inject({ method: 'GET', url, headers: { host, cookie } })
     const headers = Object.entries(answer.headers).map(([name, value]) => [name, `${value}`])
-    const body = url.endsWith('/recording.js') ? edit(answer.body) : answer.rawPayload
+    const body = /\/replayer-.*\.js$/.test(url) ? edit(answer.body) : answer.rawPayload
     await route.fulfill({ status: answer.statusCode, headers: Object.fromEntries(headers), body })
   })
   await page.goto(`${origin}/sessions/${session}`)
   const terminal = page.locator('.ap-player')
   await terminal.click()
-  await page.keyboard.press('9')
+  await page.keyboard.press('End')
   return { page, terminal, notes: page.locator('#replay-notes') }
 }
 const untouched = (script: string) => script
@@ -94,9 +94,11 @@ test('attack: a recording that takes minutes to draw leaves the page alive, and 
 
 test('attack: where the player fails, the page says that the recording has more', async () => {
   const events = [[62.5, 'o', 'before'], [0.1, 'o', '\x1b[?7l👨 \x1b[?7l👨'], deed] as const
-  const { page, notes } = await replayOf({ cols: 1, rows: 5 }, events, (script) =>
-    script.replace('cols: 2,', 'cols: 1,'),
-  )
+  const { page, notes } = await replayOf({ cols: 1, rows: 5 }, events, (script) => {
+    const edited = script.replace('{cols:2,', '{cols:1,')
+    expect(edited).not.toBe(script)
+    return edited
+  })
   await notes.getByText('The replay stopped at 00:02').waitFor()
   expect(await notes.innerText()).toContain('The recording has more')
   await notes.getByRole('link', { name: 'Download the recording' }).waitFor()

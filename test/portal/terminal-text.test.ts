@@ -36,7 +36,7 @@ beforeAll(async () => {
   const { Vt } = await import(pathToFileURL(join(directory, 'terminal.mjs')).href)
   const log = { debug() {}, info() {}, warn() {} }
   openTerminal = (cols, rows) => Vt.build(cols, rows, true, log)
-  const own = new URL('../../web/portal/terminal-text.js', import.meta.url).href
+  const own = new URL('../../web/portal/terminal-text.ts', import.meta.url).href
   const { TerminalText } = await import(own)
   newText = (cols, rows) => new TerminalText(cols, rows)
 })

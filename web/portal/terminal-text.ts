@@ -14,32 +14,33 @@ const cellsOfCharacter = 32
 const numberMax = 65_535
 
 /** What ends a sequence that may touch all of the screen. */
-const touchScreen = { escape: 'c', sequence: 'JLMSThl' }
+const touchScreen: Readonly<Record<string, string>> = { escape: 'c', sequence: 'JLMSThl' }
 
 export class TerminalText {
-  #cols
-  #screen
+  #cols: number
+  #screen: number
   /** Where the output is: in text, after an escape, or in a control sequence. */
-  #place = 'text'
+  #place: 'text' | 'escape' | 'sequence' = 'text'
   /** What the sequence has so far: its last character, the number at its end, and its largest one. */
   #last = ''
   #number = 0
   #largest = 0
-  #pieces = []
+  #pieces: string[] = []
   #piece = ''
   #work = 0
 
-  constructor(cols, rows) {
-    this.resize(cols, rows)
+  constructor(cols: number, rows: number) {
+    this.#cols = cols
+    this.#screen = cols * rows
   }
 
-  resize(cols, rows) {
+  resize(cols: number, rows: number): void {
     this.#cols = cols
     this.#screen = cols * rows
   }
 
   /** The output in pieces, each of which is drawn in some milliseconds. */
-  write(text) {
+  write(text: string): readonly string[] {
     let at = 0
     while (at < text.length) {
       if (this.#place === 'text') {
@@ -49,7 +50,7 @@ export class TerminalText {
         if (at === text.length) break
       }
       // Whole, also if it is two units of the text.
-      const character = String.fromCodePoint(text.codePointAt(at))
+      const character = String.fromCodePoint(text.codePointAt(at) ?? 0)
       this.#add(character, this.#take(character))
       at += character.length
     }
@@ -61,11 +62,10 @@ export class TerminalText {
 
   /**
    * Follows a character of a sequence, by the rules of the VT500: vt100.net/emu/dec_ansi_parser.
-   *
-   * @returns the cells that it makes the terminal touch
+   * Answers with the cells that it makes the terminal touch.
    */
-  #take(character) {
-    const code = character.codePointAt(0)
+  #take(character: string): number {
+    const code = character.codePointAt(0) ?? 0
     if (character === '\x1b') return this.#begin('escape')
     if (character === '\x9b') return this.#begin('sequence')
     if (character === '\x18' || character === '\x1a' || (code >= 0x80 && code < 0xa0))
@@ -74,7 +74,7 @@ export class TerminalText {
     return this.#cols
   }
 
-  #takePrintable(character, code) {
+  #takePrintable(character: string, code: number): number {
     if (this.#place === 'escape' && character === '[' && this.#last === '')
       return this.#begin('sequence')
     if (code < (this.#place === 'escape' ? 0x30 : 0x40)) return this.#addParameter(character, code)
@@ -83,7 +83,7 @@ export class TerminalText {
     return cells
   }
 
-  #begin(place) {
+  #begin(place: 'escape' | 'sequence'): number {
     this.#place = place
     this.#last = ''
     this.#number = 0
@@ -91,7 +91,7 @@ export class TerminalText {
     return 1
   }
 
-  #addParameter(character, code) {
+  #addParameter(character: string, code: number): number {
     const digit = code - 0x30
     const isDigit = digit >= 0 && digit <= 9
     this.#number = isDigit ? Math.min(this.#number * 10 + digit, numberMax) : 0
@@ -100,39 +100,39 @@ export class TerminalText {
     return 1
   }
 
-  #cellsOfSequence(final) {
+  #cellsOfSequence(final: string): number {
     // It fills the screen with E.
     if (this.#place === 'escape' && final === '8' && this.#last === '#') return this.#screen
     // It repeats a character as often as its number says.
     if (this.#place === 'sequence' && final === 'b')
       return Math.max(this.#largest, 1) * cellsOfCharacter
-    return touchScreen[this.#place].includes(final) ? this.#screen : this.#cols
+    return touchScreen[this.#place]?.includes(final) ? this.#screen : this.#cols
   }
 
-  #addText(text, from, to) {
+  #addText(text: string, from: number, to: number): void {
     for (let at = from; at < to; ) {
       let end = Math.min(at + pieceMax, to)
       // Not between the two halves of a character.
-      if (end < to && /[\ud800-\udbff]/.test(text[end - 1])) end++
+      if (end < to && /[\ud800-\udbff]/.test(text.charAt(end - 1))) end++
       this.#add(text.slice(at, end), (end - at) * cellsOfCharacter)
       at = end
     }
   }
 
-  #add(text, work) {
+  #add(text: string, work: number): void {
     if (this.#work + work > workMax) this.#cut()
     this.#piece += text
     this.#work += work
   }
 
-  #cut() {
+  #cut(): void {
     if (this.#piece !== '') this.#pieces.push(this.#piece)
     this.#piece = ''
     this.#work = 0
   }
 }
 
-function nextSequence(text, from) {
+function nextSequence(text: string, from: number): number {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they begin a sequence.
   const sequence = /[\x1b\x9b]/g
   sequence.lastIndex = from

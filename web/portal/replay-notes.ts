@@ -1,26 +1,29 @@
-/** What the page says of its replay, above it: nothing, for most recordings. */
-export class ReplayNotes {
-  failed = false
-  #element
-  #url
-  #time = 0
-  #slow
+import type { Watch } from './paced-driver.ts'
 
-  constructor(element, url) {
+/** What the page says of its replay, above it: nothing, for most recordings. */
+export class ReplayNotes implements Watch {
+  failed = false
+  readonly #element: HTMLElement
+  readonly #url: string
+  #time = 0
+  #slow: HTMLElement | undefined
+
+  constructor(element: HTMLElement, url: string) {
     this.#element = element
     this.#url = url
   }
 
   /** The replay has drawn everything before this time, in milliseconds. */
-  at(time) {
+  at(time: number): void {
     this.#time = time
   }
 
   /** Says that the replay is behind, until it no longer is. */
-  late(is) {
+  late(is: boolean): void {
     if (is) {
       this.#slow ??= this.#say('')
-      this.#slow.firstChild.data = `The replay is slow here, and still draws: it is at ${clock(this.#time)}. `
+      const text = `The replay is slow here, and still draws: it is at ${clock(this.#time)}. `
+      this.#slow.firstChild?.replaceWith(text)
     } else {
       this.#slow?.remove()
       this.#slow = undefined
@@ -29,7 +32,7 @@ export class ReplayNotes {
   }
 
   /** Says that the recording has more than is shown. */
-  fail() {
+  fail(): void {
     if (this.failed) return
     this.failed = true
     this.late(false)
@@ -38,11 +41,11 @@ export class ReplayNotes {
     ).setAttribute('role', 'alert')
   }
 
-  remark(text) {
+  remark(text: string): void {
     this.#say(`${text} `)
   }
 
-  #say(text) {
+  #say(text: string): HTMLElement {
     const line = document.createElement('p')
     const link = document.createElement('a')
     link.href = this.#url
@@ -56,7 +59,7 @@ export class ReplayNotes {
 }
 
 /** As the player's controls show it. */
-export function clock(milliseconds) {
+export function clock(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000)
   const minutes = Math.floor(seconds / 60)
   return `${String(minutes).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`

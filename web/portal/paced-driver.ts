@@ -1,4 +1,5 @@
-import { C as Core } from './player/core.js'
+import { C as Core, type CoreOptions, type CoreSource, type Driver } from 'asciinema-player-core'
+import type { Drawing } from './recording.ts'
 
 /** Everything that the player's core tells its terminal and its controls. */
 const names = [
@@ -10,16 +11,31 @@ const sliceMs = 40
 /** From then on, the page says that it is slow. */
 const lateMs = 1000
 
+/** Is told how the drawing goes on. A time is in milliseconds of the replay. */
+export interface Watch {
+  /** The recording cannot be played on. Nothing more is drawn. */
+  readonly failed: boolean
+  /** Before each drawing. */
+  at(time: number): void
+  /** While the terminal is behind. */
+  late(is: boolean): void
+  fail(): void
+}
+
+type Dispatch = (name: string, data: unknown) => void
+
+interface Told {
+  readonly name: string
+  readonly data: unknown
+  readonly time?: number
+}
+
 /**
  * A driver of the player that plays a recording as the player does, but draws in slices: going to the
  * end of a recording feeds all of it to the terminal, and the page would stand still meanwhile.
- *
- * @param watch is told at(time) before each drawing, late(true) while the terminal is behind, and fail()
- *   when the recording cannot be played on. Nothing more is drawn once it has failed. A time is in
- *   milliseconds of the replay.
  */
-export function pacedDriver(source, options, watch) {
-  return ({ dispatch, logger }) => {
+export function pacedDriver(source: CoreSource, options: CoreOptions, watch: Watch) {
+  return ({ dispatch, logger }: { dispatch: Dispatch; logger: unknown }): Driver => {
     const core = new Core(source, { speed: 1, ...options, logger })
     const queue = new DrawQueue(dispatch, watch)
     for (const name of names) core.addEventListener(name, (data) => queue.add(name, data))
@@ -41,39 +57,39 @@ export function pacedDriver(source, options, watch) {
 
 /** What is still to be drawn, in order. */
 class DrawQueue {
-  #dispatch
-  #watch
-  #waiting = []
+  readonly #dispatch: Dispatch
+  readonly #watch: Watch
+  #waiting: Told[] = []
   #next = 0
-  #lateAt
+  #lateAt: number | undefined
 
-  constructor(dispatch, watch) {
+  constructor(dispatch: Dispatch, watch: Watch) {
     this.#dispatch = dispatch
     this.#watch = watch
   }
 
-  add(name, data) {
+  add(name: string, data: unknown): void {
     // What comes before a new terminal would not be seen any more.
     if (name === 'reset') this.#dropDrawing()
     if (name === 'output' && Array.isArray(data)) {
-      for (const { time, pieces } of data)
+      for (const { time, pieces } of data as readonly Drawing[])
         for (const piece of pieces) this.#waiting.push({ name, data: piece, time })
     } else this.#waiting.push({ name, data })
     if (this.#lateAt === undefined) this.#draw()
   }
 
-  #dropDrawing() {
+  #dropDrawing(): void {
     const drawing = ['reset', 'resize', 'output']
     this.#waiting = this.#waiting.slice(this.#next).filter(({ name }) => !drawing.includes(name))
     this.#next = 0
   }
 
   /** Draws what waits, until the slice is over; then goes on after the page had its turn. */
-  #draw() {
+  #draw(): void {
     const now = performance.now()
     this.#lateAt ??= now + lateMs
-    while (this.#next < this.#waiting.length) {
-      const { name, data, time } = this.#waiting[this.#next++]
+    for (let told = this.#take(); told !== undefined; told = this.#take()) {
+      const { name, data, time } = told
       if (time !== undefined) this.#watch.at(time)
       this.#dispatch(name, data)
       if (name === 'error') this.#watch.fail()
@@ -89,5 +105,9 @@ class DrawQueue {
     this.#next = 0
     this.#lateAt = undefined
     this.#watch.late(false)
+  }
+
+  #take(): Told | undefined {
+    return this.#waiting[this.#next++]
   }
 }

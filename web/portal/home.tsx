@@ -1,0 +1,297 @@
+import { useSignal } from '@preact/signals'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { type Frame, show } from '../shared/frame.ts'
+import { Keys } from '../shared/keys.tsx'
+import { zoneName } from '../shared/moments.ts'
+import { copyText, Failure, Line, Loading, Moment, Outside } from '../shared/parts.tsx'
+import { visible } from '../shared/visible.ts'
+import { ConnectPanel, rememberedLine } from './connect-panel.tsx'
+import { texts } from './home-texts.ts'
+import { type Target, TargetList, type TargetsState } from './target-list.ts'
+
+/** What the address says: a search, and the target whose lines are shown. */
+interface Place {
+  readonly search: string
+  readonly target: string | undefined
+}
+
+/** A name that a target can have. Another one in a link would be a line that somebody else wrote. */
+const targetName = /^[a-z0-9][a-z0-9._-]{0,62}$/
+
+function readPlace(): Place {
+  const params = new URLSearchParams(location.search)
+  const target = params.get('target') ?? ''
+  return {
+    search: (params.get('search') ?? '').slice(0, 63),
+    target: targetName.test(target) ? target : undefined,
+  }
+}
+
+function addressOf({ search, target }: Place): string {
+  const params = new URLSearchParams({
+    ...(search && { search }),
+    ...(target !== undefined && { target }),
+  })
+  return params.size === 0 ? '/' : `/?${params}`
+}
+
+function usePlace() {
+  const place = useSignal(readPlace())
+  useEffect(() => {
+    const restore = () => {
+      place.value = readPlace()
+    }
+    window.addEventListener('popstate', restore)
+    return () => window.removeEventListener('popstate', restore)
+  }, [])
+  const go = (to: Partial<Place>) => {
+    const next = { ...place.value, ...to }
+    history.pushState(null, '', addressOf(next))
+    place.value = next
+  }
+  return { place: place.value, go }
+}
+
+function HomePage({ frame }: { readonly frame: Frame }) {
+  const [list] = useState(() => new TargetList())
+  const { place, go } = usePlace()
+  const { search, target } = place
+  const load = () => void list.load(search)
+  useEffect(load, [search])
+  useFocusOfPanel(target)
+  const state = list.state.value
+  const copy = () => {
+    const focused = document.activeElement?.closest('tr')?.dataset.target
+    const which = target ?? focused
+    if (which !== undefined) copyText(rememberedLine(frame, which))
+  }
+  const keys = {
+    c: { does: texts.keys.copy, act: copy },
+    Escape: {
+      does: texts.keys.close,
+      act: () => target !== undefined && go({ target: undefined }),
+    },
+  }
+  return (
+    <>
+      <div class={target === undefined ? undefined : 'with-panel'}>
+        <div class="list">
+          <div class="head">
+            <div>
+              <h1>{texts.title}</h1>
+              <p class="quiet">{lead(state, frame)}</p>
+            </div>
+          </div>
+          <Search value={search} change={(to) => go({ search: to })} />
+          <Targets
+            {...{ list, search, load, frame, target }}
+            onConnect={(name) => go({ target: name })}
+            onClear={() => go({ search: '' })}
+          />
+        </div>
+        {target !== undefined && (
+          <ConnectPanel frame={frame} target={target} onClose={() => go({ target: undefined })} />
+        )}
+      </div>
+      <Keys own={keys} />
+    </>
+  )
+}
+
+/** The focus goes into the panel, and back to the row's act. */
+function useFocusOfPanel(target: string | undefined): void {
+  const before = useRef<string | undefined>(undefined)
+  useEffect(() => {
+    const left = before.current
+    before.current = target
+    if (target !== undefined) document.getElementById('panel-title')?.focus()
+    else if (left !== undefined)
+      document.querySelector<HTMLElement>(`tr[data-target="${CSS.escape(left)}"] td.act a`)?.focus()
+  }, [target])
+}
+
+function lead(state: TargetsState, { tenant }: Frame): string {
+  const total = state.is === 'there' ? state.total : undefined
+  return total === undefined ? tenant : texts.lead(texts.count(total), tenant, zoneName())
+}
+
+function Search({
+  value,
+  change,
+}: {
+  readonly value: string
+  readonly change: (to: string) => void
+}) {
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined)
+  const soon = (text: string) => {
+    clearTimeout(timer.current)
+    timer.current = setTimeout(() => change(text.trim().slice(0, 63)), 250)
+  }
+  return (
+    <search>
+      <form
+        class="filters"
+        onSubmit={(event) => {
+          event.preventDefault()
+          clearTimeout(timer.current)
+          change(`${new FormData(event.currentTarget).get('search') ?? ''}`.trim())
+        }}
+      >
+        <input
+          class="grow"
+          type="search"
+          name="search"
+          maxLength={63}
+          aria-label={texts.search}
+          placeholder={texts.searchHint}
+          value={value}
+          onInput={(event) => soon(event.currentTarget.value)}
+        />
+      </form>
+    </search>
+  )
+}
+
+interface TargetsProps {
+  readonly list: TargetList
+  readonly frame: Frame
+  readonly search: string
+  readonly target: string | undefined
+  readonly load: () => void
+  readonly onConnect: (name: string) => void
+  readonly onClear: () => void
+}
+
+function Targets(props: TargetsProps) {
+  const state = props.list.state.value
+  if (state.is === 'loading') return <Loading what={texts.loading} />
+  if (state.is === 'failed') {
+    const what = `${texts.failed} ${texts.goOn}`
+    return <Failure what={what} error={state.error} again={props.load} />
+  }
+  if (state.targets.length === 0) return <Empty {...props} />
+  return (
+    <>
+      <TargetTable {...props} targets={state.targets} />
+      <Pager list={props.list} state={state} />
+    </>
+  )
+}
+
+function Empty({ frame, search, onClear }: TargetsProps) {
+  if (search !== '') {
+    return (
+      <section class="card">
+        <p>
+          <b>{texts.nothing(visible(search))}</b>
+        </p>
+        <button type="button" onClick={onClear}>
+          {texts.clear}
+        </button>
+      </section>
+    )
+  }
+  return (
+    <section class="empty">
+      <h2>{texts.emptyTitle}</h2>
+      <p>{texts.empty}</p>
+      <Line
+        label={texts.emptyLabel}
+        text={`vaultterm grant add ${frame.tenant} --user ${frame.user} --target TARGET`}
+      />
+    </section>
+  )
+}
+
+function TargetTable(props: TargetsProps & { readonly targets: readonly Target[] }) {
+  const { target, last, act } = texts.heads
+  return (
+    <div class="scroll">
+      {/* biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
+      <table role="table" class="stack">
+        <caption class="hide">{texts.caption}</caption>
+        <thead role="rowgroup">
+          <tr role="row">
+            <th role="columnheader" scope="col">
+              {target}
+            </th>
+            <th role="columnheader" scope="col" class="fit">
+              {last}
+            </th>
+            <th role="columnheader" scope="col" class="act">
+              <span class="hide">{act}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody role="rowgroup">
+          {props.targets.map((one) => (
+            <Row key={one.name} {...props} {...one} />
+          ))}
+        </tbody>
+      </table>
+      {/* biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
+    </div>
+  )
+}
+
+function Row({ name, lastAt, target, search, onConnect }: TargetsProps & Target) {
+  const connect = (event: MouseEvent) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return
+    event.preventDefault()
+    onConnect(name)
+  }
+  return (
+    // biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+    <tr role="row" class={name === target ? 'on' : undefined} data-target={name}>
+      <td role="cell">
+        <b>
+          <Outside text={name} />
+        </b>
+      </td>
+      <td role="cell" class="fit" data-l={texts.heads.last}>
+        {lastAt === null ? texts.never : <Moment at={lastAt} />}
+      </td>
+      <td role="cell" class="act">
+        <a class="button strong" href={addressOf({ search, target: name })} onClick={connect}>
+          {texts.connect}
+          <span class="hide">{` ${texts.to} ${visible(name)}`}</span>
+        </a>
+      </td>
+    </tr>
+    // biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+  )
+}
+
+function Pager(props: {
+  readonly list: TargetList
+  readonly state: Extract<TargetsState, { is: 'there' }>
+}) {
+  const { targets, next, total } = props.state
+  const error = useSignal<unknown>(undefined)
+  const more = async () => {
+    error.value = undefined
+    try {
+      await props.list.more()
+    } catch (err) {
+      error.value = err
+    }
+  }
+  const shown = targets.length.toLocaleString()
+  return (
+    <>
+      {error.value !== undefined && (
+        <Failure what={texts.failed} error={error.value} again={more} />
+      )}
+      <p class="pager">
+        {total === undefined ? texts.found(shown) : texts.shown(shown, total.toLocaleString())}
+        {next !== null && (
+          <button type="button" class="plain end" onClick={more}>
+            {texts.more}
+          </button>
+        )}
+      </p>
+    </>
+  )
+}
+
+show((frame) => <HomePage frame={frame} />)

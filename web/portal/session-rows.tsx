@@ -1,0 +1,124 @@
+import type { Frame } from '../shared/frame.ts'
+import { formatBytes, formatDuration } from '../shared/moments.ts'
+import { EndState, Moment, Outside } from '../shared/parts.tsx'
+import { describeEnding, describeKind } from '../shared/session-words.ts'
+import { texts as common } from '../shared/texts.ts'
+import { visible } from '../shared/visible.ts'
+import { mayEnd } from './end-session.tsx'
+import type { Session } from './session-list.ts'
+import { texts } from './sessions-texts.ts'
+
+/** The sessions as a table; as small cards on a narrow screen, which takes the roles away from it. */
+export function SessionTable(props: {
+  readonly sessions: readonly Session[]
+  readonly frame: Frame
+  readonly onEnd: (session: Session) => void
+}) {
+  const { who, what, started, ended, duration, bytes, act } = texts.heads
+  const head = (text: string, kind?: string) => (
+    // biome-ignore lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+    <th role="columnheader" scope="col" class={kind}>
+      {text}
+    </th>
+  )
+  return (
+    <div class="scroll">
+      {/* biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
+      <table role="table" class="stack">
+        <caption class="hide">{texts.caption}</caption>
+        <thead role="rowgroup">
+          <tr role="row">
+            {head(who)}
+            {head(what)}
+            {head(started, 'fit')}
+            {head(ended)}
+            {head(duration, 'r')}
+            {head(bytes, 'r')}
+            <th role="columnheader" scope="col" class="act">
+              <span class="hide">{act}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody role="rowgroup">
+          {props.sessions.map((session) => (
+            <Row key={session.id} {...props} session={session} />
+          ))}
+        </tbody>
+      </table>
+      {/* biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
+    </div>
+  )
+}
+
+function Row(props: {
+  readonly session: Session
+  readonly frame: Frame
+  readonly onEnd: (session: Session) => void
+}) {
+  const { session, frame, onEnd } = props
+  const { id, user, login, target, startedAt, bytes } = session
+  const { started, duration, bytes: size } = texts.heads
+  const whose = ` ${visible(user)} ${texts.on} ${visible(target)}`
+  return (
+    // biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+    <tr role="row" data-session={id}>
+      <td role="cell">
+        <b>
+          <Outside text={user} />
+        </b>{' '}
+        {texts.on} <Outside text={`${login}@${target}`} />
+      </td>
+      <td role="cell" class="cut">
+        <What session={session} />
+      </td>
+      <td role="cell" class="fit" data-l={started}>
+        <Moment at={startedAt} />
+      </td>
+      <td role="cell">
+        <EndState ending={describeEnding(session)} />
+      </td>
+      <td role="cell" class="r" data-l={duration}>
+        {durationOf(session)}
+      </td>
+      <td role="cell" class="r" data-l={size}>
+        {bytes === null ? (session.live ? '–' : common.unknown) : formatBytes(bytes)}
+      </td>
+      <td role="cell" class="act">
+        <a class="button" href={`/sessions/${id}`}>
+          {actOf(session)}
+          <span class="hide">{whose}</span>
+        </a>
+        {mayEnd(frame, session) && (
+          <button type="button" class="danger" onClick={() => onEnd(session)}>
+            {texts.end}
+            <span class="hide">{whose}</span>
+          </button>
+        )}
+      </td>
+    </tr>
+    // biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+  )
+}
+
+/** The command that ran, or what kind of session it is. */
+export function What({ session: { kind, command } }: { readonly session: Session }) {
+  if (command === undefined) return <>{describeKind(kind)}</>
+  return (
+    <code>
+      <Outside text={command} />
+    </code>
+  )
+}
+
+/** So far, for a live one. */
+export function durationOf({ startedAt, endedAt, live }: Session): string {
+  if (endedAt === null && !live) return common.unknown
+  const end = endedAt === null ? Date.now() : Date.parse(endedAt)
+  return formatDuration(end - Date.parse(startedAt))
+}
+
+function actOf({ live, recording, kind }: Session): string {
+  if (live) return texts.acts.live
+  if (!recording) return texts.acts.none
+  return kind === 'exec' ? texts.acts.exec : texts.acts.shell
+}
