@@ -25,7 +25,7 @@ const layers = [
   ['audit'],
   ['vault'],
   ['auth', 'ca', 'recorder'],
-  ['access', 'tenant'],
+  ['access', 'tenant', 'self'],
   ['bastion', 'portal', 'admin', 'cli', 'local'],
   ['product'],
   ['app'],
@@ -149,6 +149,7 @@ const keepers: Record<string, string> = {
   ioredis: 'redis/',
   'node-pty': 'local/',
   commander: 'cli/',
+  '@simplewebauthn/server': 'auth/webauthn',
 }
 
 test.each(Object.entries(keepers))('only %s is imported by src/%s', (name, folder) => {

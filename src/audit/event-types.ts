@@ -158,8 +158,28 @@ export const eventTypes = {
   'recording.lost': { public: ['session', 'why', 'recordingBytes'], private: [] },
   'recording.open': { public: ['session', 'user', 'via'], private: ['userName'] },
   'web.link': { public: ['user', 'link', 'role', 'expiresAt'], private: ['name'] },
-  'web.login': { public: ['user', 'link', 'webSession', 'role', 'expiresAt'], private: ['name'] },
+  'web.login': {
+    public: ['user', 'link', 'webSession', 'role', 'expiresAt', 'proof', 'factor'],
+    private: ['name', 'device'],
+  },
   'web.logout': { public: ['user', 'webSession', 'role'], private: ['name'] },
+  'web.renew': { public: ['user', 'webSession', 'role'], private: ['name', 'device'] },
+  'web.step-up': {
+    public: ['user', 'webSession', 'role', 'purpose', 'proof', 'factor', 'expiresAt'],
+    private: ['name', 'device'],
+  },
+  'web.refused': {
+    public: ['user', 'webSession', 'proof', 'purpose', 'code', 'count'],
+    private: ['device'],
+  },
+  'factor.add': {
+    public: ['user', 'factor', 'factorKind', 'fingerprint'],
+    private: ['name', 'factorName'],
+  },
+  'factor.remove': {
+    public: ['user', 'factor', 'factorKind', 'fingerprint'],
+    private: ['name', 'factorName'],
+  },
   'vault.seal': { public: ['provider', 'kek'], private: [] },
   'vault.unseal': { public: ['provider', 'kek'], private: [] },
   'audit.inconsistent': {
@@ -192,9 +212,9 @@ export const eventTypes = {
   },
 } as const
 
-/** Keys that every event may have: the actor, the source and the reason. */
+/** Keys that every event may have: the actor, their fresh proof, the source and the reason. */
 export const commonKeys = {
-  public: ['actor', 'actorKind', 'node'],
+  public: ['actor', 'actorKind', 'stepUp', 'node'],
   private: ['actorName', 'source', 'reason'],
 } as const
 

@@ -219,6 +219,8 @@ interface WebSessionRow extends Person {
   readonly tenantSlug: string
   /** The last use on record is more than a minute ago. */
   readonly stale: boolean
+  /** The role is another one than at the last look. */
+  readonly isChanged: boolean
 }
 
 export function findWebSession(
@@ -228,7 +230,8 @@ export function findWebSession(
 ): Promise<WebSessionRow | undefined> {
   return tx.maybe(
     `select u.id, u.name, u.role, s.id as session, t.tenant_id as tenant, t.slug as "tenantSlug",
-         s.seen_at < now() - interval '1 minute' as stale
+         s.seen_at < now() - interval '1 minute' as stale,
+         s.role is not null and s.role <> u.role as "isChanged"
        from web_session s
          join app_user u on u.tenant_id = s.tenant_id and u.id = s.user_id
          join tenant t on t.tenant_id = s.tenant_id

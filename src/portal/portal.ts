@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import type { FastifyInstance } from 'fastify'
-import { type Access, reachOf } from '../access/index.ts'
+import { type Access, type Act, reachOf } from '../access/index.ts'
 import type { Audit } from '../audit/index.ts'
 import type { Auth, WebIdentity } from '../auth/index.ts'
 import {
@@ -13,12 +13,20 @@ import {
   type HttpOptions,
   readAssets,
   serveAssets,
+  serveOpenRoutes,
   serveRoutes,
   shareChecks,
 } from '../http/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics, MetricsPage } from '../metrics.ts'
 import type { Recorder } from '../recorder/index.ts'
+import {
+  passkeyRoutes,
+  type SelfDeps,
+  signInRoutes,
+  stepUpRoutes,
+  webSessionRoutes,
+} from '../self/index.ts'
 import { Downloads } from './downloads.ts'
 import { selfRoutes } from './self-routes.ts'
 import { addSessionPages } from './session-pages.ts'
@@ -77,21 +85,34 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     cookie: 'vaultterm',
     https: publicUrl?.startsWith('https:') ?? false,
     howTo: 'vaultterm web-login TENANT USER',
+    renewedOf: ({ renewed }) => renewed,
     ownerOf: ({ tenant, user }) => ({ tenant, user: user.id }),
   })
   signIn.routes(app)
 
   const { access, recorder, audit } = deps
+  const self = {
+    base: '/api/v1',
+    people: auth.web,
+    right: { read: 'self.read', change: 'self.change' },
+    publicUrl,
+  } as const satisfies SelfDeps<Act>
+  const openRoutes = signInRoutes(self)
+  serveOpenRoutes(app, openRoutes, { signIn })
   const routes = [
     ...selfRoutes(),
+    ...webSessionRoutes<Act>(self),
+    ...passkeyRoutes<Act>(self),
+    ...stepUpRoutes<Act>(self),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),
   ]
   serveRoutes(app, routes, {
     signIn,
     allows: (person, right) => reachOf(person, right) !== 'none',
+    stepUp: (person, purpose) => auth.web.stepUp(person, purpose),
   })
-  const document = describeRoutes(routes, {
+  const document = describeRoutes([...openRoutes, ...routes], {
     title: 'VaultTerm',
     cookie: 'vaultterm',
     paths: health,

@@ -35,6 +35,7 @@ export {
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'
 export { notificationUsage, notificationUsageMax } from './notification-queue.ts'
+export { actOnce, actOnceInSecret, OnceDone, OnceKeyUsed, type OnceRequest } from './once.ts'
 export { requireSchema, requireUnchanged, type SchemaState, schemaState } from './schema.ts'
 export { findSchemaChanges, type SchemaChanges } from './schema-objects.ts'
 export { parseTenantId, systemTenant, type TenantId } from './tenant-id.ts'

@@ -78,6 +78,25 @@ db4b0270d4fd1a2ba11752d9b81cc3f9 constraint login_link_times_bound on login_link
 810d7d0edc308a7a8d1573527868561f constraint node_instance_node_check on node_instance
 8c8464f42472e42ee190fc91ca8db79b constraint node_instance_pkey on node_instance
 898a1adce0af03271a9c1f21dd74863f constraint node_instance_times_bound on node_instance
+1715f8a50f8ed84e50bca9c5d8b3a0c6 constraint passkey_challenge_check on passkey_challenge
+609e2b58ec9670283810d9bf42db4ed6 constraint passkey_challenge_hash_check on passkey_challenge
+1cacbad608df3fd6b63980f38cc28c50 constraint passkey_challenge_pkey on passkey_challenge
+a24182de68b04c075700914c7db3930e constraint passkey_challenge_purpose_check on passkey_challenge
+6c75b1b19b26261720e8d7837189f6ba constraint passkey_challenge_tenant_id_fkey on passkey_challenge
+59854250cf3e04715a7580385c014d4f constraint passkey_challenge_tenant_id_user_id_fkey on passkey_challenge
+62ddf0e89ec2816fdfbb77974d74a4dd constraint passkey_challenge_tenant_id_web_session_id_fkey on passkey_challenge
+db4b0270d4fd1a2ba11752d9b81cc3f9 constraint passkey_challenge_times_bound on passkey_challenge
+c11d9de24fe50cf005889243a3fecacb constraint passkey_counter_check on passkey
+7fb5e9e95e16bde36accb1cb4ec3c70c constraint passkey_credential_id_check on passkey
+710a7d73faac9965a604b26f18f7c8c0 constraint passkey_name_check on passkey
+04e3e9267c932cad7b3eb8e3523de440 constraint passkey_pkey on passkey
+6f58ef53d851d950aa083987d92a3814 constraint passkey_public_key_check on passkey
+5514dcdbcf0ca76af2bda08df68550b3 constraint passkey_tag_check on passkey
+0d716ced9637d62f4475dc4dd6ea9551 constraint passkey_tenant_id_credential_id_key on passkey
+6c75b1b19b26261720e8d7837189f6ba constraint passkey_tenant_id_fkey on passkey
+59854250cf3e04715a7580385c014d4f constraint passkey_tenant_id_user_id_fkey on passkey
+3c85e07ae3c67701a4c5f93a11bd966d constraint passkey_times_bound on passkey
+12be25b9faa772610aeb071e1d911646 constraint passkey_transports_check on passkey
 97f46bc4bdada39c715bf43551f5a9cc constraint recording_witness_bytes_check on recording_witness
 b044124da0ca2ff6a62a4367f50eebfb constraint recording_witness_chain_check on recording_witness
 193c2546d893b4f2882b96409f002148 constraint recording_witness_numbers_bound on recording_witness
@@ -86,6 +105,13 @@ b990e7553e427c8f23832d81d48e1a5b constraint recording_witness_pkey on recording_
 6c75b1b19b26261720e8d7837189f6ba constraint recording_witness_tenant_id_fkey on recording_witness
 04fa1ffb64c7dec06576de0733ddad0b constraint recording_witness_tenant_id_session_id_fkey on recording_witness
 38c77d06d0afc05cf57f8207007d92c5 constraint recording_witness_times_bound on recording_witness
+7d426b2650960f73fa6d9641d633a023 constraint request_once_answer_check on request_once
+af496be9743a8d142a8db065b589111c constraint request_once_digest_check on request_once
+8a59394a0e0ec7fc002dca48f7015691 constraint request_once_key_check on request_once
+65b4ef2932a54a26d02e8cab9444905c constraint request_once_pkey on request_once
+6c75b1b19b26261720e8d7837189f6ba constraint request_once_tenant_id_fkey on request_once
+59854250cf3e04715a7580385c014d4f constraint request_once_tenant_id_user_id_fkey on request_once
+bf74bff80c0689541bff9c70500650e1 constraint request_once_times_bound on request_once
 7bae5e355e1887ccfd39ef9956bbf618 constraint schema_migration_pkey on schema_migration
 c11d9de24fe50cf005889243a3fecacb constraint security_key_counter_counter_check on security_key_counter
 c4fad250b0786024474ef24d8a1f8fdf constraint security_key_counter_fingerprint_bound on security_key_counter
@@ -112,6 +138,13 @@ d3c05696f039e4900747d0ac0fac17e5 constraint session_tenant_id_check on session
 77f7de3d45f2e14170afeecb354f0be9 constraint session_texts_bound on session
 d15134dbabdd65ac30be1b3e45595830 constraint session_times_bound on session
 f161a498c2bf187d9018162cb7d4df85 constraint session_via_check on session
+dc4539e83fd43dd6fe4f40551f920af3 constraint step_up_proof_check on step_up_proof
+9223be4d06dad89409d739540b38b126 constraint step_up_proof_method_check on step_up_proof
+7cf8305d693f3856a2b6fc62abeb7112 constraint step_up_proof_pkey on step_up_proof
+da4aa413e0238ca00048a2082d4f01ab constraint step_up_proof_purpose_check on step_up_proof
+6c75b1b19b26261720e8d7837189f6ba constraint step_up_proof_tenant_id_fkey on step_up_proof
+62ddf0e89ec2816fdfbb77974d74a4dd constraint step_up_proof_tenant_id_web_session_id_fkey on step_up_proof
+8586c5c5ad00e8fc39e20e684af6239e constraint step_up_proof_times_bound on step_up_proof
 5f6e9f61563832567c148211f4ced9ba constraint target_auth_check on target
 2f398affa529c1de1eb88fbaad78687a constraint target_generation_check on target
 780efab5dfabcab1793ca5b2d04cb918 constraint target_host_check on target
@@ -171,7 +204,12 @@ bdb8b46cf0f93bf6d628ee9f006f783f constraint vault_state_one_check on vault_state
 3700d71d41774541d6a97dd67efaa9a9 constraint vault_state_seal_check_check on vault_state
 fc014cfc34e907313e3f1a0c53a9eb84 constraint vault_state_times_bound on vault_state
 13bc4038c0a22a0e95cfdd3c2dc7b51b constraint web_session_cookie_hash_check on web_session
+41b3bd5b4c428cd6a1ac4bdb5a1b7af5 constraint web_session_device_check on web_session
 04e3e9267c932cad7b3eb8e3523de440 constraint web_session_pkey on web_session
+b281153faf216f194fe276404f686733 constraint web_session_proof_check on web_session
+3cba84d1a9bfb9b1a42b17c69a32ccc5 constraint web_session_proved_bound on web_session
+31d1271ffd94b410d7125db99ca09ffb constraint web_session_role_check on web_session
+f8e3c7572f49f4b3246e1e5a123d3f81 constraint web_session_source_check on web_session
 c22c3e783f78ac660533092093a38eec constraint web_session_tenant_id_cookie_hash_key on web_session
 6c75b1b19b26261720e8d7837189f6ba constraint web_session_tenant_id_fkey on web_session
 59854250cf3e04715a7580385c014d4f constraint web_session_tenant_id_user_id_fkey on web_session
@@ -188,12 +226,16 @@ d1f6ac7311d8b261b29fbbb332b33029 default of created_at on audit_checkpoint
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on certificate_authority
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on certificate_revocation
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on login_link
+d1f6ac7311d8b261b29fbbb332b33029 default of created_at on passkey
+d1f6ac7311d8b261b29fbbb332b33029 default of created_at on passkey_challenge
+d1f6ac7311d8b261b29fbbb332b33029 default of created_at on request_once
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on target
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on tenant
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on user_key
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on vault_kek
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on vault_secret
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on web_session
+f896272e8faf858b6273f45d75166077 default of device on web_session
 459cda48d1a48e3290f09fae49e03182 default of end_known on session
 d2bbe921e6087891d4405ced525bcdf0 default of ends_at on access_grant
 cca1423238e30d3e13ad400dcbb150ba default of first_leaf on audit_tree
@@ -204,6 +246,7 @@ c6ef84be8cbd062d96dd7a99e80381e2 default of hashes on audit_tree
 ea7cc87e3c47d74227d35a20bab4aeef default of id on access_grant
 ea7cc87e3c47d74227d35a20bab4aeef default of id on app_user
 ea7cc87e3c47d74227d35a20bab4aeef default of id on login_link
+ea7cc87e3c47d74227d35a20bab4aeef default of id on passkey
 ea7cc87e3c47d74227d35a20bab4aeef default of id on target
 ea7cc87e3c47d74227d35a20bab4aeef default of id on user_key
 ea7cc87e3c47d74227d35a20bab4aeef default of id on web_session
@@ -213,6 +256,9 @@ cca1423238e30d3e13ad400dcbb150ba default of last_serial on certificate_authority
 106051e4f669786aca6012927b89e522 default of logins on access_grant
 459cda48d1a48e3290f09fae49e03182 default of one on vault_state
 8f53b429e4a529faa2176fd32db0e2c6 default of origin on audit_tree
+e6d02c516738f6572fe44f236ac0d333 default of proof on web_session
+d1f6ac7311d8b261b29fbbb332b33029 default of proved_at on step_up_proof
+d1f6ac7311d8b261b29fbbb332b33029 default of proved_at on web_session
 3f86082f950ca2cb88351895e8a25e1b default of recording_sought on session
 3f86082f950ca2cb88351895e8a25e1b default of records_tagged on vault_kek
 3f86082f950ca2cb88351895e8a25e1b default of sealed on vault_state
@@ -221,6 +267,7 @@ d1f6ac7311d8b261b29fbbb332b33029 default of seen_at on web_session
 cca1423238e30d3e13ad400dcbb150ba default of signed_size on audit_tree
 d1f6ac7311d8b261b29fbbb332b33029 default of since on audit_unsigned
 cca1423238e30d3e13ad400dcbb150ba default of size on audit_tree
+f896272e8faf858b6273f45d75166077 default of source on web_session
 71d269273930ee8786b58e1a2e76d880 default of started_at on node_instance
 d1f6ac7311d8b261b29fbbb332b33029 default of started_at on session
 1b8e26f516a045ffe4cb1a768a576c88 default of subject on access_grant
@@ -235,9 +282,13 @@ e34129a0ee0edd888123f600c66a587b default of target_generation on session
 97f0df57b8c5a861279379edc2840044 default of tenant_id on certificate_authority
 97f0df57b8c5a861279379edc2840044 default of tenant_id on certificate_revocation
 97f0df57b8c5a861279379edc2840044 default of tenant_id on login_link
+97f0df57b8c5a861279379edc2840044 default of tenant_id on passkey
+97f0df57b8c5a861279379edc2840044 default of tenant_id on passkey_challenge
 97f0df57b8c5a861279379edc2840044 default of tenant_id on recording_witness
+97f0df57b8c5a861279379edc2840044 default of tenant_id on request_once
 97f0df57b8c5a861279379edc2840044 default of tenant_id on security_key_counter
 97f0df57b8c5a861279379edc2840044 default of tenant_id on session
+97f0df57b8c5a861279379edc2840044 default of tenant_id on step_up_proof
 97f0df57b8c5a861279379edc2840044 default of tenant_id on target
 97f0df57b8c5a861279379edc2840044 default of tenant_id on target_host_key
 97f0df57b8c5a861279379edc2840044 default of tenant_id on user_key
@@ -245,6 +296,7 @@ e34129a0ee0edd888123f600c66a587b default of target_generation on session
 97f0df57b8c5a861279379edc2840044 default of tenant_id on vault_secret
 97f0df57b8c5a861279379edc2840044 default of tenant_id on web_session
 d1f6ac7311d8b261b29fbbb332b33029 default of thinned_at on audit_tree
+106051e4f669786aca6012927b89e522 default of transports on passkey
 3f86082f950ca2cb88351895e8a25e1b default of verify_required on user_key
 bdf8bd1693837864bc5995ab02fc3d92 default of via on session
 0d57f725177f3d7610b61b67acbdc944 function access_changed()
@@ -280,7 +332,8 @@ eabb2f5c283b3d05ec9ea78726939d57 function node_keep_row()
 8370757800d5ee4469d20e47a4e24443 function vault_kek_replace(of_version integer, old bytea, new bytea)
 c921565e5fb92565413e4ce55f5f25f6 function vault_name_seal()
 a48d04b6dcfcadd1f4a4dbb031b41f59 function vault_require_unsealed()
-d3d146da037e770b95411b8071fed25b function web_session_open(cookie_hash bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+5b6a229104d849950a4a75150d139d1a function web_session_open(cookie_hash bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+744c28bc78a0b83ba86eb92f1b66ac99 function web_session_renew(hashes bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
 2872b5ead0fcff23679cac01c9b4e7ee index on access_grant where (until IS NOT NULL)
 459f962f158a6ad2d7119358d9ee12eb index on node_instance where ((ended_at IS NOT NULL) AND (settled_at IS NULL))
 d762119c1770179310dcf8aa9d564093 index on node_instance where (ended_at IS NULL)
@@ -314,6 +367,7 @@ e3b0c44298fc1c149afbf4c8996fb924 migration 0022_session_ends
 e3b0c44298fc1c149afbf4c8996fb924 migration 0023_versions_and_notices
 e3b0c44298fc1c149afbf4c8996fb924 migration 0024_bounds
 e3b0c44298fc1c149afbf4c8996fb924 migration 0025_rows_of_nobody
+e3b0c44298fc1c149afbf4c8996fb924 migration 0027_identity
 0fcf104af791482965c19bcb22e987c6 policy directory on session
 0fcf104af791482965c19bcb22e987c6 policy directory on vault_kek
 440f4cd0e5bd8a8d72d3691487241cc4 policy every on tenant
@@ -329,9 +383,13 @@ e1770666460839823e4bcc86bdb6470a policy own on audit_unsigned
 e1770666460839823e4bcc86bdb6470a policy own on certificate_authority
 e1770666460839823e4bcc86bdb6470a policy own on certificate_revocation
 e1770666460839823e4bcc86bdb6470a policy own on login_link
+e1770666460839823e4bcc86bdb6470a policy own on passkey
+e1770666460839823e4bcc86bdb6470a policy own on passkey_challenge
 e1770666460839823e4bcc86bdb6470a policy own on recording_witness
+e1770666460839823e4bcc86bdb6470a policy own on request_once
 e1770666460839823e4bcc86bdb6470a policy own on security_key_counter
 e1770666460839823e4bcc86bdb6470a policy own on session
+e1770666460839823e4bcc86bdb6470a policy own on step_up_proof
 e1770666460839823e4bcc86bdb6470a policy own on target
 e1770666460839823e4bcc86bdb6470a policy own on target_host_key
 e1770666460839823e4bcc86bdb6470a policy own on tenant
@@ -352,10 +410,14 @@ ca345f69d036d6969a500f5464587338 policy platform on vault_state
 9749d682cc49fcd52b064507a21769d0 row security on certificate_revocation
 9749d682cc49fcd52b064507a21769d0 row security on login_link
 0e08de844e654ddf5acec69cc551ff27 row security on node_instance
+9749d682cc49fcd52b064507a21769d0 row security on passkey
+9749d682cc49fcd52b064507a21769d0 row security on passkey_challenge
 9749d682cc49fcd52b064507a21769d0 row security on recording_witness
+9749d682cc49fcd52b064507a21769d0 row security on request_once
 0e08de844e654ddf5acec69cc551ff27 row security on schema_migration
 9749d682cc49fcd52b064507a21769d0 row security on security_key_counter
 9749d682cc49fcd52b064507a21769d0 row security on session
+9749d682cc49fcd52b064507a21769d0 row security on step_up_proof
 9749d682cc49fcd52b064507a21769d0 row security on target
 9749d682cc49fcd52b064507a21769d0 row security on target_host_key
 9749d682cc49fcd52b064507a21769d0 row security on tenant
@@ -376,10 +438,14 @@ b5a362ff8d7b5b3db9bedd78f5442a07 table certificate_authority
 3eab2b4da0bfc738f10054b98197868b table certificate_revocation_id_seq
 c565e2030ee25a4b1b58470455ac9a8e table login_link
 6b4a241ebf3ce747e1e2504480c9df34 table node_instance
+5752e09848289571bcf28847c98e3bf9 table passkey
+57786c17608f7c4e718f2bd11f4b66a6 table passkey_challenge
 9306e1b8e290937a2fee990bd5ae499c table recording_witness
+f7faa9ea83da4915883dcd8c41a58008 table request_once
 ac572a6f342037c5b8748756d69f12c0 table schema_migration
 e37bc0d6edaa550ce4160725d546c160 table security_key_counter
 a6e9fcfd07315043fb56afb2d727f4a5 table session
+7cf92d02fd1d61c843f5ea51fdb86177 table step_up_proof
 8a29afd83ae8924b7166219fd90ebc12 table target
 43c9b3fd5de9b79992196820a2bc5d33 table target_host_key
 d0cedee07241b28122ca78bb98a0e60f table tenant
@@ -387,7 +453,7 @@ d0cedee07241b28122ca78bb98a0e60f table tenant
 b7a05716bc8972306981550c60cc5607 table vault_kek
 67e769477f7da1e1589f3b777d50ad6e table vault_secret
 16428d2d5608c823f9e1628853c258ab table vault_state
-aacd0127100d04dd0470c2da9cd10adf table web_session
+e9e4b27bb7c354411c24cefd451d4cda table web_session
 1416756a67fbcbf9fe65964bfcb1510b trigger access_changed on access_grant
 ebc999313999986e90d4ec56c5279fe6 trigger access_changed on app_user
 15e7463b3dcd397cef365822ccd3d52e trigger access_changed on target
@@ -410,7 +476,7 @@ eb1a84659a67711f6085f5d35f1d3723 trigger grows_by_one on audit_tree
 9e5db527dc6ff9043b98f4df23352bb8 trigger node_lease on audit_checkpoint
 0c2d71e2b98dbc6856361d387e173abd trigger node_lease on recording_witness
 78c3102226ea51c13ab77788d37c5637 trigger of keys on access_grant
-888f2322a98b3b30d29eacef656b3cc4 trigger of keys on app_user
+4ad290a17dc57087647747ebd3ab9455 trigger of keys on app_user
 244b2d16d3b0f97a8b62c43cbc09019b trigger of keys on audit_checkpoint
 6bbaa6efd753d35b2af3c2fa0f408ac6 trigger of keys on audit_leaf
 2c7e78ef1d6871c50f6c3261ab2a82b5 trigger of keys on audit_private
@@ -419,16 +485,20 @@ bbb3b21980075020c0df7ebfc2d335cf trigger of keys on audit_tree
 2581df2cc2c329c45a45c3d4252908ed trigger of keys on certificate_authority
 afed0b88e0cf46aaf8e1fc32341928c5 trigger of keys on certificate_revocation
 a62fe862dc9f8015a4cdeee2f699b0a8 trigger of keys on login_link
+2545e602abbff82c1e24472e501ce32a trigger of keys on passkey
+5236d70a5af95717ac648f7b34148521 trigger of keys on passkey_challenge
 f1d1301432aa743c046273fb45afd173 trigger of keys on recording_witness
+c40c0a1144cafadbedd3395890a7cb4f trigger of keys on request_once
 ecd5f0212b5f35152299e20a9d26c994 trigger of keys on security_key_counter
 53d6399d4ad8dc44c68ae5d136a0ebef trigger of keys on session
+bce96b8906ea9f42907d0401977a3a96 trigger of keys on step_up_proof
 382d204b3f5e6a349060ddf95c6fb4c2 trigger of keys on target
 966ea57daafaefcf370a6eff9a788b34 trigger of keys on target_host_key
-16a1c60da5830f0d2cf1b77f24fc4a28 trigger of keys on tenant
+9b4c1a586abc095e755e618d2ba997df trigger of keys on tenant
 ceb708756cfd2a20ce7be2a95b742d5e trigger of keys on user_key
 4822e13532dd3fbd73fa1bdcda786f60 trigger of keys on vault_kek
 52002a6dc4fd2a6236c1b0446667e35d trigger of keys on vault_secret
-c464c1b404fc87401b47501a9d245eca trigger of keys on web_session
+601bd51b3b8e18649cff79d1bb81be43 trigger of keys on web_session
 862cd8eabac924a239e0c578da19c023 trigger require_instance on session
 39ca7cf84d9a635aa48ff88a5fe11861 unique index on certificate_authority where (state = ANY (ARRAY['next'::text, 'active'::text]))
 3e04f624db0558b339eb2d0acb6b3924 unique index on certificate_revocation by COALESCE(generation, 0), COALESCE(serial, (0)::bigint), COALESCE(key_id, ''::text), COALESCE(fingerp

@@ -11,7 +11,7 @@ const { app: database } = await openTestDatabase()
 const { vault } = await openTestVault(database)
 const tenants = createTenants({ database, vault, log: silent })
 const metrics = new Registry()
-const adminAuth = createAdminAuth({ database, log: silent, metrics })
+const adminAuth = createAdminAuth({ database, vault, log: silent, metrics })
 const host = 'admin.test'
 const admin = await createAdmin({
   adminAuth,

@@ -8,6 +8,8 @@ import { testRecorder } from '../support/recording.ts'
 
 const host = 'portal.test'
 
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
 /** The portal over real modules, without a listener; it ends with the test file. */
 export async function openPortalFixture() {
   const fixture = await openAccessFixture()
@@ -41,7 +43,12 @@ export async function openPortalFixture() {
       return `vaultterm=${cookie}`
     },
     /** The answer to a request of a person; without a cookie, of nobody. */
-    ask: (method: 'GET' | 'POST', path: string, cookie = '') =>
-      portal.inject({ method, url: path, headers: { host, cookie } }),
+    ask: (method: Method, path: string, cookie = '', body?: object) =>
+      portal.inject({
+        method,
+        url: path,
+        headers: { host, cookie },
+        ...(body === undefined ? {} : { payload: body }),
+      }),
   }
 }
