@@ -19,6 +19,10 @@ export const eventTypes = {
     public: ['user', 'key', 'fingerprint', 'type', 'expiresAt'],
     private: ['name', 'comment'],
   },
+  'key.update': {
+    public: ['user', 'key', 'fingerprint', 'type', 'expiresAt'],
+    private: ['name', 'comment'],
+  },
   'key.remove': { public: ['user', 'key', 'fingerprint', 'type'], private: ['name', 'comment'] },
   'target.add': {
     public: ['target', 'hostKey', 'auth'],

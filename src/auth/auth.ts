@@ -13,8 +13,9 @@ import { AdministratorMissing, UserMissing, UserNameInvalid } from './errors.ts'
 import type { Identity, UserId, WebIdentity } from './identity.ts'
 import { createKeys, type Keys, type KeyVault } from './keys.ts'
 import { authMetrics } from './metrics.ts'
+import { createOwnKeys, type OwnKeys } from './own-keys.ts'
 import { PasskeyLogin, type PasskeyLogins } from './passkey-login.ts'
-import { createOwnPasskeys, type OwnPasskeys } from './passkeys.ts'
+import { createOwnPasskeys, forgetPasskeys, type OwnPasskeys } from './passkeys.ts'
 import {
   deleteUser,
   findUser,
@@ -38,6 +39,13 @@ export interface Auth extends Users, Keys {
   /** A link that signs a user in to the portal, once. Throws UserMissing. */
   createLoginLink(tenant: TenantId, user: string, actor: Actor): Promise<LoginLink>
   readonly web: WebPeople
+  /** Of people on the pages. */
+  readonly ownKeys: OwnKeys
+  /**
+   * For somebody who lost their passkeys: removes all of them, and ends all web sessions. Answers how many.
+   * Throws UserMissing.
+   */
+  forgetPasskeys(tenant: TenantId, user: string, actor: Actor): Promise<number>
 }
 
 /** The people of a listener's pages. */
@@ -66,6 +74,8 @@ export interface AdminAuth extends WebPeople {
    * already.
    */
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
+  /** As Auth.forgetPasskeys. Throws AdministratorMissing. */
+  forgetPasskeysOf(name: string, actor: Actor): Promise<number>
   /** By name. */
   listAdministrators(): Promise<readonly Administrator[]>
   /** With links and web sessions, which end at once. On the log. Throws AdministratorMissing. */
@@ -88,9 +98,11 @@ export function createAuth({ database, vault, certificates, log, metrics }: Auth
   const logins = new SshLogins(database, vault, certificates, log.child({ module: 'auth' }))
   const web = new WebLogin(database, isCustomer)
   const { attempts } = authMetrics(metrics)
+  const keys = createKeys(database, vault)
   return {
     ...createUsers(database),
-    ...createKeys(database, vault),
+    ...keys,
+    ownKeys: createOwnKeys(database, vault, keys),
     async authenticateSsh(login) {
       const identity = await logins.authenticate(login)
       attempts.inc({
@@ -109,6 +121,10 @@ export function createAuth({ database, vault, certificates, log, metrics }: Auth
       }
     },
     web: webPeople(database, vault, web, { name: 'portal', serves: isCustomer }),
+    forgetPasskeys: (tenant, user, actor) =>
+      database.write(tenant, async (tx) => forgetPasskeys(tx, await requireUser(tx, user), actor), {
+        retry: true,
+      }),
   }
 }
 
@@ -168,6 +184,16 @@ export function createAdminAuth({ database, vault }: AdminAuthDeps): AdminAuth {
         throw err
       }
     },
+    forgetPasskeysOf: (name, actor) =>
+      database.write(
+        systemTenant,
+        async (tx) => {
+          const user = await findUser(tx, name)
+          if (user === undefined) throw new AdministratorMissing(name)
+          return forgetPasskeys(tx, user, actor)
+        },
+        { retry: true },
+      ),
     async listAdministrators() {
       const rows = await database.read(systemTenant, (tx) => listWithSessions(tx, idleSeconds))
       return rows.map(administratorOf)

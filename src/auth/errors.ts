@@ -162,3 +162,23 @@ export class SignInStale extends CodedError {
     super(`you signed in more than ${minutes} minutes ago: sign in again to add your first passkey`)
   }
 }
+
+/** The person has no such login key. */
+export class OwnKeyMissing extends CodedError {
+  readonly kind = 'missing'
+  readonly code = 'ERR_KEY_MISSING'
+
+  constructor() {
+    super('you have no such key')
+  }
+}
+
+/** A person has as many login keys as one may. */
+export class KeysMany extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_KEYS_MANY'
+
+  constructor(max: number) {
+    super(`you have ${max} keys, and more are not possible: remove one first`)
+  }
+}

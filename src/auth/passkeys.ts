@@ -134,6 +134,18 @@ export function createOwnPasskeys(database: Database, vault: KeyVault): OwnPassk
   }
 }
 
+/** Removes all passkeys of a person who lost them, and ends all web sessions. Answers how many passkeys. */
+export async function forgetPasskeys(tx: WriteTx, user: Person, actor: Actor): Promise<number> {
+  await lockUser(tx, user.id)
+  const rows = await listPasskeys(tx, user.id)
+  for (const row of rows) {
+    await deletePasskey(tx, row.id)
+    await logChange(tx, 'factor.remove', { user, row }, actor)
+  }
+  await endOtherSessions(tx, user, undefined, actor)
+  return rows.length
+}
+
 /** The library says by its error what is wrong. Nobody else is told. */
 function refuse(err: unknown): never {
   throw new PasskeyRefused(err)

@@ -20,6 +20,7 @@ export interface KeyRow {
   readonly blob: Buffer
   readonly expiresAt: Date | null
   readonly verifyRequired: boolean
+  readonly usedAt: Date | null
   readonly tag: Buffer | null
 }
 
@@ -74,10 +75,11 @@ export function deleteUser(tx: WriteTx, id: UserId): Promise<number> {
   return tx.run('delete from app_user where id = $1', [id])
 }
 
-const keyColumns = `k.id, u.name as user, u.id as "userId", k.type, k.fingerprint, k.comment,
+export const keyColumns = `k.id, u.name as user, u.id as "userId", k.type, k.fingerprint, k.comment,
   k.created_at as "createdAt", k.blob, k.expires_at as "expiresAt",
-  k.verify_required as "verifyRequired", k.tag`
-const keyTables = 'user_key k join app_user u on u.tenant_id = k.tenant_id and u.id = k.user_id'
+  k.verify_required as "verifyRequired", k.used_at as "usedAt", k.tag`
+export const keyTables =
+  'user_key k join app_user u on u.tenant_id = k.tenant_id and u.id = k.user_id'
 
 export async function insertKey(tx: WriteTx, key: NewKey): Promise<void> {
   await tx.run(

@@ -42,16 +42,16 @@ export function deleteWebSessionOf(
   ])
 }
 
-/** All of the user's but one. */
+/** All of the user's, or all but one. */
 export function deleteOtherWebSessions(
   tx: WriteTx,
   user: UserId,
-  kept: string,
+  kept: string | undefined,
 ): Promise<{ readonly id: string }[]> {
-  return tx.many('delete from web_session where user_id = $1 and id <> $2 returning id', [
-    user,
-    kept,
-  ])
+  return tx.many(
+    'delete from web_session where user_id = $1 and id is distinct from $2::uuid returning id',
+    [user, kept ?? null],
+  )
 }
 
 /** All of the user's but those that were used last. */

@@ -56,11 +56,11 @@ export function createOwnWebSessions(database: Database): OwnWebSessions {
   }
 }
 
-/** Ends all web sessions of a person but one, on the log. Answers how many. */
+/** Ends all web sessions of a person, or all but one, on the log. Answers how many. */
 export async function endOtherSessions(
   tx: WriteTx,
   user: Person,
-  kept: string,
+  kept: string | undefined,
   actor: Actor,
 ): Promise<number> {
   const ended = await deleteOtherWebSessions(tx, user.id, kept)

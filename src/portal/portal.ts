@@ -21,6 +21,7 @@ import type { Log } from '../log.ts'
 import type { Metrics, MetricsPage } from '../metrics.ts'
 import type { Recorder } from '../recorder/index.ts'
 import {
+  keyRoutes,
   passkeyRoutes,
   type SelfDeps,
   signInRoutes,
@@ -37,7 +38,7 @@ export interface PortalDeps extends Pick<HttpOptions, 'work' | 'starts'> {
   readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor' | 'listChoicesFor'>
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
-  readonly auth: Pick<Auth, 'web'>
+  readonly auth: Pick<Auth, 'web' | 'ownKeys'>
   readonly metrics: Metrics
   /** The output of `/metrics`: the metrics of every process. */
   readonly page: MetricsPage
@@ -104,6 +105,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     ...webSessionRoutes<Act>(self),
     ...passkeyRoutes<Act>(self),
     ...stepUpRoutes<Act>(self),
+    ...keyRoutes<Act>({ keys: auth.ownKeys, right: self.right }),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),
   ]

@@ -4,6 +4,7 @@
  */
 
 export { callerOf } from './caller.ts'
+export { keyRoutes } from './key-routes.ts'
 export { passkeyRoutes } from './passkey-routes.ts'
 export type { SelfDeps } from './self-deps.ts'
 export { signInRoutes } from './sign-in-routes.ts'

@@ -7,6 +7,7 @@ import {
 } from '../auth/index.ts'
 import { pageOf, type Route, type RouteRight, routesFor, text } from '../http/index.ts'
 import { callerOf } from './caller.ts'
+import { givenName } from './given-name.ts'
 import type { SelfDeps } from './self-deps.ts'
 import { attestationBody, attestationOf, creationShape } from './webauthn-shapes.ts'
 
@@ -26,9 +27,6 @@ const answerOf = ({ usedAt, transports, ...passkey }: Passkey) => ({
   usedAt: usedAt ?? null,
   transports: [...transports],
 })
-
-/** A name that people give to a thing of theirs. */
-const givenName = z.string().regex(/^[^\p{C}]{1,64}$/u)
 
 /** A person's passkeys. */
 export function passkeyRoutes<Right extends RouteRight>({

@@ -11,7 +11,12 @@ const host = 'portal.test'
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /** The portal over real modules, without a listener; it ends with the test file. */
-export async function openPortalFixture() {
+export const openPortalFixture = () => openPortal(`http://${host}`)
+
+/** The same without a public URL: it is known by its own address. */
+export const openLocalPortalFixture = () => openPortal(undefined)
+
+async function openPortal(publicUrl: string | undefined) {
   const fixture = await openAccessFixture()
   const { access, auth, audit } = fixture
   const recordings = await testRecorder()
@@ -23,7 +28,7 @@ export async function openPortalFixture() {
     metrics: new Registry(),
     page: createMetrics(),
     log: silent,
-    publicUrl: `http://${host}`,
+    publicUrl,
     checks: {},
   })
   afterAll(async () => {

@@ -85,7 +85,7 @@ const privileges = {
     'update columns session: bytes end_known ended_at exit_signal exit_status opened_at reason recording recording_bytes recording_complete recording_events recording_intact recording_sha256 recording_sought',
     'update columns target: auth generation host host_certified logins port tag',
     'update columns tenant: suspended_at',
-    'update columns user_key: tag',
+    'update columns user_key: comment expires_at tag used_at',
     'update columns vault_state: changed_at open_proof sealed',
     'update columns web_session: seen_at',
     'usage schema public',
