@@ -185,6 +185,3 @@ alter table user_key
   add constraint user_key_used_bound
     check (used_at >= '0001-01-01 00:00:00+00' and used_at <= '9999-12-31 23:59:59.999999+00') not valid;
 grant update (comment, expires_at, used_at) on user_key to vaultterm_app;
--- A new end may be an earlier one: every node looks again.
-create trigger access_changed_end after update of expires_at on user_key
-  for each row when (new.expires_at is distinct from old.expires_at) execute function access_changed();

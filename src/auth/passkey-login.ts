@@ -176,7 +176,9 @@ export class PasskeyLogin implements PasskeyLogins {
       return await work()
     } catch (err) {
       if (!(err instanceof PasskeyRefused)) throw err
-      const held = this.#refusals.take(tenant, source)
+      // Whoever names tenants that do not exist leaves nothing, not even a count.
+      const isTenant = await this.#database.read(tenant, (tx) => tx.maybe('select from tenant'))
+      const held = isTenant && this.#refusals.take(tenant, source)
       if (held !== undefined) await this.#log(tenant, { source, device }, facts, held)
       throw err
     }
@@ -188,9 +190,6 @@ export class PasskeyLogin implements PasskeyLogins {
     facts: RefusedFacts,
     held: number,
   ): Promise<void> {
-    const exists = await this.#database.read(tenant, (tx) => tx.maybe('select from tenant'))
-    // Whoever names a tenant that does not exist leaves nothing.
-    if (exists === undefined) return
     await this.#database.write(tenant, (tx) =>
       appendEvent(tx, {
         type: 'web.refused',

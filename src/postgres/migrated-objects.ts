@@ -460,7 +460,6 @@ ebc999313999986e90d4ec56c5279fe6 trigger access_changed on app_user
 15e7463b3dcd397cef365822ccd3d52e trigger access_changed on target
 ccc8ca82f5fbd079aad7e21ae555a771 trigger access_changed on tenant
 c45675ceeb8510bbaca82e20bc2912f7 trigger access_changed on user_key
-7f0432ccabffbccbad5d01d68cd9f02f trigger access_changed_end on user_key
 9e9ae072d4778ffa9950b864e010ecbf trigger access_updated on target
 7254cbd88305fe4aedd5f16fcbfe55df trigger append_only on audit_checkpoint
 df581c5d0c1ca1aa1fb0649c3016bb2e trigger append_only on audit_leaf
