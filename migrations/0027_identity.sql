@@ -184,4 +184,5 @@ alter table user_key
   add column used_at timestamptz,
   add constraint user_key_used_bound
     check (used_at >= '0001-01-01 00:00:00+00' and used_at <= '9999-12-31 23:59:59.999999+00') not valid;
-grant update (comment, expires_at, used_at) on user_key to vaultterm_app;
+-- A key with another name or end is a new row in its place: no login that serves makes a row last longer.
+grant insert (id, created_at, used_at), update (used_at) on user_key to vaultterm_app;

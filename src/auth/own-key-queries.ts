@@ -19,17 +19,35 @@ export function findOwnKey(tx: ReadTx, user: UserId, id: string): Promise<KeyRow
   )
 }
 
-/** 0 when the row is another one than before: its tag, or nothing of it, is there any more. */
-export function updateKey(
-  tx: WriteTx,
-  before: Pick<KeyRow, 'id' | 'tag'>,
-  to: { readonly comment: string; readonly expiresAt: Date | null; readonly tag: Buffer },
-): Promise<number> {
-  return tx.run(
-    `update user_key set comment = $3, expires_at = $4, tag = $5
-       where id = $1 and tag is not distinct from $2`,
-    [before.id, before.tag, to.comment, to.expiresAt, to.tag],
+/**
+ * Puts a row in the place of one: the database lets nobody make a row last longer. False when it is another
+ * one than before.
+ */
+export async function replaceKey(tx: WriteTx, before: KeyRow, to: KeyRow): Promise<boolean> {
+  const removed = await tx.run(
+    'delete from user_key where id = $1 and tag is not distinct from $2',
+    [before.id, before.tag],
   )
+  if (removed === 0) return false
+  await tx.run(
+    `insert into user_key (id, user_id, type, blob, fingerprint, comment, created_at, expires_at,
+         used_at, verify_required, tag)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+    [
+      to.id,
+      to.userId,
+      to.type,
+      to.blob,
+      to.fingerprint,
+      to.comment,
+      to.createdAt,
+      to.expiresAt,
+      to.usedAt,
+      to.verifyRequired,
+      to.tag,
+    ],
+  )
+  return true
 }
 
 /** To the minute: not each of many logins in a minute writes. */

@@ -5,7 +5,7 @@ import { KeysMany, OwnKeyMissing } from './errors.ts'
 import type { WebIdentity } from './identity.ts'
 import { keyRecord, taggedRow } from './key-record.ts'
 import { endOf, type Keys, type KeyVault } from './keys.ts'
-import { findOwnKey, listOwnKeys, updateKey } from './own-key-queries.ts'
+import { findOwnKey, listOwnKeys, replaceKey } from './own-key-queries.ts'
 import { deleteKey, type KeyRow } from './queries.ts'
 
 /** A login key of a person. Times are RFC 3339, UTC. */
@@ -90,7 +90,7 @@ export function createOwnKeys(database: Database, vault: KeyVault, keys: Keys): 
       await vault.tagging(tenant, (makeTag) => {
         const tag = makeTag(keyRecord(changed))
         return database.write(tenant, async (tx) => {
-          if ((await updateKey(tx, row, { ...changed, tag })) === 0) throw new OwnKeyMissing()
+          if (!(await replaceKey(tx, row, { ...changed, tag }))) throw new OwnKeyMissing()
           await logChange(tx, 'key.update', changed, actor)
         })
       })
