@@ -5,7 +5,10 @@ export type ErrorKind =
   | 'denied'
   | 'missing'
   | 'conflict'
+  | 'precondition'
+  | 'step-up'
   | 'limited'
+  | 'sealed'
   | 'unavailable'
 
 export type ErrorCode = `ERR_${string}`

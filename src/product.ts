@@ -93,7 +93,7 @@ export async function openProduct(
     closing.defer(() => recorder.close())
     const coordination = await openCoordination(datastores.redisUrl, log, metrics)
     closing.defer(() => coordination.close())
-    const adminAuth = createAdminAuth({ database, log, metrics })
+    const adminAuth = createAdminAuth({ database, vault, log, metrics })
     const tenants = createTenants({ database, vault, log })
     const { registry } = coordination
     const ca = createCa({ database, vault, egress, metrics })

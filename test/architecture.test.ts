@@ -28,7 +28,7 @@ const layers = [
   ['jobs'],
   ['vault'],
   ['auth', 'ca', 'recorder'],
-  ['access', 'tenant'],
+  ['access', 'tenant', 'self'],
   ['bastion', 'portal', 'admin', 'cli', 'local'],
   ['product'],
   ['app'],
@@ -153,6 +153,7 @@ const keepers: Record<string, string> = {
   ioredis: 'redis/',
   'node-pty': 'local/',
   commander: 'cli/',
+  '@simplewebauthn/server': 'auth/webauthn',
 }
 
 test.each(Object.entries(keepers))('only %s is imported by src/%s', (name, folder) => {

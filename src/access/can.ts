@@ -2,7 +2,13 @@ import type { Role, UserId } from '../auth/index.ts'
 import type { TenantId } from '../postgres/index.ts'
 
 /** Everything that the pages and the API ask about. The name is the thing's kind and the verb. */
-export type Act = 'self.read' | 'target.open' | 'session.read' | 'session.end' | 'recording.read'
+export type Act =
+  | 'self.read'
+  | 'self.change'
+  | 'target.open'
+  | 'session.read'
+  | 'session.end'
+  | 'recording.read'
 
 /** A user of a tenant, with the role that they have now. */
 export interface Member {
@@ -26,6 +32,8 @@ const onlyOwn = { owner: 'own', admin: 'own', auditor: 'own', member: 'own' } as
 /** One row for each act: an act without a row does not compile. */
 const reaches: { readonly [act in Act]: { readonly [role in Role]: Reach } } = {
   'self.read': onlyOwn,
+  // One's passkeys, keys and web sessions. Nobody changes another person's.
+  'self.change': onlyOwn,
   // A user's own targets are those that grants open to them.
   'target.open': onlyOwn,
   'session.read': everythingButMembers,

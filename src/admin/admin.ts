@@ -12,10 +12,18 @@ import {
   readAssets,
   runChecks,
   serveAssets,
+  serveOpenRoutes,
   serveRoutes,
 } from '../http/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
+import {
+  passkeyRoutes,
+  type SelfDeps,
+  signInRoutes,
+  stepUpRoutes,
+  webSessionRoutes,
+} from '../self/index.ts'
 import type { Tenants } from '../tenant/index.ts'
 import type { Vault } from '../vault/index.ts'
 import { type AdminRight, adminRoutes } from './admin-routes.ts'
@@ -44,6 +52,7 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
     https: publicUrl?.startsWith('https:') ?? false,
     howTo: 'vaultterm web-login --admin NAME',
     console: 'Admin',
+    renewedOf: ({ renewed }) => renewed,
     ownerOf: ({ user }) => ({ tenant: '', user: user.id }),
   })
   signIn.routes(app)
@@ -60,9 +69,29 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
       return document.toString()
     }),
   )
-  const routes = adminRoutes({ tenants, vault })
-  serveRoutes(app, routes, { signIn, allows: () => true })
-  const document = describeRoutes(routes, { title: 'VaultTerm admin', cookie: 'vaultterm-admin' })
+  const self = {
+    base: '/api/v1/admin',
+    people: adminAuth,
+    right: { read: 'administrator', change: 'administrator' },
+    publicUrl,
+  } as const satisfies SelfDeps<AdminRight>
+  const openRoutes = signInRoutes(self)
+  serveOpenRoutes(app, openRoutes, { signIn })
+  const routes = [
+    ...adminRoutes({ tenants, vault }),
+    ...webSessionRoutes<AdminRight>(self),
+    ...passkeyRoutes<AdminRight>(self),
+    ...stepUpRoutes<AdminRight>(self),
+  ]
+  serveRoutes(app, routes, {
+    signIn,
+    allows: () => true,
+    stepUp: (person, purpose) => adminAuth.stepUp(person, purpose),
+  })
+  const document = describeRoutes([...openRoutes, ...routes], {
+    title: 'VaultTerm admin',
+    cookie: 'vaultterm-admin',
+  })
   app.get('/api/v1/admin/openapi.json', forAnybody, async () => document)
   return app
 }

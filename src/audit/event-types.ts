@@ -19,6 +19,10 @@ export const eventTypes = {
     public: ['user', 'key', 'fingerprint', 'type', 'expiresAt'],
     private: ['name', 'comment'],
   },
+  'key.update': {
+    public: ['user', 'key', 'fingerprint', 'type', 'expiresAt'],
+    private: ['name', 'comment'],
+  },
   'key.remove': { public: ['user', 'key', 'fingerprint', 'type'], private: ['name', 'comment'] },
   'target.add': {
     public: ['target', 'hostKey', 'auth'],
@@ -158,10 +162,30 @@ export const eventTypes = {
   'recording.lost': { public: ['session', 'why', 'recordingBytes'], private: [] },
   'recording.open': { public: ['session', 'user', 'via'], private: ['userName'] },
   'web.link': { public: ['user', 'link', 'role', 'expiresAt'], private: ['name'] },
-  'web.login': { public: ['user', 'link', 'webSession', 'role', 'expiresAt'], private: ['name'] },
+  'web.login': {
+    public: ['user', 'link', 'webSession', 'role', 'expiresAt', 'proof', 'factor'],
+    private: ['name', 'device'],
+  },
   'web.logout': { public: ['user', 'webSession', 'role'], private: ['name'] },
   'job.retry': { public: ['job', 'jobKind'], private: [] },
   'job.cancel': { public: ['job', 'jobKind'], private: [] },
+  'web.renew': { public: ['user', 'webSession', 'role'], private: ['name', 'device'] },
+  'web.step-up': {
+    public: ['user', 'webSession', 'role', 'purpose', 'proof', 'factor', 'expiresAt'],
+    private: ['name', 'device'],
+  },
+  'web.refused': {
+    public: ['user', 'webSession', 'proof', 'purpose', 'code', 'count'],
+    private: ['device'],
+  },
+  'factor.add': {
+    public: ['user', 'factor', 'factorKind', 'fingerprint'],
+    private: ['name', 'factorName'],
+  },
+  'factor.remove': {
+    public: ['user', 'factor', 'factorKind', 'fingerprint'],
+    private: ['name', 'factorName'],
+  },
   'vault.seal': { public: ['provider', 'kek'], private: [] },
   'vault.unseal': { public: ['provider', 'kek'], private: [] },
   'audit.inconsistent': {
@@ -194,9 +218,9 @@ export const eventTypes = {
   },
 } as const
 
-/** Keys that every event may have: the actor, the source and the reason. */
+/** Keys that every event may have: the actor, their fresh proof, the source and the reason. */
 export const commonKeys = {
-  public: ['actor', 'actorKind', 'node'],
+  public: ['actor', 'actorKind', 'stepUp', 'node'],
   private: ['actorName', 'source', 'reason'],
 } as const
 

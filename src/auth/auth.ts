@@ -10,9 +10,12 @@ import {
 } from '../postgres/index.ts'
 import { type Actor, actorKeys } from './actor.ts'
 import { AdministratorMissing, UserMissing, UserNameInvalid } from './errors.ts'
-import type { Identity, UserId } from './identity.ts'
+import type { Identity, UserId, WebIdentity } from './identity.ts'
 import { createKeys, type Keys, type KeyVault } from './keys.ts'
 import { authMetrics } from './metrics.ts'
+import { createOwnKeys, type OwnKeys } from './own-keys.ts'
+import { PasskeyLogin, type PasskeyLogins } from './passkey-login.ts'
+import { createOwnPasskeys, forgetPasskeys, type OwnPasskeys } from './passkeys.ts'
 import {
   deleteUser,
   findUser,
@@ -21,8 +24,10 @@ import {
   type UserWithSessions,
 } from './queries.ts'
 import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts'
+import { findStepUp } from './step-up.ts'
 import { createUsers, requireUser, type Users } from './users.ts'
 import { idleSeconds, type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
+import { createOwnWebSessions, type OwnWebSessions } from './web-sessions.ts'
 
 /** The users of each tenant, and their logins. */
 export interface Auth extends Users, Keys {
@@ -33,7 +38,23 @@ export interface Auth extends Users, Keys {
   authenticateSsh(login: SshLogin): Promise<Identity | undefined>
   /** A link that signs a user in to the portal, once. Throws UserMissing. */
   createLoginLink(tenant: TenantId, user: string, actor: Actor): Promise<LoginLink>
-  readonly web: WebLogins
+  readonly web: WebPeople
+  /** Of people on the pages. */
+  readonly ownKeys: OwnKeys
+  /**
+   * For somebody who lost their passkeys: removes all of them, and ends all web sessions. Answers how many.
+   * Throws UserMissing.
+   */
+  forgetPasskeys(tenant: TenantId, user: string, actor: Actor): Promise<number>
+}
+
+/** The people of a listener's pages. */
+export interface WebPeople extends WebLogins {
+  readonly sessions: OwnWebSessions
+  readonly passkeys: OwnPasskeys
+  readonly passkeyLogin: PasskeyLogins
+  /** How the person proved, freshly and for this purpose, that it is them: see findStepUp. */
+  stepUp(person: WebIdentity, purpose: string): Promise<string | undefined>
 }
 
 /** An account of the admin plane. */
@@ -47,12 +68,14 @@ export interface Administrator {
 }
 
 /** The administrators of the platform, who belong to no tenant. */
-export interface AdminAuth extends WebLogins {
+export interface AdminAuth extends WebPeople {
   /**
    * Makes the administrator on first use: everybody who can run commands here has that power
    * already.
    */
   createLoginLink(name: string, actor?: Actor): Promise<LoginLink>
+  /** As Auth.forgetPasskeys. Throws AdministratorMissing. */
+  forgetPasskeysOf(name: string, actor: Actor): Promise<number>
   /** By name. */
   listAdministrators(): Promise<readonly Administrator[]>
   /** With links and web sessions, which end at once. On the log. Throws AdministratorMissing. */
@@ -60,24 +83,26 @@ export interface AdminAuth extends WebLogins {
 }
 
 interface AuthDeps extends AdminAuthDeps {
-  readonly vault: KeyVault
   readonly certificates: LoginCertificates
 }
 
 interface AdminAuthDeps {
   /** In the application's role. */
   readonly database: Database
+  readonly vault: KeyVault
   readonly log: Log
   readonly metrics: Metrics
 }
 
 export function createAuth({ database, vault, certificates, log, metrics }: AuthDeps): Auth {
   const logins = new SshLogins(database, vault, certificates, log.child({ module: 'auth' }))
-  const web = new WebLogin(database, (tenant) => tenant !== systemTenant)
+  const web = new WebLogin(database, isCustomer)
   const { attempts } = authMetrics(metrics)
+  const keys = createKeys(database, vault)
   return {
     ...createUsers(database),
-    ...createKeys(database, vault),
+    ...keys,
+    ownKeys: createOwnKeys(database, vault, keys),
     async authenticateSsh(login) {
       const identity = await logins.authenticate(login)
       attempts.inc({
@@ -95,7 +120,32 @@ export function createAuth({ database, vault, certificates, log, metrics }: Auth
         throw err
       }
     },
-    web,
+    web: webPeople(database, vault, web, { name: 'portal', serves: isCustomer }),
+    forgetPasskeys: (tenant, user, actor) =>
+      database.write(tenant, async (tx) => forgetPasskeys(tx, await requireUser(tx, user), actor), {
+        retry: true,
+      }),
+  }
+}
+
+const isCustomer = (tenant: TenantId) => tenant !== systemTenant
+const isPlatform = (tenant: TenantId) => tenant === systemTenant
+
+function webPeople(
+  database: Database,
+  vault: KeyVault,
+  web: WebLogin,
+  plane: { readonly name: 'portal' | 'admin'; serves(tenant: TenantId): boolean },
+): WebPeople {
+  return {
+    redeem: (token, visitor) => web.redeem(token, visitor),
+    lives: (person) => web.lives(person),
+    session: (cookie, visitor) => web.session(cookie, visitor),
+    end: (cookie, visitor) => web.end(cookie, visitor),
+    sessions: createOwnWebSessions(database),
+    passkeys: createOwnPasskeys(database, vault),
+    passkeyLogin: new PasskeyLogin(database, vault, web, plane),
+    stepUp: (person, purpose) => findStepUp(database, person, purpose),
   }
 }
 
@@ -111,9 +161,10 @@ async function addAdmin(tx: WriteTx, name: string, actor: Actor): Promise<void> 
 const operator: Actor = { kind: 'operator', id: 'cli', name: 'operator' }
 const adminName = /^[a-z0-9][a-z0-9-]{0,31}$/
 
-export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
-  const web = new WebLogin(database, (tenant) => tenant === systemTenant)
+export function createAdminAuth({ database, vault }: AdminAuthDeps): AdminAuth {
+  const web = new WebLogin(database, isPlatform)
   return {
+    ...webPeople(database, vault, web, { name: 'admin', serves: isPlatform }),
     async createLoginLink(name, actor = operator) {
       if (!adminName.test(name)) throw new UserNameInvalid(name)
       const create = () =>
@@ -134,6 +185,16 @@ export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
         throw err
       }
     },
+    forgetPasskeysOf: (name, actor) =>
+      database.write(
+        systemTenant,
+        async (tx) => {
+          const user = await findUser(tx, name)
+          if (user === undefined) throw new AdministratorMissing(name)
+          return forgetPasskeys(tx, user, actor)
+        },
+        { retry: true },
+      ),
     async listAdministrators() {
       const rows = await database.read(systemTenant, (tx) => listWithSessions(tx, idleSeconds))
       return rows.map(administratorOf)
@@ -156,9 +217,6 @@ export function createAdminAuth({ database }: AdminAuthDeps): AdminAuth {
         // One of the administrator's links may be in use at this moment.
         { retry: true },
       ),
-    redeem: (token) => web.redeem(token),
-    session: (cookie) => web.session(cookie),
-    end: (cookie) => web.end(cookie),
   }
 }
 

@@ -43,6 +43,19 @@ export interface WebIdentity {
   readonly tenant: TenantId
   readonly tenantSlug: string
   readonly user: Person
-  /** The id of the web session, for the log. */
+  /** The id of the web session. */
   readonly session: string
+  /** The cookie that takes the place of the one that was shown, because the role changed. */
+  readonly renewed?: string | undefined
+}
+
+/** How somebody signed in to the pages. */
+export type SignInProof = 'link' | 'passkey'
+
+/** Where a request to the pages came from. */
+export interface Visitor {
+  /** The address. */
+  readonly source: string
+  /** The browser or program, as it calls itself: at most 256 printable ASCII characters. */
+  readonly device: string
 }

@@ -13,6 +13,7 @@ export {
   type Auth,
   createAdminAuth,
   createAuth,
+  type WebPeople,
 } from './auth.ts'
 export { UserMissing } from './errors.ts'
 export {
@@ -22,9 +23,16 @@ export {
   type Role,
   roles,
   type UserId,
+  type Visitor,
   type WebIdentity,
 } from './identity.ts'
 export { tagOldKeys, type UserKey } from './keys.ts'
+export type { OwnKey, OwnKeys } from './own-keys.ts'
+export type { Passkey } from './passkeys.ts'
+export { relyingPartyOf } from './relying-party.ts'
+export { type StepUpPurpose, stepUpPurposes } from './step-up.ts'
 export { sweepLogins, sweepLoginsDaily } from './sweep.ts'
 export type { User } from './users.ts'
 export type { WebLogins } from './web-login.ts'
+export type { WebSession } from './web-sessions.ts'
+export type { Assertion, Attestation, RelyingParty } from './webauthn.ts'

@@ -2,7 +2,7 @@ import { appendEvent } from '../audit/index.ts'
 import { type Database, type TenantId, violation, type WriteTx } from '../postgres/index.ts'
 import { parsePublicKey } from '../ssh/index.ts'
 import { RecordChanged, type TagRecord, type Vault } from '../vault/index.ts'
-import { type Actor, actorKeys } from './actor.ts'
+import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { KeyExists, KeyRefused, UserKeyMissing, UserMissing } from './errors.ts'
 import { keyRecord, taggedRow } from './key-record.ts'
 import {
@@ -37,7 +37,12 @@ export interface Keys {
     tenant: TenantId,
     user: string,
     line: string,
-    options: { readonly expiresAt?: string; readonly verifyRequired?: boolean },
+    options: {
+      readonly expiresAt?: string
+      readonly verifyRequired?: boolean
+      /** In place of the line's own comment. */
+      readonly comment?: string
+    },
     actor: Actor,
   ): Promise<UserKey>
   /** Throws UserMissing, RecordChanged. */
@@ -59,26 +64,17 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
   }
 
   return {
-    async addKey(tenant, userName, line, { expiresAt, verifyRequired = false }, actor) {
+    async addKey(tenant, userName, line, { expiresAt, verifyRequired = false, ...given }, actor) {
       const parsed = parsePublicKey(line)
       if ('problem' in parsed) throw new KeyRefused(parsed.problem)
-      const { type, blob, fingerprint, comment } = parsed.key
+      const { type, blob, fingerprint } = parsed.key
+      const comment = given.comment ?? parsed.key.comment
       if (verifyRequired && !type.startsWith('sk-')) {
         throw new KeyRefused(
           'only a security key (sk-…) can verify its user: leave --verify-required out for this key',
         )
       }
-      const expires = expiresAt === undefined ? undefined : new Date(expiresAt)
-      // The database takes years of four digits.
-      if (
-        expires !== undefined &&
-        (Number.isNaN(expires.getTime()) || expires.toISOString().length > 24)
-      ) {
-        throw new KeyRefused('the end of a key must be a time: write it as 2027-01-31T12:00:00Z')
-      }
-      if (expires !== undefined && expires.getTime() <= Date.now()) {
-        throw new KeyRefused('this key has expired already: give a time in the future')
-      }
+      const expires = expiresAt === undefined ? undefined : endOf(expiresAt)
       try {
         const write = async (tx: WriteTx, tag: TagRecord) => {
           const user = await requireUser(tx, userName)
@@ -96,7 +92,7 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
               expiresAt: expires?.toISOString(),
               ...actorKeys(actor),
             },
-            private: { name: userName, comment, actorName: actor.name },
+            private: { name: userName, comment, ...actorNames(actor) },
           })
           return fromRow(row)
         }
@@ -131,11 +127,24 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
             type: row.type,
             ...actorKeys(actor),
           },
-          private: { name: row.user, comment: row.comment, actorName: actor.name },
+          private: { name: row.user, comment: row.comment, ...actorNames(actor) },
         })
         return fromRow(row)
       }),
   }
+}
+
+/** The end of a key. Throws KeyRefused for one that is no time, or past. */
+export function endOf(text: string): Date {
+  const end = new Date(text)
+  // The database takes years of four digits.
+  if (Number.isNaN(end.getTime()) || end.toISOString().length > 24) {
+    throw new KeyRefused('the end of a key must be a time: write it as 2027-01-31T12:00:00Z')
+  }
+  if (end.getTime() <= Date.now()) {
+    throw new KeyRefused('this key has expired already: give a time in the future')
+  }
+  return end
 }
 
 /** Tags the tenant's keys from before tags. Answers how many. */

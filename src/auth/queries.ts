@@ -20,6 +20,7 @@ export interface KeyRow {
   readonly blob: Buffer
   readonly expiresAt: Date | null
   readonly verifyRequired: boolean
+  readonly usedAt: Date | null
   readonly tag: Buffer | null
 }
 
@@ -74,10 +75,11 @@ export function deleteUser(tx: WriteTx, id: UserId): Promise<number> {
   return tx.run('delete from app_user where id = $1', [id])
 }
 
-const keyColumns = `k.id, u.name as user, u.id as "userId", k.type, k.fingerprint, k.comment,
+export const keyColumns = `k.id, u.name as user, u.id as "userId", k.type, k.fingerprint, k.comment,
   k.created_at as "createdAt", k.blob, k.expires_at as "expiresAt",
-  k.verify_required as "verifyRequired", k.tag`
-const keyTables = 'user_key k join app_user u on u.tenant_id = k.tenant_id and u.id = k.user_id'
+  k.verify_required as "verifyRequired", k.used_at as "usedAt", k.tag`
+export const keyTables =
+  'user_key k join app_user u on u.tenant_id = k.tenant_id and u.id = k.user_id'
 
 export async function insertKey(tx: WriteTx, key: NewKey): Promise<void> {
   await tx.run(
@@ -219,6 +221,8 @@ interface WebSessionRow extends Person {
   readonly tenantSlug: string
   /** The last use on record is more than a minute ago. */
   readonly stale: boolean
+  /** The role is another one than at the last look. */
+  readonly isChanged: boolean
 }
 
 export function findWebSession(
@@ -228,7 +232,8 @@ export function findWebSession(
 ): Promise<WebSessionRow | undefined> {
   return tx.maybe(
     `select u.id, u.name, u.role, s.id as session, t.tenant_id as tenant, t.slug as "tenantSlug",
-         s.seen_at < now() - interval '1 minute' as stale
+         s.seen_at < now() - interval '1 minute' as stale,
+         s.role is not null and s.role <> u.role as "isChanged"
        from web_session s
          join app_user u on u.tenant_id = s.tenant_id and u.id = s.user_id
          join tenant t on t.tenant_id = s.tenant_id
@@ -236,6 +241,22 @@ export function findWebSession(
          and s.seen_at > now() - make_interval(secs => $2)`,
     [cookieHash, idleSeconds],
   )
+}
+
+/** Whether it would still be found by its cookie. */
+export async function isWebSessionLive(
+  tx: ReadTx,
+  id: string,
+  user: string,
+  idleSeconds: number,
+): Promise<boolean> {
+  const found = await tx.maybe(
+    `select s.id from web_session s join tenant t on t.tenant_id = s.tenant_id
+       where s.id = $1 and s.user_id = $2 and s.expires_at > now() and t.suspended_at is null
+         and s.seen_at > now() - make_interval(secs => $3)`,
+    [id, user, idleSeconds],
+  )
+  return found !== undefined
 }
 
 export function touchWebSession(tx: WriteTx, id: string): Promise<number> {

@@ -12,6 +12,7 @@ import type { TaggedRow, Vault } from '../vault/index.ts'
 import { FailureBudget } from './failures.ts'
 import type { Identity, LoginCertificate, Person } from './identity.ts'
 import { taggedRow } from './key-record.ts'
+import { touchKey } from './own-key-queries.ts'
 import { type Proof, prove } from './proof.ts'
 import { countSignature, findHolder, findPerson } from './queries.ts'
 
@@ -115,7 +116,8 @@ export class SshLogins {
       if (statement !== undefined) {
         if ((await countSignature(tx, keyFingerprint, statement.counter)) === 0) return false
       }
-      await appendLastEvent(tx, event)
+      const used = key === undefined ? undefined : touchKey(tx, keyFingerprint)
+      await Promise.all([used, appendLastEvent(tx, event)])
       return true
     })
     if (!counted) {

@@ -41,6 +41,8 @@ export interface EntranceOptions {
 declare module 'fastify' {
   interface FastifyInstance {
     readonly entrance: Pick<Entrance, 'recognize' | 'charge'>
+    /** The address that people type into a browser, if it is not the listener's own. */
+    readonly publicUrl: string | undefined
   }
 }
 

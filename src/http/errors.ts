@@ -101,3 +101,39 @@ export class TooManyRequests extends CodedError {
     super(`${max} of your requests are open already: read their answers first`)
   }
 }
+
+/** The address exists, and this method does not exist there. */
+export class MethodNotAllowed extends CodedError {
+  readonly kind = 'invalid'
+  readonly code = 'ERR_METHOD_NOT_ALLOWED'
+  readonly allowed: readonly string[]
+
+  constructor(allowed: readonly string[]) {
+    super(`this address takes ${allowed.join(', ')}`)
+    this.allowed = allowed
+  }
+}
+
+/** The act needs a fresh proof of who asks, made for this purpose. */
+export class StepUpRequired extends CodedError {
+  readonly kind = 'step-up'
+  readonly code = 'ERR_STEP_UP_REQUIRED'
+  readonly purpose: string
+
+  constructor(purpose: string) {
+    super(`confirm that it is you first: this needs a fresh proof for ${purpose}`)
+    this.purpose = purpose
+  }
+}
+
+/** The person, or the address that they ask from, did this as often as one may. */
+export class TooOften extends CodedError {
+  readonly kind = 'limited'
+  readonly code = 'ERR_TOO_OFTEN'
+  readonly retryAfterSeconds: number
+
+  constructor(retryAfterSeconds: number) {
+    super(`this was asked for too often: wait ${retryAfterSeconds} s`)
+    this.retryAfterSeconds = retryAfterSeconds
+  }
+}

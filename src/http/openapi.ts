@@ -1,6 +1,9 @@
 import { z } from 'zod'
 import type { RouteRight } from './rights.ts'
-import { isStream, type Route, type StreamReply } from './route.ts'
+import { isStream, type ReplyShape, type Route } from './route.ts'
+
+/** What the document says of a route, whoever its people are. */
+type DescribedRoute = Omit<Route<never, RouteRight>, 'answer'>
 
 interface Json {
   readonly [name: string]: unknown
@@ -20,6 +23,7 @@ const problem = z
       code: z.string().meta({ examples: ['ERR_NOT_FOUND'] }),
       message: z.string(),
       requestId: z.string(),
+      purpose: z.string().optional().meta({ description: 'With 428: of the proof that is needed' }),
     }),
   })
   .meta({ id: 'Problem' })
@@ -36,13 +40,14 @@ const refusals = {
   404: 'No such thing, or none that you may know of',
   409: 'The thing is in another state',
   421: 'Not a name of this server',
+  423: 'The vault is sealed; the message says how it opens',
   429: 'Too many requests',
   503: 'A service that is needed for this does not work',
 }
 
 /** The OpenAPI 3.1 document of a list of routes. */
-export function describeRoutes<Person>(
-  routes: readonly Route<Person, RouteRight>[],
+export function describeRoutes(
+  routes: readonly DescribedRoute[],
   { title, cookie, paths = {} }: ApiFields,
 ): Json {
   const schemas: Record<string, unknown> = {}
@@ -72,30 +77,54 @@ export function describeRoutes<Person>(
 
 type SchemaOf = (shape: z.ZodType, io: 'input' | 'output') => Json
 
-function describe<Person>(route: Route<Person, RouteRight>, schemaOf: SchemaOf): Json {
-  const { summary, description, right, params, query, body, reply, statuses = [200] } = route
+function describe(route: DescribedRoute, schemaOf: SchemaOf): Json {
+  const { summary, description, right, stepUp, once, params, query, body, reply } = route
+  const statuses = route.statuses ?? [reply === 'nothing' ? 204 : 200]
   return {
     summary,
     ...(description !== undefined && { description }),
     'x-right': right,
-    parameters: [...parameters(params, 'path', schemaOf), ...parameters(query, 'query', schemaOf)],
+    ...(right === 'anybody' && { security: [] }),
+    ...(stepUp !== undefined && { 'x-step-up': stepUp }),
+    parameters: [
+      ...parameters(params, 'path', schemaOf),
+      ...parameters(query, 'query', schemaOf),
+      ...(once === true ? [idempotencyKey] : []),
+    ],
     ...(body !== undefined && {
       requestBody: { content: { 'application/json': { schema: schemaOf(body, 'input') } } },
     }),
     responses: Object.fromEntries([
-      ...Object.entries(refusals).map(([status, text]) => [
+      ...Object.entries(refusalsOf(route)).map(([status, text]) => [
         status,
         { description: text, content: contentOf(problem, schemaOf) },
       ]),
       ...statuses.map((status) => [
         status,
-        { description: summary, content: contentOf(reply, schemaOf) },
+        {
+          description: summary,
+          ...(reply !== 'nothing' && { content: contentOf(reply, schemaOf) }),
+        },
       ]),
     ]),
   }
 }
 
-function contentOf(reply: z.ZodType | StreamReply, schemaOf: SchemaOf): Json {
+/** Of a request that is done once. */
+const idempotencyKey: Json = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: true,
+  description: 'A new random text for each act: the same request with the same key is done once',
+  schema: { type: 'string', pattern: '^[A-Za-z0-9_-]{16,64}$' },
+}
+
+function refusalsOf({ stepUp }: DescribedRoute): { readonly [status: string]: string } {
+  if (stepUp === undefined) return refusals
+  return { ...refusals, 428: 'A fresh proof is needed; `purpose` says what for' }
+}
+
+function contentOf(reply: Exclude<ReplyShape, 'nothing'>, schemaOf: SchemaOf): Json {
   if (isStream(reply)) return { [reply.stream]: { schema: { type: 'string' } } }
   return { 'application/json': { schema: schemaOf(reply, 'output') } }
 }

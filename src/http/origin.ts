@@ -55,3 +55,11 @@ export function checkOrigin(request: FastifyRequest): void {
 export function hostOf(url: string): string | undefined {
   return URL.canParse(url) ? new URL(url).host : undefined
 }
+
+/** The origin that a browser shows for the request. Its host has been checked. */
+export function originOf(request: FastifyRequest): string {
+  const { publicUrl } = request.server
+  const host = request.headers.host?.toLowerCase() ?? ''
+  if (publicUrl !== undefined && hostOf(publicUrl) === host) return new URL(publicUrl).origin
+  return `http://${host}`
+}

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { CodedError, type ErrorCode, type ErrorKind, errorCode } from '../errors.ts'
-import { HostUnknown } from './errors.ts'
+import { HostUnknown, MethodNotAllowed, StepUpRequired, TooOften } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
 
@@ -9,6 +9,10 @@ export interface Problem {
   readonly status: number
   readonly code: ErrorCode
   readonly message: string
+  /** What the answer's head says beside it. */
+  readonly headers?: { readonly [name: string]: string }
+  /** What a fresh proof is needed for. */
+  readonly purpose?: string
 }
 
 const statuses: { readonly [kind in ErrorKind]: number } = {
@@ -17,6 +21,9 @@ const statuses: { readonly [kind in ErrorKind]: number } = {
   denied: 403,
   missing: 404,
   conflict: 409,
+  precondition: 412,
+  sealed: 423,
+  'step-up': 428,
   limited: 429,
   unavailable: 503,
 }
@@ -35,8 +42,16 @@ const requestProblems: { readonly [status: number]: Omit<Problem, 'status'> } = 
 /** The reply to an error. For a bug or an outage it has no details. */
 export function problemOf(err: unknown): Problem {
   if (err instanceof HostUnknown) return { status: 421, code: err.code, message: err.message }
+  if (err instanceof MethodNotAllowed) {
+    const headers = { allow: err.allowed.join(', ') }
+    return { status: 405, code: err.code, message: err.message, headers }
+  }
   if (err instanceof CodedError) {
-    return { status: statuses[err.kind], code: err.code, message: err.message }
+    const problem = { status: statuses[err.kind], code: err.code, message: err.message }
+    if (err instanceof StepUpRequired) return { ...problem, purpose: err.purpose }
+    if (err.kind !== 'limited') return problem
+    const seconds = err instanceof TooOften ? err.retryAfterSeconds : 1
+    return { ...problem, headers: { 'retry-after': String(seconds) } }
   }
   // Fastify's own refusals of a request; their messages can quote it.
   if (isFastifyError(err) && err.statusCode !== undefined && err.statusCode < 500) {
@@ -59,13 +74,14 @@ export function wantsPage(request: FastifyRequest): boolean {
 export function sendProblem(
   request: FastifyRequest,
   reply: FastifyReply,
-  { status, code, message }: Problem,
+  { status, code, message, headers = {}, purpose }: Problem,
   console: string | undefined,
 ): void {
-  reply.code(status)
+  reply.code(status).headers(headers)
   const requestId = request.id
   if (!wantsPage(request)) {
-    reply.type('application/json; charset=utf-8').send({ error: { code, message, requestId } })
+    const error = { code, message, requestId, ...(purpose !== undefined && { purpose }) }
+    reply.type('application/json; charset=utf-8').send({ error })
     return
   }
   const document = page({

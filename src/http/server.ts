@@ -11,8 +11,9 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { ConnectionRoom } from './connection-room.ts'
 import { Entrance, type StartLimits } from './entrance.ts'
-import { FieldInvalid, RouteMissing } from './errors.ts'
+import { FieldInvalid, MethodNotAllowed, RouteMissing } from './errors.ts'
 import { securityHeaders } from './headers.ts'
+import { methodsAt } from './methods.ts'
 import { httpMetrics } from './metrics.ts'
 import { checkHost, checkOrigin, hostOf } from './origin.ts'
 import { PageWork } from './page-work.ts'
@@ -113,6 +114,7 @@ export function createHttp({
   app.server.maxHeadersCount = headersMax
 
   app.decorate('entrance', entrance)
+  app.decorate('publicUrl', publicUrl)
   checkConnections(app, () => {
     pace.check()
     entrance.check()
@@ -142,8 +144,9 @@ export function createHttp({
     }
     sendProblem(request, reply, problem, console)
   })
-  app.setNotFoundHandler(async () => {
-    throw new RouteMissing()
+  app.setNotFoundHandler(async ({ url }) => {
+    const methods = methodsAt(app.routeRights, url.split('?')[0] ?? '')
+    throw methods.length > 0 ? new MethodNotAllowed(methods) : new RouteMissing()
   })
   // Forms of the pages, and JSON of the API; each handler refuses the other one.
   app.removeAllContentTypeParsers()

@@ -8,6 +8,7 @@ import { html } from './html.ts'
 import { page } from './page.ts'
 import { wantsPage } from './problem.ts'
 import { forAnybody } from './rights.ts'
+import { type Visitor, visitorOf } from './visitor.ts'
 
 /**
  * The web sessions of a listener. Tokens and cookies are opaque here, and looked up again on every
@@ -15,10 +16,12 @@ import { forAnybody } from './rights.ts'
  */
 export interface WebSessions<Person> {
   /** Trades a one-time token for the cookie of a new session; undefined when it is spent or unknown. */
-  redeem(token: string): Promise<string | undefined>
+  redeem(token: string, visitor: Visitor): Promise<string | undefined>
   /** The person of the live session with this cookie. */
-  session(cookie: string): Promise<Person | undefined>
-  end(cookie: string): Promise<void>
+  session(cookie: string, visitor: Visitor): Promise<Person | undefined>
+  /** Whether the person's session goes on, whatever its cookie is by now. */
+  lives(person: Person): Promise<boolean>
+  end(cookie: string, visitor: Visitor): Promise<void>
 }
 
 export interface SignInOptions<Person> {
@@ -31,6 +34,8 @@ export interface SignInOptions<Person> {
   readonly console?: string
   /** Whose share of the work the person's requests are. */
   ownerOf(person: Person): TurnOwner
+  /** The cookie that takes the place of the one that the person showed, because their rights changed. */
+  renewedOf?(person: Person): string | undefined
 }
 
 /**
@@ -43,11 +48,19 @@ type Handler<Person> = (
   reply: FastifyReply,
 ) => Promise<unknown>
 
+type Guarded = (
+  request: FastifyRequest<{ Params: { id?: string } }>,
+  reply: FastifyReply,
+) => Promise<unknown>
+
 export interface SignIn<Person> {
   /** A handler that runs only for a signed-in person; it cannot be called without one. */
-  guarded(
-    handler: Handler<Person>,
-  ): (request: FastifyRequest<{ Params: { id?: string } }>, reply: FastifyReply) => Promise<unknown>
+  guarded(handler: Handler<Person>): Guarded
+  /** A handler that anybody may call: each waits until it is its address's turn. */
+  open(handler: Guarded): Guarded
+  /** Puts the cookie of a web session into the browser. The session that it had ends. */
+  enter(request: FastifyRequest, reply: FastifyReply, cookie: string): Promise<void>
+  ownerOf(person: Person): TurnOwner
   /** The sign-in page, its form, and the way out. */
   routes(app: FastifyInstance): void
 }
@@ -98,21 +111,32 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
   const personOf = async (request: FastifyRequest, reply: FastifyReply) => {
     const cookie = cookieOf(request)
     if (cookie === undefined) return undefined
-    return inTurn(request, reply, () => sessions.session(cookie))
+    const visitor = visitorOf(request)
+    const person = await inTurn(request, reply, () => sessions.session(cookie, visitor))
+    const renewed = person && options.renewedOf?.(person)
+    if (renewed !== undefined) carry(reply, renewed)
+    return person
   }
-  const isSignedIn = async (request: FastifyRequest) => {
-    const cookie = cookieOf(request)
-    return cookie !== undefined && (await sessions.session(cookie)) !== undefined
+  const carry = (reply: FastifyReply, cookie: string) =>
+    reply.header('set-cookie', `${name}=${cookie}; ${attributes}`)
+  // A browser has one session; its earlier session ends, even if it belongs to another person.
+  const enter = async (request: FastifyRequest, reply: FastifyReply, cookie: string) => {
+    const before = cookieOf(request)
+    if (before !== undefined) await sessions.end(before, visitorOf(request))
+    carry(reply, cookie)
   }
-
   return {
+    enter,
+    ownerOf: options.ownerOf,
+    open: (handler) => async (request, reply) =>
+      inTurn(request, reply, () => handler(request, reply)),
     guarded: (handler) => async (request, reply) => {
       const person = await personOf(request, reply)
       const owner = person && options.ownerOf(person)
       request.server.entrance.recognize(request.raw.socket, owner)
       if (person !== undefined && owner !== undefined) {
         holdUntilSent(answers, `${owner.tenant} ${owner.user}`, reply)
-        watchAnswer(reply.raw, () => isSignedIn(request))
+        watchAnswer(reply.raw, () => sessions.lives(person))
         using _turn = await requestTurns.take(owner, departure(reply))
         return await handler(person, request, reply)
       }
@@ -143,19 +167,16 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
         const cookie =
           token === undefined
             ? undefined
-            : await inTurn(request, reply, () => sessions.redeem(token))
+            : await inTurn(request, reply, () => sessions.redeem(token, visitorOf(request)))
         if (cookie === undefined) throw new LinkSpent()
-        // A browser has one session; its earlier session ends, even if it belongs to another
-        // person.
-        const before = cookieOf(request)
-        if (before !== undefined) await inTurn(request, reply, () => sessions.end(before))
-        reply.header('set-cookie', `${name}=${cookie}; ${attributes}`)
+        await inTurn(request, reply, () => enter(request, reply, cookie))
         return reply.redirect('/', 303)
       })
 
       app.post('/logout', forAnybody, async (request, reply) => {
         const cookie = cookieOf(request)
-        if (cookie !== undefined) await inTurn(request, reply, () => sessions.end(cookie))
+        const visitor = visitorOf(request)
+        if (cookie !== undefined) await inTurn(request, reply, () => sessions.end(cookie, visitor))
         reply.header('set-cookie', `${name}=; ${attributes}; Max-Age=0`)
         reply.header('clear-site-data', '"cache", "storage"')
         return reply.redirect('/login', 303)

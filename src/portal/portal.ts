@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { type Access, reachOf } from '../access/index.ts'
+import { type Access, type Act, reachOf } from '../access/index.ts'
 import type { Audit } from '../audit/index.ts'
 import type { Auth, WebIdentity } from '../auth/index.ts'
 import {
@@ -13,12 +13,21 @@ import {
   readAssets,
   readBuiltPages,
   serveAssets,
+  serveOpenRoutes,
   serveRoutes,
   shareChecks,
 } from '../http/index.ts'
 import type { Log } from '../log.ts'
 import type { Metrics, MetricsPage } from '../metrics.ts'
 import type { Recorder } from '../recorder/index.ts'
+import {
+  keyRoutes,
+  passkeyRoutes,
+  type SelfDeps,
+  signInRoutes,
+  stepUpRoutes,
+  webSessionRoutes,
+} from '../self/index.ts'
 import { Downloads } from './downloads.ts'
 import { addPages, type PagesDeps } from './pages.ts'
 import { selfRoutes } from './self-routes.ts'
@@ -29,7 +38,7 @@ export interface PortalDeps extends Pick<HttpOptions, 'starts'>, Pick<PagesDeps,
   readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor' | 'listChoicesFor'>
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
-  readonly auth: Pick<Auth, 'web'>
+  readonly auth: Pick<Auth, 'web' | 'ownKeys'>
   readonly metrics: Metrics
   /** The output of `/metrics`: the metrics of every process. */
   readonly page: MetricsPage
@@ -89,21 +98,35 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     cookie: 'vaultterm',
     https: publicUrl?.startsWith('https:') ?? false,
     howTo: 'vaultterm web-login TENANT USER',
+    renewedOf: ({ renewed }) => renewed,
     ownerOf: ({ tenant, user }) => ({ tenant, user: user.id }),
   })
   signIn.routes(app)
 
   const { access, recorder, audit } = deps
+  const self = {
+    base: '/api/v1',
+    people: auth.web,
+    right: { read: 'self.read', change: 'self.change' },
+    publicUrl,
+  } as const satisfies SelfDeps<Act>
+  const openRoutes = signInRoutes(self)
+  serveOpenRoutes(app, openRoutes, { signIn })
   const routes = [
     ...selfRoutes(),
+    ...webSessionRoutes<Act>(self),
+    ...passkeyRoutes<Act>(self),
+    ...stepUpRoutes<Act>(self),
+    ...keyRoutes<Act>({ keys: auth.ownKeys, right: self.right }),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),
   ]
   serveRoutes(app, routes, {
     signIn,
     allows: (person, right) => reachOf(person, right) !== 'none',
+    stepUp: (person, purpose) => auth.web.stepUp(person, purpose),
   })
-  const document = describeRoutes(routes, {
+  const document = describeRoutes([...openRoutes, ...routes], {
     title: 'VaultTerm',
     cookie: 'vaultterm',
     paths: health,

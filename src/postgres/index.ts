@@ -36,6 +36,7 @@ export {
 } from './node-instances.ts'
 export { holdLease, type NodeLease } from './node-lease.ts'
 export { notificationUsage, notificationUsageMax } from './notification-queue.ts'
+export { actOnce, actOnceInSecret, OnceDone, OnceKeyUsed, type OnceRequest } from './once.ts'
 export { openQueueConnection, type QueueConnection } from './queue-connection.ts'
 export { requireSchema, requireUnchanged, type SchemaState, schemaState } from './schema.ts'
 export { findSchemaChanges, type SchemaChanges } from './schema-objects.ts'

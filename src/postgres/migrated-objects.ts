@@ -174,6 +174,7 @@ d3c05696f039e4900747d0ac0fac17e5 constraint user_key_tenant_id_check on user_key
 59854250cf3e04715a7580385c014d4f constraint user_key_tenant_id_user_id_fkey on user_key
 db4b0270d4fd1a2ba11752d9b81cc3f9 constraint user_key_times_bound on user_key
 4158ae57c99724c69ea8454f9ca7312d constraint user_key_type_bound on user_key
+ef17424d6f413badd2650aa17bccbaa0 constraint user_key_used_bound on user_key
 0f98951340f866ba963c3dc835d2240d constraint vault_kek_pkey on vault_kek
 6c75b1b19b26261720e8d7837189f6ba constraint vault_kek_tenant_id_fkey on vault_kek
 7fdee1ca42f5fed6253a6641d09466fd constraint vault_kek_times_bound on vault_kek
@@ -200,7 +201,12 @@ fc014cfc34e907313e3f1a0c53a9eb84 constraint vault_state_times_bound on vault_sta
 51b255af119395e0411b540c278a3474 constraint version_pkey on pgboss.version
 8c8464f42472e42ee190fc91ca8db79b constraint warning_pkey on pgboss.warning
 13bc4038c0a22a0e95cfdd3c2dc7b51b constraint web_session_cookie_hash_check on web_session
+41b3bd5b4c428cd6a1ac4bdb5a1b7af5 constraint web_session_device_check on web_session
 04e3e9267c932cad7b3eb8e3523de440 constraint web_session_pkey on web_session
+b281153faf216f194fe276404f686733 constraint web_session_proof_check on web_session
+3cba84d1a9bfb9b1a42b17c69a32ccc5 constraint web_session_proved_bound on web_session
+31d1271ffd94b410d7125db99ca09ffb constraint web_session_role_check on web_session
+f8e3c7572f49f4b3246e1e5a123d3f81 constraint web_session_source_check on web_session
 c22c3e783f78ac660533092093a38eec constraint web_session_tenant_id_cookie_hash_key on web_session
 6c75b1b19b26261720e8d7837189f6ba constraint web_session_tenant_id_fkey on web_session
 59854250cf3e04715a7580385c014d4f constraint web_session_tenant_id_user_id_fkey on web_session
@@ -227,6 +233,9 @@ d1f6ac7311d8b261b29fbbb332b33029 default of created_at on audit_checkpoint
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on certificate_authority
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on certificate_revocation
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on login_link
+d1f6ac7311d8b261b29fbbb332b33029 default of created_at on passkey
+d1f6ac7311d8b261b29fbbb332b33029 default of created_at on passkey_challenge
+d1f6ac7311d8b261b29fbbb332b33029 default of created_at on request_once
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on target
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on tenant
 d1f6ac7311d8b261b29fbbb332b33029 default of created_at on user_key
@@ -322,9 +331,13 @@ e34129a0ee0edd888123f600c66a587b default of target_generation on session
 97f0df57b8c5a861279379edc2840044 default of tenant_id on job_progress
 97f0df57b8c5a861279379edc2840044 default of tenant_id on job_schedule
 97f0df57b8c5a861279379edc2840044 default of tenant_id on login_link
+97f0df57b8c5a861279379edc2840044 default of tenant_id on passkey
+97f0df57b8c5a861279379edc2840044 default of tenant_id on passkey_challenge
 97f0df57b8c5a861279379edc2840044 default of tenant_id on recording_witness
+97f0df57b8c5a861279379edc2840044 default of tenant_id on request_once
 97f0df57b8c5a861279379edc2840044 default of tenant_id on security_key_counter
 97f0df57b8c5a861279379edc2840044 default of tenant_id on session
+97f0df57b8c5a861279379edc2840044 default of tenant_id on step_up_proof
 97f0df57b8c5a861279379edc2840044 default of tenant_id on target
 97f0df57b8c5a861279379edc2840044 default of tenant_id on target_host_key
 97f0df57b8c5a861279379edc2840044 default of tenant_id on user_key
@@ -380,7 +393,8 @@ d5684aae67e42ebda4c383c9bb522278 function pgboss.job_now()
 8370757800d5ee4469d20e47a4e24443 function vault_kek_replace(of_version integer, old bytea, new bytea)
 c921565e5fb92565413e4ce55f5f25f6 function vault_name_seal()
 a48d04b6dcfcadd1f4a4dbb031b41f59 function vault_require_unsealed()
-d3d146da037e770b95411b8071fed25b function web_session_open(cookie_hash bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+5b6a229104d849950a4a75150d139d1a function web_session_open(cookie_hash bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
+744c28bc78a0b83ba86eb92f1b66ac99 function web_session_renew(hashes bytea, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
 2872b5ead0fcff23679cac01c9b4e7ee index on access_grant where (until IS NOT NULL)
 459f962f158a6ad2d7119358d9ee12eb index on node_instance where ((ended_at IS NOT NULL) AND (settled_at IS NULL))
 d762119c1770179310dcf8aa9d564093 index on node_instance where (ended_at IS NULL)
@@ -447,8 +461,10 @@ e1770666460839823e4bcc86bdb6470a policy own on login_link
 beb87795961b8952508fc377776872bd policy own on pgboss.job
 beb87795961b8952508fc377776872bd policy own on pgboss.job_common
 e1770666460839823e4bcc86bdb6470a policy own on recording_witness
+e1770666460839823e4bcc86bdb6470a policy own on request_once
 e1770666460839823e4bcc86bdb6470a policy own on security_key_counter
 e1770666460839823e4bcc86bdb6470a policy own on session
+e1770666460839823e4bcc86bdb6470a policy own on step_up_proof
 e1770666460839823e4bcc86bdb6470a policy own on target
 e1770666460839823e4bcc86bdb6470a policy own on target_host_key
 e1770666460839823e4bcc86bdb6470a policy own on tenant
@@ -482,9 +498,11 @@ ca345f69d036d6969a500f5464587338 policy platform on vault_state
 0e08de844e654ddf5acec69cc551ff27 row security on pgboss.version
 0e08de844e654ddf5acec69cc551ff27 row security on pgboss.warning
 9749d682cc49fcd52b064507a21769d0 row security on recording_witness
+9749d682cc49fcd52b064507a21769d0 row security on request_once
 0e08de844e654ddf5acec69cc551ff27 row security on schema_migration
 9749d682cc49fcd52b064507a21769d0 row security on security_key_counter
 9749d682cc49fcd52b064507a21769d0 row security on session
+9749d682cc49fcd52b064507a21769d0 row security on step_up_proof
 9749d682cc49fcd52b064507a21769d0 row security on target
 9749d682cc49fcd52b064507a21769d0 row security on target_host_key
 9749d682cc49fcd52b064507a21769d0 row security on tenant
@@ -518,17 +536,19 @@ ae86c3dce2be30dea1fc0f357bb6b225 table pgboss.subscription
 c10ea0af0101b7739b616087c35c736c table pgboss.version
 fac6055dbc4eab54fb514065cbedd844 table pgboss.warning
 9306e1b8e290937a2fee990bd5ae499c table recording_witness
+f7faa9ea83da4915883dcd8c41a58008 table request_once
 ac572a6f342037c5b8748756d69f12c0 table schema_migration
 e37bc0d6edaa550ce4160725d546c160 table security_key_counter
 a6e9fcfd07315043fb56afb2d727f4a5 table session
+7cf92d02fd1d61c843f5ea51fdb86177 table step_up_proof
 8a29afd83ae8924b7166219fd90ebc12 table target
 43c9b3fd5de9b79992196820a2bc5d33 table target_host_key
 d0cedee07241b28122ca78bb98a0e60f table tenant
-38b4ff5ebad58700e1801e14161ca938 table user_key
+3c32a80e69873fedfca16236f752eb29 table user_key
 b7a05716bc8972306981550c60cc5607 table vault_kek
 67e769477f7da1e1589f3b777d50ad6e table vault_secret
 16428d2d5608c823f9e1628853c258ab table vault_state
-aacd0127100d04dd0470c2da9cd10adf table web_session
+e9e4b27bb7c354411c24cefd451d4cda table web_session
 1416756a67fbcbf9fe65964bfcb1510b trigger access_changed on access_grant
 ebc999313999986e90d4ec56c5279fe6 trigger access_changed on app_user
 15e7463b3dcd397cef365822ccd3d52e trigger access_changed on target
@@ -551,7 +571,7 @@ eb1a84659a67711f6085f5d35f1d3723 trigger grows_by_one on audit_tree
 9e5db527dc6ff9043b98f4df23352bb8 trigger node_lease on audit_checkpoint
 0c2d71e2b98dbc6856361d387e173abd trigger node_lease on recording_witness
 78c3102226ea51c13ab77788d37c5637 trigger of keys on access_grant
-888f2322a98b3b30d29eacef656b3cc4 trigger of keys on app_user
+4ad290a17dc57087647747ebd3ab9455 trigger of keys on app_user
 244b2d16d3b0f97a8b62c43cbc09019b trigger of keys on audit_checkpoint
 6bbaa6efd753d35b2af3c2fa0f408ac6 trigger of keys on audit_leaf
 2c7e78ef1d6871c50f6c3261ab2a82b5 trigger of keys on audit_private
@@ -567,15 +587,17 @@ c77734c953384e1d7e1aadaae7070cc3 trigger of keys on pgboss.job_common
 02c9d44ab61f3c8048b508465843c1dc trigger of keys on pgboss.schedule
 fb48c490dba9748331747cd6f1504411 trigger of keys on pgboss.subscription
 f1d1301432aa743c046273fb45afd173 trigger of keys on recording_witness
+c40c0a1144cafadbedd3395890a7cb4f trigger of keys on request_once
 ecd5f0212b5f35152299e20a9d26c994 trigger of keys on security_key_counter
 53d6399d4ad8dc44c68ae5d136a0ebef trigger of keys on session
+bce96b8906ea9f42907d0401977a3a96 trigger of keys on step_up_proof
 382d204b3f5e6a349060ddf95c6fb4c2 trigger of keys on target
 966ea57daafaefcf370a6eff9a788b34 trigger of keys on target_host_key
 226ad8b514b99bb3e12bdad01912dc1c trigger of keys on tenant
 ceb708756cfd2a20ce7be2a95b742d5e trigger of keys on user_key
 4822e13532dd3fbd73fa1bdcda786f60 trigger of keys on vault_kek
 52002a6dc4fd2a6236c1b0446667e35d trigger of keys on vault_secret
-c464c1b404fc87401b47501a9d245eca trigger of keys on web_session
+601bd51b3b8e18649cff79d1bb81be43 trigger of keys on web_session
 862cd8eabac924a239e0c578da19c023 trigger require_instance on session
 e3b0c44298fc1c149afbf4c8996fb924 type of state on pgboss.job
 e3b0c44298fc1c149afbf4c8996fb924 type of state on pgboss.job_common

@@ -5,7 +5,7 @@ import type { VaultMetrics } from './metrics.ts'
 
 /** A row that VaultTerm did not write. */
 interface ChangedRow {
-  readonly kind: 'target' | 'user-key' | 'authority' | 'secret'
+  readonly kind: 'target' | 'user-key' | 'passkey' | 'authority' | 'secret'
   readonly id: string
   /** Names the row by its content. */
   readonly content: string

@@ -2,7 +2,7 @@ import { CodedError } from '../errors.ts'
 
 /** The vault is sealed, here or on another node: it uses no key until it is unsealed. */
 export class VaultSealed extends CodedError {
-  readonly kind = 'unavailable'
+  readonly kind = 'sealed'
   readonly code: 'ERR_VAULT_SEALED' | 'ERR_VAULT_SEAL_FORGED' = 'ERR_VAULT_SEALED'
 
   constructor(message = 'the vault is sealed: an operator must run `vaultterm vault unseal`') {

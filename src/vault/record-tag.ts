@@ -9,9 +9,9 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { hkdfExpand, hmac } from './cobblestone.ts'
 import { type EnvelopeKey, encodeFields } from './envelope.ts'
 
-/** A row that decides which keys may log in, or which host is the right one. */
+/** A row that decides which keys and passkeys may log in, or which host is the right one. */
 export interface TaggedRecord {
-  readonly kind: 'target' | 'user-key'
+  readonly kind: 'target' | 'user-key' | 'passkey'
   /** Unique among the tenant's rows of its kind. */
   readonly id: string
   /** Every value that is relied on, in a fixed order. A list is its length, then its items. */

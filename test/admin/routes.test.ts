@@ -11,7 +11,7 @@ const { app: database } = await openTestDatabase()
 const { vault } = await openTestVault(database)
 const tenants = createTenants({ database, vault, log: silent })
 const metrics = new Registry()
-const adminAuth = createAdminAuth({ database, log: silent, metrics })
+const adminAuth = createAdminAuth({ database, vault, log: silent, metrics })
 const host = 'admin.test'
 const admin = await createAdmin({
   adminAuth,
@@ -35,13 +35,28 @@ async function ask(path: string, headers: Record<string, string> = { cookie }) {
 
 test('every route of the API stands in the document, and is nothing for a stranger', async () => {
   const { body: document } = await ask('/api/v1/admin/openapi.json', {})
-  const served = admin.routeRights.filter(({ right }) => right === 'administrator')
-  const api = served.map(({ path }) => path).filter((path) => path.startsWith('/api/'))
-  expect(Object.keys(document.paths)).toEqual(api)
-  for (const path of api) {
+  const paths: Record<string, Record<string, { 'x-right': string }>> = document.paths
+  const described = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(
+      ([method, operation]) => `${method.toUpperCase()} ${path} ${operation['x-right']}`,
+    ),
+  )
+  const api = admin.routeRights
+    .filter(({ path }) => /^\/api\/v1\/admin\/(?!openapi)/.test(path))
+    .map((route) => ({ ...route, path: route.path.replace(':id', '{id}') }))
+  expect(described.toSorted()).toEqual(
+    api.map(({ method, path, right }) => `${method} ${path} ${right}`).toSorted(),
+  )
+  const open = api.filter(({ right }) => right !== 'administrator')
+  expect(open.map(({ path }) => path)).toEqual([
+    '/api/v1/admin/sign-in/passkey/options',
+    '/api/v1/admin/sign-in/passkey',
+  ])
+  for (const { method, path: url } of api.filter((route) => !open.includes(route))) {
     for (const stranger of ['', `vaultterm=${cookie.split('=')[1]}`, 'vaultterm-admin=none']) {
-      const { statusCode, body } = await ask(path, { cookie: stranger })
-      expect([statusCode, body.error.code]).toEqual([401, 'ERR_SIGN_IN_REQUIRED'])
+      const headers = { host, cookie: stranger }
+      const answer = await admin.inject({ method: method as 'GET', url, headers })
+      expect([answer.statusCode, answer.json().error.code]).toEqual([401, 'ERR_SIGN_IN_REQUIRED'])
     }
   }
 })

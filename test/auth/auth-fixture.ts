@@ -79,7 +79,12 @@ export async function openAuthFixture(): Promise<AuthFixture> {
     await working.stop(1000)
   }
   const auth = over(app)
-  const adminAuth = createAdminAuth({ database: app, log: silent, metrics: new Registry() })
+  const adminAuth = createAdminAuth({
+    database: app,
+    vault,
+    log: silent,
+    metrics: new Registry(),
+  })
   const audit = createAudit({ database: app, log: silent, metrics: new Registry() })
   const events = async (tenant: TenantId, type?: string) =>
     (await audit.tail(tenant, { limit: 1000 })).filter(

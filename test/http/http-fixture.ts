@@ -16,7 +16,12 @@ export function createTestHttp(
     metrics,
   })
   const signIn = createSignIn<string>({
-    sessions: { redeem: async () => undefined, session, end: async () => {} },
+    sessions: {
+      redeem: async () => undefined,
+      session,
+      lives: async () => true,
+      end: async () => {},
+    },
     cookie: 'test',
     https: false,
     howTo: '',

@@ -79,10 +79,12 @@ export async function openPagesFixture() {
 /** The console beside it. */
 export async function openConsole(
   database: Parameters<typeof createAdminAuth>[0]['database'],
-  vault: Parameters<typeof createAdmin>[0]['vault'] & Parameters<typeof createTenants>[0]['vault'],
+  vault: Parameters<typeof createAdmin>[0]['vault'] &
+    Parameters<typeof createTenants>[0]['vault'] &
+    Parameters<typeof createAdminAuth>[0]['vault'],
 ) {
   const metrics = new Registry()
-  const adminAuth = createAdminAuth({ database, log: silent, metrics })
+  const adminAuth = createAdminAuth({ database, vault, log: silent, metrics })
   const tenants = createTenants({ database, vault, log: silent })
   const ok = async () => undefined
   const admin = await createAdmin({

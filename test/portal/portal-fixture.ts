@@ -8,8 +8,15 @@ import { testRecorder } from '../support/recording.ts'
 
 const host = 'portal.test'
 
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
 /** The portal over real modules, without a listener; it ends with the test file. */
-export async function openPortalFixture() {
+export const openPortalFixture = () => openPortal(`http://${host}`)
+
+/** The same without a public URL: it is known by its own address. */
+export const openLocalPortalFixture = () => openPortal(undefined)
+
+async function openPortal(publicUrl: string | undefined) {
   const fixture = await openAccessFixture()
   const { access, auth, audit } = fixture
   const recordings = await testRecorder()
@@ -21,7 +28,7 @@ export async function openPortalFixture() {
     metrics: new Registry(),
     page: createMetrics(),
     log: silent,
-    publicUrl: `http://${host}`,
+    publicUrl,
     checks: {},
     ssh: () => ({ host: 'bastion.test', port: 2222 }),
   })
@@ -42,7 +49,12 @@ export async function openPortalFixture() {
       return `vaultterm=${cookie}`
     },
     /** The answer to a request of a person; without a cookie, of nobody. */
-    ask: (method: 'GET' | 'POST', path: string, cookie = '') =>
-      portal.inject({ method, url: path, headers: { host, cookie } }),
+    ask: (method: Method, path: string, cookie = '', body?: object) =>
+      portal.inject({
+        method,
+        url: path,
+        headers: { host, cookie },
+        ...(body === undefined ? {} : { payload: body }),
+      }),
   }
 }

@@ -1,11 +1,13 @@
+import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { type Act, reachOf } from '../../src/access/index.ts'
-import { type Role, roles, type WebIdentity } from '../../src/auth/index.ts'
+import { type Role, roles, stepUpPurposes, type WebIdentity } from '../../src/auth/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
+import { formatPublicKey } from '../../src/ssh/index.ts'
 import { createTenants } from '../../src/tenant/index.ts'
-import { actor, open, type Place } from '../access/access-fixture.ts'
+import { actor, newKey, open, type Place } from '../access/access-fixture.ts'
 import { silent } from '../support/postgres.ts'
-import { openPortalFixture } from './portal-fixture.ts'
+import { type Method, openPortalFixture } from './portal-fixture.ts'
 
 /** The portal over real modules: each role asks each route for each kind of session. */
 const fixture = await openPortalFixture()
@@ -16,6 +18,7 @@ type Whose = 'own' | 'colleague' | 'other tenant'
 /** The promise, apart from the code's own table: which sessions each right gives to each role. */
 const promised: { readonly [right: string]: { readonly [role in Role]: readonly Whose[] } } = {
   'self.read': { owner: [], admin: [], auditor: [], member: [] },
+  'self.change': { owner: [], admin: [], auditor: [], member: [] },
   'target.open': { owner: [], admin: [], auditor: [], member: [] },
   'session.read': {
     owner: ['own', 'colleague'],
@@ -39,7 +42,7 @@ const promised: { readonly [right: string]: { readonly [role in Role]: readonly 
 
 /** The routes that need no person. */
 const forAnybody =
-  /^(GET \/(health|readyz|metrics|login|api\/v1\/openapi\.json|assets\/.*)|POST \/log(in|out))$/
+  /^(GET \/(health|readyz|metrics|login|api\/v1\/openapi\.json|assets\/.*)|POST \/(log(in|out)|api\/v1\/sign-in\/.*))$/
 
 const routes = portal.routeRights.map((route) => ({
   ...route,
@@ -69,8 +72,12 @@ async function addPerson(place: Place, name: string, role: Role, text = `${name}
 }
 
 const get = (path: string, cookie: string) => fixture.ask('GET', path, cookie)
-const ask = (method: string, path: string, cookie: string) =>
-  fixture.ask(method === 'POST' ? 'POST' : 'GET', path, cookie)
+const methods: readonly Method[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
+const ask = (method: string, path: string, cookie: string, body?: object) => {
+  const known = methods.find((one) => one === method)
+  if (known === undefined) throw new Error(`a method that this test does not know: ${method}`)
+  return fixture.ask(known, path, cookie, body)
+}
 
 /** Of an act that the person may do. The sessions here have ended: none of them can be ended again. */
 const allowedStatus = (right: string) => (right === 'session.end' ? 409 : 200)
@@ -102,6 +109,7 @@ async function describedRoutes() {
       path,
       summary: operation.summary,
       right: operation['x-right'],
+      stepUp: operation['x-step-up'],
     })),
   )
 }
@@ -113,41 +121,45 @@ const memberWith = (role: Role) => ({
 
 interface Operation {
   readonly summary?: string
-  readonly 'x-right'?: Act
+  readonly 'x-right'?: Act | 'anybody'
+  readonly 'x-step-up'?: string
 }
 
 test('every route of the API stands in the document, with its right', async () => {
   const described = (await describedRoutes()).filter(({ right }) => right !== undefined)
-  const api = asked.filter(({ path }) => path.startsWith('/api/'))
-  expect(described.map(({ name, right }) => `${name} ${right}`)).toEqual(
-    api.map(({ name, right }) => `${name} ${right}`),
+  const api = routes.filter(({ path }) => /^\/api\/(?!v1\/openapi)/.test(path))
+  expect(described.map(({ name, right }) => `${name} ${right}`).toSorted()).toEqual(
+    api.map(({ name, right }) => `${name} ${right}`).toSorted(),
   )
 })
 
 test('docs/operations/permissions.md says who may do what', async () => {
-  const rows = (await describedRoutes()).flatMap(({ path, name, summary, right }) => {
-    if (right === undefined) return []
+  const rows = (await describedRoutes()).flatMap(({ path, name, summary, right, stepUp }) => {
+    if (right === undefined || right === 'anybody') return []
     const reaches = roles.map((role) => reachOf(memberWith(role), right))
     return [
-      `| ${name.split(' ')[0]} \`${path}\` | ${summary} | ${right} | ${reaches.join(' | ')} |`,
+      `| ${name.split(' ')[0]} \`${path}\` | ${summary} | ${right} | ${stepUp ?? ''} | ${reaches.join(' | ')} |`,
     ]
   })
   const text = `# Who may do what
 
 The routes of the product's API, the right that each asks for, and the things that each role reaches with it: \`all\` of
 the tenant, the user's \`own\`, or \`none\`. Another tenant's things are out of reach for every role; the answer is the same
-as if there were no such thing. The pages ask for the same rights.
+as if there were no such thing. The pages ask for the same rights. A route with a word under *step-up* also asks for a
+proof for that purpose, at most 300 s old, that it is still the same person.
 
 This page is made from the routes: \`bin/run test test/portal/rights.test.ts -u\` writes it.
 
-| route | does | right | ${roles.join(' | ')} |
-|---|---|---|${roles.map(() => '---|').join('')}
+| route | does | right | step-up | ${roles.join(' | ')} |
+|---|---|---|---|${roles.map(() => '---|').join('')}
 ${rows.join('\n')}
 `
   await expect(text).toMatchFileSnapshot('../../docs/operations/permissions.md')
 })
 
-const cells = asked.flatMap((route) => roles.map((role) => ({ ...route, role })))
+const cells = asked
+  .filter(({ right }) => right !== 'self.change')
+  .flatMap((route) => roles.map((role) => ({ ...route, role })))
 test.each(cells)('$name gives $role exactly the promised sessions', async (cell) => {
   const { method, path, right, role } = cell
   const { session, cookie } = people.get(role) ?? others
@@ -176,6 +188,96 @@ test.each(cells)('$name gives $role exactly the promised sessions', async (cell)
   }
 })
 
+/** What a person has of their own, and may change: for each route with a parameter, how one of them is made. */
+const belongings: {
+  readonly [path: string]: (place: Place, name: string, user: string) => Promise<string>
+} = {
+  '/api/v1/self/web-sessions/:id': async (place, name) => {
+    const cookie = await signIn(place, name)
+    const identity = await auth.web.session(cookie.slice('vaultterm='.length))
+    return identity?.session ?? ''
+  },
+  '/api/v1/self/keys/:id': async (place, name, user) => {
+    const line = formatPublicKey({ type: 'ssh-ed25519', blob: newKey() })
+    const { fingerprint } = await auth.addKey(place.tenant, name, line, {}, actor)
+    const [row] = await database.superuser<{ id: string }>(
+      'select id from user_key where user_id = $1 and fingerprint = $2',
+      [user, fingerprint],
+    )
+    return row?.id ?? ''
+  },
+  '/api/v1/self/passkeys/:id': async (place, _name, user) => {
+    const [row] = await database.superuser<{ id: string }>(
+      `insert into passkey
+         (tenant_id, user_id, credential_id, public_key, counter, synced, name, tag)
+         values ($1, $2, $3, '', 0, false, 'x', $4) returning id`,
+      [place.tenant, user, randomBytes(16), randomBytes(40)],
+    )
+    return row?.id ?? ''
+  },
+}
+
+/** A fresh proof for every purpose, in every web session of the person. */
+const prove = (user: string) =>
+  database.superuser(
+    `insert into step_up_proof (tenant_id, web_session_id, purpose, method, factor_id, expires_at)
+       select tenant_id, id, purpose, 'passkey', gen_random_uuid(), now() + interval '5 minutes'
+         from web_session, unnest($2::text[]) purpose where user_id = $1
+       on conflict do nothing`,
+    [user, stepUpPurposes],
+  )
+
+const changes = asked.filter(({ right }) => right === 'self.change')
+const stepUps = new Map(
+  (await describedRoutes()).flatMap(({ name, stepUp }) =>
+    stepUp === undefined ? [] : [[name, stepUp] as const],
+  ),
+)
+const ownCells = changes.flatMap((route) => roles.map((role) => ({ ...route, role })))
+test.each(ownCells)(
+  "$name lets $role change what is their own, and nobody else's",
+  async (cell) => {
+    const { name, method, path, role } = cell
+    const somebody = `${role}-${randomBytes(4).toString('hex')}`
+    const { user } = await acme.person(somebody, role)
+    const cookie = await signIn(acme, somebody)
+    const own = await belongings[path]?.(acme, somebody, user.id)
+    const factor = await belongings['/api/v1/self/passkeys/:id']?.(acme, somebody, user.id)
+    expect(factor).toBeDefined()
+    const id = own ?? ''
+    expect(path.includes(':'), 'make a thing of this kind in `belongings`').toBe(own !== undefined)
+    const purpose = stepUps.get(name)
+    if (purpose !== undefined) {
+      const refused = await ask(method, path.replace(':id', id), cookie, lacking(method))
+      // Its input is wrong where it has any, and input comes first.
+      expect(refused.statusCode === 428 ? refused.json().error.purpose : purpose).toBe(purpose)
+      expect([400, 428]).toContain(refused.statusCode)
+      await prove(user.id)
+    }
+    if (own === undefined) {
+      // The right is there: what comes next is the input.
+      expect([200, 400]).toContain((await ask(method, path, cookie, lacking(method))).statusCode)
+      return
+    }
+    const missing = await refusal(method, path.replace(':id', unknown), cookie)
+    expect(missing.statusCode).toBe(404)
+    const colleagues = await belongings[path]?.(acme, 'colleague', others.identity.user.id)
+    const foreigners = await belongings[path]?.(globex, 'foreign', foreign.identity.user.id)
+    for (const other of [colleagues, foreigners]) {
+      expect(await refusal(method, path.replace(':id', other ?? ''), cookie)).toEqual(missing)
+    }
+    const change = async () =>
+      (await ask(method, path.replace(':id', own), cookie, lacking(method))).statusCode
+    expect(await change()).toBe(method === 'DELETE' ? 204 : 200)
+    expect(await change()).toBe(method === 'DELETE' ? 404 : 200)
+  },
+)
+
+/** Input without any field. */
+function lacking(method: string): object | undefined {
+  return method === 'DELETE' ? undefined : {}
+}
+
 test.each(asked)('$name is nothing for a stranger', async ({ method, path }) => {
   for (const cookie of ['', 'vaultterm=none', `vaultterm=${acme.tenant}.${'A'.repeat(43)}`]) {
     const { statusCode, body } = await ask(method, path.replace(':id', others.session), cookie)
@@ -185,15 +287,24 @@ test.each(asked)('$name is nothing for a stranger', async ({ method, path }) => 
 })
 
 test("attack: the role at sign-in opens nothing once the role is another's", async () => {
-  const { session, cookie, identity } = await addPerson(acme, 'was-admin', 'admin')
+  const { session, cookie: first, identity } = await addPerson(acme, 'was-admin', 'admin')
+  let cookie = first
+  /** As a browser does it: each new role comes with a new cookie. */
+  const get = async (path: string, shown = cookie) => {
+    const answer = await fixture.ask('GET', path, shown)
+    cookie = String(answer.headers['set-cookie'] ?? shown).split(';')[0] ?? ''
+    return answer
+  }
   const recording = (id: string) => `/api/v1/sessions/${id}/recording.cast`
-  expect((await get(recording(others.session), cookie)).statusCode).toBe(200)
+  expect((await get(recording(others.session))).statusCode).toBe(200)
   await database.superuser("update app_user set role = 'member' where id = $1", [identity.user.id])
-  expect((await get(recording(others.session), cookie)).statusCode).toBe(404)
-  expect((await get('/api/v1/sessions', cookie)).body).not.toContain(others.session)
-  expect((await get(recording(session), cookie)).statusCode).toBe(200)
+  expect((await get(recording(others.session))).statusCode).toBe(404)
+  expect(cookie).not.toBe(first)
+  expect((await fixture.ask('GET', '/api/v1/sessions', first)).statusCode).toBe(401)
+  expect((await get('/api/v1/sessions')).body).not.toContain(others.session)
+  expect((await get(recording(session))).statusCode).toBe(200)
   await database.superuser("update app_user set role = 'auditor' where id = $1", [identity.user.id])
-  expect((await get(recording(others.session), cookie)).statusCode).toBe(200)
+  expect((await get(recording(others.session))).statusCode).toBe(200)
 })
 
 test('attack: a caller that keeps an old role, or claims one, gets what the database says', async () => {

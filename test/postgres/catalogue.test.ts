@@ -105,7 +105,12 @@ const definers = [
 ]
 
 /** Each does one thing that its callers may not do by themselves. */
-const ownersDefiners = ['session_kill', 'vault_kek_replace', 'web_session_open']
+const ownersDefiners = [
+  'session_kill',
+  'vault_kek_replace',
+  'web_session_open',
+  'web_session_renew',
+]
 
 test('runs only the door to the logs, and those few, with the rights of another role', async () => {
   const found = await superuser<{ name: string; owner: string; path: string; everybody: boolean }>(

@@ -94,7 +94,10 @@ class EventReader {
   readonly #pauseMax: number
   readonly #text: TerminalText
 
-  constructor(term: { readonly cols?: unknown; readonly rows?: unknown } | undefined, pauseMax: number) {
+  constructor(
+    term: { readonly cols?: unknown; readonly rows?: unknown } | undefined,
+    pauseMax: number,
+  ) {
     this.#resize(term?.cols, term?.rows)
     this.cols = this.#size.cols
     this.rows = this.#size.rows

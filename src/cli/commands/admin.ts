@@ -11,7 +11,7 @@ const columns: readonly Column<Administrator>[] = [
   { title: 'ADDED', value: ({ createdAt }) => readableTime(createdAt) },
 ]
 
-/** admin list, remove. */
+/** admin list, remove, forget-passkeys. */
 export function adminCommands(program: Command, context: Context): void {
   const admin = program.command('admin').description('administrators of the platform')
   admin
@@ -38,6 +38,18 @@ export function adminCommands(program: Command, context: Context): void {
       const ended =
         sessions === 0 ? '' : `; ended ${sessions} browser session${sessions === 1 ? '' : 's'}`
       await context.printDone(json, toJson(removed), `removed administrator ${name}${ended}`)
+    })
+  admin
+    .command('forget-passkeys')
+    .description('remove all passkeys of an administrator who lost them, and sign them out')
+    .argument('<name>')
+    .addOption(jsonOption())
+    .action(async (name: string, { json }: JsonOption) => {
+      const count = await context.withProduct('admin forget-passkeys', ({ adminAuth }) =>
+        adminAuth.forgetPasskeysOf(name, context.actor),
+      )
+      const next = `vaultterm web-login --admin ${name}`
+      await context.printDone(json, { name, count }, `removed ${count} passkeys; next: ${next}`)
     })
 }
 

@@ -17,7 +17,7 @@ interface AddOptions extends JsonOption {
   readonly email?: string
 }
 
-/** user add, list, remove. */
+/** user add, list, remove, forget-passkeys. */
 export function userCommands(program: Command, context: Context): void {
   const user = program.command('user').description('manage the users of a tenant')
   user
@@ -65,6 +65,19 @@ export function userCommands(program: Command, context: Context): void {
         auth.removeUser(tenant.id, name, context.actor),
       )
       await context.printDone(json, toJson(removed), `removed ${name}`)
+    })
+  user
+    .command('forget-passkeys')
+    .description('remove all passkeys of a user who lost them, and sign all their browsers out')
+    .argument('<tenant>')
+    .argument('<name>')
+    .addOption(jsonOption())
+    .action(async (slug: string, name: string, { json }: JsonOption) => {
+      const count = await context.withTenant('user forget-passkeys', slug, ({ auth }, tenant) =>
+        auth.forgetPasskeys(tenant.id, name, context.actor),
+      )
+      const next = `vaultterm web-login ${slug} ${name}`
+      await context.printDone(json, { name, count }, `removed ${count} passkeys; next: ${next}`)
     })
 }
 

@@ -1,0 +1,12 @@
+import type { WebPeople } from '../auth/index.ts'
+import type { RouteRight } from '../http/index.ts'
+
+/** What the routes of one listener's people are made with. */
+export interface SelfDeps<Right extends RouteRight> {
+  readonly base: '/api/v1' | '/api/v1/admin'
+  readonly people: WebPeople
+  /** The rights that they ask for. */
+  readonly right: { readonly read: Right; readonly change: Right }
+  /** The address that people type into a browser; undefined if it is the listener itself. */
+  readonly publicUrl: string | undefined
+}

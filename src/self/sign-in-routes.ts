@@ -1,0 +1,41 @@
+import { z } from 'zod'
+import { relyingPartyOf } from '../auth/index.ts'
+import { type Route, type RouteRight, routesFor } from '../http/index.ts'
+import type { SelfDeps } from './self-deps.ts'
+import { assertionBody, assertionOf, requestShape } from './webauthn-shapes.ts'
+
+/** The ways to sign in, for anybody. */
+export function signInRoutes<Right extends RouteRight>({
+  base,
+  people: { passkeyLogin },
+  publicUrl,
+}: Omit<SelfDeps<Right>, 'right'>) {
+  const route = routesFor<undefined, 'anybody'>()
+  return [
+    route({
+      method: 'POST',
+      path: `${base}/sign-in/passkey/options`,
+      summary: 'Begin to sign in by a passkey: what to ask the browser',
+      right: 'anybody',
+      limit: { times: 60, seconds: 60 },
+      body: z.strictObject({}),
+      reply: requestShape,
+      act: (_asked, { origin }) => passkeyLogin.beginSignIn(relyingPartyOf(origin, publicUrl)),
+    }),
+    route({
+      method: 'POST',
+      path: `${base}/sign-in/passkey`,
+      summary: 'Sign in by a passkey; the answer sets the cookie',
+      right: 'anybody',
+      limit: { times: 60, seconds: 60 },
+      body: z.strictObject({ answer: assertionBody }),
+      reply: 'nothing',
+      async act({ body }, { origin, source, device, enter }) {
+        const rp = relyingPartyOf(origin, publicUrl)
+        const visitor = { source, device }
+        await enter(await passkeyLogin.signIn(rp, assertionOf(body.answer), visitor))
+        return undefined
+      },
+    }),
+  ] satisfies readonly Route<undefined, 'anybody'>[]
+}

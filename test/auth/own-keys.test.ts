@@ -1,0 +1,98 @@
+import { expect, test } from 'vitest'
+import type { WebIdentity } from '../../src/auth/index.ts'
+import { makeKey, openAuthFixture, type Place, signed, some } from './auth-fixture.ts'
+
+const fixture = await openAuthFixture()
+const { auth, database } = fixture
+const { ownKeys } = auth
+
+const person = async (place: Place, name = 'demo'): Promise<WebIdentity> => {
+  await place.user(name)
+  return some(await auth.web.session(await place.signIn(name)))
+}
+const self = {
+  kind: 'user',
+  id: 'u',
+  name: 'demo',
+  source: '192.0.2.1',
+  stepUp: 'passkey',
+} as const
+const future = new Date(Date.now() + 3_600_000).toISOString()
+
+test('a key is added, named, ended and removed by its owner, and each is on the log', async () => {
+  const place = await fixture.place()
+  const me = await person(place)
+  const key = makeKey()
+  const added = await ownKeys.add(me, { line: key.line, name: 'laptop' }, self)
+  expect(added).toMatchObject({ name: 'laptop', expiresAt: undefined, usedAt: undefined })
+  expect(await ownKeys.list(me)).toEqual([added])
+
+  expect(await place.login(signed(key))).toMatchObject({ user: { id: me.user.id } })
+  const [used] = await ownKeys.list(me)
+  expect(Date.now() - Date.parse(used?.usedAt ?? '')).toBeLessThan(60_000)
+
+  const to = { name: 'old laptop', expiresAt: future }
+  expect(await ownKeys.change(me, added.id, to, self)).toMatchObject({ ...to, intact: true })
+  // Its tag is of the new end.
+  expect(await place.login(signed(key))).toBeDefined()
+  const open = await ownKeys.change(me, added.id, { expiresAt: null }, self)
+  expect(open).toMatchObject({ name: 'old laptop', expiresAt: undefined })
+
+  await ownKeys.remove(me, added.id, self)
+  expect(await ownKeys.list(me)).toEqual([])
+  expect(await place.login(signed(key))).toBeUndefined()
+  const log = (await place.events()).filter(({ type }) => type.startsWith('key.'))
+  expect(log.map(({ type }) => type)).toEqual(['key.add', 'key.update', 'key.update', 'key.remove'])
+  expect(log[1]).toMatchObject({
+    public: { fingerprint: added.fingerprint, expiresAt: future, stepUp: 'passkey' },
+    private: { comment: 'old laptop', source: '192.0.2.1' },
+  })
+})
+
+test('a key ends when its owner says so, and not in the past', async () => {
+  const place = await fixture.place()
+  const me = await person(place)
+  const key = makeKey()
+  const { id } = await ownKeys.add(me, { line: key.line }, self)
+  await expect(
+    ownKeys.change(me, id, { expiresAt: '2020-01-01T00:00:00Z' }, self),
+  ).rejects.toMatchObject({ code: 'ERR_KEY_REFUSED' })
+  const expiresAt = new Date(Date.now() + 1500).toISOString()
+  await ownKeys.change(me, id, { expiresAt }, self)
+  await expect.poll(() => place.login(signed(key)), { timeout: 20_000 }).toBeUndefined()
+})
+
+test('attack: nobody changes or removes a key of a colleague or of another tenant', async () => {
+  const [place, other] = [await fixture.place(), await fixture.place()]
+  const me = await person(place)
+  const key = makeKey()
+  const { id } = await ownKeys.add(me, { line: key.line }, self)
+  const missing = { code: 'ERR_KEY_MISSING' }
+  const colleague = await person(place, 'colleague')
+  for (const stranger of [colleague, await person(other)]) {
+    await expect(ownKeys.change(stranger, id, { name: 'mine' }, self)).rejects.toMatchObject(
+      missing,
+    )
+    await expect(ownKeys.remove(stranger, id, self)).rejects.toMatchObject(missing)
+  }
+  await expect(ownKeys.add(colleague, { line: key.line }, self)).rejects.toMatchObject({
+    code: 'ERR_KEY_EXISTS',
+  })
+  expect(await place.login(signed(key))).toBeDefined()
+})
+
+test('attack: a key that was put into the database gets no tag by a new name', async () => {
+  const place = await fixture.place()
+  const me = await person(place)
+  const planted = makeKey()
+  const { id } = await ownKeys.add(me, { line: makeKey().line }, self)
+  await database.superuser('update user_key set blob = $2 where id = $1', [id, planted.blob])
+  expect(await ownKeys.list(me)).toMatchObject([{ intact: false }])
+  await expect(ownKeys.change(me, id, { name: 'fine' }, self)).rejects.toMatchObject({
+    code: 'ERR_KEY_MISSING',
+  })
+  expect(await place.login(signed(planted))).toBeUndefined()
+  // Its owner can still remove it.
+  await ownKeys.remove(me, id, self)
+  expect(await ownKeys.list(me)).toEqual([])
+})
