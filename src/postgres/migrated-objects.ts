@@ -96,6 +96,25 @@ db4b0270d4fd1a2ba11752d9b81cc3f9 constraint login_link_times_bound on login_link
 810d7d0edc308a7a8d1573527868561f constraint node_instance_node_check on node_instance
 8c8464f42472e42ee190fc91ca8db79b constraint node_instance_pkey on node_instance
 898a1adce0af03271a9c1f21dd74863f constraint node_instance_times_bound on node_instance
+1715f8a50f8ed84e50bca9c5d8b3a0c6 constraint passkey_challenge_check on passkey_challenge
+609e2b58ec9670283810d9bf42db4ed6 constraint passkey_challenge_hash_check on passkey_challenge
+1cacbad608df3fd6b63980f38cc28c50 constraint passkey_challenge_pkey on passkey_challenge
+a24182de68b04c075700914c7db3930e constraint passkey_challenge_purpose_check on passkey_challenge
+6c75b1b19b26261720e8d7837189f6ba constraint passkey_challenge_tenant_id_fkey on passkey_challenge
+59854250cf3e04715a7580385c014d4f constraint passkey_challenge_tenant_id_user_id_fkey on passkey_challenge
+62ddf0e89ec2816fdfbb77974d74a4dd constraint passkey_challenge_tenant_id_web_session_id_fkey on passkey_challenge
+db4b0270d4fd1a2ba11752d9b81cc3f9 constraint passkey_challenge_times_bound on passkey_challenge
+c11d9de24fe50cf005889243a3fecacb constraint passkey_counter_check on passkey
+7fb5e9e95e16bde36accb1cb4ec3c70c constraint passkey_credential_id_check on passkey
+710a7d73faac9965a604b26f18f7c8c0 constraint passkey_name_check on passkey
+04e3e9267c932cad7b3eb8e3523de440 constraint passkey_pkey on passkey
+6f58ef53d851d950aa083987d92a3814 constraint passkey_public_key_check on passkey
+5514dcdbcf0ca76af2bda08df68550b3 constraint passkey_tag_check on passkey
+0d716ced9637d62f4475dc4dd6ea9551 constraint passkey_tenant_id_credential_id_key on passkey
+6c75b1b19b26261720e8d7837189f6ba constraint passkey_tenant_id_fkey on passkey
+59854250cf3e04715a7580385c014d4f constraint passkey_tenant_id_user_id_fkey on passkey
+3c85e07ae3c67701a4c5f93a11bd966d constraint passkey_times_bound on passkey
+12be25b9faa772610aeb071e1d911646 constraint passkey_transports_check on passkey
 f5e864978b97c35602481228329b29e1 constraint q_fkey on pgboss.job_common
 9be7344fe7d4bc1717286a6ee30294d9 constraint queue_check on pgboss.queue
 e1bdb9f8e62ba5a80fd1064d058d672f constraint queue_dead_letter_fkey on pgboss.queue
@@ -108,6 +127,13 @@ b990e7553e427c8f23832d81d48e1a5b constraint recording_witness_pkey on recording_
 6c75b1b19b26261720e8d7837189f6ba constraint recording_witness_tenant_id_fkey on recording_witness
 04fa1ffb64c7dec06576de0733ddad0b constraint recording_witness_tenant_id_session_id_fkey on recording_witness
 38c77d06d0afc05cf57f8207007d92c5 constraint recording_witness_times_bound on recording_witness
+7d426b2650960f73fa6d9641d633a023 constraint request_once_answer_check on request_once
+af496be9743a8d142a8db065b589111c constraint request_once_digest_check on request_once
+8a59394a0e0ec7fc002dca48f7015691 constraint request_once_key_check on request_once
+65b4ef2932a54a26d02e8cab9444905c constraint request_once_pkey on request_once
+6c75b1b19b26261720e8d7837189f6ba constraint request_once_tenant_id_fkey on request_once
+59854250cf3e04715a7580385c014d4f constraint request_once_tenant_id_user_id_fkey on request_once
+bf74bff80c0689541bff9c70500650e1 constraint request_once_times_bound on request_once
 9c4b9511e6665a40c2d547a493859479 constraint schedule_kind_check on pgboss.schedule
 1cee52c361f2a4c550556a8d5bcc9d39 constraint schedule_name_fkey on pgboss.schedule
 0b58962ffcba7019c862bf5ba4f252f0 constraint schedule_pkey on pgboss.schedule
@@ -137,6 +163,13 @@ d3c05696f039e4900747d0ac0fac17e5 constraint session_tenant_id_check on session
 77f7de3d45f2e14170afeecb354f0be9 constraint session_texts_bound on session
 d15134dbabdd65ac30be1b3e45595830 constraint session_times_bound on session
 f161a498c2bf187d9018162cb7d4df85 constraint session_via_check on session
+dc4539e83fd43dd6fe4f40551f920af3 constraint step_up_proof_check on step_up_proof
+9223be4d06dad89409d739540b38b126 constraint step_up_proof_method_check on step_up_proof
+7cf8305d693f3856a2b6fc62abeb7112 constraint step_up_proof_pkey on step_up_proof
+da4aa413e0238ca00048a2082d4f01ab constraint step_up_proof_purpose_check on step_up_proof
+6c75b1b19b26261720e8d7837189f6ba constraint step_up_proof_tenant_id_fkey on step_up_proof
+62ddf0e89ec2816fdfbb77974d74a4dd constraint step_up_proof_tenant_id_web_session_id_fkey on step_up_proof
+8586c5c5ad00e8fc39e20e684af6239e constraint step_up_proof_times_bound on step_up_proof
 1cee52c361f2a4c550556a8d5bcc9d39 constraint subscription_name_fkey on pgboss.subscription
 888e2fceaecd92a0222f258b277d4646 constraint subscription_pkey on pgboss.subscription
 5f6e9f61563832567c148211f4ced9ba constraint target_auth_check on target
@@ -253,6 +286,7 @@ d1f6ac7311d8b261b29fbbb332b33029 default of created_on on pgboss.warning
 cca1423238e30d3e13ad400dcbb150ba default of deferred_count on pgboss.queue
 cae9bbb82e52bf16009c34c62476202a default of deletion_seconds on pgboss.job
 cae9bbb82e52bf16009c34c62476202a default of deletion_seconds on pgboss.job_common
+f896272e8faf858b6273f45d75166077 default of device on web_session
 459cda48d1a48e3290f09fae49e03182 default of end_known on session
 d2bbe921e6087891d4405ced525bcdf0 default of ends_at on access_grant
 47e60ef5ea90f39ed49d9305416ecd2b default of expire_seconds on pgboss.job
@@ -268,6 +302,7 @@ d1f6ac7311d8b261b29fbbb332b33029 default of heartbeat_on on pgboss.instance
 ea7cc87e3c47d74227d35a20bab4aeef default of id on access_grant
 ea7cc87e3c47d74227d35a20bab4aeef default of id on app_user
 ea7cc87e3c47d74227d35a20bab4aeef default of id on login_link
+ea7cc87e3c47d74227d35a20bab4aeef default of id on passkey
 ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.bam
 ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.job
 ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.job_common
@@ -290,6 +325,9 @@ cca1423238e30d3e13ad400dcbb150ba default of pending_dependencies on pgboss.job
 cca1423238e30d3e13ad400dcbb150ba default of pending_dependencies on pgboss.job_common
 cca1423238e30d3e13ad400dcbb150ba default of priority on pgboss.job
 cca1423238e30d3e13ad400dcbb150ba default of priority on pgboss.job_common
+e6d02c516738f6572fe44f236ac0d333 default of proof on web_session
+d1f6ac7311d8b261b29fbbb332b33029 default of proved_at on step_up_proof
+d1f6ac7311d8b261b29fbbb332b33029 default of proved_at on web_session
 cca1423238e30d3e13ad400dcbb150ba default of queued_count on pgboss.queue
 cca1423238e30d3e13ad400dcbb150ba default of ready_count on pgboss.queue
 ced233b47d8e45fce9b2c83082e5c0be default of ready_history on pgboss.queue
@@ -309,6 +347,7 @@ d1f6ac7311d8b261b29fbbb332b33029 default of seen_at on web_session
 cca1423238e30d3e13ad400dcbb150ba default of signed_size on audit_tree
 d1f6ac7311d8b261b29fbbb332b33029 default of since on audit_unsigned
 cca1423238e30d3e13ad400dcbb150ba default of size on audit_tree
+f896272e8faf858b6273f45d75166077 default of source on web_session
 d1f6ac7311d8b261b29fbbb332b33029 default of start_after on pgboss.job
 d1f6ac7311d8b261b29fbbb332b33029 default of start_after on pgboss.job_common
 71d269273930ee8786b58e1a2e76d880 default of started_at on node_instance
@@ -347,6 +386,7 @@ e34129a0ee0edd888123f600c66a587b default of target_generation on session
 d1f6ac7311d8b261b29fbbb332b33029 default of thinned_at on audit_tree
 f38b8fdcf098e2b66e38dc2dec54368f default of timezone on pgboss.schedule
 cca1423238e30d3e13ad400dcbb150ba default of total_count on pgboss.queue
+106051e4f669786aca6012927b89e522 default of transports on passkey
 d1f6ac7311d8b261b29fbbb332b33029 default of updated_on on pgboss.queue
 d1f6ac7311d8b261b29fbbb332b33029 default of updated_on on pgboss.schedule
 d1f6ac7311d8b261b29fbbb332b33029 default of updated_on on pgboss.subscription
@@ -438,6 +478,7 @@ e3b0c44298fc1c149afbf4c8996fb924 migration 0023_versions_and_notices
 e3b0c44298fc1c149afbf4c8996fb924 migration 0024_bounds
 e3b0c44298fc1c149afbf4c8996fb924 migration 0025_rows_of_nobody
 e3b0c44298fc1c149afbf4c8996fb924 migration 0026_jobs
+e3b0c44298fc1c149afbf4c8996fb924 migration 0027_identity
 0fcf104af791482965c19bcb22e987c6 policy directory on session
 0fcf104af791482965c19bcb22e987c6 policy directory on vault_kek
 4261e512e931cd2f0137f67200e49119 policy every on pgboss.job
@@ -458,6 +499,8 @@ e1770666460839823e4bcc86bdb6470a policy own on certificate_revocation
 e1770666460839823e4bcc86bdb6470a policy own on job_progress
 e1770666460839823e4bcc86bdb6470a policy own on job_schedule
 e1770666460839823e4bcc86bdb6470a policy own on login_link
+e1770666460839823e4bcc86bdb6470a policy own on passkey
+e1770666460839823e4bcc86bdb6470a policy own on passkey_challenge
 beb87795961b8952508fc377776872bd policy own on pgboss.job
 beb87795961b8952508fc377776872bd policy own on pgboss.job_common
 e1770666460839823e4bcc86bdb6470a policy own on recording_witness
@@ -487,6 +530,8 @@ ca345f69d036d6969a500f5464587338 policy platform on vault_state
 9749d682cc49fcd52b064507a21769d0 row security on job_schedule
 9749d682cc49fcd52b064507a21769d0 row security on login_link
 0e08de844e654ddf5acec69cc551ff27 row security on node_instance
+9749d682cc49fcd52b064507a21769d0 row security on passkey
+9749d682cc49fcd52b064507a21769d0 row security on passkey_challenge
 0e08de844e654ddf5acec69cc551ff27 row security on pgboss.bam
 0e08de844e654ddf5acec69cc551ff27 row security on pgboss.instance
 9749d682cc49fcd52b064507a21769d0 row security on pgboss.job
@@ -525,6 +570,8 @@ b5a362ff8d7b5b3db9bedd78f5442a07 table certificate_authority
 fe4f97d2769405cd0aa7e57a823adf42 table job_schedule
 c565e2030ee25a4b1b58470455ac9a8e table login_link
 6b4a241ebf3ce747e1e2504480c9df34 table node_instance
+5752e09848289571bcf28847c98e3bf9 table passkey
+57786c17608f7c4e718f2bd11f4b66a6 table passkey_challenge
 8a917ad2d9bcfdd89f60724219fcdbb6 table pgboss.bam
 45a90079d0fcea576d3995403c7596e3 table pgboss.instance
 233e9c34251d9f6f5563ead2ec8280b5 table pgboss.job
@@ -582,6 +629,8 @@ afed0b88e0cf46aaf8e1fc32341928c5 trigger of keys on certificate_revocation
 ccc9cb0488c7983af846825449c03b64 trigger of keys on job_progress
 b2053efeff48dbeabf495edcc290b784 trigger of keys on job_schedule
 a62fe862dc9f8015a4cdeee2f699b0a8 trigger of keys on login_link
+2545e602abbff82c1e24472e501ce32a trigger of keys on passkey
+5236d70a5af95717ac648f7b34148521 trigger of keys on passkey_challenge
 c77734c953384e1d7e1aadaae7070cc3 trigger of keys on pgboss.job_common
 318d5ba4d68eb1bc70d60c2ab6b790a0 trigger of keys on pgboss.queue
 02c9d44ab61f3c8048b508465843c1dc trigger of keys on pgboss.schedule
@@ -593,7 +642,7 @@ ecd5f0212b5f35152299e20a9d26c994 trigger of keys on security_key_counter
 bce96b8906ea9f42907d0401977a3a96 trigger of keys on step_up_proof
 382d204b3f5e6a349060ddf95c6fb4c2 trigger of keys on target
 966ea57daafaefcf370a6eff9a788b34 trigger of keys on target_host_key
-226ad8b514b99bb3e12bdad01912dc1c trigger of keys on tenant
+0aac89c864b9fbbbd40f81054257794f trigger of keys on tenant
 ceb708756cfd2a20ce7be2a95b742d5e trigger of keys on user_key
 4822e13532dd3fbd73fa1bdcda786f60 trigger of keys on vault_kek
 52002a6dc4fd2a6236c1b0446667e35d trigger of keys on vault_secret
