@@ -96,13 +96,13 @@ async function attack(
       ? fork(workerProgram, [], {
           execArgv: [...execArgv, '--no-warnings', '--import', pathToFileURL(program).href],
           env: { ...env, ATTACK: JSON.stringify(settings) },
-          stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe'],
+          stdio: ['ignore', 'ignore', 'inherit', 'ipc', 'pipe', 'pipe'],
         })
       : fork(program, [], {
           execArgv: ['--no-warnings'],
           env: { PATH: process.env.PATH, ATTACK: JSON.stringify(settings) },
           cwd: outside,
-          stdio: ['ignore', 'ignore', 'ignore', 'ipc', 'pipe'],
+          stdio: ['ignore', 'ignore', 'ignore', 'ipc', 'pipe', 'pipe'],
         })
   const report = await reportOf(child)
   return { ...report, changed: picture(outside).join('\n') !== before.join('\n') }
