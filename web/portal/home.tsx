@@ -122,29 +122,42 @@ function Search({
   readonly value: string
   readonly change: (to: string) => void
 }) {
+  const field = useRef<HTMLInputElement>(null)
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined)
-  const soon = (text: string) => {
+  const stop = () => {
     clearTimeout(timer.current)
-    timer.current = setTimeout(() => change(text.trim().slice(0, 63)), 250)
+    timer.current = undefined
   }
+  const soon = (text: string) => {
+    stop()
+    timer.current = setTimeout(() => {
+      stop()
+      change(text.trim().slice(0, 63))
+    }, 250)
+  }
+  // The address has the last word, but not while somebody types.
+  useEffect(() => {
+    if (field.current !== null && timer.current === undefined) field.current.value = value
+  }, [value])
   return (
     <search>
       <form
         class="filters"
         onSubmit={(event) => {
           event.preventDefault()
-          clearTimeout(timer.current)
+          stop()
           change(`${new FormData(event.currentTarget).get('search') ?? ''}`.trim())
         }}
       >
         <input
+          ref={field}
           class="grow"
           type="search"
           name="search"
           maxLength={63}
           aria-label={texts.search}
           placeholder={texts.searchHint}
-          value={value}
+          defaultValue={value}
           onInput={(event) => soon(event.currentTarget.value)}
         />
       </form>
