@@ -73,6 +73,9 @@ export function runWithPipes(
   }
 }
 
+/** The terminal is there with the process, and gets its owner a moment later. Runs as that owner. */
+const untilOwnTerminal = 'until test -O "$(tty)"; do sleep 0.01; done; exec "$@"'
+
 /** Runs a program as the leader of a session on a new terminal. */
 export function runOnTerminal(
   file: string,
@@ -82,7 +85,8 @@ export function runOnTerminal(
   output: Output,
 ): DemoProcess {
   const { term: name, cols, rows } = terminal
-  const [program, ...rest] = commandLine(prefix, file, args)
+  const waiting = tty === undefined ? [] : ['sh', '-c', untilOwnTerminal, 'sh']
+  const [program, ...rest] = commandLine([...prefix, ...waiting], file, args)
   const pty = spawnPty(program, rest, { name, cols, rows, cwd, env, encoding: null })
   // As sshd does: programs open their terminal by its name, too.
   if (tty !== undefined) chownSync(pty.ptsName, tty.uid, tty.gid)
