@@ -127,14 +127,12 @@ test('leaves nothing of a private key in the database, the logs or the metrics',
     }
   }
   const names = await database.superuser<{ name: string }>(
-    "select relname as name from pg_class where relkind in ('r', 'm') and relname !~ '^pg_toast'",
+    `select oid::regclass::text as name from pg_class
+       where relkind in ('r', 'm') and relname !~ '^pg_toast'`,
   )
   const dump: string[] = []
   for (const { name } of names) {
-    const schema = name.startsWith('sql_') ? 'information_schema.' : ''
-    const rows = await database.superuser<{ row: string }>(
-      `select t::text as row from ${schema}"${name}" t`,
-    )
+    const rows = await database.superuser<{ row: string }>(`select t::text as row from ${name} t`)
     dump.push(...rows.map(({ row }) => row))
   }
   const places = {
