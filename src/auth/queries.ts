@@ -243,22 +243,6 @@ export function findWebSession(
   )
 }
 
-/** Whether it would still be found by its cookie. */
-export async function isWebSessionLive(
-  tx: ReadTx,
-  id: string,
-  user: string,
-  idleSeconds: number,
-): Promise<boolean> {
-  const found = await tx.maybe(
-    `select s.id from web_session s join tenant t on t.tenant_id = s.tenant_id
-       where s.id = $1 and s.user_id = $2 and s.expires_at > now() and t.suspended_at is null
-         and s.seen_at > now() - make_interval(secs => $3)`,
-    [id, user, idleSeconds],
-  )
-  return found !== undefined
-}
-
 export function touchWebSession(tx: WriteTx, id: string): Promise<number> {
   return tx.run('update web_session set seen_at = now() where id = $1', [id])
 }

@@ -14,13 +14,12 @@ import {
   deleteWebSession,
   findWebSession,
   insertLink,
-  isWebSessionLive,
   nameWebSession,
   takeLink,
   touchWebSession,
 } from './queries.ts'
 import type { User } from './users.ts'
-import { deleteOldWebSessions, findCookieHash } from './web-session-queries.ts'
+import { deleteOldWebSessions, findCookieHash, isWebSessionLive } from './web-session-queries.ts'
 
 /** A link that signs in once. The token is the whole secret of it. */
 export interface LoginLink {

@@ -30,6 +30,22 @@ export function listWebSessions(
   )
 }
 
+/** Whether it would still be found by its cookie. */
+export async function isWebSessionLive(
+  tx: ReadTx,
+  id: string,
+  user: UserId,
+  idleSeconds: number,
+): Promise<boolean> {
+  const found = await tx.maybe(
+    `select s.id from web_session s join tenant t on t.tenant_id = s.tenant_id
+       where s.id = $1 and s.user_id = $2 and s.expires_at > now() and t.suspended_at is null
+         and s.seen_at > now() - make_interval(secs => $3)`,
+    [id, user, idleSeconds],
+  )
+  return found !== undefined
+}
+
 /** Of the user's; answers its id. */
 export function deleteWebSessionOf(
   tx: WriteTx,

@@ -3,7 +3,16 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { type Frame, show } from '../shared/frame.ts'
 import { Keys } from '../shared/keys.tsx'
 import { zoneName } from '../shared/moments.ts'
-import { copyText, Failure, Line, Loading, Moment, Outside } from '../shared/parts.tsx'
+import {
+  copyText,
+  Failure,
+  Line,
+  Loading,
+  Moment,
+  Outside,
+  Pager,
+  StackedTable,
+} from '../shared/parts.tsx'
 import { visible } from '../shared/visible.ts'
 import { ConnectPanel, rememberedLine } from './connect-panel.tsx'
 import { texts } from './home-texts.ts'
@@ -186,7 +195,7 @@ function Targets(props: TargetsProps) {
   return (
     <>
       <TargetTable {...props} targets={state.targets} />
-      <Pager list={props.list} state={state} />
+      <MoreTargets list={props.list} state={state} />
     </>
   )
 }
@@ -219,31 +228,11 @@ function Empty({ frame, search, onClear }: TargetsProps) {
 function TargetTable(props: TargetsProps & { readonly targets: readonly Target[] }) {
   const { target, last, act } = texts.heads
   return (
-    <div class="scroll">
-      {/* biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
-      <table role="table" class="stack">
-        <caption class="hide">{texts.caption}</caption>
-        <thead role="rowgroup">
-          <tr role="row">
-            <th role="columnheader" scope="col">
-              {target}
-            </th>
-            <th role="columnheader" scope="col" class="fit">
-              {last}
-            </th>
-            <th role="columnheader" scope="col" class="act">
-              <span class="hide">{act}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody role="rowgroup">
-          {props.targets.map((one) => (
-            <Row key={one.name} {...props} {...one} />
-          ))}
-        </tbody>
-      </table>
-      {/* biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
-    </div>
+    <StackedTable caption={texts.caption} heads={[[target], [last, 'fit']]} act={act}>
+      {props.targets.map((one) => (
+        <Row key={one.name} {...props} {...one} />
+      ))}
+    </StackedTable>
   )
 }
 
@@ -275,35 +264,25 @@ function Row({ name, lastAt, target, search, onConnect }: TargetsProps & Target)
   )
 }
 
-function Pager(props: {
+function MoreTargets(props: {
   readonly list: TargetList
   readonly state: Extract<TargetsState, { is: 'there' }>
 }) {
   const { targets, next, total } = props.state
-  const error = useSignal<unknown>(undefined)
-  const more = async () => {
-    error.value = undefined
-    try {
-      await props.list.more()
-    } catch (err) {
-      error.value = err
-    }
-  }
   const shown = targets.length.toLocaleString()
   return (
-    <>
-      {error.value !== undefined && (
-        <Failure what={texts.failed} error={error.value} again={more} />
+    <Pager more={() => props.list.more()} failed={texts.failed}>
+      {(more) => (
+        <>
+          {total === undefined ? texts.found(shown) : texts.shown(shown, total.toLocaleString())}
+          {next !== null && (
+            <button type="button" class="plain end" onClick={more}>
+              {texts.more}
+            </button>
+          )}
+        </>
       )}
-      <p class="pager">
-        {total === undefined ? texts.found(shown) : texts.shown(shown, total.toLocaleString())}
-        {next !== null && (
-          <button type="button" class="plain end" onClick={more}>
-            {texts.more}
-          </button>
-        )}
-      </p>
-    </>
+    </Pager>
   )
 }
 

@@ -1,6 +1,6 @@
 import type { Frame } from '../shared/frame.ts'
 import { formatBytes, formatDuration } from '../shared/moments.ts'
-import { EndState, Moment, Outside } from '../shared/parts.tsx'
+import { EndState, type Head, Moment, Outside, StackedTable } from '../shared/parts.tsx'
 import { describeEnding, describeKind } from '../shared/session-words.ts'
 import { texts as common } from '../shared/texts.ts'
 import { visible } from '../shared/visible.ts'
@@ -8,45 +8,27 @@ import { mayEnd } from './end-session.tsx'
 import type { Session } from './session-list.ts'
 import { texts } from './sessions-texts.ts'
 
-/** The sessions as a table; as small cards on a narrow screen, which takes the roles away from it. */
+/** The sessions as a table. */
 export function SessionTable(props: {
   readonly sessions: readonly Session[]
   readonly frame: Frame
   readonly onEnd: (session: Session) => void
 }) {
   const { who, what, started, ended, duration, bytes, act } = texts.heads
-  const head = (text: string, kind?: string) => (
-    // biome-ignore lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
-    <th role="columnheader" scope="col" class={kind}>
-      {text}
-    </th>
-  )
+  const heads: readonly Head[] = [
+    [who],
+    [what],
+    [started, 'fit'],
+    [ended],
+    [duration, 'r'],
+    [bytes, 'r'],
+  ]
   return (
-    <div class="scroll">
-      {/* biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
-      <table role="table" class="stack">
-        <caption class="hide">{texts.caption}</caption>
-        <thead role="rowgroup">
-          <tr role="row">
-            {head(who)}
-            {head(what)}
-            {head(started, 'fit')}
-            {head(ended)}
-            {head(duration, 'r')}
-            {head(bytes, 'r')}
-            <th role="columnheader" scope="col" class="act">
-              <span class="hide">{act}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody role="rowgroup">
-          {props.sessions.map((session) => (
-            <Row key={session.id} {...props} session={session} />
-          ))}
-        </tbody>
-      </table>
-      {/* biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
-    </div>
+    <StackedTable caption={texts.caption} heads={heads} act={act}>
+      {props.sessions.map((session) => (
+        <Row key={session.id} {...props} session={session} />
+      ))}
+    </StackedTable>
   )
 }
 

@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { type Frame, show } from '../shared/frame.ts'
 import { Keys } from '../shared/keys.tsx'
 import { formatMoment, zoneName } from '../shared/moments.ts'
-import { Failure, Line, Loading } from '../shared/parts.tsx'
+import { Failure, Line, Loading, Pager } from '../shared/parts.tsx'
 import { bastionOf, shellLine } from './connect-lines.ts'
 import { EndSession } from './end-session.tsx'
 import { SessionFilters } from './session-filters.tsx'
@@ -125,7 +125,7 @@ function List(props: {
   return (
     <>
       <SessionTable sessions={state.sessions} frame={props.frame} onEnd={props.onEnd} />
-      <Pager list={props.list} state={state} />
+      <OlderSessions list={props.list} state={state} />
     </>
   )
 }
@@ -161,36 +161,26 @@ function Empty({
   )
 }
 
-function Pager(props: {
+function OlderSessions(props: {
   readonly list: SessionList
   readonly state: Extract<ListState, { is: 'there' }>
 }) {
   const { sessions, next, at } = props.state
-  const error = useSignal<unknown>(undefined)
-  const more = async () => {
-    error.value = undefined
-    try {
-      await props.list.more()
-    } catch (err) {
-      error.value = err
-    }
-  }
   return (
-    <>
-      {error.value !== undefined && (
-        <Failure what={texts.failed} error={error.value} again={more} />
+    <Pager more={() => props.list.more()} failed={texts.failed}>
+      {(more) => (
+        <>
+          {texts.shown(sessions.length.toLocaleString(), formatMoment(at))}{' '}
+          {next === null ? (
+            <span class="end">{texts.theEnd}</span>
+          ) : (
+            <button type="button" class="plain end" onClick={more}>
+              {texts.older}
+            </button>
+          )}
+        </>
       )}
-      <p class="pager">
-        {texts.shown(sessions.length.toLocaleString(), formatMoment(at))}{' '}
-        {next === null ? (
-          <span class="end">{texts.theEnd}</span>
-        ) : (
-          <button type="button" class="plain end" onClick={more}>
-            {texts.older}
-          </button>
-        )}
-      </p>
-    </>
+    </Pager>
   )
 }
 
