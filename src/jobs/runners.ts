@@ -154,7 +154,7 @@ export class Runners {
     this.#isUp = true
     metrics.up.set(1)
     this.#countAgainAndAgain()
-    log.info({ module: 'jobs' }, 'working on jobs')
+    log.info('working on jobs')
   }
 
   async #end(boss: PgBoss | undefined, withinMs: number): Promise<void> {
