@@ -28,6 +28,8 @@ export default defineConfig({
         home: `${root}portal/home.tsx`,
         sessions: `${root}portal/sessions.tsx`,
         session: `${root}portal/session.tsx`,
+        security: `${root}portal/security.tsx`,
+        'sign-in': `${root}portal/sign-in.tsx`,
       },
     },
   },

@@ -70,18 +70,18 @@ export async function createAdmin(deps: AdminDeps): Promise<FastifyInstance> {
     }),
   )
   const self = {
-    base: '/api/v1/admin',
+    plane: 'admin/',
     people: adminAuth,
     right: { read: 'administrator', change: 'administrator' },
     publicUrl,
-  } as const satisfies SelfDeps<AdminRight>
+  } as const satisfies SelfDeps<AdminRight, 'admin/'>
   const openRoutes = signInRoutes(self)
   serveOpenRoutes(app, openRoutes, { signIn })
   const routes = [
     ...adminRoutes({ tenants, vault }),
-    ...webSessionRoutes<AdminRight>(self),
-    ...passkeyRoutes<AdminRight>(self),
-    ...stepUpRoutes<AdminRight>(self),
+    ...webSessionRoutes<AdminRight, 'admin/'>(self),
+    ...passkeyRoutes<AdminRight, 'admin/'>(self),
+    ...stepUpRoutes<AdminRight, 'admin/'>(self),
   ]
   serveRoutes(app, routes, {
     signIn,

@@ -3,6 +3,7 @@ import { sourceOf } from '../address.ts'
 import { Headcount } from '../headcount.ts'
 import { type TurnOwner, Turns } from '../turns.ts'
 import { watchAnswer } from './answer-watch.ts'
+import type { PageFiles } from './built-pages.ts'
 import { LinkSpent, RequestAbandoned, SignInRequired, TooManyRequests } from './errors.ts'
 import { html } from './html.ts'
 import { page } from './page.ts'
@@ -32,6 +33,8 @@ export interface SignInOptions<Person> {
   /** The command that prints a link, for the page that asks for one. */
   readonly howTo: string
   readonly console?: string
+  /** The built files that sign people in by a passkey. Without them, links are the only way on the page. */
+  readonly files?: PageFiles | undefined
   /** Whose share of the work the person's requests are. */
   ownerOf(person: Person): TurnOwner
   /** The cookie that takes the place of the one that the person showed, because their rights changed. */
@@ -156,7 +159,9 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
           const document = page({
             title: 'Sign in',
             ...(options.console === undefined ? {} : { console: options.console }),
-            body: token === undefined ? askForLink(options.howTo) : pressButton(token),
+            ...(token === undefined
+              ? { body: askForProof(options), files: options.files }
+              : { body: pressButton(token) }),
           })
           return reply.type('text/html; charset=utf-8').send(document.toString())
         },
@@ -211,11 +216,22 @@ const pressButton = (token: string) => html`<div class="narrow-page"><div class=
 </form></div>
 <p class="help">Everything that you do here is on the audit log.</p></div>`
 
-const askForLink = (howTo: string) => html`<div class="narrow-page"><div class="card">
+const askForProof = ({ files, howTo }: Pick<SignInOptions<unknown>, 'files' | 'howTo'>) =>
+  html`<div class="narrow-page"><div class="card">
 <h1>Sign in</h1>
-<p class="quiet">Signing in takes a one-time link. Ask your operator for one.</p>
-<div class="code"><div><span>This prints it</span></div><pre><code>${howTo}</code></pre></div></div>
+${files && html`<div id="app"></div>\n`}${askForLink(howTo, files !== undefined)}</div>
 <p class="help">Everything that you do here is on the audit log.</p></div>`
+
+const askForLink = (howTo: string, isSecondWay: boolean) => {
+  const line = html`<div class="code"><div><span>This prints it</span></div><pre><code>${howTo}</code></pre></div>`
+  return isSecondWay
+    ? html`<details class="more"><summary>No passkey yet, or it is lost</summary>
+<p class="quiet">A one-time link signs you in. Ask your operator for one.</p>
+${line}</details>
+<noscript><p class="notice">A passkey needs JavaScript.</p></noscript>`
+    : html`<p class="quiet">Signing in takes a one-time link. Ask your operator for one.</p>
+${line}`
+}
 
 /** A token as we make them: anything else is not looked up, and not put on a page. */
 function readToken(value: unknown): string | undefined {

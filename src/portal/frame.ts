@@ -4,7 +4,7 @@ import { type Html, html, type PageFiles, page } from '../http/index.ts'
 /** A page of a signed-in person: which of the main pages it belongs to, and what is on it. */
 export interface PortalPage {
   readonly title: string
-  readonly of: 'targets' | 'sessions'
+  readonly of: 'targets' | 'sessions' | 'settings'
   readonly body: Html
   readonly files?: PageFiles | undefined
 }
@@ -12,6 +12,7 @@ export interface PortalPage {
 const nav = [
   { of: 'targets', href: '/', label: 'Targets' },
   { of: 'sessions', href: '/sessions', label: 'Sessions' },
+  { of: 'settings', href: '/settings/security', label: 'Settings' },
 ] as const
 
 export function portalPage(person: WebIdentity, { title, of, body, files }: PortalPage): Html {

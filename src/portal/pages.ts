@@ -10,7 +10,12 @@ import {
   type SignIn,
 } from '../http/index.ts'
 import { place, portalPage } from './frame.ts'
-import { plainSessionPage, plainSessionsPage, plainTargetsPage } from './plain-pages.ts'
+import {
+  plainSecurityPage,
+  plainSessionPage,
+  plainSessionsPage,
+  plainTargetsPage,
+} from './plain-pages.ts'
 
 /** Where people's ssh connects to. Without a host, it is that of the page's own address. */
 export interface SshAddress {
@@ -51,6 +56,7 @@ function addBuiltPages(
     home: built.page('home'),
     sessions: built.page('sessions'),
     session: built.page('session'),
+    security: built.page('security'),
   }
   const lists = [
     { path: '/', title: 'Targets', of: 'targets', plain: '/plain', files: files?.home },
@@ -60,6 +66,13 @@ function addBuiltPages(
       of: 'sessions',
       plain: '/plain/sessions',
       files: files?.sessions,
+    },
+    {
+      path: '/settings/security',
+      title: 'Security and keys',
+      of: 'settings',
+      plain: '/plain/security',
+      files: files?.security,
     },
   ] as const
   for (const { path, title, of, plain, files } of lists) {
@@ -134,6 +147,14 @@ function addPlainPages(
       const { host = request.hostname, port } = ssh()
       reply.type(htmlType)
       return text(plainTargetsPage(person, { targets: choices, ssh: { host, port }, isBuilt }))
+    }),
+  )
+  app.get(
+    '/plain/security',
+    withoutData,
+    signIn.guarded(async (person, _request, reply) => {
+      reply.type(htmlType)
+      return text(plainSecurityPage(person, { isBuilt }))
     }),
   )
   app.get(

@@ -98,6 +98,23 @@ ${
   })
 }
 
+/** How a person's ways in are changed without JavaScript: by somebody else. */
+export function plainSecurityPage(
+  person: WebIdentity,
+  { isBuilt }: { readonly isBuilt: boolean },
+): Html {
+  const { tenantSlug, user } = person
+  return portalPage(person, {
+    title: 'Security and keys',
+    of: 'settings',
+    body: html`<h1>Security and keys</h1>
+<p class="lead">How you prove that you are ${user.name}.</p>
+${notBuilt(isBuilt)}<p>Passkeys need JavaScript, and a change of your SSH keys needs a passkey. An operator lists and adds your keys:</p>
+<div class="code"><div><span>For an operator</span></div><pre><code>vaultterm key list ${tenantSlug} ${user.name}
+vaultterm key add ${tenantSlug} ${user.name} KEY.pub</code></pre></div>`,
+  })
+}
+
 const notBuilt = (isBuilt: boolean) =>
   isBuilt
     ? undefined

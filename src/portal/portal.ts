@@ -72,7 +72,14 @@ const health = {
 
 /** The routes of the API with the types of their parts, for the pages that call them. */
 export type PortalRoute = ReturnType<
-  typeof selfRoutes | typeof targetRoutes | typeof sessionRoutes
+  | typeof selfRoutes
+  | typeof targetRoutes
+  | typeof sessionRoutes
+  | typeof signInRoutes<Act, ''>
+  | typeof passkeyRoutes<Act, ''>
+  | typeof stepUpRoutes<Act, ''>
+  | typeof keyRoutes<Act>
+  | typeof webSessionRoutes<Act, ''>
 >[number]
 
 /** The product listener: health, metrics, the API, and the pages for signed-in users. */
@@ -98,6 +105,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     cookie: 'vaultterm',
     https: publicUrl?.startsWith('https:') ?? false,
     howTo: 'vaultterm web-login TENANT USER',
+    files: built?.page('sign-in'),
     renewedOf: ({ renewed }) => renewed,
     ownerOf: ({ tenant, user }) => ({ tenant, user: user.id }),
   })
@@ -105,18 +113,18 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
 
   const { access, recorder, audit } = deps
   const self = {
-    base: '/api/v1',
+    plane: '',
     people: auth.web,
     right: { read: 'self.read', change: 'self.change' },
     publicUrl,
-  } as const satisfies SelfDeps<Act>
+  } as const satisfies SelfDeps<Act, ''>
   const openRoutes = signInRoutes(self)
   serveOpenRoutes(app, openRoutes, { signIn })
   const routes = [
     ...selfRoutes(),
-    ...webSessionRoutes<Act>(self),
-    ...passkeyRoutes<Act>(self),
-    ...stepUpRoutes<Act>(self),
+    ...webSessionRoutes<Act, ''>(self),
+    ...passkeyRoutes<Act, ''>(self),
+    ...stepUpRoutes<Act, ''>(self),
     ...keyRoutes<Act>({ keys: auth.ownKeys, right: self.right }),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),

@@ -8,7 +8,7 @@ import {
 import { pageOf, type Route, type RouteRight, routesFor, text } from '../http/index.ts'
 import { callerOf } from './caller.ts'
 import { givenName } from './given-name.ts'
-import type { SelfDeps } from './self-deps.ts'
+import type { Plane, SelfDeps } from './self-deps.ts'
 import { attestationBody, attestationOf, creationShape } from './webauthn-shapes.ts'
 
 const passkeyShape = z
@@ -29,17 +29,17 @@ const answerOf = ({ usedAt, transports, ...passkey }: Passkey) => ({
 })
 
 /** A person's passkeys. */
-export function passkeyRoutes<Right extends RouteRight>({
-  base,
+export function passkeyRoutes<Right extends RouteRight, In extends Plane>({
+  plane,
   people: { passkeys },
   right,
   publicUrl,
-}: SelfDeps<Right>) {
+}: SelfDeps<Right, In>) {
   const route = routesFor<WebIdentity, Right, StepUpPurpose>()
   return [
     route({
       method: 'GET',
-      path: `${base}/self/passkeys`,
+      path: `/api/v1/${plane}self/passkeys` as const,
       summary: 'Your passkeys, the oldest first',
       right: right.read,
       reply: pageOf(passkeyShape),
@@ -51,7 +51,7 @@ export function passkeyRoutes<Right extends RouteRight>({
     }),
     route({
       method: 'POST',
-      path: `${base}/self/passkeys/options`,
+      path: `/api/v1/${plane}self/passkeys/options` as const,
       summary: 'Begin to add a passkey: what to ask the browser',
       right: right.change,
       stepUp: 'factor.change',
@@ -63,7 +63,7 @@ export function passkeyRoutes<Right extends RouteRight>({
     }),
     route({
       method: 'POST',
-      path: `${base}/self/passkeys`,
+      path: `/api/v1/${plane}self/passkeys` as const,
       summary: 'Add the passkey that the browser made; your other browsers are signed out',
       right: right.change,
       stepUp: 'factor.change',
@@ -79,7 +79,7 @@ export function passkeyRoutes<Right extends RouteRight>({
     }),
     route({
       method: 'DELETE',
-      path: `${base}/self/passkeys/{id}`,
+      path: `/api/v1/${plane}self/passkeys/{id}` as const,
       summary: 'Remove a passkey; your other browsers are signed out',
       description:
         'The last one is removed only with `lastWayIn=true`: after that, nothing but a link of an operator signs you in.',

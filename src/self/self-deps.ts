@@ -1,9 +1,12 @@
 import type { WebPeople } from '../auth/index.ts'
 import type { RouteRight } from '../http/index.ts'
 
+/** What stands behind `/api/v1/` in the paths of a listener's people. */
+export type Plane = '' | 'admin/'
+
 /** What the routes of one listener's people are made with. */
-export interface SelfDeps<Right extends RouteRight> {
-  readonly base: '/api/v1' | '/api/v1/admin'
+export interface SelfDeps<Right extends RouteRight, In extends Plane> {
+  readonly plane: In
   readonly people: WebPeople
   /** The rights that they ask for. */
   readonly right: { readonly read: Right; readonly change: Right }

@@ -1,20 +1,20 @@
 import { z } from 'zod'
 import { relyingPartyOf } from '../auth/index.ts'
 import { type Route, type RouteRight, routesFor } from '../http/index.ts'
-import type { SelfDeps } from './self-deps.ts'
+import type { Plane, SelfDeps } from './self-deps.ts'
 import { assertionBody, assertionOf, requestShape } from './webauthn-shapes.ts'
 
 /** The ways to sign in, for anybody. */
-export function signInRoutes<Right extends RouteRight>({
-  base,
+export function signInRoutes<Right extends RouteRight, In extends Plane>({
+  plane,
   people: { passkeyLogin },
   publicUrl,
-}: Omit<SelfDeps<Right>, 'right'>) {
+}: Omit<SelfDeps<Right, In>, 'right'>) {
   const route = routesFor<undefined, 'anybody'>()
   return [
     route({
       method: 'POST',
-      path: `${base}/sign-in/passkey/options`,
+      path: `/api/v1/${plane}sign-in/passkey/options` as const,
       summary: 'Begin to sign in by a passkey: what to ask the browser',
       right: 'anybody',
       limit: { times: 60, seconds: 60 },
@@ -24,7 +24,7 @@ export function signInRoutes<Right extends RouteRight>({
     }),
     route({
       method: 'POST',
-      path: `${base}/sign-in/passkey`,
+      path: `/api/v1/${plane}sign-in/passkey` as const,
       summary: 'Sign in by a passkey; the answer sets the cookie',
       right: 'anybody',
       limit: { times: 60, seconds: 60 },

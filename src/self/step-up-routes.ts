@@ -6,7 +6,7 @@ import {
   type WebIdentity,
 } from '../auth/index.ts'
 import { type Route, type RouteRight, routesFor } from '../http/index.ts'
-import type { SelfDeps } from './self-deps.ts'
+import type { Plane, SelfDeps } from './self-deps.ts'
 import { assertionBody, assertionOf, requestShape } from './webauthn-shapes.ts'
 
 const purpose = z.enum(stepUpPurposes).meta({
@@ -15,17 +15,17 @@ const purpose = z.enum(stepUpPurposes).meta({
 })
 
 /** Fresh proofs of a person that it is them: each for one purpose, in this web session, for 300 s. */
-export function stepUpRoutes<Right extends RouteRight>({
-  base,
+export function stepUpRoutes<Right extends RouteRight, In extends Plane>({
+  plane,
   people: { passkeyLogin },
   right,
   publicUrl,
-}: SelfDeps<Right>) {
+}: SelfDeps<Right, In>) {
   const route = routesFor<WebIdentity, Right, StepUpPurpose>()
   return [
     route({
       method: 'POST',
-      path: `${base}/self/step-up/passkey/options`,
+      path: `/api/v1/${plane}self/step-up/passkey/options` as const,
       summary: 'Begin to confirm by a passkey that it is you: what to ask the browser',
       right: right.change,
       limit: { times: 30, seconds: 60 },
@@ -36,7 +36,7 @@ export function stepUpRoutes<Right extends RouteRight>({
     }),
     route({
       method: 'POST',
-      path: `${base}/self/step-up/passkey`,
+      path: `/api/v1/${plane}self/step-up/passkey` as const,
       summary: 'Confirm by a passkey that it is you; the cookie of the web session is a new one',
       right: right.change,
       limit: { times: 30, seconds: 60 },

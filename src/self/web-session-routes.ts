@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { StepUpPurpose, WebIdentity } from '../auth/index.ts'
 import { pageOf, type Route, type RouteRight, routesFor, text } from '../http/index.ts'
 import { callerOf } from './caller.ts'
-import type { SelfDeps } from './self-deps.ts'
+import type { Plane, SelfDeps } from './self-deps.ts'
 
 const webSessionShape = z
   .object({
@@ -19,16 +19,16 @@ const webSessionShape = z
   .meta({ id: 'WebSession' })
 
 /** Where a person is signed in. */
-export function webSessionRoutes<Right extends RouteRight>({
-  base,
+export function webSessionRoutes<Right extends RouteRight, In extends Plane>({
+  plane,
   people: { sessions },
   right,
-}: SelfDeps<Right>) {
+}: SelfDeps<Right, In>) {
   const route = routesFor<WebIdentity, Right, StepUpPurpose>()
   return [
     route({
       method: 'GET',
-      path: `${base}/self/web-sessions`,
+      path: `/api/v1/${plane}self/web-sessions` as const,
       summary: 'The browsers in which you are signed in, the last used first',
       right: right.read,
       reply: pageOf(webSessionShape),
@@ -40,7 +40,7 @@ export function webSessionRoutes<Right extends RouteRight>({
     }),
     route({
       method: 'DELETE',
-      path: `${base}/self/web-sessions/{id}`,
+      path: `/api/v1/${plane}self/web-sessions/{id}` as const,
       summary: 'Sign one of your browsers out',
       right: right.change,
       params: z.strictObject({ id: text().max(36) }),
@@ -52,7 +52,7 @@ export function webSessionRoutes<Right extends RouteRight>({
     }),
     route({
       method: 'POST',
-      path: `${base}/self/web-sessions/end-others`,
+      path: `/api/v1/${plane}self/web-sessions/end-others` as const,
       summary: 'Sign all of your browsers out but this one',
       right: right.change,
       body: z.strictObject({}),

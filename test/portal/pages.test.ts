@@ -45,6 +45,19 @@ const heading = (name: string | RegExp) => (page: Page) =>
 const text = (name: string | RegExp) => (page: Page) => page.getByText(name).first().waitFor()
 const row = (page: Page) => page.locator('tbody tr').first().waitFor()
 
+/** Answers of the server that a browser without a security key does not get: here they are only looked at. */
+const passkey = { createdAt: '2026-03-03T10:00:00.000Z', synced: true, transports: ['internal'] }
+const twoPasskeys = {
+  items: [
+    { ...passkey, id: '1', name: 'Laptop, Touch ID', usedAt: '2026-11-29T08:58:00.000Z' },
+    { ...passkey, id: '2', name: 'Key in the safe', usedAt: null, synced: false },
+  ],
+  next: null,
+}
+const proofWanted = {
+  error: { code: 'ERR_STEP_UP_REQUIRED', message: 'confirm', purpose: 'key.change' },
+}
+
 const pages: readonly Shown[] = [
   { name: 'sign-in', path: () => '/login', who: 'stranger', ready: heading('Sign in') },
   {
@@ -133,6 +146,52 @@ const pages: readonly Shown[] = [
       await page.getByRole('heading', { name: 'Keys' }).waitFor()
     },
   },
+  {
+    name: 'security',
+    path: () => '/settings/security',
+    who: 'boss',
+    before: (page) =>
+      page.route('**/api/v1/self/passkeys', (route) => route.fulfill({ json: twoPasskeys })),
+    ready: (page) => page.getByText('Laptop, Touch ID').first().waitFor(),
+  },
+  {
+    name: 'security-new',
+    path: () => '/settings/security',
+    who: 'nobody',
+    async ready(page) {
+      await page.getByText('You have no passkey yet.').waitFor()
+      await page.getByText('this one, by a link').waitFor()
+    },
+  },
+  { name: 'security-key', path: () => '/settings/security', who: 'boss', ready: addKey },
+  {
+    name: 'security-private-key',
+    path: () => '/settings/security',
+    who: 'boss',
+    async ready(page) {
+      await addKey(page)
+      await page.getByLabel('Public key').fill('-----BEGIN OPENSSH PRIVATE KEY-----')
+      await page.getByRole('button', { name: 'Add the key' }).click()
+      await page.getByText('This is a private key.').waitFor()
+    },
+  },
+  {
+    name: 'step-up',
+    path: () => '/settings/security',
+    who: 'boss',
+    before: (page) =>
+      page.route('**/api/v1/self/keys', (route) =>
+        route.request().method() === 'POST'
+          ? route.fulfill({ status: 428, json: proofWanted })
+          : route.fallback(),
+      ),
+    async ready(page) {
+      await addKey(page)
+      await page.getByLabel('Public key').fill('ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA a')
+      await page.getByRole('button', { name: 'Add the key' }).click()
+      await page.getByRole('heading', { name: 'Confirm that it is you' }).waitFor()
+    },
+  },
   { name: 'replay', path: () => `/sessions/${sessions.shell}`, who: 'boss', ready: replayed },
   {
     name: 'replay-hostile',
@@ -154,6 +213,12 @@ const pages: readonly Shown[] = [
   },
   { name: 'not-found', path: () => '/sessions/nowhere', who: 'boss', ready: text('ERR_NOT_FOUND') },
   { name: 'plain-targets', path: () => '/plain', who: 'boss', ready: row },
+  {
+    name: 'plain-security',
+    path: () => '/plain/security',
+    who: 'boss',
+    ready: text('Passkeys need JavaScript'),
+  },
   { name: 'plain-sessions', path: () => '/plain/sessions', who: 'boss', ready: row },
   {
     name: 'plain-session',
@@ -174,6 +239,11 @@ const pages: readonly Shown[] = [
     ready: heading('Overview'),
   },
 ]
+
+async function addKey(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Add an SSH key' }).click()
+  await page.getByLabel('Public key').waitFor()
+}
 
 async function replayed(page: Page): Promise<void> {
   await page.locator('.ap-player').waitFor()
@@ -233,7 +303,7 @@ async function findBarriers(page: Page): Promise<readonly string[]> {
 
 const tooMuch = 'document.documentElement.scrollWidth - document.documentElement.clientWidth'
 /** A browser says so by itself. */
-const expected = /net::ERR_FAILED|status of 404/
+const expected = /net::ERR_FAILED|status of (404|428)/
 
 test.each(pages)(
   '$name: nothing is refused, in the way, or wider than the screen',

@@ -21,6 +21,12 @@ export const texts = {
   more: 'Show 50 more',
   shown: (shown: string, total: string) => `${shown} of ${total}, recent first`,
   found: (shown: string) => `${shown} found`,
+  offer: {
+    title: 'Sign in without a link next time.',
+    text: 'A passkey is your fingerprint, face, PIN or security key.',
+    act: 'Add a passkey',
+    later: 'Not now',
+  },
   panel: {
     title: (target: string) => `Connect to ${target}`,
     back: '← All targets',

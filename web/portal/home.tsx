@@ -16,6 +16,7 @@ import {
 import { visible } from '../shared/visible.ts'
 import { ConnectPanel, rememberedLine } from './connect-panel.tsx'
 import { texts } from './home-texts.ts'
+import { PasskeyOffer } from './passkey-offer.tsx'
 import { type Target, TargetList, type TargetsState } from './target-list.ts'
 
 /** What the address says: a search, and the target whose lines are shown. */
@@ -91,6 +92,7 @@ function HomePage({ frame }: { readonly frame: Frame }) {
               <p class="quiet">{lead(state, frame)}</p>
             </div>
           </div>
+          <PasskeyOffer />
           <Search value={search} change={(to) => go({ search: to })} />
           <Targets
             {...{ list, search, load, frame, target }}

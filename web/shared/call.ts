@@ -26,12 +26,15 @@ export class CallFailed extends Error {
   readonly code: string
   /** To find it in the server's log; undefined if no answer came. */
   readonly requestId: string | undefined
+  /** Of the fresh proof that is needed first. */
+  readonly purpose: string | undefined
   readonly at = new Date()
 
-  constructor(code: string, message: string, requestId?: string) {
+  constructor(code: string, message: string, requestId?: string, purpose?: string) {
     super(message)
     this.code = code
     this.requestId = requestId
+    this.purpose = purpose
   }
 }
 
@@ -52,6 +55,8 @@ export async function call<Method extends PortalRoute['method'], Path extends Po
       body: JSON.stringify(body),
     }),
   })
+  // A route that answers nothing.
+  if (response.status === 204) return undefined as Reply<Method, Path>
   return (await response.json()) as Reply<Method, Path>
 }
 
@@ -81,8 +86,8 @@ export function addressOf(path: string, params: object = {}, query: object = {})
 
 async function failureOf(response: Response): Promise<CallFailed> {
   const told = await response.json().catch(() => undefined)
-  const { code, message, requestId } = told?.error ?? {}
-  if (typeof code === 'string') return new CallFailed(code, `${message}`, requestId)
+  const { code, message, requestId, purpose } = told?.error ?? {}
+  if (typeof code === 'string') return new CallFailed(code, `${message}`, requestId, purpose)
   const id = response.headers.get('x-request-id') ?? undefined
   return new CallFailed('ERR_HTTP', `the server answered ${response.status}`, id)
 }

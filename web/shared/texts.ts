@@ -10,6 +10,14 @@ export const texts = {
   pageFailed: 'a fault of this page: reload it',
   cancel: 'Cancel',
   close: 'Close',
+  stepUp: {
+    title: 'Confirm that it is you',
+    about: 'You are about to',
+    confirmAct: 'Confirm with your passkey',
+    help: 'Good for 5 minutes, in this browser, for acts of this kind.',
+    failed: 'Your passkey confirmed nothing.',
+    givenUp: 'No passkey answered. Try again: your browser asks for your finger, face, PIN or key.',
+  },
   keysTitle: 'Keys',
   keysSwitch: 'Single keys act',
   keys: {

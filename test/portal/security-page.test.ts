@@ -1,0 +1,181 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { actor } from '../access/access-fixture.ts'
+import { openBrowser } from '../support/browser.ts'
+import { PasskeyPage } from '../support/passkey-page.ts'
+import { openLocalPortalFixture } from './portal-fixture.ts'
+
+/** How a person changes their ways in on the page, in Chromium with a security key of its own. */
+const fixture = await openLocalPortalFixture()
+const { auth, portal } = fixture
+const place = await fixture.place()
+let browser: Awaited<ReturnType<typeof openBrowser>>
+let portalUrl = ''
+beforeAll(async () => {
+  browser = await openBrowser()
+  const address = await portal.listen({ host: '127.0.0.1', port: 0 })
+  portalUrl = address.replace('127.0.0.1', 'localhost')
+})
+afterAll(() => browser?.close())
+
+let people = 0
+const publicKey =
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH desk'
+
+/** The page of a new member who has just signed in by a link. */
+async function openNewcomer() {
+  const name = `user-${people++}`
+  const { user } = await place.person(name, 'member')
+  const keys = await PasskeyPage.open(browser, `${portalUrl}/login`)
+  await keys.enter((await auth.createLoginLink(place.tenant, name, actor)).token)
+  const { page } = keys
+  await page.goto(`${portalUrl}/settings/security`)
+  return { page, name, user, [Symbol.asyncDispose]: () => page.context().close() }
+}
+
+type Opened = Awaited<ReturnType<typeof openNewcomer>>['page']
+
+async function addPasskey(page: Opened, name: string): Promise<void> {
+  await page.getByRole('button', { name: 'Add a passkey' }).click()
+  await page.getByRole('dialog').getByLabel('Name').fill(name)
+  await page.getByRole('button', { name: 'Make the passkey' }).click()
+  await page.getByRole('dialog').waitFor({ state: 'detached' })
+  await page.getByText(`${name} was added.`).waitFor()
+}
+
+const events = async (type: string, user: string) =>
+  (await place.events()).filter((one) => one.type === type && one.public.user === user)
+
+test('somebody who came by a link adds a passkey, signs out, and signs in with it on the page', async () => {
+  await using opened = await openNewcomer()
+  const { page, user } = opened
+  await page.goto(`${portalUrl}/`)
+  await page.getByRole('link', { name: 'Add a passkey' }).click()
+  await page.getByText('You have no passkey yet.').waitFor()
+  await addPasskey(page, 'laptop')
+  await page.getByText('One passkey is one accident away from none.').waitFor()
+  await page.getByText(opened.name, { exact: true }).click()
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByRole('button', { name: 'Sign in with a passkey' }).click()
+  await page.waitForURL((url) => url.pathname === '/')
+  await page.getByRole('heading', { name: 'You cannot open a target yet.' }).waitFor()
+  expect(await page.getByText('Sign in without a link next time.').count()).toBe(0)
+  expect((await events('web.login', user.id)).map((one) => one.public.proof)).toEqual([
+    'link',
+    'passkey',
+  ])
+})
+
+test('an SSH key is added after one confirmation, and a second one without another', async () => {
+  await using opened = await openNewcomer()
+  const { page, user } = opened
+  await addPasskey(page, 'laptop')
+  await page.getByRole('button', { name: 'Add an SSH key' }).click()
+  await page.getByLabel('Public key').fill(`${publicKey}\n`)
+  await page.getByLabel('Name').fill('at my desk')
+  await page.getByRole('button', { name: 'Add the key' }).click()
+  // The form is behind it: only one dialog is seen.
+  await page.getByRole('heading', { name: 'Confirm that it is you' }).waitFor()
+  expect(await page.getByRole('heading', { name: 'Add an SSH key' }).isVisible()).toBe(false)
+  await page.getByRole('button', { name: 'Confirm with your passkey' }).click()
+  await page.getByText('at my desk was added.').waitFor()
+  await page.locator('#ssh-keys tbody tr', { hasText: 'at my desk' }).waitFor()
+  await page.getByRole('button', { name: 'Remove at my desk' }).click()
+  await page.getByRole('button', { name: 'Remove the key' }).click()
+  await page.getByText('at my desk was removed.').waitFor()
+  const added = await events('key.add', user.id)
+  expect(added.at(-1)).toMatchObject({ public: { actor: user.id, stepUp: 'passkey' } })
+})
+
+test('who closes the confirmation has changed nothing, and finds the form as it was', async () => {
+  await using opened = await openNewcomer()
+  const { page } = opened
+  await addPasskey(page, 'laptop')
+  await page.getByRole('button', { name: 'Add an SSH key' }).click()
+  await page.getByLabel('Public key').fill(publicKey)
+  await page.getByRole('button', { name: 'Add the key' }).click()
+  await page.getByRole('heading', { name: 'Confirm that it is you' }).waitFor()
+  await page.keyboard.press('Escape')
+  await page.getByText('Not done: you did not confirm.').waitFor()
+  expect(await page.getByLabel('Public key').inputValue()).toBe(publicKey)
+  await page.getByRole('button', { name: 'Cancel' }).click()
+  expect(await page.locator('#ssh-keys tbody tr', { hasText: 'desk' }).count()).toBe(0)
+})
+
+test('attack: a private key that somebody pastes or drops by mistake does not leave the browser', async () => {
+  await using opened = await openNewcomer()
+  const { page } = opened
+  const sent: string[] = []
+  page.on('request', (request) => sent.push(`${request.method()} ${request.postData() ?? ''}`))
+  await page.getByRole('button', { name: 'Add an SSH key' }).click()
+  const field = page.getByLabel('Public key')
+  const secrets = [
+    '-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n',
+    '-----BEGIN RSA PRIVATE KEY-----',
+    'b3BlbnNzaC1rZXktdjEAAAAABG5vbmU',
+    `${publicKey}\n-----BEGIN OPENSSH PRIVATE KEY-----`,
+  ]
+  for (const secret of secrets) {
+    await field.fill(secret)
+    await page.getByRole('button', { name: 'Add the key' }).click()
+    await page.getByText('This is a private key.').waitFor()
+    expect(await field.inputValue()).toBe('')
+  }
+  const buffer = Buffer.from(secrets[0] ?? '')
+  await page
+    .getByLabel('Choose a .pub file')
+    .setInputFiles({ name: 'id_ed25519', mimeType: 'text/plain', buffer })
+  await page.getByText('This is a private key.').waitFor()
+  expect(await field.inputValue()).toBe('')
+  for (const [text, problem] of [
+    ['', 'Paste the line of your public key.'],
+    ['PuTTY-User-Key-File-3: ssh-ed25519', 'in the form of PuTTY'],
+    [`${publicKey}\n${publicKey}`, 'several lines'],
+    ['hello', 'This is no public key'],
+  ] as const) {
+    await field.fill(text)
+    await page.getByRole('button', { name: 'Add the key' }).click()
+    await page.getByText(problem).waitFor()
+  }
+  expect(sent.filter((one) => one.startsWith('POST'))).toEqual([])
+})
+
+test('what the server refuses is said in its words, and the form stays', async () => {
+  await using opened = await openNewcomer()
+  const { page } = opened
+  await page.getByRole('button', { name: 'Add an SSH key' }).click()
+  await page.getByLabel('Public key').fill(publicKey)
+  await page.getByRole('button', { name: 'Add the key' }).click()
+  // Without a passkey nothing can be confirmed.
+  await page.getByText('add one first').waitFor()
+  expect(await page.getByLabel('Public key').inputValue()).toBe(publicKey)
+})
+
+test('the last passkey is removed only by who is told what that means', async () => {
+  await using opened = await openNewcomer()
+  const { page, user } = opened
+  await addPasskey(page, 'laptop')
+  await page.getByRole('button', { name: 'Remove laptop' }).click()
+  await page.getByText('This is your last passkey.').waitFor()
+  await page.getByRole('button', { name: 'Remove the passkey' }).click()
+  await page.getByRole('button', { name: 'Confirm with your passkey' }).click()
+  await page.getByText('You have no passkey yet.').waitFor()
+  expect(await events('factor.remove', user.id)).toHaveLength(1)
+})
+
+test('the browsers of a person are signed out one by one, or all but this', async () => {
+  await using opened = await openNewcomer()
+  const { page, name } = opened
+  for (let i = 0; i < 3; i++) await fixture.signIn(place, name)
+  await page.reload()
+  const rows = page.locator('#signed-in tbody tr')
+  await expect.poll(() => rows.count()).toBe(4)
+  await rows
+    .getByRole('button', { name: /^Sign out/ })
+    .first()
+    .click()
+  await expect.poll(() => rows.count()).toBe(3)
+  await page.getByRole('button', { name: 'Sign out everywhere else' }).click()
+  await page.getByText('2 other browsers were signed out.').waitFor()
+  await expect.poll(() => rows.count()).toBe(1)
+  await page.getByText('this one, by a link').waitFor()
+})
