@@ -63,3 +63,14 @@ export function originOf(request: FastifyRequest): string {
   if (publicUrl !== undefined && hostOf(publicUrl) === host) return new URL(publicUrl).origin
   return `http://${host}`
 }
+
+/**
+ * Where the browser must go for passkeys: without a public URL people open the listener by its address, and
+ * browsers tie a passkey to a name. Undefined if the request came by one.
+ */
+export function passkeyOrigin(request: FastifyRequest): string | undefined {
+  const { publicUrl } = request.server
+  const { hostname, port } = new URL(originOf(request))
+  if (publicUrl !== undefined || !['127.0.0.1', '[::1]'].includes(hostname)) return undefined
+  return `http://localhost${port === '' ? '' : `:${port}`}`
+}

@@ -6,6 +6,7 @@ import { watchAnswer } from './answer-watch.ts'
 import type { PageFiles } from './built-pages.ts'
 import { LinkSpent, RequestAbandoned, SignInRequired, TooManyRequests } from './errors.ts'
 import { html } from './html.ts'
+import { passkeyOrigin } from './origin.ts'
 import { page } from './page.ts'
 import { wantsPage } from './problem.ts'
 import { forAnybody } from './rights.ts'
@@ -161,7 +162,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
             ...(options.console === undefined ? {} : { console: options.console }),
             ...(token === undefined
               ? { body: askForProof(options), files: options.files }
-              : { body: pressButton(token) }),
+              : { body: pressButton(token, options.files && passkeyOrigin(request)) }),
           })
           return reply.type('text/html; charset=utf-8').send(document.toString())
         },
@@ -207,13 +208,19 @@ function departure(reply: FastifyReply): AbortSignal {
   return controller.signal
 }
 
-const pressButton = (token: string) => html`<div class="narrow-page"><div class="card">
+const pressButton = (token: string, elsewhere?: string) =>
+  html`<div class="narrow-page"><div class="card">
 <h1>Sign in</h1>
 <p class="quiet">This link signs you in once, in this browser.</p>
 <form method="post" action="/login">
 <input type="hidden" name="token" value="${token}">
 <button class="strong big" autofocus>Sign in</button>
-</form></div>
+</form>${
+    elsewhere &&
+    html`
+<p class="help">To use passkeys, <a href="${elsewhere}/login?token=${token}">open this link at localhost</a>: browsers tie
+them to a name, and this address has none.</p>`
+  }</div>
 <p class="help">Everything that you do here is on the audit log.</p></div>`
 
 const askForProof = ({ files, howTo }: Pick<SignInOptions<unknown>, 'files' | 'howTo'>) =>

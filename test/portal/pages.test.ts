@@ -11,8 +11,12 @@ import { openConsole, openPagesFixture } from './pages-fixture.ts'
  * and to look at. With VAULTTERM_SCREENSHOTS, `bin/run screenshots`, a picture of each is kept there.
  */
 const fixture = await openPagesFixture()
-const { portalUrl, acme, sessions, auth, signIn } = fixture
+const { acme, sessions, auth, signIn } = fixture
 const console_ = await openConsole(fixture.database.app, fixture.vault)
+/** By the name at which passkeys work. */
+const named = (url: string) => url.replace('127.0.0.1', 'localhost')
+const portalUrl = named(fixture.portalUrl)
+const consoleUrl = named(console_.url)
 const pictures = process.env.VAULTTERM_SCREENSHOTS
 
 let browser: Browser
@@ -228,13 +232,13 @@ const pages: readonly Shown[] = [
   },
   {
     name: 'console-sign-in',
-    path: () => `${console_.url}/login`,
+    path: () => `${consoleUrl}/login`,
     who: 'stranger',
     ready: heading('Sign in'),
   },
   {
     name: 'console',
-    path: () => `${console_.url}/`,
+    path: () => `${consoleUrl}/`,
     who: 'administrator',
     ready: heading('Overview'),
   },

@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { call } from '../shared/call.ts'
-import { knowsPasskeys } from '../shared/passkey.ts'
+import { knowsPasskeys, passkeyPlace } from '../shared/passkey.ts'
 import { texts } from './home-texts.ts'
 
 const stored = 'vaultterm-passkey-offer'
@@ -13,7 +13,8 @@ const stored = 'vaultterm-passkey-offer'
 export function PasskeyOffer() {
   const isShown = useSignal(false)
   useEffect(() => {
-    if (!knowsPasskeys() || localStorage.getItem(stored) === 'off') return
+    if (!knowsPasskeys() || passkeyPlace() !== 'here' || localStorage.getItem(stored) === 'off')
+      return
     const look = async () => {
       const { items } = await call('GET', '/api/v1/self/passkeys')
       isShown.value = items.length === 0

@@ -4,7 +4,7 @@ import { call, type Reply } from '../shared/call.ts'
 import { deviceWords } from '../shared/device-words.ts'
 import type { Loaded } from '../shared/loaded.ts'
 import { Failure, Loading, Moment, Outside, StackedTable } from '../shared/parts.tsx'
-import { knowsPasskeys, makePasskey, PasskeyGivenUp } from '../shared/passkey.ts'
+import { knowsPasskeys, makePasskey, PasskeyGivenUp, passkeyPlace } from '../shared/passkey.ts'
 import { type StepUp, StepUpCancelled } from '../shared/step-up.tsx'
 import { texts as common } from '../shared/texts.ts'
 import { visible } from '../shared/visible.ts'
@@ -27,18 +27,18 @@ export function Passkeys(props: PasskeysProps) {
   const { state, reload } = props
   const isAdding = useSignal(false)
   const removed = useSignal<Passkey | undefined>(undefined)
-  const isKnown = knowsPasskeys()
+  const trouble = troubleHere()
   return (
     <section class="card" id="passkeys">
       <div class="row">
         <h2>{words.title}</h2>
-        {isKnown && (
+        {trouble === undefined && (
           <button type="button" class="strong end" onClick={() => open(isAdding)}>
             {words.add}
           </button>
         )}
       </div>
-      {!isKnown && <p class="notice warn">{words.unsupported}</p>}
+      {trouble !== undefined && <p class="notice warn">{trouble}</p>}
       {state.is === 'loading' && <Loading what={words.loading} />}
       {state.is === 'failed' && (
         <Failure what={words.loadFailed} error={state.error} again={reload} />
@@ -71,6 +71,14 @@ export function Passkeys(props: PasskeysProps) {
       )}
     </section>
   )
+}
+
+/** Why no passkey can be added in this browser, at this address. */
+function troubleHere(): string | undefined {
+  if (!knowsPasskeys()) return words.unsupported
+  const place = passkeyPlace()
+  if (place === 'nowhere') return words.nowhere
+  return place === 'localhost' ? words.localhost(`http://localhost:${location.port}`) : undefined
 }
 
 function open(flag: { value: boolean }): void {

@@ -22,6 +22,10 @@ export const texts = {
     local: 'on one device only',
     remove: 'Remove',
     unsupported: 'This browser does not know passkeys. Use a newer one to add yours.',
+    localhost: (address: string) =>
+      `Passkeys work at ${address} only. Sign in there with a new link to add one.`,
+    nowhere:
+      'Passkeys need the name of a site, and this is an address. An operator sets VAULTTERM_PUBLIC_URL.',
     givenUp: 'No passkey was made. Try again: your browser asks for your finger, face, PIN or key.',
     added: (name: string) => `${name} was added. Your other browsers are signed out.`,
     removed: (name: string) => `${name} was removed. Your other browsers are signed out.`,

@@ -2,14 +2,14 @@ import { useSignal } from '@preact/signals'
 import { call } from '../shared/call.ts'
 import { show } from '../shared/frame.ts'
 import { Failure } from '../shared/parts.tsx'
-import { knowsPasskeys, PasskeyGivenUp, provePasskey } from '../shared/passkey.ts'
+import { knowsPasskeys, PasskeyGivenUp, passkeyPlace, provePasskey } from '../shared/passkey.ts'
 import { texts } from './sign-in-texts.ts'
 
 /** The button for people who have a passkey. Their browser knows which, and whose. */
 function PasskeySignIn() {
   const error = useSignal<unknown>(undefined)
   const isBusy = useSignal(false)
-  if (!knowsPasskeys()) return null
+  if (!knowsPasskeys() || passkeyPlace() !== 'here') return null
   const signIn = async () => {
     if (isBusy.value) return
     isBusy.value = true

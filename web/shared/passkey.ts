@@ -14,6 +14,16 @@ import {
 /** Whether this browser knows passkeys. It does not say whether the person has one. */
 export const knowsPasskeys = browserSupportsWebAuthn
 
+/**
+ * Whether passkeys work at this page's address. Browsers tie them to a name: an address of this machine has
+ * one, localhost, and another address has none until an operator gives it one.
+ */
+export function passkeyPlace(): 'here' | 'localhost' | 'nowhere' {
+  const { hostname } = location
+  if (/^127\.|^\[::1\]$/.test(hostname)) return 'localhost'
+  return /^[\d.]+$|^\[/.test(hostname) ? 'nowhere' : 'here'
+}
+
 /** The person closed the browser's own dialog, or let its time go by. */
 export class PasskeyGivenUp extends Error {}
 
