@@ -12,8 +12,13 @@ export interface Statement {
 /** The parts of an answer that pg passes to a query as they come. Its types leave these out. */
 declare module 'pg' {
   interface Query {
-    readonly name: string | undefined
+    name: string | undefined
     readonly text: string
+    values: readonly unknown[]
+    types: pg.CustomTypesConfig
+    queryMode: 'extended'
+    callback: Answered
+    readonly _result: { _types: pg.CustomTypesConfig }
     _getRows(connection: pg.Connection): void
     handleRowDescription(message: unknown): void
     handleDataRow(message: unknown): void
@@ -23,10 +28,22 @@ declare module 'pg' {
   }
 }
 
+type Answered = (err: unknown, result: pg.QueryResult) => void
 type Named = { submittedNamedStatements: { [name: string]: string } }
 
 /** A query that has no end of its own. */
 class Part extends pg.Query {
+  /** pg copies a whole configuration by the descriptors of its fields, which is slow: so this gives it a text. */
+  constructor({ text, values, name }: Statement, types: pg.CustomTypesConfig, answered: Answered) {
+    super(text)
+    this.values = values.map((value) => prepareValue(value))
+    this.name = name
+    this.queryMode = 'extended'
+    this.callback = answered
+    this.types = types
+    this._result._types = types
+  }
+
   override _getRows(connection: pg.Connection): void {
     connection.execute({ portal: '' }, true)
   }
@@ -58,18 +75,11 @@ export class Batch implements pg.Submittable {
     this.query_timeout = timeoutMs
     const parts: Part[] = []
     const rejects: ((err: unknown) => void)[] = []
-    this.answers = statements.map(({ text, values, name }) => {
+    this.answers = statements.map((statement) => {
       const { promise, resolve, reject } = Promise.withResolvers<pg.QueryResult>()
       // A waiting caller gets the error; other promises must not end the process.
       promise.catch(() => {})
-      const config = {
-        text,
-        values: values.map((value) => prepareValue(value)),
-        types,
-        queryMode: 'extended',
-        ...(name && { name }),
-      }
-      parts.push(new Part(config, (err, result) => (err ? reject(err) : resolve(result))))
+      parts.push(new Part(statement, types, (err, result) => (err ? reject(err) : resolve(result))))
       rejects.push(reject)
       return promise
     })

@@ -71,6 +71,7 @@ export { encodeRevocationList, type RevocationListContents } from './revocation-
 export {
   type SecurityKeyStatement,
   type UserSignature,
+  userVerifier,
   verifySecurityKeySignature,
   verifyUserSignature,
 } from './signature.ts'

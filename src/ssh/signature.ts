@@ -49,9 +49,20 @@ interface DecodedSignature {
  * is always a fault, and so is a security key that was not touched.
  */
 export function verifyUserSignature(signature: UserSignature): boolean {
-  const verified = verifySignature(signature)
-  if (verified === undefined) return false
-  return verified.stated === undefined || (verified.stated.flags & userPresentFlag) !== 0
+  return userVerifier(signature.key)(signature)
+}
+
+/**
+ * The same for many signatures of one key, which is read once: reading an RSA key takes longer than verifying
+ * with it.
+ */
+export function userVerifier(key: Buffer): (signature: Omit<UserSignature, 'key'>) => boolean {
+  const decoded = decodePublicKey(key)
+  return (signature) => {
+    const verified = verifySignature(decoded, signature)
+    if (verified === undefined) return false
+    return verified.stated === undefined || (verified.stated.flags & userPresentFlag) !== 0
+  }
 }
 
 /**
@@ -67,7 +78,7 @@ export function verifySecurityKeySignature(
   const key = decodePublicKey(signature.key)
   // For other keys nothing is verified here: call verifyUserSignature.
   if ('problem' in key || !key.type.isSecurityKey) return undefined
-  const stated = verifySignature(signature)?.stated
+  const stated = verifySignature(key, signature)?.stated
   if (stated === undefined) return undefined
   return {
     userPresent: (stated.flags & userPresentFlag) !== 0,
@@ -88,8 +99,10 @@ export function decodeSignature({ type, fields }: DecodedKey, signature: Buffer)
   return { algorithm, bare, ...(stated === undefined ? {} : { stated }) }
 }
 
-function verifySignature(given: UserSignature): DecodedSignature | undefined {
-  const key = decodePublicKey(given.key)
+function verifySignature(
+  key: ReturnType<typeof decodePublicKey>,
+  given: Omit<UserSignature, 'key'>,
+): DecodedSignature | undefined {
   if ('problem' in key) return undefined
   try {
     const decoded = decodeSignature(key, given.signature)

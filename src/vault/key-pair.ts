@@ -7,8 +7,9 @@ import {
   randomBytes,
   sign,
 } from 'node:crypto'
-import { verifyUserSignature, Writer } from '../ssh/index.ts'
+import { type UserSignature, userVerifier, Writer } from '../ssh/index.ts'
 import { decodePrivateKeyPem, encodePrivateKeyPem } from './pem.ts'
+import { ReadOnce } from './read-once.ts'
 
 /** A fresh key pair. The receiver wipes the private key as soon as it is sealed. */
 export interface KeyPair {
@@ -39,7 +40,7 @@ export function generateRsaKeyPair(): Promise<KeyPair> {
 export function generateEd25519KeyPair(): Promise<KeyPair> {
   const { promise, resolve, reject } = Promise.withResolvers<KeyPair>()
   generateKeyPair('ed25519', encodings, (err, spki, der) =>
-    err === null ? resolve(keyPair(ed25519Blob(publicKeyIn(spki)), der)) : reject(err),
+    err === null ? resolve(keyPair(ed25519BlobOf(ed25519In(spki)), der)) : reject(err),
   )
   return promise
 }
@@ -47,7 +48,7 @@ export function generateEd25519KeyPair(): Promise<KeyPair> {
 /** Synchronous: the way to the thread pool would take longer than the key itself. */
 export function generateEphemeralKeyPair(): KeyPair {
   const { publicKey: spki, privateKey: der } = generateKeyPairSync('ed25519', encodings)
-  return keyPair(ed25519Blob(publicKeyIn(spki)), der)
+  return keyPair(ed25519BlobOf(ed25519In(spki)), der)
 }
 
 /** The hash of each signature algorithm that the vault signs with: SHA-1 is not among them. */
@@ -72,7 +73,8 @@ export async function signRsa(
   const hash = rsaHashes.get(algorithm)
   if (hash === undefined) throw new TypeError(`no such RSA signature algorithm: ${algorithm}`)
   const bare = await signOnPool(hash, data, privateKey)
-  return verified({ key: publicBlob, algorithm, signature: encode(algorithm, bare), data })
+  const signed = { algorithm, signature: encode(algorithm, bare), data }
+  return verified(storedVerifier(publicBlob), signed)
 }
 
 const ed25519 = 'ssh-ed25519'
@@ -83,10 +85,23 @@ export function signEd25519(
   publicBlob: Buffer,
   data: Buffer,
 ): Buffer | undefined {
+  return signEd25519By(storedVerifier(publicBlob), privateKey, data)
+}
+
+/** The same with a key that signs once. */
+export function signEphemeral(
+  privateKey: Buffer,
+  publicBlob: Buffer,
+  data: Buffer,
+): Buffer | undefined {
+  return signEd25519By(userVerifier(publicBlob), privateKey, data)
+}
+
+function signEd25519By(verify: Verifier, privateKey: Buffer, data: Buffer): Buffer | undefined {
   const der = derOf(privateKey)
   try {
     const bare = sign(null, data, { key: der, ...pkcs8 })
-    return verified({ key: publicBlob, algorithm: ed25519, signature: encode(ed25519, bare), data })
+    return verified(verify, { algorithm: ed25519, signature: encode(ed25519, bare), data })
   } finally {
     der.fill(0)
   }
@@ -144,8 +159,16 @@ function derOf(privateKey: Buffer): Buffer {
   return der
 }
 
-function verified(signed: Parameters<typeof verifyUserSignature>[0]): Buffer | undefined {
-  return verifyUserSignature(signed) ? signed.signature : undefined
+type Verifier = ReturnType<typeof userVerifier>
+
+const verifiers = new ReadOnce((blob) => userVerifier(Buffer.from(blob, 'base64')))
+
+function storedVerifier(publicBlob: Buffer): Verifier {
+  return verifiers.of(publicBlob.toString('base64'))
+}
+
+function verified(verify: Verifier, signed: Omit<UserSignature, 'key'>): Buffer | undefined {
+  return verify(signed) ? signed.signature : undefined
 }
 
 function encode(algorithm: string, signature: Buffer): Buffer {
@@ -166,10 +189,15 @@ function rsaBlob(publicKey: KeyObject): Buffer {
     .build()
 }
 
-function ed25519Blob(publicKey: KeyObject): Buffer {
-  const { x } = publicKey.export({ format: 'jwk' })
-  if (typeof x !== 'string') throw new TypeError('not an Ed25519 key')
-  return ed25519BlobOf(Buffer.from(x, 'base64url'))
+/** What stands before the 32 bytes of the key: RFC 8410 section 4. */
+const ed25519Info = Buffer.from('302a300506032b6570032100', 'hex')
+
+/** The 32 bytes in what was just made. Without a key object: that takes longer than the key itself. */
+function ed25519In(spki: Buffer): Buffer {
+  const bytes = spki.subarray(ed25519Info.length)
+  const info = spki.subarray(0, ed25519Info.length)
+  if (!info.equals(ed25519Info) || bytes.length !== 32) throw new TypeError('not an Ed25519 key')
+  return bytes
 }
 
 function keyPair(publicBlob: Buffer, der: Buffer): KeyPair {

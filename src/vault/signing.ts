@@ -3,7 +3,7 @@ import type { Log } from '../log.ts'
 import type { TenantId } from '../postgres/index.ts'
 import { parseCertificate } from '../ssh/index.ts'
 import { KeyMissing, SecretDamaged, VaultRefused } from './errors.ts'
-import { generateEphemeralKeyPair, rsaAlgorithms, signEd25519, signRsa } from './key-pair.ts'
+import { generateEphemeralKeyPair, rsaAlgorithms, signEphemeral, signRsa } from './key-pair.ts'
 import { type EphemeralKey, type Lease, Leases } from './lease.ts'
 import type { VaultMetrics } from './metrics.ts'
 import { findSecret } from './queries.ts'
@@ -143,7 +143,7 @@ export class LoginSigner {
       // Its certificate is on the log. This asks whether the vault was sealed since.
       await this.#secrets.require(held.tenant)
       const { privateKey, publicKey } = held.ephemeral
-      const signature = signEd25519(privateKey, publicKey, data)
+      const signature = signEphemeral(privateKey, publicKey, data)
       if (signature === undefined) throw new Error('a signature did not verify and was withheld')
       this.#metrics.signatures.inc({ purpose: 'upstream' })
       return signature

@@ -2,6 +2,7 @@ import type { TenantId } from '../postgres/index.ts'
 import { fingerprint, formatPublicKey, type PublicKey, parsePublicKey } from '../ssh/index.ts'
 import { KeyMissing, SecretDamaged } from './errors.ts'
 import { generateRsaKeyPair } from './key-pair.ts'
+import { ReadOnce } from './read-once.ts'
 import type { SecretSpec, SecretStore } from './secrets.ts'
 
 /** The two key pairs of a tenant: the platform's for administration, and the customer's own. */
@@ -81,12 +82,14 @@ function specOf(tenant: TenantId, name: SshKeyName): SecretSpec {
   }
 }
 
+const lines = new ReadOnce(parsePublicKey)
+
 /**
  * A signature is compared with this key before it leaves the vault, because the line itself proves
  * nothing.
  */
 export function readPublicKey(line: string, name: string): PublicKey {
-  const parsed = parsePublicKey(line)
+  const parsed = lines.of(line)
   if ('problem' in parsed) throw new SecretDamaged(name, new Error(parsed.problem))
   return parsed.key
 }
