@@ -7,6 +7,7 @@
  */
 
 export { type Ca, createCa, isStandIn } from './ca.ts'
+export { CertificateRefused } from './errors.ts'
 export type { Authority } from './generation.ts'
 export type { IssuedCertificate } from './issuer.ts'
 export { loginCertificates } from './login-certificates.ts'

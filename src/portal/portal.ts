@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { type Access, type Act, reachOf } from '../access/index.ts'
 import type { Audit } from '../audit/index.ts'
 import type { Auth, WebIdentity } from '../auth/index.ts'
+import type { Ca } from '../ca/index.ts'
 import {
   type Checks,
   createHttp,
@@ -21,6 +22,7 @@ import type { Log } from '../log.ts'
 import type { Metrics, MetricsPage } from '../metrics.ts'
 import type { Recorder } from '../recorder/index.ts'
 import {
+  certificateRoutes,
   keyRoutes,
   passkeyRoutes,
   type SelfDeps,
@@ -39,6 +41,7 @@ export interface PortalDeps extends Pick<HttpOptions, 'starts'>, Pick<PagesDeps,
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
   readonly auth: Pick<Auth, 'web' | 'ownKeys'>
+  readonly ca: Pick<Ca, 'issueUser'>
   readonly metrics: Metrics
   /** The output of `/metrics`: the metrics of every process. */
   readonly page: MetricsPage
@@ -79,6 +82,7 @@ export type PortalRoute = ReturnType<
   | typeof passkeyRoutes<Act, ''>
   | typeof stepUpRoutes<Act, ''>
   | typeof keyRoutes<Act>
+  | typeof certificateRoutes<Act>
   | typeof webSessionRoutes<Act, ''>
 >[number]
 
@@ -111,7 +115,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
   })
   signIn.routes(app)
 
-  const { access, recorder, audit } = deps
+  const { access, recorder, audit, ca } = deps
   const self = {
     plane: '',
     people: auth.web,
@@ -126,6 +130,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     ...passkeyRoutes<Act, ''>(self),
     ...stepUpRoutes<Act, ''>(self),
     ...keyRoutes<Act>({ keys: auth.ownKeys, right: self.right }),
+    ...certificateRoutes<Act>({ ca, right: self.right.change }),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),
   ]

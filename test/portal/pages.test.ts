@@ -156,7 +156,10 @@ const pages: readonly Shown[] = [
     who: 'boss',
     before: (page) =>
       page.route('**/api/v1/self/passkeys', (route) => route.fulfill({ json: twoPasskeys })),
-    ready: (page) => page.getByText('Laptop, Touch ID').first().waitFor(),
+    async ready(page) {
+      await page.getByText('Laptop, Touch ID').first().waitFor()
+      await page.getByText('Only for today: a certificate').click()
+    },
   },
   {
     name: 'security-new',
@@ -174,7 +177,10 @@ const pages: readonly Shown[] = [
     who: 'boss',
     async ready(page) {
       await addKey(page)
-      await page.getByLabel('Public key').fill('-----BEGIN OPENSSH PRIVATE KEY-----')
+      await page
+        .getByRole('dialog')
+        .getByLabel('Public key')
+        .fill('-----BEGIN OPENSSH PRIVATE KEY-----')
       await page.getByRole('button', { name: 'Add the key' }).click()
       await page.getByText('This is a private key.').waitFor()
     },
@@ -191,7 +197,10 @@ const pages: readonly Shown[] = [
       ),
     async ready(page) {
       await addKey(page)
-      await page.getByLabel('Public key').fill('ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA a')
+      await page
+        .getByRole('dialog')
+        .getByLabel('Public key')
+        .fill('ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA a')
       await page.getByRole('button', { name: 'Add the key' }).click()
       await page.getByRole('heading', { name: 'Confirm that it is you' }).waitFor()
     },
@@ -246,7 +255,7 @@ const pages: readonly Shown[] = [
 
 async function addKey(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Add an SSH key' }).click()
-  await page.getByLabel('Public key').waitFor()
+  await page.getByRole('dialog').getByLabel('Public key').waitFor()
 }
 
 async function replayed(page: Page): Promise<void> {

@@ -7,11 +7,11 @@ import { hostile, openPagesFixture } from './pages-fixture.ts'
 
 /** The pages without JavaScript, and an installation whose pages were not built. */
 const fixture = await openPagesFixture()
-const { acme, sessions, host, signIn, ask, access, auth, audit, recordings } = fixture
+const { acme, sessions, host, signIn, ask, access, auth, audit, ca, recordings } = fixture
 const cookie = await signIn(acme, 'ines')
 
 const unbuilt = await createPortal({
-  ...{ access, auth, audit, recorder: recordings.recorder, log: silent },
+  ...{ access, auth, audit, ca, recorder: recordings.recorder, log: silent },
   metrics: new Registry(),
   page: createMetrics(),
   publicUrl: `http://${host}`,
@@ -24,6 +24,7 @@ afterAll(() => unbuilt.close())
 const pages = [
   ['/', '/plain'],
   ['/sessions', '/plain/sessions'],
+  ['/settings/security', '/plain/security'],
   [`/sessions/${sessions.hostile}`, `/plain/sessions/${sessions.hostile}`],
 ] as const
 

@@ -18,11 +18,12 @@ export const openLocalPortalFixture = () => openPortal(undefined)
 
 async function openPortal(publicUrl: string | undefined) {
   const fixture = await openAccessFixture()
-  const { access, auth, audit } = fixture
+  const { access, auth, audit, ca } = fixture
   const recordings = await testRecorder()
   const portal = await createPortal({
     auth,
     access,
+    ca,
     recorder: recordings.recorder,
     audit,
     metrics: new Registry(),

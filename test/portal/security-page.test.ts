@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { userPrincipal } from '../../src/ca/principal.ts'
+import { parseCertificate } from '../../src/ssh/index.ts'
 import { actor } from '../access/access-fixture.ts'
 import { openBrowser } from '../support/browser.ts'
 import { PasskeyPage } from '../support/passkey-page.ts'
@@ -70,7 +72,7 @@ test('an SSH key is added after one confirmation, and a second one without anoth
   const { page, user } = opened
   await addPasskey(page, 'laptop')
   await page.getByRole('button', { name: 'Add an SSH key' }).click()
-  await page.getByLabel('Public key').fill(`${publicKey}\n`)
+  await page.getByRole('dialog').getByLabel('Public key').fill(`${publicKey}\n`)
   await page.getByLabel('Name').fill('at my desk')
   await page.getByRole('button', { name: 'Add the key' }).click()
   // The form is behind it: only one dialog is seen.
@@ -86,17 +88,43 @@ test('an SSH key is added after one confirmation, and a second one without anoth
   expect(added.at(-1)).toMatchObject({ public: { actor: user.id, stepUp: 'passkey' } })
 })
 
+test('a key is certified for some hours without being registered, and the certificate is of this person', async () => {
+  await using opened = await openNewcomer()
+  const { page, user } = opened
+  await addPasskey(page, 'laptop')
+  await page.getByText('Only for today: a certificate').click()
+  const form = page.locator('form', { hasText: 'Certify the key' })
+  await form.getByLabel('Public key').fill('-----BEGIN OPENSSH PRIVATE KEY-----')
+  await form.getByRole('button', { name: 'Certify the key' }).click()
+  await form.getByText('This is a private key.').waitFor()
+  expect(await form.getByLabel('Public key').inputValue()).toBe('')
+  await form.getByLabel('Public key').fill(publicKey)
+  await form.getByLabel('For', { exact: true }).selectOption('1 hour')
+  await form.getByRole('button', { name: 'Certify the key' }).click()
+  await page.getByRole('button', { name: 'Confirm with your passkey' }).click()
+  const line = await page.locator('#ssh-keys pre code').textContent()
+  const blob = Buffer.from(line?.split(' ')[1] ?? '', 'base64')
+  const parsed = parseCertificate(blob)
+  if ('problem' in parsed) throw new Error(parsed.problem)
+  const { principals, validAfter, validBefore } = parsed.certificate
+  expect(principals).toEqual([userPrincipal(user.id)])
+  // Clocks differ by half a minute.
+  expect(Number(validBefore - validAfter)).toBe(3600 + 30)
+  const [issued] = await events('cert.issue', user.id)
+  expect(issued).toMatchObject({ public: { purpose: 'login', actor: user.id, stepUp: 'passkey' } })
+})
+
 test('who closes the confirmation has changed nothing, and finds the form as it was', async () => {
   await using opened = await openNewcomer()
   const { page } = opened
   await addPasskey(page, 'laptop')
   await page.getByRole('button', { name: 'Add an SSH key' }).click()
-  await page.getByLabel('Public key').fill(publicKey)
+  await page.getByRole('dialog').getByLabel('Public key').fill(publicKey)
   await page.getByRole('button', { name: 'Add the key' }).click()
   await page.getByRole('heading', { name: 'Confirm that it is you' }).waitFor()
   await page.keyboard.press('Escape')
   await page.getByText('Not done: you did not confirm.').waitFor()
-  expect(await page.getByLabel('Public key').inputValue()).toBe(publicKey)
+  expect(await page.getByRole('dialog').getByLabel('Public key').inputValue()).toBe(publicKey)
   await page.getByRole('button', { name: 'Cancel' }).click()
   expect(await page.locator('#ssh-keys tbody tr', { hasText: 'desk' }).count()).toBe(0)
 })
@@ -107,7 +135,7 @@ test('attack: a private key that somebody pastes or drops by mistake does not le
   const sent: string[] = []
   page.on('request', (request) => sent.push(`${request.method()} ${request.postData() ?? ''}`))
   await page.getByRole('button', { name: 'Add an SSH key' }).click()
-  const field = page.getByLabel('Public key')
+  const field = page.getByRole('dialog').getByLabel('Public key')
   const secrets = [
     '-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n',
     '-----BEGIN RSA PRIVATE KEY-----',
@@ -143,11 +171,11 @@ test('what the server refuses is said in its words, and the form stays', async (
   await using opened = await openNewcomer()
   const { page } = opened
   await page.getByRole('button', { name: 'Add an SSH key' }).click()
-  await page.getByLabel('Public key').fill(publicKey)
+  await page.getByRole('dialog').getByLabel('Public key').fill(publicKey)
   await page.getByRole('button', { name: 'Add the key' }).click()
   // Without a passkey nothing can be confirmed.
   await page.getByText('add one first').waitFor()
-  expect(await page.getByLabel('Public key').inputValue()).toBe(publicKey)
+  expect(await page.getByRole('dialog').getByLabel('Public key').inputValue()).toBe(publicKey)
 })
 
 test('the last passkey is removed only by who is told what that means', async () => {

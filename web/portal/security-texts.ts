@@ -86,6 +86,16 @@ export const texts = {
       empty: 'Paste the line of your public key.',
       large: 'This file is too long for a public key.',
     },
+    certificate: {
+      title: 'Only for today: a certificate',
+      lead: 'Your key is not registered. The certificate lets it in for some hours.',
+      hours: 'For',
+      lifetime: (hours: number) => (hours === 1 ? '1 hour' : `${hours} hours`),
+      act: 'Certify the key',
+      confirm: 'certify an SSH key of yours',
+      until: 'It is good until',
+      save: 'Save it beside the key, as ~/.ssh/id_ed25519-cert.pub for example',
+    },
     removal: {
       title: (name: string) => `Remove the SSH key ${name}?`,
       effect: 'ssh lets you in with it no more, and your sessions that began with it end.',

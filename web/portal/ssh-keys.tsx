@@ -6,6 +6,7 @@ import { Copy, Failure, Line, Loading, Moment, Outside, StackedTable } from '../
 import type { StepUp } from '../shared/step-up.tsx'
 import { texts as common } from '../shared/texts.ts'
 import { visible } from '../shared/visible.ts'
+import { CertifyKey } from './certify-key.tsx'
 import { Trouble } from './passkeys.tsx'
 import { problemOfLine } from './public-key-line.ts'
 import { texts } from './security-texts.ts'
@@ -61,6 +62,7 @@ export function SshKeys(props: SshKeysProps) {
           }}
         />
       )}
+      <CertifyKey stepUp={props.stepUp} />
       {isAdding.value && (
         <AddKey
           {...props}
