@@ -29,6 +29,7 @@ export default defineConfig({
         sessions: `${root}portal/sessions.tsx`,
         session: `${root}portal/session.tsx`,
         security: `${root}portal/security.tsx`,
+        members: `${root}portal/members.tsx`,
         'sign-in': `${root}portal/sign-in.tsx`,
       },
     },

@@ -9,6 +9,8 @@ export type Act =
   | 'session.read'
   | 'session.end'
   | 'recording.read'
+  | 'member.read'
+  | 'member.change'
 
 /** A user of a tenant, with the role that they have now. */
 export interface Member {
@@ -40,6 +42,8 @@ const reaches: { readonly [act in Act]: { readonly [role in Role]: Reach } } = {
   // An auditor looks, and changes nothing; their own session is theirs to end.
   'session.end': { owner: 'all', admin: 'all', auditor: 'own', member: 'own' },
   'recording.read': everythingButMembers,
+  'member.read': { owner: 'all', admin: 'all', auditor: 'all', member: 'none' },
+  'member.change': { owner: 'all', admin: 'all', auditor: 'none', member: 'none' },
 }
 
 /**

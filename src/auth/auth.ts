@@ -12,6 +12,7 @@ import { type Actor, actorKeys } from './actor.ts'
 import { AdministratorMissing, UserMissing, UserNameInvalid } from './errors.ts'
 import type { Identity, UserId, WebIdentity } from './identity.ts'
 import { createKeys, type Keys, type KeyVault } from './keys.ts'
+import { createMembers, type Members } from './members.ts'
 import { authMetrics } from './metrics.ts'
 import { createOwnKeys, type OwnKeys } from './own-keys.ts'
 import { PasskeyLogin, type PasskeyLogins } from './passkey-login.ts'
@@ -41,6 +42,7 @@ export interface Auth extends Users, Keys {
   readonly web: WebPeople
   /** Of people on the pages. */
   readonly ownKeys: OwnKeys
+  readonly members: Members
   /**
    * For somebody who lost their passkeys: removes all of them, and ends all web sessions. Answers how many.
    * Throws UserMissing.
@@ -103,6 +105,7 @@ export function createAuth({ database, vault, certificates, log, metrics }: Auth
     ...createUsers(database),
     ...keys,
     ownKeys: createOwnKeys(database, vault, keys),
+    members: createMembers(database, web),
     async authenticateSsh(login) {
       const identity = await logins.authenticate(login)
       attempts.inc({

@@ -182,3 +182,43 @@ export class KeysMany extends CodedError {
     super(`you have ${max} keys, and more are not possible: remove one first`)
   }
 }
+
+/** The tenant has no such user. */
+export class MemberMissing extends CodedError {
+  readonly kind = 'missing'
+  readonly code = 'ERR_MEMBER_MISSING'
+
+  constructor() {
+    super('there is no such member')
+  }
+}
+
+/** The role is above the asker's, who may neither give nor remove it. */
+export class RoleAbove extends CodedError {
+  readonly kind = 'denied'
+  readonly code = 'ERR_ROLE_ABOVE'
+
+  constructor() {
+    super('this takes the role of an owner')
+  }
+}
+
+/** Somebody has a way in as this user: a link would sign another person in as them. */
+export class MemberActive extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_MEMBER_ACTIVE'
+
+  constructor(name: string) {
+    super(`${name} has a way in already: only an operator makes a link for them`)
+  }
+}
+
+/** A tenant without an owner has nobody who gives that role. */
+export class LastOwner extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_LAST_OWNER'
+
+  constructor() {
+    super('this is the last owner of the tenant: add another one first')
+  }
+}

@@ -27,6 +27,7 @@ export {
   type WebIdentity,
 } from './identity.ts'
 export { tagOldKeys, type UserKey } from './keys.ts'
+export type { Members, TenantMember } from './members.ts'
 export type { OwnKey, OwnKeys } from './own-keys.ts'
 export type { Passkey } from './passkeys.ts'
 export { relyingPartyOf } from './relying-party.ts'

@@ -179,6 +179,11 @@ interface ExpiringRow {
   readonly expiresAt: Date
 }
 
+/** All that were not used. */
+export async function deleteLinks(tx: WriteTx, user: UserId): Promise<void> {
+  await tx.run('delete from login_link where user_id = $1', [user])
+}
+
 export function insertLink(
   tx: WriteTx,
   user: UserId,

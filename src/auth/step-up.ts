@@ -8,7 +8,7 @@ import { findProof, findSessionPerson } from './web-session-queries.ts'
  * What a person may be asked to prove freshly that it is them for. A proof is for one of these, in one web
  * session, and lasts 300 s.
  */
-export const stepUpPurposes = ['factor.change', 'key.change'] as const
+export const stepUpPurposes = ['factor.change', 'key.change', 'member.change'] as const
 export type StepUpPurpose = (typeof stepUpPurposes)[number]
 
 export const proofSeconds = 300

@@ -1,6 +1,12 @@
 import { appendEvent } from '../audit/index.ts'
-import { type Database, type ReadTx, type TenantId, violation } from '../postgres/index.ts'
-import { type Actor, actorKeys } from './actor.ts'
+import {
+  type Database,
+  type ReadTx,
+  type TenantId,
+  violation,
+  type WriteTx,
+} from '../postgres/index.ts'
+import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { EmailInvalid, UserExists, UserMissing, UserNameInvalid } from './errors.ts'
 import type { Role, UserId } from './identity.ts'
 import { deleteUser, findUser, insertUser, listUsers, type UserRow } from './queries.ts'
@@ -17,7 +23,7 @@ export interface User {
 export interface NewUser {
   readonly name: string
   readonly role?: Role
-  readonly email?: string
+  readonly email?: string | undefined
 }
 
 export interface Users {
@@ -33,21 +39,11 @@ const emailPattern = /^[^\s@]{1,64}@[^\s@]{1,189}$/
 
 export function createUsers(database: Database): Users {
   return {
-    async addUser(tenant, { name, role = 'member', email }, actor) {
-      if (!namePattern.test(name)) throw new UserNameInvalid(name)
-      if (email !== undefined && !emailPattern.test(email)) throw new EmailInvalid(email)
+    async addUser(tenant, user, actor) {
       try {
-        return await database.write(tenant, async (tx) => {
-          const user = fromRow(await insertUser(tx, { name, role, email }))
-          await appendEvent(tx, {
-            type: 'user.add',
-            public: { user: user.id, role, ...actorKeys(actor) },
-            private: { name, email, actorName: actor.name },
-          })
-          return user
-        })
+        return await database.write(tenant, (tx) => addUserIn(tx, user, actor))
       } catch (err) {
-        if (violation(err)?.kind === 'unique') throw new UserExists(name)
+        if (violation(err)?.kind === 'unique') throw new UserExists(user.name)
         throw err
       }
     },
@@ -70,6 +66,23 @@ export function createUsers(database: Database): Users {
         { retry: true },
       ),
   }
+}
+
+/** Throws UserNameInvalid, EmailInvalid, and the database's violation for a name that is there. */
+export async function addUserIn(
+  tx: WriteTx,
+  { name, role = 'member', email }: NewUser,
+  actor: Actor,
+): Promise<User> {
+  if (!namePattern.test(name)) throw new UserNameInvalid(name)
+  if (email !== undefined && !emailPattern.test(email)) throw new EmailInvalid(email)
+  const user = fromRow(await insertUser(tx, { name, role, email }))
+  await appendEvent(tx, {
+    type: 'user.add',
+    public: { user: user.id, role, ...actorKeys(actor) },
+    private: { name, email, ...actorNames(actor) },
+  })
+  return user
 }
 
 /** Throws UserMissing. */

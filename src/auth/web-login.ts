@@ -7,7 +7,7 @@ import {
   type TenantId,
   type WriteTx,
 } from '../postgres/index.ts'
-import { type Actor, actorKeys } from './actor.ts'
+import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { WebSessionMissing } from './errors.ts'
 import type { Person, SignInProof, Visitor, WebIdentity } from './identity.ts'
 import {
@@ -78,19 +78,29 @@ export class WebLogin implements WebLogins {
     findUser: (tx: WriteTx) => Promise<User>,
     actor: Actor,
   ): Promise<LoginLink> {
+    return this.#database.write(tenant, async (tx) =>
+      this.makeLink(tx, tenant, await findUser(tx), actor, linkSeconds),
+    )
+  }
+
+  /** The same in a transaction of the caller's, and for as long as it says. */
+  async makeLink(
+    tx: WriteTx,
+    tenant: TenantId,
+    user: Person,
+    actor: Actor,
+    seconds: number,
+  ): Promise<LoginLink> {
     if (!this.#serves(tenant)) throw new Error('these pages are not for that tenant')
-    return this.#database.write(tenant, async (tx) => {
-      const user = await findUser(tx)
-      const { token, hash } = newToken(tenant)
-      const link = await insertLink(tx, user.id, hash, linkSeconds)
-      const expiresAt = link.expiresAt.toISOString()
-      await appendEvent(tx, {
-        type: 'web.link',
-        public: { user: user.id, link: link.id, role: user.role, expiresAt, ...actorKeys(actor) },
-        private: { name: user.name, actorName: actor.name },
-      })
-      return { token, expiresAt }
+    const { token, hash } = newToken(tenant)
+    const link = await insertLink(tx, user.id, hash, seconds)
+    const expiresAt = link.expiresAt.toISOString()
+    await appendEvent(tx, {
+      type: 'web.link',
+      public: { user: user.id, link: link.id, role: user.role, expiresAt, ...actorKeys(actor) },
+      private: { name: user.name, ...actorNames(actor) },
     })
+    return { token, expiresAt }
   }
 
   async redeem(token: string, visitor = unknownVisitor): Promise<string | undefined> {

@@ -57,6 +57,7 @@ function addBuiltPages(
     sessions: built.page('sessions'),
     session: built.page('session'),
     security: built.page('security'),
+    members: built.page('members'),
   }
   const lists = [
     { path: '/', title: 'Targets', of: 'targets', plain: '/plain', files: files?.home },
@@ -87,6 +88,18 @@ function addBuiltPages(
       }),
     )
   }
+  app.get(
+    '/settings/members',
+    { config: { right: 'member.read' satisfies Act } },
+    signIn.guarded(async (person, _request, reply) => {
+      if (membersOf(person) === 'none') throw new RouteMissing()
+      if (files === undefined) return reply.redirect('/plain/security', 303)
+      const title = 'Members'
+      reply.type(htmlType)
+      const body = place(factsOf(person, ssh()), { title, plain: '/plain/security' })
+      return text(portalPage(person, { title, of: 'settings', body, files: files.members }))
+    }),
+  )
   app.get(
     '/sessions/:id',
     readsSessions,
@@ -128,9 +141,17 @@ function factsOf(person: WebIdentity, { host, port }: SshAddress) {
     user: person.user.name,
     ends: reachOf(person, 'session.end'),
     sees: reachOf(person, 'session.read'),
+    role: person.user.role,
+    members: membersOf(person),
     'ssh-host': host ?? '',
     'ssh-port': `${port}`,
   }
+}
+
+/** What the person may do with the members of the tenant. */
+function membersOf(person: WebIdentity): 'change' | 'read' | 'none' {
+  if (reachOf(person, 'member.change') === 'all') return 'change'
+  return reachOf(person, 'member.read') === 'all' ? 'read' : 'none'
 }
 
 function addPlainPages(

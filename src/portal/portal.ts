@@ -31,6 +31,7 @@ import {
   webSessionRoutes,
 } from '../self/index.ts'
 import { Downloads } from './downloads.ts'
+import { memberRoutes } from './member-routes.ts'
 import { addPages, type PagesDeps } from './pages.ts'
 import { selfRoutes } from './self-routes.ts'
 import { sessionRoutes } from './session-routes.ts'
@@ -40,7 +41,7 @@ export interface PortalDeps extends Pick<HttpOptions, 'starts'>, Pick<PagesDeps,
   readonly access: Pick<Access, 'sessionsFor' | 'sessionFor' | 'killSessionFor' | 'listChoicesFor'>
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
-  readonly auth: Pick<Auth, 'web' | 'ownKeys'>
+  readonly auth: Pick<Auth, 'web' | 'ownKeys' | 'members'>
   readonly ca: Pick<Ca, 'issueUser'>
   readonly metrics: Metrics
   /** The output of `/metrics`: the metrics of every process. */
@@ -76,6 +77,7 @@ const health = {
 /** The routes of the API with the types of their parts, for the pages that call them. */
 export type PortalRoute = ReturnType<
   | typeof selfRoutes
+  | typeof memberRoutes
   | typeof targetRoutes
   | typeof sessionRoutes
   | typeof signInRoutes<Act, ''>
@@ -131,6 +133,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     ...stepUpRoutes<Act, ''>(self),
     ...keyRoutes<Act>({ keys: auth.ownKeys, right: self.right }),
     ...certificateRoutes<Act>({ ca, right: self.right.change }),
+    ...memberRoutes({ members: auth.members }),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),
   ]

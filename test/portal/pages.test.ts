@@ -58,6 +58,13 @@ const twoPasskeys = {
   ],
   next: null,
 }
+const invited = {
+  member: { name: 'priya' },
+  invitation: {
+    url: `http://portal.test/login?token=bc60023d-f5b3-4fcc-8fd6-d442ebd4a5f3.${'Qv7'.repeat(14)}x`,
+    expiresAt: '2026-12-08T09:00:00.000Z',
+  },
+}
 const proofWanted = {
   error: { code: 'ERR_STEP_UP_REQUIRED', message: 'confirm', purpose: 'key.change' },
 }
@@ -185,6 +192,34 @@ const pages: readonly Shown[] = [
       await page.getByText('This is a private key.').waitFor()
     },
   },
+  { name: 'members', path: () => '/settings/members', who: 'boss', ready: row },
+  { name: 'members-invite', path: () => '/settings/members', who: 'boss', ready: inviteMember },
+  {
+    name: 'members-link',
+    path: () => '/settings/members',
+    who: 'boss',
+    before: (page) =>
+      page.route('**/api/v1/members', (route) =>
+        route.request().method() === 'POST'
+          ? route.fulfill({ status: 201, json: invited })
+          : route.fallback(),
+      ),
+    async ready(page) {
+      await inviteMember(page)
+      await page.getByLabel('User name').fill('priya')
+      await page.getByRole('button', { name: 'Invite', exact: true }).click()
+      await page.getByRole('heading', { name: 'The link for priya' }).waitFor()
+    },
+  },
+  {
+    name: 'members-remove',
+    path: () => '/settings/members',
+    who: 'boss',
+    async ready(page) {
+      await page.getByRole('button', { name: 'Remove jonas' }).click()
+      await page.getByText('Type jonas to confirm').waitFor()
+    },
+  },
   {
     name: 'step-up',
     path: () => '/settings/security',
@@ -252,6 +287,11 @@ const pages: readonly Shown[] = [
     ready: heading('Overview'),
   },
 ]
+
+async function inviteMember(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Invite a member' }).click()
+  await page.getByLabel('User name').waitFor()
+}
 
 async function addKey(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Add an SSH key' }).click()

@@ -1,42 +1,30 @@
-import { useSignal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
 import { call } from '../shared/call.ts'
 import { type Frame, show } from '../shared/frame.ts'
 import { Keys } from '../shared/keys.tsx'
 import { useLoaded } from '../shared/loaded.ts'
 import { useStepUp } from '../shared/step-up.tsx'
+import { useToast } from '../shared/toast.tsx'
 import { visible } from '../shared/visible.ts'
 import { Passkeys } from './passkeys.tsx'
 import { texts } from './security-texts.ts'
+import { Settings } from './settings.tsx'
 import { SshKeys } from './ssh-keys.tsx'
 import { WebSessions } from './web-sessions.tsx'
-
-/** As long as design/portal has a toast. */
-const toastMs = 8000
 
 function SecurityPage({ frame }: { readonly frame: Frame }) {
   const stepUp = useStepUp()
   const passkeys = useLoaded(async () => (await call('GET', '/api/v1/self/passkeys')).items)
   const keys = useLoaded(async () => (await call('GET', '/api/v1/self/keys')).items)
   const sessions = useLoaded(async () => (await call('GET', '/api/v1/self/web-sessions')).items)
-  const said = useSignal('')
-  useEffect(() => {
-    if (said.value === '') return
-    const timer = setTimeout(() => {
-      said.value = ''
-    }, toastMs)
-    return () => clearTimeout(timer)
-  }, [said.value])
-  const say = (text: string) => {
-    said.value = text
-  }
+  const toast = useToast()
+  const { say } = toast
   const reloadPasskeys = () => {
     void passkeys.reload()
     // A change of passkeys signs the other browsers out.
     void sessions.reload()
   }
   return (
-    <div class="narrow">
+    <Settings frame={frame} current="security">
       <h1>{texts.title}</h1>
       <p class="lead">{texts.lead(visible(frame.user))}</p>
       <div class="cards">
@@ -50,9 +38,9 @@ function SecurityPage({ frame }: { readonly frame: Frame }) {
         <WebSessions state={sessions.state.value} reload={() => void sessions.reload()} say={say} />
       </div>
       {stepUp.dialog}
-      <div role="status">{said.value !== '' && <p class="toast">{said.value}</p>}</div>
+      {toast.place}
       <Keys />
-    </div>
+    </Settings>
   )
 }
 

@@ -8,6 +8,10 @@ export interface Frame {
   readonly ends: 'all' | 'own' | 'none'
   /** Whose sessions the person sees. */
   readonly sees: 'all' | 'own' | 'none'
+  /** The person's role in the tenant. */
+  readonly role: string
+  /** What the person may do with the members of the tenant. */
+  readonly members: 'change' | 'read' | 'none'
   /** Where people's ssh connects to. */
   readonly sshHost: string
   readonly sshPort: number
@@ -17,12 +21,14 @@ export interface Frame {
 export function show(content: (frame: Frame, place: HTMLElement) => ComponentChildren): void {
   const place = document.getElementById('app')
   if (place === null) throw new Error('the page has no place')
-  const { tenant = '', user = '', ends, sees, sshHost, sshPort } = place.dataset
+  const { tenant = '', user = '', ends, sees, role = '', members, sshHost, sshPort } = place.dataset
   const frame: Frame = {
     tenant,
     user,
     ends: reachOf(ends),
     sees: reachOf(sees),
+    role,
+    members: members === 'change' || members === 'read' ? members : 'none',
     sshHost: sshHost || location.hostname.replace(/^\[(.*)\]$/, '$1'),
     sshPort: Number(sshPort),
   }

@@ -9,7 +9,7 @@ import { texts } from './texts.ts'
 /** The person closed the dialog: nothing was done. */
 export class StepUpCancelled extends Error {}
 
-type Purpose = 'factor.change' | 'key.change'
+type Purpose = 'factor.change' | 'key.change' | 'member.change'
 interface Wanted {
   readonly purpose: Purpose
   /** What the person is about to do, in words. */

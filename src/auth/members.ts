@@ -1,0 +1,138 @@
+import { appendEvent } from '../audit/index.ts'
+import { type Database, violation, type WriteTx } from '../postgres/index.ts'
+import { type Actor, actorKeys, actorNames } from './actor.ts'
+import { LastOwner, MemberActive, MemberMissing, RoleAbove, UserExists } from './errors.ts'
+import type { Role, UserId, WebIdentity } from './identity.ts'
+import { findMember, listMembers, lockMembers, type MemberRow } from './member-queries.ts'
+import { deleteLinks, deleteUser } from './queries.ts'
+import { addUserIn } from './users.ts'
+import { idleSeconds, type LoginLink, type WebLogin } from './web-login.ts'
+
+/** A user of a tenant, as the people see who manage its users. Times are RFC 3339, UTC. */
+export interface TenantMember {
+  readonly id: UserId
+  readonly name: string
+  readonly role: Role
+  readonly email: string | undefined
+  readonly createdAt: string
+  /** The last use of the pages, to the minute; undefined if no web session is left that tells. */
+  readonly seenAt: string | undefined
+  readonly passkeys: number
+  readonly keys: number
+  /** Whether nobody has a way in as this user: neither passkey, SSH key nor web session. */
+  readonly isInvited: boolean
+}
+
+/** The users of a tenant in the hands of its own people. Every change is on the log. */
+export interface Members {
+  /** By name. */
+  list(person: WebIdentity): Promise<readonly TenantMember[]>
+  /**
+   * Adds a user, and makes a link that signs in as that user once. Throws RoleAbove, UserExists,
+   * UserNameInvalid, EmailInvalid.
+   */
+  invite(
+    person: WebIdentity,
+    user: { readonly name: string; readonly role: Role; readonly email?: string | undefined },
+    actor: Actor,
+  ): Promise<{ readonly member: TenantMember; readonly link: LoginLink }>
+  /**
+   * Another link in the place of all earlier ones. Throws MemberActive for a user who has a way in: such a
+   * link would sign somebody else in as them. Throws MemberMissing, RoleAbove.
+   */
+  inviteAgain(person: WebIdentity, id: string, actor: Actor): Promise<LoginLink>
+  /**
+   * Removes the user; their sessions end. Throws MemberMissing, RoleAbove, and LastOwner for the last one of a
+   * tenant.
+   */
+  remove(person: WebIdentity, id: string, actor: Actor): Promise<void>
+}
+
+/** How long somebody has to follow an invitation. */
+const invitationSeconds = 7 * 24 * 3600
+/** Nobody gives, or takes away, a role above their own. */
+const rank: { readonly [role in Role]: number } = { owner: 2, admin: 1, member: 0, auditor: 0 }
+
+export function createMembers(database: Database, web: WebLogin): Members {
+  /** Until the transaction ends, nobody else changes the members. The asker's role is read again behind it. */
+  async function begin(tx: WriteTx, { user }: WebIdentity): Promise<void> {
+    await lockMembers(tx)
+    const now = await findMember(tx, user.id, idleSeconds)
+    if (now === undefined || now.role !== user.role) throw new RoleAbove()
+  }
+  return {
+    list: async ({ tenant }) =>
+      (await database.read(tenant, (tx) => listMembers(tx, idleSeconds))).map(fromRow),
+    async invite(person, wanted, actor) {
+      requireRank(person, wanted.role)
+      try {
+        return await database.write(person.tenant, async (tx) => {
+          await begin(tx, person)
+          const user = await addUserIn(tx, wanted, actor)
+          const link = await web.makeLink(tx, person.tenant, user, actor, invitationSeconds)
+          return { member: fromRow(await requireMember(tx, user.id)), link }
+        })
+      } catch (err) {
+        if (violation(err)?.kind === 'unique') throw new UserExists(wanted.name)
+        throw err
+      }
+    },
+    inviteAgain: (person, id, actor) =>
+      database.write(person.tenant, async (tx) => {
+        await begin(tx, person)
+        const member = await requireMember(tx, id)
+        requireRank(person, member.role)
+        if (!isInvited(member)) throw new MemberActive(member.name)
+        await deleteLinks(tx, member.id)
+        return web.makeLink(tx, person.tenant, fromRow(member), actor, invitationSeconds)
+      }),
+    remove: (person, id, actor) =>
+      database.write(
+        person.tenant,
+        async (tx) => {
+          await begin(tx, person)
+          const member = await requireMember(tx, id)
+          requireRank(person, member.role)
+          const owners = (await listMembers(tx, idleSeconds)).filter(({ role }) => role === 'owner')
+          if (member.role === 'owner' && owners.length === 1) throw new LastOwner()
+          if ((await deleteUser(tx, member.id)) === 0) throw new MemberMissing()
+          await appendEvent(tx, {
+            type: 'user.remove',
+            public: { user: member.id, role: member.role, ...actorKeys(actor) },
+            private: {
+              name: member.name,
+              email: member.email ?? undefined,
+              ...actorNames(actor),
+            },
+          })
+        },
+        // One of the user's links may be in use at this moment.
+        { retry: true },
+      ),
+  }
+}
+
+function requireRank({ user }: WebIdentity, role: Role): void {
+  if (rank[role] > rank[user.role]) throw new RoleAbove()
+}
+
+async function requireMember(tx: WriteTx, id: string): Promise<MemberRow> {
+  const row = await findMember(tx, id, idleSeconds)
+  if (row === undefined) throw new MemberMissing()
+  return row
+}
+
+function isInvited({ passkeys, keys, seenAt }: MemberRow): boolean {
+  return passkeys === 0 && keys === 0 && seenAt === null
+}
+
+function fromRow(row: MemberRow): TenantMember {
+  const { id, name, role, email, createdAt, seenAt, passkeys, keys } = row
+  return {
+    ...{ id, name, role, passkeys, keys },
+    email: email ?? undefined,
+    createdAt: createdAt.toISOString(),
+    seenAt: seenAt?.toISOString(),
+    isInvited: isInvited(row),
+  }
+}
