@@ -175,7 +175,7 @@ export const eventTypes = {
     private: ['name', 'device'],
   },
   'web.refused': {
-    public: ['user', 'webSession', 'proof', 'purpose', 'code', 'count'],
+    public: ['user', 'webSession', 'link', 'proof', 'purpose', 'code', 'count'],
     private: ['device'],
   },
   'factor.add': {

@@ -10,6 +10,11 @@ export interface MemberRow extends UserRow {
   readonly seenAt: Date | null
 }
 
+/** Whether somebody can come in as this user, or is in: by a passkey, an SSH key, or a browser that is signed in. */
+export function hasWayIn({ passkeys, keys, seenAt }: MemberRow): boolean {
+  return passkeys > 0 || keys > 0 || seenAt !== null
+}
+
 const members = `select u.id, u.name, u.role, u.email, u.created_at as "createdAt",
     (select count(*)::integer from passkey p where p.tenant_id = u.tenant_id and p.user_id = u.id) as passkeys,
     (select count(*)::integer from user_key k where k.tenant_id = u.tenant_id and k.user_id = u.id) as keys,

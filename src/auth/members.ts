@@ -3,7 +3,7 @@ import { type Database, violation, type WriteTx } from '../postgres/index.ts'
 import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { LastOwner, MemberActive, MemberMissing, RoleAbove, UserExists } from './errors.ts'
 import type { Role, UserId, WebIdentity } from './identity.ts'
-import { findMember, listMembers, lockMembers, type MemberRow } from './member-queries.ts'
+import { findMember, hasWayIn, listMembers, lockMembers, type MemberRow } from './member-queries.ts'
 import { deleteLinks, deleteUser } from './queries.ts'
 import { addUserIn } from './users.ts'
 import { idleSeconds, type LoginLink, type WebLogin } from './web-login.ts'
@@ -80,10 +80,12 @@ export function createMembers(database: Database, web: WebLogin): Members {
     inviteAgain: (person, id, actor) =>
       database.write(person.tenant, async (tx) => {
         await begin(tx, person)
+        const { id: user, role } = await requireMember(tx, id)
+        requireRank(person, role)
+        // One that is being used at this moment is waited for, and seen below.
+        await deleteLinks(tx, user)
         const member = await requireMember(tx, id)
-        requireRank(person, member.role)
-        if (!isInvited(member)) throw new MemberActive(member.name)
-        await deleteLinks(tx, member.id)
+        if (hasWayIn(member)) throw new MemberActive(member.name)
         return web.makeLink(tx, person.tenant, fromRow(member), actor, invitationSeconds)
       }),
     remove: (person, id, actor) =>
@@ -122,10 +124,6 @@ async function requireMember(tx: WriteTx, id: string): Promise<MemberRow> {
   return row
 }
 
-function isInvited({ passkeys, keys, seenAt }: MemberRow): boolean {
-  return passkeys === 0 && keys === 0 && seenAt === null
-}
-
 function fromRow(row: MemberRow): TenantMember {
   const { id, name, role, email, createdAt, seenAt, passkeys, keys } = row
   return {
@@ -133,6 +131,6 @@ function fromRow(row: MemberRow): TenantMember {
     email: email ?? undefined,
     createdAt: createdAt.toISOString(),
     seenAt: seenAt?.toISOString(),
-    isInvited: isInvited(row),
+    isInvited: !hasWayIn(row),
   }
 }

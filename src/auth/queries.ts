@@ -197,15 +197,19 @@ export function insertLink(
   )
 }
 
+interface TakenLink extends Person {
+  readonly link: string
+  /** How long it was good for. */
+  readonly seconds: number
+}
+
 /** Removes a link that is still valid. Of several attempts at once, one gets it. */
-export function takeLink(
-  tx: WriteTx,
-  tokenHash: Buffer,
-): Promise<(Person & { readonly link: string }) | undefined> {
+export function takeLink(tx: WriteTx, tokenHash: Buffer): Promise<TakenLink | undefined> {
   return tx.maybe(
     `with taken as (
-       delete from login_link where token_hash = $1 and expires_at > now() returning id, user_id)
-     select u.id, u.name, u.role, taken.id as link from taken
+       delete from login_link where token_hash = $1 and expires_at > now()
+         returning id, user_id, extract(epoch from expires_at - created_at)::integer as seconds)
+     select u.id, u.name, u.role, taken.id as link, taken.seconds from taken
        join app_user u on u.id = taken.user_id
        join tenant t on t.tenant_id = u.tenant_id and t.suspended_at is null`,
     [tokenHash],

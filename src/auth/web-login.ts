@@ -10,6 +10,7 @@ import {
 import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { WebSessionMissing } from './errors.ts'
 import type { Person, SignInProof, Visitor, WebIdentity } from './identity.ts'
+import { findMember, hasWayIn } from './member-queries.ts'
 import {
   deleteWebSession,
   findWebSession,
@@ -109,6 +110,7 @@ export class WebLogin implements WebLogins {
     const redeem = async (tx: WriteTx) => {
       const user = await takeLink(tx, held.hash)
       if (user === undefined) return undefined
+      if (user.seconds > linkSeconds && (await this.#isTaken(tx, user, visitor))) return undefined
       return this.open(tx, held.tenant, user, { proof: 'link', link: user.link }, visitor)
     }
     // A removal of the user waits for the link, and this for the user: one of them tries again.
@@ -247,6 +249,25 @@ export class WebLogin implements WebLogins {
       throw err
     }
     return { ...identity, renewed: cookie.token }
+  }
+
+  /**
+   * Whether somebody has come in as this user since an invitation was made. Its maker may have kept the link,
+   * and would sign in as them. The link is spent, and that it was tried is on the log.
+   */
+  async #isTaken(
+    tx: WriteTx,
+    { id, link }: Person & { readonly link: string },
+    { source, device }: Visitor,
+  ): Promise<boolean> {
+    const member = await findMember(tx, id, idleSeconds)
+    if (member === undefined || !hasWayIn(member)) return false
+    await appendEvent(tx, {
+      type: 'web.refused',
+      public: { user: id, link, proof: 'link', code: 'ERR_LINK_SPENT', count: '1' },
+      private: { source, device },
+    })
+    return true
   }
 
   async #makeRoom(tx: WriteTx, user: Person, { source }: Visitor): Promise<void> {

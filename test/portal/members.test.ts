@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Role, roles, stepUpPurposes } from '../../src/auth/index.ts'
-import { actor } from '../access/access-fixture.ts'
+import { formatPublicKey } from '../../src/ssh/index.ts'
+import { actor, newKey } from '../access/access-fixture.ts'
 import { openBrowser } from '../support/browser.ts'
 import { PasskeyPage } from '../support/passkey-page.ts'
 import { type Method, openLocalPortalFixture } from './portal-fixture.ts'
@@ -183,6 +184,43 @@ test('a new link takes the place of the earlier ones, and each signs in once', a
   const days = (Date.parse(again.body.expiresAt) - Date.now()) / 86_400_000
   expect(days).toBeGreaterThan(6.9)
   expect(days).toBeLessThanOrEqual(7)
+})
+
+test('attack: an invitation that its maker kept signs nobody in once the member has a way in', async () => {
+  const { place, as, ask } = await openTeam()
+  const invite = async (name: string) => {
+    const { body } = await ask(as('admin').cookie, 'POST', '/members', { name })
+    return { id: body.member.id, token: tokenOf(body.invitation.url) }
+  }
+  const [first, second] = [await invite('by-a-key'), await invite('by-an-operator')]
+  const key = formatPublicKey({ type: 'ssh-ed25519', blob: newKey() })
+  await auth.addKey(place.tenant, 'by-a-key', key, {}, actor)
+  const { token } = await auth.createLoginLink(place.tenant, 'by-an-operator', actor)
+  expect(await auth.web.redeem(token)).toBeDefined()
+  for (const kept of [first, second]) {
+    expect(await auth.web.redeem(kept.token)).toBeUndefined()
+    const refusals = (await place.events()).filter(({ type }) => type === 'web.refused')
+    expect(refusals.filter((one) => one.public.user === kept.id)).toMatchObject([
+      { public: { proof: 'link', code: 'ERR_LINK_SPENT' } },
+    ])
+  }
+  // An operator's link goes on to sign in whoever lost the other ways.
+  const last = await auth.createLoginLink(place.tenant, 'by-a-key', actor)
+  expect(await auth.web.redeem(last.token)).toBeDefined()
+})
+
+test('attack: of a link that is used and another one that is made at the same moment, one counts', async () => {
+  const { as, ask } = await openTeam()
+  const { cookie } = as('admin')
+  for (let round = 0; round < 5; round++) {
+    const { body } = await ask(cookie, 'POST', '/members', { name: `new-${round}` })
+    const [session, again] = await Promise.all([
+      auth.web.redeem(tokenOf(body.invitation.url)),
+      ask(cookie, 'POST', `/members/${body.member.id}/invitation`, {}),
+    ])
+    const second = again.status === 201 ? await auth.web.redeem(tokenOf(again.body.url)) : undefined
+    expect([session, second].filter((one) => one !== undefined)).toHaveLength(1)
+  }
 })
 
 test("attack: another tenant's members are as if there were none", async () => {
