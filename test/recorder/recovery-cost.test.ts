@@ -40,12 +40,14 @@ test('attack: tiny lines cost the process far less than to parse each of them', 
   expect(cpuMs() - startMs).toBeLessThan(parsedMs / 2)
 })
 
-test('attack: lines in a spelling that is dear to read hold the process up only for moments', async () => {
+test('attack: recordings of lines in a spelling that is dear to read hold the process up only for moments', async () => {
   await using its = await testRecorder()
-  // A chunk of them is read at once from the disk.
-  const [line, chunks] = ['[0, "o",""]\n', 24]
+  // A chunk of them is read at once from the disk, and one of each recording may come in the same turn.
+  const [line, chunks, recordings] = ['[0, "o",""]\n', 6, 8]
   const perChunk = Math.floor((256 * 1024) / line.length)
-  const { tenant, session } = await repeated(its, line, perChunk * chunks)
+  const all = await Promise.all(
+    Array.from({ length: recordings }, () => repeated(its, line, perChunk * chunks)),
+  )
   const beforeMs = cpuMs()
   for (let i = 0; i < perChunk; i++) parseEvent(Buffer.from(line).toString('utf8'))
   const chunkMs = cpuMs() - beforeMs
@@ -57,12 +59,13 @@ test('attack: lines in a spelling that is dear to read hold the process up only 
       pauses.push(cpuMs() - lastMs)
     }
   })()
-  expect(await its.recorder.recover({ tenant, session })).toMatchObject({ outcome: 'mended' })
+  const recovered = await Promise.all(all.map((one) => its.recorder.recover(one)))
+  expect(recovered.map(({ outcome }) => outcome)).toEqual(all.map(() => 'mended'))
   isOver = true
   await watching
-  // Less than a chunk, and more than a slice of 2 ms with its last step. A collection of garbage makes a few.
-  const longMs = Math.max(chunkMs * 0.75, 4)
-  expect(pauses.filter((ms) => ms > longMs).length).toBeLessThan(chunks / 3)
+  // Linux counts the time of a thread in steps of 4 ms while others want its processor.
+  const longMs = Math.max(2 * chunkMs, 16)
+  expect(pauses.filter((ms) => ms > longMs).length).toBeLessThan(chunks / 2)
 })
 
 test('stops in time where it may take only a moment, changes nothing, and does it all later', async () => {
