@@ -1,11 +1,10 @@
-import { appendEvent } from '../audit/index.ts'
 import { type Database, violation, type WriteTx } from '../postgres/index.ts'
-import { type Actor, actorKeys, actorNames } from './actor.ts'
+import type { Actor } from './actor.ts'
 import { LastOwner, MemberActive, MemberMissing, RoleAbove, UserExists } from './errors.ts'
 import type { Role, UserId, WebIdentity } from './identity.ts'
 import { findMember, hasWayIn, listMembers, lockMembers, type MemberRow } from './member-queries.ts'
-import { deleteLinks, deleteUser } from './queries.ts'
-import { addUserIn } from './users.ts'
+import { deleteLinks } from './queries.ts'
+import { addUserIn, removeUserIn } from './users.ts'
 import { idleSeconds, type LoginLink, type WebLogin } from './web-login.ts'
 
 /** A user of a tenant, as the people see who manage its users. Times are RFC 3339, UTC. */
@@ -97,16 +96,7 @@ export function createMembers(database: Database, web: WebLogin): Members {
           requireRank(person, member.role)
           const owners = (await listMembers(tx, idleSeconds)).filter(({ role }) => role === 'owner')
           if (member.role === 'owner' && owners.length === 1) throw new LastOwner()
-          if ((await deleteUser(tx, member.id)) === 0) throw new MemberMissing()
-          await appendEvent(tx, {
-            type: 'user.remove',
-            public: { user: member.id, role: member.role, ...actorKeys(actor) },
-            private: {
-              name: member.name,
-              email: member.email ?? undefined,
-              ...actorNames(actor),
-            },
-          })
+          if (!(await removeUserIn(tx, fromRow(member), actor))) throw new MemberMissing()
         },
         // One of the user's links may be in use at this moment.
         { retry: true },

@@ -179,6 +179,11 @@ interface ExpiringRow {
   readonly expiresAt: Date
 }
 
+/** All links of the tenant that are good for longer than an operator's, and were not used. */
+export async function deleteInvitations(tx: WriteTx): Promise<void> {
+  await tx.run("delete from login_link where expires_at - created_at > interval '1 hour'", [])
+}
+
 /** All that were not used. */
 export async function deleteLinks(tx: WriteTx, user: UserId): Promise<void> {
   await tx.run('delete from login_link where user_id = $1', [user])

@@ -9,7 +9,15 @@ import {
 import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { EmailInvalid, UserExists, UserMissing, UserNameInvalid } from './errors.ts'
 import type { Role, UserId } from './identity.ts'
-import { deleteUser, findUser, insertUser, listUsers, type UserRow } from './queries.ts'
+import { lockMembers } from './member-queries.ts'
+import {
+  deleteInvitations,
+  deleteUser,
+  findUser,
+  insertUser,
+  listUsers,
+  type UserRow,
+} from './queries.ts'
 
 export interface User {
   readonly id: UserId
@@ -54,13 +62,10 @@ export function createUsers(database: Database): Users {
       database.write(
         tenant,
         async (tx) => {
+          // An operator may remove the last owner, but not beside one who removes the other.
+          await lockMembers(tx)
           const user = await requireUser(tx, name)
-          if ((await deleteUser(tx, user.id)) === 0) throw new UserMissing(name)
-          await appendEvent(tx, {
-            type: 'user.remove',
-            public: { user: user.id, role: user.role, ...actorKeys(actor) },
-            private: { name, email: user.email, actorName: actor.name },
-          })
+          if (!(await removeUserIn(tx, user, actor))) throw new UserMissing(name)
           return user
         },
         { retry: true },
@@ -83,6 +88,19 @@ export async function addUserIn(
     private: { name, email, ...actorNames(actor) },
   })
   return user
+}
+
+/** False when it was removed meanwhile. */
+export async function removeUserIn(tx: WriteTx, user: User, actor: Actor): Promise<boolean> {
+  if ((await deleteUser(tx, user.id)) === 0) return false
+  // Whoever invited may have kept a link, and would come back as somebody else: those who stay invite again.
+  if (user.role === 'owner' || user.role === 'admin') await deleteInvitations(tx)
+  await appendEvent(tx, {
+    type: 'user.remove',
+    public: { user: user.id, role: user.role, ...actorKeys(actor) },
+    private: { name: user.name, email: user.email, ...actorNames(actor) },
+  })
+  return true
 }
 
 /** Throws UserMissing. */

@@ -223,6 +223,21 @@ test('attack: of a link that is used and another one that is made at the same mo
   }
 })
 
+test('attack: an admin who is removed does not come back by an invitation', async () => {
+  for (const by of ['a colleague', 'an operator']) {
+    const { place, as, ask } = await openTeam()
+    const { body } = await ask(as('admin').cookie, 'POST', '/members', {
+      name: 'ghost',
+      role: 'admin',
+    })
+    const operators = await auth.createLoginLink(place.tenant, 'ghost', actor)
+    if (by === 'an operator') await auth.removeUser(place.tenant, 'admin', actor)
+    else await ask(as('owner').cookie, 'DELETE', `/members/${as('admin').id}`)
+    expect(await auth.web.redeem(tokenOf(body.invitation.url))).toBeUndefined()
+    expect(await auth.web.redeem(operators.token)).toBeDefined()
+  }
+})
+
 test("attack: another tenant's members are as if there were none", async () => {
   const [ours, theirs] = [await openTeam(), await openTeam()]
   const { cookie } = ours.as('owner')
