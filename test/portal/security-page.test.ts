@@ -158,12 +158,23 @@ test('attack: a private key that somebody pastes or drops by mistake does not le
     ['', 'Paste the line of your public key.'],
     ['PuTTY-User-Key-File-3: ssh-ed25519', 'in the form of PuTTY'],
     [`${publicKey}\n${publicKey}`, 'several lines'],
-    ['hello', 'This is no public key'],
+    ['MIIEvQIBADANBgkqhkiG9w0BAQEFAASC', 'This is no public key'],
   ] as const) {
     await field.fill(text)
     await page.getByRole('button', { name: 'Add the key' }).click()
     await page.getByText(problem).waitFor()
+    // A key of PuTTY has its private half in it, and so may any other text.
+    expect(await field.inputValue()).toBe(problem === 'several lines' ? text : '')
   }
+  await field.evaluate((area, text) => {
+    const data = new DataTransfer()
+    data.items.add(new File([text], 'id_ed25519'))
+    area.dispatchEvent(
+      new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }),
+    )
+  }, secrets[0] ?? '')
+  await page.getByText('This is a private key.').waitFor()
+  expect(await field.inputValue()).toBe('')
   expect(sent.filter((one) => one.startsWith('POST'))).toEqual([])
 })
 

@@ -3,7 +3,7 @@ import { call, type Reply } from '../shared/call.ts'
 import { Line, Moment } from '../shared/parts.tsx'
 import type { StepUp } from '../shared/step-up.tsx'
 import { Trouble } from './passkeys.tsx'
-import { problemOfLine } from './public-key-line.ts'
+import { isPublic, problemOfLine } from './public-key-line.ts'
 import { texts } from './security-texts.ts'
 
 type Certificate = Reply<'POST', '/api/v1/self/certificates'>
@@ -26,7 +26,7 @@ export function CertifyKey({ stepUp }: { readonly stepUp: StepUp }) {
     error.value = undefined
     made.value = undefined
     if (wrong.value !== undefined) {
-      if (wrong.value === texts.keys.wrong.private) form.reset()
+      if (!isPublic(line)) form.reset()
       return
     }
     const body = { line, hours: Number(fields.get('hours')) }

@@ -19,3 +19,8 @@ export function problemOfLine(text: string): string | undefined {
   if (/[\r\n]/.test(line)) return wrong.several
   return types.test(line) ? undefined : wrong.none
 }
+
+/** Whether each line is a public key. Anything else may be part of a private one, and does not stay on the page. */
+export function isPublic(text: string): boolean {
+  return text.split(/[\r\n]+/).every((line) => line.trim() === '' || types.test(line.trim()))
+}

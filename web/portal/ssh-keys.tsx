@@ -8,7 +8,7 @@ import { texts as common } from '../shared/texts.ts'
 import { visible } from '../shared/visible.ts'
 import { CertifyKey } from './certify-key.tsx'
 import { Trouble } from './passkeys.tsx'
-import { problemOfLine } from './public-key-line.ts'
+import { isPublic, problemOfLine } from './public-key-line.ts'
 import { texts } from './security-texts.ts'
 
 export type SshKey = Reply<'GET', '/api/v1/self/keys'>['items'][number]
@@ -182,7 +182,7 @@ function AddKey({ stepUp, reload, say, onClose }: SshKeysProps & { onClose: () =
     error.value = undefined
     if (wrong.value !== undefined) {
       // A secret does not stay in a field.
-      if (wrong.value === words.wrong.private && area.current !== null) area.current.value = ''
+      if (!isPublic(line) && area.current !== null) area.current.value = ''
       area.current?.focus()
       return
     }
