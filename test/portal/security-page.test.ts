@@ -166,13 +166,13 @@ test('attack: a private key that somebody pastes or drops by mistake does not le
     // A key of PuTTY has its private half in it, and so may any other text.
     expect(await field.inputValue()).toBe(problem === 'several lines' ? text : '')
   }
-  await field.evaluate((area, text) => {
+  // As text: these names are the browser's.
+  await page.evaluate(`{
     const data = new DataTransfer()
-    data.items.add(new File([text], 'id_ed25519'))
-    area.dispatchEvent(
-      new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }),
-    )
-  }, secrets[0] ?? '')
+    data.items.add(new File([${JSON.stringify(secrets[0])}], 'id_ed25519'))
+    const drop = new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })
+    document.getElementById('key-line').dispatchEvent(drop)
+  }`)
   await page.getByText('This is a private key.').waitFor()
   expect(await field.inputValue()).toBe('')
   expect(sent.filter((one) => one.startsWith('POST'))).toEqual([])
