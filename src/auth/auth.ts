@@ -17,16 +17,10 @@ import { authMetrics } from './metrics.ts'
 import { createOwnKeys, type OwnKeys } from './own-keys.ts'
 import { PasskeyLogin, type PasskeyLogins } from './passkey-login.ts'
 import { createOwnPasskeys, forgetPasskeys, type OwnPasskeys } from './passkeys.ts'
-import {
-  deleteUser,
-  findUser,
-  insertUser,
-  listWithSessions,
-  type UserWithSessions,
-} from './queries.ts'
+import { findUser, insertUser, listWithSessions, type UserWithSessions } from './queries.ts'
 import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts'
 import { findStepUp } from './step-up.ts'
-import { createUsers, requireUser, type Users } from './users.ts'
+import { createUsers, removeUserIn, requireUser, type Users } from './users.ts'
 import { idleSeconds, type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
 import { createOwnWebSessions, type OwnWebSessions } from './web-sessions.ts'
 
@@ -208,13 +202,8 @@ export function createAdminAuth({ database, vault }: AdminAuthDeps): AdminAuth {
         async (tx) => {
           const rows = await listWithSessions(tx, idleSeconds)
           const row = rows.find((one) => one.name === name)
-          if (row === undefined || (await deleteUser(tx, row.id)) === 0)
+          if (row === undefined || !(await removeUserIn(tx, { ...row, email: undefined }, actor)))
             throw new AdministratorMissing(name)
-          await appendEvent(tx, {
-            type: 'user.remove',
-            public: { user: row.id, role: row.role, ...actorKeys(actor) },
-            private: { name, actorName: actor.name },
-          })
           return administratorOf(row)
         },
         // One of the administrator's links may be in use at this moment.

@@ -35,6 +35,14 @@ export function findMember(
   return tx.maybe(`${members} where u.id::text = $2`, [idleSeconds, id])
 }
 
+export async function countOwners(tx: ReadTx): Promise<number> {
+  const { count } = await tx.one<{ count: number }>(
+    "select count(*)::integer as count from app_user where role = 'owner'",
+    [],
+  )
+  return count
+}
+
 /** Until the transaction ends, no other one that asks for this changes the members of the tenant. */
 export async function lockMembers(tx: WriteTx): Promise<void> {
   await tx.one(

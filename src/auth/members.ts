@@ -1,8 +1,15 @@
-import { type Database, violation, type WriteTx } from '../postgres/index.ts'
+import type { Database, WriteTx } from '../postgres/index.ts'
 import type { Actor } from './actor.ts'
-import { LastOwner, MemberActive, MemberMissing, RoleAbove, UserExists } from './errors.ts'
+import { LastOwner, MemberActive, MemberMissing, RoleAbove } from './errors.ts'
 import type { Role, UserId, WebIdentity } from './identity.ts'
-import { findMember, hasWayIn, listMembers, lockMembers, type MemberRow } from './member-queries.ts'
+import {
+  countOwners,
+  findMember,
+  hasWayIn,
+  listMembers,
+  lockMembers,
+  type MemberRow,
+} from './member-queries.ts'
 import { deleteLinks } from './queries.ts'
 import { addUserIn, removeUserIn } from './users.ts'
 import { idleSeconds, type LoginLink, type WebLogin } from './web-login.ts'
@@ -64,17 +71,12 @@ export function createMembers(database: Database, web: WebLogin): Members {
       (await database.read(tenant, (tx) => listMembers(tx, idleSeconds))).map(fromRow),
     async invite(person, wanted, actor) {
       requireRank(person, wanted.role)
-      try {
-        return await database.write(person.tenant, async (tx) => {
-          await begin(tx, person)
-          const user = await addUserIn(tx, wanted, actor)
-          const link = await web.makeLink(tx, person.tenant, user, actor, invitationSeconds)
-          return { member: fromRow(await requireMember(tx, user.id)), link }
-        })
-      } catch (err) {
-        if (violation(err)?.kind === 'unique') throw new UserExists(wanted.name)
-        throw err
-      }
+      return database.write(person.tenant, async (tx) => {
+        await begin(tx, person)
+        const user = await addUserIn(tx, wanted, actor)
+        const link = await web.makeLink(tx, person.tenant, user, actor, invitationSeconds)
+        return { member: fromRow(await requireMember(tx, user.id)), link }
+      })
     },
     inviteAgain: (person, id, actor) =>
       database.write(person.tenant, async (tx) => {
@@ -94,8 +96,7 @@ export function createMembers(database: Database, web: WebLogin): Members {
           await begin(tx, person)
           const member = await requireMember(tx, id)
           requireRank(person, member.role)
-          const owners = (await listMembers(tx, idleSeconds)).filter(({ role }) => role === 'owner')
-          if (member.role === 'owner' && owners.length === 1) throw new LastOwner()
+          if (member.role === 'owner' && (await countOwners(tx)) === 1) throw new LastOwner()
           if (!(await removeUserIn(tx, fromRow(member), actor))) throw new MemberMissing()
         },
         // One of the user's links may be in use at this moment.

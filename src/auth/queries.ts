@@ -179,9 +179,12 @@ interface ExpiringRow {
   readonly expiresAt: Date
 }
 
-/** All links of the tenant that are good for longer than an operator's, and were not used. */
+/** Of a link: a member made it for somebody who is to join. An operator's is good for ten minutes. */
+const isInvitation = "expires_at - created_at > interval '1 hour'"
+
+/** All of the tenant that were not used. */
 export async function deleteInvitations(tx: WriteTx): Promise<void> {
-  await tx.run("delete from login_link where expires_at - created_at > interval '1 hour'", [])
+  await tx.run(`delete from login_link where ${isInvitation}`, [])
 }
 
 /** All that were not used. */
@@ -204,8 +207,8 @@ export function insertLink(
 
 interface TakenLink extends Person {
   readonly link: string
-  /** How long it was good for. */
-  readonly seconds: number
+  /** Whether it was a member's: an operator's is good for minutes. */
+  readonly isInvitation: boolean
 }
 
 /** Removes a link that is still valid. Of several attempts at once, one gets it. */
@@ -213,8 +216,8 @@ export function takeLink(tx: WriteTx, tokenHash: Buffer): Promise<TakenLink | un
   return tx.maybe(
     `with taken as (
        delete from login_link where token_hash = $1 and expires_at > now()
-         returning id, user_id, extract(epoch from expires_at - created_at)::integer as seconds)
-     select u.id, u.name, u.role, taken.id as link, taken.seconds from taken
+         returning id, user_id, ${isInvitation} as invitation)
+     select u.id, u.name, u.role, taken.id as link, taken.invitation as "isInvitation" from taken
        join app_user u on u.id = taken.user_id
        join tenant t on t.tenant_id = u.tenant_id and t.suspended_at is null`,
     [tokenHash],

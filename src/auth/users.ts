@@ -47,14 +47,7 @@ const emailPattern = /^[^\s@]{1,64}@[^\s@]{1,189}$/
 
 export function createUsers(database: Database): Users {
   return {
-    async addUser(tenant, user, actor) {
-      try {
-        return await database.write(tenant, (tx) => addUserIn(tx, user, actor))
-      } catch (err) {
-        if (violation(err)?.kind === 'unique') throw new UserExists(user.name)
-        throw err
-      }
-    },
+    addUser: (tenant, user, actor) => database.write(tenant, (tx) => addUserIn(tx, user, actor)),
     listUsers: async (tenant) => (await database.read(tenant, listUsers)).map(fromRow),
     // A row that is deleted with the user may be in use at this moment: a link that is being
     // redeemed.
@@ -73,7 +66,7 @@ export function createUsers(database: Database): Users {
   }
 }
 
-/** Throws UserNameInvalid, EmailInvalid, and the database's violation for a name that is there. */
+/** Throws UserNameInvalid, EmailInvalid, UserExists. */
 export async function addUserIn(
   tx: WriteTx,
   { name, role = 'member', email }: NewUser,
@@ -81,7 +74,10 @@ export async function addUserIn(
 ): Promise<User> {
   if (!namePattern.test(name)) throw new UserNameInvalid(name)
   if (email !== undefined && !emailPattern.test(email)) throw new EmailInvalid(email)
-  const user = fromRow(await insertUser(tx, { name, role, email }))
+  const row = await insertUser(tx, { name, role, email }).catch((err) => {
+    throw violation(err)?.kind === 'unique' ? new UserExists(name) : err
+  })
+  const user = fromRow(row)
   await appendEvent(tx, {
     type: 'user.add',
     public: { user: user.id, role, ...actorKeys(actor) },
@@ -91,7 +87,11 @@ export async function addUserIn(
 }
 
 /** False when it was removed meanwhile. */
-export async function removeUserIn(tx: WriteTx, user: User, actor: Actor): Promise<boolean> {
+export async function removeUserIn(
+  tx: WriteTx,
+  user: Omit<User, 'createdAt'>,
+  actor: Actor,
+): Promise<boolean> {
   if ((await deleteUser(tx, user.id)) === 0) return false
   // Whoever invited may have kept a link, and would come back as somebody else: those who stay invite again.
   if (user.role === 'owner' || user.role === 'admin') await deleteInvitations(tx)

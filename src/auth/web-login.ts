@@ -110,7 +110,7 @@ export class WebLogin implements WebLogins {
     const redeem = async (tx: WriteTx) => {
       const user = await takeLink(tx, held.hash)
       if (user === undefined) return undefined
-      if (user.seconds > linkSeconds && (await this.#isTaken(tx, user, visitor))) return undefined
+      if (user.isInvitation && (await this.#isTaken(tx, user, visitor))) return undefined
       return this.open(tx, held.tenant, user, { proof: 'link', link: user.link }, visitor)
     }
     // A removal of the user waits for the link, and this for the user: one of them tries again.

@@ -1,9 +1,10 @@
 import { useSignal } from '@preact/signals'
+import { useAttempt } from '../shared/attempt.ts'
 import { call, type Reply } from '../shared/call.ts'
 import { Line, Moment } from '../shared/parts.tsx'
 import type { StepUp } from '../shared/step-up.tsx'
-import { Trouble } from './passkeys.tsx'
-import { isPublic, problemOfLine } from './public-key-line.ts'
+import { Trouble } from '../shared/trouble.tsx'
+import { PublicKeyField, usePublicKey } from './public-key-field.tsx'
 import { texts } from './security-texts.ts'
 
 type Certificate = Reply<'POST', '/api/v1/self/certificates'>
@@ -13,30 +14,21 @@ const lifetimes = [1, 8, 24] as const
 
 /** A certificate for some hours, for a key that is not to be registered. */
 export function CertifyKey({ stepUp }: { readonly stepUp: StepUp }) {
-  const wrong = useSignal<string | undefined>(undefined)
-  const error = useSignal<unknown>(undefined)
+  const publicKey = usePublicKey()
+  const { error, attempt } = useAttempt()
   const made = useSignal<Certificate | undefined>(undefined)
   const certify = async (event: SubmitEvent) => {
     event.preventDefault()
     if (!(event.currentTarget instanceof HTMLFormElement)) return
-    const form = event.currentTarget
-    const fields = new FormData(form)
-    const line = `${fields.get('line') ?? ''}`.trim()
-    wrong.value = problemOfLine(line)
-    error.value = undefined
+    const hours = Number(new FormData(event.currentTarget).get('hours'))
     made.value = undefined
-    if (wrong.value !== undefined) {
-      if (!isPublic(line)) form.reset()
-      return
-    }
-    const body = { line, hours: Number(fields.get('hours')) }
-    try {
+    await attempt(async () => {
+      const line = publicKey.read()
+      if (line === undefined) return
       made.value = await stepUp.confirmed(words.confirm, () =>
-        call('POST', '/api/v1/self/certificates', { body }),
+        call('POST', '/api/v1/self/certificates', { body: { line, hours } }),
       )
-    } catch (err) {
-      error.value = err
-    }
+    })
   }
   return (
     <details class="more">
@@ -44,19 +36,7 @@ export function CertifyKey({ stepUp }: { readonly stepUp: StepUp }) {
       <p class="quiet">{words.lead}</p>
       <form onSubmit={certify}>
         <div class="field">
-          <label for="certify-line">{texts.keys.dialog.line}</label>
-          <textarea
-            id="certify-line"
-            name="line"
-            rows={3}
-            spellcheck={false}
-            autocomplete="off"
-            aria-invalid={wrong.value !== undefined}
-            aria-describedby="certify-wrong"
-          />
-          <p class="wrong" id="certify-wrong" role="status">
-            {wrong.value ?? ''}
-          </p>
+          <PublicKeyField id="certify-line" publicKey={publicKey} rows={3} />
         </div>
         <div class="row">
           <label for="certify-hours">{words.hours}</label>
@@ -71,7 +51,7 @@ export function CertifyKey({ stepUp }: { readonly stepUp: StepUp }) {
             {words.act}
           </button>
         </div>
-        <Trouble error={error.value} />
+        <Trouble error={error} />
       </form>
       {made.value && (
         <div role="status">

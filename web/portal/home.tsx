@@ -3,16 +3,8 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { type Frame, show } from '../shared/frame.ts'
 import { Keys } from '../shared/keys.tsx'
 import { zoneName } from '../shared/moments.ts'
-import {
-  copyText,
-  Failure,
-  Line,
-  Loading,
-  Moment,
-  Outside,
-  Pager,
-  StackedTable,
-} from '../shared/parts.tsx'
+import { copyText, Failure, Line, Loading, Moment, Outside, Pager } from '../shared/parts.tsx'
+import { Cell, Row, StackedTable } from '../shared/table.tsx'
 import { visible } from '../shared/visible.ts'
 import { ConnectPanel, rememberedLine } from './connect-panel.tsx'
 import { texts } from './home-texts.ts'
@@ -232,37 +224,35 @@ function TargetTable(props: TargetsProps & { readonly targets: readonly Target[]
   return (
     <StackedTable caption={texts.caption} heads={[[target], [last, 'fit']]} act={act}>
       {props.targets.map((one) => (
-        <Row key={one.name} {...props} {...one} />
+        <TargetRow key={one.name} {...props} {...one} />
       ))}
     </StackedTable>
   )
 }
 
-function Row({ name, lastAt, target, search, onConnect }: TargetsProps & Target) {
+function TargetRow({ name, lastAt, target, search, onConnect }: TargetsProps & Target) {
   const connect = (event: MouseEvent) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return
     event.preventDefault()
     onConnect(name)
   }
   return (
-    // biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
-    <tr role="row" class={name === target ? 'on' : undefined} data-target={name}>
-      <td role="cell">
+    <Row isChosen={name === target} data={{ 'data-target': name }}>
+      <Cell>
         <b>
           <Outside text={name} />
         </b>
-      </td>
-      <td role="cell" class="fit" data-l={texts.heads.last}>
+      </Cell>
+      <Cell kind="fit" head={texts.heads.last}>
         {lastAt === null ? texts.never : <Moment at={lastAt} />}
-      </td>
-      <td role="cell" class="act">
+      </Cell>
+      <Cell kind="act">
         <a class="button strong" href={addressOf({ search, target: name })} onClick={connect}>
           {texts.connect}
           <span class="hide">{` ${texts.to} ${visible(name)}`}</span>
         </a>
-      </td>
-    </tr>
-    // biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+      </Cell>
+    </Row>
   )
 }
 

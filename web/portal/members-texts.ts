@@ -49,8 +49,6 @@ export const texts = {
   removal: {
     title: (name: string) => `Remove ${name}?`,
     effect: 'Their keys, grants and sessions end at once. The record of their past sessions stays.',
-    type: (name: string) => `Type ${name} to confirm`,
-    mismatch: (name: string) => `Type the name as it is: ${name}.`,
     act: 'Remove the member',
     confirm: (name: string) => `remove ${name}`,
   },

@@ -1,17 +1,18 @@
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useAttempt } from '../shared/attempt.ts'
 import { call, type Reply } from '../shared/call.ts'
+import { AskDialog, type Field, TypedName, useModal } from '../shared/dialog.tsx'
 import { type Frame, show } from '../shared/frame.ts'
 import { Keys } from '../shared/keys.tsx'
-import { useLoaded } from '../shared/loaded.ts'
-import { Failure, Line, Loading, Moment, Outside, StackedTable } from '../shared/parts.tsx'
+import { Part, useLoaded } from '../shared/loaded.tsx'
+import { Line, Moment, Outside } from '../shared/parts.tsx'
 import { type StepUp, useStepUp } from '../shared/step-up.tsx'
-import { texts as common } from '../shared/texts.ts'
+import { Cell, Row, StackedTable } from '../shared/table.tsx'
 import { useToast } from '../shared/toast.tsx'
+import { Trouble } from '../shared/trouble.tsx'
 import { visible } from '../shared/visible.ts'
 import { texts } from './members-texts.ts'
-import { Trouble } from './passkeys.tsx'
 import { Settings } from './settings.tsx'
 
 type Member = Reply<'GET', '/api/v1/members'>['items'][number]
@@ -28,21 +29,17 @@ function MembersPage({ frame }: { readonly frame: Frame }) {
   const toast = useToast()
   const { state, reload } = useLoaded(async () => (await call('GET', '/api/v1/members')).items)
   const front = useSignal<Front | undefined>(undefined)
-  const error = useSignal<unknown>(undefined)
+  const { error, attempt } = useAttempt()
   const close = () => {
     front.value = undefined
   }
-  const inviteAgain = async ({ id, name }: Member) => {
-    error.value = undefined
-    try {
+  const inviteAgain = ({ id, name }: Member) =>
+    attempt(async () => {
       const invitation = await stepUp.confirmed(texts.link.again(visible(name)), () =>
         call('POST', '/api/v1/members/{id}/invitation', { params: { id }, body: {} }),
       )
       front.value = { is: 'link', name, invitation }
-    } catch (err) {
-      error.value = err
-    }
-  }
+    })
   const done = () => void reload()
   return (
     <Settings frame={frame} current="members">
@@ -63,21 +60,19 @@ function MembersPage({ frame }: { readonly frame: Frame }) {
           </button>
         )}
       </div>
-      <Trouble error={error.value} />
-      {state.value.is === 'loading' && <Loading what={texts.loading} />}
-      {state.value.is === 'failed' && (
-        <Failure what={texts.loadFailed} error={state.value.error} again={done} />
-      )}
-      {state.value.is === 'there' && (
-        <List
-          frame={frame}
-          members={state.value.value}
-          onInvite={inviteAgain}
-          onRemove={(member) => {
-            front.value = { is: 'remove', member }
-          }}
-        />
-      )}
+      <Trouble error={error} />
+      <Part state={state.value} loading={texts.loading} failed={texts.loadFailed} again={done}>
+        {(members) => (
+          <List
+            frame={frame}
+            members={members}
+            onInvite={inviteAgain}
+            onRemove={(member) => {
+              front.value = { is: 'remove', member }
+            }}
+          />
+        )}
+      </Part>
       {front.value?.is === 'invite' && (
         <Invite
           frame={frame}
@@ -126,9 +121,8 @@ function List(props: {
       act={texts.act}
     >
       {members.map((one) => (
-        // biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
-        <tr key={one.id} role="row" data-member={one.name}>
-          <td role="cell">
+        <Row key={one.id} data={{ 'data-member': one.name }}>
+          <Cell>
             <b>
               <Outside text={one.name} />
             </b>
@@ -137,17 +131,15 @@ function List(props: {
                 <Outside text={one.email} />
               </span>
             )}
-          </td>
-          <td role="cell" class="fit" data-l={role}>
+          </Cell>
+          <Cell kind="fit" head={role}>
             {texts.roles[one.role]}
-          </td>
-          <td role="cell" class="fit" data-l={seen}>
+          </Cell>
+          <Cell kind="fit" head={seen}>
             <Seen member={one} isYou={one.name === frame.user} />
-          </td>
-          <td role="cell" data-l={ways}>
-            {texts.ways(one.passkeys, one.keys)}
-          </td>
-          <td role="cell" class="act">
+          </Cell>
+          <Cell head={ways}>{texts.ways(one.passkeys, one.keys)}</Cell>
+          <Cell kind="act">
             {mayChange(frame, one) && (
               <>
                 {one.isInvited && (
@@ -162,9 +154,8 @@ function List(props: {
                 </button>
               </>
             )}
-          </td>
-        </tr>
-        // biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+          </Cell>
+        </Row>
       ))}
     </StackedTable>
   )
@@ -188,87 +179,63 @@ function Invite(props: {
   readonly onClose: () => void
   readonly onInvited: (name: string, invitation: Invitation) => void
 }) {
-  const dialog = useRef<HTMLDialogElement>(null)
-  const error = useSignal<unknown>(undefined)
-  useEffect(() => dialog.current?.showModal(), [])
   const roles = (['member', 'auditor', 'admin', 'owner'] as const).filter(
     (role) => role !== 'owner' || props.frame.role === 'owner',
   )
-  const invite = async (event: SubmitEvent) => {
-    event.preventDefault()
-    if (!(event.currentTarget instanceof HTMLFormElement)) return
-    const fields = new FormData(event.currentTarget)
-    const field = (name: string) => `${fields.get(name) ?? ''}`.trim()
+  const invite = async (field: Field) => {
     const role = roles.find((one) => one === field('role')) ?? 'member'
     const email = field('email')
     const body = { name: field('name'), role, ...(email !== '' && { email }) }
-    error.value = undefined
-    try {
-      const { member, invitation } = await props.stepUp.confirmed(texts.dialog.confirm, () =>
-        call('POST', '/api/v1/members', { body }),
-      )
-      props.onInvited(member.name, invitation)
-    } catch (err) {
-      error.value = err
-    }
+    const { member, invitation } = await props.stepUp.confirmed(texts.dialog.confirm, () =>
+      call('POST', '/api/v1/members', { body }),
+    )
+    props.onInvited(member.name, invitation)
   }
   const { title, name, nameHelp, email, emailHelp, role, act } = texts.dialog
   return (
-    <dialog ref={dialog} aria-labelledby="invite-title" onClose={props.onClose}>
-      <form onSubmit={invite}>
-        <h2 id="invite-title">{title}</h2>
-        <div class="field">
-          <label for="invite-name">{name}</label>
-          <input
-            id="invite-name"
-            name="name"
-            type="text"
-            required
-            maxLength={32}
-            pattern="[a-z0-9][a-z0-9\-]*"
-            autocomplete="off"
-            autocapitalize="none"
-            spellcheck={false}
-            aria-describedby="invite-name-help"
-          />
-          <p class="help" id="invite-name-help">
-            {nameHelp}
-          </p>
-        </div>
-        <div class="field">
-          <label for="invite-email">{email}</label>
-          <input
-            id="invite-email"
-            name="email"
-            type="email"
-            maxLength={254}
-            autocomplete="off"
-            aria-describedby="invite-email-help"
-          />
-          <p class="help" id="invite-email-help">
-            {emailHelp}
-          </p>
-        </div>
-        <fieldset>
-          <legend class="label">{role}</legend>
-          {roles.map((one) => (
-            <label key={one} class="choice">
-              <input type="radio" name="role" value={one} defaultChecked={one === 'member'} />
-              <b>{texts.roles[one]}</b> <span class="quiet">{texts.roleHelp[one]}</span>
-            </label>
-          ))}
-        </fieldset>
-        <Trouble error={error.value} />
-        <footer>
-          <button type="button" onClick={() => dialog.current?.close()}>
-            {common.cancel}
-          </button>
-          <button type="submit" class="strong">
-            {act}
-          </button>
-        </footer>
-      </form>
-    </dialog>
+    <AskDialog id="invite-title" title={title} act={act} onAct={invite} onClose={props.onClose}>
+      <div class="field">
+        <label for="invite-name">{name}</label>
+        <input
+          id="invite-name"
+          name="name"
+          type="text"
+          required
+          maxLength={32}
+          pattern="[a-z0-9][a-z0-9\-]*"
+          autocomplete="off"
+          autocapitalize="none"
+          spellcheck={false}
+          aria-describedby="invite-name-help"
+        />
+        <p class="help" id="invite-name-help">
+          {nameHelp}
+        </p>
+      </div>
+      <div class="field">
+        <label for="invite-email">{email}</label>
+        <input
+          id="invite-email"
+          name="email"
+          type="email"
+          maxLength={254}
+          autocomplete="off"
+          aria-describedby="invite-email-help"
+        />
+        <p class="help" id="invite-email-help">
+          {emailHelp}
+        </p>
+      </div>
+      <fieldset>
+        <legend class="label">{role}</legend>
+        {roles.map((one) => (
+          <label key={one} class="choice">
+            <input type="radio" name="role" value={one} defaultChecked={one === 'member'} />
+            <b>{texts.roles[one]}</b> <span class="quiet">{texts.roleHelp[one]}</span>
+          </label>
+        ))}
+      </fieldset>
+    </AskDialog>
   )
 }
 
@@ -278,8 +245,7 @@ function Link(props: {
   readonly invitation: Invitation
   readonly onClose: () => void
 }) {
-  const dialog = useRef<HTMLDialogElement>(null)
-  useEffect(() => dialog.current?.showModal(), [])
+  const dialog = useModal()
   const { title, lead, label, until, once, close } = texts.link
   return (
     <dialog
@@ -309,58 +275,29 @@ function Remove(props: {
   readonly onClose: () => void
   readonly onRemoved: (name: string) => void
 }) {
-  const dialog = useRef<HTMLDialogElement>(null)
-  const error = useSignal<unknown>(undefined)
   const isWrong = useSignal(false)
-  useEffect(() => dialog.current?.showModal(), [])
-  const { removal } = texts
+  const { title, effect, act, confirm } = texts.removal
   const name = visible(props.member.name)
-  const remove = async (event: SubmitEvent) => {
-    event.preventDefault()
-    if (!(event.currentTarget instanceof HTMLFormElement)) return
-    const typed = `${new FormData(event.currentTarget).get('name') ?? ''}`.trim()
-    isWrong.value = typed !== props.member.name
-    error.value = undefined
+  const remove = async (field: Field) => {
+    isWrong.value = field('name') !== props.member.name
     if (isWrong.value) return
-    try {
-      await props.stepUp.confirmed(removal.confirm(name), () =>
-        call('DELETE', '/api/v1/members/{id}', { params: { id: props.member.id } }),
-      )
-      props.onRemoved(name)
-    } catch (err) {
-      error.value = err
-    }
+    await props.stepUp.confirmed(confirm(name), () =>
+      call('DELETE', '/api/v1/members/{id}', { params: { id: props.member.id } }),
+    )
+    props.onRemoved(name)
   }
   return (
-    <dialog ref={dialog} aria-labelledby="remove-title" onClose={props.onClose}>
-      <form onSubmit={remove}>
-        <h2 id="remove-title">{removal.title(name)}</h2>
-        <p>{removal.effect}</p>
-        <div class="field">
-          <label for="remove-name">{removal.type(name)}</label>
-          <input
-            id="remove-name"
-            name="name"
-            type="text"
-            autocomplete="off"
-            aria-invalid={isWrong.value}
-            aria-describedby="remove-wrong"
-          />
-          <p class="wrong" id="remove-wrong" role="status">
-            {isWrong.value ? removal.mismatch(name) : ''}
-          </p>
-        </div>
-        <Trouble error={error.value} />
-        <footer>
-          <button type="button" autofocus onClick={() => dialog.current?.close()}>
-            {common.cancel}
-          </button>
-          <button type="submit" class="danger strong">
-            {removal.act}
-          </button>
-        </footer>
-      </form>
-    </dialog>
+    <AskDialog
+      id="remove-title"
+      title={title(name)}
+      act={act}
+      isDanger
+      onAct={remove}
+      onClose={props.onClose}
+    >
+      <p>{effect}</p>
+      <TypedName id="remove-name" name={name} isWrong={isWrong.value} />
+    </AskDialog>
   )
 }
 

@@ -3,8 +3,6 @@ export const texts = {
   lead: (user: string) => `How you prove that you are ${user}.`,
   act: 'Act',
   never: 'never',
-  failed: 'That was not done.',
-  cancelled: 'Not done: you did not confirm.',
   notIntact: 'changed outside VaultTerm: it signs nobody in',
   passkeys: {
     title: 'Passkeys',

@@ -1,7 +1,7 @@
 import { call } from '../shared/call.ts'
 import { type Frame, show } from '../shared/frame.ts'
 import { Keys } from '../shared/keys.tsx'
-import { useLoaded } from '../shared/loaded.ts'
+import { useLoaded } from '../shared/loaded.tsx'
 import { useStepUp } from '../shared/step-up.tsx'
 import { useToast } from '../shared/toast.tsx'
 import { visible } from '../shared/visible.ts'

@@ -1,7 +1,8 @@
 import type { Frame } from '../shared/frame.ts'
 import { formatBytes, formatDuration } from '../shared/moments.ts'
-import { EndState, type Head, Moment, Outside, StackedTable } from '../shared/parts.tsx'
+import { EndState, Moment, Outside } from '../shared/parts.tsx'
 import { describeEnding, describeKind } from '../shared/session-words.ts'
+import { Cell, type Head, Row, StackedTable } from '../shared/table.tsx'
 import { texts as common } from '../shared/texts.ts'
 import { visible } from '../shared/visible.ts'
 import { mayEnd } from './end-session.tsx'
@@ -26,13 +27,13 @@ export function SessionTable(props: {
   return (
     <StackedTable caption={texts.caption} heads={heads} act={act}>
       {props.sessions.map((session) => (
-        <Row key={session.id} {...props} session={session} />
+        <SessionRow key={session.id} {...props} session={session} />
       ))}
     </StackedTable>
   )
 }
 
-function Row(props: {
+function SessionRow(props: {
   readonly session: Session
   readonly frame: Frame
   readonly onEnd: (session: Session) => void
@@ -42,30 +43,29 @@ function Row(props: {
   const { started, duration, bytes: size } = texts.heads
   const whose = ` ${visible(user)} ${texts.on} ${visible(target)}`
   return (
-    // biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
-    <tr role="row" data-session={id}>
-      <td role="cell">
+    <Row data={{ 'data-session': id }}>
+      <Cell>
         <b>
           <Outside text={user} />
         </b>{' '}
         {texts.on} <Outside text={`${login}@${target}`} />
-      </td>
-      <td role="cell" class="cut">
+      </Cell>
+      <Cell kind="cut">
         <What session={session} />
-      </td>
-      <td role="cell" class="fit" data-l={started}>
+      </Cell>
+      <Cell kind="fit" head={started}>
         <Moment at={startedAt} />
-      </td>
-      <td role="cell">
+      </Cell>
+      <Cell>
         <EndState ending={describeEnding(session)} />
-      </td>
-      <td role="cell" class="r" data-l={duration}>
+      </Cell>
+      <Cell kind="r" head={duration}>
         {durationOf(session)}
-      </td>
-      <td role="cell" class="r" data-l={size}>
+      </Cell>
+      <Cell kind="r" head={size}>
         {bytes === null ? (session.live ? '–' : common.unknown) : formatBytes(bytes)}
-      </td>
-      <td role="cell" class="act">
+      </Cell>
+      <Cell kind="act">
         <a class="button" href={`/sessions/${id}`}>
           {actOf(session)}
           <span class="hide">{whose}</span>
@@ -76,9 +76,8 @@ function Row(props: {
             <span class="hide">{whose}</span>
           </button>
         )}
-      </td>
-    </tr>
-    // biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+      </Cell>
+    </Row>
   )
 }
 

@@ -45,10 +45,8 @@ export const texts = {
       'Its connection is cut at once, and a command that runs in it may stop halfway. This cannot be undone.',
     reason: 'Reason',
     reasonHelp: 'The person reads it in the terminal, and it is on the audit log.',
-    type: (person: string) => `Type ${person} to confirm`,
     act: 'End the session',
     failed: 'The session was not ended.',
-    mismatch: (person: string) => `Type the name as it is: ${person}.`,
   },
   ending: 'It ends now.',
 }

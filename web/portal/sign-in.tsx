@@ -1,28 +1,26 @@
 import { useSignal } from '@preact/signals'
+import { useAttempt } from '../shared/attempt.ts'
 import { call } from '../shared/call.ts'
 import { show } from '../shared/frame.ts'
-import { Failure } from '../shared/parts.tsx'
-import { knowsPasskeys, PasskeyGivenUp, passkeyPlace, provePasskey } from '../shared/passkey.ts'
+import { knowsPasskeys, passkeyPlace, provePasskey } from '../shared/passkey.ts'
+import { Trouble } from '../shared/trouble.tsx'
 import { texts } from './sign-in-texts.ts'
 
 /** The button for people who have a passkey. Their browser knows which, and whose. */
 function PasskeySignIn() {
-  const error = useSignal<unknown>(undefined)
+  const { error, attempt } = useAttempt()
   const isBusy = useSignal(false)
   if (!knowsPasskeys() || passkeyPlace() !== 'here') return null
   const signIn = async () => {
     if (isBusy.value) return
     isBusy.value = true
-    error.value = undefined
-    try {
+    await attempt(async () => {
       const options = await call('POST', '/api/v1/sign-in/passkey/options', { body: {} })
       const answer = await provePasskey<never>(options)
       await call('POST', '/api/v1/sign-in/passkey', { body: { answer } })
       location.assign('/')
-    } catch (err) {
-      error.value = err
-      isBusy.value = false
-    }
+    })
+    isBusy.value = false
   }
   return (
     <>
@@ -31,13 +29,7 @@ function PasskeySignIn() {
           {texts.passkey}
         </button>
       </p>
-      {error.value instanceof PasskeyGivenUp ? (
-        <p class="notice warn" role="alert">
-          {texts.givenUp}
-        </p>
-      ) : (
-        error.value !== undefined && <Failure what={texts.failed} error={error.value} />
-      )}
+      <Trouble error={error} failed={texts.failed} givenUp={texts.givenUp} />
       <p class="help">{texts.help}</p>
     </>
   )

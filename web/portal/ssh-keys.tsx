@@ -1,32 +1,22 @@
 import { useSignal } from '@preact/signals'
-import { useEffect, useRef } from 'preact/hooks'
 import { call, type Reply } from '../shared/call.ts'
-import type { Loaded } from '../shared/loaded.ts'
-import { Copy, Failure, Line, Loading, Moment, Outside, StackedTable } from '../shared/parts.tsx'
-import type { StepUp } from '../shared/step-up.tsx'
+import { AskDialog, type Field } from '../shared/dialog.tsx'
+import { Part } from '../shared/loaded.tsx'
+import { Copy, Line, Moment, Outside } from '../shared/parts.tsx'
+import { Cell, Row, StackedTable } from '../shared/table.tsx'
 import { texts as common } from '../shared/texts.ts'
 import { visible } from '../shared/visible.ts'
 import { CertifyKey } from './certify-key.tsx'
-import { Trouble } from './passkeys.tsx'
-import { isPublic, problemOfLine } from './public-key-line.ts'
+import { PublicKeyField, usePublicKey } from './public-key-field.tsx'
+import type { SecurityPart } from './security-part.ts'
 import { texts } from './security-texts.ts'
 
 export type SshKey = Reply<'GET', '/api/v1/self/keys'>['items'][number]
 
-interface SshKeysProps {
-  readonly state: Loaded<readonly SshKey[]>
-  readonly reload: () => void
-  readonly stepUp: StepUp
-  /** Says that something was done. */
-  readonly say: (text: string) => void
-}
-
 const words = texts.keys
-/** Longer than any line of a public key that the server takes. */
-const fileBytesMax = 16_384
 
 /** The keys that the person's own ssh may show. */
-export function SshKeys(props: SshKeysProps) {
+export function SshKeys(props: SecurityPart<SshKey>) {
   const { state, reload } = props
   const isAdding = useSignal(false)
   const removed = useSignal<SshKey | undefined>(undefined)
@@ -45,23 +35,22 @@ export function SshKeys(props: SshKeysProps) {
         </button>
       </div>
       <p class="quiet">{words.lead}</p>
-      {state.is === 'loading' && <Loading what={words.loading} />}
-      {state.is === 'failed' && (
-        <Failure what={words.loadFailed} error={state.error} again={reload} />
-      )}
-      {state.is === 'there' && state.value.length === 0 && (
-        <div class="notice">
-          <p>{words.none}</p>
-        </div>
-      )}
-      {state.is === 'there' && state.value.length > 0 && (
-        <List
-          keys={state.value}
-          onRemove={(one) => {
-            removed.value = one
-          }}
-        />
-      )}
+      <Part state={state} loading={words.loading} failed={words.loadFailed} again={reload}>
+        {(keys) =>
+          keys.length === 0 ? (
+            <div class="notice">
+              <p>{words.none}</p>
+            </div>
+          ) : (
+            <List
+              keys={keys}
+              onRemove={(one) => {
+                removed.value = one
+              }}
+            />
+          )
+        }
+      </Part>
       <CertifyKey stepUp={props.stepUp} />
       {isAdding.value && (
         <AddKey
@@ -96,9 +85,8 @@ function List(props: {
       act={texts.act}
     >
       {props.keys.map((one) => (
-        // biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
-        <tr key={one.id} role="row">
-          <td role="cell">
+        <Row key={one.id}>
+          <Cell>
             <b>
               <Outside text={nameOf(one)} />
             </b>
@@ -112,26 +100,25 @@ function List(props: {
               />
             </span>
             {!one.intact && <span class="state bad">{texts.notIntact}</span>}
-          </td>
-          <td role="cell" class="fit" data-l={type}>
+          </Cell>
+          <Cell kind="fit" head={type}>
             <Outside text={one.type} />
             {one.verifyRequired && <span class="small">{words.verifies}</span>}
-          </td>
-          <td role="cell" class="fit" data-l={used}>
+          </Cell>
+          <Cell kind="fit" head={used}>
             {one.usedAt === null ? texts.never : <Moment at={one.usedAt} />}
-          </td>
-          <td role="cell" class="fit" data-l={ends}>
+          </Cell>
+          <Cell kind="fit" head={ends}>
             {one.expiresAt === null ? texts.never : <Moment at={one.expiresAt} />}
             {hasEnded(one) && <span class="state bad">{words.ended}</span>}
-          </td>
-          <td role="cell" class="act">
+          </Cell>
+          <Cell kind="act">
             <button type="button" onClick={() => props.onRemove(one)}>
               {words.remove}
               <span class="hide">{` ${visible(nameOf(one))}`}</span>
             </button>
-          </td>
-        </tr>
-        // biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+          </Cell>
+        </Row>
       ))}
     </StackedTable>
   )
@@ -150,42 +137,20 @@ function shortened(fingerprint: string): string {
   return `${fingerprint.slice(0, 13)}…${fingerprint.slice(-4)}`
 }
 
-function AddKey({ stepUp, reload, say, onClose }: SshKeysProps & { onClose: () => void }) {
-  const dialog = useRef<HTMLDialogElement>(null)
-  const area = useRef<HTMLTextAreaElement>(null)
-  const wrong = useSignal<string | undefined>(undefined)
-  const error = useSignal<unknown>(undefined)
+function AddKey(props: SecurityPart<SshKey> & { readonly onClose: () => void }) {
+  const { stepUp, reload, say, onClose } = props
+  const publicKey = usePublicKey()
   const isHardware = useSignal(false)
-  useEffect(() => dialog.current?.showModal(), [])
   const look = (line: string) => {
     isHardware.value = line.trim().startsWith('sk-')
   }
   const take = async (file: File | undefined) => {
-    if (file === undefined || area.current === null) return
-    if (file.size > fileBytesMax) {
-      wrong.value = words.wrong.large
-      return
-    }
-    const line = (await file.text()).trim()
-    wrong.value = problemOfLine(line)
-    // What is no public key is not put on the page either.
-    area.current.value = wrong.value === undefined ? line : ''
-    look(area.current.value)
+    await publicKey.take(file)
+    look(publicKey.area.current?.value ?? '')
   }
-  const add = async (event: SubmitEvent) => {
-    event.preventDefault()
-    if (!(event.currentTarget instanceof HTMLFormElement)) return
-    const fields = new FormData(event.currentTarget)
-    const field = (name: string) => `${fields.get(name) ?? ''}`.trim()
-    const line = field('line')
-    wrong.value = problemOfLine(line)
-    error.value = undefined
-    if (wrong.value !== undefined) {
-      // A secret does not stay in a field.
-      if (!isPublic(line) && area.current !== null) area.current.value = ''
-      area.current?.focus()
-      return
-    }
+  const add = async (field: Field) => {
+    const line = publicKey.read()
+    if (line === undefined) return
     const [name, ends] = [field('name'), field('ends')]
     const body = {
       line,
@@ -193,149 +158,101 @@ function AddKey({ stepUp, reload, say, onClose }: SshKeysProps & { onClose: () =
       ...(ends !== '' && { expiresAt: new Date(`${ends}T00:00`).toISOString() }),
       ...(isHardware.value && field('verify') === 'on' && { verifyRequired: true }),
     }
-    try {
-      const added = await stepUp.confirmed(words.dialog.confirm, () =>
-        call('POST', '/api/v1/self/keys', { body }),
-      )
-      say(words.added(visible(nameOf(added))))
-      reload()
-      onClose()
-    } catch (err) {
-      error.value = err
-    }
+    const added = await stepUp.confirmed(words.dialog.confirm, () =>
+      call('POST', '/api/v1/self/keys', { body }),
+    )
+    say(words.added(visible(nameOf(added))))
+    reload()
+    onClose()
   }
   const { title, lineHelp, show, make, makeOne, makeSk, file, nameHelp, endsHelp, verify, act } =
     words.dialog
   return (
-    <dialog ref={dialog} aria-labelledby="add-key" onClose={onClose}>
-      <form
-        onSubmit={add}
-        onDragOver={(event) => event.preventDefault()}
-        onDrop={(event) => {
-          event.preventDefault()
-          void take(event.dataTransfer?.files[0])
-        }}
-      >
-        <h2 id="add-key">{title}</h2>
-        <div class="field">
-          <label for="key-line">{words.dialog.line}</label>
-          <textarea
-            ref={area}
-            id="key-line"
-            name="line"
-            rows={4}
-            spellcheck={false}
-            autocomplete="off"
-            aria-invalid={wrong.value !== undefined}
-            aria-describedby="key-line-help key-line-wrong"
-            onInput={(event) => look(event.currentTarget.value)}
+    <AskDialog id="add-key" title={title} act={act} onAct={add} onClose={onClose} onFile={take}>
+      <div class="field">
+        <PublicKeyField
+          id="key-line"
+          publicKey={publicKey}
+          rows={4}
+          help={lineHelp}
+          onInput={look}
+        />
+        <div class="row">
+          <input
+            id="key-file"
+            class="hide"
+            type="file"
+            accept=".pub,text/plain"
+            onChange={(event) => void take(event.currentTarget.files?.[0])}
           />
-          <p class="help" id="key-line-help">
-            {lineHelp}
-          </p>
-          <p class="wrong" id="key-line-wrong" role="status">
-            {wrong.value ?? ''}
-          </p>
-          <div class="row">
-            <input
-              id="key-file"
-              class="hide"
-              type="file"
-              accept=".pub,text/plain"
-              onChange={(event) => void take(event.currentTarget.files?.[0])}
-            />
-            <label class="button" for="key-file">
-              {file}
-            </label>
-          </div>
-        </div>
-        <div class="split">
-          <div class="field">
-            <label for="key-name">{words.dialog.name}</label>
-            <input
-              id="key-name"
-              name="name"
-              type="text"
-              maxLength={64}
-              autocomplete="off"
-              aria-describedby="key-name-help"
-            />
-            <p class="help" id="key-name-help">
-              {nameHelp}
-            </p>
-          </div>
-          <div class="field">
-            <label for="key-ends">{words.dialog.ends}</label>
-            <input id="key-ends" name="ends" type="date" aria-describedby="key-ends-help" />
-            <p class="help" id="key-ends-help">
-              {endsHelp}
-            </p>
-          </div>
-        </div>
-        {isHardware.value && (
-          <label class="choice">
-            <input type="checkbox" name="verify" />
-            {verify}
+          <label class="button" for="key-file">
+            {file}
           </label>
-        )}
-        <details class="more">
-          <summary>{make}</summary>
-          <Line label={show} text="cat ~/.ssh/id_ed25519.pub" />
-          <Line label={makeOne} text="ssh-keygen -t ed25519" />
-          <Line label={makeSk} text="ssh-keygen -t ed25519-sk -O verify-required" />
-        </details>
-        <Trouble error={error.value} />
-        <footer>
-          <button type="button" onClick={() => dialog.current?.close()}>
-            {common.cancel}
-          </button>
-          <button type="submit" class="strong">
-            {act}
-          </button>
-        </footer>
-      </form>
-    </dialog>
+        </div>
+      </div>
+      <div class="split">
+        <div class="field">
+          <label for="key-name">{words.dialog.name}</label>
+          <input
+            id="key-name"
+            name="name"
+            type="text"
+            maxLength={64}
+            autocomplete="off"
+            aria-describedby="key-name-help"
+          />
+          <p class="help" id="key-name-help">
+            {nameHelp}
+          </p>
+        </div>
+        <div class="field">
+          <label for="key-ends">{words.dialog.ends}</label>
+          <input id="key-ends" name="ends" type="date" aria-describedby="key-ends-help" />
+          <p class="help" id="key-ends-help">
+            {endsHelp}
+          </p>
+        </div>
+      </div>
+      {isHardware.value && (
+        <label class="choice">
+          <input type="checkbox" name="verify" />
+          {verify}
+        </label>
+      )}
+      <details class="more">
+        <summary>{make}</summary>
+        <Line label={show} text="cat ~/.ssh/id_ed25519.pub" />
+        <Line label={makeOne} text="ssh-keygen -t ed25519" />
+        <Line label={makeSk} text="ssh-keygen -t ed25519-sk -O verify-required" />
+      </details>
+    </AskDialog>
   )
 }
 
-function RemoveKey({
-  stepUp,
-  reload,
-  say,
-  sshKey,
-  onClose,
-}: SshKeysProps & { readonly sshKey: SshKey; readonly onClose: () => void }) {
-  const dialog = useRef<HTMLDialogElement>(null)
-  const error = useSignal<unknown>(undefined)
-  useEffect(() => dialog.current?.showModal(), [])
-  const { removal } = words
+function RemoveKey(
+  props: SecurityPart<SshKey> & { readonly sshKey: SshKey; readonly onClose: () => void },
+) {
+  const { stepUp, reload, say, sshKey, onClose } = props
+  const { title, effect, act, confirm } = words.removal
   const name = visible(nameOf(sshKey))
   const remove = async () => {
-    error.value = undefined
-    try {
-      await stepUp.confirmed(removal.confirm(name), () =>
-        call('DELETE', '/api/v1/self/keys/{id}', { params: { id: sshKey.id } }),
-      )
-      say(words.removed(name))
-      reload()
-      onClose()
-    } catch (err) {
-      error.value = err
-    }
+    await stepUp.confirmed(confirm(name), () =>
+      call('DELETE', '/api/v1/self/keys/{id}', { params: { id: sshKey.id } }),
+    )
+    say(words.removed(name))
+    reload()
+    onClose()
   }
   return (
-    <dialog ref={dialog} aria-labelledby="remove-key" onClose={onClose}>
-      <h2 id="remove-key">{removal.title(name)}</h2>
-      <p>{removal.effect}</p>
-      <Trouble error={error.value} />
-      <footer>
-        <button type="button" autofocus onClick={() => dialog.current?.close()}>
-          {common.cancel}
-        </button>
-        <button type="button" class="danger strong" onClick={remove}>
-          {removal.act}
-        </button>
-      </footer>
-    </dialog>
+    <AskDialog
+      id="remove-key"
+      title={title(name)}
+      act={act}
+      isDanger
+      onAct={remove}
+      onClose={onClose}
+    >
+      <p>{effect}</p>
+    </AskDialog>
   )
 }

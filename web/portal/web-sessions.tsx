@@ -1,10 +1,12 @@
-import { useSignal } from '@preact/signals'
+import { useAttempt } from '../shared/attempt.ts'
 import { call, type Reply } from '../shared/call.ts'
 import { deviceWords } from '../shared/device-words.ts'
-import type { Loaded } from '../shared/loaded.ts'
-import { Failure, Loading, Moment, Outside, StackedTable } from '../shared/parts.tsx'
+import { Part } from '../shared/loaded.tsx'
+import { Moment, Outside } from '../shared/parts.tsx'
+import { Cell, Row, StackedTable } from '../shared/table.tsx'
+import { Trouble } from '../shared/trouble.tsx'
 import { visible } from '../shared/visible.ts'
-import { Trouble } from './passkeys.tsx'
+import type { SecurityPart } from './security-part.ts'
 import { texts } from './security-texts.ts'
 
 export type WebSession = Reply<'GET', '/api/v1/self/web-sessions'>['items'][number]
@@ -12,20 +14,11 @@ export type WebSession = Reply<'GET', '/api/v1/self/web-sessions'>['items'][numb
 const words = texts.sessions
 
 /** The browsers in which the person is signed in. */
-export function WebSessions(props: {
-  readonly state: Loaded<readonly WebSession[]>
-  readonly reload: () => void
-  readonly say: (text: string) => void
-}) {
+export function WebSessions(props: Omit<SecurityPart<WebSession>, 'stepUp'>) {
   const { state, reload, say } = props
-  const error = useSignal<unknown>(undefined)
+  const { error, attempt } = useAttempt()
   const act = async (todo: () => Promise<string>) => {
-    error.value = undefined
-    try {
-      say(await todo())
-    } catch (err) {
-      error.value = err
-    }
+    await attempt(async () => say(await todo()))
     reload()
   }
   const end = (one: WebSession) =>
@@ -49,12 +42,10 @@ export function WebSessions(props: {
           </button>
         )}
       </div>
-      <Trouble error={error.value} />
-      {state.is === 'loading' && <Loading what={words.loading} />}
-      {state.is === 'failed' && (
-        <Failure what={words.loadFailed} error={state.error} again={reload} />
-      )}
-      {state.is === 'there' && <List sessions={state.value} onEnd={end} />}
+      <Trouble error={error} />
+      <Part state={state} loading={words.loading} failed={words.loadFailed} again={reload}>
+        {(sessions) => <List sessions={sessions} onEnd={end} />}
+      </Part>
     </section>
   )
 }
@@ -71,35 +62,33 @@ function List(props: {
       act={texts.act}
     >
       {props.sessions.map((one) => (
-        // biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
-        <tr key={one.id} role="row" class={one.current ? 'on' : undefined}>
-          <td role="cell">
+        <Row key={one.id} isChosen={one.current}>
+          <Cell>
             <b title={visible(one.device)}>
               <Outside text={deviceWords(one.device)} />
             </b>
             <span class="small">
               {[...(one.current ? [words.current] : []), words.by[one.proof]].join(', ')}
             </span>
-          </td>
-          <td role="cell" data-l={source}>
+          </Cell>
+          <Cell head={source}>
             {one.source === '' ? words.unknown : <Outside text={one.source} />}
-          </td>
-          <td role="cell" class="fit" data-l={since}>
+          </Cell>
+          <Cell kind="fit" head={since}>
             <Moment at={one.createdAt} />
-          </td>
-          <td role="cell" class="fit" data-l={seen}>
+          </Cell>
+          <Cell kind="fit" head={seen}>
             <Moment at={one.seenAt} />
-          </td>
-          <td role="cell" class="act">
+          </Cell>
+          <Cell kind="act">
             {!one.current && (
               <button type="button" onClick={() => props.onEnd(one)}>
                 {words.end}
                 <span class="hide">{` ${visible(deviceWords(one.device))}`}</span>
               </button>
             )}
-          </td>
-        </tr>
-        // biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen.
+          </Cell>
+        </Row>
       ))}
     </StackedTable>
   )

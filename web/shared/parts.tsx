@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
+import { useAttempt } from './attempt.ts'
 import { CallFailed } from './call.ts'
 import { formatMoment, formatUtc } from './moments.ts'
 import type { Ending } from './session-words.ts'
@@ -92,60 +93,17 @@ export function copyText(text: string): boolean {
   return done
 }
 
-/** The heads of a stacked table: its text, and the class of its column. */
-export type Head = readonly [text: string, kind?: string]
-
-/** A table; as small cards on a narrow screen, which takes the roles away from it. The last column has the acts. */
-export function StackedTable(props: {
-  readonly caption: string
-  readonly heads: readonly Head[]
-  readonly act: string
-  readonly children: ComponentChildren
-}) {
-  return (
-    <div class="scroll">
-      {/* biome-ignore-start lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
-      <table role="table" class="stack">
-        <caption class="hide">{props.caption}</caption>
-        <thead role="rowgroup">
-          <tr role="row">
-            {props.heads.map(([text, kind]) => (
-              <th key={text} role="columnheader" scope="col" class={kind}>
-                {text}
-              </th>
-            ))}
-            <th role="columnheader" scope="col" class="act">
-              <span class="hide">{props.act}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody role="rowgroup">{props.children}</tbody>
-      </table>
-      {/* biome-ignore-end lint/a11y/noRedundantRoles: CSS takes them away on a narrow screen. */}
-    </div>
-  )
-}
-
 /** The end of a list: how much of it is shown, and a button for more that says when it fails. */
 export function Pager(props: {
   readonly more: () => Promise<void>
   readonly failed: string
   readonly children: (more: () => Promise<void>) => ComponentChildren
 }) {
-  const error = useSignal<unknown>(undefined)
-  const more = async () => {
-    error.value = undefined
-    try {
-      await props.more()
-    } catch (err) {
-      error.value = err
-    }
-  }
+  const { error, attempt } = useAttempt()
+  const more = () => attempt(props.more)
   return (
     <>
-      {error.value !== undefined && (
-        <Failure what={props.failed} error={error.value} again={more} />
-      )}
+      {error !== undefined && <Failure what={props.failed} error={error} again={more} />}
       <p class="pager">{props.children(more)}</p>
     </>
   )

@@ -1,15 +1,13 @@
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
-import { CallFailed, call } from './call.ts'
-import { Failure } from './parts.tsx'
-import { PasskeyGivenUp, provePasskey } from './passkey.ts'
+import { useAttempt } from './attempt.ts'
+import { CallFailed, call, type Reply } from './call.ts'
+import { provePasskey } from './passkey.ts'
 import { texts } from './texts.ts'
+import { StepUpCancelled, Trouble } from './trouble.tsx'
 
-/** The person closed the dialog: nothing was done. */
-export class StepUpCancelled extends Error {}
-
-type Purpose = 'factor.change' | 'key.change' | 'member.change'
+type Purpose = Reply<'POST', '/api/v1/self/step-up/passkey'>['purpose']
 interface Wanted {
   readonly purpose: Purpose
   /** What the person is about to do, in words. */
@@ -55,7 +53,7 @@ export function useStepUp(): StepUp {
 
 function StepUpDialog({ purpose, act, settle }: Wanted) {
   const dialog = useRef<HTMLDialogElement>(null)
-  const error = useSignal<unknown>(undefined)
+  const { error, attempt } = useAttempt()
   const isBusy = useSignal(false)
   useEffect(() => {
     // One dialog is seen at a time: the one that asked comes back with what was typed into it.
@@ -68,21 +66,17 @@ function StepUpDialog({ purpose, act, settle }: Wanted) {
   }, [])
   const confirm = async () => {
     isBusy.value = true
-    error.value = undefined
-    try {
+    await attempt(async () => {
       const options = await call('POST', '/api/v1/self/step-up/passkey/options', {
         body: { purpose },
       })
       const body = { purpose, answer: await provePasskey<never>(options) }
       await call('POST', '/api/v1/self/step-up/passkey', { body })
       settle(true)
-    } catch (err) {
-      error.value = err
-    } finally {
-      isBusy.value = false
-    }
+    })
+    isBusy.value = false
   }
-  const { title, about, confirmAct, help, failed, givenUp } = texts.stepUp
+  const { title, about, confirmAct, help, failed } = texts.stepUp
   return (
     <dialog
       ref={dialog}
@@ -105,13 +99,7 @@ function StepUpDialog({ purpose, act, settle }: Wanted) {
           {confirmAct}
         </button>
       </p>
-      {error.value instanceof PasskeyGivenUp ? (
-        <p class="notice warn" role="alert">
-          {givenUp}
-        </p>
-      ) : (
-        error.value !== undefined && <Failure what={failed} error={error.value} />
-      )}
+      <Trouble error={error} failed={failed} />
       <p class="help">{help}</p>
       <footer>
         <button type="button" onClick={() => dialog.current?.close()}>

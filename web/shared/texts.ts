@@ -10,6 +10,14 @@ export const texts = {
   pageFailed: 'a fault of this page: reload it',
   cancel: 'Cancel',
   close: 'Close',
+  trouble: {
+    failed: 'That was not done.',
+    cancelled: 'Not done: you did not confirm.',
+  },
+  typedName: {
+    label: (name: string) => `Type ${name} to confirm`,
+    mismatch: (name: string) => `Type the name as it is: ${name}.`,
+  },
   stepUp: {
     title: 'Confirm that it is you',
     about: 'You are about to',

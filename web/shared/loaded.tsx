@@ -1,5 +1,7 @@
 import { type Signal, useSignal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
+import { Failure, Loading } from './parts.tsx'
 
 /** What a part of a page asked the server for. */
 export type Loaded<T> =
@@ -25,4 +27,18 @@ export function useLoaded<T>(ask: () => Promise<T>): {
   }
   useEffect(() => void reload(), [])
   return { state, reload }
+}
+
+/** What was asked for, once it is there; until then, that it is on its way or why it is not. */
+export function Part<T>(props: {
+  readonly state: Loaded<T>
+  readonly loading: string
+  readonly failed: string
+  readonly again: () => void
+  readonly children: (value: T) => ComponentChildren
+}): ComponentChildren {
+  const { state, loading, failed, again } = props
+  if (state.is === 'loading') return <Loading what={loading} />
+  if (state.is === 'failed') return <Failure what={failed} error={state.error} again={again} />
+  return props.children(state.value)
 }
