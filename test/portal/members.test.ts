@@ -1,11 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Role, roles, stepUpPurposes } from '../../src/auth/index.ts'
+import { type Role, roles } from '../../src/auth/index.ts'
 import { formatPublicKey } from '../../src/ssh/index.ts'
 import { actor, newKey } from '../access/access-fixture.ts'
 import { openBrowser } from '../support/browser.ts'
 import { PasskeyPage } from '../support/passkey-page.ts'
-import { type Method, openLocalPortalFixture } from './portal-fixture.ts'
+import { listenByName, type Method, openLocalPortalFixture } from './portal-fixture.ts'
 
 /** The members of a tenant in the hands of its own people: by the routes, and on the page in Chromium. */
 const fixture = await openLocalPortalFixture()
@@ -14,8 +13,7 @@ let browser: Awaited<ReturnType<typeof openBrowser>>
 let portalUrl = ''
 beforeAll(async () => {
   browser = await openBrowser()
-  const address = await portal.listen({ host: '127.0.0.1', port: 0 })
-  portalUrl = address.replace('127.0.0.1', 'localhost')
+  portalUrl = await listenByName(portal)
 })
 afterAll(() => browser?.close())
 
@@ -26,18 +24,9 @@ async function openTeam() {
   for (const role of roles) people.set(role, await join(role, role))
   async function join(name: string, role: Role) {
     const { user } = await place.person(name, role)
-    await database.superuser(
-      `insert into passkey (tenant_id, user_id, credential_id, public_key, counter, synced, name, tag)
-         values ($1, $2, $3, '', 0, false, 'x', $4)`,
-      [place.tenant, user.id, randomBytes(16), Buffer.alloc(40)],
-    )
+    await fixture.givePasskey(place, user.id)
     const cookie = await fixture.signIn(place, name)
-    await database.superuser(
-      `insert into step_up_proof (tenant_id, web_session_id, purpose, method, factor_id, expires_at)
-         select tenant_id, id, purpose, 'passkey', gen_random_uuid(), now() + interval '5 minutes'
-           from web_session, unnest($2::text[]) purpose where user_id = $1`,
-      [user.id, stepUpPurposes],
-    )
+    await fixture.prove(user.id)
     return { id: user.id, cookie }
   }
   const as = (role: Role) => {

@@ -9,7 +9,7 @@ import { actor } from '../access/access-fixture.ts'
 import { openBrowser } from '../support/browser.ts'
 import { PasskeyPage } from '../support/passkey-page.ts'
 import { silent } from '../support/postgres.ts'
-import { openLocalPortalFixture } from './portal-fixture.ts'
+import { listenByName, openLocalPortalFixture } from './portal-fixture.ts'
 
 /** Both planes on listeners of their own, and Chromium with virtual security keys. */
 const fixture = await openLocalPortalFixture()
@@ -34,18 +34,13 @@ let portalUrl = ''
 let adminUrl = ''
 beforeAll(async () => {
   browser = await openBrowser()
-  portalUrl = await listen(portal)
-  adminUrl = await listen(admin)
+  portalUrl = await listenByName(portal)
+  adminUrl = await listenByName(admin)
 })
 afterAll(async () => {
   await browser?.close()
   await admin.close()
 })
-
-async function listen(app: typeof portal): Promise<string> {
-  const address = await app.listen({ host: '127.0.0.1', port: 0 })
-  return address.replace('127.0.0.1', 'localhost')
-}
 
 const place = await fixture.place()
 let people = 0

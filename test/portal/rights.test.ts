@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { type Act, reachOf } from '../../src/access/index.ts'
-import { type Role, roles, stepUpPurposes, type WebIdentity } from '../../src/auth/index.ts'
+import { type Role, roles, type WebIdentity } from '../../src/auth/index.ts'
 import type { SessionId } from '../../src/recorder/index.ts'
 import { formatPublicKey } from '../../src/ssh/index.ts'
 import { createTenants } from '../../src/tenant/index.ts'
@@ -11,7 +11,7 @@ import { type Method, openPortalFixture } from './portal-fixture.ts'
 
 /** The portal over real modules: each role asks each route for each kind of session. */
 const fixture = await openPortalFixture()
-const { access, auth, database, portal, recordings, host, signIn } = fixture
+const { access, auth, database, portal, recordings, host, signIn, givePasskey, prove } = fixture
 
 type Whose = 'own' | 'colleague' | 'other tenant'
 
@@ -209,26 +209,8 @@ const belongings: {
     )
     return row?.id ?? ''
   },
-  '/api/v1/self/passkeys/:id': async (place, _name, user) => {
-    const [row] = await database.superuser<{ id: string }>(
-      `insert into passkey
-         (tenant_id, user_id, credential_id, public_key, counter, synced, name, tag)
-         values ($1, $2, $3, '', 0, false, 'x', $4) returning id`,
-      [place.tenant, user, randomBytes(16), randomBytes(40)],
-    )
-    return row?.id ?? ''
-  },
+  '/api/v1/self/passkeys/:id': (place, _name, user) => givePasskey(place, user),
 }
-
-/** A fresh proof for every purpose, in every web session of the person. */
-const prove = (user: string) =>
-  database.superuser(
-    `insert into step_up_proof (tenant_id, web_session_id, purpose, method, factor_id, expires_at)
-       select tenant_id, id, purpose, 'passkey', gen_random_uuid(), now() + interval '5 minutes'
-         from web_session, unnest($2::text[]) purpose where user_id = $1
-       on conflict do nothing`,
-    [user, stepUpPurposes],
-  )
 
 const changes = asked.filter(({ right }) => right === 'self.change')
 const stepUps = new Map(

@@ -4,7 +4,7 @@ import { parseCertificate } from '../../src/ssh/index.ts'
 import { actor } from '../access/access-fixture.ts'
 import { openBrowser } from '../support/browser.ts'
 import { PasskeyPage } from '../support/passkey-page.ts'
-import { openLocalPortalFixture } from './portal-fixture.ts'
+import { listenByName, openLocalPortalFixture } from './portal-fixture.ts'
 
 /** How a person changes their ways in on the page, in Chromium with a security key of its own. */
 const fixture = await openLocalPortalFixture()
@@ -14,8 +14,7 @@ let browser: Awaited<ReturnType<typeof openBrowser>>
 let portalUrl = ''
 beforeAll(async () => {
   browser = await openBrowser()
-  const address = await portal.listen({ host: '127.0.0.1', port: 0 })
-  portalUrl = address.replace('127.0.0.1', 'localhost')
+  portalUrl = await listenByName(portal)
 })
 afterAll(() => browser?.close())
 
@@ -158,7 +157,7 @@ test('attack: a private key that somebody pastes or drops by mistake does not le
     ['', 'Paste the line of your public key.'],
     ['PuTTY-User-Key-File-3: ssh-ed25519', 'in the form of PuTTY'],
     [`${publicKey}\n${publicKey}`, 'several lines'],
-    ['MIIEvQIBADANBgkqhkiG9w0BAQEFAASC', 'This is no public key'],
+    ['MIIEvQIBADANBgkqhkiG9w0BAQEFAASC', 'This is not a public key'],
   ] as const) {
     await field.fill(text)
     await page.getByRole('button', { name: 'Add the key' }).click()
