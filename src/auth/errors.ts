@@ -199,17 +199,17 @@ export class RoleAbove extends CodedError {
   readonly code = 'ERR_ROLE_ABOVE'
 
   constructor() {
-    super('this takes the role of an owner')
+    super('only an owner can do this')
   }
 }
 
-/** Somebody has a way in as this user: a link would sign another person in as them. */
+/** The user can already sign in, so a link would let another person act as them. */
 export class MemberActive extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_MEMBER_ACTIVE'
 
   constructor(name: string) {
-    super(`${name} has a way in already: only an operator makes a link for them`)
+    super(`${name} can already sign in: only an operator can make a link for them`)
   }
 }
 

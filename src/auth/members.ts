@@ -25,7 +25,7 @@ export interface TenantMember {
   readonly seenAt: string | undefined
   readonly passkeys: number
   readonly keys: number
-  /** Whether nobody has a way in as this user: neither passkey, SSH key nor web session. */
+  /** The user has neither a passkey nor an SSH key nor a web session. */
   readonly isInvited: boolean
 }
 
@@ -56,11 +56,11 @@ export interface Members {
 
 /** How long somebody has to follow an invitation. */
 const invitationSeconds = 7 * 24 * 3600
-/** Nobody gives, or takes away, a role above their own. */
+/** A person cannot give or remove a role above their own. */
 const rank: { readonly [role in Role]: number } = { owner: 2, admin: 1, member: 0, auditor: 0 }
 
 export function createMembers(database: Database, web: WebLogin): Members {
-  /** Until the transaction ends, nobody else changes the members. The asker's role is read again behind it. */
+  /** Blocks other changes of the members until the transaction ends, and reads the asker's role again. */
   async function begin(tx: WriteTx, { user }: WebIdentity): Promise<void> {
     await lockMembers(tx)
     const now = await findMember(tx, user.id, idleSeconds)

@@ -93,7 +93,7 @@ export async function removeUserIn(
   actor: Actor,
 ): Promise<boolean> {
   if ((await deleteUser(tx, user.id)) === 0) return false
-  // Whoever invited may have kept a link, and would come back as somebody else: those who stay invite again.
+  // The removed person may have kept an invitation, and would come back as another user.
   if (user.role === 'owner' || user.role === 'admin') await deleteInvitations(tx)
   await appendEvent(tx, {
     type: 'user.remove',

@@ -23,7 +23,9 @@ const memberShape = z
       .meta({ description: 'The last use of the pages by a browser that is still signed in' }),
     passkeys: z.int(),
     keys: z.int().meta({ description: 'SSH keys' }),
-    isInvited: z.boolean().meta({ description: 'Nobody has a way in as this member yet' }),
+    isInvited: z.boolean().meta({
+      description: 'The member has neither a passkey nor an SSH key nor a signed-in browser',
+    }),
   })
   .meta({ id: 'Member' })
 

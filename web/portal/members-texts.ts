@@ -22,7 +22,7 @@ export const texts = {
     auditor: 'auditor',
   },
   roleHelp: {
-    owner: 'Everything, and who is an owner.',
+    owner: 'May do everything, and add owners.',
     admin: 'Members, and all sessions of the tenant.',
     member: 'Their own targets and sessions.',
     auditor: 'Reads all sessions, and changes nothing.',
@@ -39,7 +39,7 @@ export const texts = {
   },
   link: {
     title: (name: string) => `The link for ${name}`,
-    lead: 'Pass it on by a way that only this person reads. Whoever opens it first is signed in as them.',
+    lead: 'Send it so that only this person can read it. The first person who opens it is signed in as this member.',
     label: 'Signs in once',
     until: 'It is good until',
     once: 'It is shown here, and nowhere again.',

@@ -7,8 +7,8 @@ import { texts } from './home-texts.ts'
 const stored = 'vaultterm-passkey-offer'
 
 /**
- * For somebody who came by a link and has no passkey: the next time would take another link. Whoever does
- * not want one is asked once in this browser.
+ * Offers a passkey to a person who has none, and would need another link next time. After *Not now* it is not
+ * offered again in this browser.
  */
 export function PasskeyOffer() {
   const isShown = useSignal(false)
