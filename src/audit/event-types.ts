@@ -14,6 +14,7 @@ export const eventTypes = {
   'tenant.suspend': { public: ['tenant'], private: ['slug', 'name'] },
   'tenant.resume': { public: ['tenant'], private: ['slug', 'name'] },
   'user.add': { public: ['user', 'role'], private: ['name', 'email'] },
+  'user.role': { public: ['user', 'role', 'roleBefore'], private: ['name'] },
   'user.remove': { public: ['user', 'role'], private: ['name', 'email'] },
   'key.add': {
     public: ['user', 'key', 'fingerprint', 'type', 'expiresAt'],

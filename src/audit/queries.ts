@@ -43,7 +43,7 @@ export interface Act {
 
 /** A function of the database that does an act and appends its event: its first argument, then those of audit_append. */
 export interface Door {
-  readonly name: 'session_kill' | 'web_session_open' | 'web_session_renew'
+  readonly name: 'session_kill' | 'user_role_change' | 'web_session_open' | 'web_session_renew'
   readonly subject: string | Buffer
 }
 

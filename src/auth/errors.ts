@@ -213,6 +213,16 @@ export class MemberActive extends CodedError {
   }
 }
 
+/** The user has this role already. */
+export class RoleSame extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_ROLE_SAME'
+
+  constructor(name: string, role: string) {
+    super(`${name} has the role ${role} already`)
+  }
+}
+
 /** A tenant without an owner has nobody who gives that role. */
 export class LastOwner extends CodedError {
   readonly kind = 'conflict'

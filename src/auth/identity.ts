@@ -7,6 +7,14 @@ export type Role = 'owner' | 'admin' | 'member' | 'auditor'
 
 export const roles: readonly Role[] = ['owner', 'admin', 'member', 'auditor']
 
+/** Nobody gives or takes a role above their own. */
+export const rank: { readonly [role in Role]: number } = {
+  owner: 2,
+  admin: 1,
+  member: 0,
+  auditor: 0,
+}
+
 export interface Person {
   readonly id: UserId
   readonly name: string

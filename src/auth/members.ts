@@ -1,7 +1,7 @@
 import type { Database, WriteTx } from '../postgres/index.ts'
 import type { Actor } from './actor.ts'
 import { LastOwner, MemberActive, MemberMissing, RoleAbove } from './errors.ts'
-import type { Role, UserId, WebIdentity } from './identity.ts'
+import { type Role, rank, type UserId, type WebIdentity } from './identity.ts'
 import {
   countOwners,
   findMember,
@@ -11,7 +11,7 @@ import {
   type MemberRow,
 } from './member-queries.ts'
 import { deleteLinks } from './queries.ts'
-import { addUserIn, removeUserIn } from './users.ts'
+import { addUserIn, removeUserIn, setRoleIn } from './users.ts'
 import { idleSeconds, type LoginLink, type WebLogin } from './web-login.ts'
 
 /** A user of a tenant, as the people see who manage its users. Times are RFC 3339, UTC. */
@@ -48,6 +48,11 @@ export interface Members {
    */
   inviteAgain(person: WebIdentity, id: string, actor: Actor): Promise<LoginLink>
   /**
+   * Gives the user another role; their links that nobody used are void. Throws MemberMissing, RoleSame,
+   * RoleAbove where the role before or after is above the asker's, and LastOwner.
+   */
+  setRole(person: WebIdentity, id: string, role: Role, actor: Actor): Promise<TenantMember>
+  /**
    * Removes the user; their sessions end. Throws MemberMissing, RoleAbove, and LastOwner for the last one of a
    * tenant.
    */
@@ -56,8 +61,6 @@ export interface Members {
 
 /** How long somebody has to follow an invitation. */
 const invitationSeconds = 7 * 24 * 3600
-/** A person cannot give or remove a role above their own. */
-const rank: { readonly [role in Role]: number } = { owner: 2, admin: 1, member: 0, auditor: 0 }
 
 export function createMembers(database: Database, web: WebLogin): Members {
   /** Blocks other changes of the members until the transaction ends, and reads the asker's role again. */
@@ -89,6 +92,21 @@ export function createMembers(database: Database, web: WebLogin): Members {
         if (hasWayIn(member)) throw new MemberActive(member.name)
         return web.makeLink(tx, person.tenant, fromRow(member), actor, invitationSeconds)
       }),
+    setRole: (person, id, role, actor) =>
+      database.write(
+        person.tenant,
+        async (tx) => {
+          await begin(tx, person)
+          const member = await requireMember(tx, id)
+          requireRank(person, member.role)
+          requireRank(person, role)
+          if (role !== 'owner') await requireOtherOwner(tx, member)
+          await setRoleIn(tx, fromRow(member), role, actor)
+          return fromRow(await requireMember(tx, id))
+        },
+        // One of the user's links may be in use at this moment.
+        { retry: true },
+      ),
     remove: (person, id, actor) =>
       database.write(
         person.tenant,
@@ -96,7 +114,7 @@ export function createMembers(database: Database, web: WebLogin): Members {
           await begin(tx, person)
           const member = await requireMember(tx, id)
           requireRank(person, member.role)
-          if (member.role === 'owner' && (await countOwners(tx)) === 1) throw new LastOwner()
+          await requireOtherOwner(tx, member)
           if (!(await removeUserIn(tx, fromRow(member), actor))) throw new MemberMissing()
         },
         // One of the user's links may be in use at this moment.
@@ -107,6 +125,11 @@ export function createMembers(database: Database, web: WebLogin): Members {
 
 function requireRank({ user }: WebIdentity, role: Role): void {
   if (rank[role] > rank[user.role]) throw new RoleAbove()
+}
+
+/** Throws LastOwner where the tenant would have none without this one. */
+async function requireOtherOwner(tx: WriteTx, { role }: MemberRow): Promise<void> {
+  if (role === 'owner' && (await countOwners(tx)) === 1) throw new LastOwner()
 }
 
 async function requireMember(tx: WriteTx, id: string): Promise<MemberRow> {

@@ -1,4 +1,4 @@
-import { appendEvent } from '../audit/index.ts'
+import { actAndAppendBy, appendEvent } from '../audit/index.ts'
 import {
   type Database,
   type ReadTx,
@@ -7,11 +7,12 @@ import {
   type WriteTx,
 } from '../postgres/index.ts'
 import { type Actor, actorKeys, actorNames } from './actor.ts'
-import { EmailInvalid, UserExists, UserMissing, UserNameInvalid } from './errors.ts'
-import type { Role, UserId } from './identity.ts'
+import { EmailInvalid, RoleSame, UserExists, UserMissing, UserNameInvalid } from './errors.ts'
+import { type Role, rank, type UserId } from './identity.ts'
 import { lockMembers } from './member-queries.ts'
 import {
   deleteInvitations,
+  deleteLinks,
   deleteUser,
   findUser,
   insertUser,
@@ -38,6 +39,10 @@ export interface Users {
   /** Throws UserNameInvalid, EmailInvalid, UserExists. */
   addUser(tenant: TenantId, user: NewUser, actor: Actor): Promise<User>
   listUsers(tenant: TenantId): Promise<readonly User[]>
+  /**
+   * Gives the user another role. Their links that nobody used are void. Throws UserMissing, RoleSame.
+   */
+  setRole(tenant: TenantId, name: string, role: Role, actor: Actor): Promise<User>
   /** Removes the user with keys, grants and web sessions; the record of their acts stays. Throws UserMissing. */
   removeUser(tenant: TenantId, name: string, actor: Actor): Promise<User>
 }
@@ -49,6 +54,16 @@ export function createUsers(database: Database): Users {
   return {
     addUser: (tenant, user, actor) => database.write(tenant, (tx) => addUserIn(tx, user, actor)),
     listUsers: async (tenant) => (await database.read(tenant, listUsers)).map(fromRow),
+    setRole: (tenant, name, role, actor) =>
+      database.write(
+        tenant,
+        async (tx) => {
+          // An operator may take the role of the last owner, but not beside one who takes the other's.
+          await lockMembers(tx)
+          return setRoleIn(tx, await requireUser(tx, name), role, actor)
+        },
+        { retry: true },
+      ),
     // A row that is deleted with the user may be in use at this moment: a link that is being
     // redeemed.
     removeUser: (tenant, name, actor) =>
@@ -86,6 +101,30 @@ export async function addUserIn(
   return user
 }
 
+/** Needs the members' lock. Throws RoleSame. */
+export async function setRoleIn<Of extends Omit<User, 'createdAt'>>(
+  tx: WriteTx,
+  user: Of,
+  role: Role,
+  actor: Actor,
+): Promise<Of> {
+  if (user.role === role) throw new RoleSame(user.name, role)
+  // Whoever made a link for this user could not give the role that they have now.
+  await deleteLinks(tx, user.id)
+  // Whoever had a higher role may have kept an invitation with it.
+  if (rank[role] < rank[user.role]) await deleteInvitations(tx)
+  await actAndAppendBy(
+    tx,
+    { name: 'user_role_change', subject: user.id },
+    {
+      type: 'user.role',
+      public: { user: user.id, role, roleBefore: user.role, ...actorKeys(actor) },
+      private: { name: user.name, ...actorNames(actor) },
+    },
+  )
+  return { ...user, role }
+}
+
 /** False when it was removed meanwhile. */
 export async function removeUserIn(
   tx: WriteTx,
@@ -94,7 +133,7 @@ export async function removeUserIn(
 ): Promise<boolean> {
   if ((await deleteUser(tx, user.id)) === 0) return false
   // The removed person may have kept an invitation, and would come back as another user.
-  if (user.role === 'owner' || user.role === 'admin') await deleteInvitations(tx)
+  if (rank[user.role] > rank.member) await deleteInvitations(tx)
   await appendEvent(tx, {
     type: 'user.remove',
     public: { user: user.id, role: user.role, ...actorKeys(actor) },

@@ -102,6 +102,20 @@ export function memberRoutes({ members }: { readonly members: Members }) {
         ),
     }),
     route({
+      method: 'PATCH',
+      path: '/api/v1/members/{id}',
+      summary: 'Give a member another role; sessions that it no longer allows end',
+      right: 'member.change',
+      stepUp: 'member.change',
+      params,
+      body: z.strictObject({ role: z.enum(roles) }),
+      reply: memberShape,
+      act: async (asked, call) =>
+        answerOf(
+          await members.setRole(call.person, asked.params.id, asked.body.role, callerOf(call)),
+        ),
+    }),
+    route({
       method: 'DELETE',
       path: '/api/v1/members/{id}',
       summary: 'Remove a member with keys, grants and sessions; the record of past sessions stays',

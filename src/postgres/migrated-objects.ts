@@ -430,6 +430,7 @@ d5684aae67e42ebda4c383c9bb522278 function pgboss.job_now()
 7bed8248ab3360de3de0f831a729041a function session_keep_end()
 42113377142754f5c8d32a47deb140b9 function session_kill(session_id uuid, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
 1e566e423eebfe009ec3906e883af2d4 function session_require_instance()
+5a5133f84a645e405ef99ef22331813f function user_role_change(subject uuid, event_id uuid, before bytea, after bytea, salt bytea, payload bytea)
 8370757800d5ee4469d20e47a4e24443 function vault_kek_replace(of_version integer, old bytea, new bytea)
 c921565e5fb92565413e4ce55f5f25f6 function vault_name_seal()
 a48d04b6dcfcadd1f4a4dbb031b41f59 function vault_require_unsealed()
@@ -479,6 +480,7 @@ e3b0c44298fc1c149afbf4c8996fb924 migration 0024_bounds
 e3b0c44298fc1c149afbf4c8996fb924 migration 0025_rows_of_nobody
 e3b0c44298fc1c149afbf4c8996fb924 migration 0026_jobs
 e3b0c44298fc1c149afbf4c8996fb924 migration 0027_identity
+e3b0c44298fc1c149afbf4c8996fb924 migration 0028_roles_of_users
 0fcf104af791482965c19bcb22e987c6 policy directory on session
 0fcf104af791482965c19bcb22e987c6 policy directory on vault_kek
 4261e512e931cd2f0137f67200e49119 policy every on pgboss.job

@@ -1,5 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { expect, inject, test } from 'vitest'
+import { encodeEvent } from '../../src/audit/event.ts'
+import type { AuditEvent } from '../../src/audit/index.ts'
+import { appendValues } from '../../src/audit/queries.ts'
 import type { Role } from '../../src/auth/index.ts'
 import { actor, makeKey, openAuthFixture, type Place, signed } from './auth-fixture.ts'
 
@@ -151,4 +155,42 @@ test.each(overtaken)('$what for a user who is being removed is for nobody', asyn
   }
   expect(await place.events('key.add')).toEqual([])
   expect(await place.events('web.link')).toEqual([])
+})
+
+test('attack: the application gives nobody a role without the event that tells of it', async () => {
+  const place = await fixture.place()
+  const { tenant } = place
+  const user = await place.user('demo', 'member')
+  const other = await place.user('anna', 'member')
+  const asApp = (text: string, values: readonly unknown[]) =>
+    database.app.write(tenant, (tx) => tx.many(text, values))
+  await expect(
+    asApp("update app_user set role = 'owner' where id = $1", [user.id]),
+  ).rejects.toThrow('permission denied')
+  const change = (event: AuditEvent, subject = user.id) => {
+    const encoded = encodeEvent(event, { now: new Date(), random: randomBytes })
+    const values = [subject, ...appendValues(encoded)]
+    return asApp('select user_role_change($1, $2, $3, $4, $5, $6)', values)
+  }
+  const facts = { user: user.id, role: 'owner', roleBefore: 'member' }
+  const honest = { type: 'user.role', public: facts } as const
+  const before = await place.events()
+  for (const [event, subject] of [
+    [honest, other.id],
+    [{ type: 'user.add', public: { user: user.id, role: 'owner' } }],
+    [{ ...honest, public: { ...facts, user: other.id } }],
+    [{ ...honest, public: { ...facts, roleBefore: 'admin' } }],
+    [{ ...honest, public: { ...facts, role: 'member' } }],
+    [{ ...honest, public: { user: user.id, roleBefore: 'member' } }],
+  ] as const) {
+    await expect(change(event, subject)).rejects.toMatchObject({
+      code: expect.stringMatching(/^(VT014|23502)$/),
+    })
+  }
+  await expect(change({ ...honest, public: { ...facts, role: 'root' } })).rejects.toThrow('check')
+  expect(await place.events()).toEqual(before)
+  // The control.
+  await change(honest)
+  expect(await place.events('user.role')).toMatchObject([{ public: facts }])
+  expect((await auth.listUsers(tenant)).find(({ name }) => name === 'demo')?.role).toBe('owner')
 })

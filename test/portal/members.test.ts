@@ -93,6 +93,15 @@ test('an owner invites a colleague on the page, who signs in by the link, and st
     public: { actor: owner, stepUp: 'passkey' },
   })
 
+  await page.getByRole('button', { name: 'Change role of jonas' }).click()
+  await page.getByRole('radio', { name: /^admin/ }).check()
+  await page.getByRole('button', { name: 'Change the role' }).click()
+  await page.getByText('jonas is admin now.').waitFor()
+  await page.locator('[data-member="jonas"]').getByText('admin', { exact: true }).waitFor()
+  // His browser is signed in on, with the rights that he has now.
+  await other.goto(`${portalUrl}/settings/members`)
+  await other.getByRole('button', { name: 'Invite a member' }).waitFor()
+
   await page.getByRole('button', { name: 'Remove jonas' }).click()
   const sure = page.getByRole('button', { name: 'Remove the member' })
   await page.getByLabel('Type jonas to confirm').fill('jona')
@@ -237,6 +246,9 @@ test("attack: another tenant's members are as if there were none", async () => {
     '00000000-0000-0000-0000-000000000000',
   ]) {
     expect(await ours.ask(cookie, 'DELETE', `/members/${id}`)).toMatchObject({ status: 404 })
+    expect(await ours.ask(cookie, 'PATCH', `/members/${id}`, { role: 'admin' })).toMatchObject({
+      status: 404,
+    })
     expect(await ours.ask(cookie, 'POST', `/members/${id}/invitation`, {})).toMatchObject({
       status: 404,
     })
@@ -257,6 +269,7 @@ test('attack: an open browser invites and removes nobody without a fresh proof',
     ['POST', '/members', { name: 'new' }],
     ['POST', `/members/${as('member').id}/invitation`, {}],
     ['DELETE', `/members/${as('member').id}`, undefined],
+    ['PATCH', `/members/${as('member').id}`, { role: 'admin' }],
   ]
   for (const [method, path, body] of asked) {
     expect(await ask(cookie, method, path, body)).toMatchObject({
@@ -296,7 +309,75 @@ test('attack: a role that was lost while the request ran changes nobody', async 
     auth.members.invite(before, { name: 'new', role: 'owner' }, actor),
   ).rejects.toMatchObject(refused)
   await expect(auth.members.remove(before, as('member').id, actor)).rejects.toMatchObject(refused)
+  await expect(auth.members.setRole(before, as('member').id, 'owner', actor)).rejects.toMatchObject(
+    refused,
+  )
   expect((await auth.listUsers(place.tenant)).map(({ name }) => name)).not.toContain('new')
+})
+
+test('a role is changed by an event that says both, and by nobody for a role above their own', async () => {
+  const { place, as, ask, join } = await openTeam()
+  const set = (by: Role, id: string, role: string) =>
+    ask(as(by).cookie, 'PATCH', `/members/${id}`, { role })
+  const { id } = as('member')
+  for (const by of ['member', 'auditor'] as const)
+    expect((await set(by, id, 'admin')).status).toBe(403)
+  const above = { status: 403, code: 'ERR_ROLE_ABOVE' }
+  expect(await set('admin', id, 'owner')).toMatchObject(above)
+  expect(await set('admin', as('owner').id, 'member')).toMatchObject(above)
+  expect(await set('admin', id, 'member')).toMatchObject({ status: 409, code: 'ERR_ROLE_SAME' })
+  expect((await set('admin', id, 'root')).status).toBe(400)
+  expect(await place.events()).not.toContainEqual(expect.objectContaining({ type: 'user.role' }))
+
+  expect(await set('admin', id, 'auditor')).toMatchObject({
+    status: 200,
+    body: { id, role: 'auditor' },
+  })
+  expect((await place.events()).at(-1)).toMatchObject({
+    type: 'user.role',
+    public: { user: id, role: 'auditor', roleBefore: 'member', actor: as('admin').id },
+    private: { name: 'member', actorName: 'admin', source: '127.0.0.1' },
+  })
+  expect(await set('owner', as('owner').id, 'admin')).toMatchObject({
+    status: 409,
+    code: 'ERR_LAST_OWNER',
+  })
+  const second = await join('second', 'owner')
+  expect((await set('owner', second.id, 'member')).status).toBe(200)
+  // Neither the rights nor the fresh proof of the former role are left.
+  const after = await ask(second.cookie, 'PATCH', `/members/${id}`, { role: 'admin' })
+  expect(after.status).toBe(403)
+})
+
+test('attack: two owners who take the role of each other at once leave one', async () => {
+  const { as, ask, join } = await openTeam()
+  const [first, second] = [as('owner'), await join('second', 'owner')]
+  await Promise.all([
+    ask(first.cookie, 'PATCH', `/members/${second.id}`, { role: 'member' }),
+    ask(second.cookie, 'PATCH', `/members/${first.id}`, { role: 'member' }),
+  ])
+  const { items } = (await ask(as('auditor').cookie, 'GET', '/members')).body
+  expect(items.filter(({ role }: { role: string }) => role === 'owner')).toHaveLength(1)
+})
+
+test('attack: a link that its maker kept does not sign in with a role that was given later', async () => {
+  for (const by of ['a colleague', 'an operator']) {
+    const { place, as, ask } = await openTeam()
+    const { body } = await ask(as('admin').cookie, 'POST', '/members', { name: 'ghost' })
+    if (by === 'an operator') await auth.setRole(place.tenant, 'ghost', 'owner', actor)
+    else await ask(as('owner').cookie, 'PATCH', `/members/${body.member.id}`, { role: 'owner' })
+    expect(await auth.web.redeem(tokenOf(body.invitation.url))).toBeUndefined()
+  }
+})
+
+test('attack: an admin who loses the role does not come back by an invitation', async () => {
+  const { as, ask } = await openTeam()
+  const { body } = await ask(as('admin').cookie, 'POST', '/members', {
+    name: 'ghost',
+    role: 'admin',
+  })
+  await ask(as('owner').cookie, 'PATCH', `/members/${as('admin').id}`, { role: 'member' })
+  expect(await auth.web.redeem(tokenOf(body.invitation.url))).toBeUndefined()
 })
 
 test('a name or an address that is none is refused by its field, and a name that is there by name', async () => {

@@ -107,6 +107,7 @@ const definers = [
 /** Each does one thing that its callers may not do by themselves. */
 const ownersDefiners = [
   'session_kill',
+  'user_role_change',
   'vault_kek_replace',
   'web_session_open',
   'web_session_renew',

@@ -32,6 +32,7 @@ const privileges = {
     'execute function notify_if_room(text,text)',
     'execute function pgboss.job_now()',
     'execute function session_kill(uuid,uuid,bytea,bytea,bytea,bytea)',
+    'execute function user_role_change(uuid,uuid,bytea,bytea,bytea,bytea)',
     'execute function vault_kek_replace(integer,bytea,bytea)',
     'execute function vault_require_unsealed()',
     'execute function web_session_open(bytea,uuid,bytea,bytea,bytea,bytea)',

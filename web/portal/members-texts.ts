@@ -13,6 +13,8 @@ export const texts = {
   loadFailed: 'The members could not be loaded.',
   invite: 'Invite a member',
   inviteAgain: 'New link',
+  changeRole: 'Change role',
+  of: 'of',
   remove: 'Remove',
   removed: (name: string) => `${name} was removed.`,
   roles: {
@@ -45,6 +47,13 @@ export const texts = {
     once: 'It is shown here, and nowhere again.',
     close: 'I have it',
     again: (name: string) => `make a new link for ${name}`,
+  },
+  change: {
+    title: (name: string) => `The role of ${name}`,
+    effect: 'Sessions that the new role does not allow end at once.',
+    act: 'Change the role',
+    confirm: (name: string) => `change the role of ${name}`,
+    done: (name: string, role: string) => `${name} is ${role} now.`,
   },
   removal: {
     title: (name: string) => `Remove ${name}?`,

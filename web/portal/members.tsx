@@ -16,11 +16,13 @@ import { texts } from './members-texts.ts'
 import { Settings } from './settings.tsx'
 
 type Member = Reply<'GET', '/api/v1/members'>['items'][number]
+type Role = Member['role']
 type Invitation = Reply<'POST', '/api/v1/members/{id}/invitation'>
 
 /** What stands in front of the page. */
 type Front =
   | { readonly is: 'invite' }
+  | { readonly is: 'role'; readonly member: Member }
   | { readonly is: 'remove'; readonly member: Member }
   | { readonly is: 'link'; readonly name: string; readonly invitation: Invitation }
 
@@ -67,6 +69,9 @@ function MembersPage({ frame }: { readonly frame: Frame }) {
             frame={frame}
             members={members}
             onInvite={inviteAgain}
+            onRole={(member) => {
+              front.value = { is: 'role', member }
+            }}
             onRemove={(member) => {
               front.value = { is: 'remove', member }
             }}
@@ -87,6 +92,19 @@ function MembersPage({ frame }: { readonly frame: Frame }) {
         />
       )}
       {front.value?.is === 'link' && <Link {...front.value} onClose={close} />}
+      {front.value?.is === 'role' && (
+        <ChangeRole
+          frame={frame}
+          member={front.value.member}
+          stepUp={stepUp}
+          onClose={close}
+          onChanged={(name, role) => {
+            toast.say(texts.change.done(name, texts.roles[role]))
+            close()
+            done()
+          }}
+        />
+      )}
       {front.value?.is === 'remove' && (
         <Remove
           member={front.value.member}
@@ -110,6 +128,7 @@ function List(props: {
   readonly frame: Frame
   readonly members: readonly Member[]
   readonly onInvite: (member: Member) => void
+  readonly onRole: (member: Member) => void
   readonly onRemove: (member: Member) => void
 }) {
   const { frame, members } = props
@@ -148,6 +167,10 @@ function List(props: {
                     <span class="hide">{` ${visible(one.name)}`}</span>
                   </button>
                 )}
+                <button type="button" onClick={() => props.onRole(one)}>
+                  {texts.changeRole}
+                  <span class="hide">{` ${texts.of} ${visible(one.name)}`}</span>
+                </button>
                 <button type="button" onClick={() => props.onRemove(one)}>
                   {texts.remove}
                   <span class="hide">{` ${visible(one.name)}`}</span>
@@ -179,9 +202,7 @@ function Invite(props: {
   readonly onClose: () => void
   readonly onInvited: (name: string, invitation: Invitation) => void
 }) {
-  const roles = (['member', 'auditor', 'admin', 'owner'] as const).filter(
-    (role) => role !== 'owner' || props.frame.role === 'owner',
-  )
+  const roles = rolesOf(props.frame)
   const invite = async (field: Field) => {
     const role = roles.find((one) => one === field('role')) ?? 'member'
     const email = field('email')
@@ -226,15 +247,59 @@ function Invite(props: {
           {emailHelp}
         </p>
       </div>
-      <fieldset>
-        <legend class="label">{role}</legend>
-        {roles.map((one) => (
-          <label key={one} class="choice">
-            <input type="radio" name="role" value={one} defaultChecked={one === 'member'} />
-            <b>{texts.roles[one]}</b> <span class="quiet">{texts.roleHelp[one]}</span>
-          </label>
-        ))}
-      </fieldset>
+      <Roles legend={role} roles={roles} chosen="member" />
+    </AskDialog>
+  )
+}
+
+/** Those that the person may give. The server decides. */
+function rolesOf({ role }: Frame): readonly Role[] {
+  return (['member', 'auditor', 'admin', 'owner'] as const).filter(
+    (one) => one !== 'owner' || role === 'owner',
+  )
+}
+
+function Roles(props: {
+  readonly legend: string
+  readonly roles: readonly Role[]
+  readonly chosen: Role
+}) {
+  return (
+    <fieldset>
+      <legend class="label">{props.legend}</legend>
+      {props.roles.map((one) => (
+        <label key={one} class="choice">
+          <input type="radio" name="role" value={one} defaultChecked={one === props.chosen} />
+          <b>{texts.roles[one]}</b> <span class="quiet">{texts.roleHelp[one]}</span>
+        </label>
+      ))}
+    </fieldset>
+  )
+}
+
+function ChangeRole(props: {
+  readonly frame: Frame
+  readonly member: Member
+  readonly stepUp: StepUp
+  readonly onClose: () => void
+  readonly onChanged: (name: string, role: Role) => void
+}) {
+  const { id, role: before } = props.member
+  const name = visible(props.member.name)
+  const roles = rolesOf(props.frame)
+  const { title, effect, act, confirm } = texts.change
+  const change = async (field: Field) => {
+    const role = roles.find((one) => one === field('role')) ?? before
+    if (role === before) return props.onClose()
+    await props.stepUp.confirmed(confirm(name), () =>
+      call('PATCH', '/api/v1/members/{id}', { params: { id }, body: { role } }),
+    )
+    props.onChanged(name, role)
+  }
+  return (
+    <AskDialog id="role-title" title={title(name)} act={act} onAct={change} onClose={props.onClose}>
+      <p>{effect}</p>
+      <Roles legend={texts.dialog.role} roles={roles} chosen={before} />
     </AskDialog>
   )
 }

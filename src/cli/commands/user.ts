@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import { type Role, roles, type User } from '../../auth/index.ts'
 import type { Context } from '../context.ts'
 import { readableTime } from '../moment.ts'
@@ -17,7 +17,7 @@ interface AddOptions extends JsonOption {
   readonly email?: string
 }
 
-/** user add, list, remove, forget-passkeys. */
+/** user add, list, set-role, remove, forget-passkeys. */
 export function userCommands(program: Command, context: Context): void {
   const user = program.command('user').description('manage the users of a tenant')
   user
@@ -53,6 +53,19 @@ export function userCommands(program: Command, context: Context): void {
         auth.listUsers(tenant.id),
       )
       await context.printList(list, { json, columns, toJson, none: `no users in ${slug} yet` })
+    })
+  user
+    .command('set-role')
+    .description('give a user another role; sessions that it no longer allows end at once')
+    .argument('<tenant>')
+    .argument('<name>')
+    .addArgument(new Argument('<role>', 'the role of the user in the tenant').choices(roles))
+    .addOption(jsonOption())
+    .action(async (slug: string, name: string, role: Role, { json }: JsonOption) => {
+      const changed = await context.withTenant('user set-role', slug, ({ auth }, tenant) =>
+        auth.setRole(tenant.id, name, role, context.actor),
+      )
+      await context.printDone(json, toJson(changed), `${name} is ${role} now`)
     })
   user
     .command('remove')
