@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs'
-import { createServer, type Server } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
+  type Channel,
   type ChannelOpen,
   createSshServer,
   formatPublicKey,
@@ -11,7 +12,14 @@ import {
   verifyUserSignature,
   Writer,
 } from '../../src/ssh/index.ts'
-import { connectSuperuser, eventually, metric, sessions } from '../support/installation.ts'
+import {
+  connectSuperuser,
+  events,
+  eventually,
+  metric,
+  newestEnded,
+  sessions,
+} from '../support/installation.ts'
 import { enter, execRequest } from '../support/intruder.ts'
 import { msg } from '../support/ssh-attacker.ts'
 import { channelMsg, forChannel, openChannel } from '../support/ssh-lab.ts'
@@ -96,7 +104,7 @@ test('attack: a kill that comes between a session’s commit and its first word 
 })
 
 /** A target that lets everybody in, and does with channels what it is told to. */
-async function startHostileTarget(open: (open: ChannelOpen) => void): Promise<{
+async function startHostileTarget(open: (open: ChannelOpen, socket: Socket) => void): Promise<{
   readonly server: Server
   readonly port: number
   readonly hostKey: string
@@ -115,7 +123,7 @@ async function startHostileTarget(open: (open: ChannelOpen) => void): Promise<{
       authenticate: async ({ key, algorithm, signature, signedData }) =>
         verifyUserSignature({ key, algorithm, signature, data: signedData }),
       ready: (connection) => {
-        connection.onChannelOpen = open
+        connection.onChannelOpen = (asked) => open(asked, socket)
       },
     }),
   )
@@ -123,6 +131,19 @@ async function startHostileTarget(open: (open: ChannelOpen) => void): Promise<{
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('no address')
   return { server, port: address.port, hostKey: formatPublicKey(hostKey.publicKey) }
+}
+
+/** The same as a target of the tenant acme, which its user demo may open. */
+async function addHostileTarget(slug: string, open: (open: ChannelOpen, socket: Socket) => void) {
+  const target = await startHostileTarget(open)
+  const hostKeyFile = join(vaultterm.home, `${slug}.pub`)
+  writeFileSync(hostKeyFile, `${target.hostKey}\n`)
+  await vaultterm.json(
+    ...['target', 'add', 'acme', slug, '--host', '127.0.0.1', '--port', String(target.port)],
+    ...['--login', 'root', '--host-key', hostKeyFile],
+  )
+  await vaultterm.json('grant', 'add', 'acme', '--user', 'demo', '--target', slug)
+  return target
 }
 
 const silences: readonly [string, (open: ChannelOpen) => void][] = [
@@ -143,16 +164,9 @@ const silences: readonly [string, (open: ChannelOpen) => void][] = [
 test.concurrent.each(silences)(
   'attack: a target that %s is told of, and nothing of it is left',
   async (name, open) => {
-    const target = await startHostileTarget(open)
     const slug = name.includes('open') ? 'mute' : 'deaf'
+    const target = await addHostileTarget(slug, open)
     try {
-      const hostKeyFile = join(vaultterm.home, `${slug}.pub`)
-      writeFileSync(hostKeyFile, `${target.hostKey}\n`)
-      await vaultterm.json(
-        ...['target', 'add', 'acme', slug, '--host', '127.0.0.1', '--port', String(target.port)],
-        ...['--login', 'root', '--host-key', hostKeyFile],
-      )
-      await vaultterm.json('grant', 'add', 'acme', '--user', 'demo', '--target', slug)
       const { code, stderr } = await vaultterm.ssh([`acme+${slug}`, 'true'], undefined, 60_000)
       expect([code, stderr]).toEqual([
         255,
@@ -169,3 +183,135 @@ test.concurrent.each(silences)(
     await expectWell()
   },
 )
+
+/** What a target does once it has been asked for a command, by the command. */
+const endings: { readonly [command: string]: (channel: Channel, socket: Socket) => void } = {
+  close: (channel) => channel.close(),
+  eof(channel) {
+    channel.eof()
+    channel.close()
+  },
+  drop: (_channel, socket) => void setTimeout(() => socket.destroy(), 200),
+  'eof-drop'(channel, socket) {
+    channel.eof()
+    setTimeout(() => socket.destroy(), 200)
+  },
+  'status-drop'(channel, socket) {
+    tell(channel, 'exit-status', new Writer().u32(7).build())
+    setTimeout(() => socket.destroy(), 200)
+  },
+  'short-status': (channel) => misspelt(channel, 'exit-status', Buffer.alloc(3)),
+  'long-status': (channel) => misspelt(channel, 'exit-status', Buffer.alloc(5)),
+  'long-eow': (channel) => misspelt(channel, 'eow@openssh.com', Buffer.alloc(1)),
+  'empty-xon': (channel) => misspelt(channel, 'xon-xoff', Buffer.alloc(0)),
+  'signal-alone': (channel) => misspelt(channel, 'exit-signal', new Writer().text('TERM').build()),
+  'signal-escape': (channel) =>
+    misspelt(
+      channel,
+      'exit-signal',
+      new Writer().text('T\x1b[31m').u8(0).text('').text('').build(),
+    ),
+  signal(channel) {
+    tell(channel, 'exit-signal', new Writer().text('TERM').u8(0).text('').text('').build())
+    channel.close()
+  },
+}
+
+function tell(channel: Channel, name: string, payload: Buffer): void {
+  void channel.request(name, payload, false)
+}
+
+function misspelt(channel: Channel, name: string, payload: Buffer): void {
+  tell(channel, name, payload)
+  channel.eof()
+  channel.close()
+}
+
+/** A target that says `hello`, and ends each command as the command says. */
+const ending = (open: ChannelOpen, socket: Socket) => {
+  const channel = open.accept()
+  channel.handle({
+    data() {},
+    extendedData() {},
+    request(request) {
+      request.reply(true)
+      if (request.name !== 'exec') return
+      channel.write(Buffer.from('hello\n'), () => {})
+      endings[request.payload.subarray(4).toString()]?.(channel, socket)
+    },
+    eof() {},
+    close() {},
+  })
+}
+
+test('a session says who ended it, whatever a target says of its end', async () => {
+  const target = await addHostileTarget('ending', ending)
+  try {
+    const ends: readonly (readonly [string, number, string, RegExp])[] = [
+      ['close', 255, 'ended', /^$/],
+      ['eof', 255, 'ended', /^$/],
+      ['drop', 255, 'target-gone', /broke off the connection/],
+      // Behind the end of the output no line can be said.
+      ['eof-drop', 255, 'target-gone', /^$/],
+      ['status-drop', 7, 'ended', /^$/],
+      ['signal', 255, 'ended', /^$/],
+      ['short-status', 255, 'ended', /^$/],
+      ['long-status', 255, 'ended', /^$/],
+      ['long-eow', 255, 'ended', /^$/],
+      ['empty-xon', 255, 'ended', /^$/],
+      ['signal-alone', 255, 'ended', /^$/],
+      ['signal-escape', 255, 'ended', /^$/],
+    ]
+    for (const [command, code, reason, line] of ends) {
+      const said = await vaultterm.ssh(['acme+ending', command])
+      expect([command, said]).toEqual([
+        command,
+        expect.objectContaining({ code, stdout: 'hello\n', stderr: expect.stringMatching(line) }),
+      ])
+      expect([command, await newestEnded(vaultterm)]).toEqual([
+        command,
+        expect.objectContaining({ target: 'ending', reason }),
+      ])
+    }
+    const log = (await events(vaultterm)).filter(({ type }) => type === 'session.end')
+    expect(log.slice(-3).map((one) => one.public)).toEqual(
+      Array(3).fill(expect.objectContaining({ ended: 'ended' })),
+    )
+  } finally {
+    target.server.close()
+  }
+  await expectWell()
+})
+
+test('attack: a recording has no output of a kind that no client shows', async () => {
+  const target = await addHostileTarget('whispers', (open) => {
+    const channel = open.accept()
+    channel.handle({
+      data() {},
+      extendedData() {},
+      request(request) {
+        request.reply(true)
+        if (request.name !== 'exec') return
+        for (const kind of [2, 0xffff_ffff]) {
+          channel.writeExtended(kind, Buffer.from(`whispered as ${kind}\n`), () => {})
+        }
+        channel.writeExtended(1, Buffer.from('aside\n'), () => {})
+        channel.write(Buffer.from('aloud\n'), () => {})
+        misspelt(channel, 'exit-status', Buffer.alloc(4))
+      },
+      eof() {},
+      close() {},
+    })
+  })
+  try {
+    const said = await vaultterm.ssh(['acme+whispers', 'speak'])
+    expect(said).toMatchObject({ code: 0, stdout: 'aloud\n', stderr: 'aside\n' })
+    const { id } = await newestEnded(vaultterm)
+    const cast = await vaultterm.cli(['session', 'export', id])
+    expect(cast.stdout).toContain('aloud')
+    expect(cast.stdout).toContain('aside')
+    expect(cast.stdout).not.toContain('whispered')
+  } finally {
+    target.server.close()
+  }
+})

@@ -1,5 +1,11 @@
 import type { Recording } from '../../recorder/index.ts'
-import type { Channel, ChannelHandlers, ChannelRequest } from '../../ssh/index.ts'
+import {
+  type Channel,
+  type ChannelHandlers,
+  type ChannelRequest,
+  Reader,
+  WireError,
+} from '../../ssh/index.ts'
 
 /** How many bytes of payload went each way; up is towards the target. */
 export interface RelayBytes {
@@ -77,10 +83,10 @@ export interface RelayEvents {
   /** A request of the client's after the start; reply to it. */
   clientRequest(request: ChannelRequest): void
   exit(exit: Exit): void
-  /** The target went without a word: no exit status, no end of its output. */
+  /** The target's connection died before its program ended. */
   lost(): void
-  /** Both channels are closed and no data will move. Called exactly once. */
-  over(): void
+  /** Both channels are closed and no data will move. Called exactly once, with the side that closed first. */
+  over(first: 'client' | 'target'): void
 }
 
 /**
@@ -107,7 +113,8 @@ export class Relay {
   ) {
     const down = new Downstream()
     const { bytes } = this
-    let spoke = false
+    let exited = false
+    let first: 'client' | 'target' | undefined
     const carried = new Set<string>()
     const sentUp = (count: number) => client.consumed(count)
     const sentDown = (count: number) => target.consumed(count)
@@ -118,7 +125,7 @@ export class Relay {
         down.went(chunk.length)
       })
     const over = () => {
-      if (!this.#clientOpen && !this.#targetOpen) events.over()
+      if (!this.#clientOpen && !this.#targetOpen) events.over(first ?? 'client')
     }
 
     this.client = {
@@ -137,8 +144,12 @@ export class Relay {
         else watch.upEnd(() => target.eof())
       },
       // The exit status is still to come, and the client waits for it.
-      leaving: () => target.close(),
+      leaving: () => {
+        first ??= 'client'
+        target.close()
+      },
       close: () => {
+        first ??= 'client'
         this.#clientOpen = false
         target.close()
         over()
@@ -154,6 +165,8 @@ export class Relay {
         else watch.down(chunk, toClient)
       },
       extendedData(kind, chunk) {
+        // RFC 4254 section 5.2 defines no other kind, clients show none, and no recording may say that they do.
+        if (kind !== stderrKind) return target.drop(chunk)
         events.check()
         bytes.down += chunk.length
         if (watch !== undefined && !watch.aside(chunk)) return
@@ -164,15 +177,14 @@ export class Relay {
         })
       },
       request(request) {
-        // A target has no other requests on a session channel, and each of these only once. More or
-        // longer ones from a hostile target are ignored.
-        const isCarried = carriedDown.has(request.name) && !carried.has(request.name)
-        if (!isCarried || request.payload.length > requestBytesMax) return request.reply(false)
-        carried.add(request.name)
-        const exit = readExit(request)
-        if (exit !== undefined) {
-          spoke = true
-          events.exit(exit)
+        // A target has no other requests on a session channel, and each of these only once. Others from a
+        // hostile target are ignored: a client may end its whole connection on a malformed one.
+        const told = readTold(request)
+        if (told === undefined || carried.has(told.what)) return request.reply(false)
+        carried.add(told.what)
+        if (told.what === 'exit') {
+          exited = true
+          events.exit(told.exit)
         }
         down.after(() => {
           client.request(request.name, request.payload, request.wantReply).then(
@@ -181,18 +193,16 @@ export class Relay {
           )
         })
       },
-      eof: () => {
-        spoke = true
-        down.after(() => client.eof())
-      },
-      close: () => {
+      eof: () => down.after(() => client.eof()),
+      close: (lost) => {
+        first ??= 'target'
         // The client gets the end after all data that is still on its way. The end is counted then,
         // because the recording is complete only then.
         if (watch !== undefined) down.went(watch.downEnd(toClient))
         down.after(() => {
           this.#targetOpen = false
-          if (spoke || !this.#clientOpen) client.close()
-          else events.lost()
+          if (lost && !exited && this.#clientOpen) events.lost()
+          else client.close()
           over()
         })
       },
@@ -200,14 +210,46 @@ export class Relay {
   }
 }
 
+/** RFC 4254 section 5.2: SSH_EXTENDED_DATA_STDERR. */
+const stderrKind = 1
 const requestBytesMax = 4096
-const carriedDown = new Set(['exit-status', 'exit-signal', 'eow@openssh.com', 'xon-xoff'])
 
-/** The exit in a target's request; undefined for other or malformed requests. */
-function readExit({ name, payload }: ChannelRequest): Exit | undefined {
-  if (name === 'exit-status' && payload.length === 4) return { status: payload.readUInt32BE(0) }
-  if (name !== 'exit-signal' || payload.length < 4) return undefined
-  const length = payload.readUInt32BE(0)
-  const signal = payload.subarray(4, 4 + length).toString('latin1')
-  return /^[A-Z0-9]{1,16}(?:@[a-z.-]{1,32})?$/.test(signal) ? { signal } : undefined
+/** A request of a target's on a session channel. Each comes once. */
+type Told = { readonly what: 'exit'; readonly exit: Exit } | { readonly what: 'eow' | 'xon-xoff' }
+
+/** Undefined for one that a target does not have, or that is not written as its specification says. */
+function readTold({ name, payload }: ChannelRequest): Told | undefined {
+  if (payload.length > requestBytesMax) return undefined
+  switch (name) {
+    case 'exit-status': {
+      if (payload.length !== 4) return undefined
+      return { what: 'exit', exit: { status: payload.readUInt32BE(0) } }
+    }
+    case 'exit-signal': {
+      const signal = readSignal(payload)
+      return signal === undefined ? undefined : { what: 'exit', exit: { signal } }
+    }
+    case 'eow@openssh.com':
+      return payload.length === 0 ? { what: 'eow' } : undefined
+    case 'xon-xoff':
+      return payload.length === 1 ? { what: 'xon-xoff' } : undefined
+    default:
+      return undefined
+  }
+}
+
+/** The signal's name in an exit-signal, RFC 4254 section 6.10: name, whether it dumped core, message, language. */
+function readSignal(payload: Buffer): string | undefined {
+  try {
+    const reader = new Reader(payload)
+    const signal = reader.string().toString('latin1')
+    reader.boolean()
+    reader.string()
+    reader.string()
+    reader.end()
+    return /^[A-Z0-9]{1,16}(?:@[a-z.-]{1,32})?$/.test(signal) ? signal : undefined
+  } catch (err) {
+    if (err instanceof WireError) return undefined
+    throw err
+  }
 }

@@ -18,6 +18,6 @@ export interface ChannelHandlers {
    * own close, and may report the end before it; without it, our close is sent at once.
    */
   leaving?(): void
-  /** The last call, exactly once, also when the connection dies. */
-  close(): void
+  /** The last call, exactly once. `lost`: the connection died before the other side had closed. */
+  close(lost?: 'lost'): void
 }

@@ -257,7 +257,8 @@ export class OpenChannel implements Channel, Receiving {
     this.#over = true
     this.window.end()
     this.#drop()
-    this.#tell((handlers) => handlers.close())
+    const lost = this.#closeSeen ? undefined : 'lost'
+    this.#tell((handlers) => handlers.close(lost))
   }
 
   #isDone(): boolean {

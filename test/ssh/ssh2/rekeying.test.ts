@@ -89,7 +89,7 @@ describe('64 MB each way, byte for byte, while keys are exchanged every 1 MB', (
           extendedData: (_kind, chunk) => channel.drop(chunk),
           request: (request) => request.reply(false),
           eof: () => {},
-          close: resolve,
+          close: () => resolve(),
         }),
       )
       expect(await channel.request('exec', new Writer().text('cat').build(), true)).toBe(true)

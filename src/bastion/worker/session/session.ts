@@ -299,10 +299,10 @@ export class SessionChannel {
         },
         lost: () =>
           this.end(new TargetFailed('the target broke off the connection'), 'target-gone'),
-        over: () => {
+        over: (first) => {
           const { status, signal } = record.exit
-          const ended = status !== undefined || signal !== undefined
-          this.#endOnRecord(ended || !this.#clientGone ? 'ended' : 'client-gone')
+          const ended = first === 'target' || status !== undefined || signal !== undefined
+          this.#endOnRecord(ended ? 'ended' : 'client-gone')
         },
       },
       record.watchFiles((reason, outcome) => this.end(reason, outcome)),
