@@ -23,7 +23,7 @@ const layers = [
     'work-share',
   ],
   ['config', 'log', 'metrics'],
-  ['postgres', 'redis', 'ssh', 'http', 'listener'],
+  ['postgres', 'redis', 'ssh', 'http', 'listener', 'paced-log'],
   ['audit'],
   ['jobs'],
   ['vault'],

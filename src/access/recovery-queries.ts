@@ -3,7 +3,7 @@
 import type { InstanceId, ReadTx, TenantId } from '../postgres/index.ts'
 import type { SessionId } from '../recorder/index.ts'
 
-interface Found {
+export interface Found {
   readonly tenant: TenantId
   readonly session: SessionId
 }
@@ -25,6 +25,26 @@ export function listUnended(tx: ReadTx, instance: InstanceId): Promise<Found[]> 
   )
 }
 
+/** Another process that has a lease recovers its sessions. */
+const isHeld = (instance: string) =>
+  `exists (select from node_instance r
+     where r.id = ${instance}.recovered_by and r.id <> $2 and r.ended_at is null)`
+
+/** Whether a recording of the node is sought that another process still recovers. */
+export async function isSoughtElsewhere(
+  tx: ReadTx,
+  node: string,
+  own: InstanceId,
+): Promise<boolean> {
+  const { isSought } = await tx.one<{ isSought: boolean }>(
+    `select exists (select from node_instance i
+       where i.node = $1 and i.ended_at is not null and ${isHeld('i')}
+         and exists (select from session s where s.instance = i.id and s.recording_sought)) as "isSought"`,
+    [node, own],
+  )
+  return isSought
+}
+
 /**
  * Ended sessions of a node whose recording was not found yet, some of each tenant. Only those of this
  * instance, and of ended ones that no other recovers now: a row may say of a live session that it ended.
@@ -37,9 +57,7 @@ export function listSought(tx: ReadTx, node: string, own: InstanceId): Promise<F
      cross join lateral (select id from session s
        where node = $1 and tenant_id = t.tenant_id and recording_sought
          and (s.instance = $2 or exists (select from node_instance i
-           where i.id = s.instance and i.ended_at is not null
-             and not exists (select from node_instance r
-               where r.id = i.recovered_by and r.id <> $2 and r.ended_at is null)))
+           where i.id = s.instance and i.ended_at is not null and not ${isHeld('i')}))
        order by id desc limit ${sessionsMax}) s`,
     [node, own],
   )

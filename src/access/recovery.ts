@@ -4,6 +4,8 @@ import {
   claimEndedInstances,
   type Database,
   endExpiredInstances,
+  giveBackInstances,
+  type InstanceId,
   type NodeLease,
   type ReadTx,
   removeOldInstances,
@@ -17,8 +19,8 @@ import { hasLoggedDigest, hasLoggedEnd, hasLoggedLoss } from './logged-session.t
 import { type MendRecording, Mends } from './mends.ts'
 import type { AccessMetrics } from './metrics.ts'
 import type { OwedWork } from './owed-work.ts'
-import { listSought, listUnended } from './recovery-queries.ts'
-import { putEnd } from './session-end.ts'
+import { type Found, isSoughtElsewhere, listSought, listUnended } from './recovery-queries.ts'
+import { putEnd, tellForeign } from './session-end.ts'
 import { recordingLost, recordingRecovered, sessionEnded } from './session-events.ts'
 import {
   type EndTime,
@@ -48,6 +50,8 @@ const sweepsInLease = 9
 const namedMax = 20
 /** Between looks for recordings that may have come back with a node's disk. */
 const seekMs = 3_600_000
+/** The same while another process has such recordings. */
+const heldMs = 15_000
 /**
  * A sweep this often also looks for open sessions of its own that this process does not know, and for those of
  * processes that the database does not know.
@@ -76,6 +80,8 @@ export class Recovery {
   readonly #metrics: AccessMetrics
   /** Open sessions of this instance that an earlier sweep did not know either. */
   #unknown = new Set<SessionId>()
+  /** Of each ended instance that this process has claimed, the sessions that it ends. */
+  readonly #taken = new Map<InstanceId, readonly Found[]>()
   #sweeps = 0
   #soughtAtMs = -Infinity
 
@@ -160,10 +166,27 @@ export class Recovery {
     }
     for (const { id } of claimed) {
       const open = await this.#database.system((tx) => listUnended(tx, id))
+      this.#taken.set(id, [...this.#workOf(id), ...open])
       for (const { tenant, session } of open) this.#addEnd(tenant, session, mend)
     }
     await this.#database.system((tx) => settleInstances(tx))
+    await this.#giveBack(instance)
     await this.#database.system((tx) => removeOldInstances(tx))
+  }
+
+  /** What is still to be done for an ended instance. */
+  #workOf(ended: InstanceId): readonly Found[] {
+    return (this.#taken.get(ended) ?? []).filter(
+      ({ tenant, session }) => this.#owed.has(tenant, session) || this.#late.has(tenant, session),
+    )
+  }
+
+  /** Its own node may have the recordings that were not found here: one process at a time repairs one. */
+  async #giveBack(own: InstanceId): Promise<void> {
+    const done = [...this.#taken.keys()].filter((id) => this.#workOf(id).length === 0)
+    if (done.length === 0) return
+    const still = await this.#database.system((tx) => giveBackInstances(tx, own, done))
+    for (const id of done) if (!still.includes(id)) this.#taken.delete(id)
   }
 
   /** Sessions that this process neither has nor owes an end: it must have dropped them. */
@@ -180,7 +203,12 @@ export class Recovery {
 
   async #seek({ node, instance }: NodeLease, mend: MendRecording): Promise<void> {
     this.#soughtAtMs = performance.now()
-    const sought = await this.#database.system((tx) => listSought(tx, node, instance))
+    const { sought, isHeld } = await this.#database.system(async (tx) => ({
+      sought: await listSought(tx, node, instance),
+      isHeld: await isSoughtElsewhere(tx, node, instance),
+    }))
+    // Another process still has them: they are given back soon.
+    if (isHeld) this.#soughtAtMs -= seekMs - heldMs
     for (const { tenant, session } of sought) {
       // The row of a session that this process still has says what it wants.
       if (this.#live.has(session) || this.#owed.has(tenant, session)) continue
@@ -222,21 +250,20 @@ export class Recovery {
     const { witness } = remains
     const outcome = await this.#mend({ tenant, session, ...remains }, mend)
     const end = endOf(outcome, lastAt)
-    const isEnded = await this.#database.write(tenant, async (tx) => {
-      const row = await putEnd(tx, session, end, { witness, isRepeated, log: this.#log })
-      if (row === undefined) return false
+    const put = await this.#database.write(tenant, async (tx) => {
+      const put = await putEnd(tx, session, end, { witness, isRepeated, log: this.#log })
+      if (put === undefined) return undefined
       // The log may have what it needs: only the row had been opened again.
-      if (outcome.outcome === 'sealed' && (await hasLoggedEnd(tx, session))) return true
+      if (outcome.outcome === 'sealed' && (await hasLoggedEnd(tx, session))) return put
       const event = eventOf(session, outcome, witness)
       if (event !== undefined) await appendEvent(tx, event)
-      await appendEvent(
-        tx,
-        sessionEnded(row, end, { isRead: isRead(outcome) && outcome.outcome !== 'sealed' }),
-      )
-      return true
+      const isKnown = isRead(outcome) && outcome.outcome !== 'sealed' && !put.row.recordingSought
+      await appendEvent(tx, sessionEnded(put.row, end, { isRead: isKnown }))
+      return put
     })
     this.#witnesses.forget(session)
-    if (!isEnded) return
+    if (put === undefined) return
+    tellForeign(put, this.#log)
     this.#metrics.recovered.inc({ recording: outcome.outcome })
     if (outcome.outcome === 'sealed') this.#log.error({ session }, sealedText)
     if (outcome.outcome === 'unreadable') {

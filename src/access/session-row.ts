@@ -37,6 +37,8 @@ export interface SessionRow {
   /** False: endedAt is when the end was put on record. */
   readonly endKnown: boolean
   readonly recording: boolean
+  /** The session has ended, and its recording was not found yet. */
+  readonly recordingSought: boolean
   readonly recordingSha256: Buffer | null
   readonly recordingBytes: number | null
   /**
@@ -65,7 +67,7 @@ function columnsWith(command: string): string {
   octet_length(s.command) as "commandBytes", s.source, s.client_ident as "clientIdent",
   s.node, s.started_at as "startedAt", s.ended_at as "endedAt", s.reason,
   s.exit_status as "exitStatus", s.exit_signal as "exitSignal", s.bytes, s.end_known as "endKnown", s.recording,
-  s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
+  s.recording_sought as "recordingSought", s.recording_sha256 as "recordingSha256", s.recording_bytes as "recordingBytes",
   s.recording_intact as "recordingIntact",
   s.killed_at as "killedAt", s.kill_reason as "killReason",
   s.certificate_generation as "certificateGeneration",

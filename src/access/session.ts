@@ -8,7 +8,7 @@ import type { Authorizer } from './authorizer.ts'
 import { AccessRevoked, AuthorizationInvalid } from './errors.ts'
 import type { LiveSessions } from './live-sessions.ts'
 import type { OwedWork } from './owed-work.ts'
-import { putEnd } from './session-end.ts'
+import { putEnd, tellForeign } from './session-end.ts'
 import { sessionEnded, sessionOpened, sessionStarted } from './session-events.ts'
 import { type EndTime, insertSession, setOpened } from './session-queries.ts'
 import type { SessionStart } from './session-start.ts'
@@ -137,11 +137,12 @@ export class Sessions {
       )
       if (done !== undefined) return
       // Or an earlier try of ours has committed without an answer: then the log says it twice.
+      await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
+      // Not before: a process that has lost its lease finds what its successor wrote.
       this.#log.error(
         { session },
         'another program wrote on the row of this session that it was open, or had ended',
       )
-      await this.#database.write(tenant, (tx) => appendLastEvent(tx, event))
     })
   }
 
@@ -185,11 +186,13 @@ export class Sessions {
       isSought: false,
     }
     const more = { streams: recording?.streams, chain: testimony?.kept.chain }
-    await this.#database.write(tenant, async (tx) => {
+    const put = await this.#database.write(tenant, async (tx) => {
       const kept = testimony?.kept
-      const row = await putEnd(tx, session, end, { witness: kept, isRepeated, log: this.#log })
-      if (row !== undefined) await appendLastEvent(tx, sessionEnded(row, end, more))
+      const put = await putEnd(tx, session, end, { witness: kept, isRepeated, log: this.#log })
+      if (put !== undefined) await appendLastEvent(tx, sessionEnded(put.row, end, more))
+      return put
     })
+    if (put !== undefined) tellForeign(put, this.#log)
   }
 }
 

@@ -29,6 +29,7 @@ export {
   claimEndedInstances,
   type EndedInstance,
   endExpiredInstances,
+  giveBackInstances,
   listOverdueInstances,
   removeOldInstances,
   restoreInstances,

@@ -93,6 +93,22 @@ export function settleInstances(tx: WriteTx): Promise<number> {
   )
 }
 
+/** Those of them that are settled are nobody's from now on. Answers which of them this one still has. */
+export async function giveBackInstances(
+  tx: WriteTx,
+  own: InstanceId,
+  instances: readonly InstanceId[],
+): Promise<readonly InstanceId[]> {
+  const rows = await tx.many<{ id: InstanceId }>(
+    `with given as (update node_instance set recovered_by = null
+       where id = any($2) and recovered_by = $1 and settled_at is not null returning id)
+     select id from node_instance
+       where id = any($2) and recovered_by = $1 and id not in (select id from given)`,
+    [own, instances],
+  )
+  return rows.map(({ id }) => id)
+}
+
 /**
  * Gives a row to instances that have open sessions and no row: they are then ended like the others. A
  * transaction that was left open for hours may have put such a session on record.

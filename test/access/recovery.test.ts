@@ -1,5 +1,6 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import type { Access, SessionStart } from '../../src/access/index.ts'
 import { findWitness, keepWitnesses } from '../../src/access/witness-queries.ts'
@@ -222,6 +223,54 @@ test('finds a recording when the node comes back that has its disk', async () =>
   const back = await fixture.serve('with-disk')
   await recovers(back, record(its), async () => {
     expect(await back.access.session(tenant, session)).toMatchObject({ recording: true })
+  })
+})
+
+test('finds a recording when its node is back, also while the process lives that ended its session', async () => {
+  const { tenant, demo, events } = await fixture.grantedPlace()
+  await using its = await testRecorder()
+  const [lost, next] = [await fixture.serve('with-its-disk'), await fixture.serve('diskless')]
+  const session = await open(lost.access, demo, 'web1', { node: 'with-its-disk' })
+  const plain = await open(lost.access, demo, 'web1', {
+    ...{ node: 'with-its-disk', recording: false },
+  })
+  const { output } = await its.begin({ tenant, session })
+  await output('on its own disk')
+  await loseLease(lost)
+  await recovers(next, noRecording, async () => {
+    await ended(next.access, tenant, session)()
+    await ended(next.access, tenant, plain)()
+  })
+  // Nobody knows yet whether there is a recording; of the other one it is known that there is none.
+  const ends = (await events()).filter(({ type }) => type === 'session.end')
+  const endOf = (id: SessionId) => ends.find((one) => one.public.session === id)?.public
+  expect(endOf(session)).not.toHaveProperty('recording')
+  expect(endOf(plain)).toMatchObject({ recording: false })
+
+  const back = await fixture.serve('with-its-disk')
+  // It is not touched while the other process may be at it.
+  const stop = back.recover(record(its))
+  await sleep(300)
+  await stop()
+  expect(await back.access.session(tenant, session)).toMatchObject({ recording: false })
+  await database.pastTriggers(
+    "update node_instance set ended_at = ended_at - interval '3 minutes' where id = $1",
+    [lost.lease.instance],
+  )
+  await recovers(next, noRecording, async () => {
+    const [row] = await database.superuser<{ by: string | null }>(
+      'select recovered_by as by from node_instance where id = $1',
+      [lost.lease.instance],
+    )
+    expect(row).toEqual({ by: null })
+  })
+  const again = await fixture.serve('with-its-disk')
+  await recovers(again, record(its), async () => {
+    expect(await again.access.session(tenant, session)).toMatchObject({ recording: true })
+  })
+  expect((await events()).at(-1)).toMatchObject({
+    type: 'recording.recovered',
+    public: { session },
   })
 })
 

@@ -22,9 +22,11 @@ const settledMs = 2000
 /**
  * Keeps strangers from crowding out users, before any cryptography.
  *
- * When there is no room, the connection that has waited longest makes room, and the new one is
- * admitted. A client that holds connections open without a login loses them first, so a flood of
- * half-open connections does not lock users out. When all are young, the new one is refused.
+ * When there is no room, one of the source that holds most of it makes room, however young it is, for a
+ * source that holds less. So no source loses a place to one that holds more, and a flood from a few
+ * addresses locks nobody else out. Among sources that hold about as much, the connection that has waited
+ * longest makes room: a client that holds connections open without a login loses them first. When these
+ * are all young, the new one is refused.
  */
 export class Admission {
   readonly #limits: BastionLimits
@@ -49,30 +51,45 @@ export class Admission {
     const source = sourceOf(address)
     const now = this.#now()
     if (!this.#starts.start(source)) return 'start-rate'
-    const crowded = (this.#perSource.get(source) ?? 0) >= this.#limits.unauthenticatedPerSourceMax
-    if (crowded || this.#strangers.size >= this.#limits.unauthenticatedMax) {
-      const oldest = this.#oldest(crowded ? source : undefined)
-      if (oldest === undefined || now - oldest.since < settledMs) return 'crowded'
-      this.#forget(oldest)
-      oldest.evict()
+    const isCrowded = this.#held(source) >= this.#limits.unauthenticatedPerSourceMax
+    if (isCrowded || this.#strangers.size >= this.#limits.unauthenticatedMax) {
+      const leaves = isCrowded
+        ? this.#oldest((one) => one === source, now)
+        : this.#leaver(source, now)
+      if (leaves === undefined) return 'crowded'
+      this.#forget(leaves)
+      leaves.evict()
     }
     const stranger: Stranger = { source, since: now, evict }
     this.#strangers.add(stranger)
-    this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1)
+    this.#perSource.set(source, this.#held(source) + 1)
     return { release: () => this.#forget(stranger) }
   }
 
-  #oldest(source: string | undefined): Stranger | undefined {
+  #held(source: string): number {
+    return this.#perSource.get(source) ?? 0
+  }
+
+  #leaver(newcomer: string, now: number): Stranger | undefined {
+    const own = this.#held(newcomer)
+    const most = Math.max(...this.#perSource.values())
+    return own + 1 < most
+      ? this.#oldest((source) => this.#held(source) === most, Number.POSITIVE_INFINITY)
+      : this.#oldest((source) => this.#held(source) >= own, now)
+  }
+
+  /** Of those sources, if it is old enough by then. */
+  #oldest(isOf: (source: string) => boolean, now: number): Stranger | undefined {
     for (const stranger of this.#strangers) {
-      if (source === undefined || stranger.source === source) return stranger
+      if (isOf(stranger.source)) return now - stranger.since < settledMs ? undefined : stranger
     }
     return undefined
   }
 
   #forget(stranger: Stranger): void {
     if (!this.#strangers.delete(stranger)) return
-    const left = (this.#perSource.get(stranger.source) ?? 1) - 1
-    if (left === 0) this.#perSource.delete(stranger.source)
+    const left = this.#held(stranger.source) - 1
+    if (left <= 0) this.#perSource.delete(stranger.source)
     else this.#perSource.set(stranger.source, left)
   }
 }

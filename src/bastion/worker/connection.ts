@@ -27,10 +27,6 @@ const resourceShortage = 4
  * database.
  */
 const startsMax = 4
-/**
- * This number of refused channels of one connection is on the log; further ones tell nothing new.
- */
-const refusalLinesMax = 20
 const forwardRequests = new Set([
   'tcpip-forward',
   'cancel-tcpip-forward',
@@ -69,7 +65,6 @@ export class ClientConnection {
   readonly #turns = new Turns(startsMax)
   readonly #forwards: Forwards
   readonly #settled = Promise.withResolvers<void>()
-  #refusals = 0
   #noMoreSessions = false
   #closed = false
   /** The ends of all forwards are on record. */
@@ -213,8 +208,7 @@ export class ClientConnection {
   }
 
   #refuse(open: ChannelOpen): void {
-    if (this.#refusals++ < refusalLinesMax)
-      this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
+    this.#log.info({ type: open.type.slice(0, 64) }, 'channel refused')
     open.reject(unknownChannelType, 'vaultterm: no such channel')
   }
 

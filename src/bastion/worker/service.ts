@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { CodedError } from '../../errors.ts'
 import { Headcount } from '../../headcount.ts'
 import { background, type Log } from '../../log.ts'
+import { pacedLog } from '../../paced-log.ts'
 import {
   type Channel,
   type Connection,
@@ -186,7 +187,7 @@ export function createService(deps: ServiceDeps): Service {
           }
           const { tenant, user } = client
           readFor(socket, { tenant, user })
-          open(id, connection, client, log.child({ tenant, user, source }))
+          open(id, connection, client, pacedLog(log.child({ tenant, user, source })))
         },
       })
       socket.once('close', () => {

@@ -59,6 +59,38 @@ test('one source cannot take the room of the others', () => {
   expect(evicted).toEqual(['a'])
 })
 
+test('attack: a source that holds many places loses a young one to a source that holds fewer', () => {
+  const { admit, evicted } = frozen()
+  for (const name of ['a', 'b', 'c']) admit('192.0.2.1', name)
+  admit('192.0.2.2')
+  expect(admit('192.0.2.3')).toHaveProperty('release')
+  expect(admit('192.0.2.4')).toHaveProperty('release')
+  expect(evicted).toEqual(['a', 'b'])
+  // All hold as much now, and are young.
+  expect(admit('192.0.2.5')).toBe('crowded')
+  expect(evicted).toEqual(['a', 'b'])
+})
+
+test('attack: a source that holds many places takes none of one that holds fewer, however old', () => {
+  const { admit, clock, evicted } = frozen()
+  admit('192.0.2.2', 'slow')
+  clock.now += 3000
+  for (const name of ['a', 'b', 'c']) admit('192.0.2.1', name)
+  expect(admit('192.0.2.1', 'd')).toBe('crowded')
+  clock.now += 3000
+  expect(admit('192.0.2.1', 'd')).toHaveProperty('release')
+  expect(evicted).toEqual(['a'])
+})
+
+test('attack: no source gets more than its part by the places of another that has as many', () => {
+  const { admission, admit, clock } = frozen()
+  admit('192.0.2.2')
+  for (const name of ['a', 'b', 'c']) admit('192.0.2.1', name)
+  clock.now += 3000
+  for (const name of ['d', 'e', 'f']) admit('192.0.2.1', name)
+  expect(admission.strangers).toBe(4)
+})
+
 test('who has logged in no longer counts, and release twice is release once', () => {
   const { admit, admission } = frozen()
   const first = admit('192.0.2.1')

@@ -159,7 +159,10 @@ export class Forwards {
       const request = remoteForward(listener)
       await this.#counted((closed) => session.carry(request, endsOf(open, client, 'far'), closed))
     } catch (err) {
-      this.#log.info({ err, type: open.type.slice(0, 64) }, 'channel of a target refused')
+      const type = open.type.slice(0, 64)
+      if (err instanceof CodedError) {
+        this.#log.info({ type, why: err.message }, 'channel of a target refused')
+      } else this.#log.error({ err, type }, 'a channel of a target could not be opened')
       open.reject(err instanceof ChannelOpenRefused ? err.reason : connectFailed, '')
     }
   }
