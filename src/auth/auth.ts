@@ -18,7 +18,12 @@ import { createOwnKeys, type OwnKeys } from './own-keys.ts'
 import { PasskeyLogin, type PasskeyLogins } from './passkey-login.ts'
 import { createOwnPasskeys, forgetPasskeys, type OwnPasskeys } from './passkeys.ts'
 import { findUser, insertUser, listWithSessions, type UserWithSessions } from './queries.ts'
-import { type LoginCertificates, type SshLogin, SshLogins } from './ssh-login.ts'
+import {
+  type KeyCertificates,
+  type LoginCertificates,
+  type SshLogin,
+  SshLogins,
+} from './ssh-login.ts'
 import { findStepUp } from './step-up.ts'
 import { createUsers, removeUserIn, requireUser, type Users } from './users.ts'
 import { idleSeconds, type LoginLink, WebLogin, type WebLogins } from './web-login.ts'
@@ -79,7 +84,7 @@ export interface AdminAuth extends WebPeople {
 }
 
 interface AuthDeps extends AdminAuthDeps {
-  readonly certificates: LoginCertificates
+  readonly certificates: LoginCertificates & KeyCertificates
 }
 
 interface AdminAuthDeps {
@@ -94,11 +99,11 @@ export function createAuth({ database, vault, certificates, log, metrics }: Auth
   const logins = new SshLogins(database, vault, certificates, log.child({ module: 'auth' }))
   const web = new WebLogin(database, isCustomer)
   const { attempts } = authMetrics(metrics)
-  const keys = createKeys(database, vault)
+  const keys = createKeys(database, vault, certificates)
   return {
     ...createUsers(database),
     ...keys,
-    ownKeys: createOwnKeys(database, vault, keys),
+    ownKeys: createOwnKeys(database, vault, keys, certificates),
     members: createMembers(database, web),
     async authenticateSsh(login) {
       const identity = await logins.authenticate(login)

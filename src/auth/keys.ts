@@ -14,6 +14,7 @@ import {
   listUntaggedKeys,
   setKeyTags,
 } from './queries.ts'
+import type { KeyCertificates } from './ssh-login.ts'
 import { requireUser } from './users.ts'
 
 /** A public key with which a user may log in. */
@@ -51,7 +52,11 @@ export interface Keys {
   removeKey(tenant: TenantId, fingerprint: string, actor: Actor): Promise<UserKey>
 }
 
-export function createKeys(database: Database, vault: KeyVault): Keys {
+export function createKeys(
+  database: Database,
+  vault: KeyVault,
+  certificates: KeyCertificates,
+): Keys {
   /** Throws RecordChanged for the first key that was written outside VaultTerm. */
   async function requireIntact(tenant: TenantId, rows: readonly KeyRow[]): Promise<void> {
     const intact = await vault.areIntact(tenant, rows.map(taggedRow))
@@ -78,6 +83,9 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
       try {
         const write = async (tx: WriteTx, tag: TagRecord) => {
           const user = await requireUser(tx, userName)
+          if (await certificates.isRevokedKey(tx, fingerprint)) {
+            throw new KeyRefused('this key was revoked: make another one')
+          }
           const key = { userId: user.id, blob, fingerprint, expiresAt: expires, verifyRequired }
           await insertKey(tx, { ...key, type, comment, tag: tag(keyRecord(key)) })
           const row = await findKey(tx, fingerprint)
@@ -118,6 +126,7 @@ export function createKeys(database: Database, vault: KeyVault): Keys {
         const row = await findKey(tx, fingerprint)
         if (row === undefined) throw new UserKeyMissing(fingerprint)
         if ((await deleteKey(tx, row.id)) === 0) throw new UserKeyMissing(fingerprint)
+        await certificates.revokeOfKey(tx, { user: row.userId, fingerprint }, actorKeys(actor))
         await appendEvent(tx, {
           type: 'key.remove',
           public: {

@@ -7,6 +7,7 @@ import { keyRecord, taggedRow } from './key-record.ts'
 import { endOf, type Keys, type KeyVault } from './keys.ts'
 import { findOwnKey, listOwnKeys, replaceKey } from './own-key-queries.ts'
 import { deleteKey, type KeyRow } from './queries.ts'
+import type { KeyCertificates } from './ssh-login.ts'
 
 /** A login key of a person. Times are RFC 3339, UTC. */
 export interface OwnKey {
@@ -49,13 +50,18 @@ export interface OwnKeys {
     to: { readonly name?: string | undefined; readonly expiresAt?: string | null | undefined },
     actor: Actor,
   ): Promise<OwnKey>
-  /** Sessions that began with it end. Throws OwnKeyMissing. */
+  /** Its certificates are revoked, and sessions that began with it or them end. Throws OwnKeyMissing. */
   remove(person: WebIdentity, id: string, actor: Actor): Promise<void>
 }
 
 const keysMax = 100
 
-export function createOwnKeys(database: Database, vault: KeyVault, keys: Keys): OwnKeys {
+export function createOwnKeys(
+  database: Database,
+  vault: KeyVault,
+  keys: Keys,
+  certificates: KeyCertificates,
+): OwnKeys {
   const list = async ({ tenant, user }: WebIdentity) => {
     const rows = await database.read(tenant, (tx) => listOwnKeys(tx, user.id))
     const intact = await vault.areIntact(tenant, rows.map(taggedRow))
@@ -91,6 +97,9 @@ export function createOwnKeys(database: Database, vault: KeyVault, keys: Keys): 
         const tag = makeTag(keyRecord(changed))
         return database.write(tenant, async (tx) => {
           if (!(await replaceKey(tx, row, { ...changed, tag }))) throw new OwnKeyMissing()
+          const { userId: of, fingerprint, expiresAt: end } = changed
+          if (end !== null)
+            await certificates.revokeOfKey(tx, { user: of, fingerprint, end }, actorKeys(actor))
           await logChange(tx, 'key.update', changed, actor)
         })
       })
@@ -100,6 +109,8 @@ export function createOwnKeys(database: Database, vault: KeyVault, keys: Keys): 
       database.write(tenant, async (tx) => {
         const row = await findOwnKey(tx, user.id, id)
         if (row === undefined || (await deleteKey(tx, row.id)) === 0) throw new OwnKeyMissing()
+        const { fingerprint } = row
+        await certificates.revokeOfKey(tx, { user: user.id, fingerprint }, actorKeys(actor))
         await logChange(tx, 'key.remove', row, actor)
       }),
   }

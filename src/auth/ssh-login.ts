@@ -1,6 +1,12 @@
 import { type AuditEvent, appendLastEvent } from '../audit/index.ts'
 import type { Log } from '../log.ts'
-import { type Database, type ReadTx, systemTenant, type TenantId } from '../postgres/index.ts'
+import {
+  type Database,
+  type ReadTx,
+  systemTenant,
+  type TenantId,
+  type WriteTx,
+} from '../postgres/index.ts'
 import {
   type AuthAttempt,
   type Certificate,
@@ -36,6 +42,17 @@ export interface LoginCertificates {
   }>
   /** The id of the user with this principal. */
   userOf(principal: string): string | undefined
+}
+
+/** What happens to the certificates of a key that is taken away. */
+export interface KeyCertificates {
+  /** Revokes those of the user that would be valid after the end of the key; without an end, all. */
+  revokeOfKey(
+    tx: WriteTx,
+    key: { readonly user: string; readonly fingerprint: string; readonly end?: Date | undefined },
+    by: { readonly [key: string]: string },
+  ): Promise<void>
+  isRevokedKey(tx: ReadTx, fingerprint: string): Promise<boolean>
 }
 
 /** A user that was found, with the restrictions of the login. */

@@ -1,8 +1,9 @@
 import type { Metrics } from '../metrics.ts'
-import type { Database, ReadTx, TenantId } from '../postgres/index.ts'
+import type { Database, ReadTx, TenantId, WriteTx } from '../postgres/index.ts'
 import {
   type Certificate,
   type CertificateKind,
+  fingerprint,
   matchesAddressList,
   parsePublicKeyBlob,
 } from '../ssh/index.ts'
@@ -13,8 +14,14 @@ import type { Authority } from './generation.ts'
 import { type IssuedCertificate, Issuer } from './issuer.ts'
 import { caMetrics } from './metrics.ts'
 import { targetPrincipal, userPrincipal } from './principal.ts'
-import { listAuthorities } from './queries.ts'
-import { type Revocation, revoke } from './revocation.ts'
+import {
+  findRegistered,
+  isRevokedKey,
+  listAuthorities,
+  listUserCertificates,
+  type UserCertificateRow,
+} from './queries.ts'
+import { type Revocation, revoke, revokeSerial } from './revocation.ts'
 import { Serials } from './serials.ts'
 import { encodeRevocations, type Trust, trust } from './trust.ts'
 
@@ -71,6 +78,21 @@ export interface Ca {
   leaseUpstream(tenant: TenantId, order: UpstreamCertificateOrder): Promise<KeyLease>
   /** False when it was revoked before. Throws RevocationInvalid. */
   revoke(tenant: TenantId, kind: CertificateKind, revocation: Revocation, by: By): Promise<boolean>
+  /** The user's own that are valid now, the last one first. */
+  certificatesOf(tenant: TenantId, user: string): Promise<readonly OwnCertificate[]>
+  /** False if the user has no such certificate that is valid now. */
+  revokeOwn(tenant: TenantId, user: string, id: string, by: By): Promise<boolean>
+  /**
+   * For a key of a user's that is taken away, or is to end: its certificates that would be valid then are
+   * revoked. In the caller's transaction.
+   */
+  revokeOfKey(
+    tx: WriteTx,
+    key: { readonly user: string; readonly fingerprint: string; readonly end?: Date | undefined },
+    by: By,
+  ): Promise<void>
+  /** Whether a key was revoked, with all certificates that it has. */
+  isRevokedKey(tx: ReadTx, fingerprint: string): Promise<boolean>
   /** A KRL, as `RevokedKeys` of sshd takes it. Throws RecordChanged. */
   revocationList(tenant: TenantId, kind: CertificateKind): Promise<Buffer>
   /**
@@ -83,6 +105,17 @@ export interface Ca {
     kind: CertificateKind,
     certificate: Certificate | undefined,
   ): Promise<Trust>
+}
+
+/** A certificate for a key of a user's own. Times are RFC 3339, UTC. */
+export interface OwnCertificate {
+  readonly id: string
+  /** Decimal. */
+  readonly serial: string
+  /** Of the key. */
+  readonly fingerprint: string
+  readonly issuedAt: string
+  readonly expiresAt: string
 }
 
 interface CaDeps {
@@ -141,12 +174,15 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
       throw new CertificateRefused('a user certificate is valid for 1 minute to 24 hours')
     }
     requireRestrictions(order)
+    const life = lifeOf(ttlSeconds)
+    await requireGoodKey(tenant, publicKey, life.validBefore)
     return issuer.issue(tenant, 'user', 'active', {
+      holder: user.id,
       certificate: {
         publicKey,
         keyId: `t=${tenant.slice(0, 8)} u=${user.id}`,
         principals: [userPrincipal(user.id)],
-        ...life(ttlSeconds),
+        ...life,
         criticalOptions: options({
           'force-command': forceCommand,
           'source-address': sourceAddress,
@@ -160,6 +196,27 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     })
   }
 
+  /** Throws CertificateRefused for a key that was revoked, or that is registered for less. */
+  async function requireGoodKey(tenant: TenantId, publicKey: Buffer, validBefore: bigint) {
+    const key = fingerprint(publicKey)
+    const { isRevoked, registered } = await database.read(tenant, async (tx) => ({
+      isRevoked: await isRevokedKey(tx, key),
+      registered: await findRegistered(tx, key),
+    }))
+    if (isRevoked) throw new CertificateRefused('this key was revoked: use another one')
+    if (registered?.verifyRequired === true) {
+      throw new CertificateRefused(
+        'this key must verify its user at each login, and a certificate would not ask for it',
+      )
+    }
+    const end = registered?.end ?? null
+    if (end !== null && end.getTime() < Number(validBefore) * 1000) {
+      throw new CertificateRefused(
+        `this key ends at ${end.toISOString()}: no certificate for it may be valid longer`,
+      )
+    }
+  }
+
   async function issueHost(tenant: TenantId, order: HostCertificateOrder, by: By) {
     const { target, publicKey, names, ttlSeconds, standsIn = false } = order
     requireKey(publicKey)
@@ -171,7 +228,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
         publicKey,
         keyId: `t=${tenant.slice(0, 8)} ${standsIn ? standInMark : hostMark}${target.id}`,
         principals: [...new Set(names.map((name) => name.toLowerCase()))],
-        ...life(ttlSeconds),
+        ...lifeOf(ttlSeconds),
         criticalOptions: new Map(),
         extensions: new Map(),
       },
@@ -197,7 +254,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
           publicKey,
           keyId: `t=${tenant.slice(0, 8)} s=${session}`,
           principals: [targetPrincipal(tenant, target, login)],
-          ...life(upstreamSeconds),
+          ...lifeOf(upstreamSeconds),
           criticalOptions: options({ 'force-command': forceCommand, 'source-address': egress }),
           extensions: new Map(permits.map((name) => [name, ''])),
         },
@@ -214,6 +271,20 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     issueHost,
     leaseUpstream,
     revoke: (tenant, kind, revocation, by) => revoke(database, tenant, kind, revocation, by),
+    certificatesOf: (tenant, user) =>
+      database.read(tenant, async (tx) => (await listUserCertificates(tx, user)).map(ownFrom)),
+    revokeOwn: (tenant, user, id, by) =>
+      database.write(tenant, async (tx) => {
+        const row = (await listUserCertificates(tx, user)).find((one) => one.id === id)
+        return row !== undefined && (await revokeSerial(tx, row, by))
+      }),
+    async revokeOfKey(tx, { user, fingerprint, end }, by) {
+      for (const row of await listUserCertificates(tx, user)) {
+        if (row.fingerprint !== fingerprint) continue
+        if (end === undefined || row.expiresAt > end) await revokeSerial(tx, row, by)
+      }
+    },
+    isRevokedKey,
     revocationList: (tenant, kind) =>
       database.read(tenant, async (tx) => {
         const rows = await listAuthorities(tx, kind)
@@ -221,6 +292,14 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
         return encodeRevocations(tx, kind, rows)
       }),
     trust: (tx, tenant, kind, certificate) => trust(vault, tx, tenant, kind, certificate),
+  }
+}
+
+function ownFrom({ id, serial, fingerprint, issuedAt, expiresAt }: UserCertificateRow) {
+  return {
+    ...{ id, serial, fingerprint },
+    issuedAt: issuedAt.toISOString(),
+    expiresAt: expiresAt.toISOString(),
   }
 }
 
@@ -252,7 +331,7 @@ function isOption(text: string): boolean {
   return Buffer.byteLength(text) <= optionBytesMax && !/[\0\ufffd]/.test(text)
 }
 
-function life(seconds: number): { readonly validAfter: bigint; readonly validBefore: bigint } {
+function lifeOf(seconds: number): { readonly validAfter: bigint; readonly validBefore: bigint } {
   const now = Math.floor(Date.now() / 1000)
   return { validAfter: BigInt(now - skewSeconds), validBefore: BigInt(now + seconds) }
 }

@@ -1,11 +1,11 @@
-import { raised, type TenantId } from '../postgres/index.ts'
+import { raised, type TenantId, violation, type WriteTx } from '../postgres/index.ts'
 import { type CertificateKind, fingerprint, Reader } from '../ssh/index.ts'
 import type { CertificateContents, CertificateOrder, Vault } from '../vault/index.ts'
 import type { Authorities } from './authority.ts'
 import { CertificateRefused, SerialsUsedUp } from './errors.ts'
 import type { AuthorityState, Serial } from './generation.ts'
 import type { CaMetrics } from './metrics.ts'
-import { authorityTurned, requireAuthority } from './queries.ts'
+import { authorityTurned, insertUserCertificate, requireAuthority } from './queries.ts'
 import type { Serials } from './serials.ts'
 
 export interface IssuedCertificate {
@@ -29,6 +29,8 @@ export interface IssuedCertificate {
 interface CertificateDraft {
   readonly certificate: Omit<CertificateContents, 'serial'>
   readonly event: CertificateOrder['event']
+  /** The user whose own key it is for: it is listed as theirs. */
+  readonly holder?: string
 }
 
 /** Has certificates signed, each with a serial of its own. */
@@ -97,7 +99,7 @@ export class Issuer {
     kind: CertificateKind,
     state: AuthorityState,
     { generation, serial }: Serial,
-    { certificate, event }: CertificateDraft,
+    { certificate, event, holder }: CertificateDraft,
   ): Promise<IssuedCertificate | undefined> {
     const { validAfter, validBefore, publicKey, keyId, principals } = certificate
     const order: CertificateOrder = {
@@ -118,11 +120,15 @@ export class Issuer {
     }
     let blob: Buffer
     try {
-      blob = await this.#vault.signCertificate(tenant, order, (tx) =>
-        requireAuthority(tx, kind, state, { generation, serial }),
-      )
+      blob = await this.#vault.signCertificate(tenant, order, async (tx) => {
+        // At once: the statements of this transaction are sent together.
+        const kept = holder === undefined ? undefined : keepFor(tx, holder, order)
+        await Promise.all([requireAuthority(tx, kind, state, { generation, serial }), kept])
+      })
     } catch (err) {
       if (raised(err) === authorityTurned) return undefined
+      if (violation(err)?.kind === 'foreign-key')
+        throw new CertificateRefused('the user was removed')
       throw err
     }
     return {
@@ -138,6 +144,18 @@ export class Issuer {
       fingerprint: fingerprint(publicKey),
     }
   }
+}
+
+function keepFor(
+  tx: WriteTx,
+  user: string,
+  { authority: { generation }, certificate }: CertificateOrder,
+): Promise<void> {
+  const { publicKey, serial, validBefore } = certificate
+  return insertUserCertificate(tx, user, {
+    ...{ generation, serial: `${serial}`, fingerprint: fingerprint(publicKey) },
+    expiresAt: new Date(Number(validBefore) * 1000),
+  })
 }
 
 /** The vault has read the rest of it already. */

@@ -209,3 +209,64 @@ export async function listStanding(
   )
   return rows.map(({ good }) => good)
 }
+
+/** A certificate for a key of a user's own. */
+export interface UserCertificateRow {
+  readonly id: string
+  readonly generation: number
+  /** Decimal. */
+  readonly serial: string
+  readonly fingerprint: string
+  readonly issuedAt: Date
+  readonly expiresAt: Date
+}
+
+const live = `expires_at > now() and not exists (select from certificate_revocation r
+  where r.kind = 'user' and ((r.generation = c.generation and r.serial = c.serial)
+    or r.fingerprint = c.fingerprint))`
+
+/** Forgets the user's that ended a month ago. */
+export async function insertUserCertificate(
+  tx: WriteTx,
+  user: string,
+  { generation, serial, fingerprint, expiresAt }: Omit<UserCertificateRow, 'id' | 'issuedAt'>,
+): Promise<void> {
+  await tx.run(
+    `with old as (delete from user_certificate
+       where user_id = $1 and expires_at < now() - interval '30 days')
+     insert into user_certificate (user_id, generation, serial, fingerprint, expires_at)
+       values ($1, $2, $3, $4, $5)`,
+    [user, generation, serial, fingerprint, expiresAt],
+  )
+}
+
+/** Those that log the user in now, the last one first. */
+export function listUserCertificates(tx: ReadTx, user: string): Promise<UserCertificateRow[]> {
+  return tx.many(
+    `select id, generation, serial::text as serial, fingerprint, issued_at as "issuedAt",
+         expires_at as "expiresAt"
+       from user_certificate c where user_id = $1 and ${live} order by issued_at desc, id`,
+    [user],
+  )
+}
+
+export async function isRevokedKey(tx: ReadTx, fingerprint: string): Promise<boolean> {
+  const { isRevoked } = await tx.one<{ isRevoked: boolean }>(
+    `select exists (select from certificate_revocation
+       where kind = 'user' and fingerprint = $1) as "isRevoked"`,
+    [fingerprint],
+  )
+  return isRevoked
+}
+
+/** How a key lets its user in by itself; undefined if it is not registered. */
+export function findRegistered(
+  tx: ReadTx,
+  fingerprint: string,
+): Promise<{ readonly end: Date | null; readonly verifyRequired: boolean } | undefined> {
+  return tx.maybe(
+    `select expires_at as end, verify_required as "verifyRequired"
+       from user_key where fingerprint = $1`,
+    [fingerprint],
+  )
+}

@@ -1,8 +1,8 @@
 import { appendEvent } from '../audit/index.ts'
-import type { Database, TenantId } from '../postgres/index.ts'
+import type { Database, TenantId, WriteTx } from '../postgres/index.ts'
 import type { CertificateKind } from '../ssh/index.ts'
 import { RevocationInvalid } from './errors.ts'
-import { insertRevocation, listAuthorities } from './queries.ts'
+import { insertRevocation, listAuthorities, type RevocationRow } from './queries.ts'
 
 /** A certificate or a key that is no longer trusted: exactly one of the three. */
 export interface Revocation {
@@ -53,18 +53,36 @@ export async function revoke(
       keyId: keyId ?? null,
       fingerprint: fingerprint ?? null,
     }
-    if ((await insertRevocation(tx, kind, row)) === 0) return false
-    await appendEvent(tx, {
-      type: 'cert.revoke',
-      public: {
-        certKind: kind,
-        generation: row.generation?.toString(),
-        serial: row.serial ?? undefined,
-        fingerprint,
-        ...by,
-      },
-      private: { keyId },
-    })
-    return true
+    return put(tx, kind, row, by)
   })
+}
+
+/** One user certificate. False when it was revoked before. */
+export function revokeSerial(
+  tx: WriteTx,
+  { generation, serial }: { readonly generation: number; readonly serial: string },
+  by: object,
+): Promise<boolean> {
+  return put(tx, 'user', { generation, serial, keyId: null, fingerprint: null }, by)
+}
+
+async function put(
+  tx: WriteTx,
+  kind: CertificateKind,
+  row: RevocationRow,
+  by: object,
+): Promise<boolean> {
+  if ((await insertRevocation(tx, kind, row)) === 0) return false
+  await appendEvent(tx, {
+    type: 'cert.revoke',
+    public: {
+      certKind: kind,
+      generation: row.generation?.toString(),
+      serial: row.serial ?? undefined,
+      fingerprint: row.fingerprint ?? undefined,
+      ...by,
+    },
+    private: { keyId: row.keyId ?? undefined },
+  })
+  return true
 }

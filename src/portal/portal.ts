@@ -2,7 +2,6 @@ import type { FastifyInstance } from 'fastify'
 import { type Access, type Act, reachOf } from '../access/index.ts'
 import type { Audit } from '../audit/index.ts'
 import type { Auth, WebIdentity } from '../auth/index.ts'
-import type { Ca } from '../ca/index.ts'
 import {
   type Checks,
   createHttp,
@@ -24,6 +23,7 @@ import type { Recorder } from '../recorder/index.ts'
 import {
   certificateRoutes,
   keyRoutes,
+  type OwnCertificates,
   passkeyRoutes,
   type SelfDeps,
   signInRoutes,
@@ -42,7 +42,7 @@ export interface PortalDeps extends Pick<HttpOptions, 'starts'>, Pick<PagesDeps,
   readonly recorder: Pick<Recorder, 'open'>
   readonly audit: Pick<Audit, 'append'>
   readonly auth: Pick<Auth, 'web' | 'ownKeys' | 'members'>
-  readonly ca: Pick<Ca, 'issueUser'>
+  readonly ca: OwnCertificates
   readonly metrics: Metrics
   /** The output of `/metrics`: the metrics of every process. */
   readonly page: MetricsPage
@@ -132,7 +132,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     ...passkeyRoutes<Act, ''>(self),
     ...stepUpRoutes<Act, ''>(self),
     ...keyRoutes<Act>({ keys: auth.ownKeys, right: self.right }),
-    ...certificateRoutes<Act>({ ca, right: self.right.change }),
+    ...certificateRoutes<Act>({ ca, right: self.right }),
     ...memberRoutes({ members: auth.members }),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),

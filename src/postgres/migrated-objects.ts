@@ -195,6 +195,14 @@ bae4641bef00bf026b36eced4ab83bd3 constraint tenant_name_check on tenant
 706c63659caec71acdad480ac9237713 constraint tenant_slug_check on tenant
 f2764a7e4e10c7a6047f73787cdc8e85 constraint tenant_slug_key on tenant
 f6d770e9d4b189cc045bddd062141214 constraint tenant_times_bound on tenant
+66836d049e08cc11e0e73f47c8725121 constraint user_certificate_fingerprint_check on user_certificate
+2f398affa529c1de1eb88fbaad78687a constraint user_certificate_generation_check on user_certificate
+04e3e9267c932cad7b3eb8e3523de440 constraint user_certificate_pkey on user_certificate
+faf001d2b8ec23ee210a5dbfb1d3c039 constraint user_certificate_serial_check on user_certificate
+6c75b1b19b26261720e8d7837189f6ba constraint user_certificate_tenant_id_fkey on user_certificate
+a42e1e622eced58c4491367ad246718a constraint user_certificate_tenant_id_generation_serial_key on user_certificate
+59854250cf3e04715a7580385c014d4f constraint user_certificate_tenant_id_user_id_fkey on user_certificate
+cbf158f741bd5265b652ea553ccf59c7 constraint user_certificate_times_bound on user_certificate
 9eac505f1e06bad5d14dd158e52beba4 constraint user_key_blob_check on user_key
 423649e59464b7285d55594cee5f986b constraint user_key_comment_check on user_key
 c4fad250b0786024474ef24d8a1f8fdf constraint user_key_fingerprint_bound on user_key
@@ -308,9 +316,11 @@ ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.job
 ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.job_common
 ea7cc87e3c47d74227d35a20bab4aeef default of id on pgboss.warning
 ea7cc87e3c47d74227d35a20bab4aeef default of id on target
+ea7cc87e3c47d74227d35a20bab4aeef default of id on user_certificate
 ea7cc87e3c47d74227d35a20bab4aeef default of id on user_key
 ea7cc87e3c47d74227d35a20bab4aeef default of id on web_session
 379858c09abe0c37c14b6f1287445335 default of instance on session
+d1f6ac7311d8b261b29fbbb332b33029 default of issued_at on user_certificate
 707ae83e03a827da8b3e2a7be27ebc33 default of keep_until on pgboss.job
 707ae83e03a827da8b3e2a7be27ebc33 default of keep_until on pgboss.job_common
 f896272e8faf858b6273f45d75166077 default of key on pgboss.schedule
@@ -379,6 +389,7 @@ e34129a0ee0edd888123f600c66a587b default of target_generation on session
 97f0df57b8c5a861279379edc2840044 default of tenant_id on step_up_proof
 97f0df57b8c5a861279379edc2840044 default of tenant_id on target
 97f0df57b8c5a861279379edc2840044 default of tenant_id on target_host_key
+97f0df57b8c5a861279379edc2840044 default of tenant_id on user_certificate
 97f0df57b8c5a861279379edc2840044 default of tenant_id on user_key
 97f0df57b8c5a861279379edc2840044 default of tenant_id on vault_kek
 97f0df57b8c5a861279379edc2840044 default of tenant_id on vault_secret
@@ -481,6 +492,7 @@ e3b0c44298fc1c149afbf4c8996fb924 migration 0025_rows_of_nobody
 e3b0c44298fc1c149afbf4c8996fb924 migration 0026_jobs
 e3b0c44298fc1c149afbf4c8996fb924 migration 0027_identity
 e3b0c44298fc1c149afbf4c8996fb924 migration 0028_roles_of_users
+e3b0c44298fc1c149afbf4c8996fb924 migration 0029_user_certificates
 0fcf104af791482965c19bcb22e987c6 policy directory on session
 0fcf104af791482965c19bcb22e987c6 policy directory on vault_kek
 4261e512e931cd2f0137f67200e49119 policy every on pgboss.job
@@ -513,6 +525,7 @@ e1770666460839823e4bcc86bdb6470a policy own on step_up_proof
 e1770666460839823e4bcc86bdb6470a policy own on target
 e1770666460839823e4bcc86bdb6470a policy own on target_host_key
 e1770666460839823e4bcc86bdb6470a policy own on tenant
+e1770666460839823e4bcc86bdb6470a policy own on user_certificate
 e1770666460839823e4bcc86bdb6470a policy own on user_key
 e1770666460839823e4bcc86bdb6470a policy own on vault_kek
 e1770666460839823e4bcc86bdb6470a policy own on vault_secret
@@ -553,6 +566,7 @@ ca345f69d036d6969a500f5464587338 policy platform on vault_state
 9749d682cc49fcd52b064507a21769d0 row security on target
 9749d682cc49fcd52b064507a21769d0 row security on target_host_key
 9749d682cc49fcd52b064507a21769d0 row security on tenant
+9749d682cc49fcd52b064507a21769d0 row security on user_certificate
 9749d682cc49fcd52b064507a21769d0 row security on user_key
 9749d682cc49fcd52b064507a21769d0 row security on vault_kek
 9749d682cc49fcd52b064507a21769d0 row security on vault_secret
@@ -593,6 +607,7 @@ a6e9fcfd07315043fb56afb2d727f4a5 table session
 8a29afd83ae8924b7166219fd90ebc12 table target
 43c9b3fd5de9b79992196820a2bc5d33 table target_host_key
 d0cedee07241b28122ca78bb98a0e60f table tenant
+e30f564e93d58339add0245ee7b814dd table user_certificate
 3c32a80e69873fedfca16236f752eb29 table user_key
 b7a05716bc8972306981550c60cc5607 table vault_kek
 67e769477f7da1e1589f3b777d50ad6e table vault_secret
@@ -620,7 +635,7 @@ eb1a84659a67711f6085f5d35f1d3723 trigger grows_by_one on audit_tree
 9e5db527dc6ff9043b98f4df23352bb8 trigger node_lease on audit_checkpoint
 0c2d71e2b98dbc6856361d387e173abd trigger node_lease on recording_witness
 78c3102226ea51c13ab77788d37c5637 trigger of keys on access_grant
-4ad290a17dc57087647747ebd3ab9455 trigger of keys on app_user
+33db2e2bb9071e64696b37da84772b3a trigger of keys on app_user
 244b2d16d3b0f97a8b62c43cbc09019b trigger of keys on audit_checkpoint
 6bbaa6efd753d35b2af3c2fa0f408ac6 trigger of keys on audit_leaf
 2c7e78ef1d6871c50f6c3261ab2a82b5 trigger of keys on audit_private
@@ -644,7 +659,8 @@ ecd5f0212b5f35152299e20a9d26c994 trigger of keys on security_key_counter
 bce96b8906ea9f42907d0401977a3a96 trigger of keys on step_up_proof
 382d204b3f5e6a349060ddf95c6fb4c2 trigger of keys on target
 966ea57daafaefcf370a6eff9a788b34 trigger of keys on target_host_key
-0aac89c864b9fbbbd40f81054257794f trigger of keys on tenant
+8611de59e3d391b0f43c9afa5a708376 trigger of keys on tenant
+d1ee6d7f89c78f3bca5671b51ad40dc0 trigger of keys on user_certificate
 ceb708756cfd2a20ce7be2a95b742d5e trigger of keys on user_key
 4822e13532dd3fbd73fa1bdcda786f60 trigger of keys on vault_kek
 52002a6dc4fd2a6236c1b0446667e35d trigger of keys on vault_secret

@@ -4,7 +4,7 @@
  */
 
 export { callerOf } from './caller.ts'
-export { certificateRoutes } from './certificate-routes.ts'
+export { certificateRoutes, type OwnCertificates } from './certificate-routes.ts'
 export { keyRoutes } from './key-routes.ts'
 export { passkeyRoutes } from './passkey-routes.ts'
 export type { SelfDeps } from './self-deps.ts'

@@ -83,7 +83,7 @@ export function keyRoutes<Right extends RouteRight>({ keys, right }: KeyRoutesDe
     route({
       method: 'DELETE',
       path: '/api/v1/self/keys/{id}',
-      summary: 'Remove an SSH key; sessions that began with it end',
+      summary: 'Remove an SSH key and its certificates; sessions that began with them end',
       right: right.change,
       stepUp: 'key.change',
       params: z.strictObject({ id: text().max(36) }),

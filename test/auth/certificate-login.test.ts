@@ -51,6 +51,8 @@ const auth = createAuth({
         revocations: list.list,
       }
     },
+    revokeOfKey: async () => {},
+    isRevokedKey: async () => false,
     userOf: (principal) => (principal.startsWith('user-') ? principal.slice(5) : undefined),
   },
 })

@@ -11,6 +11,10 @@ let tenant: TenantId
 
 beforeAll(async () => {
   tenant = await database.createTenant()
+  await database.superuser(
+    "insert into app_user (tenant_id, id, name, role) values ($1, $2, 'demo', 'member')",
+    [tenant, user.id],
+  )
 })
 
 const user = { id: '0192f0c1-2345-7abc-8def-0123456789ab', name: 'demo' }

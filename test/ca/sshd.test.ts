@@ -29,11 +29,16 @@ const ca = createCa({ database: database.app, vault, egress: undefined, metrics:
 const by = { actor: 'cli', actorKind: 'operator' }
 const target = '0192f0c1-2345-7abc-8def-00000000000a'
 let tenant: TenantId
+const user = { id: '0192f0c1-2345-7abc-8def-0123456789aa', name: 'demo' }
 let sshd: Sshd
 let trust: string
 
 beforeAll(async () => {
   tenant = await database.createTenant('acme')
+  await database.superuser(
+    "insert into app_user (tenant_id, id, name, role) values ($1, $2, 'demo', 'member')",
+    [tenant, user.id],
+  )
   sshd = await Sshd.start()
   trust = sshd.directory
   sshd.settings.push(
@@ -302,7 +307,6 @@ describe('generations', () => {
 
   test('never give a serial twice', async () => {
     const { blob } = makeKey()
-    const user = { id: '0192f0c1-2345-7abc-8def-0123456789aa', name: 'demo' }
     const issued = await Promise.all(
       Array.from({ length: 20 }, () =>
         ca.issueUser(tenant, { user, publicKey: blob, ttlSeconds: 60 }, by),
@@ -321,7 +325,6 @@ describe('generations', () => {
 })
 
 describe('is not issued', () => {
-  const user = { id: '0192f0c1-2345-7abc-8def-0123456789aa', name: 'demo' }
   test.each([
     ['for a day and a second', { ttlSeconds: 86_401 }],
     ['for no time', { ttlSeconds: 0 }],

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import {
@@ -22,7 +23,13 @@ import {
 } from '../support/installation.ts'
 import { enter, execRequest } from '../support/intruder.ts'
 import { msg } from '../support/ssh-attacker.ts'
-import { channelMsg, forChannel, openChannel } from '../support/ssh-lab.ts'
+import {
+  channelData,
+  channelMsg,
+  channelRequest,
+  forChannel,
+  openChannel,
+} from '../support/ssh-lab.ts'
 import { VaultTerm } from '../support/vaultterm.ts'
 
 /** People who are let in, and targets, that do what no honest one does. */
@@ -314,4 +321,36 @@ test('attack: a recording has no output of a kind that no client shows', async (
   } finally {
     target.server.close()
   }
+})
+
+test('attack: a client that takes no text of the menu gets no credit for its keys, and costs no memory', async () => {
+  // Somebody with one target gets no menu.
+  const another = await addHostileTarget('another', () => {})
+  another.server.close()
+  const attacker = await enter(vaultterm, 'acme')
+  const pty = new Writer().text('xterm').u32(1000).u32(500).u32(0).u32(0).text('').build()
+  attacker.send(
+    openChannel(0, 0),
+    channelRequest(0, 'pty-req', true, pty),
+    channelRequest(0, 'shell', true),
+  )
+  await attacker.until(
+    () =>
+      attacker.received.filter(([type]) => type === channelMsg.success).length === 2 || undefined,
+  )
+  const credit = () =>
+    attacker.received
+      .filter(([type]) => type === channelMsg.adjust)
+      .reduce((sum, payload) => sum + payload.readUInt32BE(5), 0)
+  for (let round = 0; round < 1500; round++) attacker.send(channelData(0, 'j'.repeat(40)))
+  await sleep(2000)
+  // Sixty thousand bytes have come, and a screen for the first of them waits.
+  const before = credit()
+  expect(before).toBeLessThan(10_000)
+  await expectWell()
+  // What waited is read once the client takes its text.
+  attacker.send(new Writer().u8(channelMsg.adjust).u32(0).u32(64_000_000).build())
+  await attacker.until(() => (credit() >= 50_000 ? true : undefined))
+  attacker.end()
+  await attacker.closed
 })

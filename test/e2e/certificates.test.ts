@@ -219,6 +219,52 @@ describe('a user with a certificate', () => {
     expect(asked(await issued())).toContain('ok')
   })
 
+  test('attack: is out with the key that it certifies, and a revoked key does not come back', async () => {
+    const registered = makeKey(vaultterm, 'registered')
+    const file = `${registered}.pub`
+    const issue = (...args: string[]) =>
+      vaultterm.cli(['ca', 'issue', 'acme', '--user', 'demo', '--key', file, ...args])
+    const certificate = `${registered}-cert.pub`
+    const certify = async (...args: string[]) => {
+      const done = await issue(...args)
+      writeFileSync(certificate, done.stdout)
+      return done
+    }
+    // OpenSSH finds the certificate beside the key.
+    const enter = (args: readonly string[] = ['true']) =>
+      sshAs(vaultterm, 'acme+real', registered, args)
+    const { fingerprint } = await vaultterm.json<{ fingerprint: string }>(
+      ...['key', 'add', 'acme', 'demo', file],
+    )
+    await certify()
+    const live = enter(['sleep', '30'])
+    await eventually(
+      async () => (await sessions(vaultterm)).find((one) => one.live),
+      'a live session',
+    )
+    await vaultterm.json('key', 'remove', 'acme', fingerprint)
+    expect((await live).stderr).toContain('ERR_SESSION_KILLED')
+    expect((await enter()).code).toBe(255)
+    const log = (await events(vaultterm)).map(({ type }) => type)
+    expect(log.filter((type) => /^(cert.revoke|key.remove)$/.test(type)).slice(-2)).toEqual([
+      ...['cert.revoke', 'key.remove'],
+    ])
+
+    // Whoever holds the key may have it certified again, and no longer than it is registered for.
+    const until = new Date(Date.now() + 3_600_000).toISOString()
+    await vaultterm.json('key', 'add', 'acme', 'demo', file, '--expires', until)
+    expect((await issue('--ttl', '2h')).stderr).toMatch(/this key ends at .*ERR_CERT/)
+    expect((await certify('--ttl', '30m')).code).toBe(0)
+    expect((await enter()).code).toBe(0)
+
+    await vaultterm.json('ca', 'revoke', 'acme', '--key', file)
+    await vaultterm.json('key', 'remove', 'acme', fingerprint)
+    expect((await issue()).stderr).toContain('this key was revoked')
+    expect((await vaultterm.cli(['key', 'add', 'acme', 'demo', file])).stderr).toContain(
+      'this key was revoked',
+    )
+  })
+
   test('of another tenant is nobody here', async () => {
     await vaultterm.json('tenant', 'create', 'globex')
     await vaultterm.json('user', 'add', 'globex', 'demo')

@@ -170,6 +170,31 @@ test('attack: no link is made for somebody who has a way in', async () => {
   })
 })
 
+test('attack: no link is made for somebody who comes by certificates, also between two of them', async () => {
+  const { place, as, ask } = await openTeam()
+  const { cookie } = as('admin')
+  const { body } = await ask(cookie, 'POST', '/members', { name: 'certy' })
+  const { id } = body.member
+  const order = { user: { id, name: 'certy' }, publicKey: newKey(), ttlSeconds: 60 }
+  await fixture.ca.issueUser(place.tenant, order, {})
+  const refused = async () => {
+    expect(await ask(cookie, 'POST', `/members/${id}/invitation`, {})).toMatchObject({
+      status: 409,
+      code: 'ERR_MEMBER_ACTIVE',
+    })
+    const { items } = (await ask(cookie, 'GET', '/members')).body
+    expect(items.find((one: { id: string }) => one.id === id)).toMatchObject({ isInvited: false })
+  }
+  await refused()
+  // Nor does one that the admin kept from before sign in.
+  expect(await auth.web.redeem(tokenOf(body.invitation.url))).toBeUndefined()
+  await database.superuser(
+    "update user_certificate set expires_at = now() - interval '3 days' where user_id = $1",
+    [id],
+  )
+  await refused()
+})
+
 test('a new link takes the place of the earlier ones, and each signs in once', async () => {
   const { as, ask } = await openTeam()
   const { cookie } = as('admin')

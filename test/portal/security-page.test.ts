@@ -111,6 +111,20 @@ test('a key is certified for some hours without being registered, and the certif
   expect(Number(validBefore - validAfter)).toBe(3600 + 30)
   const [issued] = await events('cert.issue', user.id)
   expect(issued).toMatchObject({ public: { purpose: 'login', actor: user.id, stepUp: 'passkey' } })
+
+  const { serial, generation } = issued?.public ?? {}
+  const row = page.locator(`[data-certificate="${serial}"]`)
+  await row.getByText(String(issued?.public.fingerprint)).waitFor()
+  await page.getByText('(1 valid now)').waitFor()
+  await row.getByRole('button', { name: `Revoke No. ${serial}` }).click()
+  await page.getByText(`Certificate no. ${serial} was revoked: it lets nobody in.`).waitFor()
+  await row.waitFor({ state: 'detached' })
+  const revoked = (await place.events()).filter(
+    (one) => one.type === 'cert.revoke' && one.public.actor === user.id,
+  )
+  expect(revoked).toMatchObject([
+    { public: { certKind: 'user', serial, generation, stepUp: 'passkey' } },
+  ])
 })
 
 test('who closes the confirmation has changed nothing, and finds the form as it was', async () => {

@@ -51,7 +51,7 @@ export function SshKeys(props: SecurityPart<SshKey>) {
           )
         }
       </Part>
-      <CertifyKey stepUp={props.stepUp} />
+      <CertifyKey stepUp={props.stepUp} say={props.say} keys={props.state} />
       {isAdding.value && (
         <AddKey
           {...props}

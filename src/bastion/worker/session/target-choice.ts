@@ -11,6 +11,8 @@ export interface Chosen {
 }
 
 const escapeMs = 100
+/** Of text that the client has not taken: more than a screen of a usual size. */
+const unsentMax = 64 * 1024
 /** How long an idle user is waited for. */
 const idleMs = 10 * 60_000
 /** Terminals that know how to draw. Others get a list with numbers. */
@@ -27,8 +29,14 @@ export class TargetChoice {
   readonly #channel: Channel
   readonly #picker: Picker
   readonly #load: (query: ChoiceQuery) => Promise<ChoicePage>
-  /** Bytes that wait for a page. The client can send at most one window of them. */
-  #held: Buffer | undefined
+  /** Bytes that wait for a page, or for the client to take the text. It can send at most one window of them. */
+  #held: Buffer[] = []
+  #waitsForPage = false
+  /** The page is there, and what waited is to be read, even if no byte did. */
+  #isDue = false
+  #unsent = 0
+  /** The screen has changed since it was written. */
+  #isStale = false
   #isLoading = false
   #escapeTimer: NodeJS.Timeout | undefined
   #idleTimer: NodeJS.Timeout
@@ -49,7 +57,8 @@ export class TargetChoice {
     this.#picker = drawing.test(term)
       ? new Menu(title, first, terminal)
       : new LineMenu(title, first)
-    this.#write(this.#picker.enter + this.#picker.render())
+    this.#write(this.#picker.enter)
+    this.#draw()
     this.#loadWanted()
   }
 
@@ -58,14 +67,14 @@ export class TargetChoice {
     if (this.#isOver) return
     clearTimeout(this.#escapeTimer)
     this.#idleTimer.refresh()
-    if (this.#held !== undefined) this.#held = Buffer.concat([this.#held, chunk])
-    else this.#read(chunk)
+    this.#held.push(chunk)
+    this.#goOn()
   }
 
   resize(size: ScreenSize): void {
     if (this.#isOver) return
     this.#picker.resize(size)
-    this.#write(this.#picker.render())
+    this.#draw()
     this.#loadWanted()
   }
 
@@ -80,15 +89,32 @@ export class TargetChoice {
     clearTimeout(this.#escapeTimer)
     clearTimeout(this.#idleTimer)
     this.#write(this.#picker.leave)
-    this.#channel.consumed(this.#held?.length ?? 0)
+    this.#channel.consumed(Buffer.concat(this.#held).length)
+    this.#held = []
+  }
+
+  /** Reads what has come, unless a page is awaited, or the client must take what it has asked for first. */
+  #goOn(): void {
+    if (this.#isOver || this.#waitsForPage || this.#isBlocked) return
+    if (this.#held.length > 0 || this.#isDue) {
+      const bytes = Buffer.concat(this.#held)
+      this.#held = []
+      this.#isDue = false
+      this.#read(bytes)
+    } else if (this.#isStale) this.#draw()
+  }
+
+  get #isBlocked(): boolean {
+    return this.#unsent > unsentMax
   }
 
   #read(bytes: Buffer): void {
     const verdict = this.#picker.input(bytes)
     if ('wait' in verdict) {
-      this.#held = verdict.wait
+      this.#held = [verdict.wait]
+      this.#waitsForPage = true
       this.#channel.consumed(bytes.length - verdict.wait.length)
-      this.#write(this.#picker.render())
+      this.#draw()
       return this.#loadWanted()
     }
     this.#channel.consumed(bytes.length)
@@ -106,7 +132,7 @@ export class TargetChoice {
     if ('open' in verdict) return this.end({ target: verdict.open, rest: verdict.rest })
     if ('leave' in verdict) return this.end()
     const bell = 'bell' in verdict && verdict.bell ? '\x07' : ''
-    this.#write(this.#picker.render() + bell)
+    this.#draw(bell)
     this.#loadWanted()
   }
 
@@ -130,14 +156,29 @@ export class TargetChoice {
     this.#isLoading = false
     if (this.#isOver) return
     this.#picker.take(query, page)
-    const held = this.#held
-    this.#held = undefined
-    if (held !== undefined) return this.#read(held)
-    this.#write(this.#picker.render())
+    this.#isDue = this.#waitsForPage
+    this.#waitsForPage = false
+    this.#isStale = true
+    this.#goOn()
     this.#loadWanted()
   }
 
+  /** A client that takes nothing gets no second screen: each key that it sends would cost one. */
+  #draw(bell = ''): void {
+    this.#isStale = this.#isBlocked
+    if (!this.#isStale) this.#write(this.#picker.render() + bell)
+  }
+
   #write(text: string): void {
-    if (text !== '') this.#channel.write(Buffer.from(text), () => {})
+    if (text === '') return
+    const bytes = Buffer.from(text)
+    this.#unsent += bytes.length
+    this.#channel.write(bytes, this.#sent)
+  }
+
+  readonly #sent = (bytes: number): void => {
+    const wasBlocked = this.#isBlocked
+    this.#unsent -= bytes
+    if (wasBlocked && !this.#isBlocked) this.#goOn()
   }
 }
