@@ -126,7 +126,12 @@ export interface Access extends Targets, Grants {
    * Marks a session to be ended, if the person may do that with the role that they have now. 'unknown' where
    * they may not, and where there is no such session.
    */
-  killSessionFor(person: WebIdentity, session: string, reason: string): Promise<KillResult>
+  killSessionFor(
+    person: WebIdentity,
+    session: string,
+    reason: string,
+    actor: Actor,
+  ): Promise<KillResult>
   /** Remembers a worker's report about a live session's recording while it grows. */
   witnessRecording(session: SessionId, point: RecordingPoint): void
   /** The witness of a recording; undefined if there is none. */
@@ -245,12 +250,10 @@ export function createAccess({ database, vault, ca, registry, ...rest }: AccessD
     findSession: (id) => views.findAnywhere(id),
     sessionsFor: (person, list = {}) => views.listFor(person, list),
     sessionFor: (person, act, id) => views.findFor(person, act, id),
-    async killSessionFor(person, id, reason) {
+    async killSessionFor(person, id, reason, actor) {
       const session = await views.findFor(person, 'session.end', id)
       if (session === undefined) return 'unknown'
-      const { tenant, user } = person
-      const actor = { kind: 'user', id: user.id, name: user.name } as const
-      return kills.killIn(tenant, session.id, actor, reason)
+      return kills.killIn(person.tenant, session.id, actor, reason)
     },
     witnessRecording(session, point) {
       const tenant = live.tenantOf(session)

@@ -11,7 +11,7 @@ export interface PersonRow {
   readonly key: { readonly expiresAt: string | null } | null
 }
 
-/** One row for each person, in their order: the tenant, the user, and the key when it is theirs. */
+/** One row for each person, in their order: the tenant, the user, and the key when it is theirs and not revoked. */
 export function listPeople(
   tx: ReadTx,
   people: readonly { readonly id: UserId; readonly keyFingerprint: string }[],
@@ -27,6 +27,9 @@ export function listPeople(
        left join app_user u on u.tenant_id = t.tenant_id and u.id = p.id
        left join user_key k on k.tenant_id = t.tenant_id and k.user_id = u.id
          and k.fingerprint = p.fingerprint
+         and not exists (select from certificate_revocation r where r.tenant_id = k.tenant_id
+           and r.kind = 'user' and coalesce(r.generation, 0) = 0 and coalesce(r.serial, 0) = 0
+           and coalesce(r.key_id, '') = '' and coalesce(r.fingerprint, '') = k.fingerprint)
      where t.tenant_id = app_tenant_id()
      order by p.place`,
     [people.map(({ id }) => id), people.map(({ keyFingerprint }) => keyFingerprint)],

@@ -6,7 +6,7 @@
  * cookies are stored.
  */
 
-export { type Actor, actorKeys } from './actor.ts'
+export { type Actor, actorKeys, actorNames } from './actor.ts'
 export {
   type AdminAuth,
   type Administrator,
@@ -15,7 +15,7 @@ export {
   createAuth,
   type WebPeople,
 } from './auth.ts'
-export { UserMissing } from './errors.ts'
+export { UserMissing, WebSessionMissing } from './errors.ts'
 export {
   type Identity,
   type LoginCertificate,

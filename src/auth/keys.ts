@@ -45,6 +45,8 @@ export interface Keys {
       readonly comment?: string
     },
     actor: Actor,
+    /** Asks in the transaction whether the key may be added still. */
+    confirm?: (tx: WriteTx) => Promise<void>,
   ): Promise<UserKey>
   /** Throws UserMissing, RecordChanged. */
   listKeys(tenant: TenantId, user?: string): Promise<readonly UserKey[]>
@@ -69,7 +71,8 @@ export function createKeys(
   }
 
   return {
-    async addKey(tenant, userName, line, { expiresAt, verifyRequired = false, ...given }, actor) {
+    async addKey(tenant, userName, line, options, actor, confirm = async () => {}) {
+      const { expiresAt, verifyRequired = false, ...given } = options
       const parsed = parsePublicKey(line)
       if ('problem' in parsed) throw new KeyRefused(parsed.problem)
       const { type, blob, fingerprint } = parsed.key
@@ -82,6 +85,7 @@ export function createKeys(
       const expires = expiresAt === undefined ? undefined : endOf(expiresAt)
       try {
         const write = async (tx: WriteTx, tag: TagRecord) => {
+          await confirm(tx)
           const user = await requireUser(tx, userName)
           if (await certificates.isRevokedKey(tx, fingerprint)) {
             throw new KeyRefused('this key was revoked: make another one')

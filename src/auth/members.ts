@@ -11,6 +11,7 @@ import {
   type MemberRow,
 } from './member-queries.ts'
 import { deleteLinks } from './queries.ts'
+import { requireConfirmed } from './step-up.ts'
 import { addUserIn, removeUserIn, setRoleIn } from './users.ts'
 import { idleSeconds, type LoginLink, type WebLogin } from './web-login.ts'
 
@@ -64,8 +65,10 @@ const invitationSeconds = 7 * 24 * 3600
 
 export function createMembers(database: Database, web: WebLogin): Members {
   /** Blocks other changes of the members until the transaction ends, and reads the asker's role again. */
-  async function begin(tx: WriteTx, { user }: WebIdentity): Promise<void> {
+  async function begin(tx: WriteTx, person: WebIdentity): Promise<void> {
+    const { user } = person
     await lockMembers(tx)
+    await requireConfirmed(tx, person, 'member.change')
     const now = await findMember(tx, user.id, idleSeconds)
     if (now === undefined || now.role !== user.role) throw new RoleAbove()
   }

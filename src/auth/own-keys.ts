@@ -6,8 +6,10 @@ import type { WebIdentity } from './identity.ts'
 import { keyRecord, taggedRow } from './key-record.ts'
 import { endOf, type Keys, type KeyVault } from './keys.ts'
 import { findOwnKey, listOwnKeys, replaceKey } from './own-key-queries.ts'
+import { lockUser } from './passkey-queries.ts'
 import { deleteKey, type KeyRow } from './queries.ts'
 import type { KeyCertificates } from './ssh-login.ts'
+import { requireConfirmed } from './step-up.ts'
 
 /** A login key of a person. Times are RFC 3339, UTC. */
 export interface OwnKey {
@@ -70,14 +72,18 @@ export function createOwnKeys(
   return {
     list,
     async add(person, { line, name, expiresAt, verifyRequired }, actor) {
-      if ((await list(person)).length >= keysMax) throw new KeysMany(keysMax)
       const options = {
         ...(expiresAt !== undefined && { expiresAt }),
         ...(verifyRequired !== undefined && { verifyRequired }),
         ...(name !== undefined && { comment: name }),
       }
       const { tenant, user } = person
-      const { fingerprint } = await keys.addKey(tenant, user.name, line, options, actor)
+      const confirm = async (tx: WriteTx) => {
+        await lockUser(tx, user.id)
+        await requireConfirmed(tx, person, 'key.change')
+        if ((await listOwnKeys(tx, user.id)).length >= keysMax) throw new KeysMany(keysMax)
+      }
+      const { fingerprint } = await keys.addKey(tenant, user.name, line, options, actor, confirm)
       const added = (await list(person)).find((one) => one.fingerprint === fingerprint)
       if (added === undefined) throw new OwnKeyMissing()
       return added
@@ -96,6 +102,7 @@ export function createOwnKeys(
       await vault.tagging(tenant, (makeTag) => {
         const tag = makeTag(keyRecord(changed))
         return database.write(tenant, async (tx) => {
+          await requireConfirmed(tx, person, 'key.change')
           if (!(await replaceKey(tx, row, { ...changed, tag }))) throw new OwnKeyMissing()
           const { userId: of, fingerprint, expiresAt: end } = changed
           if (end !== null)
@@ -105,8 +112,10 @@ export function createOwnKeys(
       })
       return fromRow(changed, true)
     },
-    remove: ({ tenant, user }, id, actor) =>
-      database.write(tenant, async (tx) => {
+    remove: (person, id, actor) =>
+      database.write(person.tenant, async (tx) => {
+        const { user } = person
+        await requireConfirmed(tx, person, 'key.change')
         const row = await findOwnKey(tx, user.id, id)
         if (row === undefined || (await deleteKey(tx, row.id)) === 0) throw new OwnKeyMissing()
         const { fingerprint } = row

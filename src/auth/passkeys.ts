@@ -21,6 +21,7 @@ import {
   type PasskeyRow,
 } from './passkey-queries.ts'
 import { passkeyRecord } from './passkey-record.ts'
+import { requireConfirmed } from './step-up.ts'
 import { encodeUserHandle } from './user-handle.ts'
 import { deleteProofsBy } from './web-session-queries.ts'
 import { endOtherSessions } from './web-sessions.ts'
@@ -95,6 +96,7 @@ export function createOwnPasskeys(database: Database, vault: KeyVault): OwnPassk
       const key = { userId: user.id, credentialId: made.id, publicKey: made.publicKey }
       const add = (tag: Buffer) => async (tx: WriteTx) => {
         await lockUser(tx, user.id)
+        await requireConfirmed(tx, person, 'factor.change')
         if ((await listPasskeys(tx, user.id)).length >= passkeysMax)
           throw new PasskeysMany(passkeysMax)
         const id = randomUUID()
@@ -119,9 +121,11 @@ export function createOwnPasskeys(database: Database, vault: KeyVault): OwnPassk
         throw err
       }
     },
-    remove: ({ tenant, user, session }, id, { lastWayIn }, actor) =>
-      database.write(tenant, async (tx) => {
+    remove: (person, id, { lastWayIn }, actor) =>
+      database.write(person.tenant, async (tx) => {
+        const { user, session } = person
         await lockUser(tx, user.id)
+        await requireConfirmed(tx, person, 'factor.change')
         const rows = await listPasskeys(tx, user.id)
         const row = rows.find((one) => one.id === id)
         if (row === undefined) throw new PasskeyMissing()
@@ -138,11 +142,10 @@ export function createOwnPasskeys(database: Database, vault: KeyVault): OwnPassk
 export async function forgetPasskeys(tx: WriteTx, user: Person, actor: Actor): Promise<number> {
   await lockUser(tx, user.id)
   const rows = await listPasskeys(tx, user.id)
-  for (const row of rows) {
-    await deletePasskey(tx, row.id)
-    await logChange(tx, 'factor.remove', { user, row }, actor)
-  }
+  for (const row of rows) await deletePasskey(tx, row.id)
+  // Before anything is logged: an act of one of these sessions may hold it, and wait for the log.
   await endOtherSessions(tx, user, undefined, actor)
+  for (const row of rows) await logChange(tx, 'factor.remove', { user, row }, actor)
   return rows.length
 }
 

@@ -81,6 +81,11 @@ export const keyColumns = `k.id, u.name as user, u.id as "userId", k.type, k.fin
 export const keyTables =
   'user_key k join app_user u on u.tenant_id = k.tenant_id and u.id = k.user_id'
 
+/** The certificate authority's list is of keys too, whether they were certified or not. */
+const isRevoked = `exists (select from certificate_revocation r where r.tenant_id = k.tenant_id
+  and r.kind = 'user' and coalesce(r.generation, 0) = 0 and coalesce(r.serial, 0) = 0
+  and coalesce(r.key_id, '') = '' and coalesce(r.fingerprint, '') = k.fingerprint)`
+
 export async function insertKey(tx: WriteTx, key: NewKey): Promise<void> {
   await tx.run(
     `insert into user_key
@@ -138,14 +143,14 @@ interface HolderRow extends Person, KeyRecord {
   readonly tag: Buffer | null
 }
 
-/** The user of this key, if the key has not expired and the tenant is not suspended. */
+/** The user of this key, if it has not expired, was not revoked, and the tenant is not suspended. */
 export function findHolder(tx: ReadTx, blob: Buffer): Promise<HolderRow | undefined> {
   return tx.maybe(
     `select u.id, u.name, u.role, t.slug as "tenantSlug", k.user_id as "userId", k.blob,
          k.fingerprint, k.expires_at as "expiresAt", k.verify_required as "verifyRequired", k.tag
        from ${keyTables} join tenant t on t.tenant_id = k.tenant_id
        where k.blob = $1 and (k.expires_at is null or k.expires_at > now())
-         and t.suspended_at is null`,
+         and t.suspended_at is null and not ${isRevoked}`,
     [blob],
   )
 }
@@ -211,15 +216,15 @@ interface TakenLink extends Person {
   readonly isInvitation: boolean
 }
 
-/** Removes a link that is still valid. Of several attempts at once, one gets it. */
+/** Removes a link that is still valid. Of several attempts at once, one gets it. While a tenant is suspended, it stays. */
 export function takeLink(tx: WriteTx, tokenHash: Buffer): Promise<TakenLink | undefined> {
   return tx.maybe(
     `with taken as (
        delete from login_link where token_hash = $1 and expires_at > now()
+         and exists (select from tenant where tenant_id = app_tenant_id() and suspended_at is null)
          returning id, user_id, ${isInvitation} as invitation)
      select u.id, u.name, u.role, taken.id as link, taken.invitation as "isInvitation" from taken
-       join app_user u on u.id = taken.user_id
-       join tenant t on t.tenant_id = u.tenant_id and t.suspended_at is null`,
+       join app_user u on u.id = taken.user_id`,
     [tokenHash],
   )
 }

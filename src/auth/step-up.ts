@@ -1,8 +1,9 @@
-import type { Database } from '../postgres/index.ts'
-import { FactorMissing, SignInStale } from './errors.ts'
+import type { Database, ReadTx, WriteTx } from '../postgres/index.ts'
+import { FactorMissing, SignInStale, WebSessionMissing } from './errors.ts'
 import type { WebIdentity } from './identity.ts'
 import { countPasskeys } from './passkey-queries.ts'
-import { findProof, findSessionPerson } from './web-session-queries.ts'
+import { idleSeconds } from './web-login.ts'
+import { findProof, findSessionPerson, holdWebSession } from './web-session-queries.ts'
 
 /**
  * What a person may be asked to prove freshly that it is them for. A proof is for one of these, in one web
@@ -22,16 +23,42 @@ const firstFactorMinutes = 15
  * Somebody without a factor may add the first one right after the sign-in, which is then the proof.
  * Throws SignInStale later.
  */
-export async function findStepUp(
+export function findStepUp(
   database: Database,
-  { tenant, user, session }: WebIdentity,
+  person: WebIdentity,
   purpose: string,
 ): Promise<string | undefined> {
-  const found = await database.read(tenant, async (tx) => ({
+  return database.read(person.tenant, (tx) => findIn(tx, person, purpose))
+}
+
+/**
+ * In the transaction of an act: the web session, or what the person proved, may be gone since the request was
+ * let in. The session does not end before the act does. Throws WebSessionMissing.
+ */
+export async function requireConfirmed(
+  tx: WriteTx,
+  person: WebIdentity,
+  purpose: StepUpPurpose,
+): Promise<void> {
+  await requireLive(tx, person)
+  if ((await findIn(tx, person, purpose)) === undefined) throw new WebSessionMissing()
+}
+
+/** The same for an act that needs no fresh proof. */
+export async function requireLive(tx: WriteTx, { user, session }: WebIdentity): Promise<void> {
+  if (!(await holdWebSession(tx, session, user.id, idleSeconds))) throw new WebSessionMissing()
+}
+
+async function findIn(
+  tx: ReadTx,
+  { user, session }: WebIdentity,
+  purpose: string,
+): Promise<string | undefined> {
+  const found = {
     proof: await findProof(tx, session, purpose),
     factors: await countPasskeys(tx, user.id),
     person: await findSessionPerson(tx, session),
-  }))
+  }
   if (found.factors > 0) return found.proof?.method
   if (purpose !== 'factor.change') throw new FactorMissing()
   const ago = found.person?.provedSecondsAgo ?? Number.POSITIVE_INFINITY

@@ -46,6 +46,23 @@ export async function isWebSessionLive(
   return found !== undefined
 }
 
+/** The same, and it does not end before the transaction does: an end that is under way is waited for. */
+export async function holdWebSession(
+  tx: WriteTx,
+  id: string,
+  user: UserId,
+  idleSeconds: number,
+): Promise<boolean> {
+  const found = await tx.maybe(
+    `select s.id from web_session s
+       where s.id = $1 and s.user_id = $2 and s.expires_at > now()
+         and s.seen_at > now() - make_interval(secs => $3)
+       for share`,
+    [id, user, idleSeconds],
+  )
+  return found !== undefined
+}
+
 /** Of the user's; answers its id. */
 export function deleteWebSessionOf(
   tx: WriteTx,

@@ -3,6 +3,7 @@ import type { Database, WriteTx } from '../postgres/index.ts'
 import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { WebSessionMissing } from './errors.ts'
 import type { Person, SignInProof, WebIdentity } from './identity.ts'
+import { requireLive } from './step-up.ts'
 import { idleSeconds } from './web-login.ts'
 import {
   deleteOtherWebSessions,
@@ -45,14 +46,19 @@ export function createOwnWebSessions(database: Database): OwnWebSessions {
       const rows = await database.read(tenant, (tx) => listWebSessions(tx, user.id, idleSeconds))
       return rows.map((row) => fromRow(row, session))
     },
-    endOne: ({ tenant, user }, id, actor) =>
-      database.write(tenant, async (tx) => {
+    endOne: (person, id, actor) =>
+      database.write(person.tenant, async (tx) => {
+        const { user } = person
+        await requireLive(tx, person)
         const ended = await deleteWebSessionOf(tx, user.id, id)
         if (ended === undefined) throw new WebSessionMissing()
         await logEnds(tx, user, [ended], actor)
       }),
-    endOthers: ({ tenant, user, session }, actor) =>
-      database.write(tenant, (tx) => endOtherSessions(tx, user, session, actor)),
+    endOthers: (person, actor) =>
+      database.write(person.tenant, async (tx) => {
+        await requireLive(tx, person)
+        return endOtherSessions(tx, person.user, person.session, actor)
+      }),
   }
 }
 

@@ -64,6 +64,11 @@ interface UpstreamCertificateOrder {
 
 /** The actor of an act, as keys that every event may have. */
 type By = { readonly [key: string]: string }
+/** The same, and the parts of it that can be erased. */
+interface ByWhom {
+  readonly public: By
+  readonly private: { readonly [key: string]: string | undefined }
+}
 
 export interface Ca {
   /** The trusted authorities, oldest first; made on first use. Throws RecordChanged. */
@@ -71,7 +76,7 @@ export interface Ca {
   /** Activates the next generation, and makes another next one. */
   rotate(tenant: TenantId, kind: CertificateKind, by: By): Promise<readonly Authority[]>
   /** Throws CertificateRefused. */
-  issueUser(tenant: TenantId, order: UserCertificateOrder, by: By): Promise<IssuedCertificate>
+  issueUser(tenant: TenantId, order: UserCertificateOrder, by: ByWhom): Promise<IssuedCertificate>
   /** Throws CertificateRefused. */
   issueHost(tenant: TenantId, order: HostCertificateOrder, by: By): Promise<IssuedCertificate>
   /** A key for one login to a target, with a certificate that is valid for two minutes. */
@@ -163,7 +168,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
   const authorities = new Authorities(database, vault)
   const issuer = new Issuer(vault, authorities, new Serials(database), caMetrics(registry))
 
-  async function issueUser(tenant: TenantId, order: UserCertificateOrder, by: By) {
+  async function issueUser(tenant: TenantId, order: UserCertificateOrder, by: ByWhom) {
     const { user, publicKey, ttlSeconds, forceCommand, sourceAddress } = order
     requireKey(publicKey)
     if (
@@ -190,8 +195,8 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
         extensions: new Map(userPermits.map((name) => [name, ''])),
       },
       event: {
-        public: { purpose: 'login', user: user.id, ...by },
-        private: { userName: user.name, sourceAddress },
+        public: { purpose: 'login', user: user.id, ...by.public },
+        private: { userName: user.name, sourceAddress, ...by.private },
       },
     })
   }

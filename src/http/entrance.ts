@@ -40,7 +40,7 @@ export interface EntranceOptions {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    readonly entrance: Pick<Entrance, 'recognize' | 'charge'>
+    readonly entrance: Pick<Entrance, 'recognize' | 'charge' | 'lookUpOwner'>
     /** The address that people type into a browser, if it is not the listener's own. */
     readonly publicUrl: string | undefined
   }
@@ -93,7 +93,16 @@ export class Entrance {
   /** The connection's last request was that person's, or nobody's who is known. */
   recognize(socket: Socket, person: TurnOwner | undefined): void {
     this.#visits.get(socket)?.isFrom(person)
-    if (person !== undefined) this.#guests.know(socket.remoteAddress ?? '')
+    if (person !== undefined) this.#guests.know(socket.remoteAddress ?? '', person)
+  }
+
+  /**
+   * Whose look-up of a cookie or a link it is: those of strangers, who have many addresses, do not stand before
+   * those of an address where somebody has signed in.
+   */
+  lookUpOwner(address: string): TurnOwner {
+    const [tenant = '', user = ''] = this.#guests.ownerAt(address)
+    return { tenant, user }
   }
 
   /** Work for the connection's last request that was not done while its bytes were read. */

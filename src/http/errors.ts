@@ -22,7 +22,7 @@ export class SignInRequired extends CodedError {
 
 /** The client has left: nobody reads the answer. */
 export class RequestAbandoned extends CodedError {
-  readonly kind = 'unavailable'
+  readonly kind = 'invalid'
   readonly code = 'ERR_REQUEST_ABANDONED'
 
   constructor() {

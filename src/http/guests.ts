@@ -1,38 +1,59 @@
 import { networksOf, sourceOf } from '../address.ts'
+import type { TurnOwner } from '../turns.ts'
 import type { WorkOwner } from '../work-queue.ts'
 
 /** Addresses that are remembered: those of people in offices and at home. */
 const addressesMax = 4096
+/** Of one person: whoever has a cookie could show it from any number of addresses. */
+const addressesOfOneMax = 32
 const rememberMs = 3_600_000
 
 /**
  * Where people who have signed in come from. Each of their new connections is a stranger's until its cookie
- * is known, but it does not wait among all strangers.
+ * is known, but it does not wait among all strangers. All addresses of a person wait as one.
  */
 export class Guests {
   readonly #isExempt: (address: string) => boolean
-  /** Until when, the oldest first. */
-  readonly #known = new Map<string, number>()
+  /** The oldest first. */
+  readonly #known = new Map<string, { readonly untilMs: number; readonly person: string }>()
+  /** The addresses of each person, the oldest first. */
+  readonly #addresses = new Map<string, Set<string>>()
 
   /** Addresses that the operator trusts are known. */
   constructor(isExempt: (address: string) => boolean) {
     this.#isExempt = isExempt
   }
 
-  /** Somebody at that address was recognized. */
-  know(address: string): void {
+  /** That person was recognized at the address. */
+  know(address: string, { tenant, user }: TurnOwner): void {
     const source = sourceOf(address)
-    this.#known.delete(source)
-    this.#known.set(source, performance.now() + rememberMs)
-    if (this.#known.size <= addressesMax) return
-    const [oldest = ''] = this.#known.keys()
-    this.#known.delete(oldest)
+    const person = `${tenant} ${user}`
+    this.#forget(source)
+    this.#known.set(source, { untilMs: performance.now() + rememberMs, person })
+    const addresses = this.#addresses.get(person) ?? new Set()
+    this.#addresses.set(person, addresses.add(source))
+    if (addresses.size > addressesOfOneMax) this.#forget(first(addresses))
+    if (this.#known.size > addressesMax) this.#forget(first(this.#known.keys()))
   }
 
   /** Whose work a new connection is. */
   ownerAt(address: string): WorkOwner {
     const source = sourceOf(address)
-    const isKnown = (this.#known.get(source) ?? 0) > performance.now() || this.#isExempt(address)
-    return [isKnown ? 'guests' : 'strangers', ...networksOf(source)]
+    const guest = this.#known.get(source)
+    if (guest !== undefined && guest.untilMs > performance.now()) return ['guests', guest.person]
+    return [this.#isExempt(address) ? 'guests' : 'strangers', ...networksOf(source)]
   }
+
+  #forget(source: string): void {
+    const { person = '' } = this.#known.get(source) ?? {}
+    this.#known.delete(source)
+    const addresses = this.#addresses.get(person)
+    addresses?.delete(source)
+    if (addresses?.size === 0) this.#addresses.delete(person)
+  }
+}
+
+function first(addresses: Iterable<string>): string {
+  const [oldest = ''] = addresses
+  return oldest
 }

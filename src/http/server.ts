@@ -11,7 +11,7 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { ConnectionRoom } from './connection-room.ts'
 import { Entrance, type StartLimits } from './entrance.ts'
-import { FieldInvalid, MethodNotAllowed, RouteMissing } from './errors.ts'
+import { FieldInvalid, MethodNotAllowed, RequestAbandoned, RouteMissing } from './errors.ts'
 import { securityHeaders } from './headers.ts'
 import { methodsAt } from './methods.ts'
 import { httpMetrics } from './metrics.ts'
@@ -138,7 +138,9 @@ export function createHttp({
     )
   })
   app.setErrorHandler((err, request, reply) => {
-    const problem = problemOf(err)
+    // Its client left while it sent the body: no failure of ours.
+    const hasLeft = request.raw.destroyed && !request.raw.complete
+    const problem = problemOf(hasLeft ? new RequestAbandoned() : err)
     if (problem.status === 500) {
       scope.error({ err, request: request.id, route: request.routeOptions.url }, 'request failed')
     }

@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { sourceOf } from '../address.ts'
 import { Headcount } from '../headcount.ts'
 import { type TurnOwner, Turns } from '../turns.ts'
 import { watchAnswer } from './answer-watch.ts'
@@ -75,6 +74,8 @@ const tokenCharactersMax = 512
  * tenant: so many wait in front of the database, and never beside the logins and logs of the tenant.
  */
 const lookupsMax = 4
+/** The same of sign-ins and sign-outs. They write to a tenant's log, and may wait for it: no look-up waits for them. */
+const entriesMax = 4
 /** The database's answer to a cookie or a link comes later, and costs about so much here. */
 const lookupMs = 0.5
 /** Requests of one person that are not answered, or whose answer has not left: each answer is memory. */
@@ -93,14 +94,16 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
   const name = https ? `__Host-${options.cookie}` : options.cookie
   const attributes = `Path=/; HttpOnly; SameSite=Strict${https ? '; Secure' : ''}`
 
-  const turns = new Turns(lookupsMax)
-  /** One address after the other. */
+  const lookUps = new Turns(lookupsMax)
+  const entries = new Turns(entriesMax)
+  /** One address after the other, and strangers beside those who are known. */
   const inTurn = async <T>(
     { ip, raw, server }: FastifyRequest,
     reply: FastifyReply,
+    turns: Turns,
     lookUp: () => Promise<T>,
   ): Promise<T> => {
-    using _turn = await turns.take({ tenant: sourceOf(ip), user: '' }, departure(reply))
+    using _turn = await turns.take(server.entrance.lookUpOwner(ip), departure(reply))
     // What is refused without the database is refused before this, and costs what was measured.
     const asked = setImmediate(() => server.entrance.charge(raw.socket, lookupMs))
     try {
@@ -116,7 +119,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
     const cookie = cookieOf(request)
     if (cookie === undefined) return undefined
     const visitor = visitorOf(request)
-    const person = await inTurn(request, reply, () => sessions.session(cookie, visitor))
+    const person = await inTurn(request, reply, lookUps, () => sessions.session(cookie, visitor))
     const renewed = person && options.renewedOf?.(person)
     if (renewed !== undefined) carry(reply, renewed)
     return person
@@ -133,7 +136,7 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
     enter,
     ownerOf: options.ownerOf,
     open: (handler) => async (request, reply) =>
-      inTurn(request, reply, () => handler(request, reply)),
+      inTurn(request, reply, entries, () => handler(request, reply)),
     guarded: (handler) => async (request, reply) => {
       const person = await personOf(request, reply)
       const owner = person && options.ownerOf(person)
@@ -173,16 +176,19 @@ export function createSignIn<Person>(options: SignInOptions<Person>): SignIn<Per
         const cookie =
           token === undefined
             ? undefined
-            : await inTurn(request, reply, () => sessions.redeem(token, visitorOf(request)))
+            : await inTurn(request, reply, entries, () =>
+                sessions.redeem(token, visitorOf(request)),
+              )
         if (cookie === undefined) throw new LinkSpent()
-        await inTurn(request, reply, () => enter(request, reply, cookie))
+        await inTurn(request, reply, entries, () => enter(request, reply, cookie))
         return reply.redirect('/', 303)
       })
 
       app.post('/logout', forAnybody, async (request, reply) => {
         const cookie = cookieOf(request)
         const visitor = visitorOf(request)
-        if (cookie !== undefined) await inTurn(request, reply, () => sessions.end(cookie, visitor))
+        if (cookie !== undefined)
+          await inTurn(request, reply, entries, () => sessions.end(cookie, visitor))
         reply.header('set-cookie', `${name}=; ${attributes}; Max-Age=0`)
         reply.header('clear-site-data', '"cache", "storage"')
         return reply.redirect('/login', 303)

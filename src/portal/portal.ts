@@ -132,7 +132,7 @@ export async function createPortal(deps: PortalDeps): Promise<FastifyInstance> {
     ...passkeyRoutes<Act, ''>(self),
     ...stepUpRoutes<Act, ''>(self),
     ...keyRoutes<Act>({ keys: auth.ownKeys, right: self.right }),
-    ...certificateRoutes<Act>({ ca, right: self.right }),
+    ...certificateRoutes<Act>({ ca, people: auth.web, right: self.right }),
     ...memberRoutes({ members: auth.members }),
     ...targetRoutes({ access }),
     ...sessionRoutes({ access, downloads: new Downloads(recorder, audit) }),

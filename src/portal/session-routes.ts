@@ -11,6 +11,7 @@ import {
   text,
 } from '../http/index.ts'
 import { parseSessionId } from '../recorder/index.ts'
+import { callerOf } from '../self/index.ts'
 import type { Downloads } from './downloads.ts'
 import { SessionNotLive } from './errors.ts'
 import { sessionShape } from './session-shape.ts'
@@ -93,10 +94,11 @@ export function sessionRoutes({ access, downloads }: SessionRoutesDeps) {
       }),
       statuses: [202],
       reply: z.object({ id: z.string() }),
-      async act({ params: { id }, body }, { person }) {
+      async act({ params: { id }, body }, call) {
+        const { person } = call
         const why = body.reason === undefined ? '' : `: ${body.reason}`
         const told = `${person.user.name} ended this session${why}`
-        const result = await access.killSessionFor(person, id, told)
+        const result = await access.killSessionFor(person, id, told, callerOf(call))
         if (result === 'unknown') throw new RouteMissing()
         if (result === 'not-live') throw new SessionNotLive()
         return { id }

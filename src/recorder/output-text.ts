@@ -24,8 +24,9 @@ export class OutputDecoder {
 
   decode(chunk: Buffer): OutputText {
     if (!this.#isTerminal && this.#decoder === undefined && looksBinary(chunk)) {
-      // The part of it that a terminal would show: readable text must not be hidden.
-      return { text: chunk.toString('utf8').replaceAll(unreadable, ''), exact: chunk }
+      // The part of it that a terminal would show: readable text must not be hidden, so nothing that a terminal
+      // obeys is left in it, and nothing that came before goes on in it.
+      return { text: freshState + chunk.toString('utf8').replaceAll(unreadable, ''), exact: chunk }
     }
     // Nearly every chunk: whole characters, and none left incomplete before.
     if (this.#decoder === undefined && isUtf8(chunk)) return { text: chunk.toString('utf8') }
@@ -48,8 +49,15 @@ export class OutputDecoder {
 }
 
 const sampleBytes = 512
+/**
+ * Ends any sequence that is open (CAN), and takes back what hides text: colours, concealment, a scroll region
+ * (DECSTR, SGR 0). Where a part of the output is not shown as it came, what follows would otherwise be swallowed
+ * by a sequence whose end is not shown.
+ */
+export const freshState = '\x18\x1b[!p\x1b[m'
+/** Also ESC and the C1 controls: a sequence without a part of its bytes is another one. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: it searches for control characters.
-const unreadable = /[\0-\x06\x0e-\x1a\x1c-\x1f\ufffd]+/g
+const unreadable = /[\0-\x06\x0e-\x1f\x7f-\x9f\ufffd]+/g
 /** Control characters that text has: BEL to CR, and ESC. */
 const isStrange = (byte: number) => byte < 0x07 || (byte > 0x0d && byte < 0x20 && byte !== 0x1b)
 

@@ -8,7 +8,7 @@ import {
   type Size,
 } from './asciicast.ts'
 import type { Journal, JournalDigest } from './journal.ts'
-import { OutputDecoder, type OutputText } from './output-text.ts'
+import { freshState, OutputDecoder, type OutputText } from './output-text.ts'
 import { Tail } from './tail.ts'
 import type { RecordingPoint } from './witness.ts'
 
@@ -178,6 +178,7 @@ export class JournalRecording implements Recording {
     const hidden = this.#command?.endHidden()
     if (hidden === undefined) return
     this.#event('m', hidden.note)
+    this.#text({ text: freshState, exact: Buffer.alloc(0) })
     const decoder = new OutputDecoder(false)
     this.#text(decoder.decode(hidden.tail))
     const rest = decoder.end()

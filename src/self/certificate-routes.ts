@@ -1,5 +1,12 @@
 import { z } from 'zod'
-import { actorKeys, type StepUpPurpose, type WebIdentity } from '../auth/index.ts'
+import {
+  actorKeys,
+  actorNames,
+  type StepUpPurpose,
+  type WebIdentity,
+  type WebPeople,
+  WebSessionMissing,
+} from '../auth/index.ts'
 import { type Ca, CertificateRefused } from '../ca/index.ts'
 import {
   pageOf,
@@ -12,10 +19,11 @@ import {
 import { parsePublicKey } from '../ssh/index.ts'
 import { callerOf } from './caller.ts'
 
-export type OwnCertificates = Pick<Ca, 'issueUser' | 'certificatesOf' | 'revokeOwn'>
+export type OwnCertificates = Pick<Ca, 'issueUser' | 'certificatesOf' | 'revokeOwn' | 'revoke'>
 
 export interface CertificateRoutesDeps<Right extends RouteRight> {
   readonly ca: OwnCertificates
+  readonly people: Pick<WebPeople, 'stepUp' | 'lives'>
   readonly right: { readonly read: Right; readonly change: Right }
 }
 
@@ -34,6 +42,7 @@ const certificateShape = z
 /** Certificates for a person's own keys, which need not be registered. */
 export function certificateRoutes<Right extends RouteRight>({
   ca,
+  people,
   right,
 }: CertificateRoutesDeps<Right>) {
   const route = routesFor<WebIdentity, Right, StepUpPurpose>()
@@ -93,7 +102,19 @@ export function certificateRoutes<Right extends RouteRight>({
         if ('problem' in parsed) throw new CertificateRefused(parsed.problem)
         const { blob: publicKey, comment } = parsed.key
         const order = { user, publicKey, ttlSeconds: body.hours * 3600 }
-        const issued = await ca.issueUser(tenant, order, actorKeys(callerOf(call)))
+        const caller = callerOf(call)
+        const by = actorKeys(caller)
+        const whole = { public: by, private: actorNames(caller) }
+        const issued = await ca.issueUser(tenant, order, whole)
+        // The session may have ended while it was signed: whoever ended it wants no way in to be left.
+        const isConfirmed =
+          (await people.lives(call.person)) &&
+          (await people.stepUp(call.person, 'key.change')) !== undefined
+        const { serial, generation } = issued
+        if (!isConfirmed) {
+          await ca.revoke(tenant, 'user', { serial, generation }, by)
+          throw new WebSessionMissing()
+        }
         const words = [issued.type, issued.blob.toString('base64'), comment]
         return {
           certificate: words.filter((word) => word !== '').join(' '),

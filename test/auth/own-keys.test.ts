@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { WebIdentity } from '../../src/auth/index.ts'
 import { makeKey, openAuthFixture, type Place, signed, some } from './auth-fixture.ts'
@@ -8,7 +9,23 @@ const { ownKeys } = auth
 
 const person = async (place: Place, name = 'demo'): Promise<WebIdentity> => {
   await place.user(name)
-  return some(await auth.web.session(await place.signIn(name)))
+  const identity = some(await auth.web.session(await place.signIn(name)))
+  await prove(identity)
+  return identity
+}
+
+/** With a passkey of nobody's device, and a fresh proof by it. */
+async function prove({ tenant, user, session }: WebIdentity): Promise<void> {
+  await database.superuser(
+    `insert into passkey (tenant_id, user_id, credential_id, public_key, counter, synced, name, tag)
+       values ($1, $2, $3, '', 0, false, 'x', $4)`,
+    [tenant, user.id, randomBytes(16), randomBytes(40)],
+  )
+  await database.superuser(
+    `insert into step_up_proof (tenant_id, web_session_id, purpose, method, factor_id, expires_at)
+       values ($1, $2, 'key.change', 'passkey', gen_random_uuid(), now() + interval '5 minutes')`,
+    [tenant, session],
+  )
 }
 const self = {
   kind: 'user',
@@ -95,4 +112,26 @@ test('attack: a key that was put into the database gets no tag by a new name', a
   // Its owner can still remove it.
   await ownKeys.remove(me, id, self)
   expect(await ownKeys.list(me)).toEqual([])
+})
+
+test('attack: a request that was let in before its session ended, or its proof went, changes nothing', async () => {
+  const place = await fixture.place()
+  const who = await person(place)
+  const line = makeKey().line
+  const { id } = await ownKeys.add(who, { line }, self)
+  const acts = [
+    () => ownKeys.add(who, { line: makeKey().line }, self),
+    () => ownKeys.change(who, id, { name: 'mine' }, self),
+    () => ownKeys.remove(who, id, self),
+    () => auth.web.passkeys.remove(who, id, { lastWayIn: true }, self),
+  ]
+  const before = await place.events()
+  await database.superuser('delete from step_up_proof where web_session_id = $1', [who.session])
+  const gone = { code: 'ERR_WEB_SESSION_MISSING' }
+  for (const act of acts) await expect(act()).rejects.toMatchObject(gone)
+  await database.superuser('delete from web_session where id = $1', [who.session])
+  for (const act of [...acts, () => auth.web.sessions.endOthers(who, self)]) {
+    await expect(act()).rejects.toMatchObject(gone)
+  }
+  expect(await place.events()).toEqual(before)
 })

@@ -319,3 +319,16 @@ test('what has run out is swept away by a job, and nothing else', async () => {
   expect(await rows()).toEqual([{ links: 0, sessions: 1 }])
   expect(await web.session(kept)).toBeDefined()
 })
+
+test('a link that is opened while its tenant is suspended is good afterwards', async () => {
+  const place = await fixture.place()
+  await place.user('demo')
+  const { token } = await auth.createLoginLink(place.tenant, 'demo', actor)
+  await place.suspend()
+  expect(await web.redeem(token)).toBeUndefined()
+  await database.superuser('update tenant set suspended_at = null where tenant_id = $1', [
+    place.tenant,
+  ])
+  expect(await web.redeem(token)).toBeDefined()
+  expect(await web.redeem(token)).toBeUndefined()
+})

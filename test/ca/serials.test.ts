@@ -18,7 +18,8 @@ beforeAll(async () => {
 })
 
 const user = { id: '0192f0c1-2345-7abc-8def-0123456789ab', name: 'demo' }
-const issue = () => ca.issueUser(tenant, { user, publicKey: newKey(), ttlSeconds: 600 }, {})
+const issue = () =>
+  ca.issueUser(tenant, { user, publicKey: newKey(), ttlSeconds: 600 }, { public: {}, private: {} })
 const setSerials = (to: string) =>
   database.app.write(tenant, (tx) =>
     tx.run('update certificate_authority set last_serial = $1', [to]),

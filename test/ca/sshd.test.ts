@@ -27,6 +27,7 @@ import { openVaultFixture, session } from '../vault/vault-fixture.ts'
 const { database, vault, events } = await openVaultFixture()
 const ca = createCa({ database: database.app, vault, egress: undefined, metrics: new Registry() })
 const by = { actor: 'cli', actorKind: 'operator' }
+const byWhom = { public: by, private: {} }
 const target = '0192f0c1-2345-7abc-8def-00000000000a'
 let tenant: TenantId
 const user = { id: '0192f0c1-2345-7abc-8def-0123456789aa', name: 'demo' }
@@ -309,7 +310,7 @@ describe('generations', () => {
     const { blob } = makeKey()
     const issued = await Promise.all(
       Array.from({ length: 20 }, () =>
-        ca.issueUser(tenant, { user, publicKey: blob, ttlSeconds: 60 }, by),
+        ca.issueUser(tenant, { user, publicKey: blob, ttlSeconds: 60 }, byWhom),
       ),
     )
     expect(new Set(issued.map(({ serial }) => serial)).size).toBe(20)
@@ -319,7 +320,7 @@ describe('generations', () => {
       egress: undefined,
       metrics: new Registry(),
     })
-    const more = await another.issueUser(tenant, { user, publicKey: blob, ttlSeconds: 60 }, by)
+    const more = await another.issueUser(tenant, { user, publicKey: blob, ttlSeconds: 60 }, byWhom)
     expect(issued.map(({ serial }) => serial)).not.toContain(more.serial)
   })
 })
@@ -338,10 +339,10 @@ describe('is not issued', () => {
     ['for a command of 100 kB', { forceCommand: 'x'.repeat(100_000) }],
   ])('%s', async (_, bent) => {
     const good = { user, publicKey: makeKey().blob, ttlSeconds: 3600 }
-    await expect(ca.issueUser(tenant, { ...good, ...bent }, by)).rejects.toMatchObject({
+    await expect(ca.issueUser(tenant, { ...good, ...bent }, byWhom)).rejects.toMatchObject({
       code: 'ERR_CERT_INVALID',
     })
-    expect(await ca.issueUser(tenant, good, by)).toMatchObject({ kind: 'user' })
+    expect(await ca.issueUser(tenant, good, byWhom)).toMatchObject({ kind: 'user' })
   })
 
   test('while the vault is sealed, and is not on the log as if it were', async () => {

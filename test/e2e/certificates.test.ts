@@ -257,7 +257,17 @@ describe('a user with a certificate', () => {
     expect((await certify('--ttl', '30m')).code).toBe(0)
     expect((await enter()).code).toBe(0)
 
+    // Without its certificate too: it is registered still.
+    rmSync(certificate)
+    expect((await enter()).code).toBe(0)
+    const again = enter(['sleep', '30'])
+    await eventually(
+      async () => (await sessions(vaultterm)).find((one) => one.live),
+      'a live session',
+    )
     await vaultterm.json('ca', 'revoke', 'acme', '--key', file)
+    expect((await again).stderr).toContain('ERR_SESSION_KILLED')
+    expect((await enter()).code).toBe(255)
     await vaultterm.json('key', 'remove', 'acme', fingerprint)
     expect((await issue()).stderr).toContain('this key was revoked')
     expect((await vaultterm.cli(['key', 'add', 'acme', 'demo', file])).stderr).toContain(

@@ -6,13 +6,14 @@ export const host = 'portal.test'
 
 /** A server without routes whose people need no database: by default, a cookie is the name of its person. */
 export function createTestHttp(
-  session: (cookie: string) => Promise<string> = async (cookie) => cookie,
+  session: (cookie: string) => Promise<string | undefined> = async (cookie) => cookie,
+  log = silent,
 ) {
   const metrics = new Registry()
   const app = createHttp({
     listener: 'portal',
     publicUrl: `http://${host}`,
-    log: silent,
+    log,
     metrics,
   })
   const signIn = createSignIn<string>({

@@ -176,7 +176,7 @@ test('attack: no link is made for somebody who comes by certificates, also betwe
   const { body } = await ask(cookie, 'POST', '/members', { name: 'certy' })
   const { id } = body.member
   const order = { user: { id, name: 'certy' }, publicKey: newKey(), ttlSeconds: 60 }
-  await fixture.ca.issueUser(place.tenant, order, {})
+  await fixture.ca.issueUser(place.tenant, order, { public: {}, private: {} })
   const refused = async () => {
     expect(await ask(cookie, 'POST', `/members/${id}/invitation`, {})).toMatchObject({
       status: 409,

@@ -182,6 +182,29 @@ test('the last passkey is removed only when that is wanted, and other browsers a
   expect(await page.signIn()).toMatchObject(refused)
 })
 
+test('attack: of two browsers that add the first passkey at once, the one that is signed out adds none', async () => {
+  for (let round = 0; round < 3; round++) {
+    const { page, name, user } = await newcomer()
+    const other = await PasskeyPage.open(browser, `${portalUrl}/login`)
+    await other.enter((await auth.createLoginLink(place.tenant, name, actor)).token)
+    const answers = await Promise.all([page.addPasskey('ours'), other.addPasskey('theirs')])
+    expect(answers.map(({ status }) => status).toSorted()[0]).toBe(201)
+    expect(await events('factor.add', user.id)).toHaveLength(1)
+    await page.page.context().close()
+    await other.page.context().close()
+  }
+})
+
+test('attack: passkeys that are added while an operator removes them all do not stay', async () => {
+  const { page, name } = await holder()
+  await page.stepUp('factor.change')
+  const adding = Promise.all(['a', 'b', 'c'].map((one) => page.addPasskey(one).catch(() => {})))
+  await auth.forgetPasskeys(place.tenant, name, actor)
+  await adding
+  await page.page.context().clearCookies()
+  expect(await page.signIn()).toMatchObject(refused)
+})
+
 test('an operator lets somebody back in who lost their passkeys', async () => {
   const { page, name, user } = await holder()
   expect(await auth.forgetPasskeys(place.tenant, name, actor)).toBe(1)

@@ -211,7 +211,7 @@ const belongings: {
   },
   '/api/v1/self/certificates/:id': async ({ tenant }, name, user) => {
     const order = { user: { id: user, name }, publicKey: newKey(), ttlSeconds: 60 }
-    await fixture.ca.issueUser(tenant, order, {})
+    await fixture.ca.issueUser(tenant, order, { public: {}, private: {} })
     return (await fixture.ca.certificatesOf(tenant, user))[0]?.id ?? ''
   },
   '/api/v1/self/passkeys/:id': (place, _name, user) => givePasskey(place, user),

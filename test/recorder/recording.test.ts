@@ -140,6 +140,32 @@ describe('a command without a terminal', () => {
     expect(digest.streams?.output).toEqual({ bytes: 5000, sha256: sha256(bytes) })
   })
 
+  const hidden = '\x18\x1b[!p\x1b[m'
+
+  test('attack: no text is hidden in the replay by a byte that it does not show', async () => {
+    await using fixture = await testRecorder({ kept })
+    const { output, check } = await fixture.begin({ kind: 'exec', command: 'cat can.bin' })
+    await output('\x1b[8m\x1b]0;x')
+    // CAN ends the sequence on a terminal; so does a byte that is no text within one.
+    const bytes = Buffer.concat([Buffer.alloc(200), Buffer.from('\x18SEEN\x9b8m\x1b[\xff8m too')])
+    await output(bytes)
+    const { cast } = await check()
+    expect(cast.events[1]?.data).toBe(`${hidden}SEEN8m[8m too`.replace('[8m', '[\u00ff8m'))
+    expect(outputBytes(cast.events.slice(1))).toEqual(bytes)
+  })
+
+  test('attack: the end of a long output is seen, whatever was open where its beginning was cut', async () => {
+    await using fixture = await testRecorder({ kept })
+    const { output, check } = await fixture.begin({ kind: 'exec', command: 'cat tail.bin' })
+    await output(`${'y'.repeat(996)}\x1b]0;`)
+    await output(`\x07${'z'.repeat(5000)}SEEN`)
+    const { cast } = await check()
+    const note = cast.events.findIndex(({ code }) => code === 'm')
+    expect(cast.events[note - 1]?.data.endsWith('\x1b]0;')).toBe(true)
+    expect(cast.events[note + 1]).toMatchObject({ code: 'o', data: hidden })
+    expect(outputBytes(cast.events.slice(note)).toString()).toBe(`${'z'.repeat(96)}SEEN`)
+  })
+
   test('digests the whole of an SFTP stream of which it keeps a part', async () => {
     await using fixture = await testRecorder()
     const { output, check } = await fixture.begin({ kind: 'sftp' })

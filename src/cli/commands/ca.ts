@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { hostNames } from '../../access/index.ts'
-import { actorKeys } from '../../auth/index.ts'
+import { actorKeys, actorNames } from '../../auth/index.ts'
 import type { Authority, IssuedCertificate } from '../../ca/index.ts'
 import { type CertificateKind, formatPublicKey, parsePublicKey } from '../../ssh/index.ts'
 import type { Tenant } from '../../tenant/index.ts'
@@ -96,7 +96,7 @@ function issueCommand(ca: Command, context: Context): void {
               ...(forceCommand === undefined ? {} : { forceCommand }),
               ...(sourceAddress === undefined ? {} : { sourceAddress }),
             },
-            actorKeys(context.actor),
+            { public: actorKeys(context.actor), private: actorNames(context.actor) },
           )
         })
         await printCertificate(context, json, issued, comment)
