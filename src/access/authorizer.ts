@@ -111,7 +111,10 @@ export class Authorizer {
   /** Whether another channel may be opened in a running session. A denial is in the audit log. */
   async permit(identity: Identity, attempt: AccessAttempt): Promise<Denial | undefined> {
     const { answer, target } = await this.#decide(identity, attempt)
-    return 'why' in answer ? this.#refuse(identity, attempt, answer, target) : undefined
+    if (!('why' in answer)) return undefined
+    // OpenSSH asks for it before the menu is there to choose a target in: the person is refused nothing.
+    if (answer.why === 'choose') return denialOf(answer, identity, attempt)
+    return this.#refuse(identity, attempt, answer, target)
   }
 
   /** Puts on record that a user asked for a forward that is never allowed. */

@@ -123,3 +123,13 @@ export class RepairRefused extends CodedError {
     super(`the log was not repaired: ${reason}`)
   }
 }
+
+/** A new epoch of the log began while a head of the former one was signed. */
+export class HeadOutdated extends CodedError {
+  readonly kind = 'conflict'
+  readonly code = 'ERR_AUDIT_HEAD_OUTDATED'
+
+  constructor(origin: string) {
+    super(`the log ${origin} was given up while its head was signed: the new one is signed next`)
+  }
+}

@@ -180,10 +180,14 @@ export class Publisher {
   /** The same, ignoring heads of a former epoch: for a log that was repaired, on record. */
   async publishAnew(tenant: TenantId): Promise<void> {
     await this.#heads.refresh()
-    await this.#publish(tenant, undefined)
+    await this.#publish(tenant, undefined, { isAnew: true })
   }
 
-  async #publish(tenant: TenantId, remembered: SignedHead | undefined): Promise<string> {
+  async #publish(
+    tenant: TenantId,
+    remembered: SignedHead | undefined,
+    epoch = { isAnew: false },
+  ): Promise<string> {
     const signer = await this.#signer()
     const { tree, last, kept, former } = await this.#settled(tenant, signer, remembered)
     const settle = () => {
@@ -194,7 +198,7 @@ export class Publisher {
       // Another node signed it. This one has checked it, and remembers it from now on.
       if (remembered?.size !== last.size) {
         await this.#onDisk(tenant)
-        await this.#heads.record(headOf(tenant, { ...tree, note: last.note }))
+        await this.#heads.record(headOf(tenant, { ...tree, note: last.note }), epoch)
       }
       settle()
       return last.note
@@ -204,7 +208,7 @@ export class Publisher {
     const note = await signCheckpoint(signer, { origin: tree.origin, size: tree.size, root })
     // A log without leaves needs no memory: any log continues it.
     if (tree.size === 0) return note
-    await this.#heads.record(headOf(tenant, { ...tree, note }))
+    await this.#heads.record(headOf(tenant, { ...tree, note }), epoch)
     settle()
     await this.#database.write(tenant, (tx) => insertCheckpoint(tx, { ...tree, note }))
     checkpoints.inc({ outcome: 'signed' })

@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { errorCode } from '../errors.ts'
 import { parseTenantId, type TenantId } from '../postgres/index.ts'
 import { formatCheckpoint } from './checkpoint.ts'
-import { SignedHeadsUnusable } from './errors.ts'
+import { HeadOutdated, SignedHeadsUnusable } from './errors.ts'
 import { type CompactRange, isCompactRange, rootHash } from './merkle.ts'
 import { decodeBase64, formatNote, parseNote } from './note.ts'
 
@@ -23,8 +23,12 @@ export interface SignedHeads {
   list(): Iterable<SignedHead>
   /** Reads the lines that other processes have added. */
   refresh(): Promise<void>
-  /** Resolves when the head is on disk. A smaller head of the same log changes nothing. */
-  record(head: SignedHead): Promise<void>
+  /**
+   * Resolves when the head is on disk. A smaller head of the same log changes nothing. One of another log of
+   * the tenant takes the place of the last only with `isAnew`. Throws HeadOutdated without it: somebody has
+   * begun a new log while this head was signed.
+   */
+  record(head: SignedHead, options?: { readonly isAnew?: boolean }): Promise<void>
   /** Rewrites the file with one line a log, when most of its lines are old. One process may do that. */
   compact(): Promise<void>
 }
@@ -55,7 +59,10 @@ export function forgetfulHeads(): SignedHeads {
     find: (tenant) => heads.get(tenant),
     list: () => heads.values(),
     refresh: async () => {},
-    record: async (head) => keep(heads, head),
+    record: async (head, { isAnew = false } = {}) => {
+      requireOfSame(heads.get(head.tenant), head, isAnew)
+      keep(heads, head)
+    },
     compact: async () => {},
   }
 }
@@ -64,6 +71,14 @@ const version = 'vaultterm-signed-heads/1'
 const linesMin = 1000
 /** Many times the size for 100,000 logs. */
 const fileBytesMax = 256 * 2 ** 20
+
+/** A head that is to be recorded. */
+interface Waiting {
+  readonly head: SignedHead
+  readonly isAnew: boolean
+  done(): void
+  failed(err: unknown): void
+}
 
 /**
  * The same in a file of lines; the last line of a log counts: `tenant origin size hashes signature
@@ -79,7 +94,7 @@ export class SignedHeadsFile implements SignedHeads {
   #lines = 0
   /** Which file was read, and how far. */
   #read: { readonly inode: bigint; readonly size: bigint } | undefined
-  #waiting: { readonly head: SignedHead; done(): void; failed(err: unknown): void }[] = []
+  #waiting: Waiting[] = []
   /** One at a time: reading, appending, compacting. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -99,9 +114,9 @@ export class SignedHeadsFile implements SignedHeads {
     return this.#inTurn(() => this.#load())
   }
 
-  record(head: SignedHead): Promise<void> {
+  record(head: SignedHead, { isAnew = false } = {}): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#waiting.push({ head, done: resolve, failed: reject })
+    this.#waiting.push({ head, isAnew, done: resolve, failed: reject })
     // Those that come while another write is on its way share one.
     this.#inTurn(() => this.#appendWaiting()).catch(() => {})
     return promise
@@ -146,13 +161,28 @@ export class SignedHeadsFile implements SignedHeads {
     this.#waiting = []
     if (waiting.length === 0) return
     try {
-      await this.#append(waiting.map(({ head }) => head))
-      for (const { head, done } of waiting) {
+      // Another process may have begun a new log of a tenant since this one looked.
+      await this.#load()
+      const good = waiting.filter((one) => this.#isOfSame(one))
+      if (good.length === 0) return
+      await this.#append(good.map(({ head }) => head))
+      for (const { head, done } of good) {
         keep(this.#heads, head)
         done()
       }
     } catch (err) {
       for (const { failed } of waiting) failed(err)
+    }
+  }
+
+  /** Tells who waits that it is not. */
+  #isOfSame({ head, isAnew, failed }: Waiting): boolean {
+    try {
+      requireOfSame(this.#heads.get(head.tenant), head, isAnew)
+      return true
+    } catch (err) {
+      failed(err)
+      return false
     }
   }
 
@@ -167,6 +197,10 @@ export class SignedHeadsFile implements SignedHeads {
         await file.appendFile(start + text)
         await file.sync()
         this.#lines += heads.length
+        // What is read already is not read again, if nobody else has written.
+        const isRead = this.#read?.inode === ino && this.#read.size === size
+        if (isRead)
+          this.#read = { inode: ino, size: size + BigInt(Buffer.byteLength(start + text)) }
         if (size === 0n) await syncDirectory(this.#path)
         if ((await stat(this.#path, { bigint: true })).ino === ino) return
       } finally {
@@ -258,6 +292,12 @@ export class SignedHeadsFile implements SignedHeads {
     this.#turn = turn.catch(() => {})
     return turn
   }
+}
+
+/** Throws HeadOutdated. */
+function requireOfSame(last: SignedHead | undefined, head: SignedHead, isAnew: boolean): void {
+  if (isAnew || last === undefined || last.origin === head.origin) return
+  throw new HeadOutdated(head.origin)
 }
 
 /** Of one log the larger head stays; another log of the same tenant is a later epoch of it. */

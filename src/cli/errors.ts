@@ -103,6 +103,10 @@ export function failureOf(err: unknown, { command, argv }: Typed): Failure {
   }
   if (err instanceof WrongUsage) return { line: told(err.message, err.code), status: 2 }
   if (err instanceof CodedError) return { line: told(err.message, err.code), status: 1 }
+  if (errorCode(err) === 'ENOSPC') {
+    const text = 'the disk is full: make room on the disk of VAULTTERM_HOME and of the recordings'
+    return { line: told(text, 'ERR_DISK_FULL'), status: 1 }
+  }
   return {
     line: say('internal error; VAULTTERM_LOG=debug shows the details', 'ERR_INTERNAL'),
     status: 1,

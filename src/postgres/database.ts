@@ -5,7 +5,13 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Secret } from '../secret.ts'
 import { Turns } from '../turns.ts'
-import { DatabaseRoleWrong, DatabaseUnavailable, isRetryable } from './errors.ts'
+import {
+  DatabaseRoleWrong,
+  DatabaseUnavailable,
+  fullText,
+  isDiskFull,
+  isRetryable,
+} from './errors.ts'
 import type { InstanceId } from './instance-id.ts'
 import { Listener, type Listening, type OnPayload } from './listener.ts'
 import { type DatabaseMetrics, databaseMetrics } from './metrics.ts'
@@ -79,6 +85,9 @@ type Role = keyof typeof acrossTenants
 type Kind = 'read' | 'write' | 'system'
 
 const attemptsMax = 3
+/** For how long a database without room for a write is not asked again whether it has some. */
+const fullMs = 10_000
+
 /** How long a connection counts as alive after an answer. */
 const aliveMs = 200
 
@@ -100,6 +109,8 @@ export function openDatabase(options: {
 }
 
 class PooledDatabase implements Database {
+  /** When it last had no room for a write, and none was done since. */
+  #fullAtMs = -Infinity
   readonly #pool: pg.Pool
   readonly #role: Role
   readonly #limits: PoolLimits
@@ -174,6 +185,8 @@ class PooledDatabase implements Database {
       throw new DatabaseUnavailable(`it refuses a statement of every act (${code})`, err)
     })
     if (state.standby || state.readOnly) throw new DatabaseUnavailable('it is read-only')
+    // It answers questions all the same.
+    if (performance.now() - this.#fullAtMs < fullMs) throw new DatabaseUnavailable(fullText)
     // A server that reads its settings anew changes those of open connections, too.
     if (state.triggers !== 'origin') throw new DatabaseRoleWrong(this.#role, triggersOffText)
   }
@@ -231,12 +244,14 @@ class PooledDatabase implements Database {
       const result = await work(tx.tx)
       await tx.commit()
       clean = true
+      if (kind === 'write') this.#fullAtMs = -Infinity
       if (tenant !== undefined) {
         for (const fact of tx.facts) for (const observer of this.#observers) observer(tenant, fact)
       }
       return result
     } catch (err) {
       clean = await tx.rollback()
+      if (isDiskFull(err)) this.#fullAtMs = performance.now()
       throw err
     } finally {
       if (clean && tx.heard) this.#heardAtMs.set(client, performance.now())

@@ -172,6 +172,12 @@ export function raised(err: unknown): string | undefined {
   return err instanceof pg.DatabaseError && err.code?.startsWith('VT') ? err.code : undefined
 }
 
+/** The database had no room: https://www.postgresql.org/docs/current/errcodes-appendix.html */
+export function isDiskFull(err: unknown): boolean {
+  const cause = err instanceof DatabaseUnavailable ? err.cause : err
+  return cause instanceof pg.DatabaseError && cause.code === diskFull
+}
+
 /** Whether the same transaction may succeed when it is run again: a deadlock, a lost race. */
 export function isRetryable(err: unknown): boolean {
   return err instanceof pg.DatabaseError && (err.code === '40001' || err.code === '40P01')
@@ -213,12 +219,16 @@ export function isBroken(err: unknown): boolean {
   return err.severity === 'FATAL' || lostStatements.includes(err.code ?? '')
 }
 
+export const fullText = 'its disk is full'
+const diskFull = '53100'
+
 function outage(sqlState: string, writing: boolean): string | undefined {
   if (sqlState === '57014') return 'a statement took too long'
   if (sqlState === '55P03') return 'a lock was not free in time'
   if (sqlState === '25P03') return 'a transaction was idle for too long'
   if (sqlState === '25006') return writing ? 'it is read-only' : undefined
   if (sqlState === '53300') return 'it has no connection free'
+  if (sqlState === diskFull) return fullText
   if (sqlState.startsWith('53')) return 'it is out of resources'
   if (sqlState.startsWith('57P') || sqlState.startsWith('08')) return 'it is going down or starting'
   return undefined

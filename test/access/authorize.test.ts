@@ -45,6 +45,22 @@ test('lets those with several targets choose, of those that they may open', asyn
   expect(allowed(await access.authorize(demo, { target: 'db1', ...shell })).target.name).toBe('db1')
 })
 
+test('an agent that is asked for before the menu is no refusal on the log', async () => {
+  const { tenant, demo, events } = await openPlace()
+  await grantTo(tenant, 'web1')
+  await grantTo(tenant, 'db1')
+  const before = await events()
+  for (const kind of ['agent', 'x11'] as const) {
+    expect(await access.permit(demo, { kind })).toMatchObject({ code: 'ERR_TARGET_CHOICE' })
+  }
+  expect(await events()).toEqual(before)
+  // With a target, it is one.
+  expect(await access.permit(demo, { target: 'web1', kind: 'agent' })).toMatchObject({
+    denied: 'no-kind',
+  })
+  expect((await events()).at(-1)).toMatchObject({ type: 'session.refused' })
+})
+
 test('answers alike for a target that is not there and one that may not be opened', async () => {
   const { tenant, demo, events } = await openPlace()
   await grantTo(tenant, 'web1')

@@ -61,8 +61,25 @@ test('forgets no larger head for a smaller one, and takes on a new epoch', async
   await heads.record(head(tenant, 4))
   expect(heads.find(tenant)?.size).toBe(9)
   expect((await reopen()).find(tenant)?.size).toBe(9)
-  await heads.record(head(tenant, 2, 'vaultterm/t/next'))
+  await heads.record(head(tenant, 2, 'vaultterm/t/next'), { isAnew: true })
   expect((await reopen()).find(tenant)).toEqual(head(tenant, 2, 'vaultterm/t/next'))
+})
+
+test('attack: a head that was signed before a new epoch began does not come behind it', async () => {
+  const tenant = newTenant()
+  const [server, operator] = [await reopen(), await reopen()]
+  await server.record(head(tenant, 9))
+  await operator.refresh()
+  const late = () => server.record(head(tenant, 12))
+  await operator.record(head(tenant, 1, 'vaultterm/t/next'), { isAnew: true })
+  await expect(late()).rejects.toMatchObject({ code: 'ERR_AUDIT_HEAD_OUTDATED' })
+  expect((await reopen()).find(tenant)).toEqual(head(tenant, 1, 'vaultterm/t/next'))
+  expect(server.find(tenant)?.origin).toBe('vaultterm/t/next')
+  // Others that waited with it are recorded.
+  const other = newTenant()
+  const both = await Promise.allSettled([late(), server.record(head(other, 3))])
+  expect(both.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
+  expect((await reopen()).find(other)).toEqual(head(other, 3))
 })
 
 test('survives a crash at every byte of a write, and writes on behind it', async () => {

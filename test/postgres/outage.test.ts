@@ -59,3 +59,25 @@ test('attack: is not said to answer while it refuses the statements of every act
   await database.superuser('alter table tenant_of_others rename to tenant')
   await database.app.ping()
 })
+
+test('attack: is not said to be ready while its disk has no room for an act', async () => {
+  const tenant = await database.createTenant()
+  const add = (name: string) =>
+    database.app.write(tenant, (tx) =>
+      tx.run('insert into app_user (name, role) values ($1, $2)', [name, 'member']),
+    )
+  // What the server answers to the first write that needs a new block.
+  await database.superuser(`
+    create function no_room() returns trigger language plpgsql as $$
+    begin raise exception using errcode = '53100', message = 'No space left on device'; end $$;
+    create trigger no_room before insert on app_user for each row execute function no_room()`)
+  const full = {
+    code: 'ERR_DATABASE_UNAVAILABLE',
+    message: expect.stringContaining('disk is full'),
+  }
+  await expect(add('demo')).rejects.toMatchObject(full)
+  await expect(database.app.ping()).rejects.toMatchObject(full)
+  await database.superuser('drop trigger no_room on app_user; drop function no_room()')
+  await add('demo')
+  await database.app.ping()
+})

@@ -164,13 +164,11 @@ async function repair(
   const done = yes === true && !refused && plan.repair !== 'none'
   if (done) {
     const order = { actor: context.actor, reason: reason ?? 'audit repair' }
-    await withProgress(context.terminal, 'repairing', () => audit.repair(tenant, plan, order))
+    await uninterrupted(() =>
+      withProgress(context.terminal, 'repairing', () => audit.repair(tenant, plan, order)),
+    )
   }
-  const failure = refused
-    ? new CheckFailed(
-        `signed events of ${slug} were changed or are gone, and no repair brings them back: restore the database, or begin a new log with --new-epoch --reason TEXT`,
-      )
-    : undefined
+  const failure = refused ? new CheckFailed(refusalOf(plan, slug)) : undefined
   await context.printCheck(failure, () =>
     json === true
       ? context.printJson({ ...plan, done })
@@ -178,8 +176,27 @@ async function repair(
   )
 }
 
+/** Half of a repair looks like an attack: it commits to the database first, and this node remembers it then. */
+async function uninterrupted(work: () => Promise<unknown>): Promise<void> {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  const wait = () => {}
+  for (const signal of signals) process.on(signal, wait)
+  try {
+    await work()
+  } finally {
+    for (const signal of signals) process.off(signal, wait)
+  }
+}
+
+function refusalOf({ repair: kind }: RepairPlan, slug: string): string {
+  return kind === 'remember'
+    ? `a new log of ${slug} was begun, and not by this node: if that was a repair of yours, accept it with --yes --new-epoch --reason TEXT; if not, somebody replaced the log`
+    : `signed events of ${slug} were changed or are gone, and no repair brings them back: restore the database, or begin a new log with --yes --new-epoch --reason TEXT. A repair that was broken off shows the same: run it again`
+}
+
 function repairLine({ repair: kind, report }: RepairPlan, done: boolean): string {
-  const [did, would] = done ? ['was', ''] : ['would be', '; --yes does it']
+  const needed = kind === 'head' ? '--yes' : '--yes --new-epoch --reason TEXT'
+  const [did, would] = done ? ['was', ''] : ['would be', `; ${needed} does it`]
   switch (kind) {
     case 'none':
       return report.ok

@@ -6,6 +6,7 @@ import {
   ChannelOpenRefused,
   type Connection,
   type GlobalRequest,
+  Reader,
   WireError,
 } from '../../../ssh/index.ts'
 import type { ChannelKind, ForwardRequest } from '../../wire/calls.ts'
@@ -147,6 +148,7 @@ export class Forwards {
   async fromTarget(upstream: Connection, open: ChannelOpen): Promise<void> {
     const { client } = this.#options
     try {
+      requireWellFormed(open)
       const loan = this.#lendings.find(upstream, open)
       if (loan !== undefined) {
         return await this.#counted((closed) => this.#carryLoan(loan, open, closed))
@@ -160,7 +162,7 @@ export class Forwards {
       await this.#counted((closed) => session.carry(request, endsOf(open, client, 'far'), closed))
     } catch (err) {
       const type = open.type.slice(0, 64)
-      if (err instanceof CodedError) {
+      if (err instanceof CodedError || err instanceof WireError) {
         this.#log.info({ type, why: err.message }, 'channel of a target refused')
       } else this.#log.error({ err, type }, 'a channel of a target could not be opened')
       open.reject(err instanceof ChannelOpenRefused ? err.reason : connectFailed, '')
@@ -275,6 +277,35 @@ export class Forwards {
     const reason = err instanceof TooManyForwards ? resourceShortage : administrativelyProhibited
     open.reject(reason, refusalLine(refusalOf(err), this.#options.requestId()))
   }
+}
+
+/**
+ * A client ends its whole connection on a malformed open, with the sessions on other targets. Throws
+ * WireError. RFC 4254 sections 6.3.2 and 7.2; OpenSSH PROTOCOL section 2.4.
+ */
+function requireWellFormed({ type, payload }: ChannelOpen): void {
+  const reader = new Reader(payload)
+  switch (type) {
+    case 'x11':
+      reader.text()
+      reader.u32()
+      break
+    case 'forwarded-tcpip':
+      reader.text()
+      reader.u32()
+      reader.text()
+      reader.u32()
+      break
+    case 'forwarded-streamlocal@openssh.com':
+      reader.text()
+      reader.text()
+      break
+    case 'auth-agent@openssh.com':
+      break
+    default:
+      return
+  }
+  reader.end()
 }
 
 /** The side that asks is there and waits for an answer; the other one is opened as it asked. */

@@ -104,11 +104,14 @@ export class Listeners {
     try {
       const reply = await this.#answerTo(asking, answer.forward)
       if (reply === false) return [false]
+      // RFC 4254 section 7.1: the port, if it was left to the target. Its own words go no further.
+      const told =
+        port === 0 && !isLocal(name) ? new Writer().u32(boundTo(0, reply)).build() : undefined
       // The session may have ended meanwhile: then no code would take the listener back any longer.
       if (session.isOver) throw new ForwardEnded()
       const listener = listenerOf(session, name, address, boundTo(port, reply))
       this.#listeners = [...this.#listeners, listener]
-      return [true, reply]
+      return told === undefined ? [true] : [true, told]
     } catch (err) {
       // A target that listens in spite of it, or later, has no client for the connections.
       asking.then(

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ForwardRequest } from '../../../../src/bastion/wire/calls.ts'
 import { SessionKilled } from '../../../../src/bastion/wire/errors.ts'
 import { Forwards } from '../../../../src/bastion/worker/forward/forwards.ts'
+import type { SessionId } from '../../../../src/recorder/index.ts'
 import type { Channel, ChannelOpen, Connection, GlobalRequest } from '../../../../src/ssh/index.ts'
 import { Writer } from '../../../../src/ssh/index.ts'
 
@@ -49,7 +50,7 @@ class Lab {
       },
       connection: 'c',
       clientIdent: 'test',
-      client: {},
+      client: { openChannel: async () => this.#channel() },
       log: { info: nothing, warn: nothing, error: nothing },
       requestId: () => 'r',
       upstream: async ({ ended }: { ended: AbortSignal }) => {
@@ -82,6 +83,18 @@ class Lab {
     const reply = (success: boolean) => void this.replies.push(success)
     this.forwards.request({ name, payload, wantReply: true, reply } as GlobalRequest)
     await this.forwards.requested
+  }
+
+  /** A target opens a channel to what it was lent. Says whether the client was asked for it. */
+  async fromTarget(upstream: Connection, type: string, payload: Buffer): Promise<boolean> {
+    let accepted = false
+    const accept = () => {
+      accepted = true
+      return this.#channel()
+    }
+    const open = { type, payload, accept, reject: () => {} } as unknown as ChannelOpen
+    await this.forwards.fromTarget(upstream, open)
+    return accepted
   }
 
   async kill(): Promise<void> {
@@ -202,4 +215,25 @@ test('attack: requests to listen without end, behind a target that does not answ
   }
   // Each beyond the limit is refused by itself, at once; the others wait for the target.
   expect(refused).toEqual(Array.from({ length: 88 }, (_, at) => 512 + at))
+})
+
+test('attack: a malformed open of a target does not reach the client, whose other sessions it would end', async () => {
+  const lab = new Lab()
+  const upstream = await lab.dial
+  for (const kind of ['x11', 'agent'] as const) {
+    lab.forwards.lend(upstream, { kind, session: 's1' as SessionId }, true)
+  }
+  const origin = new Writer().text('127.0.0.1').u32(6010).build()
+  for (const [type, good] of [
+    ['x11', origin],
+    ['auth-agent@openssh.com', Buffer.alloc(0)],
+  ] as const) {
+    for (const bad of [
+      Buffer.concat([good, Buffer.of(0)]),
+      ...(good.length > 0 ? [good.subarray(0, 7), Buffer.alloc(0)] : []),
+    ]) {
+      expect([type, await lab.fromTarget(upstream, type, bad)]).toEqual([type, false])
+    }
+    expect([type, await lab.fromTarget(upstream, type, good)]).toEqual([type, true])
+  }
 })
