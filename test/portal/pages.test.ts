@@ -51,6 +51,18 @@ const row = (page: Page) => page.locator('tbody tr').first().waitFor()
 
 /** Answers of the server that a browser without a security key does not get: here they are only looked at. */
 const passkey = { createdAt: '2026-03-03T10:00:00.000Z', synced: true, transports: ['internal'] }
+const oneCertificate = {
+  items: [
+    {
+      id: '7c1b6c1e-6a4e-4a0c-9a52-0d8b1c0f3a11',
+      serial: '41',
+      fingerprint: 'SHA256:uNiVztksCsDhcc0u9e8BrnSLnRVvNf9lJqGdnQmJzfM',
+      issuedAt: new Date(Date.now() - 3_600_000).toISOString(),
+      expiresAt: new Date(Date.now() + 7 * 3_600_000).toISOString(),
+    },
+  ],
+  next: null,
+}
 const twoPasskeys = {
   items: [
     { ...passkey, id: '1', name: 'Laptop, Touch ID', usedAt: '2026-11-29T08:58:00.000Z' },
@@ -161,11 +173,16 @@ const pages: readonly Shown[] = [
     name: 'security',
     path: () => '/settings/security',
     who: 'boss',
-    before: (page) =>
-      page.route('**/api/v1/self/passkeys', (route) => route.fulfill({ json: twoPasskeys })),
+    async before(page) {
+      await page.route('**/api/v1/self/passkeys', (route) => route.fulfill({ json: twoPasskeys }))
+      await page.route('**/api/v1/self/certificates', (route) =>
+        route.fulfill({ json: oneCertificate }),
+      )
+    },
     async ready(page) {
       await page.getByText('Laptop, Touch ID').first().waitFor()
       await page.getByText('Only for today: a certificate').click()
+      await page.getByText('No. 41').first().waitFor()
     },
   },
   {
@@ -209,6 +226,15 @@ const pages: readonly Shown[] = [
       await page.getByLabel('User name').fill('priya')
       await page.getByRole('button', { name: 'Invite', exact: true }).click()
       await page.getByRole('heading', { name: 'The link for priya' }).waitFor()
+    },
+  },
+  {
+    name: 'members-role',
+    path: () => '/settings/members',
+    who: 'boss',
+    async ready(page) {
+      await page.getByRole('button', { name: 'Change role of jonas' }).click()
+      await page.getByRole('heading', { name: 'The role of jonas' }).waitFor()
     },
   },
   {
