@@ -108,7 +108,9 @@ export function createKeys(
           })
           return fromRow(row)
         }
-        return await vault.tagging(tenant, (tag) => database.write(tenant, (tx) => write(tx, tag)))
+        return await vault.tagging(tenant, (tag) =>
+          database.write(tenant, (tx) => write(tx, tag), { retry: true }),
+        )
       } catch (err) {
         const { kind } = violation(err) ?? {}
         if (kind === 'unique') throw new KeyExists(fingerprint)

@@ -77,24 +77,32 @@ export function createMembers(database: Database, web: WebLogin): Members {
       (await database.read(tenant, (tx) => listMembers(tx, idleSeconds))).map(fromRow),
     async invite(person, wanted, actor) {
       requireRank(person, wanted.role)
-      return database.write(person.tenant, async (tx) => {
-        await begin(tx, person)
-        const user = await addUserIn(tx, wanted, actor)
-        const link = await web.makeLink(tx, person.tenant, user, actor, invitationSeconds)
-        return { member: fromRow(await requireMember(tx, user.id)), link }
-      })
+      return database.write(
+        person.tenant,
+        async (tx) => {
+          await begin(tx, person)
+          const user = await addUserIn(tx, wanted, actor)
+          const link = await web.makeLink(tx, person.tenant, user, actor, invitationSeconds)
+          return { member: fromRow(await requireMember(tx, user.id)), link }
+        },
+        { retry: true },
+      )
     },
     inviteAgain: (person, id, actor) =>
-      database.write(person.tenant, async (tx) => {
-        await begin(tx, person)
-        const { id: user, role } = await requireMember(tx, id)
-        requireRank(person, role)
-        // One that is being used at this moment is waited for, and seen below.
-        await deleteLinks(tx, user)
-        const member = await requireMember(tx, id)
-        if (hasWayIn(member)) throw new MemberActive(member.name)
-        return web.makeLink(tx, person.tenant, fromRow(member), actor, invitationSeconds)
-      }),
+      database.write(
+        person.tenant,
+        async (tx) => {
+          await begin(tx, person)
+          const { id: user, role } = await requireMember(tx, id)
+          requireRank(person, role)
+          // One that is being used at this moment is waited for, and seen below.
+          await deleteLinks(tx, user)
+          const member = await requireMember(tx, id)
+          if (hasWayIn(member)) throw new MemberActive(member.name)
+          return web.makeLink(tx, person.tenant, fromRow(member), actor, invitationSeconds)
+        },
+        { retry: true },
+      ),
     setRole: (person, id, role, actor) =>
       database.write(
         person.tenant,

@@ -101,27 +101,35 @@ export function createOwnKeys(
       }
       await vault.tagging(tenant, (makeTag) => {
         const tag = makeTag(keyRecord(changed))
-        return database.write(tenant, async (tx) => {
-          await requireConfirmed(tx, person, 'key.change')
-          if (!(await replaceKey(tx, row, { ...changed, tag }))) throw new OwnKeyMissing()
-          const { userId: of, fingerprint, expiresAt: end } = changed
-          if (end !== null)
-            await certificates.revokeOfKey(tx, { user: of, fingerprint, end }, actorKeys(actor))
-          await logChange(tx, 'key.update', changed, actor)
-        })
+        return database.write(
+          tenant,
+          async (tx) => {
+            await requireConfirmed(tx, person, 'key.change')
+            if (!(await replaceKey(tx, row, { ...changed, tag }))) throw new OwnKeyMissing()
+            const { userId: of, fingerprint, expiresAt: end } = changed
+            if (end !== null)
+              await certificates.revokeOfKey(tx, { user: of, fingerprint, end }, actorKeys(actor))
+            await logChange(tx, 'key.update', changed, actor)
+          },
+          { retry: true },
+        )
       })
       return fromRow(changed, true)
     },
     remove: (person, id, actor) =>
-      database.write(person.tenant, async (tx) => {
-        const { user } = person
-        await requireConfirmed(tx, person, 'key.change')
-        const row = await findOwnKey(tx, user.id, id)
-        if (row === undefined || (await deleteKey(tx, row.id)) === 0) throw new OwnKeyMissing()
-        const { fingerprint } = row
-        await certificates.revokeOfKey(tx, { user: user.id, fingerprint }, actorKeys(actor))
-        await logChange(tx, 'key.remove', row, actor)
-      }),
+      database.write(
+        person.tenant,
+        async (tx) => {
+          const { user } = person
+          await requireConfirmed(tx, person, 'key.change')
+          const row = await findOwnKey(tx, user.id, id)
+          if (row === undefined || (await deleteKey(tx, row.id)) === 0) throw new OwnKeyMissing()
+          const { fingerprint } = row
+          await certificates.revokeOfKey(tx, { user: user.id, fingerprint }, actorKeys(actor))
+          await logChange(tx, 'key.remove', row, actor)
+        },
+        { retry: true },
+      ),
   }
 }
 

@@ -5,7 +5,13 @@ import { FactorMissing, PasskeyRefused } from './errors.ts'
 import { FailureBudget } from './failures.ts'
 import type { Person, Visitor, WebIdentity } from './identity.ts'
 import type { KeyVault } from './keys.ts'
-import { countUse, findCredential, listPasskeys, type PasskeyRow } from './passkey-queries.ts'
+import {
+  countUse,
+  findCredential,
+  listPasskeys,
+  lockUser,
+  type PasskeyRow,
+} from './passkey-queries.ts'
 import { passkeyRecord } from './passkey-record.ts'
 import { hintOf } from './passkeys.ts'
 import { proofSeconds, type StepUpPurpose } from './step-up.ts'
@@ -130,11 +136,16 @@ export class PasskeyLogin implements PasskeyLogins {
     return this.#orLogged(place, visitor, facts, async () => {
       const proven = await this.#prove(place, rp, challenge, answer)
       const expiresAt = new Date(Date.now() + proofSeconds * 1000).toISOString()
-      const cookie = await this.#database.write(tenant, async (tx) => {
-        await countProof(tx, proven)
-        const factor = { proof: 'passkey', factor: proven.row.id, purpose, expiresAt } as const
-        return this.#web.stepUp(tx, person, factor, visitor)
-      })
+      const factor = { proof: 'passkey', factor: proven.row.id, purpose, expiresAt } as const
+      const cookie = await this.#database.write(
+        tenant,
+        async (tx) => {
+          await lockUser(tx, user.id)
+          await countProof(tx, proven)
+          return this.#web.stepUp(tx, person, factor, visitor)
+        },
+        { retry: true },
+      )
       return { cookie, expiresAt }
     })
   }

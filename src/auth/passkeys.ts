@@ -111,7 +111,7 @@ export function createOwnPasskeys(database: Database, vault: KeyVault): OwnPassk
       }
       try {
         return await vault.tagging(tenant, (tag) =>
-          database.write(tenant, add(tag(passkeyRecord(key)))),
+          database.write(tenant, add(tag(passkeyRecord(key))), { retry: true }),
         )
       } catch (err) {
         const { kind } = violation(err) ?? {}
@@ -122,19 +122,23 @@ export function createOwnPasskeys(database: Database, vault: KeyVault): OwnPassk
       }
     },
     remove: (person, id, { lastWayIn }, actor) =>
-      database.write(person.tenant, async (tx) => {
-        const { user, session } = person
-        await lockUser(tx, user.id)
-        await requireConfirmed(tx, person, 'factor.change')
-        const rows = await listPasskeys(tx, user.id)
-        const row = rows.find((one) => one.id === id)
-        if (row === undefined) throw new PasskeyMissing()
-        if (rows.length === 1 && !lastWayIn) throw new LastWayIn()
-        await deletePasskey(tx, id)
-        await deleteProofsBy(tx, id)
-        await endOtherSessions(tx, user, session, actor)
-        await logChange(tx, 'factor.remove', { user, row }, actor)
-      }),
+      database.write(
+        person.tenant,
+        async (tx) => {
+          const { user, session } = person
+          await lockUser(tx, user.id)
+          await requireConfirmed(tx, person, 'factor.change')
+          const rows = await listPasskeys(tx, user.id)
+          const row = rows.find((one) => one.id === id)
+          if (row === undefined) throw new PasskeyMissing()
+          if (rows.length === 1 && !lastWayIn) throw new LastWayIn()
+          await deletePasskey(tx, id)
+          await deleteProofsBy(tx, id)
+          await endOtherSessions(tx, user, session, actor)
+          await logChange(tx, 'factor.remove', { user, row }, actor)
+        },
+        { retry: true },
+      ),
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Database, ReadTx, WriteTx } from '../postgres/index.ts'
 import { FactorMissing, SignInStale, WebSessionMissing } from './errors.ts'
 import type { WebIdentity } from './identity.ts'
-import { countPasskeys } from './passkey-queries.ts'
+import { countPasskeys, lockUser } from './passkey-queries.ts'
 import { idleSeconds } from './web-login.ts'
 import { findProof, findSessionPerson, holdWebSession } from './web-session-queries.ts'
 
@@ -44,8 +44,12 @@ export async function requireConfirmed(
   if ((await findIn(tx, person, purpose)) === undefined) throw new WebSessionMissing()
 }
 
-/** The same for an act that needs no fresh proof. */
+/**
+ * The same for an act that needs no fresh proof. Takes the user's lock first: two of their browsers would
+ * otherwise hold their own sessions and wait for each other's.
+ */
 export async function requireLive(tx: WriteTx, { user, session }: WebIdentity): Promise<void> {
+  await lockUser(tx, user.id)
   if (!(await holdWebSession(tx, session, user.id, idleSeconds))) throw new WebSessionMissing()
 }
 

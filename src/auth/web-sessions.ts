@@ -47,18 +47,26 @@ export function createOwnWebSessions(database: Database): OwnWebSessions {
       return rows.map((row) => fromRow(row, session))
     },
     endOne: (person, id, actor) =>
-      database.write(person.tenant, async (tx) => {
-        const { user } = person
-        await requireLive(tx, person)
-        const ended = await deleteWebSessionOf(tx, user.id, id)
-        if (ended === undefined) throw new WebSessionMissing()
-        await logEnds(tx, user, [ended], actor)
-      }),
+      database.write(
+        person.tenant,
+        async (tx) => {
+          const { user } = person
+          await requireLive(tx, person)
+          const ended = await deleteWebSessionOf(tx, user.id, id)
+          if (ended === undefined) throw new WebSessionMissing()
+          await logEnds(tx, user, [ended], actor)
+        },
+        { retry: true },
+      ),
     endOthers: (person, actor) =>
-      database.write(person.tenant, async (tx) => {
-        await requireLive(tx, person)
-        return endOtherSessions(tx, person.user, person.session, actor)
-      }),
+      database.write(
+        person.tenant,
+        async (tx) => {
+          await requireLive(tx, person)
+          return endOtherSessions(tx, person.user, person.session, actor)
+        },
+        { retry: true },
+      ),
   }
 }
 

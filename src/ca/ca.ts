@@ -180,7 +180,7 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     }
     requireRestrictions(order)
     const life = lifeOf(ttlSeconds)
-    await requireGoodKey(tenant, publicKey, life.validBefore)
+    await requireGoodKey(tenant, order, life.validBefore)
     return issuer.issue(tenant, 'user', 'active', {
       holder: user.id,
       certificate: {
@@ -202,11 +202,15 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
   }
 
   /** Throws CertificateRefused for a key that was revoked, or that is registered for less. */
-  async function requireGoodKey(tenant: TenantId, publicKey: Buffer, validBefore: bigint) {
+  async function requireGoodKey(
+    tenant: TenantId,
+    { user, publicKey }: UserCertificateOrder,
+    validBefore: bigint,
+  ) {
     const key = fingerprint(publicKey)
     const { isRevoked, registered } = await database.read(tenant, async (tx) => ({
       isRevoked: await isRevokedKey(tx, key),
-      registered: await findRegistered(tx, key),
+      registered: await findRegistered(tx, user.id, key),
     }))
     if (isRevoked) throw new CertificateRefused('this key was revoked: use another one')
     if (registered?.verifyRequired === true) {

@@ -259,14 +259,18 @@ export async function isRevokedKey(tx: ReadTx, fingerprint: string): Promise<boo
   return isRevoked
 }
 
-/** How a key lets its user in by itself; undefined if it is not registered. */
+/**
+ * How a key lets this user in by itself; undefined if it is not registered as theirs. Somebody else can
+ * register it too: a public key proves nothing.
+ */
 export function findRegistered(
   tx: ReadTx,
+  user: string,
   fingerprint: string,
 ): Promise<{ readonly end: Date | null; readonly verifyRequired: boolean } | undefined> {
   return tx.maybe(
     `select expires_at as end, verify_required as "verifyRequired"
-       from user_key where fingerprint = $1`,
-    [fingerprint],
+       from user_key where user_id = $1 and fingerprint = $2`,
+    [user, fingerprint],
   )
 }

@@ -13,7 +13,7 @@ import {
   sweepLogins,
   type User,
 } from '../../src/auth/index.ts'
-import { loginCertificates } from '../../src/ca/index.ts'
+import { type Ca, loginCertificates } from '../../src/ca/index.ts'
 import { createJobs } from '../../src/jobs/index.ts'
 import type { Database, TenantId } from '../../src/postgres/index.ts'
 import {
@@ -48,6 +48,7 @@ export interface Place {
 export interface AuthFixture {
   readonly database: TestDatabase
   readonly vault: Vault
+  readonly ca: Ca
   readonly auth: Auth
   readonly adminAuth: AdminAuth
   place(): Promise<Place>
@@ -95,6 +96,7 @@ export async function openAuthFixture(): Promise<AuthFixture> {
   return {
     database,
     vault,
+    ca,
     auth,
     adminAuth,
     events,

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { WebIdentity } from '../../src/auth/index.ts'
-import { makeKey, openAuthFixture, type Place, signed, some } from './auth-fixture.ts'
+import { actor, makeKey, openAuthFixture, type Place, signed, some } from './auth-fixture.ts'
 
 const fixture = await openAuthFixture()
-const { auth, database } = fixture
+const { auth, ca, database } = fixture
 const { ownKeys } = auth
 
 const person = async (place: Place, name = 'demo'): Promise<WebIdentity> => {
@@ -134,4 +134,36 @@ test('attack: a request that was let in before its session ended, or its proof w
     await expect(act()).rejects.toMatchObject(gone)
   }
   expect(await place.events()).toEqual(before)
+})
+
+test('attack: two browsers of a person that end each other at once do not hang', async () => {
+  for (let round = 0; round < 5; round++) {
+    const place = await fixture.place()
+    const ours = await person(place)
+    const theirs = some(await auth.web.session(await place.signIn('demo')))
+    const ends = await Promise.allSettled([
+      auth.web.sessions.endOne(ours, theirs.session, self),
+      auth.web.sessions.endOne(theirs, ours.session, self),
+    ])
+    expect(ends.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+    for (const one of ends) {
+      if (one.status === 'rejected')
+        expect(one.reason).toMatchObject({ code: 'ERR_WEB_SESSION_MISSING' })
+    }
+  }
+})
+
+test('attack: a colleague who registers the public key of another takes no certificate from them', async () => {
+  const place = await fixture.place()
+  const me = await person(place)
+  await place.user('mallory')
+  const key = makeKey()
+  await auth.addKey(place.tenant, 'mallory', key.line, { expiresAt: future }, actor)
+  const order = { user: me.user, publicKey: key.blob, ttlSeconds: 24 * 3600 }
+  const issued = await ca.issueUser(place.tenant, order, { public: {}, private: {} })
+  const certificates = await ca.certificatesOf(place.tenant, me.user.id)
+  expect(certificates).toMatchObject([{ serial: `${issued.serial}` }])
+  // Nor do they go with the colleague's key.
+  await auth.removeKey(place.tenant, issued.fingerprint, actor)
+  expect(await ca.certificatesOf(place.tenant, me.user.id)).toEqual(certificates)
 })
