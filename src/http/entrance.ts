@@ -96,13 +96,9 @@ export class Entrance {
     if (person !== undefined) this.#guests.know(socket.remoteAddress ?? '', person)
   }
 
-  /**
-   * Whose look-up of a cookie or a link it is: those of strangers, who have many addresses, do not stand before
-   * those of an address where somebody has signed in.
-   */
+  /** As Guests.lookUpOwnerAt. */
   lookUpOwner(address: string): TurnOwner {
-    const [tenant = '', user = ''] = this.#guests.ownerAt(address)
-    return { tenant, user }
+    return this.#guests.lookUpOwnerAt(address)
   }
 
   /** Work for the connection's last request that was not done while its bytes were read. */

@@ -15,7 +15,7 @@ const rememberMs = 3_600_000
 export class Guests {
   readonly #isExempt: (address: string) => boolean
   /** The oldest first. */
-  readonly #known = new Map<string, { readonly untilMs: number; readonly person: string }>()
+  readonly #known = new Map<string, { readonly untilMs: number; readonly person: TurnOwner }>()
   /** The addresses of each person, the oldest first. */
   readonly #addresses = new Map<string, Set<string>>()
 
@@ -25,13 +25,12 @@ export class Guests {
   }
 
   /** That person was recognized at the address. */
-  know(address: string, { tenant, user }: TurnOwner): void {
+  know(address: string, person: TurnOwner): void {
     const source = sourceOf(address)
-    const person = `${tenant} ${user}`
     this.#forget(source)
     this.#known.set(source, { untilMs: performance.now() + rememberMs, person })
-    const addresses = this.#addresses.get(person) ?? new Set()
-    this.#addresses.set(person, addresses.add(source))
+    const addresses = this.#addresses.get(nameOf(person)) ?? new Set()
+    this.#addresses.set(nameOf(person), addresses.add(source))
     if (addresses.size > addressesOfOneMax) this.#forget(first(addresses))
     if (this.#known.size > addressesMax) this.#forget(first(this.#known.keys()))
   }
@@ -39,18 +38,40 @@ export class Guests {
   /** Whose work a new connection is. */
   ownerAt(address: string): WorkOwner {
     const source = sourceOf(address)
-    const guest = this.#known.get(source)
-    if (guest !== undefined && guest.untilMs > performance.now()) return ['guests', guest.person]
+    const guest = this.#guestAt(source)
+    if (guest !== undefined) return ['guests', guest.tenant, guest.user]
     return [this.#isExempt(address) ? 'guests' : 'strangers', ...networksOf(source)]
   }
 
-  #forget(source: string): void {
-    const { person = '' } = this.#known.get(source) ?? {}
-    this.#known.delete(source)
-    const addresses = this.#addresses.get(person)
-    addresses?.delete(source)
-    if (addresses?.size === 0) this.#addresses.delete(person)
+  /** Whose look-up of a cookie or a link it is: tenants do not wait for one another, nor for strangers. */
+  lookUpOwnerAt(address: string): TurnOwner {
+    const source = sourceOf(address)
+    const guest = this.#guestAt(source)
+    if (guest !== undefined) return { tenant: `guests of ${guest.tenant}`, user: guest.user }
+    const [widest = source] = networksOf(source)
+    return this.#isExempt(address)
+      ? { tenant: 'exempt', user: source }
+      : { tenant: 'strangers', user: widest }
   }
+
+  #guestAt(source: string): TurnOwner | undefined {
+    const guest = this.#known.get(source)
+    return guest !== undefined && guest.untilMs > performance.now() ? guest.person : undefined
+  }
+
+  #forget(source: string): void {
+    const guest = this.#known.get(source)
+    if (guest === undefined) return
+    this.#known.delete(source)
+    const name = nameOf(guest.person)
+    const addresses = this.#addresses.get(name)
+    addresses?.delete(source)
+    if (addresses?.size === 0) this.#addresses.delete(name)
+  }
+}
+
+function nameOf({ tenant, user }: TurnOwner): string {
+  return `${tenant} ${user}`
 }
 
 function first(addresses: Iterable<string>): string {

@@ -85,7 +85,7 @@ type Role = keyof typeof acrossTenants
 type Kind = 'read' | 'write' | 'system'
 
 const attemptsMax = 3
-/** For how long a database without room for a write is not asked again whether it has some. */
+/** How long a database is not ready after it had no room for a write: others may have found some in their pages. */
 const fullMs = 10_000
 
 /** How long a connection counts as alive after an answer. */
@@ -109,7 +109,7 @@ export function openDatabase(options: {
 }
 
 class PooledDatabase implements Database {
-  /** When it last had no room for a write, and none was done since. */
+  /** When it last had no room for a write. */
   #fullAtMs = -Infinity
   readonly #pool: pg.Pool
   readonly #role: Role
@@ -244,7 +244,6 @@ class PooledDatabase implements Database {
       const result = await work(tx.tx)
       await tx.commit()
       clean = true
-      if (kind === 'write') this.#fullAtMs = -Infinity
       if (tenant !== undefined) {
         for (const fact of tx.facts) for (const observer of this.#observers) observer(tenant, fact)
       }

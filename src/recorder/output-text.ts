@@ -8,6 +8,15 @@ export interface OutputText {
 }
 
 /**
+ * Whether a recording still shows its output as it came. Once a part of it is not shown so, the terminal of the
+ * replay is in another state than the user's was, and a later movement of the cursor would do something else: all
+ * that follows is shown as plain text.
+ */
+export class ShownAs {
+  isPlain = false
+}
+
+/**
  * Turns the bytes of one direction into text, across chunks that cut characters in two.
  *
  * No bytes are held back. A chunk that ends inside a character is noted with its exact bytes at
@@ -15,18 +24,28 @@ export interface OutputText {
  */
 export class OutputDecoder {
   readonly #isTerminal: boolean
+  readonly #shown: ShownAs
   #decoder: TextDecoder | undefined
 
-  /** Output of a terminal always has a text; a command's output may be only for a program. */
-  constructor(isTerminal: boolean) {
+  /**
+   * Output of a terminal always has a text; a command's output may be only for a program. The streams of a
+   * recording share how they are shown.
+   */
+  constructor(isTerminal: boolean, shown = new ShownAs()) {
     this.#isTerminal = isTerminal
+    this.#shown = shown
   }
 
   decode(chunk: Buffer): OutputText {
-    if (!this.#isTerminal && this.#decoder === undefined && looksBinary(chunk)) {
-      // The part of it that a terminal would show: readable text must not be hidden, so nothing that a terminal
-      // obeys is left in it, and nothing that came before goes on in it.
-      return { text: freshState + chunk.toString('utf8').replaceAll(unreadable, ''), exact: chunk }
+    if (!this.#isTerminal && (this.#shown.isPlain || this.#decoder === undefined)) {
+      const before = this.#shown.isPlain ? '' : freshState
+      this.#shown.isPlain ||= looksBinary(chunk)
+      if (this.#shown.isPlain) {
+        // The bytes of a character that is not whole are noted already.
+        this.#decoder = undefined
+        const text = before + plainText(chunk)
+        return chunk.equals(Buffer.from(text)) ? { text } : { text, exact: chunk }
+      }
     }
     // Nearly every chunk: whole characters, and none left incomplete before.
     if (this.#decoder === undefined && isUtf8(chunk)) return { text: chunk.toString('utf8') }
@@ -50,14 +69,23 @@ export class OutputDecoder {
 
 const sampleBytes = 512
 /**
- * Ends any sequence that is open (CAN), and takes back what hides text: colours, concealment, a scroll region
- * (DECSTR, SGR 0). Where a part of the output is not shown as it came, what follows would otherwise be swallowed
- * by a sequence whose end is not shown.
+ * Ends any sequence that is open (CAN), takes back what hides text (alternate screens, colours, concealment, a
+ * scroll region, a line that does not wrap, another character set), and goes to a new line at the bottom.
  */
-export const freshState = '\x18\x1b[!p\x1b[m'
-/** Also ESC and the C1 controls: a sequence without a part of its bytes is another one. */
+export const freshState =
+  '\x18\x1b[!p\x1b[?47l\x1b[?1047l\x1b[?7h\x1b[?6l\x1b[r\x1b[m\x1b(B\x0f\x1b[999;1H\r\n'
+/** All controls but HT and line ends, also C1: a sequence without a part of its bytes is another one. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: it searches for control characters.
-const unreadable = /[\0-\x06\x0e-\x1f\x7f-\x9f\ufffd]+/g
+const unreadable = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]+/g
+
+/** What of these bytes a person reads: nothing in it takes away another part of it. */
+function plainText(chunk: Buffer): string {
+  return chunk
+    .toString('utf8')
+    .replaceAll(unreadable, '')
+    .replaceAll(/\r(?!\n)/g, '\n')
+}
+
 /** Control characters that text has: BEL to CR, and ESC. */
 const isStrange = (byte: number) => byte < 0x07 || (byte > 0x0d && byte < 0x20 && byte !== 0x1b)
 

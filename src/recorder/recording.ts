@@ -8,7 +8,7 @@ import {
   type Size,
 } from './asciicast.ts'
 import type { Journal, JournalDigest } from './journal.ts'
-import { freshState, OutputDecoder, type OutputText } from './output-text.ts'
+import { freshState, OutputDecoder, type OutputText, ShownAs } from './output-text.ts'
 import { Tail } from './tail.ts'
 import type { RecordingPoint } from './witness.ts'
 
@@ -69,6 +69,7 @@ export class JournalRecording implements Recording {
   readonly #onEnd: (digest: RecordingDigest) => Promise<void>
   readonly #startedMs = performance.now()
   readonly #decoders: { readonly output: OutputDecoder; readonly errorOutput: OutputDecoder }
+  readonly #shown = new ShownAs()
   readonly #command: CommandOutput | undefined
   #events = 0
   #size: Size
@@ -88,7 +89,7 @@ export class JournalRecording implements Recording {
     this.#journal = journal
     this.#onEnd = options.onEnd
     const { kept } = options
-    const newDecoder = () => new OutputDecoder(kept === undefined)
+    const newDecoder = () => new OutputDecoder(kept === undefined, this.#shown)
     this.#decoders = { output: newDecoder(), errorOutput: newDecoder() }
     this.#command = kept === undefined ? undefined : new CommandOutput(kept)
     this.#size = clampSize(facts.cols, facts.rows)
@@ -179,7 +180,9 @@ export class JournalRecording implements Recording {
     if (hidden === undefined) return
     this.#event('m', hidden.note)
     this.#text({ text: freshState, exact: Buffer.alloc(0) })
-    const decoder = new OutputDecoder(false)
+    // A part of the output is not shown at all: what follows must not act on it.
+    this.#shown.isPlain = true
+    const decoder = new OutputDecoder(false, this.#shown)
     this.#text(decoder.decode(hidden.tail))
     const rest = decoder.end()
     if (rest !== undefined) this.#text(rest)

@@ -354,3 +354,40 @@ test('attack: a client that takes no text of the menu gets no credit for its key
   attacker.end()
   await attacker.closed
 })
+
+test('attack: lines that are typed ahead into the menu stop nobody else', async () => {
+  const another = await addHostileTarget('a-third', () => {})
+  another.server.close()
+  const attacker = await enter(vaultterm, 'acme')
+  const pty = new Writer().text('dumb').u32(80).u32(24).u32(0).u32(0).text('').build()
+  const channels = 24
+  for (let sender = 0; sender < channels; sender++) {
+    attacker.send(openChannel(sender, 0))
+  }
+  const opened = await attacker.until(() => {
+    const all = attacker.received.filter(([type]) => type === channelMsg.confirmation)
+    return all.length === channels ? all : undefined
+  })
+  for (const payload of opened ?? []) {
+    const id = payload.readUInt32BE(5)
+    attacker.send(channelRequest(id, 'pty-req', true, pty), channelRequest(id, 'shell', true))
+  }
+  await attacker.until(
+    () =>
+      attacker.received.filter(([type]) => type === channelMsg.success).length === 2 * channels ||
+      undefined,
+  )
+  const { workers } = vaultterm
+  for (const payload of opened ?? []) {
+    const lines = Buffer.alloc(32_768, '\r')
+    attacker.send(
+      channelData(payload.readUInt32BE(5), lines),
+      channelData(payload.readUInt32BE(5), lines),
+    )
+  }
+  await sleep(5000)
+  await expectWell()
+  expect(vaultterm.workers).toEqual(workers)
+  attacker.end()
+  await attacker.closed
+})

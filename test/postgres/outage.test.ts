@@ -1,6 +1,6 @@
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { openDatabase } from '../../src/postgres/index.ts'
 import { Secret } from '../../src/secret.ts'
 import { openWay } from '../support/database-way.ts'
@@ -79,5 +79,5 @@ test('attack: is not said to be ready while its disk has no room for an act', as
   await expect(database.app.ping()).rejects.toMatchObject(full)
   await database.superuser('drop trigger no_room on app_user; drop function no_room()')
   await add('demo')
-  await database.app.ping()
+  await vi.waitFor(() => database.app.ping(), { timeout: 15_000, interval: 500 })
 })

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { deflateSync } from 'node:zlib'
 import { describe, expect, test, vi } from 'vitest'
 import { outputBytes } from '../../src/recorder/asciicast.ts'
-import { OutputDecoder } from '../../src/recorder/output-text.ts'
+import { freshState, OutputDecoder } from '../../src/recorder/output-text.ts'
 import { PromptWrites } from '../../src/recorder/prompt-writes.ts'
 import { Tail } from '../../src/recorder/tail.ts'
 import { newSession, newTenant, testRecorder } from '../support/recording.ts'
@@ -140,30 +140,52 @@ describe('a command without a terminal', () => {
     expect(digest.streams?.output).toEqual({ bytes: 5000, sha256: sha256(bytes) })
   })
 
-  const hidden = '\x18\x1b[!p\x1b[m'
-
   test('attack: no text is hidden in the replay by a byte that it does not show', async () => {
     await using fixture = await testRecorder({ kept })
-    const { output, check } = await fixture.begin({ kind: 'exec', command: 'cat can.bin' })
-    await output('\x1b[8m\x1b]0;x')
+    const { recording, output, check } = await fixture.begin({
+      kind: 'exec',
+      command: 'cat can.bin',
+    })
+    await output('\x1b[8m\x1b[6;1H\x1b7\x1b]0;x')
     // CAN ends the sequence on a terminal; so does a byte that is no text within one.
-    const bytes = Buffer.concat([Buffer.alloc(200), Buffer.from('\x18SEEN\x9b8m\x1b[\xff8m too')])
+    const bytes = Buffer.concat([
+      Buffer.alloc(200),
+      Buffer.from('\x18SEEN\x9b8m\x1b['),
+      Buffer.of(0xff),
+      Buffer.from('8m too\x1bE\rover'),
+    ])
     await output(bytes)
+    // What is text again moves a cursor that is elsewhere by now, and so does the other stream.
+    await output('\x1b8THIS TOO\x1b[1;1H\r    \n')
+    await new Promise<void>((done) =>
+      recording.errorOutput(Buffer.from('\x1b[2Jand this\r\n'), done),
+    )
     const { cast } = await check()
-    expect(cast.events[1]?.data).toBe(`${hidden}SEEN8m[8m too`.replace('[8m', '[\u00ff8m'))
-    expect(outputBytes(cast.events.slice(1))).toEqual(bytes)
+    const shown = cast.events.filter(({ code }) => code === 'o').map(({ data }) => data)
+    expect(shown[0]).toBe('\x1b[8m\x1b[6;1H\x1b7\x1b]0;x')
+    expect(shown.slice(1)).toEqual([
+      `${freshState}SEEN8m[8m tooE\nover`,
+      '8THIS TOO[1;1H\n    \n',
+      '[2Jand this\r\n',
+    ])
+    expect(outputBytes(cast.events.slice(1, 3))).toEqual(bytes)
   })
 
   test('attack: the end of a long output is seen, whatever was open where its beginning was cut', async () => {
     await using fixture = await testRecorder({ kept })
     const { output, check } = await fixture.begin({ kind: 'exec', command: 'cat tail.bin' })
     await output(`${'y'.repeat(996)}\x1b]0;`)
-    await output(`\x07${'z'.repeat(5000)}SEEN`)
+    await output(`\x07${'z'.repeat(5000)}SEEN\x1b[?1047l\rover`)
     const { cast } = await check()
     const note = cast.events.findIndex(({ code }) => code === 'm')
     expect(cast.events[note - 1]?.data.endsWith('\x1b]0;')).toBe(true)
-    expect(cast.events[note + 1]).toMatchObject({ code: 'o', data: hidden })
-    expect(outputBytes(cast.events.slice(note)).toString()).toBe(`${'z'.repeat(96)}SEEN`)
+    expect(cast.events[note + 1]).toMatchObject({ code: 'o', data: freshState })
+    expect(cast.events[note + 3]?.data).toMatch(/^z+SEEN\[\?1047l\nover$/)
+    expect(outputBytes(cast.events.slice(note)).toString()).toMatch(/SEEN.*over$/s)
+    // The control: what is shown from its beginning to its end is shown as it came.
+    const { output: more, check: checkMore } = await fixture.begin({ kind: 'exec', command: 'ls' })
+    await more('\x1b[1mblue\x1b[m\r\n')
+    expect((await checkMore()).cast.events[0]?.data).toBe('\x1b[1mblue\x1b[m\r\n')
   })
 
   test('digests the whole of an SFTP stream of which it keeps a part', async () => {
@@ -227,7 +249,9 @@ test.each([
   const { text, exact } = new OutputDecoder(false).decode(bytes)
   expect(exact).toEqual(bytes)
   expect(text).not.toMatch(/[\0\ufffd]/)
-  expect(new OutputDecoder(true).decode(bytes).text.length).toBeGreaterThan(text.length)
+  expect(new OutputDecoder(true).decode(bytes).text.length).toBeGreaterThan(
+    text.replace(freshState, '').length,
+  )
 })
 
 test.each([

@@ -8,6 +8,7 @@ import {
   type GlobalRequest,
   Reader,
   WireError,
+  Writer,
 } from '../../../ssh/index.ts'
 import type { ChannelKind, ForwardRequest } from '../../wire/calls.ts'
 import {
@@ -148,10 +149,10 @@ export class Forwards {
   async fromTarget(upstream: Connection, open: ChannelOpen): Promise<void> {
     const { client } = this.#options
     try {
-      requireWellFormed(open)
+      const payload = rewritten(open)
       const loan = this.#lendings.find(upstream, open)
       if (loan !== undefined) {
-        return await this.#counted((closed) => this.#carryLoan(loan, open, closed))
+        return await this.#counted((closed) => this.#carryLoan(loan, { open, payload }, closed))
       }
       const listener = this.#listeners.find(upstream, open)
       if (listener === undefined) {
@@ -159,7 +160,9 @@ export class Forwards {
       }
       const { session } = listener
       const request = remoteForward(listener)
-      await this.#counted((closed) => session.carry(request, endsOf(open, client, 'far'), closed))
+      await this.#counted((closed) =>
+        session.carry(request, endsOf({ open, payload }, client, 'far'), closed),
+      )
     } catch (err) {
       const type = open.type.slice(0, 64)
       if (err instanceof CodedError || err instanceof WireError) {
@@ -206,12 +209,12 @@ export class Forwards {
     )
   }
 
-  async #carryLoan(lent: LoanInUse, open: ChannelOpen, closed: () => void): Promise<void> {
+  async #carryLoan(lent: LoanInUse, asked: AskedOpen, closed: () => void): Promise<void> {
     const { client } = this.#options
     const { kind, session, channels } = lent
     const channel = new ForwardChannel(this.#context, session, () => channels.delete(channel))
     channels.add(channel)
-    await channel.open({ kind }, endsOf(open, client, 'far'), closed)
+    await channel.open({ kind }, endsOf(asked, client, 'far'), closed)
   }
 
   #session(kind: ChannelKind): Promise<ForwardSession> {
@@ -280,38 +283,53 @@ export class Forwards {
 }
 
 /**
- * A client ends its whole connection on a malformed open, with the sessions on other targets. Throws
- * WireError. RFC 4254 sections 6.3.2 and 7.2; OpenSSH PROTOCOL section 2.4.
+ * The payload of an open of a target's, written anew: a client ends its whole connection on a malformed one,
+ * with the sessions on other targets. Throws WireError. RFC 4254 sections 6.3.2 and 7.2; OpenSSH PROTOCOL
+ * section 2.4.
  */
-function requireWellFormed({ type, payload }: ChannelOpen): void {
+function rewritten({ type, payload }: ChannelOpen): Buffer {
   const reader = new Reader(payload)
+  const writer = new Writer()
   switch (type) {
     case 'x11':
-      reader.text()
-      reader.u32()
+      writer.text(originator(reader.text())).u32(reader.u32())
       break
     case 'forwarded-tcpip':
-      reader.text()
-      reader.u32()
-      reader.text()
-      reader.u32()
+      writer.text(reader.text()).u32(reader.u32())
+      writer.text(originator(reader.text())).u32(reader.u32())
       break
     case 'forwarded-streamlocal@openssh.com':
-      reader.text()
+      writer.text(reader.text()).text('')
       reader.text()
       break
     case 'auth-agent@openssh.com':
       break
     default:
-      return
+      return payload
   }
   reader.end()
+  return writer.build()
+}
+
+/** For people to read; OpenSSH refuses some texts, NUL in them for example. */
+function originator(text: string): string {
+  return text.slice(0, 255).replaceAll(/[^\x20-\x7e]/g, '?')
+}
+
+/** An open of a target's, and its payload as it goes on. */
+interface AskedOpen {
+  readonly open: ChannelOpen
+  readonly payload: Buffer
 }
 
 /** The side that asks is there and waits for an answer; the other one is opened as it asked. */
-function endsOf(open: ChannelOpen, asked: Connection, client: ForwardEnds['client']): ForwardEnds {
+function endsOf(
+  { open, payload }: AskedOpen,
+  asked: Connection,
+  client: ForwardEnds['client'],
+): ForwardEnds {
   return {
-    far: () => asked.openChannel(open.type, open.payload),
+    far: () => asked.openChannel(open.type, payload),
     near: () => open.accept(),
     client,
   }

@@ -11,6 +11,8 @@ export interface Chosen {
 }
 
 const escapeMs = 100
+/** Bytes that are read at once: each may cost a look at all targets, or a line of text. */
+const readMax = 64
 /** Of text that the client has not taken: more than a screen of a usual size. */
 const unsentMax = 64 * 1024
 /** How long an idle user is waited for. */
@@ -37,6 +39,7 @@ export class TargetChoice {
   #unsent = 0
   /** The screen has changed since it was written. */
   #isStale = false
+  #soon: NodeJS.Immediate | undefined
   #isLoading = false
   #escapeTimer: NodeJS.Timeout | undefined
   #idleTimer: NodeJS.Timeout
@@ -65,7 +68,6 @@ export class TargetChoice {
   /** Takes bytes, and gives their credit back to the client once they are read. */
   input(chunk: Buffer): void {
     if (this.#isOver) return
-    clearTimeout(this.#escapeTimer)
     this.#idleTimer.refresh()
     this.#held.push(chunk)
     this.#goOn()
@@ -98,10 +100,18 @@ export class TargetChoice {
     if (this.#isOver || this.#waitsForPage || this.#isBlocked) return
     if (this.#held.length > 0 || this.#isDue) {
       const bytes = Buffer.concat(this.#held)
-      this.#held = []
+      this.#held = bytes.length > readMax ? [bytes.subarray(readMax)] : []
       this.#isDue = false
-      this.#read(bytes)
+      clearTimeout(this.#escapeTimer)
+      this.#read(bytes.subarray(0, readMax))
+      // Others have their turn between two reads.
+      if (this.#held.length > 0) this.#soon ??= setImmediate(() => this.#goOnSoon())
     } else if (this.#isStale) this.#draw()
+  }
+
+  #goOnSoon(): void {
+    this.#soon = undefined
+    this.#goOn()
   }
 
   get #isBlocked(): boolean {
@@ -111,7 +121,7 @@ export class TargetChoice {
   #read(bytes: Buffer): void {
     const verdict = this.#picker.input(bytes)
     if ('wait' in verdict) {
-      this.#held = [verdict.wait]
+      this.#held.unshift(verdict.wait)
       this.#waitsForPage = true
       this.#channel.consumed(bytes.length - verdict.wait.length)
       this.#draw()
@@ -129,7 +139,9 @@ export class TargetChoice {
   }
 
   #obey(verdict: Verdict): void {
-    if ('open' in verdict) return this.end({ target: verdict.open, rest: verdict.rest })
+    if ('open' in verdict) {
+      return this.end({ target: verdict.open, rest: Buffer.concat([verdict.rest, ...this.#held]) })
+    }
     if ('leave' in verdict) return this.end()
     const bell = 'bell' in verdict && verdict.bell ? '\x07' : ''
     this.#draw(bell)

@@ -17,6 +17,8 @@ class Lab {
   readonly asked: { name: string; wantReply: boolean }[] = []
   readonly replies: boolean[] = []
   readonly refusals: string[] = []
+  /** The payloads of opens at the client. */
+  readonly shownToClient: Buffer[] = []
   /** Of the channels at the target's side: what tells them that they are closed. */
   readonly closed: (() => void)[] = []
   readonly died = Promise.withResolvers<void>()
@@ -50,7 +52,12 @@ class Lab {
       },
       connection: 'c',
       clientIdent: 'test',
-      client: { openChannel: async () => this.#channel() },
+      client: {
+        openChannel: async (_type: string, payload: Buffer) => {
+          this.shownToClient.push(payload)
+          return this.#channel()
+        },
+      },
       log: { info: nothing, warn: nothing, error: nothing },
       requestId: () => 'r',
       upstream: async ({ ended }: { ended: AbortSignal }) => {
@@ -236,4 +243,9 @@ test('attack: a malformed open of a target does not reach the client, whose othe
     }
     expect([type, await lab.fromTarget(upstream, type, good)]).toEqual([type, true])
   }
+  // OpenSSH ends on a NUL within a text.
+  const odd = new Writer().text('127.0.0.1\0\x1b[2J').u32(6010).build()
+  expect(await lab.fromTarget(upstream, 'x11', odd)).toBe(true)
+  const plain = new Writer().text('127.0.0.1??[2J').u32(6010).build()
+  expect(lab.shownToClient.at(-1)).toEqual(plain)
 })
