@@ -24,3 +24,15 @@ end
 $$;
 revoke execute on function user_role_change from public;
 grant execute on function user_role_change to vaultterm_app;
+
+-- When somebody first had a way in as this user: a web session, a login key or a certificate. Until then a member
+-- may make a link for them. What was there and is gone again still says that they came. Of users from before it is
+-- known only of those who have an open invitation.
+alter table app_user
+  add column arrived_at timestamptz,
+  add constraint app_user_arrived_bound
+    check (arrived_at >= '0001-01-01 00:00:00+00' and arrived_at <= '9999-12-31 23:59:59.999999+00') not valid;
+update app_user u set arrived_at = now()
+  where not exists (select from login_link l where l.tenant_id = u.tenant_id and l.user_id = u.id
+    and l.expires_at - l.created_at > interval '1 hour');
+grant update (arrived_at) on app_user to vaultterm_app;

@@ -57,6 +57,10 @@ export class Authorizer {
     const { answer, target } = await this.#decide(identity, attempt)
     if ('why' in answer || target === undefined) {
       const refusal: RefusalReason = 'why' in answer ? answer : { why: 'nothing' }
+      // A shell that names no target gets the menu: the person is refused nothing.
+      if (refusal.why === 'choose' && attempt.kind === 'shell') {
+        return denialOf(refusal, identity, attempt)
+      }
       return this.#refuse(identity, attempt, refusal, target)
     }
     const { user, tenantSlug, login, allow, grant } = answer

@@ -203,13 +203,25 @@ export class RoleAbove extends CodedError {
   }
 }
 
-/** The user can already sign in, so a link would let another person act as them. */
+/** Somebody has come in as this user, so a link would let another person act as them. */
 export class MemberActive extends CodedError {
   readonly kind = 'conflict'
   readonly code = 'ERR_MEMBER_ACTIVE'
 
   constructor(name: string) {
-    super(`${name} can already sign in: only an operator can make a link for them`)
+    super(
+      `${name} has been here before: only an operator can make a link for them, by vaultterm web-login`,
+    )
+  }
+}
+
+/** A fresh proof that was there when the request came is gone. */
+export class ProofGone extends CodedError {
+  readonly kind = 'step-up'
+  readonly code = 'ERR_STEP_UP_REQUIRED'
+
+  constructor() {
+    super('your confirmation is over: confirm again')
   }
 }
 

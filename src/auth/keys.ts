@@ -12,6 +12,7 @@ import {
   type KeyRow,
   listKeys,
   listUntaggedKeys,
+  markArrived,
   setKeyTags,
 } from './queries.ts'
 import type { KeyCertificates } from './ssh-login.ts'
@@ -91,6 +92,7 @@ export function createKeys(
             throw new KeyRefused('this key was revoked: make another one')
           }
           const key = { userId: user.id, blob, fingerprint, expiresAt: expires, verifyRequired }
+          await markArrived(tx, user.id)
           await insertKey(tx, { ...key, type, comment, tag: tag(keyRecord(key)) })
           const row = await findKey(tx, fingerprint)
           if (row === undefined) throw new UserKeyMissing(fingerprint)

@@ -8,30 +8,25 @@ export interface MemberRow extends UserRow {
   readonly keys: number
   /** Of a live web session. */
   readonly seenAt: Date | null
-  /** A key or a certificate of the user's lets somebody in by SSH, or did within a month. */
-  readonly comesBySsh: boolean
+  /** When somebody first had a way in as this user. */
+  readonly arrivedAt: Date | null
 }
 
 /**
- * Whether somebody can come in as this user, or is in: by a passkey, an SSH key, a certificate, or a browser that
- * is signed in. Whoever lives on certificates for a day has none for some hours, and is the same person then.
+ * Whether somebody has come in as this user, or could: by a web session, an SSH key or a certificate. It is so
+ * for good: whoever lost their keys and passkeys is still the person that they were.
  */
-export function hasWayIn({ passkeys, seenAt, comesBySsh }: MemberRow): boolean {
-  return passkeys > 0 || comesBySsh || seenAt !== null
+export function hasArrived({ arrivedAt }: MemberRow): boolean {
+  return arrivedAt !== null
 }
 
 const members = `select u.id, u.name, u.role, u.email, u.created_at as "createdAt",
+    u.arrived_at as "arrivedAt",
     (select count(*)::integer from passkey p where p.tenant_id = u.tenant_id and p.user_id = u.id) as passkeys,
     (select count(*)::integer from user_key k where k.tenant_id = u.tenant_id and k.user_id = u.id) as keys,
     (select max(s.seen_at) from web_session s
        where s.tenant_id = u.tenant_id and s.user_id = u.id and s.expires_at > now()
-         and s.seen_at > now() - make_interval(secs => $1)) as "seenAt",
-    exists (select from user_certificate c
-       where c.tenant_id = u.tenant_id and c.user_id = u.id
-         and c.expires_at > now() - interval '30 days')
-      or exists (select from user_key k
-       where k.tenant_id = u.tenant_id and k.user_id = u.id
-         and coalesce(k.expires_at > now() - interval '30 days', true)) as "comesBySsh"
+         and s.seen_at > now() - make_interval(secs => $1)) as "seenAt"
   from app_user u`
 
 export function listMembers(tx: ReadTx, idleSeconds: number): Promise<MemberRow[]> {

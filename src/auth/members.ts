@@ -5,7 +5,7 @@ import { type Role, rank, type UserId, type WebIdentity } from './identity.ts'
 import {
   countOwners,
   findMember,
-  hasWayIn,
+  hasArrived,
   listMembers,
   lockMembers,
   type MemberRow,
@@ -26,7 +26,7 @@ export interface TenantMember {
   readonly seenAt: string | undefined
   readonly passkeys: number
   readonly keys: number
-  /** The user has neither a passkey nor an SSH key nor a web session. */
+  /** Nobody has come in as this user yet. */
   readonly isInvited: boolean
 }
 
@@ -44,8 +44,8 @@ export interface Members {
     actor: Actor,
   ): Promise<{ readonly member: TenantMember; readonly link: LoginLink }>
   /**
-   * Another link in the place of all earlier ones. Throws MemberActive for a user who has a way in: such a
-   * link would sign somebody else in as them. Throws MemberMissing, RoleAbove.
+   * Another link in the place of all earlier ones. Throws MemberActive for a user who has come in before: such
+   * a link would sign somebody else in as them. Throws MemberMissing, RoleAbove.
    */
   inviteAgain(person: WebIdentity, id: string, actor: Actor): Promise<LoginLink>
   /**
@@ -98,7 +98,7 @@ export function createMembers(database: Database, web: WebLogin): Members {
           // One that is being used at this moment is waited for, and seen below.
           await deleteLinks(tx, user)
           const member = await requireMember(tx, id)
-          if (hasWayIn(member)) throw new MemberActive(member.name)
+          if (hasArrived(member)) throw new MemberActive(member.name)
           return web.makeLink(tx, person.tenant, fromRow(member), actor, invitationSeconds)
         },
         { retry: true },
@@ -156,6 +156,6 @@ function fromRow(row: MemberRow): TenantMember {
     email: email ?? undefined,
     createdAt: createdAt.toISOString(),
     seenAt: seenAt?.toISOString(),
-    isInvited: !hasWayIn(row),
+    isInvited: !hasArrived(row),
   }
 }

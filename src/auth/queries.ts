@@ -71,6 +71,13 @@ export function listWithSessions(tx: ReadTx, idleSeconds: number): Promise<UserW
   )
 }
 
+/** The first time counts. */
+export async function markArrived(tx: WriteTx, user: UserId): Promise<void> {
+  await tx.run('update app_user set arrived_at = now() where id = $1 and arrived_at is null', [
+    user,
+  ])
+}
+
 export function deleteUser(tx: WriteTx, id: UserId): Promise<number> {
   return tx.run('delete from app_user where id = $1', [id])
 }

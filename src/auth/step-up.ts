@@ -1,5 +1,5 @@
 import type { Database, ReadTx, WriteTx } from '../postgres/index.ts'
-import { FactorMissing, SignInStale, WebSessionMissing } from './errors.ts'
+import { FactorMissing, ProofGone, SignInStale, WebSessionMissing } from './errors.ts'
 import type { WebIdentity } from './identity.ts'
 import { countPasskeys, lockUser } from './passkey-queries.ts'
 import { idleSeconds } from './web-login.ts'
@@ -33,7 +33,7 @@ export function findStepUp(
 
 /**
  * In the transaction of an act: the web session, or what the person proved, may be gone since the request was
- * let in. The session does not end before the act does. Throws WebSessionMissing.
+ * let in. The session does not end before the act does. Throws WebSessionMissing, ProofGone.
  */
 export async function requireConfirmed(
   tx: WriteTx,
@@ -41,7 +41,7 @@ export async function requireConfirmed(
   purpose: StepUpPurpose,
 ): Promise<void> {
   await requireLive(tx, person)
-  if ((await findIn(tx, person, purpose)) === undefined) throw new WebSessionMissing()
+  if ((await findIn(tx, person, purpose)) === undefined) throw new ProofGone()
 }
 
 /**

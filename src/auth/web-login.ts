@@ -10,11 +10,12 @@ import {
 import { type Actor, actorKeys, actorNames } from './actor.ts'
 import { WebSessionMissing } from './errors.ts'
 import type { Person, SignInProof, Visitor, WebIdentity } from './identity.ts'
-import { findMember, hasWayIn } from './member-queries.ts'
+import { findMember, hasArrived } from './member-queries.ts'
 import {
   deleteWebSession,
   findWebSession,
   insertLink,
+  markArrived,
   nameWebSession,
   takeLink,
   touchWebSession,
@@ -127,6 +128,7 @@ export class WebLogin implements WebLogins {
   ): Promise<string> {
     const cookie = newToken(tenant)
     const session = await nameWebSession(tx, sessionSeconds)
+    await markArrived(tx, user.id)
     await this.#makeRoom(tx, user, visitor)
     const door = { name: 'web_session_open', subject: cookie.hash } as const
     await actAndAppendBy(tx, door, {
@@ -261,7 +263,7 @@ export class WebLogin implements WebLogins {
     { source, device }: Visitor,
   ): Promise<boolean> {
     const member = await findMember(tx, id, idleSeconds)
-    if (member === undefined || !hasWayIn(member)) return false
+    if (member === undefined || !hasArrived(member)) return false
     await appendEvent(tx, {
       type: 'web.refused',
       public: { user: id, link, proof: 'link', code: 'ERR_LINK_SPENT', count: '1' },

@@ -225,7 +225,7 @@ const live = `expires_at > now() and not exists (select from certificate_revocat
   where r.kind = 'user' and ((r.generation = c.generation and r.serial = c.serial)
     or r.fingerprint = c.fingerprint))`
 
-/** Forgets the user's that ended a month ago. */
+/** Forgets the user's that ended a month ago. The user has a way in from now on. */
 export async function insertUserCertificate(
   tx: WriteTx,
   user: string,
@@ -233,7 +233,8 @@ export async function insertUserCertificate(
 ): Promise<void> {
   await tx.run(
     `with old as (delete from user_certificate
-       where user_id = $1 and expires_at < now() - interval '30 days')
+       where user_id = $1 and expires_at < now() - interval '30 days'),
+     arrived as (update app_user set arrived_at = now() where id = $1 and arrived_at is null)
      insert into user_certificate (user_id, generation, serial, fingerprint, expires_at)
        values ($1, $2, $3, $4, $5)`,
     [user, generation, serial, fingerprint, expiresAt],

@@ -24,7 +24,7 @@ const memberShape = z
     passkeys: z.int(),
     keys: z.int().meta({ description: 'SSH keys' }),
     isInvited: z.boolean().meta({
-      description: 'The member has neither a passkey nor an SSH key nor a signed-in browser',
+      description: 'Nobody has come in as this member yet',
     }),
   })
   .meta({ id: 'Member' })

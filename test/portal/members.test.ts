@@ -195,6 +195,25 @@ test('attack: no link is made for somebody who comes by certificates, also betwe
   await refused()
 })
 
+test('attack: nobody is invited again whose keys and passkeys were taken away, and an operator’s link stays', async () => {
+  const { place, as, ask } = await openTeam()
+  const admin = as('admin').cookie
+  const { user } = await place.person('robbed')
+  await fixture.givePasskey(place, user.id)
+  const cookie = await fixture.signIn(place, 'robbed')
+  for (const { fingerprint } of await auth.listKeys(place.tenant, 'robbed')) {
+    await auth.removeKey(place.tenant, fingerprint, actor)
+  }
+  await auth.forgetPasskeys(place.tenant, 'robbed', actor)
+  expect(await auth.web.session(cookie.slice('vaultterm='.length))).toBeUndefined()
+  const { token } = await auth.createLoginLink(place.tenant, 'robbed', actor)
+  expect(await ask(admin, 'POST', `/members/${user.id}/invitation`, {})).toMatchObject({
+    status: 409,
+    code: 'ERR_MEMBER_ACTIVE',
+  })
+  expect(await auth.web.redeem(token)).toBeDefined()
+})
+
 test('a new link takes the place of the earlier ones, and each signs in once', async () => {
   const { as, ask } = await openTeam()
   const { cookie } = as('admin')

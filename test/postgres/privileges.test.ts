@@ -91,6 +91,7 @@ const privileges = {
     'select table vault_secret',
     'select table vault_state',
     'select table web_session',
+    'update columns app_user: arrived_at',
     'update columns certificate_authority: activated_at last_serial retired_at state',
     'update columns job_progress: at done note total',
     'update columns job_schedule: due_at',

@@ -1,3 +1,4 @@
+import { Chunks } from '../../../chunks.ts'
 import type { Channel } from '../../../ssh/index.ts'
 import type { ChoicePage, ChoiceQuery } from '../../wire/calls.ts'
 import { LineMenu } from './line-menu.ts'
@@ -32,7 +33,11 @@ export class TargetChoice {
   readonly #picker: Picker
   readonly #load: (query: ChoiceQuery) => Promise<ChoicePage>
   /** Bytes that wait for a page, or for the client to take the text. It can send at most one window of them. */
-  #held: Buffer[] = []
+  readonly #held = new Chunks()
+  /** What is left of the chunk that is being read: before those that wait. */
+  #rest: Buffer = Buffer.alloc(0)
+  /** In both. */
+  #heldBytes = 0
   #waitsForPage = false
   /** The page is there, and what waited is to be read, even if no byte did. */
   #isDue = false
@@ -69,7 +74,8 @@ export class TargetChoice {
   input(chunk: Buffer): void {
     if (this.#isOver) return
     this.#idleTimer.refresh()
-    this.#held.push(chunk)
+    this.#held.add(chunk)
+    this.#heldBytes += chunk.length
     this.#goOn()
   }
 
@@ -91,22 +97,34 @@ export class TargetChoice {
     clearTimeout(this.#escapeTimer)
     clearTimeout(this.#idleTimer)
     this.#write(this.#picker.leave)
-    this.#channel.consumed(Buffer.concat(this.#held).length)
-    this.#held = []
+    this.#channel.consumed(this.#takeAll().length)
   }
 
   /** Reads what has come, unless a page is awaited, or the client must take what it has asked for first. */
   #goOn(): void {
     if (this.#isOver || this.#waitsForPage || this.#isBlocked) return
-    if (this.#held.length > 0 || this.#isDue) {
-      const bytes = Buffer.concat(this.#held)
-      this.#held = bytes.length > readMax ? [bytes.subarray(readMax)] : []
+    if (this.#heldBytes > 0 || this.#isDue) {
       this.#isDue = false
       clearTimeout(this.#escapeTimer)
-      this.#read(bytes.subarray(0, readMax))
+      this.#read(this.#take())
       // Others have their turn between two reads.
-      if (this.#held.length > 0) this.#soon ??= setImmediate(() => this.#goOnSoon())
+      if (this.#heldBytes > 0) this.#soon ??= setImmediate(() => this.#goOnSoon())
     } else if (this.#isStale) this.#draw()
+  }
+
+  #take(): Buffer {
+    const first = this.#rest.length > 0 ? this.#rest : (this.#held.shift() ?? this.#rest)
+    const bytes = first.subarray(0, readMax)
+    this.#rest = first.subarray(readMax)
+    this.#heldBytes -= bytes.length
+    return bytes
+  }
+
+  #takeAll(): Buffer {
+    const all = Buffer.concat([this.#rest, ...this.#held.drain()])
+    this.#rest = Buffer.alloc(0)
+    this.#heldBytes = 0
+    return all
   }
 
   #goOnSoon(): void {
@@ -121,7 +139,8 @@ export class TargetChoice {
   #read(bytes: Buffer): void {
     const verdict = this.#picker.input(bytes)
     if ('wait' in verdict) {
-      this.#held.unshift(verdict.wait)
+      this.#rest = Buffer.concat([verdict.wait, this.#rest])
+      this.#heldBytes += verdict.wait.length
       this.#waitsForPage = true
       this.#channel.consumed(bytes.length - verdict.wait.length)
       this.#draw()
@@ -140,7 +159,10 @@ export class TargetChoice {
 
   #obey(verdict: Verdict): void {
     if ('open' in verdict) {
-      return this.end({ target: verdict.open, rest: Buffer.concat([verdict.rest, ...this.#held]) })
+      const rest = Buffer.concat([verdict.rest, this.#takeAll()])
+      // Their credit is given back when they are typed ahead.
+      this.#channel.consumed(rest.length - verdict.rest.length)
+      return this.end({ target: verdict.open, rest })
     }
     if ('leave' in verdict) return this.end()
     const bell = 'bell' in verdict && verdict.bell ? '\x07' : ''
