@@ -1,5 +1,5 @@
 import type { AuditEvent } from '../audit/index.ts'
-import { type Actor, actorKeys } from '../auth/index.ts'
+import { type Actor, actorKeys, actorNames } from '../auth/index.ts'
 import type { Mended, RecordingDigest, SessionId } from '../recorder/index.ts'
 import { fingerprint } from '../ssh/index.ts'
 import type { Authorization, Minted } from './authorization.ts'
@@ -149,6 +149,6 @@ export function sessionKilled(row: KilledRow, reason: string, actor: Actor): Aud
   return {
     type: 'session.kill',
     public: { session: row.id, user: row.userId, target: row.targetId, ...actorKeys(actor) },
-    private: { userName: row.user, targetName: row.target, actorName: actor.name, reason },
+    private: { userName: row.user, targetName: row.target, ...actorNames(actor), reason },
   }
 }

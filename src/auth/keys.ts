@@ -96,6 +96,12 @@ export function createKeys(
           await insertKey(tx, { ...key, type, comment, tag: tag(keyRecord(key)) })
           const row = await findKey(tx, fingerprint)
           if (row === undefined) throw new UserKeyMissing(fingerprint)
+          // It may have been certified before.
+          const end = verifyRequired ? undefined : expires
+          if (verifyRequired || end !== undefined) {
+            const by = actorKeys(actor)
+            await certificates.revokeOfKey(tx, { user: user.id, fingerprint, end }, by)
+          }
           await appendEvent(tx, {
             type: 'key.add',
             public: {

@@ -15,6 +15,7 @@ import { type IssuedCertificate, Issuer } from './issuer.ts'
 import { caMetrics } from './metrics.ts'
 import { targetPrincipal, userPrincipal } from './principal.ts'
 import {
+  countUserCertificates,
   findRegistered,
   isRevokedKey,
   listAuthorities,
@@ -136,6 +137,8 @@ interface CaDeps {
 
 const userTtlSecondsMax = 24 * 3600
 const userTtlSecondsMin = 60
+/** Of one user, revoked or not, until they end: a key that is removed takes its own with it at once. */
+const userCertificatesMax = 1000
 const hostTtlSecondsMax = 90 * 24 * 3600
 /** Of a forced command, or of source addresses: a certificate is no longer than 64 KiB. */
 const optionBytesMax = 16_384
@@ -208,11 +211,17 @@ export function createCa({ database, vault, egress, metrics: registry }: CaDeps)
     validBefore: bigint,
   ) {
     const key = fingerprint(publicKey)
-    const { isRevoked, registered } = await database.read(tenant, async (tx) => ({
+    const { isRevoked, registered, count } = await database.read(tenant, async (tx) => ({
+      count: await countUserCertificates(tx, user.id),
       isRevoked: await isRevokedKey(tx, key),
       registered: await findRegistered(tx, user.id, key),
     }))
     if (isRevoked) throw new CertificateRefused('this key was revoked: use another one')
+    if (count >= userCertificatesMax) {
+      throw new CertificateRefused(
+        `${user.name} has ${userCertificatesMax} certificates that have not ended: wait, or ask for fewer`,
+      )
+    }
     if (registered?.verifyRequired === true) {
       throw new CertificateRefused(
         'this key must verify its user at each login, and a certificate would not ask for it',

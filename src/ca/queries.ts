@@ -221,9 +221,15 @@ export interface UserCertificateRow {
   readonly expiresAt: Date
 }
 
-const live = `expires_at > now() and not exists (select from certificate_revocation r
-  where r.kind = 'user' and ((r.generation = c.generation and r.serial = c.serial)
-    or r.fingerprint = c.fingerprint))`
+/** Each question is one of the index of revocations. */
+const isNone = `r.tenant_id = c.tenant_id and r.kind = 'user' and coalesce(r.key_id, '') = ''`
+const live = `expires_at > now()
+  and not exists (select from certificate_revocation r where ${isNone}
+    and coalesce(r.generation, 0) = c.generation and coalesce(r.serial, 0) = c.serial
+    and coalesce(r.fingerprint, '') = '')
+  and not exists (select from certificate_revocation r where ${isNone}
+    and coalesce(r.generation, 0) = 0 and coalesce(r.serial, 0) = 0
+    and coalesce(r.fingerprint, '') = c.fingerprint)`
 
 /** Forgets the user's that ended a month ago. The user has a way in from now on. */
 export async function insertUserCertificate(
@@ -249,6 +255,15 @@ export function listUserCertificates(tx: ReadTx, user: string): Promise<UserCert
        from user_certificate c where user_id = $1 and ${live} order by issued_at desc, id`,
     [user],
   )
+}
+
+export async function countUserCertificates(tx: ReadTx, user: string): Promise<number> {
+  const { count } = await tx.one<{ count: number }>(
+    `select count(*)::integer as count from user_certificate
+       where user_id = $1 and expires_at > now()`,
+    [user],
+  )
+  return count
 }
 
 export async function isRevokedKey(tx: ReadTx, fingerprint: string): Promise<boolean> {

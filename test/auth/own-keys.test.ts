@@ -169,3 +169,41 @@ test('attack: a colleague who registers the public key of another takes no certi
   await auth.removeKey(place.tenant, issued.fingerprint, actor)
   expect(await ca.certificatesOf(place.tenant, me.user.id)).toEqual(certificates)
 })
+
+test('attack: a key that was certified before ends with the end that it is registered with', async () => {
+  const place = await fixture.place()
+  const me = await person(place)
+  const key = makeKey()
+  const order = { user: me.user, publicKey: key.blob, ttlSeconds: 24 * 3600 }
+  await ca.issueUser(place.tenant, order, { public: {}, private: {} })
+  await ca.issueUser(place.tenant, { ...order, ttlSeconds: 60 }, { public: {}, private: {} })
+  await auth.addKey(place.tenant, 'demo', key.line, { expiresAt: future }, actor)
+  const left = await ca.certificatesOf(place.tenant, me.user.id)
+  expect(left.map(({ expiresAt }) => expiresAt < future)).toEqual([true])
+})
+
+test('attack: a key with many certificates among many revocations is removed at once', async () => {
+  const place = await fixture.place()
+  const me = await person(place)
+  const key = makeKey()
+  const { fingerprint } = await auth.addKey(place.tenant, 'demo', key.line, {}, actor)
+  await database.superuser(
+    `insert into user_certificate (tenant_id, user_id, generation, serial, fingerprint, expires_at)
+       select $1, $2, 1, n, $3, now() + interval '1 hour' from generate_series(1000001, 1001000) n`,
+    [place.tenant, me.user.id, fingerprint],
+  )
+  await ca.authorities(place.tenant, 'user')
+  await database.superuser(
+    `insert into certificate_revocation (tenant_id, kind, generation, serial)
+       select $1, 'user', 1, n from generate_series(2000001, 2020000) n`,
+    [place.tenant],
+  )
+  await database.superuser('analyze certificate_revocation')
+  expect(await ca.certificatesOf(place.tenant, me.user.id)).toHaveLength(1000)
+  await auth.removeKey(place.tenant, fingerprint, actor)
+  expect(await ca.certificatesOf(place.tenant, me.user.id)).toEqual([])
+  const order = { user: me.user, publicKey: key.blob, ttlSeconds: 60 }
+  await expect(
+    ca.issueUser(place.tenant, order, { public: {}, private: {} }),
+  ).rejects.toMatchObject({ message: expect.stringContaining('1000 certificates') })
+})

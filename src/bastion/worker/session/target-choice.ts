@@ -76,7 +76,7 @@ export class TargetChoice {
     this.#idleTimer.refresh()
     this.#held.add(chunk)
     this.#heldBytes += chunk.length
-    this.#goOn()
+    if (this.#soon === undefined) this.#goOn()
   }
 
   resize(size: ScreenSize): void {
@@ -96,6 +96,7 @@ export class TargetChoice {
     this.#isOver = true
     clearTimeout(this.#escapeTimer)
     clearTimeout(this.#idleTimer)
+    clearImmediate(this.#soon)
     this.#write(this.#picker.leave)
     this.#channel.consumed(this.#takeAll().length)
   }
@@ -108,7 +109,7 @@ export class TargetChoice {
       clearTimeout(this.#escapeTimer)
       this.#read(this.#take())
       // Others have their turn between two reads.
-      if (this.#heldBytes > 0) this.#soon ??= setImmediate(() => this.#goOnSoon())
+      if (this.#heldBytes > 0) this.#goOnLater()
     } else if (this.#isStale) this.#draw()
   }
 
@@ -127,9 +128,11 @@ export class TargetChoice {
     return all
   }
 
-  #goOnSoon(): void {
-    this.#soon = undefined
-    this.#goOn()
+  #goOnLater(): void {
+    this.#soon ??= setImmediate(() => {
+      this.#soon = undefined
+      this.#goOn()
+    })
   }
 
   get #isBlocked(): boolean {
@@ -213,6 +216,7 @@ export class TargetChoice {
   readonly #sent = (bytes: number): void => {
     const wasBlocked = this.#isBlocked
     this.#unsent -= bytes
-    if (wasBlocked && !this.#isBlocked) this.#goOn()
+    // Later: a client that leaves drops all of it at once, and is heard to leave in the same turn.
+    if (wasBlocked && !this.#isBlocked) this.#goOnLater()
   }
 }
