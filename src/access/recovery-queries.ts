@@ -11,6 +11,8 @@ export interface Found {
 /** For each tenant in one round, so that no tenant delays the others. */
 const sessionsMax = 50
 const tenantsMax = 1000
+/** The same of recordings that are sought, in any order: some may be missing for good, and hide no others. */
+export const soughtMax = 200
 
 /** Sessions that an instance has open on record, some of each tenant. */
 export function listUnended(tx: ReadTx, instance: InstanceId): Promise<Found[]> {
@@ -58,7 +60,7 @@ export function listSought(tx: ReadTx, node: string, own: InstanceId): Promise<F
        where node = $1 and tenant_id = t.tenant_id and recording_sought
          and (s.instance = $2 or exists (select from node_instance i
            where i.id = s.instance and i.ended_at is not null and not ${isHeld('i')}))
-       order by id desc limit ${sessionsMax}) s`,
+       order by random() limit ${soughtMax}) s`,
     [node, own],
   )
 }

@@ -19,7 +19,13 @@ import { hasLoggedDigest, hasLoggedEnd, hasLoggedLoss } from './logged-session.t
 import { type MendRecording, Mends } from './mends.ts'
 import type { AccessMetrics } from './metrics.ts'
 import type { OwedWork } from './owed-work.ts'
-import { type Found, isSoughtElsewhere, listSought, listUnended } from './recovery-queries.ts'
+import {
+  type Found,
+  isSoughtElsewhere,
+  listSought,
+  listUnended,
+  soughtMax,
+} from './recovery-queries.ts'
 import { putEnd, tellForeign } from './session-end.ts'
 import { recordingLost, recordingRecovered, sessionEnded } from './session-events.ts'
 import {
@@ -50,8 +56,8 @@ const sweepsInLease = 9
 const namedMax = 20
 /** Between looks for recordings that may have come back with a node's disk. */
 const seekMs = 3_600_000
-/** The same while another process has such recordings. */
-const heldMs = 15_000
+/** The same while another process has such recordings, or there are more of them. */
+const soonMs = 15_000
 /**
  * A sweep this often also looks for open sessions of its own that this process does not know, and for those of
  * processes that the database does not know.
@@ -207,8 +213,10 @@ export class Recovery {
       sought: await listSought(tx, node, instance),
       isHeld: await isSoughtElsewhere(tx, node, instance),
     }))
-    // Another process still has them: they are given back soon.
-    if (isHeld) this.#soughtAtMs -= seekMs - heldMs
+    const perTenant = Map.groupBy(sought, ({ tenant }) => tenant)
+    const isMore = [...perTenant.values()].some(({ length }) => length === soughtMax)
+    // Another process still has them, and gives them back soon; or there are more.
+    if (isHeld || isMore) this.#soughtAtMs -= seekMs - soonMs
     for (const { tenant, session } of sought) {
       // The row of a session that this process still has says what it wants.
       if (this.#live.has(session) || this.#owed.has(tenant, session)) continue

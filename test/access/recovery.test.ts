@@ -821,7 +821,7 @@ test.each([
     return later
   }
   await recovers(next, seek, async () => {
-    expect(sought).toEqual(why === 'missing' ? sessions.toReversed() : [])
+    expect(sought.toSorted()).toEqual(why === 'missing' ? sessions.toSorted() : [])
   })
   await told()
 })

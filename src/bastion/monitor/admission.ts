@@ -1,4 +1,4 @@
-import { sourceOf } from '../../address.ts'
+import { networksOf, sourceOf } from '../../address.ts'
 import type { BastionLimits } from '../../config.ts'
 import { StartRate } from '../../start-rate.ts'
 
@@ -22,8 +22,8 @@ const settledMs = 2000
 /**
  * Keeps strangers from crowding out users, before any cryptography.
  *
- * When there is no room, one of the source that holds most of it makes room, however young it is, for a
- * source that holds less. So no source loses a place to one that holds more, and a flood from a few
+ * When there is no room, one of the network that holds most of it makes room, however young it is, for a
+ * network that holds less, and then the same by source. So no source loses a place to one that holds more, and a flood from a few
  * addresses locks nobody else out. Among sources that hold about as much, the connection that has waited
  * longest makes room: a client that holds connections open without a login loses them first. When these
  * are all young, the new one is refused.
@@ -71,11 +71,28 @@ export class Admission {
   }
 
   #leaver(newcomer: string, now: number): Stranger | undefined {
+    const anyAge = Number.POSITIVE_INFINITY
+    // Whoever has many addresses has neighbours.
+    const networks = this.#perNetwork()
+    const mostOfNetwork = Math.max(...networks.values())
+    const held = (source: string) => networks.get(networkOf(source)) ?? 0
+    if (held(newcomer) + 1 < mostOfNetwork) {
+      return this.#oldest((source) => held(source) === mostOfNetwork, anyAge)
+    }
     const own = this.#held(newcomer)
     const most = Math.max(...this.#perSource.values())
     return own + 1 < most
-      ? this.#oldest((source) => this.#held(source) === most, Number.POSITIVE_INFINITY)
+      ? this.#oldest((source) => this.#held(source) === most, anyAge)
       : this.#oldest((source) => this.#held(source) >= own, now)
+  }
+
+  #perNetwork(): ReadonlyMap<string, number> {
+    const networks = new Map<string, number>()
+    for (const [source, count] of this.#perSource) {
+      const network = networkOf(source)
+      networks.set(network, (networks.get(network) ?? 0) + count)
+    }
+    return networks
   }
 
   /** Of those sources, if it is old enough by then. */
@@ -92,4 +109,9 @@ export class Admission {
     if (left <= 0) this.#perSource.delete(stranger.source)
     else this.#perSource.set(stranger.source, left)
   }
+}
+
+/** The widest around a source: an IPv4 /24, or an IPv6 /32. */
+function networkOf(source: string): string {
+  return networksOf(source)[0] ?? source
 }

@@ -59,6 +59,13 @@ test('one source cannot take the room of the others', () => {
   expect(evicted).toEqual(['a'])
 })
 
+test('attack: many addresses of one network lock no other network out, though each holds one place', () => {
+  const { admit, evicted } = frozen()
+  for (const at of [1, 2, 3, 4]) admit(`192.0.2.${at}`)
+  expect(admit('198.51.100.1')).toHaveProperty('release')
+  expect(evicted).toEqual(['192.0.2.1'])
+})
+
 test('attack: a source that holds many places loses a young one to a source that holds fewer', () => {
   const { admit, evicted } = frozen()
   for (const name of ['a', 'b', 'c']) admit('192.0.2.1', name)

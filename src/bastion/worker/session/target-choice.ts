@@ -12,6 +12,8 @@ export interface Chosen {
 }
 
 const escapeMs = 100
+const colsMax = 240
+const rowsMax = 100
 /** Bytes that are read at once: each may cost a look at all targets, or a line of text. */
 const readMax = 64
 /** Of text that the client has not taken: more than a screen of a usual size. */
@@ -63,7 +65,7 @@ export class TargetChoice {
     this.#idleTimer = setTimeout(() => this.end(), idleMs)
     const { term, title } = terminal
     this.#picker = drawing.test(term)
-      ? new Menu(title, first, terminal)
+      ? new Menu(title, first, clamped(terminal))
       : new LineMenu(title, first)
     this.#write(this.#picker.enter)
     this.#draw()
@@ -81,7 +83,7 @@ export class TargetChoice {
 
   resize(size: ScreenSize): void {
     if (this.#isOver) return
-    this.#picker.resize(size)
+    this.#picker.resize(clamped(size))
     this.#draw()
     this.#loadWanted()
   }
@@ -219,4 +221,9 @@ export class TargetChoice {
     // Later: a client that leaves drops all of it at once, and is heard to leave in the same turn.
     if (wasBlocked && !this.#isBlocked) this.#goOnLater()
   }
+}
+
+/** A line of it may be as wide as the terminal says, for each of many targets. */
+function clamped({ cols, rows }: ScreenSize): ScreenSize {
+  return { cols: Math.min(cols, colsMax), rows: Math.min(rows, rowsMax) }
 }
